@@ -1,0 +1,32 @@
+-- Events: one for each transition, put into the outbox in the same atomic step and handed to the caller as well.
+-- Without an outbox there are none.
+
+local events = {}
+
+local function event_type(previous_state, state)
+  if previous_state == 'OFFLINE' then
+    return 'PresenceOnline'
+  elseif state == 'OFFLINE' then
+    return 'PresenceOffline'
+  end
+  return 'PresenceStateChanged'
+end
+
+local function record_event(player, previous_state, reason)
+  if not outbox then
+    return
+  end
+  local event = '{"id":"' .. player.id .. ':' .. player.version
+    .. '","type":"' .. event_type(previous_state, player.state)
+    .. '","player_id":"' .. player.id
+    .. '","state":"' .. player.state
+    .. '","previous_state":"' .. previous_state
+    .. '","connection_count":' .. #player.leases
+    .. ',"last_seen":' .. player.last_seen
+    .. ',"version":' .. player.version
+    .. ',"occurred_at":' .. now
+    .. ',"reason":"' .. reason .. '"}'
+  local entry = redis.call('XADD', outbox, '*', 'event', event, 'traceparent', traceparent, 'tracestate', tracestate)
+  events[#events + 1] = entry
+  events[#events + 1] = event
+end

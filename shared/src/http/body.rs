@@ -1,0 +1,166 @@
+//! Bodies: JSON, parsed into types that are valid by construction.
+
+use std::{fmt, marker::PhantomData};
+
+use http::{Method, header};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+use super::{Problem, Request};
+
+/// The longest body, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// Parses the JSON object that a POST carries.
+///
+/// # Errors
+/// The statuses 405, 413, 415 and 400, in this order.
+pub fn parse_post<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> {
+    if request.method() != Method::POST {
+        return Err(Problem::method_not_allowed("POST"));
+    }
+    if request.body().len() > MAX_BODY {
+        return Err(Problem::too_large(MAX_BODY));
+    }
+    if !is_json(request) {
+        return Err(Problem::unsupported_media_type());
+    }
+    parse(request.body())
+}
+
+/// Checks the number of entries of a list.
+///
+/// # Errors
+/// 400 where it is empty or longer than `max`.
+pub fn check_length<T>(list: &[T], max: usize, field: &str) -> Result<(), Problem> {
+    if (1..=max).contains(&list.len()) {
+        return Ok(());
+    }
+    let detail = format!("{field} has {} entries; it takes 1 to {max}", list.len());
+    Err(Problem::invalid_request(detail).with_field(field))
+}
+
+/// A JSON object, and nothing else: what serde derives would take an array of the members' values as well.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Members(PhantomData))
+    }
+}
+
+/// Reads a member that may be left out but not be null.
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A body that does not say what it is is taken for JSON.
+fn is_json(request: &Request) -> bool {
+    let Some(content_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = essence.trim().to_ascii_lowercase();
+    matches!(essence.split_once('/'), Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json"))
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path = error.path().to_string();
+        invalid(error.inner(), &path)
+    })?;
+    json.end().map_err(|error| invalid(&error, "."))?;
+    Ok(value)
+}
+
+fn invalid(error: &serde_json::Error, path: &str) -> Problem {
+    if !error.is_data() {
+        return Problem::invalid_request(format!("the body is not JSON: {error}"));
+    }
+    let message = error.to_string();
+    let path = if path == "." { "" } else { path };
+    let field = match missing_or_repeated(&message) {
+        Some(member) if path.is_empty() => member.to_owned(),
+        Some(member) => format!("{path}.{member}"),
+        None => path.to_owned(),
+    };
+    let problem = Problem::invalid_request(message);
+    if field.is_empty() { problem } else { problem.with_field(field) }
+}
+
+/// serde reports these two at the object; callers want to know the member.
+fn missing_or_repeated(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
+    rest.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::http::ConnectionsBody;
+
+    fn problem(body: &str) -> serde_json::Value {
+        let request = http::Request::post("/").body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let problem = parse_post::<ConnectionsBody>(&request).err().unwrap_or_else(|| panic!("accepted: {body}"));
+        serde_json::to_value(problem).unwrap()
+    }
+
+    #[test]
+    fn the_field_is_the_path_of_the_member_that_is_wrong() {
+        for (body, field) in [
+            (r#"{"connections":[{"player_id":"a","connection_id":"b","zz":1}]}"#, "connections[0].zz"),
+            (
+                r#"{"connections":[{"player_id":"a","connection_id":"b"},{"player_id":"a"}]}"#,
+                "connections[1].connection_id",
+            ),
+            (r#"{"connections":[{"player_id":"a b","connection_id":"b"}]}"#, "connections[0].player_id"),
+            (r#"{"connections":[["a","b"]]}"#, "connections[0]"),
+            (r#"{"connections":null}"#, "connections"),
+            (r#"{"player_id":null,"connection_id":"b"}"#, "player_id"),
+            (r#"{"player_id":"a","player_id":"a","connection_id":"b"}"#, "player_id"),
+            (r#"{"foo":1}"#, "foo"),
+            (r#"{"player_id":"a","connection_id":"b","reason":"other"}"#, "reason"),
+        ] {
+            assert_eq!(problem(body)["field"], field, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_an_invalid_request() {
+        for body in ["", "{", "null", "[]", r#"["a","b"]"#, "{}x", r#"{"player_id":"\ud800","connection_id":"b"}"#] {
+            assert_eq!(problem(body)["type"], "urn:presence:invalid-request", "{body}");
+        }
+    }
+
+    #[test]
+    fn a_body_that_says_it_is_something_else_is_refused() {
+        for (content_type, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/cloudevents+json", true),
+            ("application/x-www-form-urlencoded", false),
+            ("text/plain", false),
+            ("json", false),
+        ] {
+            let request = http::Request::post("/").header(header::CONTENT_TYPE, content_type);
+            assert_eq!(is_json(&request.body(Bytes::new()).unwrap()), expected, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The body of connect, heartbeat and disconnect: one connection, or a batch.
+
+use serde::Deserialize;
+
+use super::{
+    Problem,
+    body::{Object, check_length, present},
+};
+use crate::model::{Connection, ConnectionId, DisconnectReason, PlayerId};
+
+/// `{"player_id","connection_id"}` or `{"connections":[…]}`; a disconnect may carry a `reason` as well.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionsBody {
+    #[serde(default, deserialize_with = "present")]
+    player_id: Option<PlayerId>,
+    #[serde(default, deserialize_with = "present")]
+    connection_id: Option<ConnectionId>,
+    #[serde(default, deserialize_with = "present")]
+    connections: Option<Vec<Object<Connection>>>,
+    #[serde(default, deserialize_with = "present")]
+    reason: Option<DisconnectReason>,
+}
+
+/// Which connections a call is about.
+#[derive(Debug)]
+pub enum Target {
+    /// One: answered with the player's presence.
+    One(Connection),
+    /// A batch: answered with what became of the entries.
+    Many(Vec<Connection>),
+}
+
+impl ConnectionsBody {
+    /// The connections of a connect or heartbeat, at most `max` of them.
+    ///
+    /// # Errors
+    /// 400 where the body has neither shape, or has a `reason`.
+    pub fn target(self, max: usize) -> Result<Target, Problem> {
+        if self.reason.is_some() {
+            return Err(
+                Problem::invalid_request("unknown field `reason`: only a disconnect has one").with_field("reason")
+            );
+        }
+        self.target_and_reason(max).map(|(target, _)| target)
+    }
+
+    /// The connections of a disconnect, at most `max` of them, and why they were closed.
+    ///
+    /// # Errors
+    /// 400 where the body has neither shape.
+    pub fn target_and_reason(self, max: usize) -> Result<(Target, DisconnectReason), Problem> {
+        let reason = self.reason.unwrap_or_default();
+        let target = match (self.player_id, self.connection_id, self.connections) {
+            (Some(player_id), Some(connection_id), None) => Target::One(Connection { player_id, connection_id }),
+            (None, None, Some(connections)) => {
+                check_length(&connections, max, "connections")?;
+                Target::Many(connections.into_iter().map(|Object(connection)| connection).collect())
+            }
+            (_, _, Some(_)) => {
+                let detail = "a batch has `connections` alone: give `player_id` and `connection_id` in its entries";
+                return Err(Problem::invalid_request(detail).with_field("connections"));
+            }
+            (player_id, _, None) => {
+                let missing = if player_id.is_none() { "player_id" } else { "connection_id" };
+                let detail =
+                    format!("missing field `{missing}`: give `player_id` and `connection_id`, or `connections`");
+                return Err(Problem::invalid_request(detail).with_field(missing));
+            }
+        };
+        Ok((target, reason))
+    }
+}

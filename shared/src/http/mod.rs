@@ -1,0 +1,27 @@
+//! HTTP: what handlers are made of. A handler is one function from a [`Request`] to a [`Response`] or a [`Problem`], so
+//! that AWS Lambda and a server run the very same code.
+//!
+//! Handlers look at the method and the body. Routes, tokens and sockets belong to whatever runs them.
+
+mod body;
+mod connections;
+mod problem;
+mod query;
+mod response;
+
+use bytes::Bytes;
+
+pub use body::{MAX_BODY, check_length, parse_post};
+pub use connections::{ConnectionsBody, Target};
+pub use problem::Problem;
+pub use query::{expect_get, history, last_segment};
+pub use response::{BatchAnswer, Connected, json};
+
+/// A request with its whole body.
+pub type Request = ::http::Request<Bytes>;
+
+/// A response with its whole body.
+pub type Response = ::http::Response<Bytes>;
+
+/// What a handler returns.
+pub type Answer = Result<Response, Problem>;

@@ -1,0 +1,147 @@
+//! Errors as callers see them: RFC 9457 problem details. The one mapping of errors to statuses.
+
+use std::error::Error as _;
+
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::Response;
+use crate::{PresenceError, StoreError};
+
+/// An error that a caller gets: what was wrong, and what to do about it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "as_number")]
+    status: StatusCode,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<String>,
+    #[serde(skip)]
+    header: Option<(header::HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// 400: the request cannot be understood. Nothing was applied.
+    pub fn invalid_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "urn:presence:invalid-request", "Invalid request", detail)
+    }
+
+    /// 401: a token is missing or wrong.
+    pub fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "urn:presence:unauthorized", "Unauthorized", detail)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+    }
+
+    /// 404: no such route.
+    pub fn not_found() -> Self {
+        let detail = "there is nothing at this path; see docs/openapi.yaml for the calls";
+        Self::new(StatusCode::NOT_FOUND, "urn:presence:not-found", "Not found", detail)
+    }
+
+    /// 405, with `Allow`.
+    pub fn method_not_allowed(allowed: &'static str) -> Self {
+        let detail = format!("this call takes {allowed}");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:presence:method-not-allowed", "Method not allowed", detail)
+            .with_header(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// 413: the body is longer than `limit` bytes.
+    pub fn too_large(limit: usize) -> Self {
+        let detail = format!("a body has at most {limit} bytes; send fewer entries at a time");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:presence:too-large", "Too large", detail)
+    }
+
+    /// 415: the body says that it is something else than JSON.
+    pub fn unsupported_media_type() -> Self {
+        let detail = "send JSON, with content-type: application/json";
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "urn:presence:unsupported-media-type",
+            "Unsupported media type",
+            detail,
+        )
+    }
+
+    /// Names the member of the body, or the part of the URL, that was wrong.
+    #[must_use]
+    pub fn with_field(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(shorten(field.into()));
+        self
+    }
+
+    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, title, status, detail: shorten(detail.into()), field: None, header: None }
+    }
+
+    fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+        self.header = Some((name, value));
+        self
+    }
+}
+
+impl From<PresenceError> for Problem {
+    fn from(error: PresenceError) -> Self {
+        match error {
+            PresenceError::ConnectionClosed => Self::new(
+                StatusCode::GONE,
+                "urn:presence:connection-closed",
+                "Connection closed",
+                "this connection was closed and stays closed; open a new one under a new connection_id",
+            ),
+            PresenceError::TransitionRejected(state) => Self::new(
+                StatusCode::CONFLICT,
+                "urn:presence:transition-rejected",
+                "Transition rejected",
+                format!("an OFFLINE player cannot go to {state}; connect the player first"),
+            ),
+            PresenceError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    /// The caller gets a plain sentence, the log gets the chain.
+    fn from(error: StoreError) -> Self {
+        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+        let chain: Vec<_> = causes.map(ToString::to_string).collect();
+        tracing::error!(%error, causes = chain.join(": "), "store unavailable");
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "urn:presence:store-unavailable",
+            "Store unavailable",
+            "the store did not answer in time; whether the call took effect is unknown, and it is safe to repeat",
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+}
+
+impl From<Problem> for Response {
+    fn from(problem: Problem) -> Self {
+        let body = serde_json::to_vec(&problem).unwrap_or_default();
+        let mut response = Self::new(Bytes::from(body));
+        *response.status_mut() = problem.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some((name, value)) = problem.header {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+/// An answer does not repeat all of an overlong name that the caller sent.
+fn shorten(mut text: String) -> String {
+    const LONGEST: usize = 300;
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST));
+        text.push('…');
+    }
+    text
+}
+
+fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}

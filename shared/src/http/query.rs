@@ -1,0 +1,83 @@
+//! What a GET carries in its URL.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use super::{Problem, Request};
+
+/// Checks that the request is a GET, or a HEAD.
+///
+/// # Errors
+/// 405 for any other method.
+pub fn expect_get(request: &Request) -> Result<(), Problem> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(()),
+        _ => Err(Problem::method_not_allowed("GET, HEAD")),
+    }
+}
+
+/// The last segment of the path, percent-decoded once, whatever stage or base path comes before it and whether or not a
+/// slash follows.
+///
+/// # Errors
+/// 400 where it is not UTF-8.
+pub fn last_segment(request: &Request) -> Result<String, Problem> {
+    let path = request.uri().path().trim_end_matches('/');
+    let segment = path.rsplit('/').next().unwrap_or_default();
+    let decoded = percent_decode_str(segment).decode_utf8();
+    Ok(decoded.map_err(|_| Problem::invalid_request("the path is not UTF-8"))?.into_owned())
+}
+
+/// `?history=true`: whether the past of an OFFLINE player is asked for. Other names are ignored.
+///
+/// # Errors
+/// 400 for any other value than `true` and `false`, and where it is given twice.
+pub fn history(request: &Request) -> Result<bool, Problem> {
+    let query = request.uri().query().unwrap_or_default();
+    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    let mut values = pairs.filter(|(name, _)| *name == "history").map(|(_, value)| value);
+    let history = match values.next() {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::invalid_request("history is true or false").with_field("history")),
+    };
+    match values.next() {
+        None => Ok(history),
+        Some(_) => Err(Problem::invalid_request("history is given twice").with_field("history")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn get(uri: &str) -> Request {
+        http::Request::get(uri).body(Bytes::new()).unwrap()
+    }
+
+    #[test]
+    fn the_player_is_the_last_segment_decoded_once() {
+        for (path, player) in [
+            ("/presence/alice", "alice"),
+            ("/prod/base/presence/alice/", "alice"),
+            ("/presence/steam%3A1%40eu", "steam:1@eu"),
+            ("/presence/%2541", "%41"),
+            ("/presence/friends", "friends"),
+        ] {
+            assert_eq!(last_segment(&get(path)).unwrap(), player);
+        }
+        assert!(last_segment(&get("/presence/%ff")).is_err());
+    }
+
+    #[test]
+    fn history_is_exactly_true_or_false() {
+        assert!(!history(&get("/presence/a")).unwrap());
+        assert!(!history(&get("/presence/a?history=false&other=1")).unwrap());
+        assert!(history(&get("/presence/a?x&history=true")).unwrap());
+        for query in ["history", "history=", "history=TRUE", "history=1", "history=true&history=true"] {
+            assert!(history(&get(&format!("/presence/a?{query}"))).is_err(), "{query}");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! Distributed presence: who is online, on how many devices, doing what.
+//!
+//! Layout, in the direction of its arrows:
+//!
+//! - [`model`]: ids, states, the presence object. No I/O.
+//! - `repository`: players in Redis, by the scripts in `lua/`.
+//! - [`PresenceService`]: the use cases; the one place that orders store → publish.
+//! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
+//! - [`runtime`]: what runs a handler: AWS Lambda.
+//! - [`config`], [`trace`], [`telemetry`] beside them.
+
+pub mod config;
+pub mod http;
+pub mod model;
+mod presence;
+mod repository;
+pub mod runtime;
+pub mod telemetry;
+pub mod trace;
+
+pub use presence::{BatchOutcome, PresenceError, PresenceService};
+pub use repository::{Repository, Snapshot, StoreError};

@@ -1,0 +1,9 @@
+//! The words of the domain: ids, states, the presence object. No I/O; everything is parsed once, at the edge.
+
+mod id;
+mod presence;
+mod state;
+
+pub use id::{Connection, ConnectionId, InvalidId, PlayerId};
+pub use presence::{LastSeen, Presence};
+pub use state::{DisconnectReason, PresenceState, UnknownState};

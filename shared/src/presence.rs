@@ -1,0 +1,221 @@
+//! The use cases: what gateways and other services ask for. The one place that orders store → publish.
+
+use std::collections::HashSet;
+
+use crate::{
+    config::{Config, Lifetimes, Limits},
+    model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
+    repository::{AppliedBatch, Mutation, Outcome, Repository, Snapshot, StoreError},
+    trace::TraceContext,
+};
+
+/// Presence: any number of instances may serve the same players.
+#[derive(Clone)]
+pub struct PresenceService {
+    repository: Repository,
+    lifetimes: Lifetimes,
+    limits: Limits,
+}
+
+/// Why a call changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PresenceError {
+    /// A connect or heartbeat of a connection that was closed before.
+    #[error("the connection was closed and stays closed")]
+    ConnectionClosed,
+    /// OFFLINE → IN_QUEUE or IN_MATCH.
+    #[error("an OFFLINE player cannot go to {0}")]
+    TransitionRejected(PresenceState),
+    /// Redis could not be used. The call may or may not have taken effect; it is safe to repeat.
+    #[error("the store could not be used")]
+    Store(#[from] StoreError),
+}
+
+/// What became of each entry of a batch. An entry that was named twice is answered once.
+#[derive(Debug, Default)]
+pub struct BatchOutcome {
+    /// The number of entries that took effect or were already so, the restored among them.
+    pub accepted: usize,
+    /// Connections that the record did not hold.
+    pub restored: Vec<Connection>,
+    /// Connections that were closed before: nothing changed.
+    pub closed: Vec<Connection>,
+    /// Connections whose Redis node did not answer.
+    pub failed: Vec<Connection>,
+}
+
+impl PresenceService {
+    /// Prepares the service; nothing is connected before the first call. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Repository::new`].
+    pub fn new(config: &Config) -> Result<Self, StoreError> {
+        Ok(Self {
+            repository: Repository::new(config)?,
+            lifetimes: config.lifetimes.clone(),
+            limits: config.limits.clone(),
+        })
+    }
+
+    /// How long things live.
+    pub fn lifetimes(&self) -> &Lifetimes {
+        &self.lifetimes
+    }
+
+    /// How much one call may carry.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Opens a connection. The first one makes the player ONLINE.
+    ///
+    /// # Errors
+    /// [`PresenceError::ConnectionClosed`], [`PresenceError::Store`].
+    pub async fn connect(&self, connection: &Connection, trace: &TraceContext) -> Result<Presence, PresenceError> {
+        self.apply(Mutation::Connect, connection, trace).await
+    }
+
+    /// Renews a connection's lease, or restores it.
+    ///
+    /// # Errors
+    /// [`PresenceError::ConnectionClosed`], [`PresenceError::Store`].
+    pub async fn heartbeat(&self, connection: &Connection, trace: &TraceContext) -> Result<Presence, PresenceError> {
+        self.apply(Mutation::Heartbeat, connection, trace).await
+    }
+
+    /// Closes a connection. The last one makes the player OFFLINE.
+    ///
+    /// # Errors
+    /// [`PresenceError::Store`].
+    pub async fn disconnect(
+        &self,
+        connection: &Connection,
+        reason: DisconnectReason,
+        trace: &TraceContext,
+    ) -> Result<Presence, PresenceError> {
+        self.apply(Mutation::Disconnect(reason), connection, trace).await
+    }
+
+    /// [`connect`](Self::connect) for many connections.
+    ///
+    /// # Errors
+    /// [`StoreError`] where no Redis node answered.
+    pub async fn connect_batch(
+        &self,
+        connections: Vec<Connection>,
+        trace: &TraceContext,
+    ) -> Result<BatchOutcome, PresenceError> {
+        let mut outcome = self.apply_batch(Mutation::Connect, connections, trace).await?;
+        outcome.restored.clear(); // a connect that makes a lease is what a connect is for
+        Ok(outcome)
+    }
+
+    /// [`heartbeat`](Self::heartbeat) for many connections.
+    ///
+    /// # Errors
+    /// [`StoreError`] where no Redis node answered.
+    pub async fn heartbeat_batch(
+        &self,
+        connections: Vec<Connection>,
+        trace: &TraceContext,
+    ) -> Result<BatchOutcome, PresenceError> {
+        self.apply_batch(Mutation::Heartbeat, connections, trace).await
+    }
+
+    /// [`disconnect`](Self::disconnect) for many connections.
+    ///
+    /// # Errors
+    /// [`StoreError`] where no Redis node answered.
+    pub async fn disconnect_batch(
+        &self,
+        connections: Vec<Connection>,
+        reason: DisconnectReason,
+        trace: &TraceContext,
+    ) -> Result<BatchOutcome, PresenceError> {
+        self.apply_batch(Mutation::Disconnect(reason), connections, trace).await
+    }
+
+    /// Sets a player's state. OFFLINE signs the player out.
+    ///
+    /// # Errors
+    /// [`PresenceError::TransitionRejected`], [`PresenceError::Store`].
+    pub async fn set_state(
+        &self,
+        player: &PlayerId,
+        state: PresenceState,
+        trace: &TraceContext,
+    ) -> Result<Presence, PresenceError> {
+        let applied = self.repository.set_state(player, state, trace).await?;
+        match applied.outcome {
+            Outcome::Rejected => Err(PresenceError::TransitionRejected(state)),
+            _ => Ok(applied.presence),
+        }
+    }
+
+    /// Reads presences, in the order asked; with `history`, also what is known of OFFLINE players' past.
+    ///
+    /// # Errors
+    /// [`PresenceError::Store`] where one of the Redis nodes did not answer.
+    pub async fn presences(&self, players: &[PlayerId], history: bool) -> Result<Snapshot, PresenceError> {
+        Ok(match history {
+            true => self.repository.presences_with_history(players).await?,
+            false => self.repository.presences(players).await?,
+        })
+    }
+
+    async fn apply(
+        &self,
+        mutation: Mutation,
+        connection: &Connection,
+        trace: &TraceContext,
+    ) -> Result<Presence, PresenceError> {
+        let applied = self.repository.apply(mutation, connection, trace).await?;
+        match applied.outcome {
+            Outcome::Closed => Err(PresenceError::ConnectionClosed),
+            _ => Ok(applied.presence),
+        }
+    }
+
+    async fn apply_batch(
+        &self,
+        mutation: Mutation,
+        mut connections: Vec<Connection>,
+        trace: &TraceContext,
+    ) -> Result<BatchOutcome, PresenceError> {
+        remove_repeated(&mut connections);
+        let AppliedBatch { outcomes, failure, .. } = self.repository.apply_batch(mutation, &connections, trace).await;
+        let mut batch = BatchOutcome::default();
+        for (connection, outcome) in connections.into_iter().zip(outcomes) {
+            match outcome {
+                Some(Outcome::Closed) => batch.closed.push(connection),
+                Some(outcome) => {
+                    batch.accepted += 1;
+                    if outcome == Outcome::Restored {
+                        batch.restored.push(connection);
+                    }
+                }
+                None => batch.failed.push(connection),
+            }
+        }
+        match failure {
+            Some(error) if batch.accepted == 0 && batch.closed.is_empty() => Err(error.into()),
+            Some(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    failed = batch.failed.len(),
+                    "batch failed in part"
+                );
+                Ok(batch)
+            }
+            None => Ok(batch),
+        }
+    }
+}
+
+fn remove_repeated(connections: &mut Vec<Connection>) {
+    let mut is_new = Vec::with_capacity(connections.len());
+    let mut seen = HashSet::with_capacity(connections.len());
+    is_new.extend(connections.iter().map(|connection| seen.insert(connection)));
+    let mut is_new = is_new.into_iter();
+    connections.retain(|_| is_new.next().unwrap_or(true));
+}

@@ -1,0 +1,171 @@
+//! Every key, spelled in one place. `lua/README.md` tells what each holds.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::LazyLock,
+};
+
+use crate::{config::RedisMode, model::PlayerId};
+
+/// The number of hash slots of a Redis Cluster.
+const SLOTS: u16 = 16_384;
+
+/// Spells keys. No id and no prefix holds a brace, so that a key with braces is never a player's record.
+#[derive(Debug, Clone)]
+pub(crate) struct Keys {
+    prefix: String,
+    mode: RedisMode,
+}
+
+/// What shares one expiry index and one outbox: a hash slot in cluster mode, everything otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Shard(u16);
+
+/// One of a player's keys. All of them lie in the slot of the record: a hash tag that encloses the whole of the record's
+/// name makes it so.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PlayerKey<'a> {
+    Record(&'a Keys, &'a PlayerId),
+    Past(&'a Keys, &'a PlayerId),
+    Closed(&'a Keys, &'a PlayerId),
+}
+
+impl Keys {
+    pub(crate) fn new(prefix: String, mode: RedisMode) -> Self {
+        Self { prefix, mode }
+    }
+
+    /// The player's presence: a string of JSON that lives for the TTL.
+    pub(crate) fn record<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
+        PlayerKey::Record(self, player)
+    }
+
+    /// What outlives the record: a line of text.
+    pub(crate) fn past<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
+        PlayerKey::Past(self, player)
+    }
+
+    /// The player's closed connections: a sorted set.
+    pub(crate) fn closed<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
+        PlayerKey::Closed(self, player)
+    }
+
+    /// The players who may run out, by a time that is never later than their record's expiry.
+    pub(crate) fn index(&self, shard: Shard) -> String {
+        format!("{}{{{}}}:expiry", self.prefix, self.tag(shard))
+    }
+
+    /// The events that wait for JetStream's ack.
+    pub(crate) fn outbox(&self, shard: Shard) -> String {
+        format!("{}{{{}}}:outbox", self.prefix, self.tag(shard))
+    }
+
+    /// Where the player's index and outbox lie.
+    pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
+        match self.mode {
+            RedisMode::Standalone => Shard(0),
+            RedisMode::Cluster => Shard(slot(format!("{}{player}", self.prefix).as_bytes())),
+        }
+    }
+
+    /// The places of players in their list, by shard.
+    pub(crate) fn group_by_shard<'a>(
+        &self,
+        players: impl Iterator<Item = &'a PlayerId>,
+    ) -> BTreeMap<Shard, Vec<usize>> {
+        let mut shards = BTreeMap::<_, Vec<usize>>::new();
+        for (place, player) in players.enumerate() {
+            shards.entry(self.shard(player)).or_default().push(place);
+        }
+        shards
+    }
+
+    /// All shards.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        let count = match self.mode {
+            RedisMode::Standalone => 1,
+            RedisMode::Cluster => SLOTS,
+        };
+        (0..count).map(Shard)
+    }
+
+    fn tag(&self, shard: Shard) -> &str {
+        match self.mode {
+            RedisMode::Standalone => "all",
+            RedisMode::Cluster => &SLOT_TAGS[usize::from(shard.0)],
+        }
+    }
+}
+
+impl Shard {
+    /// The hash slot, in cluster mode.
+    pub(crate) fn slot(self) -> u16 {
+        self.0
+    }
+}
+
+impl fmt::Display for PlayerKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Record(keys, player) => write!(f, "{}{player}", keys.prefix),
+            Self::Past(keys, player) => write!(f, "{{{}{player}}}:past", keys.prefix),
+            Self::Closed(keys, player) => write!(f, "{{{}{player}}}:closed", keys.prefix),
+        }
+    }
+}
+
+/// A short hash tag for each slot: the first number whose digits hash into it.
+static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut tags = vec![String::new(); usize::from(SLOTS)];
+    let mut missing = tags.len();
+    let mut digits = String::new();
+    for number in 0_u32.. {
+        digits.clear();
+        let _ = write!(digits, "{number}");
+        let tag = &mut tags[usize::from(slot(digits.as_bytes()))];
+        if tag.is_empty() {
+            tag.clone_from(&digits);
+            missing -= 1;
+            if missing == 0 {
+                break;
+            }
+        }
+    }
+    tags
+});
+
+/// The hash slot of a key without a hash tag, as Redis Cluster's specification has it.
+fn slot(key: &[u8]) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(key) % SLOTS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_keys_of_a_player_lie_in_one_slot() {
+        let keys = Keys::new("presence:".into(), RedisMode::Cluster);
+        let player = PlayerId::parse("alice").unwrap();
+        let record = keys.record(&player).to_string();
+        assert_eq!(record, "presence:alice");
+        assert_eq!(keys.past(&player).to_string(), "{presence:alice}:past");
+        assert_eq!(keys.closed(&player).to_string(), "{presence:alice}:closed");
+        let index = keys.index(keys.shard(&player));
+        let tag = index.split(['{', '}']).nth(1).unwrap();
+        assert_eq!(slot(tag.as_bytes()), slot(record.as_bytes()));
+    }
+
+    #[test]
+    fn every_slot_has_a_tag_of_its_own() {
+        for (number, tag) in SLOT_TAGS.iter().enumerate() {
+            assert_eq!(usize::from(slot(tag.as_bytes())), number);
+        }
+    }
+
+    #[test]
+    fn the_slot_of_the_specifications_example() {
+        assert_eq!(slot(b"123456789"), 0x31C3 % SLOTS);
+    }
+}

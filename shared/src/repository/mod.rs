@@ -1,0 +1,51 @@
+//! Players in Redis: keys, scripts and replies.
+//!
+//! Whatever changes a player is crate-private: only [`PresenceService`](crate::PresenceService) calls it.
+
+mod connection;
+mod keys;
+mod mutate;
+mod read;
+mod reply;
+mod scripts;
+
+pub use connection::StoreError;
+pub(crate) use mutate::{AppliedBatch, Mutation};
+pub use read::Snapshot;
+pub(crate) use reply::{OutboxEntry, Outcome};
+
+use crate::config::Config;
+use connection::Connection;
+use keys::Keys;
+
+/// The players in one Redis, standalone or cluster.
+#[derive(Clone)]
+pub struct Repository {
+    connection: Connection,
+    keys: Keys,
+    ttl: u64,
+    retention: u64,
+    grace: u64,
+    max_connections: u32,
+    /// Whether transitions leave an event in the outbox.
+    has_outbox: bool,
+}
+
+impl Repository {
+    /// Prepares the connection; it is made by the first call that needs it. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the URL cannot be used, such as `rediss://` with a broken certificate store.
+    pub fn new(config: &Config) -> Result<Self, StoreError> {
+        let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+        Ok(Self {
+            connection: Connection::new(&config.redis)?,
+            keys: Keys::new(config.redis.key_prefix.clone(), config.redis.mode),
+            ttl: millis(config.lifetimes.ttl),
+            retention: millis(config.lifetimes.last_seen_retention),
+            grace: millis(config.lifetimes.offline_grace),
+            max_connections: config.limits.max_connections,
+            has_outbox: config.events.is_some(),
+        })
+    }
+}

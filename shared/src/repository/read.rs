@@ -1,0 +1,83 @@
+//! Reads: plain commands that change nothing.
+
+use futures_util::future::{try_join, try_join_all};
+use redis::Value;
+use serde::Serialize;
+
+use super::{
+    Repository, StoreError,
+    keys::{PlayerKey, Shard},
+    reply,
+};
+use crate::model::{PlayerId, Presence};
+
+/// Presences, and the time they were read at.
+#[derive(Debug, Serialize)]
+pub struct Snapshot {
+    /// Unix milliseconds by Redis's clock; the earliest of the nodes asked.
+    pub as_of: u64,
+    /// In the order asked.
+    pub presences: Vec<Presence>,
+}
+
+impl Repository {
+    /// Reads the presences of `players`, in one round trip to each Redis node involved.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a node did not answer: unknown is never OFFLINE.
+    pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
+        self.read(
+            players,
+            |player| [self.keys.record(player)],
+            |player, [record], now| reply::presence(player, record, None, now),
+        )
+        .await
+    }
+
+    /// The same with the past of OFFLINE players, where it is still known.
+    ///
+    /// # Errors
+    /// As for [`presences`](Self::presences).
+    pub async fn presences_with_history(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
+        let keys = |player| [self.keys.record(player), self.keys.past(player)];
+        self.read(players, keys, |player, [record, past], now| {
+            let past = reply::last_seen(past, now, self.retention)?;
+            reply::presence(player, record, past, now)
+        })
+        .await
+    }
+
+    /// Reads `N` keys of each player, those of one shard by one `MGET`, with the node's clock beside it.
+    async fn read<'a, const N: usize>(
+        &'a self,
+        players: &'a [PlayerId],
+        keys: impl Fn(&'a PlayerId) -> [PlayerKey<'a>; N],
+        presence: impl Fn(PlayerId, &[Value; N], u64) -> Result<Presence, StoreError>,
+    ) -> Result<Snapshot, StoreError> {
+        let groups = self.keys.group_by_shard(players.iter());
+        let reads = groups.iter().map(|(shard, places)| {
+            let mut mget = redis::cmd("MGET");
+            for place in places {
+                mget.arg(&keys(&players[*place]));
+            }
+            async move { try_join(self.connection.query(&mget), self.time(*shard)).await }
+        });
+        let answers = try_join_all(reads).await?;
+
+        let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
+        let mut presences = vec![None; players.len()];
+        for ((values, now), places) in answers.into_iter().zip(groups.values()) {
+            let mut values = reply::values(values)?.into_iter();
+            for place in places {
+                let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
+                presences[*place] = Some(presence(players[*place].clone(), &values, now)?);
+            }
+        }
+        Ok(Snapshot { as_of, presences: presences.into_iter().flatten().collect() })
+    }
+
+    /// The clock of a shard's node, in Unix milliseconds.
+    async fn time(&self, shard: Shard) -> Result<u64, StoreError> {
+        reply::time(&self.connection.query_shard(shard, &redis::cmd("TIME")).await?)
+    }
+}

@@ -1,0 +1,201 @@
+//! What Redis answers, decoded once.
+
+use std::fmt;
+
+use redis::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
+
+use super::{StoreError, keys::Shard};
+use crate::model::{LastSeen, PlayerId, Presence, PresenceState};
+
+/// What a script did with one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It took effect, or was already so.
+    Accepted,
+    /// The record did not hold the lease: it was made.
+    Restored,
+    /// The connection was closed before: nothing changed.
+    Closed,
+    /// The transition is not allowed: nothing changed.
+    Rejected,
+}
+
+/// The reply of a script, as `lua/lib/reply.lua` describes it.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) outcomes: Vec<Outcome>,
+    /// The last entry's record; `None` where that player is OFFLINE.
+    pub(crate) record: Option<Record>,
+    /// The transitions made.
+    pub(crate) events: Vec<OutboxEntry>,
+}
+
+/// An event as it waits in the outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OutboxEntry {
+    /// Whose outbox.
+    pub(crate) shard: Shard,
+    /// Its id in the outbox's Redis stream.
+    pub(crate) entry_id: String,
+    /// The event's JSON.
+    pub(crate) body: Vec<u8>,
+}
+
+/// A player's record, read from its JSON.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Record {
+    last_seen: u64,
+    version: Option<u64>,
+    connection_count: u32,
+    state: PresenceState,
+    leases: Option<Expiries>,
+}
+
+/// The expiry of each lease, in Unix milliseconds.
+#[derive(Debug)]
+struct Expiries(Vec<u64>);
+
+impl Record {
+    fn parse(json: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("a record that is none"))
+    }
+
+    /// The presence when the record was written.
+    pub(crate) fn presence(self, player_id: PlayerId) -> Presence {
+        Presence {
+            player_id,
+            state: self.state,
+            last_seen: Some(self.last_seen),
+            connection_count: self.connection_count,
+            version: self.version,
+        }
+    }
+
+    /// The presence at `now` (Unix milliseconds): leases that ran out since the record was written do not count.
+    fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
+        if let Some(Expiries(expiries)) = &self.leases {
+            self.connection_count = expiries.iter().filter(|expiry| **expiry > now).count() as u32;
+        }
+        self.presence(player_id)
+    }
+}
+
+impl Reply {
+    pub(crate) fn parse(value: Value, shard: Shard) -> Result<Self, StoreError> {
+        const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
+        let Value::Array(parts) = value else { return Err(UNEXPECTED) };
+        let mut parts = parts.into_iter();
+        let (Some(Value::BulkString(outcomes)), Some(record)) = (parts.next(), parts.next()) else {
+            return Err(UNEXPECTED);
+        };
+        let mut events = Vec::new();
+        while let (Some(Value::BulkString(entry_id)), Some(Value::BulkString(body))) = (parts.next(), parts.next()) {
+            let entry_id = String::from_utf8(entry_id).map_err(|_| UNEXPECTED)?;
+            events.push(OutboxEntry { shard, entry_id, body });
+        }
+        Ok(Self {
+            outcomes: outcomes.into_iter().map(outcome).collect::<Option<_>>().ok_or(UNEXPECTED)?,
+            record: text(&record)?.map(Record::parse).transpose()?,
+            events,
+        })
+    }
+}
+
+fn outcome(letter: u8) -> Option<Outcome> {
+    match letter {
+        b'A' => Some(Outcome::Accepted),
+        b'R' => Some(Outcome::Restored),
+        b'C' => Some(Outcome::Closed),
+        b'X' => Some(Outcome::Rejected),
+        _ => None,
+    }
+}
+
+/// A record's value at `now`, as a presence.
+pub(crate) fn presence(
+    player_id: PlayerId,
+    record: &Value,
+    past: Option<LastSeen>,
+    now: u64,
+) -> Result<Presence, StoreError> {
+    match text(record)? {
+        Some(json) => Ok(Record::parse(json)?.presence_at(player_id, now)),
+        None => Ok(Presence::offline(player_id, past)),
+    }
+}
+
+/// A past's value at `now`: `None` where nothing is known any more.
+///
+/// The key itself is gone after the retention, once the OFFLINE transition is made. Until somebody makes it, the past
+/// of a record that ran out counts from the record's expiry.
+pub(crate) fn last_seen(past: &Value, now: u64, retention: u64) -> Result<Option<LastSeen>, StoreError> {
+    let Some(line) = text(past)? else { return Ok(None) };
+    let mut numbers = line.split(|byte| *byte == b' ').map_while(|word| str::from_utf8(word).ok()?.parse::<u64>().ok());
+    let (Some(last_seen), Some(ended_at), Some(version)) = (numbers.next(), numbers.next(), numbers.next()) else {
+        return Ok(None);
+    };
+    Ok((now < ended_at.saturating_add(retention)).then_some(LastSeen { last_seen, version }))
+}
+
+/// The answer of `MGET`: one value for each key.
+pub(crate) fn values(value: Value) -> Result<Vec<Value>, StoreError> {
+    match value {
+        Value::Array(values) => Ok(values),
+        _ => Err(StoreError::Unexpected("no values")),
+    }
+}
+
+/// The answer of `TIME`, in Unix milliseconds.
+pub(crate) fn time(value: &Value) -> Result<u64, StoreError> {
+    let parse = |part: &Value| match part {
+        Value::BulkString(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
+        Value::Int(number) => u64::try_from(*number).ok(),
+        _ => None,
+    };
+    match value {
+        Value::Array(parts) => match parts.as_slice() {
+            [seconds, micros] => {
+                parse(seconds).zip(parse(micros)).map(|(seconds, micros)| seconds * 1_000 + micros / 1_000)
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+    .ok_or(StoreError::Unexpected("the time"))
+}
+
+fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
+    match value {
+        Value::Nil => Ok(None),
+        Value::BulkString(text) => Ok(Some(text)),
+        _ => Err(StoreError::Unexpected("a value that is no string")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Expiries {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Leases;
+
+        impl<'de> Visitor<'de> for Leases {
+            type Value = Expiries;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("leases")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut leases: A) -> Result<Expiries, A::Error> {
+                let mut expiries = Vec::with_capacity(leases.size_hint().unwrap_or(1));
+                while let Some((IgnoredAny, expiry)) = leases.next_entry()? {
+                    expiries.push(expiry);
+                }
+                Ok(Expiries(expiries))
+            }
+        }
+
+        deserializer.deserialize_map(Leases)
+    }
+}

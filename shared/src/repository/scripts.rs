@@ -1,0 +1,83 @@
+//! The Lua scripts: put together from `lua/` once, and called by their hash.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+/// A script with its hash.
+#[derive(Debug)]
+pub(crate) struct Script {
+    source: String,
+    hash: String,
+}
+
+macro_rules! script {
+    ($file:literal) => {
+        LazyLock::new(|| Script::new(include_str!(concat!("../../../lua/", $file))))
+    };
+}
+
+pub(crate) static CONNECT: LazyLock<Script> = script!("connect.lua");
+pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat.lua");
+pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect.lua");
+pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state.lua");
+
+/// What `-- @include <name>` in a script stands for.
+const LIBRARY: [(&str, &str); 9] = [
+    ("call", include_str!("../../../lua/lib/call.lua")),
+    ("clock", include_str!("../../../lua/lib/clock.lua")),
+    ("record", include_str!("../../../lua/lib/record.lua")),
+    ("past", include_str!("../../../lua/lib/past.lua")),
+    ("events", include_str!("../../../lua/lib/events.lua")),
+    ("player", include_str!("../../../lua/lib/player.lua")),
+    ("closed", include_str!("../../../lua/lib/closed.lua")),
+    ("renew", include_str!("../../../lua/lib/renew.lua")),
+    ("reply", include_str!("../../../lua/lib/reply.lua")),
+];
+
+impl Script {
+    fn new(text: &str) -> Self {
+        let mut source = String::with_capacity(text.len());
+        for line in text.lines() {
+            match line.strip_prefix("-- @include ") {
+                Some(name) => source.push_str(library(name)),
+                None => source.push_str(line),
+            }
+            source.push('\n');
+        }
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { source, hash }
+    }
+
+    /// The call by hash: what Redis answers with NOSCRIPT where it does not know the script yet.
+    pub(crate) fn call_by_hash(&self) -> Cmd {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.hash);
+        command
+    }
+
+    /// The call by source, which also makes Redis know the script.
+    pub(crate) fn call_by_source(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(&self.source);
+        command
+    }
+}
+
+fn library(name: &str) -> &'static str {
+    let found = LIBRARY.iter().find(|(library, _)| *library == name);
+    found.map(|(_, source)| *source).unwrap_or_else(|| panic!("lua/lib/{name}.lua is not in LIBRARY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_include_is_resolved() {
+        for script in [&CONNECT, &HEARTBEAT, &DISCONNECT, &SET_STATE] {
+            assert!(!script.source.contains("@include"));
+            assert_eq!(script.hash.len(), 40);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! What every program does first: read its configuration, start its logs.
+
+use std::process::ExitCode;
+
+use crate::{config::Config, telemetry};
+
+/// The exit status for a bad value in the environment.
+const USAGE: u8 = 2;
+
+/// Reads the configuration and starts logging.
+///
+/// # Errors
+/// The exit status, where a value is bad; the reason is printed, in one line.
+pub(super) fn start() -> Result<Config, ExitCode> {
+    let config = Config::from_env().map_err(|error| fail(&error))?;
+    telemetry::init(&config.log);
+    Ok(config)
+}
+
+/// Says why a program cannot run.
+pub(super) fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::from(USAGE)
+}

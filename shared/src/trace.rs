@@ -1,0 +1,133 @@
+//! W3C trace context: what ties a caller's request to the event that it makes.
+
+use http::{HeaderMap, HeaderValue};
+
+/// The longest `tracestate` that is passed on, in bytes, as the recommendation has it.
+const MAX_TRACESTATE: usize = 512;
+
+/// A trace to continue: the caller's, or a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TraceContext {
+    traceparent: String,
+    tracestate: String,
+}
+
+impl TraceContext {
+    /// The caller's trace; a new one where the headers hold none or a malformed one.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let mut traceparents = headers.get_all("traceparent").iter();
+        let only = traceparents.next().filter(|_| traceparents.next().is_none());
+        match only.and_then(|header| header.to_str().ok()).and_then(parse_traceparent) {
+            Some(traceparent) => Self { traceparent, tracestate: tracestate(headers) },
+            None => Self::new_root(),
+        }
+    }
+
+    /// A trace that starts here.
+    pub fn new_root() -> Self {
+        let trace_id: u128 = rand::random_range(1..=u128::MAX);
+        let span_id: u64 = rand::random_range(1..=u64::MAX);
+        Self { traceparent: format!("00-{trace_id:032x}-{span_id:016x}-01"), tracestate: String::new() }
+    }
+
+    /// The value of the `traceparent` header.
+    pub fn traceparent(&self) -> &str {
+        &self.traceparent
+    }
+
+    /// The value of the `tracestate` header; empty where there is none.
+    pub fn tracestate(&self) -> &str {
+        &self.tracestate
+    }
+}
+
+/// Returns the parent as version 00 has it: a later version may say more, which is not ours to pass on.
+fn parse_traceparent(header: &str) -> Option<String> {
+    let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
+    let mut fields = header.split('-');
+    let (version, trace_id, parent_id, flags) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+    let is_complete = version != "00" || fields.next().is_none();
+    let has_lengths = [version.len(), trace_id.len(), parent_id.len(), flags.len()] == [2, 32, 16, 2];
+    let is_valid = has_lengths
+        && [version, trace_id, parent_id, flags].into_iter().all(is_hex)
+        && version != "ff"
+        && !is_zero(trace_id)
+        && !is_zero(parent_id)
+        && is_complete;
+    is_valid.then(|| format!("00-{trace_id}-{parent_id}-{flags}"))
+}
+
+fn tracestate(headers: &HeaderMap) -> String {
+    let members: Vec<_> = headers.get_all("tracestate").iter().filter_map(|header| header.to_str().ok()).collect();
+    let tracestate = members.join(",");
+    if tracestate.len() <= MAX_TRACESTATE { tracestate } else { String::new() }
+}
+
+/// The `traceparent` that an X-Ray header (`Root=1-…;Parent=…;Sampled=1`) stands for.
+pub(crate) fn traceparent_of_xray(header: &str) -> Option<HeaderValue> {
+    let field = |name| header.split(';').find_map(|field| field.trim().strip_prefix(name));
+    let (time, random) = field("Root=1-")?.split_once('-')?;
+    let sampled = if field("Sampled=") == Some("0") { "00" } else { "01" };
+    let parent = field("Parent=")?;
+    HeaderValue::from_str(&parse_traceparent(&format!("00-{time}{random}-{parent}-{sampled}"))?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    #[test]
+    fn the_callers_trace_is_continued() {
+        let trace = TraceContext::from_headers(&headers(&[
+            ("traceparent", PARENT),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2"),
+        ]));
+        assert_eq!((trace.traceparent(), trace.tracestate()), (PARENT, "a=1,b=2"));
+    }
+
+    #[test]
+    fn a_malformed_or_repeated_parent_starts_a_new_trace() {
+        for parent in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+        ] {
+            let trace = TraceContext::from_headers(&headers(&[("traceparent", parent), ("tracestate", "a=1")]));
+            assert!(parse_traceparent(trace.traceparent()).is_some());
+            assert_ne!(trace.traceparent(), parent);
+            assert_eq!(trace.tracestate(), "");
+        }
+        let trace = TraceContext::from_headers(&headers(&[("traceparent", PARENT), ("traceparent", PARENT)]));
+        assert_ne!(trace.traceparent(), PARENT);
+    }
+
+    #[test]
+    fn a_later_version_is_continued_as_version_00() {
+        let later = "cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-what-the-future-brings";
+        assert_eq!(parse_traceparent(later).as_deref(), Some(PARENT));
+    }
+
+    #[test]
+    fn an_x_ray_header_is_a_trace_too() {
+        let header = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+        let parent = traceparent_of_xray(header).unwrap();
+        assert_eq!(parent, "00-5759e988bd862e3fe1be46a994272793-53995c3f42cd8ad8-01");
+        assert_eq!(traceparent_of_xray("Root=1-5759e988-bd862e3fe1be46a994272793"), None);
+    }
+}
