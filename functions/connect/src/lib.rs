@@ -1,0 +1,28 @@
+//! `POST /presence/connect`: opens connections.
+
+use std::sync::Arc;
+
+use presence::{
+    PresenceService,
+    http::{Answer, BatchAnswer, Connected, ConnectionsBody, Request, Target, json, parse_post},
+    trace::TraceContext,
+};
+
+/// Opens one connection, or a batch.
+///
+/// # Errors
+/// The problems of the request; 410 for one connection that was closed before; 503.
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+    let target = parse_post::<ConnectionsBody>(&request)?.target(presence.limits().max_batch)?;
+    let trace = TraceContext::from_headers(request.headers());
+    match target {
+        Target::One(connection) => {
+            let presence_now = presence.connect(&connection, &trace).await?;
+            Ok(json(&Connected::new(presence_now, presence.lifetimes())))
+        }
+        Target::Many(connections) => {
+            let outcome = presence.connect_batch(connections, &trace).await?;
+            Ok(json(&BatchAnswer::from(outcome)))
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! `POST /presence/disconnect`: closes connections.
+
+use std::sync::Arc;
+
+use presence::{
+    PresenceService,
+    http::{Answer, BatchAnswer, ConnectionsBody, Request, Target, json, parse_post},
+    trace::TraceContext,
+};
+
+/// Closes one connection, or a batch.
+///
+/// # Errors
+/// The problems of the request; 503.
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+    let body = parse_post::<ConnectionsBody>(&request)?;
+    let (target, reason) = body.target_and_reason(presence.limits().max_batch)?;
+    let trace = TraceContext::from_headers(request.headers());
+    match target {
+        Target::One(connection) => Ok(json(&presence.disconnect(&connection, reason, &trace).await?)),
+        Target::Many(connections) => {
+            let outcome = presence.disconnect_batch(connections, reason, &trace).await?;
+            Ok(json(&BatchAnswer::from(outcome)))
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! `POST /presence/friends`: reads many players' presences.
+
+use std::sync::Arc;
+
+use presence::{
+    PresenceService,
+    http::{Answer, Request, check_length, json, parse_post},
+    model::PlayerId,
+};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    player_ids: Vec<PlayerId>,
+    #[serde(default)]
+    history: bool,
+}
+
+/// Reads the presences of a list of players, in the order asked.
+///
+/// # Errors
+/// The problems of the request; 503 where one of the Redis nodes did not answer.
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+    let Body { player_ids, history } = parse_post(&request)?;
+    check_length(&player_ids, presence.limits().max_batch, "player_ids")?;
+    Ok(json(&presence.presences(&player_ids, history).await?))
+}

@@ -1,0 +1,25 @@
+//! `POST /presence/heartbeat`: renews leases.
+
+use std::sync::Arc;
+
+use presence::{
+    PresenceService,
+    http::{Answer, BatchAnswer, ConnectionsBody, Request, Target, json, parse_post},
+    trace::TraceContext,
+};
+
+/// Renews the lease of one connection, or of a batch.
+///
+/// # Errors
+/// The problems of the request; 410 for one connection that was closed before; 503.
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+    let target = parse_post::<ConnectionsBody>(&request)?.target(presence.limits().max_batch)?;
+    let trace = TraceContext::from_headers(request.headers());
+    match target {
+        Target::One(connection) => Ok(json(&presence.heartbeat(&connection, &trace).await?)),
+        Target::Many(connections) => {
+            let outcome = presence.heartbeat_batch(connections, &trace).await?;
+            Ok(json(&BatchAnswer::from(outcome)))
+        }
+    }
+}
