@@ -1,0 +1,118 @@
+//! Event JSON as AWS documents it, one fixture a kind.
+
+use serde_json::{Value, json};
+
+/// What invokes a function over HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// API Gateway's HTTP API, payload format 2.0.
+    HttpApi,
+    /// API Gateway's REST API, payload format 1.0.
+    RestApi,
+    /// An Application Load Balancer.
+    LoadBalancer,
+    /// A function URL.
+    FunctionUrl,
+}
+
+/// An HTTP request, to be turned into an event.
+#[derive(Debug, Clone)]
+pub struct HttpEvent<'a> {
+    kind: Kind,
+    method: &'a str,
+    path: &'a str,
+    query: &'a str,
+    headers: Vec<(&'a str, &'a str)>,
+    body: Option<String>,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::HttpApi, Self::RestApi, Self::LoadBalancer, Self::FunctionUrl];
+
+    fn fixture(self) -> Value {
+        let text = match self {
+            Self::HttpApi => include_str!("../fixtures/http-api.json"),
+            Self::RestApi => include_str!("../fixtures/rest-api.json"),
+            Self::LoadBalancer => include_str!("../fixtures/load-balancer.json"),
+            Self::FunctionUrl => include_str!("../fixtures/function-url.json"),
+        };
+        serde_json::from_str(text).expect("a fixture is JSON")
+    }
+}
+
+/// A POST of a JSON body to an HTTP API.
+pub fn post(path: &str, body: &Value) -> Value {
+    HttpEvent::new(Kind::HttpApi, "POST", path).body(body.to_string()).build()
+}
+
+/// A GET from an HTTP API.
+pub fn get(path: &str) -> Value {
+    HttpEvent::new(Kind::HttpApi, "GET", path).build()
+}
+
+impl<'a> HttpEvent<'a> {
+    /// A request without a body.
+    pub fn new(kind: Kind, method: &'a str, path: &'a str) -> Self {
+        Self { kind, method, path, query: "", headers: Vec::new(), body: None }
+    }
+
+    /// With a query: `name=value`.
+    #[must_use]
+    pub fn query(mut self, query: &'a str) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// With a header, in place of the fixture's one of this name.
+    #[must_use]
+    pub fn header(mut self, name: &'a str, value: &'a str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<String>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// The event.
+    pub fn build(self) -> Value {
+        let mut event = self.kind.fixture();
+        let query: Value = self.query.split('&').filter_map(|pair| pair.split_once('=')).collect::<Value>();
+        match self.kind {
+            Kind::HttpApi | Kind::FunctionUrl => {
+                event["rawPath"] = json!(self.path);
+                event["rawQueryString"] = json!(self.query);
+                event["queryStringParameters"] = query;
+                event["requestContext"]["http"]["method"] = json!(self.method);
+                event["requestContext"]["http"]["path"] = json!(self.path);
+            }
+            Kind::RestApi | Kind::LoadBalancer => {
+                event["path"] = json!(self.path);
+                event["httpMethod"] = json!(self.method);
+                event["queryStringParameters"] = query;
+            }
+        }
+        for (name, value) in self.headers {
+            set_header(&mut event, self.kind, name, value);
+        }
+        if let Some(body) = self.body {
+            event["body"] = json!(body);
+        }
+        event
+    }
+}
+
+fn set_header(event: &mut Value, kind: Kind, name: &str, value: &str) {
+    for (member, value) in [("headers", json!(value)), ("multiValueHeaders", json!([value]))] {
+        if member == "multiValueHeaders" && kind != Kind::RestApi {
+            continue;
+        }
+        let headers = event[member].as_object_mut().expect("headers");
+        headers.retain(|header, _| !header.eq_ignore_ascii_case(name));
+        headers.insert(name.to_owned(), value);
+    }
+}

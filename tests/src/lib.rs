@@ -1,0 +1,15 @@
+//! A harness for tests: real servers, one for each test, on free loopback ports, gone with the test.
+//!
+//! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
+//! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
+//! - [`event`]: API Gateway's and the load balancer's event JSON.
+
+mod config;
+pub mod event;
+mod process;
+mod redis_server;
+mod runtime_api;
+
+pub use config::{config, service};
+pub use redis_server::RedisServer;
+pub use runtime_api::{Function, Outcome, RuntimeApi, command};

@@ -1,0 +1,39 @@
+-- Test helper: shifts all that Redis holds into the past by ARGV[1] ms. Versions stay as they are.
+local elapsed = tonumber(ARGV[1])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function back(digits)
+  return string.format('%.0f', tonumber(digits) - elapsed)
+end
+
+local function shift_string(key)
+  local value = redis.call('GET', key)
+  value = string.gsub(value, '("last_seen":)(%d+)', function(name, digits) return name .. back(digits) end)
+  value = string.gsub(value, '("leases":)(%b{})', function(name, leases)
+    return name .. string.gsub(leases, '(":)(%d+)', function(quote, digits) return quote .. back(digits) end)
+  end)
+  value = string.gsub(value, '^(%d+) (%d+) ', function(last_seen, expires_at)
+    return back(last_seen) .. ' ' .. back(expires_at) .. ' '
+  end)
+  redis.call('SET', key, value, 'KEEPTTL')
+end
+
+local function shift_sorted_set(key)
+  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+    redis.call('ZINCRBY', key, -elapsed, member)
+  end
+end
+
+for _, key in ipairs(redis.call('KEYS', '*')) do
+  local kind = redis.call('TYPE', key).ok
+  if kind == 'string' then
+    shift_string(key)
+  elseif kind == 'zset' then
+    shift_sorted_set(key)
+  end
+  local expires_at = redis.call('PEXPIRETIME', key)
+  if expires_at >= 0 then
+    redis.call('PEXPIREAT', key, math.max(expires_at - elapsed, 1))
+  end
+end

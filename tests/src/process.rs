@@ -1,0 +1,64 @@
+//! Child processes that end with their owner.
+
+use std::{
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+/// A process that is killed, by its own id, when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts the command; its output is shown only where `PRESENCE_TEST_OUTPUT` is set.
+    ///
+    /// # Panics
+    /// Where the program is not there.
+    pub(crate) fn start(command: &mut Command) -> Self {
+        if std::env::var_os("PRESENCE_TEST_OUTPUT").is_none() {
+            command.stdout(Stdio::null()).stderr(Stdio::null());
+        }
+        let program = command.get_program().to_owned();
+        Self(command.stdin(Stdio::null()).spawn().unwrap_or_else(|error| panic!("{}: {error}", program.display())))
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(Some(_)) | Err(_))
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("the port's number").port()
+}
+
+/// The path of one of the workspace's binaries, beside the test's own.
+///
+/// # Panics
+/// Where it has not been built.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the test's own path");
+    let path = test.ancestors().nth(2).expect("target/debug").join(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+    path
+}

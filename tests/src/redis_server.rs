@@ -1,0 +1,104 @@
+//! A throwaway Redis.
+
+use std::{process::Command, time::Duration};
+
+use redis::{AsyncTypedCommands as _, aio::MultiplexedConnection};
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port};
+
+/// A Redis of its own, without persistence.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Process,
+    port: u16,
+    directory: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a Redis and waits until it answers.
+    pub async fn start() -> Self {
+        loop {
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let mut process = Process::start(&mut command(port, &directory));
+            if is_up(&mut process, port).await {
+                return Self { process, port, directory };
+            }
+        }
+    }
+
+    /// `redis://…` of this server.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The server's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A connection for raw keys.
+    pub async fn connection(&self) -> MultiplexedConnection {
+        connect(self.port).await.expect("Redis answers")
+    }
+
+    /// Ends the server, as kill -9 does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts an empty server on the same port.
+    pub async fn restart(&mut self) {
+        self.kill();
+        while {
+            self.process = Process::start(&mut command(self.port, &self.directory));
+            !is_up(&mut self.process, self.port).await
+        } {}
+    }
+
+    /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone by: times, leases,
+    /// closed connections, expiries. Versions stay. Keys whose time is over are gone.
+    pub async fn pass(&self, elapsed: Duration) {
+        let script = redis::Script::new(include_str!("pass.lua"));
+        let mut connection = self.connection().await;
+        let elapsed = elapsed.as_millis() as u64;
+        script.arg(elapsed).invoke_async::<()>(&mut connection).await.expect("time passes");
+    }
+
+    /// All keys, sorted.
+    pub async fn keys(&self) -> Vec<String> {
+        let mut keys = self.connection().await.keys("*").await.expect("keys");
+        keys.sort();
+        keys
+    }
+}
+
+fn command(port: u16, directory: &TempDir) -> Command {
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(directory.path());
+    command
+}
+
+async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
+    redis::Client::open(("127.0.0.1", port))?.get_multiplexed_async_connection().await
+}
+
+/// Waits for the first answer; `false` where the process ended instead, because somebody took the port.
+async fn is_up(process: &mut Process, port: u16) -> bool {
+    while !process.has_ended() {
+        if let Ok(mut connection) = connect(port).await
+            && connection.ping().await.is_ok()
+        {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    false
+}

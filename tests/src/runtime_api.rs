@@ -1,0 +1,156 @@
+//! A small stand-in for the Lambda Runtime API: hands events to a function's real binary and takes its answers.
+//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+
+use std::{
+    collections::HashMap,
+    process::Command,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::process::{Process, binary};
+
+/// What became of an invocation: the function's answer, or the error that it reported.
+pub type Outcome = Result<Value, Value>;
+
+/// The Runtime API for one function.
+#[derive(Debug)]
+pub struct RuntimeApi {
+    address: String,
+    invocations: mpsc::Sender<Invocation>,
+}
+
+/// A function that runs.
+#[derive(Debug)]
+pub struct Function {
+    process: Process,
+    api: RuntimeApi,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    event: Value,
+    answer: oneshot::Sender<Outcome>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Invocation>>>,
+    answers: Arc<Mutex<HashMap<String, oneshot::Sender<Outcome>>>>,
+    count: Arc<AtomicU64>,
+}
+
+impl RuntimeApi {
+    /// Serves the API on a free port.
+    pub async fn start() -> Self {
+        let (invocations, waiting) = mpsc::channel(1);
+        let shared = Shared {
+            waiting: Arc::new(tokio::sync::Mutex::new(waiting)),
+            answers: Arc::default(),
+            count: Arc::default(),
+        };
+        let routes = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
+            .with_state(shared);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("the port's number").to_string();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { address, invocations }
+    }
+
+    /// Hands an event to the function and waits for what it makes of it.
+    ///
+    /// # Panics
+    /// Where the API is gone.
+    pub async fn invoke(&self, event: Value) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        self.invocations.send(Invocation { event, answer }).await.expect("the API runs");
+        outcome.await.expect("the API answers")
+    }
+}
+
+impl Function {
+    /// Starts a function's binary with `variables` in its environment.
+    pub async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
+        let api = RuntimeApi::start().await;
+        let process = Process::start(&mut command(name, &api.address, variables));
+        Self { process, api }
+    }
+
+    /// Invokes the function.
+    ///
+    /// # Errors
+    /// The error that the function reported.
+    pub async fn invoke(&self, event: Value) -> Outcome {
+        self.api.invoke(event).await
+    }
+
+    /// The function's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Ends the function, as kill -9 does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}
+
+/// The command that starts a function as AWS Lambda would, with an otherwise empty environment.
+pub fn command(name: &str, runtime_api: &str, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary(name));
+    command
+        .env_clear()
+        .env("AWS_LAMBDA_RUNTIME_API", runtime_api)
+        .env("AWS_LAMBDA_FUNCTION_NAME", name)
+        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+        .envs(variables.iter().copied());
+    command
+}
+
+async fn next(State(shared): State<Shared>) -> Response {
+    let Some(Invocation { event, answer }) = shared.waiting.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let id = format!("00000000-0000-0000-0000-{:012}", shared.count.fetch_add(1, Ordering::Relaxed));
+    shared.answers.lock().expect("no poison").insert(id.clone(), answer);
+    let deadline = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
+    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis().to_string();
+    let headers = [
+        ("lambda-runtime-aws-request-id", id),
+        ("lambda-runtime-deadline-ms", deadline),
+        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:presence".into()),
+    ];
+    (headers, Json(event)).into_response()
+}
+
+async fn response(State(shared): State<Shared>, Path(id): Path<String>, Json(answer): Json<Value>) -> StatusCode {
+    finish(&shared, &id, Ok(answer))
+}
+
+async fn error(State(shared): State<Shared>, Path(id): Path<String>, Json(error): Json<Value>) -> StatusCode {
+    finish(&shared, &id, Err(error))
+}
+
+fn finish(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {
+    let answer = shared.answers.lock().expect("no poison").remove(id);
+    match answer.map(|answer| answer.send(outcome)) {
+        Some(Ok(())) => StatusCode::ACCEPTED,
+        _ => StatusCode::NOT_FOUND,
+    }
+}

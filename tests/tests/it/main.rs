@@ -1,0 +1,5 @@
+//! What only real servers can show.
+
+mod functions;
+mod model;
+mod scripts;
