@@ -2,7 +2,8 @@
 -- transition, those who turn out to be alive are filed anew under their true expiry.
 -- KEYS: see lib/call.lua
 -- ARGV: …, then player_id of each entry
--- Returns: see lib/reply.lua: A for a player who is alive, R for one whose record is gone; no record
+-- Returns: see lib/reply.lua; A for a player who is alive, E for one who went OFFLINE here, X for one who already had;
+--          no record
 
 -- @include call
 -- @include clock
@@ -18,9 +19,9 @@ for entry = 1, entries do
   local player_id = ARGV[4 + entry]
   local expires_at = redis.call('PEXPIRETIME', KEYS[3 * entry - 2])
   if expires_at == NO_KEY then
-    load_player(entry, player_id) -- makes the transition
+    local _, has_run_out = load_player(entry, player_id)
     redis.call('ZREM', index, player_id)
-    outcomes[entry] = 'R'
+    outcomes[entry] = has_run_out and 'E' or 'X'
   else
     redis.call('ZADD', index, 'XX', expires_at == NO_EXPIRY and now + ttl or expires_at, player_id)
     outcomes[entry] = 'A'

@@ -28,6 +28,7 @@ local function go_offline(player, reason, ended_at)
 end
 
 -- Loads the player of an entry. A record that ran out unnoticed makes its OFFLINE transition here, before anything else.
+-- Returns the player, and whether that was so.
 local function load_player(entry, id)
   local record, past, closed = KEYS[3 * entry - 2], KEYS[3 * entry - 1], KEYS[3 * entry]
   local values = redis.call('MGET', record, past)
@@ -54,9 +55,10 @@ local function load_player(entry, id)
     player.state, player.version, player.last_seen = before.state, before.version, before.last_seen
     if player.state ~= 'OFFLINE' then
       go_offline(player, before.reason, before.expires_at)
+      return player, true
     end
   end
-  return player
+  return player, false
 end
 
 -- Stores a player who is not OFFLINE, to run out at `expires_at` for `reason`. The index may hold an earlier time:

@@ -73,8 +73,8 @@ pub struct Limits {
 pub struct EventsConfig {
     /// `PRESENCE_NATS_URL`: one or more servers, separated by commas.
     pub urls: Vec<async_nats::ServerAddr>,
-    /// `PRESENCE_NATS_CREDS`: the path of a credentials file.
-    pub credentials: Option<std::path::PathBuf>,
+    /// `PRESENCE_NATS_CREDS`: what the credentials file holds that it names.
+    pub credentials: Option<Secret>,
     /// `PRESENCE_EVENTS_SUBJECT` (`events.presence`).
     pub subject: String,
     /// `PRESENCE_EVENTS_STREAM` (`PRESENCE_EVENTS`).
@@ -82,6 +82,10 @@ pub struct EventsConfig {
     /// `PRESENCE_EVENTS_RETENTION` (`15m`): how long events are worth keeping, in the stream and in the outbox.
     pub retention: Duration,
 }
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(pub(crate) String);
 
 /// Logs.
 #[derive(Debug, Clone)]
@@ -211,7 +215,7 @@ impl EventsConfig {
         let urls = variables.parse("PRESENCE_NATS_URL", "", accepts, parse_nats_urls)?;
         let config = Self {
             urls,
-            credentials: variables.text("PRESENCE_NATS_CREDS").map(Into::into),
+            credentials: variables.credentials("PRESENCE_NATS_CREDS")?,
             subject: variables.parse(
                 "PRESENCE_EVENTS_SUBJECT",
                 "events.presence",
@@ -273,6 +277,14 @@ impl Variables<'_> {
         parse(text.as_deref().unwrap_or(default)).ok_or_else(|| ConfigError::new(variable, accepts))
     }
 
+    fn credentials(&self, variable: &'static str) -> Result<Option<Secret>> {
+        let accepts = "the path of a NATS credentials file that can be read";
+        let Some(path) = self.text(variable) else { return Ok(None) };
+        let content = std::fs::read_to_string(path).map_err(|_| ConfigError::new(variable, accepts))?;
+        let is_valid = async_nats::ConnectOptions::with_credentials(&content).is_ok();
+        is_valid.then_some(Some(Secret(content))).ok_or_else(|| ConfigError::new(variable, accepts))
+    }
+
     fn duration(&self, variable: &'static str, default: &str) -> Result<Duration> {
         let accepts = format!("a duration from 1ms to 365d, such as {default}");
         self.parse(variable, default, &accepts, |text| parse_duration(text).filter(|duration| !duration.is_zero()))
@@ -310,6 +322,12 @@ fn parse_nats_urls(text: &str) -> Option<Vec<async_nats::ServerAddr>> {
 
 fn is_nats_token(token: &str) -> bool {
     !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>' | b'.'))
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 /// Without the URLs: they may hold a password.

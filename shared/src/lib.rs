@@ -10,13 +10,17 @@
 //! - [`config`], [`trace`], [`telemetry`] beside them.
 
 pub mod config;
+pub mod events;
+pub mod health;
 pub mod http;
 pub mod model;
 mod presence;
 mod repository;
 pub mod runtime;
+mod sweep;
 pub mod telemetry;
 pub mod trace;
 
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use repository::{Repository, Snapshot, StoreError};
+pub use sweep::{Sweeper, Swept};

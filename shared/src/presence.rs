@@ -1,18 +1,24 @@
 //! The use cases: what gateways and other services ask for. The one place that orders store → publish.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use crate::{
     config::{Config, Lifetimes, Limits},
+    events::Publisher,
     model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
-    repository::{AppliedBatch, Mutation, Outcome, Repository, Snapshot, StoreError},
+    repository::{AppliedBatch, Mutation, OutboxEntry, Outcome, Repository, Snapshot, StoreError},
     trace::TraceContext,
 };
+
+/// How long the publishing of a call's events may take before the call is answered; what is not published by then
+/// waits in the outbox for the sweep.
+const PUBLISH_LIMIT: Duration = Duration::from_millis(250);
 
 /// Presence: any number of instances may serve the same players.
 #[derive(Clone)]
 pub struct PresenceService {
     repository: Repository,
+    publisher: Option<Publisher>,
     lifetimes: Lifetimes,
     limits: Limits,
 }
@@ -45,16 +51,10 @@ pub struct BatchOutcome {
 }
 
 impl PresenceService {
-    /// Prepares the service; nothing is connected before the first call. Needs a tokio runtime.
-    ///
-    /// # Errors
-    /// As [`Repository::new`].
-    pub fn new(config: &Config) -> Result<Self, StoreError> {
-        Ok(Self {
-            repository: Repository::new(config)?,
-            lifetimes: config.lifetimes.clone(),
-            limits: config.limits.clone(),
-        })
+    /// A service on the players in `repository`. With a publisher, each call publishes its own events before it is
+    /// answered; without one they wait in the outbox for a relay.
+    pub fn new(config: &Config, repository: Repository, publisher: Option<Publisher>) -> Self {
+        Self { repository, publisher, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
     }
 
     /// How long things live.
@@ -146,6 +146,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let applied = self.repository.set_state(player, state, trace).await?;
+        self.publish(&applied.events).await;
         match applied.outcome {
             Outcome::Rejected => Err(PresenceError::TransitionRejected(state)),
             _ => Ok(applied.presence),
@@ -170,6 +171,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let applied = self.repository.apply(mutation, connection, trace).await?;
+        self.publish(&applied.events).await;
         match applied.outcome {
             Outcome::Closed => Err(PresenceError::ConnectionClosed),
             _ => Ok(applied.presence),
@@ -183,7 +185,9 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
         remove_repeated(&mut connections);
-        let AppliedBatch { outcomes, failure, .. } = self.repository.apply_batch(mutation, &connections, trace).await;
+        let AppliedBatch { outcomes, events, failure } =
+            self.repository.apply_batch(mutation, &connections, trace).await;
+        self.publish(&events).await;
         let mut batch = BatchOutcome::default();
         for (connection, outcome) in connections.into_iter().zip(outcomes) {
             match outcome {
@@ -208,6 +212,19 @@ impl PresenceService {
                 Ok(batch)
             }
             None => Ok(batch),
+        }
+    }
+
+    /// Publishes events and strikes them from the outbox. Nothing that goes wrong here is the caller's concern: the
+    /// outbox has the events.
+    async fn publish(&self, events: &[OutboxEntry]) {
+        let Some(publisher) = self.publisher.as_ref().filter(|_| !events.is_empty()) else { return };
+        let published = publisher.publish(events, PUBLISH_LIMIT).await;
+        if let Err(error) = self.repository.strike(&published).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "published events not struck; they are published again"
+            );
         }
     }
 }

@@ -23,6 +23,11 @@ impl TraceContext {
         }
     }
 
+    /// The trace that an event in the outbox keeps.
+    pub(crate) fn from_outbox(traceparent: String, tracestate: String) -> Self {
+        Self { traceparent, tracestate }
+    }
+
     /// A trace that starts here.
     pub fn new_root() -> Self {
         let trace_id: u128 = rand::random_range(1..=u128::MAX);

@@ -15,7 +15,7 @@ pub use body::{MAX_BODY, check_length, parse_post};
 pub use connections::{ConnectionsBody, Target};
 pub use problem::Problem;
 pub use query::{expect_get, history, last_segment};
-pub use response::{BatchAnswer, Connected, json};
+pub use response::{BatchAnswer, Connected, json, ready};
 
 /// A request with its whole body.
 pub type Request = ::http::Request<Bytes>;

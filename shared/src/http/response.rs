@@ -1,13 +1,14 @@
 //! Successful answers.
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Response;
 use crate::{
     BatchOutcome,
     config::Lifetimes,
+    health::Health,
     model::{Connection, Presence},
 };
 
@@ -57,6 +58,15 @@ impl From<BatchOutcome> for BatchAnswer {
             failed: failed.map(|connection| Failed { connection, error: "store-unavailable" }).collect(),
         }
     }
+}
+
+/// The answer of a health check: 200 where calls are answered, 503 where they are not.
+pub fn ready(health: &Health) -> Response {
+    let mut response = json(health);
+    if !health.is_available() {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
 }
 
 /// 200 with a JSON body.

@@ -34,6 +34,9 @@ pub enum StoreError {
     /// Redis holds, or answered, something that this service did not write.
     #[error("Redis answered something unexpected: {0}")]
     Unexpected(&'static str),
+    /// Redis answered something of another type.
+    #[error("Redis answered something unexpected")]
+    Type(#[from] redis::ParsingError),
 }
 
 /// A Redis server or a Redis Cluster.

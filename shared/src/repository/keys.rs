@@ -61,6 +61,11 @@ impl Keys {
         format!("{}{{{}}}:outbox", self.prefix, self.tag(shard))
     }
 
+    /// When the last sweep of all shards ended.
+    pub(crate) fn swept(&self) -> String {
+        format!("{}{{{}}}:swept", self.prefix, self.tag(Shard::FIRST))
+    }
+
     /// Where the player's index and outbox lie.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.mode {
@@ -99,6 +104,9 @@ impl Keys {
 }
 
 impl Shard {
+    /// Where keys lie that belong to no player.
+    pub(crate) const FIRST: Self = Self(0);
+
     /// The hash slot, in cluster mode.
     pub(crate) fn slot(self) -> u16 {
         self.0

@@ -5,9 +5,12 @@
 mod connection;
 mod keys;
 mod mutate;
+mod outbox;
+mod probe;
 mod read;
 mod reply;
 mod scripts;
+mod sweep;
 
 pub use connection::StoreError;
 pub(crate) use mutate::{AppliedBatch, Mutation};
@@ -17,6 +20,12 @@ pub(crate) use reply::{OutboxEntry, Outcome};
 use crate::config::Config;
 use connection::Connection;
 use keys::Keys;
+pub(crate) use keys::Shard;
+pub(crate) use sweep::Expired;
+
+/// The number of shards that are worked on at a time: many enough to hide the round trip, few enough not to crowd out
+/// the calls of players.
+pub(crate) const SHARDS_AT_A_TIME: usize = 64;
 
 /// The players in one Redis, standalone or cluster.
 #[derive(Clone)]
@@ -32,6 +41,11 @@ pub struct Repository {
 }
 
 impl Repository {
+    /// All shards.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        self.keys.shards()
+    }
+
     /// Prepares the connection; it is made by the first call that needs it. Needs a tokio runtime.
     ///
     /// # Errors

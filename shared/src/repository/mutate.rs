@@ -1,7 +1,7 @@
 //! Mutations: entries in, outcomes out, by one script each.
 
 use futures_util::future::join_all;
-use redis::{Cmd, RedisWrite, ServerErrorKind, ToRedisArgs};
+use redis::{Cmd, RedisWrite, ServerErrorKind, ToRedisArgs, Value};
 
 use super::{
     OutboxEntry, Outcome, Repository, StoreError,
@@ -129,7 +129,7 @@ impl Repository {
     }
 
     /// Calls a script for players of one shard. `arguments` appends what the script's own header names.
-    async fn call(
+    pub(super) async fn call(
         &self,
         script: &Script,
         players: &[&PlayerId],
@@ -137,26 +137,36 @@ impl Repository {
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
         let shard = self.keys.shard(players[0]);
-        let complete = |mut command: Cmd| {
-            command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
-            for player in players {
-                command.arg(&[self.keys.record(player), self.keys.past(player), self.keys.closed(player)]);
-            }
-            command.arg(self.keys.index(shard));
-            if self.has_outbox {
-                command.arg(self.keys.outbox(shard));
-            }
-            command.arg(self.ttl).arg(self.retention).arg(trace.traceparent()).arg(trace.tracestate());
-            arguments(&mut command);
-            command
-        };
-        let answer = match self.connection.query(&complete(script.call_by_hash())).await {
+        let answer = self
+            .run(script, |command| {
+                command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
+                for player in players {
+                    command.arg(&[self.keys.record(player), self.keys.past(player), self.keys.closed(player)]);
+                }
+                command.arg(self.keys.index(shard));
+                if self.has_outbox {
+                    command.arg(self.keys.outbox(shard));
+                }
+                command.arg(self.ttl).arg(self.retention).arg(trace.traceparent()).arg(trace.tracestate());
+                arguments(command);
+            })
+            .await?;
+        Reply::parse(answer, shard, trace)
+    }
+
+    /// Runs a script by its hash, and by its source where Redis does not know it yet. `complete` appends the keys and
+    /// arguments.
+    pub(super) async fn run(&self, script: &Script, complete: impl Fn(&mut Cmd)) -> Result<Value, StoreError> {
+        let mut command = script.call_by_hash();
+        complete(&mut command);
+        match self.connection.query(&command).await {
             Err(error) if is_unknown_script(&error) => {
-                self.connection.query(&complete(script.call_by_source())).await?
+                let mut command = script.call_by_source();
+                complete(&mut command);
+                self.connection.query(&command).await
             }
-            answer => answer?,
-        };
-        Reply::parse(answer, shard)
+            answer => answer,
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl Repository {
     }
 
     /// The clock of a shard's node, in Unix milliseconds.
-    async fn time(&self, shard: Shard) -> Result<u64, StoreError> {
+    pub(super) async fn time(&self, shard: Shard) -> Result<u64, StoreError> {
         reply::time(&self.connection.query_shard(shard, &redis::cmd("TIME")).await?)
     }
 }

@@ -10,6 +10,7 @@ use serde::{
 
 use super::{StoreError, keys::Shard};
 use crate::model::{LastSeen, PlayerId, Presence, PresenceState};
+use crate::trace::TraceContext;
 
 /// What a script did with one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,9 @@ pub(crate) enum Outcome {
     Restored,
     /// The connection was closed before: nothing changed.
     Closed,
-    /// The transition is not allowed: nothing changed.
+    /// The record had run out: the player went OFFLINE.
+    Expired,
+    /// The transition is not allowed, or there was none to make: nothing changed.
     Rejected,
 }
 
@@ -39,10 +42,19 @@ pub(crate) struct Reply {
 pub(crate) struct OutboxEntry {
     /// Whose outbox.
     pub(crate) shard: Shard,
-    /// Its id in the outbox's Redis stream.
+    /// Its id in the outbox, a Redis stream: when it was made, in Unix milliseconds, and a number.
     pub(crate) entry_id: String,
     /// The event's JSON.
     pub(crate) body: Vec<u8>,
+    /// The trace of the call that made the event.
+    pub(crate) trace: TraceContext,
+}
+
+impl OutboxEntry {
+    /// When the event was made, in Unix milliseconds.
+    pub(crate) fn made_at(&self) -> Option<u64> {
+        self.entry_id.split('-').next()?.parse().ok()
+    }
 }
 
 /// A player's record, read from its JSON.
@@ -85,7 +97,7 @@ impl Record {
 }
 
 impl Reply {
-    pub(crate) fn parse(value: Value, shard: Shard) -> Result<Self, StoreError> {
+    pub(crate) fn parse(value: Value, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
         const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
         let Value::Array(parts) = value else { return Err(UNEXPECTED) };
         let mut parts = parts.into_iter();
@@ -95,7 +107,7 @@ impl Reply {
         let mut events = Vec::new();
         while let (Some(Value::BulkString(entry_id)), Some(Value::BulkString(body))) = (parts.next(), parts.next()) {
             let entry_id = String::from_utf8(entry_id).map_err(|_| UNEXPECTED)?;
-            events.push(OutboxEntry { shard, entry_id, body });
+            events.push(OutboxEntry { shard, entry_id, body, trace: trace.clone() });
         }
         Ok(Self {
             outcomes: outcomes.into_iter().map(outcome).collect::<Option<_>>().ok_or(UNEXPECTED)?,
@@ -110,6 +122,7 @@ fn outcome(letter: u8) -> Option<Outcome> {
         b'A' => Some(Outcome::Accepted),
         b'R' => Some(Outcome::Restored),
         b'C' => Some(Outcome::Closed),
+        b'E' => Some(Outcome::Expired),
         b'X' => Some(Outcome::Rejected),
         _ => None,
     }

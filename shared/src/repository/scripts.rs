@@ -21,6 +21,8 @@ pub(crate) static CONNECT: LazyLock<Script> = script!("connect.lua");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat.lua");
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect.lua");
 pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state.lua");
+pub(crate) static PROBE: LazyLock<Script> = script!("probe.lua");
+pub(crate) static EXPIRE: LazyLock<Script> = script!("expire.lua");
 
 /// What `-- @include <name>` in a script stands for.
 const LIBRARY: [(&str, &str); 9] = [
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_include_is_resolved() {
-        for script in [&CONNECT, &HEARTBEAT, &DISCONNECT, &SET_STATE] {
+        for script in [&CONNECT, &HEARTBEAT, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE] {
             assert!(!script.source.contains("@include"));
             assert_eq!(script.hash.len(), 40);
         }

@@ -13,7 +13,7 @@ const USAGE: u8 = 2;
 /// The exit status, where a value is bad; the reason is printed, in one line.
 pub(super) fn start() -> Result<Config, ExitCode> {
     let config = Config::from_env().map_err(|error| fail(&error))?;
-    telemetry::init(&config.log);
+    telemetry::logs::init(&config.log);
     Ok(config)
 }
 

@@ -1,0 +1,199 @@
+//! Publishing to JetStream, without ever holding a call up for long.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    ConnectOptions, Event,
+    jetstream::{
+        Context,
+        context::{ContextBuilder, CreateStreamError, PublishAckFuture, PublishErrorKind},
+        stream,
+    },
+};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::OnceCell;
+
+use super::message;
+use crate::{
+    config::EventsConfig,
+    repository::OutboxEntry,
+    telemetry::metrics::{EVENTS_FAILED, EVENTS_PUBLISHED},
+};
+
+/// How long JetStream may take to acknowledge a message.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one attempt to connect may take; the next one follows by itself.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// After a failure nobody waits for NATS for this long, unless it is connected anew before.
+const COOL_DOWN: Duration = Duration::from_secs(5);
+
+/// The number of messages that may wait for their ack at a time: many enough to hide the round trip, few enough to
+/// bound memory.
+const WINDOW: usize = 512;
+
+/// Publishes events. Connects at the first of them, and reconnects in the background for ever.
+#[derive(Clone)]
+pub struct Publisher(Arc<Inner>);
+
+struct Inner {
+    config: EventsConfig,
+    jetstream: OnceCell<Context>,
+    retry_at: Arc<Mutex<Option<Instant>>>,
+}
+
+/// Why an event was not published. It waits in the outbox.
+#[derive(Debug, thiserror::Error)]
+enum PublishError {
+    #[error("NATS cannot be used as configured")]
+    Connect(#[from] async_nats::ConnectError),
+    #[error("the NATS credentials cannot be used")]
+    Credentials(#[from] std::io::Error),
+    #[error("the outbox holds something that is no event")]
+    NoEvent(#[from] serde_json::Error),
+    #[error("JetStream did not acknowledge the event")]
+    NoAck(#[from] async_nats::jetstream::context::PublishError),
+    #[error("the stream is missing and could not be made")]
+    NoStream(#[from] CreateStreamError),
+}
+
+impl Publisher {
+    /// Prepares a publisher; nothing is connected before the first event.
+    pub fn new(config: EventsConfig) -> Self {
+        Self(Arc::new(Inner { config, jetstream: OnceCell::new(), retry_at: Arc::default() }))
+    }
+
+    /// Publishes events within `limit`, and returns those that JetStream acknowledged. Returns none, and at once, where
+    /// NATS failed a moment ago.
+    pub(crate) async fn publish<'a>(&self, entries: &'a [OutboxEntry], limit: Duration) -> Vec<&'a OutboxEntry> {
+        if self.0.is_cooling_down() {
+            return Vec::new();
+        }
+        let published = match tokio::time::timeout(limit, self.0.publish(entries)).await {
+            Ok(published) => published,
+            Err(_) => {
+                tracing::warn!(?limit, "events not published in time; they wait in the outbox");
+                Vec::new()
+            }
+        };
+        metrics::counter!(EVENTS_PUBLISHED).increment(published.len() as u64);
+        if published.len() < entries.len() {
+            metrics::counter!(EVENTS_FAILED).increment((entries.len() - published.len()) as u64);
+            self.0.cool_down();
+        }
+        published
+    }
+}
+
+impl Publisher {
+    /// Whether JetStream answers, within `limit`.
+    pub(crate) async fn is_up(&self, limit: Duration) -> bool {
+        let ask = async {
+            let client = self.0.jetstream().await.ok()?.client();
+            client.request("$JS.API.INFO", Bytes::new()).await.ok()
+        };
+        matches!(tokio::time::timeout(limit, ask).await, Ok(Some(_)))
+    }
+}
+
+impl Inner {
+    fn is_cooling_down(&self) -> bool {
+        self.retry_at.lock().is_ok_and(|retry_at| retry_at.is_some_and(|retry_at| Instant::now() < retry_at))
+    }
+
+    fn cool_down(&self) {
+        if let Ok(mut retry_at) = self.retry_at.lock() {
+            *retry_at = Some(Instant::now() + COOL_DOWN);
+        }
+    }
+
+    async fn publish<'a>(&self, entries: &'a [OutboxEntry]) -> Vec<&'a OutboxEntry> {
+        let mut published = Vec::with_capacity(entries.len());
+        for window in entries.chunks(WINDOW) {
+            let results = self.publish_window(window).await;
+            let errors = results.iter().filter_map(|result| result.as_ref().err());
+            if let Some(error) = errors.max_by_key(|error| matches!(error, PublishError::NoEvent(_))) {
+                tracing::warn!(error = error as &dyn std::error::Error, "events not published");
+            }
+            let is_done = |result: &Result<(), _>| matches!(result, Ok(()) | Err(PublishError::NoEvent(_)));
+            let done = window.iter().zip(&results).filter(|(_, result)| is_done(result)).map(|(entry, _)| entry);
+            published.extend(done);
+            if !results.iter().all(is_done) {
+                break; // what comes later shall not overtake
+            }
+        }
+        published
+    }
+
+    /// Sends in order, then waits for all acks together.
+    async fn publish_window(&self, window: &[OutboxEntry]) -> Vec<Result<(), PublishError>> {
+        let mut acks = Vec::with_capacity(window.len());
+        for entry in window {
+            acks.push(self.send(entry).await);
+        }
+        join_all(acks.into_iter().zip(window).map(|(ack, entry)| async move {
+            match ack?.await {
+                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
+                    self.make_stream().await?;
+                    self.send(entry).await?.await?;
+                    Ok(())
+                }
+                result => Ok(result.map(drop)?),
+            }
+        }))
+        .await
+    }
+
+    async fn send(&self, entry: &OutboxEntry) -> Result<PublishAckFuture, PublishError> {
+        let headers = message::headers(entry)?;
+        let jetstream = self.jetstream().await?;
+        let subject = self.config.subject.clone();
+        Ok(jetstream.publish_with_headers(subject, headers, Bytes::from(entry.body.clone())).await?)
+    }
+
+    /// Makes the stream that is missing. One that is there is never altered.
+    async fn make_stream(&self) -> Result<(), PublishError> {
+        let jetstream = self.jetstream().await?;
+        let config = stream::Config {
+            name: self.config.stream.clone(),
+            subjects: vec![self.config.subject.clone()],
+            storage: stream::StorageType::File,
+            max_age: self.config.retention,
+            duplicate_window: self.config.retention,
+            ..stream::Config::default()
+        };
+        jetstream.create_stream(config).await?;
+        tracing::info!(stream = self.config.stream, "stream made");
+        Ok(())
+    }
+
+    async fn jetstream(&self) -> Result<&Context, PublishError> {
+        self.jetstream.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Context, PublishError> {
+        let retry_at = Arc::clone(&self.retry_at);
+        let options = ConnectOptions::new()
+            .name("presence")
+            .retry_on_initial_connect()
+            .connection_timeout(CONNECT_TIMEOUT)
+            .event_callback(move |event| {
+                let is_connected = matches!(event, Event::Connected);
+                if is_connected && let Ok(mut retry_at) = retry_at.lock() {
+                    *retry_at = None;
+                }
+                async {}
+            });
+        let options = match &self.config.credentials {
+            Some(credentials) => options.credentials(&credentials.0)?,
+            None => options,
+        };
+        let client = options.connect(&self.config.urls).await?;
+        Ok(ContextBuilder::new().timeout(ACK_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client))
+    }
+}

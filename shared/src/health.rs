@@ -1,0 +1,164 @@
+//! Whether the service can do its work.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::{
+    events::Publisher,
+    repository::Repository,
+    telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
+};
+
+/// A sweep that ended longer ago is late.
+const MAX_SWEEP_LAG: Duration = Duration::from_mins(2);
+
+/// An event that waits longer in the outbox is late: the sweep republishes every minute at the latest.
+const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
+
+/// How long JetStream may take to answer.
+const NATS_LIMIT: Duration = Duration::from_secs(1);
+
+/// Looks after Redis, JetStream, the sweep and the outbox.
+#[derive(Clone)]
+pub struct HealthProbe {
+    repository: Repository,
+    publisher: Option<Publisher>,
+}
+
+/// What the probe found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// The whole service: unavailable where Redis is, degraded where anything else is.
+    pub status: HealthStatus,
+    /// Its parts.
+    pub checks: Checks,
+}
+
+/// The parts of the service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Checks {
+    /// Redis answers, and runs scripts.
+    pub redis: Check,
+    /// JetStream answers. Disabled where no events are made.
+    pub nats: Check,
+    /// The last sweep ended not long ago. Unknown where there was none yet.
+    pub sweep: Check,
+    /// No event has waited long. Disabled where no events are made.
+    pub outbox: Check,
+}
+
+/// One part of the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// How it is.
+    pub status: HealthStatus,
+    /// The sweep's lag, or the age of the oldest event in the outbox.
+    #[serde(rename = "age_ms", skip_serializing_if = "Option::is_none")]
+    pub age: Option<u64>,
+}
+
+/// How a part is, or the whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// As it should be.
+    Ok,
+    /// Calls are answered, but something is late or away.
+    Degraded,
+    /// Calls fail.
+    Unavailable,
+    /// Nothing can be said.
+    Unknown,
+    /// Not in use.
+    Disabled,
+}
+
+impl HealthProbe {
+    /// A probe of the service on `repository` and, where events are made, `publisher`.
+    pub fn new(repository: Repository, publisher: Option<Publisher>) -> Self {
+        Self { repository, publisher }
+    }
+
+    /// Looks at everything, and sets the gauges.
+    pub async fn check(&self) -> Health {
+        let redis = match self.repository.probe().await {
+            Ok(()) => Check::new(HealthStatus::Ok),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Redis is unavailable");
+                Check::new(HealthStatus::Unavailable)
+            }
+        };
+        let (nats, sweep, outbox) = tokio::join!(self.nats(), self.sweep(), self.outbox());
+        let checks = Checks { redis, nats, sweep, outbox };
+        Health { status: checks.status(), checks }.measured()
+    }
+
+    async fn nats(&self) -> Check {
+        let Some(publisher) = &self.publisher else { return Check::new(HealthStatus::Disabled) };
+        Check::new(if publisher.is_up(NATS_LIMIT).await { HealthStatus::Ok } else { HealthStatus::Unavailable })
+    }
+
+    async fn sweep(&self) -> Check {
+        match self.repository.sweep_lag().await {
+            Ok(Some(lag)) => Check::of_age(lag, MAX_SWEEP_LAG),
+            Ok(None) | Err(_) => Check::new(HealthStatus::Unknown),
+        }
+    }
+
+    async fn outbox(&self) -> Check {
+        if self.publisher.is_none() {
+            return Check::new(HealthStatus::Disabled);
+        }
+        match self.repository.outbox_age().await {
+            Ok(age) => Check::of_age(age.unwrap_or(0), MAX_OUTBOX_AGE),
+            Err(_) => Check::new(HealthStatus::Unknown),
+        }
+    }
+}
+
+impl Health {
+    /// Whether calls are answered.
+    pub fn is_available(&self) -> bool {
+        self.status != HealthStatus::Unavailable
+    }
+
+    fn measured(self) -> Self {
+        let up = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
+        let seconds = |age: u64| Duration::from_millis(age).as_secs_f64();
+        metrics::gauge!(REDIS_UP).set(up(self.checks.redis));
+        if self.checks.nats.status != HealthStatus::Disabled {
+            metrics::gauge!(NATS_UP).set(up(self.checks.nats));
+        }
+        if let Some(lag) = self.checks.sweep.age {
+            metrics::gauge!(SWEEP_LAG).set(seconds(lag));
+        }
+        if let Some(age) = self.checks.outbox.age {
+            metrics::gauge!(OUTBOX_AGE).set(seconds(age));
+        }
+        self
+    }
+}
+
+impl Checks {
+    /// Only Redis makes the service unavailable: events wait, and the TTL needs no sweep.
+    fn status(&self) -> HealthStatus {
+        use HealthStatus::{Degraded, Ok, Unavailable};
+        let is_bad = |check: &Check| matches!(check.status, Degraded | Unavailable);
+        match self.redis.status {
+            Ok if [self.nats, self.sweep, self.outbox].iter().any(is_bad) => Degraded,
+            status => status,
+        }
+    }
+}
+
+impl Check {
+    fn new(status: HealthStatus) -> Self {
+        Self { status, age: None }
+    }
+
+    fn of_age(age: u64, max: Duration) -> Self {
+        let is_late = Duration::from_millis(age) > max;
+        Self { status: if is_late { HealthStatus::Degraded } else { HealthStatus::Ok }, age: Some(age) }
+    }
+}

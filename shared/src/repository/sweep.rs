@@ -1,0 +1,58 @@
+//! The expiry index: who may have run out.
+
+use futures_util::future::try_join;
+
+use super::{Outcome, Repository, StoreError, keys::Shard, scripts};
+use crate::{model::PlayerId, trace::TraceContext};
+
+/// What became of players whose time in the index had come.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// Players who made their OFFLINE transition.
+    pub(crate) ran_out: usize,
+    /// Players who turned out to be alive, and were filed anew.
+    pub(crate) alive: usize,
+}
+
+impl Repository {
+    /// Players of a shard whose time in the index has come, at most `count` of them, the longest overdue first.
+    pub(crate) async fn due(&self, shard: Shard, count: usize) -> Result<Vec<PlayerId>, StoreError> {
+        let mut zrange = redis::cmd("ZRANGE");
+        zrange.arg(self.keys.index(shard)).arg(0).arg(count - 1).arg("WITHSCORES");
+        let (first, now) = try_join(self.connection.query(&zrange), self.time(shard)).await?;
+        let first: Vec<(String, f64)> = redis::from_redis_value(first)?;
+        let due = first.iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
+        Ok(due.filter_map(|(player, _)| PlayerId::parse(player).ok()).collect())
+    }
+
+    /// Looks again at players who are due, all of one shard, and makes the OFFLINE transition of those whose record ran
+    /// out. However many call this at the same time, each transition is made once.
+    pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
+        let players: Vec<_> = players.iter().collect();
+        let reply = self
+            .call(&scripts::EXPIRE, &players, trace, |command| {
+                for player in &players {
+                    command.arg(player.as_str());
+                }
+            })
+            .await?;
+        let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
+        Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted) })
+    }
+
+    /// Notes that a sweep of all shards has ended.
+    pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
+        let now = self.time(Shard::FIRST).await?;
+        self.connection.query(redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
+        Ok(())
+    }
+
+    /// The time since the last sweep of all shards ended, in milliseconds; `None` where there was none yet.
+    pub(crate) async fn sweep_lag(&self) -> Result<Option<u64>, StoreError> {
+        let mut get = redis::cmd("GET");
+        get.arg(self.keys.swept());
+        let (swept, now) = try_join(self.connection.query(&get), self.time(Shard::FIRST)).await?;
+        let swept: Option<u64> = redis::from_redis_value(swept)?;
+        Ok(swept.map(|swept| now.saturating_sub(swept)))
+    }
+}

@@ -1,0 +1,50 @@
+//! What programs are put together from.
+
+use crate::{
+    PresenceService, Repository, StoreError, Sweeper,
+    config::Config,
+    events::{Publisher, Relay},
+    health::HealthProbe,
+};
+
+/// The parts of the service, made once a process. Nothing is connected before it is needed.
+#[derive(Clone)]
+pub struct App {
+    /// What the environment said.
+    pub config: Config,
+    repository: Repository,
+    publisher: Option<Publisher>,
+}
+
+impl App {
+    /// Puts the parts together. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Repository::new`].
+    pub fn new(config: Config) -> Result<Self, StoreError> {
+        let repository = Repository::new(&config)?;
+        let publisher = config.events.clone().map(Publisher::new);
+        Ok(Self { config, repository, publisher })
+    }
+
+    /// The use cases; each call publishes its own events before it is answered.
+    pub fn presence(&self) -> PresenceService {
+        PresenceService::new(&self.config, self.repository.clone(), self.publisher.clone())
+    }
+
+    /// The sweep.
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper::new(self.repository.clone())
+    }
+
+    /// The relay, where events are made.
+    pub fn relay(&self) -> Option<Relay> {
+        let (events, publisher) = (self.config.events.as_ref()?, self.publisher.clone()?);
+        Some(Relay::new(self.repository.clone(), publisher, events.retention))
+    }
+
+    /// The health probe.
+    pub fn health_probe(&self) -> HealthProbe {
+        HealthProbe::new(self.repository.clone(), self.publisher.clone())
+    }
+}

@@ -1,0 +1,41 @@
+//! The metrics, by one definition for Prometheus and CloudWatch. None has a label whose values players choose.
+
+use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Calls answered, by `call` and `status`.
+pub const CALLS: &str = "presence_calls_total";
+/// How long a call took, by `call`.
+pub const CALL_DURATION: &str = "presence_call_duration_seconds";
+/// Events that JetStream acknowledged.
+pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";
+/// Attempts to publish an event that failed; the event waits in the outbox.
+pub const EVENTS_FAILED: &str = "presence_events_failed_total";
+/// Events that waited longer than the retention, and are lost.
+pub const EVENTS_DROPPED: &str = "presence_events_dropped_total";
+/// Players whom the sweep found run out.
+pub const SWEEP_EXPIRED: &str = "presence_sweep_expired_total";
+/// Players whom the sweep found alive.
+pub const SWEEP_REFILED: &str = "presence_sweep_refiled_total";
+/// The time since the last sweep ended.
+pub const SWEEP_LAG: &str = "presence_sweep_lag_seconds";
+/// The age of the oldest event in the outbox.
+pub const OUTBOX_AGE: &str = "presence_outbox_age_seconds";
+/// Whether Redis answers and runs scripts: 1 or 0.
+pub const REDIS_UP: &str = "presence_redis_up";
+/// Whether JetStream answers: 1 or 0.
+pub const NATS_UP: &str = "presence_nats_up";
+
+/// Tells the recorder what the metrics are.
+pub fn describe() {
+    describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
+    describe_histogram!(CALL_DURATION, Unit::Seconds, "How long a call took");
+    describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");
+    describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
+    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events that waited longer than the retention, and are lost");
+    describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players whom the sweep found run out");
+    describe_counter!(SWEEP_REFILED, Unit::Count, "Players whom the sweep found alive");
+    describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
+    describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
+    describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
+    describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers: 1 or 0");
+}
