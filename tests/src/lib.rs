@@ -1,15 +1,18 @@
 //! A harness for tests: real servers, one for each test, on free loopback ports, gone with the test.
 //!
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
+//! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
 mod config;
 pub mod event;
+mod nats_server;
 mod process;
 mod redis_server;
 mod runtime_api;
 
-pub use config::{config, service};
+pub use config::{app, config, connection, player, service};
+pub use nats_server::NatsServer;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};

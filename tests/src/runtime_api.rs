@@ -8,10 +8,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     Json, Router,
+    body::Bytes,
     extract::{Path, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -42,6 +44,7 @@ pub struct Function {
 #[derive(Debug)]
 struct Invocation {
     event: Value,
+    limit: Duration,
     answer: oneshot::Sender<Outcome>,
 }
 
@@ -72,13 +75,13 @@ impl RuntimeApi {
         Self { address, invocations }
     }
 
-    /// Hands an event to the function and waits for what it makes of it.
+    /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes of it.
     ///
     /// # Panics
     /// Where the API is gone.
-    pub async fn invoke(&self, event: Value) -> Outcome {
+    pub async fn invoke(&self, event: Value, limit: Duration) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        self.invocations.send(Invocation { event, answer }).await.expect("the API runs");
+        self.invocations.send(Invocation { event, limit, answer }).await.expect("the API runs");
         outcome.await.expect("the API answers")
     }
 }
@@ -96,7 +99,15 @@ impl Function {
     /// # Errors
     /// The error that the function reported.
     pub async fn invoke(&self, event: Value) -> Outcome {
-        self.api.invoke(event).await
+        self.invoke_within(event, Duration::from_secs(10)).await
+    }
+
+    /// Invokes the function, with `limit` until its deadline.
+    ///
+    /// # Errors
+    /// The error that the function reported.
+    pub async fn invoke_within(&self, event: Value, limit: Duration) -> Outcome {
+        self.api.invoke(event, limit).await
     }
 
     /// The function's process id.
@@ -124,13 +135,13 @@ pub fn command(name: &str, runtime_api: &str, variables: &[(&str, &str)]) -> Com
 }
 
 async fn next(State(shared): State<Shared>) -> Response {
-    let Some(Invocation { event, answer }) = shared.waiting.lock().await.recv().await else {
+    let Some(Invocation { event, limit, answer }) = shared.waiting.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };
     let id = format!("00000000-0000-0000-0000-{:012}", shared.count.fetch_add(1, Ordering::Relaxed));
     shared.answers.lock().expect("no poison").insert(id.clone(), answer);
-    let deadline = std::time::SystemTime::now() + std::time::Duration::from_secs(10);
-    let deadline = deadline.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis().to_string();
+    let deadline = SystemTime::now() + limit;
+    let deadline = deadline.duration_since(UNIX_EPOCH).expect("after 1970").as_millis().to_string();
     let headers = [
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", deadline),
@@ -139,12 +150,17 @@ async fn next(State(shared): State<Shared>) -> Response {
     (headers, Json(event)).into_response()
 }
 
-async fn response(State(shared): State<Shared>, Path(id): Path<String>, Json(answer): Json<Value>) -> StatusCode {
-    finish(&shared, &id, Ok(answer))
+async fn response(State(shared): State<Shared>, Path(id): Path<String>, answer: Bytes) -> StatusCode {
+    finish(&shared, &id, Ok(json(&answer)))
 }
 
-async fn error(State(shared): State<Shared>, Path(id): Path<String>, Json(error): Json<Value>) -> StatusCode {
-    finish(&shared, &id, Err(error))
+async fn error(State(shared): State<Shared>, Path(id): Path<String>, error: Bytes) -> StatusCode {
+    finish(&shared, &id, Err(json(&error)))
+}
+
+/// Functions do not always say that what they answer is JSON.
+fn json(answer: &Bytes) -> Value {
+    serde_json::from_slice(answer).expect("a function answers JSON")
 }
 
 fn finish(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {

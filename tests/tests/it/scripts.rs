@@ -4,22 +4,14 @@ use std::time::Duration;
 
 use presence::{
     PresenceError, PresenceService,
-    model::{Connection, ConnectionId, DisconnectReason, PlayerId, PresenceState},
+    model::{DisconnectReason, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{RedisServer, service};
+use presence_tests::{RedisServer, connection, player, service};
 use redis::AsyncTypedCommands as _;
 use serde_json::Value;
 
 const TTL: u64 = 45_000;
-
-fn connection(player: &str, connection: &str) -> Connection {
-    Connection { player_id: PlayerId::parse(player).unwrap(), connection_id: ConnectionId::parse(connection).unwrap() }
-}
-
-fn player(id: &str) -> PlayerId {
-    PlayerId::parse(id).unwrap()
-}
 
 /// A Redis and a service on it, with the calls that tests make most.
 struct Fixture {

@@ -1,0 +1,101 @@
+//! A throwaway NATS server with JetStream.
+
+use std::{process::Command, time::Duration};
+
+use async_nats::{
+    Client,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, pull},
+        message::Message,
+    },
+};
+use futures_util::StreamExt as _;
+use tempfile::TempDir;
+
+use crate::process::{Process, free_port};
+
+/// A NATS server of its own; its streams outlive its process, until this is dropped.
+#[derive(Debug)]
+pub struct NatsServer {
+    process: Process,
+    port: u16,
+    directory: TempDir,
+}
+
+impl NatsServer {
+    /// Starts a server and waits until it answers.
+    pub async fn start() -> Self {
+        loop {
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let mut process = Process::start(&mut command(port, &directory));
+            if is_up(&mut process, port).await {
+                return Self { process, port, directory };
+            }
+        }
+    }
+
+    /// `nats://…` of this server.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The server's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A connection.
+    pub async fn client(&self) -> Client {
+        async_nats::connect(self.url()).await.expect("NATS answers")
+    }
+
+    /// Ends the server, as kill -9 does.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts the server again, with the streams that it had.
+    pub async fn restart(&mut self) {
+        self.kill();
+        while {
+            self.process = Process::start(&mut command(self.port, &self.directory));
+            !is_up(&mut self.process, self.port).await
+        } {}
+    }
+
+    /// All messages of a stream so far; none where it is missing.
+    ///
+    /// # Panics
+    /// Where JetStream does not answer.
+    pub async fn messages(&self, stream: &str) -> Vec<Message> {
+        let jetstream = jetstream::new(self.client().await);
+        let Ok(mut stream) = jetstream.get_stream(stream).await else { return Vec::new() };
+        let count = stream.info().await.expect("the stream's state").state.messages as usize;
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(config).await.expect("a consumer");
+        let messages = consumer.fetch().max_messages(count).messages().await.expect("messages");
+        messages.map(|message| message.expect("a message")).collect().await
+    }
+}
+
+fn command(port: u16, directory: &TempDir) -> Command {
+    let mut command = Command::new("nats-server");
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]);
+    command.arg(directory.path());
+    command
+}
+
+/// Waits until JetStream answers; `false` where the process ended instead, because somebody took the port.
+async fn is_up(process: &mut Process, port: u16) -> bool {
+    while !process.has_ended() {
+        if let Ok(client) = async_nats::connect(format!("nats://127.0.0.1:{port}")).await
+            && client.request("$JS.API.INFO", "".into()).await.is_ok()
+        {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    false
+}
