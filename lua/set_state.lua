@@ -33,7 +33,10 @@ if state == 'OFFLINE' then
 end
 
 -- A state that is set renews nothing: the record runs out when it would have, or after one TTL where it is new.
-local expires_at = player.state == 'OFFLINE' and now + ttl or redis.call('PEXPIRETIME', player.record)
+local expires_at = redis.call('PEXPIRETIME', player.record)
+if expires_at < now then -- there is no record, or somebody made it stay for ever
+  expires_at = now + ttl
+end
 player.last_seen = now
 if player.state ~= state then
   go_to(player, state, 'set_state')

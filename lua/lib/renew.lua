@@ -14,7 +14,7 @@ local function evict(player)
   end
 end
 
--- Returns 'A' (accepted: the lease was known), 'R' (restored or new) or 'C' (closed: nothing changed), and the record.
+-- Returns 'A' (accepted: the lease was known), 'R' (restored, or new) or 'C' (closed: nothing changed).
 local function renew_lease(player, connection, reason)
   if is_closed(player, connection) then
     return 'C'

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     events::Publisher,
-    repository::Repository,
+    repository::{Partial, Repository},
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
 
@@ -17,7 +17,7 @@ const MAX_SWEEP_LAG: Duration = Duration::from_mins(2);
 const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
 
 /// How long JetStream may take to answer.
-const NATS_LIMIT: Duration = Duration::from_secs(1);
+const NATS_LIMIT: Duration = Duration::from_millis(500);
 
 /// Looks after Redis, JetStream, the sweep and the outbox.
 #[derive(Clone)]
@@ -82,16 +82,19 @@ impl HealthProbe {
 
     /// Looks at everything, and sets the gauges.
     pub async fn check(&self) -> Health {
-        let redis = match self.repository.probe().await {
+        let (redis, nats, sweep, outbox) = tokio::join!(self.redis(), self.nats(), self.sweep(), self.outbox());
+        let checks = Checks { redis, nats, sweep, outbox };
+        Health { status: checks.status(), checks }.measured()
+    }
+
+    async fn redis(&self) -> Check {
+        match self.repository.probe().await {
             Ok(()) => Check::new(HealthStatus::Ok),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "Redis is unavailable");
                 Check::new(HealthStatus::Unavailable)
             }
-        };
-        let (nats, sweep, outbox) = tokio::join!(self.nats(), self.sweep(), self.outbox());
-        let checks = Checks { redis, nats, sweep, outbox };
-        Health { status: checks.status(), checks }.measured()
+        }
     }
 
     async fn nats(&self) -> Check {
@@ -110,8 +113,8 @@ impl HealthProbe {
         if self.publisher.is_none() {
             return Check::new(HealthStatus::Disabled);
         }
-        match self.repository.outbox_age().await {
-            Ok(age) => Check::of_age(age.unwrap_or(0), MAX_OUTBOX_AGE),
+        match self.repository.waiting_shards().await.and_then(Partial::complete) {
+            Ok(waiting) => Check::of_age(waiting.iter().map(|(_, age)| *age).max().unwrap_or(0), MAX_OUTBOX_AGE),
             Err(_) => Check::new(HealthStatus::Unknown),
         }
     }

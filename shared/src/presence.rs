@@ -4,7 +4,7 @@ use std::{collections::HashSet, time::Duration};
 
 use crate::{
     config::{Config, Lifetimes, Limits},
-    events::Publisher,
+    events::{Delivery, Publisher},
     model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
     repository::{AppliedBatch, Mutation, OutboxEntry, Outcome, Repository, Snapshot, StoreError},
     trace::TraceContext,
@@ -18,7 +18,7 @@ const PUBLISH_LIMIT: Duration = Duration::from_millis(250);
 #[derive(Clone)]
 pub struct PresenceService {
     repository: Repository,
-    publisher: Option<Publisher>,
+    delivery: Delivery,
     lifetimes: Lifetimes,
     limits: Limits,
 }
@@ -51,10 +51,9 @@ pub struct BatchOutcome {
 }
 
 impl PresenceService {
-    /// A service on the players in `repository`. With a publisher, each call publishes its own events before it is
-    /// answered; without one they wait in the outbox for a relay.
-    pub fn new(config: &Config, repository: Repository, publisher: Option<Publisher>) -> Self {
-        Self { repository, publisher, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
+    /// A service on the players in `repository`, whose events take the way of `delivery`.
+    pub fn new(config: &Config, repository: Repository, delivery: Delivery) -> Self {
+        Self { repository, delivery, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
     }
 
     /// How long things live.
@@ -146,7 +145,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let applied = self.repository.set_state(player, state, trace).await?;
-        self.publish(&applied.events).await;
+        self.deliver(&applied.events).await;
         match applied.outcome {
             Outcome::Rejected => Err(PresenceError::TransitionRejected(state)),
             _ => Ok(applied.presence),
@@ -171,7 +170,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let applied = self.repository.apply(mutation, connection, trace).await?;
-        self.publish(&applied.events).await;
+        self.deliver(&applied.events).await;
         match applied.outcome {
             Outcome::Closed => Err(PresenceError::ConnectionClosed),
             _ => Ok(applied.presence),
@@ -187,7 +186,7 @@ impl PresenceService {
         remove_repeated(&mut connections);
         let AppliedBatch { outcomes, events, failure } =
             self.repository.apply_batch(mutation, &connections, trace).await;
-        self.publish(&events).await;
+        self.deliver(&events).await;
         let mut batch = BatchOutcome::default();
         for (connection, outcome) in connections.into_iter().zip(outcomes) {
             match outcome {
@@ -215,16 +214,21 @@ impl PresenceService {
         }
     }
 
-    /// Publishes events and strikes them from the outbox. Nothing that goes wrong here is the caller's concern: the
-    /// outbox has the events.
-    async fn publish(&self, events: &[OutboxEntry]) {
-        let Some(publisher) = self.publisher.as_ref().filter(|_| !events.is_empty()) else { return };
+    /// Nothing that goes wrong here is the caller's concern: the outbox has the events.
+    async fn deliver(&self, events: &[OutboxEntry]) {
+        match &self.delivery {
+            _ if events.is_empty() => {}
+            Delivery::Disabled => {}
+            Delivery::BeforeAnswer(publisher) => self.publish(publisher, events).await,
+            Delivery::ByRelay(signal) => signal.tell(events),
+        }
+    }
+
+    async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
         let published = publisher.publish(events, PUBLISH_LIMIT).await;
         if let Err(error) = self.repository.strike(&published).await {
-            tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "published events not struck; they are published again"
-            );
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, "published events not struck; they are published again");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The sweep: players whose record ran out without anybody's call make their OFFLINE transition.
 
-use std::ops::Add;
+use std::{ops::Add, time::Duration};
 
-use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
+use futures_util::{StreamExt as _, future::try_join_all, stream};
 use serde::Serialize;
+use tokio::time::MissedTickBehavior;
 
 use crate::{
-    repository::{Expired, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
+    repository::{Expired, Partial, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
     telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED},
     trace::TraceContext,
 };
@@ -44,24 +45,37 @@ impl Sweeper {
     /// Looks at all players whose time in the index has come.
     ///
     /// # Errors
-    /// [`StoreError`] where Redis did not answer.
+    /// [`StoreError`] where a Redis node did not answer; the players of the others were looked at all the same.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let trace = TraceContext::new_root();
-        let shards = stream::iter(self.repository.shards()).map(|shard| self.sweep(shard, &trace));
-        let swept = shards
-            .buffer_unordered(SHARDS_AT_A_TIME)
-            .try_fold(Swept::default(), async |sum, swept| Ok(sum + swept))
-            .await?;
+        let (due, now) = self.repository.due_shards().await?;
+        let sweeps = stream::iter(due.found).map(|shard| self.sweep(shard, now, &trace));
+        let results: Vec<_> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
+        let swept =
+            Partial { failure: due.failure, ..Partial::collect(results.into_iter().map(|swept| swept.map(Some))) };
+        let swept = swept.complete()?.into_iter().fold(Swept::default(), Add::add);
         self.repository.note_sweep().await?;
         metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
         metrics::counter!(SWEEP_REFILED).increment(swept.refiled);
         Ok(swept)
     }
 
-    async fn sweep(&self, shard: Shard, trace: &TraceContext) -> Result<Swept, StoreError> {
+    /// Sweeps at every `interval`, for ever.
+    pub async fn run(&self, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            if let Err(error) = self.pass().await {
+                tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; the next one may not");
+            }
+        }
+    }
+
+    async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         for _ in 0..PAGES_PER_PASS {
-            let due = self.repository.due(shard, PAGE).await?;
+            let due = self.repository.due(shard, PAGE, now).await?;
             let calls = due.chunks(PLAYERS_PER_CALL).map(|players| self.repository.expire(players, trace));
             for Expired { ran_out, alive } in try_join_all(calls).await? {
                 swept.expired += ran_out as u64;

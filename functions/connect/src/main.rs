@@ -1,5 +1,7 @@
 //! The AWS Lambda function `connect`.
 
+use presence::runtime::{run_socket_function, websocket};
+
 fn main() -> std::process::ExitCode {
-    presence::runtime::run_function(connect::handle)
+    run_socket_function(connect::handle, websocket::connection)
 }

@@ -1,5 +1,7 @@
 //! The AWS Lambda function `disconnect`.
 
+use presence::runtime::{run_socket_function, websocket};
+
 fn main() -> std::process::ExitCode {
-    presence::runtime::run_function(disconnect::handle)
+    run_socket_function(disconnect::handle, websocket::disconnection)
 }

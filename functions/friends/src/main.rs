@@ -1,5 +1,7 @@
 //! The AWS Lambda function `friends`.
 
+use presence::runtime::{run_socket_function, websocket};
+
 fn main() -> std::process::ExitCode {
-    presence::runtime::run_function(friends::handle)
+    run_socket_function(friends::handle, websocket::friends)
 }

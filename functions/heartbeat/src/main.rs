@@ -1,5 +1,7 @@
 //! The AWS Lambda function `heartbeat`.
 
+use presence::runtime::{run_socket_function, websocket};
+
 fn main() -> std::process::ExitCode {
-    presence::runtime::run_function(heartbeat::handle)
+    run_socket_function(heartbeat::handle, websocket::connection)
 }

@@ -1,5 +1,7 @@
 //! The AWS Lambda function `set-state`.
 
+use presence::runtime::{run_socket_function, websocket};
+
 fn main() -> std::process::ExitCode {
-    presence::runtime::run_function(set_state::handle)
+    run_socket_function(set_state::handle, websocket::state)
 }

@@ -7,6 +7,19 @@
 mod message;
 mod publisher;
 mod relay;
+mod signal;
 
 pub use publisher::Publisher;
 pub use relay::{Relay, Relayed};
+pub use signal::RelaySignal;
+
+/// Who publishes the events that a call made.
+#[derive(Clone)]
+pub enum Delivery {
+    /// Nobody: no events are made.
+    Disabled,
+    /// The call itself, before it is answered: after the answer AWS Lambda freezes the process.
+    BeforeAnswer(Publisher),
+    /// The relay of this process, while the call goes on.
+    ByRelay(RelaySignal),
+}

@@ -68,10 +68,15 @@ impl Publisher {
         Self(Arc::new(Inner { config, jetstream: OnceCell::new(), retry_at: Arc::default() }))
     }
 
+    /// Whether it is worth trying: NATS did not fail a moment ago.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.retry_at.lock().is_ok_and(|retry_at| retry_at.is_none_or(|retry_at| retry_at <= Instant::now()))
+    }
+
     /// Publishes events within `limit`, and returns those that JetStream acknowledged. Returns none, and at once, where
     /// NATS failed a moment ago.
     pub(crate) async fn publish<'a>(&self, entries: &'a [OutboxEntry], limit: Duration) -> Vec<&'a OutboxEntry> {
-        if self.0.is_cooling_down() {
+        if entries.is_empty() || !self.is_ready() {
             return Vec::new();
         }
         let published = match tokio::time::timeout(limit, self.0.publish(entries)).await {
@@ -102,10 +107,6 @@ impl Publisher {
 }
 
 impl Inner {
-    fn is_cooling_down(&self) -> bool {
-        self.retry_at.lock().is_ok_and(|retry_at| retry_at.is_some_and(|retry_at| Instant::now() < retry_at))
-    }
-
     fn cool_down(&self) {
         if let Ok(mut retry_at) = self.retry_at.lock() {
             *retry_at = Some(Instant::now() + COOL_DOWN);
@@ -190,7 +191,7 @@ impl Inner {
                 async {}
             });
         let options = match &self.config.credentials {
-            Some(credentials) => options.credentials(&credentials.0)?,
+            Some(credentials) => options.credentials(credentials.expose())?,
             None => options,
         };
         let client = options.connect(&self.config.urls).await?;

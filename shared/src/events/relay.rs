@@ -1,11 +1,12 @@
 //! The relay: publishes what waits in the outbox, oldest first.
 
-use std::{ops::Add, time::Duration};
+use std::{collections::BTreeSet, ops::Add, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
+use tokio::time::MissedTickBehavior;
 
-use super::Publisher;
+use super::{Publisher, RelaySignal};
 use crate::{
     repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError},
     telemetry::metrics::EVENTS_DROPPED,
@@ -47,29 +48,65 @@ impl Relay {
     /// # Errors
     /// [`StoreError`] where Redis did not answer.
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
-        let shards = stream::iter(self.repository.shards()).map(|shard| self.relay(shard));
-        shards
-            .buffer_unordered(SHARDS_AT_A_TIME)
-            .try_fold(Relayed::default(), async |sum, relayed| Ok(sum + relayed))
-            .await
+        let waiting = self.repository.waiting_shards().await?;
+        let relays = stream::iter(waiting.found).map(|(shard, age)| self.relay(shard, Duration::from_millis(age)));
+        let sum = async |sum, relayed| Ok(sum + relayed);
+        let relayed = relays.buffer_unordered(SHARDS_AT_A_TIME).try_fold(Relayed::default(), sum).await?;
+        match waiting.failure {
+            None => Ok(relayed),
+            Some(error) => Err(error),
+        }
     }
 
-    async fn relay(&self, shard: Shard) -> Result<Relayed, StoreError> {
+    /// Publishes events as soon as `signal` tells of them, and at every `interval` all that waits. Goes on for ever.
+    pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let result = tokio::select! {
+                shards = signal.told() => self.publish_all(shards).await,
+                _ = ticks.tick() => self.pass().await.map(drop),
+            };
+            if let Err(error) = result {
+                tracing::error!(error = &error as &dyn std::error::Error, "relay failed; events wait");
+                ticks.tick().await;
+            }
+        }
+    }
+
+    async fn relay(&self, shard: Shard, age: Duration) -> Result<Relayed, StoreError> {
+        let dropped = if age > self.retention { self.drop_older(shard).await? } else { 0 };
+        Ok(Relayed { published: self.publish(shard).await?, dropped })
+    }
+
+    async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
+        let shards = stream::iter(shards).map(|shard| self.publish(shard));
+        shards.buffer_unordered(SHARDS_AT_A_TIME).try_fold(0, async |sum, published| Ok(sum + published)).await?;
+        Ok(())
+    }
+
+    /// Publishes what waits in one outbox, and returns the number of events.
+    async fn publish(&self, shard: Shard) -> Result<u64, StoreError> {
+        let mut published = 0;
+        while self.publisher.is_ready() {
+            let page = self.repository.outbox(shard, PAGE).await?;
+            let acknowledged = self.publisher.publish(&page, PAGE_LIMIT).await;
+            self.repository.strike(&acknowledged).await?;
+            published += acknowledged.len() as u64;
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        Ok(published)
+    }
+
+    async fn drop_older(&self, shard: Shard) -> Result<u64, StoreError> {
         let dropped = self.repository.drop_older(shard, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
             tracing::warn!(dropped, "events were older than the retention, and are lost");
         }
-        let mut published = 0;
-        loop {
-            let page = self.repository.outbox(shard, PAGE).await?;
-            let acknowledged = self.publisher.publish(&page, PAGE_LIMIT).await;
-            self.repository.strike(&acknowledged).await?;
-            published += acknowledged.len() as u64;
-            if page.len() < PAGE || acknowledged.len() < page.len() {
-                return Ok(Relayed { published, dropped });
-            }
-        }
+        Ok(dropped)
     }
 }
 

@@ -66,7 +66,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// Reads a member that may be left out but not be null.
-pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -78,7 +78,8 @@ fn is_json(request: &Request) -> bool {
     matches!(essence.split_once('/'), Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json"))
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// Parses a JSON object.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -137,6 +138,8 @@ mod tests {
             (r#"{"player_id":"a","player_id":"a","connection_id":"b"}"#, "player_id"),
             (r#"{"foo":1}"#, "foo"),
             (r#"{"player_id":"a","connection_id":"b","reason":"other"}"#, "reason"),
+            (r#"{"player_id":"a","connection_id":"b","reason":null}"#, "reason"),
+            (r#"{"player_id":"a","connection_id":"b","reason":5}"#, "reason"),
         ] {
             assert_eq!(problem(body)["field"], field, "{body}");
         }

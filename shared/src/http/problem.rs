@@ -1,6 +1,6 @@
 //! Errors as callers see them: RFC 9457 problem details. The one mapping of errors to statuses.
 
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -44,9 +44,13 @@ impl Problem {
 
     /// 405, with `Allow`.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
-        let detail = format!("this call takes {allowed}");
+        Self::wrong_method().with_header(header::ALLOW, HeaderValue::from_static(allowed))
+    }
+
+    /// 405, for a router that adds `Allow` itself.
+    pub fn wrong_method() -> Self {
+        let detail = "this call does not take this method; the Allow header names those that it takes";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:presence:method-not-allowed", "Method not allowed", detail)
-            .with_header(header::ALLOW, HeaderValue::from_static(allowed))
     }
 
     /// 413: the body is longer than `limit` bytes.
@@ -64,6 +68,25 @@ impl Problem {
             "Unsupported media type",
             detail,
         )
+    }
+
+    /// 408: the request did not arrive, or was not answered, within `limit`.
+    pub fn timed_out(limit: Duration) -> Self {
+        let detail = format!("the request took longer than {} s", limit.as_secs());
+        Self::new(StatusCode::REQUEST_TIMEOUT, "urn:presence:timed-out", "Timed out", detail)
+    }
+
+    /// 500: a fault of the service itself.
+    pub fn internal() -> Self {
+        let detail = "the service failed; its log has more";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "urn:presence:internal", "Internal error", detail)
+    }
+
+    /// 503: too many calls at a time.
+    pub fn overloaded() -> Self {
+        let detail = "too many calls at a time; repeat this one a little later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:presence:overloaded", "Overloaded", detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 
     /// Names the member of the body, or the part of the URL, that was wrong.

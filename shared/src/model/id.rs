@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::text::Text;
 
 /// The longest id, in bytes.
 const MAX_LENGTH: usize = 128;
@@ -93,28 +95,13 @@ impl fmt::Display for PlayerId {
 
 impl<'de> Deserialize<'de> for PlayerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(PlayerId::parse))
+        deserializer.deserialize_str(Text(Self::parse))
     }
 }
 
 impl<'de> Deserialize<'de> for ConnectionId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(ConnectionId::parse))
-    }
-}
-
-/// Parses an id straight from the text at hand, without a `String` between.
-struct Text<T>(fn(&str) -> Result<T, InvalidId>);
-
-impl<T> de::Visitor<'_> for Text<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.0)(text).map_err(E::custom)
+        deserializer.deserialize_str(Text(Self::parse))
     }
 }
 

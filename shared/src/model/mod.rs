@@ -3,7 +3,8 @@
 mod id;
 mod presence;
 mod state;
+mod text;
 
 pub use id::{Connection, ConnectionId, InvalidId, PlayerId};
 pub use presence::{LastSeen, Presence};
-pub use state::{DisconnectReason, PresenceState, UnknownState};
+pub use state::{DisconnectReason, PresenceState, UnknownName};

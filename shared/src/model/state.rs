@@ -1,15 +1,16 @@
-//! The states of a player.
+//! The states of a player, and why a connection ends.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::text::Text;
 
 /// What a player is doing. One state for each player, whatever the number of devices.
 ///
 /// Every transition is allowed but OFFLINE → IN_QUEUE and OFFLINE → IN_MATCH. The rule is enforced where it is atomic,
 /// in `lua/set_state.lua`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PresenceState {
     /// No record in Redis.
     Offline,
@@ -24,8 +25,7 @@ pub enum PresenceState {
 }
 
 /// Why a connection was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DisconnectReason {
     /// On purpose: takes effect at once.
     #[default]
@@ -34,10 +34,10 @@ pub enum DisconnectReason {
     Lost,
 }
 
-/// A text that names no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown state")]
-pub struct UnknownState;
+/// A text that is none of the names allowed. Its message lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown name: it is {0}")]
+pub struct UnknownName(&'static str);
 
 impl PresenceState {
     /// All states.
@@ -61,10 +61,41 @@ impl fmt::Display for PresenceState {
     }
 }
 
-impl std::str::FromStr for PresenceState {
-    type Err = UnknownState;
+impl FromStr for PresenceState {
+    type Err = UnknownName;
 
-    fn from_str(text: &str) -> Result<Self, UnknownState> {
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(UnknownState)
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let names = UnknownName("OFFLINE, ONLINE, IN_QUEUE, IN_MATCH or AWAY");
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(names)
+    }
+}
+
+impl FromStr for DisconnectReason {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        match text {
+            "quit" => Ok(Self::Quit),
+            "lost" => Ok(Self::Lost),
+            _ => Err(UnknownName("quit or lost")),
+        }
+    }
+}
+
+impl Serialize for PresenceState {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for PresenceState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(Self::from_str))
+    }
+}
+
+impl<'de> Deserialize<'de> for DisconnectReason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(Self::from_str))
     }
 }

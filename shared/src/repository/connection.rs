@@ -2,17 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use redis::{
     Client, Cmd, RedisError, Value,
     aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig},
-    cluster::ClusterClient,
-    cluster_async::ClusterConnection,
     cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr},
     io::tcp::TcpSettings,
 };
-use tokio::sync::OnceCell;
 
-use super::keys::Shard;
+use super::{cluster::Cluster, keys::Shard};
 use crate::config::{RedisConfig, RedisMode};
 
 /// How many commands may wait to be written to a connection before their callers do.
@@ -52,12 +50,6 @@ enum Link {
     Cluster(Arc<Cluster>),
 }
 
-/// A cluster's connection is made by the first call that needs it, and again after a failure to make it.
-struct Cluster {
-    client: ClusterClient,
-    connection: OnceCell<ClusterConnection>,
-}
-
 impl Connection {
     /// Prepares the connection. Nothing is sent before the first query. Needs a tokio runtime.
     pub(crate) fn new(config: &RedisConfig) -> Result<Self, RedisError> {
@@ -65,7 +57,7 @@ impl Connection {
         let urls = config.urls.iter().map(|url| url.clone().set_tcp_settings(tcp.clone()));
         let link = match config.mode {
             RedisMode::Standalone => Link::Standalone(standalone(urls, config.timeout)?),
-            RedisMode::Cluster => Link::Cluster(Arc::new(cluster(urls, config.timeout, tcp.clone())?)),
+            RedisMode::Cluster => Link::Cluster(Arc::new(Cluster::new(urls, config.timeout, tcp.clone())?)),
         };
         Ok(Self { link, timeout: config.timeout })
     }
@@ -80,6 +72,18 @@ impl Connection {
     /// The same for a command that names no key, at the node that holds `shard`.
     pub(crate) async fn query_shard(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
         self.attempt(|| self.link.query_shard(shard, command)).await
+    }
+
+    /// Sends a command for each shard, in as few round trips to each node as their number allows.
+    pub(crate) async fn query_each(
+        &self,
+        shards: impl Iterator<Item = Shard>,
+        command: impl Fn(Shard) -> Cmd,
+    ) -> Vec<(Shard, Result<Value, StoreError>)> {
+        match &self.link {
+            Link::Standalone(_) => join_all(shards.map(async |shard| (shard, self.query(&command(shard)).await))).await,
+            Link::Cluster(cluster) => cluster.query_each(shards.collect(), command, self.timeout).await,
+        }
     }
 
     async fn attempt<F>(&self, query: impl Fn() -> F) -> Result<Value, StoreError>
@@ -114,13 +118,6 @@ impl Link {
     }
 }
 
-impl Cluster {
-    async fn connection(&self) -> Result<ClusterConnection, RedisError> {
-        let connect = || self.client.get_async_connection();
-        self.connection.get_or_try_init(connect).await.cloned()
-    }
-}
-
 fn standalone(
     mut urls: impl Iterator<Item = redis::ConnectionInfo>,
     timeout: Duration,
@@ -132,23 +129,6 @@ fn standalone(
         .set_number_of_retries(0) // each call may start an attempt of its own, so none waits out another's back-off
         .set_pipeline_buffer_size(WRITE_QUEUE);
     ConnectionManager::new_lazy_with_config(Client::open(url)?, config)
-}
-
-fn cluster(
-    urls: impl Iterator<Item = redis::ConnectionInfo>,
-    timeout: Duration,
-    tcp: TcpSettings,
-) -> Result<Cluster, RedisError> {
-    let client = ClusterClient::builder(urls)
-        .connection_timeout(timeout)
-        .response_timeout(timeout)
-        .overall_response_timeout(Some(timeout))
-        .retries(5)
-        .min_retry_wait(10)
-        .max_retry_wait(100)
-        .tcp_settings(tcp)
-        .build()?;
-    Ok(Cluster { client, connection: OnceCell::new() })
 }
 
 fn is_dead_socket(error: &RedisError) -> bool {

@@ -2,10 +2,12 @@
 //!
 //! Whatever changes a player is crate-private: only [`PresenceService`](crate::PresenceService) calls it.
 
+mod cluster;
 mod connection;
 mod keys;
 mod mutate;
 mod outbox;
+mod partial;
 mod probe;
 mod read;
 mod reply;
@@ -14,6 +16,7 @@ mod sweep;
 
 pub use connection::StoreError;
 pub(crate) use mutate::{AppliedBatch, Mutation};
+pub(crate) use partial::Partial;
 pub use read::Snapshot;
 pub(crate) use reply::{OutboxEntry, Outcome};
 
@@ -41,11 +44,6 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// All shards.
-    pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
-        self.keys.shards()
-    }
-
     /// Prepares the connection; it is made by the first call that needs it. Needs a tokio runtime.
     ///
     /// # Errors

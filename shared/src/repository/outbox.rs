@@ -2,35 +2,31 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::{
-    StreamExt as _, TryStreamExt as _,
-    future::{ready, try_join},
-    stream,
-};
-use redis::streams::StreamRangeReply;
+use redis::{Cmd, Value, streams::StreamRangeReply};
 
-use super::{OutboxEntry, Repository, SHARDS_AT_A_TIME, StoreError, keys::Shard};
+use super::{OutboxEntry, Partial, Repository, StoreError, keys::Shard};
 use crate::trace::TraceContext;
 
 impl Repository {
+    /// The shards where events wait, each with the age of the oldest one in milliseconds.
+    pub(crate) async fn waiting_shards(&self) -> Result<Partial<(Shard, u64)>, StoreError> {
+        let now = self.time(Shard::FIRST).await?;
+        let heads = self.connection.query_each(self.keys.shards(), |shard| self.first_of_outbox(shard, 1)).await;
+        Ok(Partial::collect(heads.into_iter().map(|(shard, head)| {
+            let oldest = entries(shard, head?)?.into_iter().next();
+            Ok(oldest.and_then(|oldest| Some((shard, now.saturating_sub(oldest.made_at()?)))))
+        })))
+    }
+
     /// The oldest events of a shard, at most `count` of them.
     pub(crate) async fn outbox(&self, shard: Shard, count: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        entries(shard, self.connection.query(&self.first_of_outbox(shard, count)).await?)
+    }
+
+    fn first_of_outbox(&self, shard: Shard, count: usize) -> Cmd {
         let mut xrange = redis::cmd("XRANGE");
         xrange.arg(self.keys.outbox(shard)).arg("-").arg("+").arg("COUNT").arg(count);
-        let entries: StreamRangeReply = redis::from_redis_value(self.connection.query(&xrange).await?)?;
-        Ok(entries
-            .ids
-            .into_iter()
-            .map(|entry| {
-                let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
-                OutboxEntry {
-                    shard,
-                    body: text("event").into_bytes(),
-                    trace: TraceContext::from_outbox(text("traceparent"), text("tracestate")),
-                    entry_id: entry.id,
-                }
-            })
-            .collect())
+        xrange
     }
 
     /// Strikes events from the outbox: JetStream has them.
@@ -54,13 +50,18 @@ impl Repository {
         xtrim.arg(self.keys.outbox(shard)).arg("MINID").arg(oldest);
         Ok(redis::from_redis_value(self.connection.query(&xtrim).await?)?)
     }
+}
 
-    /// The age of the oldest event that waits, in milliseconds; `None` where none does.
-    pub(crate) async fn outbox_age(&self) -> Result<Option<u64>, StoreError> {
-        let ages = stream::iter(self.keys.shards()).map(|shard| async move {
-            let (oldest, now) = try_join(self.outbox(shard, 1), self.time(shard)).await?;
-            Ok(oldest.first().and_then(OutboxEntry::made_at).map(|made_at| now.saturating_sub(made_at)))
-        });
-        ages.buffer_unordered(SHARDS_AT_A_TIME).try_fold(None, |oldest, age| ready(Ok(oldest.max(age)))).await
-    }
+fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
+    let answer: StreamRangeReply = redis::from_redis_value(answer)?;
+    let entries = answer.ids.into_iter().map(|entry| {
+        let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
+        OutboxEntry {
+            shard,
+            body: text("event").into_bytes(),
+            trace: TraceContext::from_outbox(text("traceparent"), text("tracestate")),
+            entry_id: entry.id,
+        }
+    });
+    Ok(entries.collect())
 }

@@ -1,5 +1,7 @@
 //! Whether Redis can do what presence needs.
 
+use futures_util::future::try_join;
+
 use super::{Repository, StoreError, scripts};
 
 impl Repository {
@@ -8,11 +10,11 @@ impl Repository {
     /// # Errors
     /// [`StoreError`] where either fails.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
-        self.connection.query(&redis::cmd("PING")).await?;
-        self.run(&scripts::PROBE, |command| {
+        let ping = redis::cmd("PING");
+        let script = self.run(&scripts::PROBE, |command| {
             command.arg(0);
-        })
-        .await?;
+        });
+        try_join(self.connection.query(&ping), script).await?;
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! The expiry index: who may have run out.
 
 use futures_util::future::try_join;
+use redis::{Cmd, Value};
 
-use super::{Outcome, Repository, StoreError, keys::Shard, scripts};
+use super::{Outcome, Partial, Repository, StoreError, keys::Shard, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// What became of players whose time in the index had come.
@@ -15,14 +16,25 @@ pub(crate) struct Expired {
 }
 
 impl Repository {
-    /// Players of a shard whose time in the index has come, at most `count` of them, the longest overdue first.
-    pub(crate) async fn due(&self, shard: Shard, count: usize) -> Result<Vec<PlayerId>, StoreError> {
+    /// The shards with somebody who is due, and Redis's clock (Unix milliseconds).
+    pub(crate) async fn due_shards(&self) -> Result<(Partial<Shard>, u64), StoreError> {
+        let now = self.time(Shard::FIRST).await?;
+        let heads = self.connection.query_each(self.keys.shards(), |shard| self.first_of_index(shard, 1)).await;
+        let due = Partial::collect(
+            heads.into_iter().map(|(shard, head)| Ok((!due(head?, now)?.is_empty()).then_some(shard))),
+        );
+        Ok((due, now))
+    }
+
+    /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
+    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<Vec<PlayerId>, StoreError> {
+        due(self.connection.query(&self.first_of_index(shard, count)).await?, now)
+    }
+
+    fn first_of_index(&self, shard: Shard, count: usize) -> Cmd {
         let mut zrange = redis::cmd("ZRANGE");
         zrange.arg(self.keys.index(shard)).arg(0).arg(count - 1).arg("WITHSCORES");
-        let (first, now) = try_join(self.connection.query(&zrange), self.time(shard)).await?;
-        let first: Vec<(String, f64)> = redis::from_redis_value(first)?;
-        let due = first.iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
-        Ok(due.filter_map(|(player, _)| PlayerId::parse(player).ok()).collect())
+        zrange
     }
 
     /// Looks again at players who are due, all of one shard, and makes the OFFLINE transition of those whose record ran
@@ -55,4 +67,11 @@ impl Repository {
         let swept: Option<u64> = redis::from_redis_value(swept)?;
         Ok(swept.map(|swept| now.saturating_sub(swept)))
     }
+}
+
+/// The players of an answer of `ZRANGE … WITHSCORES` whose time has come.
+fn due(first: Value, now: u64) -> Result<Vec<PlayerId>, StoreError> {
+    let first: Vec<(String, f64)> = redis::from_redis_value(first)?;
+    let due = first.iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
+    Ok(due.filter_map(|(player, _)| PlayerId::parse(player).ok()).collect())
 }

@@ -3,7 +3,7 @@
 use crate::{
     PresenceService, Repository, StoreError, Sweeper,
     config::Config,
-    events::{Publisher, Relay},
+    events::{Delivery, Publisher, Relay, RelaySignal},
     health::HealthProbe,
 };
 
@@ -29,7 +29,14 @@ impl App {
 
     /// The use cases; each call publishes its own events before it is answered.
     pub fn presence(&self) -> PresenceService {
-        PresenceService::new(&self.config, self.repository.clone(), self.publisher.clone())
+        let delivery = self.publisher.clone().map_or(Delivery::Disabled, Delivery::BeforeAnswer);
+        PresenceService::new(&self.config, self.repository.clone(), delivery)
+    }
+
+    /// The use cases; a relay of this process, which waits for `signal`, publishes their events.
+    pub fn presence_with_relay(&self, signal: RelaySignal) -> PresenceService {
+        let delivery = self.publisher.as_ref().map_or(Delivery::Disabled, |_| Delivery::ByRelay(signal));
+        PresenceService::new(&self.config, self.repository.clone(), delivery)
     }
 
     /// The sweep.

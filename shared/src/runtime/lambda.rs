@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{
     App, program,
     request::{into_request, into_response},
+    websocket::{self, ToBody},
 };
 use crate::{
     PresenceService,
@@ -42,6 +43,19 @@ where
             }
         }))
         .await
+    })
+}
+
+/// The same for a handler that takes events of API Gateway's WebSocket API as well: `to_body` makes the HTTP request's
+/// body of them.
+pub fn run_socket_function<H, F>(handler: H, to_body: ToBody) -> ExitCode
+where
+    H: Fn(Arc<PresenceService>, Request) -> F,
+    F: Future<Output = Answer> + Send,
+{
+    run_function(|presence, request| {
+        let request = websocket::into_http(request, to_body).map(|request| handler(presence, request));
+        async move { request?.await }
     })
 }
 

@@ -4,7 +4,9 @@ mod app;
 mod lambda;
 mod program;
 mod request;
+pub mod websocket;
 
 pub use app::App;
-pub use lambda::{Error, Event, run_event_function, run_function};
+pub use lambda::{Error, Event, run_event_function, run_function, run_socket_function};
+pub use program::{fail, start};
 pub use request::http_answer;

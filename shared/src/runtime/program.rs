@@ -11,14 +11,14 @@ const USAGE: u8 = 2;
 ///
 /// # Errors
 /// The exit status, where a value is bad; the reason is printed, in one line.
-pub(super) fn start() -> Result<Config, ExitCode> {
+pub fn start() -> Result<Config, ExitCode> {
     let config = Config::from_env().map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
     Ok(config)
 }
 
 /// Says why a program cannot run.
-pub(super) fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+pub fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{error}");
     ExitCode::from(USAGE)
 }

@@ -1,0 +1,87 @@
+//! Calls for services that ask about players.
+
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use serde::Serialize;
+
+use crate::{CallError, Endpoint, Friends, History, InvalidEndpoint, PlayerId, Presence, State, transport::Transport};
+
+/// A call is made at most three times, within about a second where the service fails at once.
+const RETRIES: ExponentialBuilder =
+    ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100)).with_max_times(2);
+
+/// A service that asks for a longer pause gets no second call: whoever waits for the answer should decide.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Asks the presence service about players, and sets their states: for matchmakers, chats, friend lists. Cheap to
+/// clone; clones share their connections.
+///
+/// Transient failures ([`CallError::is_transient`]) are tried again, twice at most.
+#[derive(Debug, Clone)]
+pub struct PresenceClient {
+    transport: Transport,
+}
+
+impl PresenceClient {
+    /// Prepares the client; nothing is connected before the first call.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::RootCertificates`].
+    pub fn new(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
+        Transport::new(endpoint).map(|transport| Self { transport })
+    }
+
+    /// One player's presence. A player whom nobody knows is OFFLINE.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn get(&self, player: &PlayerId, history: History) -> Result<Presence, CallError> {
+        // Of the characters of an id, `|` alone may not stand in a path.
+        let segment = player.as_str().replace('|', "%7C");
+        let query = if history == History::Include { "?history=true" } else { "" };
+        let path = format!("/presence/{segment}{query}");
+        with_retries(|| self.transport.get(&path)).await
+    }
+
+    /// The presences of 1 to 2,000 players, in the order asked.
+    ///
+    /// # Errors
+    /// [`CallError`]; one store node that does not answer fails the whole.
+    pub async fn friends(&self, players: &[PlayerId], history: History) -> Result<Friends, CallError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            player_ids: &'a [PlayerId],
+            history: bool,
+        }
+
+        let body = Body { player_ids: players, history: history == History::Include };
+        with_retries(|| self.transport.post("/presence/friends", &body)).await
+    }
+
+    /// Sets a player's state; answers with the presence that is then.
+    ///
+    /// # Errors
+    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) where an OFFLINE player should go to
+    /// a queue or a match.
+    pub async fn set_state(&self, player: &PlayerId, state: State) -> Result<Presence, CallError> {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            player_id: &'a PlayerId,
+            state: State,
+        }
+
+        let body = Body { player_id: player, state };
+        with_retries(|| self.transport.post("/presence/state", &body)).await
+    }
+}
+
+async fn with_retries<A, F: Future<Output = Result<A, CallError>>>(call: impl FnMut() -> F) -> Result<A, CallError> {
+    call.retry(RETRIES)
+        .when(CallError::is_transient)
+        .adjust(|error, delay| match (error.retry_after(), delay) {
+            (Some(pause), Some(delay)) => (pause <= LONGEST_RETRY_AFTER).then_some(pause + delay),
+            (_, delay) => delay,
+        })
+        .await
+}

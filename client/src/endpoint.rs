@@ -1,0 +1,103 @@
+//! Where the presence service is.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Uri, uri::Scheme};
+
+/// Where the presence service is, and how long to wait for it.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub(crate) base: String,
+    pub(crate) is_encrypted: bool,
+    pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+}
+
+/// Why an [`Endpoint`] cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidEndpoint {
+    /// Not the address of an HTTP service.
+    #[error(
+        "the presence service's address is http:// or https:// and a host, with a path before /presence if need be"
+    )]
+    Url,
+    /// The token has characters that no header can carry.
+    #[error("a token has visible ASCII characters only, and at least one")]
+    Token,
+    /// An `https` address, on a machine without root certificates.
+    #[error("the machine's root certificates cannot be read")]
+    RootCertificates(#[source] std::io::Error),
+}
+
+impl Endpoint {
+    /// The service at `url`, such as `http://presence:8080`, or `https://api.example.com/prod` where the calls are at
+    /// `https://api.example.com/prod/presence/…`.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::Url`].
+    pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
+        let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
+        let scheme = uri.scheme().filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
+        let (Some(scheme), Some(authority), None) = (scheme, uri.authority(), uri.query()) else {
+            return Err(InvalidEndpoint::Url);
+        };
+        Ok(Self {
+            base: format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')),
+            is_encrypted: *scheme == Scheme::HTTPS,
+            authorization: None,
+            connect_timeout: Duration::from_secs(1),
+            request_timeout: Duration::from_secs(3),
+        })
+    }
+
+    /// Shows this bearer token with every call.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::Token`].
+    pub fn with_token(mut self, token: &str) -> Result<Self, InvalidEndpoint> {
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidEndpoint::Token);
+        }
+        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| InvalidEndpoint::Token)?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Ok(self)
+    }
+
+    /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first byte to the last
+    /// (default 3 s).
+    #[must_use]
+    pub fn with_timeouts(mut self, connect: Duration, request: Duration) -> Self {
+        self.connect_timeout = connect;
+        self.request_timeout = request;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_have_a_path_but_no_query() {
+        assert_eq!(Endpoint::parse("http://presence:8080").unwrap().base, "http://presence:8080");
+        assert_eq!(Endpoint::parse("https://api.example.com/prod/").unwrap().base, "https://api.example.com/prod");
+        for url in ["", "presence:8080", "/presence", "ftp://presence", "http://presence/?a=b", "http://"] {
+            assert!(matches!(Endpoint::parse(url), Err(InvalidEndpoint::Url)), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let endpoint = Endpoint::parse("http://presence").unwrap().with_token("hunter2").unwrap();
+        assert!(!format!("{endpoint:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_token_is_visible_ascii() {
+        for token in ["", "a b", "a\nb", "é"] {
+            assert!(Endpoint::parse("http://presence").unwrap().with_token(token).is_err(), "{token:?}");
+        }
+    }
+}

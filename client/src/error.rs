@@ -1,0 +1,85 @@
+//! Why a call failed.
+
+use std::{fmt, time::Duration};
+
+use serde::Deserialize;
+
+/// Why a call to the presence service failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The service answered with an error.
+    #[error("the presence service refused the call: {0}")]
+    Problem(Problem),
+    /// The service could not be reached, or the connection broke. Whether the call took effect is unknown.
+    #[error("the presence service could not be reached")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The service did not answer within the request's limit. Whether the call took effect is unknown.
+    #[error("the presence service did not answer in time")]
+    TimedOut,
+    /// The answer is not the presence service's: something else answers at its address.
+    #[error("the answer is not the presence service's")]
+    Garbled(#[source] serde_json::Error),
+}
+
+/// An error of the service: RFC 9457 problem details.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The kind of error, such as `transition-rejected`; `about:blank` where the answer does not name one.
+    pub slug: String,
+    /// What was wrong, in a sentence.
+    pub detail: String,
+    /// What part of the call was wrong, such as `connections[3].player_id`.
+    pub field: Option<String>,
+    /// How long the service asks to wait before the next call.
+    pub retry_after: Option<Duration>,
+}
+
+impl CallError {
+    /// Whether the same call may succeed later. Every call is safe to repeat.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Problem(problem) => matches!(problem.status, 408 | 429 | 500..),
+            Self::Unreachable(_) | Self::TimedOut | Self::Garbled(_) => true,
+        }
+    }
+
+    /// How long the service asks to wait before the next call.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Problem(problem) => problem.retry_after,
+            Self::Unreachable(_) | Self::TimedOut | Self::Garbled(_) => None,
+        }
+    }
+}
+
+impl Problem {
+    /// Reads the answer of a call that failed, from whoever made it: a load balancer's has no problem details.
+    pub(crate) fn from_answer(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Details {
+            r#type: Option<String>,
+            detail: Option<String>,
+            field: Option<String>,
+        }
+
+        let details: Details = serde_json::from_slice(body).unwrap_or_default();
+        let kind = details.r#type.unwrap_or_else(|| "about:blank".into());
+        Self {
+            status,
+            slug: kind.strip_prefix("urn:presence:").unwrap_or(&kind).into(),
+            detail: details.detail.unwrap_or_else(|| "no details were given".into()),
+            field: details.field,
+            retry_after,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.slug, self.status, self.detail)?;
+        self.field.as_ref().map_or(Ok(()), |field| write!(f, " [{field}]"))
+    }
+}

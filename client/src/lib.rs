@@ -1,0 +1,83 @@
+//! What a game's gateways, and services that ask about players, link to use the presence service. It speaks HTTP to the
+//! service and knows of nothing behind it.
+//!
+//! Layout, in the direction of its arrows:
+//!
+//! - [`PlayerId`], [`ConnectionId`], [`State`], [`Reason`], [`Presence`]: the words, parsed at the edge.
+//! - [`Endpoint`]: where the service is; [`CallError`] and [`Problem`]: why a call failed.
+//! - `transport`: one HTTP call, within its limits.
+//! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
+//! - [`Notifier`]: what a gateway tells, without waiting. [`NoopNotifier`] tells nobody, [`HttpNotifier`] the service.
+//!
+//! A gateway:
+//!
+//! ```no_run
+//! use std::{sync::Arc, time::Duration};
+//!
+//! use presence_client::{ConnectionId, Endpoint, HttpNotifier, Notifier, PlayerId, Reason, State};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let endpoint = Endpoint::parse("http://presence:8080")?.with_token("secret")?;
+//! let presence = Arc::new(
+//!     HttpNotifier::builder(endpoint)
+//!         .on_closed(|player, connection| println!("shut the socket {connection} of {player}"))
+//!         .start()?,
+//! );
+//! let notifier: Arc<dyn Notifier> = presence.clone(); // what the gateway's code gets to see
+//!
+//! let (player, connection) = (PlayerId::parse("alice")?, ConnectionId::parse("gateway-7f3a-1")?);
+//! notifier.connected(&player, &connection);
+//! notifier.state_changed(&player, State::InMatch);
+//! notifier.disconnected(&player, &connection, Reason::from_close_code(1000));
+//!
+//! presence.drain(Reason::Lost, Duration::from_secs(10)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/ws_gateway.rs` is a whole one.
+//!
+//! # How an `HttpNotifier` works
+//!
+//! ```text
+//! connected, state_changed, disconnected          the service
+//!            │                                        ▲ │
+//!            ▼                          a call, a batch │ answer
+//!   a lane a player: first in, first out ─────┐       │ ▼
+//!   heartbeats: each connection's next ───────┴──▶ a gate a kind of call ──▶ on_closed
+//! ```
+//!
+//! - What the gateway tells goes into its player's lane, under a lock that is never held during I/O. A lane's first task
+//!   waits, 5 ms at most, with those of other lanes that can share its call; the next waits for the answer. So one
+//!   player's news arrive in order, and ten thousand reconnects are ten calls.
+//! - Of a lane's tasks only what matters is kept: the latest state; and of a connection that closed before the service
+//!   was told of it, nothing.
+//! - Heartbeats are no queue: every open connection has one next heartbeat, and a batch of those that come first goes out
+//!   at even distances (10,000 connections: 1,000 every 1.5 s). One that is late takes the place of the next, counted as
+//!   [dropped](Stats::dropped).
+//! - A call that fails (no answer, 408, 429, 5xx) closes the gate of its kind for a while that grows from 0.1 s to 6 s
+//!   with jitter, `Retry-After` added, 15 s at most; then one call at a time tries, until one succeeds. What it carried
+//!   is told again; all calls may be repeated. Where only some entries of a batch failed, these are told again a second
+//!   or two later.
+//! - A call that is refused (any other 4xx) is not repeated: a connection is then left to its heartbeats, which restore
+//!   it. Where a 400 names one entry of a batch, that is dropped and the others told again; where a batch is too long for
+//!   the service, batches are halved from then on.
+//! - Memory is bounded, however long the service is away. A lane has at most two tasks a connection and three about the
+//!   state; and what could not be told for twice a lease's time is given up, as the service has forgotten by then what
+//!   it was about. What remains after that is a lane for each open connection.
+
+mod client;
+mod endpoint;
+mod error;
+mod id;
+mod notifier;
+mod presence;
+mod transport;
+
+pub use client::PresenceClient;
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use error::{CallError, Problem};
+pub use id::{ConnectionId, InvalidId, PlayerId};
+pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
+pub use presence::{Friends, History, Presence, Reason, State};

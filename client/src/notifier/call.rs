@@ -1,0 +1,151 @@
+//! What is told to the service, and what it answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ConnectionId, PlayerId, Reason, State};
+
+/// One thing to tell about one player.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Task {
+    Connect(ConnectionId),
+    Beat(ConnectionId),
+    SetState(State),
+    Disconnect(ConnectionId, Reason),
+}
+
+/// Tasks of one kind can share a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Quit,
+    Lost,
+    Connect,
+    SetState,
+    Beat,
+}
+
+/// Tasks of one kind, each of another player or connection.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) kind: Kind,
+    pub(super) tasks: Vec<(PlayerId, Task)>,
+}
+
+/// One open socket of one player.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(super) struct Connection {
+    pub(super) player_id: PlayerId,
+    pub(super) connection_id: ConnectionId,
+}
+
+/// A successful answer: to a batch what became of its entries, to one connect when to beat.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Answer {
+    pub(super) restored: Vec<Connection>,
+    pub(super) closed: Vec<Connection>,
+    pub(super) failed: Vec<Connection>,
+    heartbeat_interval_ms: Option<u64>,
+    ttl_ms: Option<u64>,
+}
+
+/// A call's JSON.
+#[derive(Debug, Serialize)]
+pub(super) struct Body {
+    #[serde(flatten)]
+    content: Content,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Content {
+    One(Connection),
+    Many { connections: Vec<Connection> },
+    State { player_id: PlayerId, state: State },
+}
+
+impl Connection {
+    pub(super) fn new(player: &PlayerId, id: &ConnectionId) -> Self {
+        Self { player_id: player.clone(), connection_id: id.clone() }
+    }
+}
+
+impl Task {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Connect(_) => Kind::Connect,
+            Self::Beat(_) => Kind::Beat,
+            Self::SetState(_) => Kind::SetState,
+            Self::Disconnect(_, Reason::Quit) => Kind::Quit,
+            Self::Disconnect(_, Reason::Lost) => Kind::Lost,
+        }
+    }
+
+    /// The connection that the task of this player is about.
+    pub(super) fn connection(&self, player: &PlayerId) -> Option<Connection> {
+        match self {
+            Self::Connect(id) | Self::Beat(id) | Self::Disconnect(id, _) => Some(Connection::new(player, id)),
+            Self::SetState(_) => None,
+        }
+    }
+}
+
+impl Kind {
+    /// Of several calls that may be made, the first is made first.
+    pub(super) const ALL: [Self; 5] = [Self::Quit, Self::Lost, Self::Connect, Self::SetState, Self::Beat];
+
+    /// How many calls of the kind are under way at most.
+    pub(super) fn width(self) -> usize {
+        if self.has_batches() { 4 } else { 32 }
+    }
+
+    /// Whether a call can carry several tasks.
+    pub(super) fn has_batches(self) -> bool {
+        self != Self::SetState
+    }
+}
+
+impl Call {
+    pub(super) fn path(&self) -> &'static str {
+        match self.kind {
+            Kind::Quit | Kind::Lost => "/presence/disconnect",
+            Kind::Connect => "/presence/connect",
+            Kind::SetState => "/presence/state",
+            Kind::Beat => "/presence/heartbeat",
+        }
+    }
+
+    /// A connect that is alone is told as one, as only the answer to that says how often to beat. All else is told as a
+    /// batch, whose answer says what became of the entries.
+    pub(super) fn body(&self) -> Body {
+        let reason = match self.kind {
+            Kind::Quit => Some(Reason::Quit),
+            Kind::Lost => Some(Reason::Lost),
+            Kind::Connect | Kind::SetState | Kind::Beat => None,
+        };
+        let content = match &self.tasks[..] {
+            [(player, Task::SetState(state))] => Content::State { player_id: player.clone(), state: *state },
+            [(player, Task::Connect(id))] => Content::One(Connection::new(player, id)),
+            tasks => {
+                let connections = tasks.iter().filter_map(|(player, task)| task.connection(player)).collect();
+                Content::Many { connections }
+            }
+        };
+        Body { content, reason }
+    }
+}
+
+impl Answer {
+    /// How often the service wants to be told of an open connection.
+    pub(super) fn heartbeat_interval(&self) -> Option<Duration> {
+        self.heartbeat_interval_ms.map(Duration::from_millis)
+    }
+
+    /// How long a lease lasts.
+    pub(super) fn ttl(&self) -> Option<Duration> {
+        self.ttl_ms.map(Duration::from_millis)
+    }
+}

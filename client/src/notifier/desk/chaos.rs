@@ -1,0 +1,133 @@
+//! Whatever goes wrong on the way, gateway and service agree in the end.
+
+use std::{collections::HashSet, time::Duration};
+
+use proptest::prelude::*;
+
+use super::{
+    super::call::{Connection, Task},
+    simulation::{Failure, INTERVAL, Simulation, TTL, player, problem},
+};
+use crate::{CallError, ConnectionId, Reason, State};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Open(usize),
+    /// Closes the player's oldest connection.
+    Close(usize, Reason),
+    SetState(usize, State),
+    Wait(Duration),
+    /// What becomes of the next calls.
+    Weather(Weather),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Weather {
+    Fine,
+    /// The calls do not arrive.
+    NoCalls,
+    /// The calls take effect, but the answers do not arrive.
+    NoAnswers,
+    /// Every other answer does not arrive.
+    HalfTheAnswers,
+    /// The store's node of the even players is down.
+    HalfTheStore,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    use Weather::*;
+    let states = [State::Online, State::Away, State::InQueue, State::InMatch, State::Offline].to_vec();
+    let state = prop::sample::select(states);
+    let reason = prop_oneof![Just(Reason::Quit), Just(Reason::Lost)];
+    let pause = prop_oneof![0..50_u64, 0..3_000_u64, 0..60_000_u64];
+    prop_oneof![
+        4 => (0..6_usize).prop_map(Step::Open),
+        3 => (0..6_usize, reason).prop_map(|(player, reason)| Step::Close(player, reason)),
+        2 => (0..6_usize, state).prop_map(|(player, state)| Step::SetState(player, state)),
+        3 => pause.prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
+        2 => prop::sample::select(&[Fine, NoCalls, NoAnswers, HalfTheAnswers, HalfTheStore]).prop_map(Step::Weather),
+    ]
+}
+
+fn set_weather(simulation: &mut Simulation, weather: Weather) {
+    let mut calls = 0;
+    simulation.service.failing = match weather {
+        Weather::HalfTheStore => [0, 2, 4].map(player).into(),
+        _ => HashSet::new(),
+    };
+    simulation.service.fails = Some(Box::new(move |_| {
+        calls += 1;
+        match weather {
+            Weather::NoCalls => Some(Failure::Before(problem(503, None))),
+            Weather::NoAnswers => Some(Failure::After(CallError::TimedOut)),
+            Weather::HalfTheAnswers if calls % 2 == 0 => Some(Failure::After(CallError::TimedOut)),
+            _ => None,
+        }
+    }));
+}
+
+/// Returns the connections that the gateway has open in the end.
+fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> HashSet<Connection> {
+    let mut open = Vec::new();
+    for (number, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Open(player_number) => {
+                let connection_id = ConnectionId::parse(&format!("c{number}")).unwrap();
+                let connection = Connection { player_id: player(player_number), connection_id };
+                simulation.desk.connected(&connection.player_id, &connection.connection_id, simulation.now);
+                open.push(connection);
+            }
+            Step::Close(player_number, reason) => {
+                if let Some(index) = open.iter().position(|open| open.player_id == player(player_number)) {
+                    let Connection { player_id, connection_id } = open.remove(index);
+                    simulation.desk.disconnected(&player_id, &connection_id, reason, simulation.now);
+                }
+            }
+            Step::SetState(player_number, state) => simulation.set_state(player_number, state),
+            Step::Wait(time) => simulation.run(time),
+            Step::Weather(weather) => set_weather(simulation, weather),
+        }
+    }
+    open.into_iter().collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn whatever_goes_wrong_the_service_ends_with_the_connections_that_are_open(
+        steps in prop::collection::vec(step(), 1..120),
+        latency in prop::sample::select(&[2_u64, 700, 3_000]),
+    ) {
+        let mut simulation = Simulation::new();
+        simulation.latency = Duration::from_millis(latency);
+        let open = go_through(&mut simulation, steps);
+        set_weather(&mut simulation, Weather::Fine);
+        simulation.run(2 * TTL + 2 * INTERVAL);
+
+        let reported: HashSet<_> = simulation.reported.iter().cloned().collect();
+        prop_assert_eq!(reported.len(), simulation.reported.len());
+        let expected: HashSet<_> = open.difference(&reported).cloned().collect();
+        let leases: HashSet<_> = simulation.service.leases.keys().cloned().collect();
+        prop_assert_eq!(&leases, &expected);
+        let stats = simulation.desk.stats();
+        prop_assert_eq!((stats.open_connections as usize, stats.queue_length), (expected.len(), 0));
+        prop_assert_eq!(order_mistakes(&simulation), vec![]);
+    }
+}
+
+/// The connects and second disconnects that were told after a disconnect had come through.
+fn order_mistakes(simulation: &Simulation) -> Vec<Task> {
+    let mut closed = HashSet::new();
+    let mut mistakes = Vec::new();
+    for told in &simulation.service.log {
+        for (_, task) in &told.tasks {
+            match task {
+                Task::Disconnect(id, _) => _ = closed.insert(id),
+                Task::Connect(id) if closed.contains(id) => mistakes.push(task.clone()),
+                _ => {}
+            }
+        }
+    }
+    mistakes
+}

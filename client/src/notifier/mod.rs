@@ -1,0 +1,75 @@
+//! Telling the presence service of a gateway's sockets.
+
+mod agenda;
+mod beats;
+mod call;
+mod desk;
+mod gate;
+mod http;
+mod lane;
+mod outcome;
+mod players;
+mod stats;
+
+use std::sync::Arc;
+
+pub use self::{
+    http::{HttpNotifier, HttpNotifierBuilder, Undelivered},
+    stats::Stats,
+};
+use crate::{ConnectionId, PlayerId, Reason, State};
+
+/// Who wants to know what happens to a gateway's sockets.
+///
+/// Nothing here awaits, does I/O or fails: a gateway serves its sockets whether or not anybody hears.
+pub trait Notifier: Send + Sync {
+    /// A player's socket is open, under an id that was never used before.
+    fn connected(&self, player: &PlayerId, connection: &ConnectionId);
+
+    /// A player's socket is closed.
+    fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason);
+
+    /// A player does something else now. [`State::Offline`] signs the player out on every device.
+    fn state_changed(&self, player: &PlayerId, state: State);
+}
+
+/// Tells nobody.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoopNotifier;
+
+impl Notifier for NoopNotifier {
+    fn connected(&self, _: &PlayerId, _: &ConnectionId) {}
+
+    fn disconnected(&self, _: &PlayerId, _: &ConnectionId, _: Reason) {}
+
+    fn state_changed(&self, _: &PlayerId, _: State) {}
+}
+
+impl<N: Notifier + ?Sized> Notifier for Arc<N> {
+    fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
+        (**self).connected(player, connection);
+    }
+
+    fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason) {
+        (**self).disconnected(player, connection, reason);
+    }
+
+    fn state_changed(&self, player: &PlayerId, state: State) {
+        (**self).state_changed(player, state);
+    }
+}
+
+/// `None` tells nobody, as [`NoopNotifier`].
+impl<N: Notifier> Notifier for Option<N> {
+    fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
+        self.iter().for_each(|notifier| notifier.connected(player, connection));
+    }
+
+    fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason) {
+        self.iter().for_each(|notifier| notifier.disconnected(player, connection, reason));
+    }
+
+    fn state_changed(&self, player: &PlayerId, state: State) {
+        self.iter().for_each(|notifier| notifier.state_changed(player, state));
+    }
+}

@@ -1,0 +1,190 @@
+//! What is still to be told about all players.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Stats,
+    agenda::Agenda,
+    beats::Beats,
+    call::{Connection, Kind, Task},
+    lane::Lane,
+    outcome::Verdict,
+};
+use crate::{ConnectionId, PlayerId, Reason, State};
+
+/// How long news may wait for other news that can share its call.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// The lanes of the players, where they wait for their turns, and the heartbeats.
+#[derive(Debug)]
+pub(super) struct Players {
+    lanes: HashMap<PlayerId, Lane>,
+    /// By the kind of the lane's first task. That of the heartbeats stays empty.
+    waiting: [Agenda<PlayerId>; Kind::ALL.len()],
+    pub(super) beats: Beats,
+}
+
+impl Players {
+    pub(super) fn new(beats: Beats) -> Self {
+        Self { lanes: HashMap::new(), waiting: std::array::from_fn(|_| Agenda::new()), beats }
+    }
+
+    pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
+        self.lanes.entry(player.clone()).or_default().connect(id, now);
+        self.place(player, now + LINGER);
+    }
+
+    pub(super) fn state_changed(&mut self, player: &PlayerId, state: State, now: Instant) {
+        self.lanes.entry(player.clone()).or_default().set_state(state, now);
+        self.place(player, now + LINGER);
+    }
+
+    pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(player) else { return };
+        if let Some(beat) = lane.disconnect(id, reason, now) {
+            self.beats.remove(beat);
+        }
+        self.place(player, now + LINGER);
+    }
+
+    /// When tasks of the kind are to be told.
+    pub(super) fn ready_at(&self, kind: Kind, max_batch: usize) -> Option<Instant> {
+        match kind {
+            Kind::Beat => self.beats.next_at(max_batch),
+            _ => self.waiting[kind as usize].first_at(),
+        }
+    }
+
+    /// Takes tasks of the kind, to tell them now.
+    pub(super) fn take(
+        &mut self,
+        kind: Kind,
+        max_batch: usize,
+        now: Instant,
+        stats: &mut Stats,
+    ) -> Vec<(PlayerId, Task)> {
+        if kind == Kind::Beat {
+            return self.take_beats(max_batch, now, stats);
+        }
+        let most = if kind.has_batches() { max_batch } else { 1 };
+        let mut tasks = Vec::new();
+        while tasks.len() < most
+            && let Some((_, player)) = self.waiting[kind as usize].pop(now + LINGER)
+        {
+            let Some(lane) = self.lanes.get_mut(&player) else { continue };
+            lane.place = None;
+            if let Some((task, was_sent)) = lane.start() {
+                stats.retries += u64::from(was_sent);
+                tasks.push((player, task));
+            }
+        }
+        tasks
+    }
+
+    /// The call with the task came back; what is to be told again is told from `again_at` on. Returns the connection
+    /// that the service closed, if the gateway has it open.
+    pub(super) fn settle(
+        &mut self,
+        player: PlayerId,
+        task: &Task,
+        verdict: Verdict,
+        again_at: Instant,
+        now: Instant,
+    ) -> Option<Connection> {
+        let lane = self.lanes.get_mut(&player)?;
+        match (task, verdict) {
+            (Task::Beat(_), _) => {}
+            (_, Verdict::Again) => lane.put_back(),
+            (_, _) => lane.finish(),
+        }
+        let mut closed = None;
+        match (task, verdict) {
+            (Task::Beat(id), Verdict::Again) => {
+                if let Some(Some(beat)) = lane.beat_mut(id) {
+                    *beat = self.beats.again(*beat, Connection::new(&player, id), again_at);
+                }
+            }
+            // A connect that was not heard is made up for by the next heartbeat.
+            (Task::Connect(id), Verdict::Done | Verdict::Refused) => {
+                if let Some(beat) = lane.beat_mut(id) {
+                    *beat = Some(self.beats.add(Connection::new(&player, id), now));
+                }
+            }
+            (Task::Connect(id) | Task::Beat(id), Verdict::Closed | Verdict::Invalid) => {
+                if let Some(beat) = lane.forget(id) {
+                    beat.into_iter().for_each(|beat| self.beats.remove(beat));
+                    closed = (verdict == Verdict::Closed).then(|| Connection::new(&player, id));
+                }
+            }
+            _ => {}
+        }
+        self.place(&player, if verdict == Verdict::Again { again_at } else { now });
+        closed
+    }
+
+    /// Gives up the tasks that have waited since `oldest` or longer. Returns how many.
+    pub(super) fn give_up(&mut self, oldest: Instant, now: Instant) -> u64 {
+        let is_old = |player: &&PlayerId| self.lanes.get(*player).and_then(|lane| lane.waiting_since(oldest)).is_some();
+        let players: Vec<_> = self.waiting.iter().flat_map(Agenda::iter).filter(is_old).cloned().collect();
+        let mut given_up = 0;
+        for player in players {
+            while let Some(task) = self.lanes.get(&player).and_then(|lane| lane.waiting_since(oldest)).cloned() {
+                self.settle(player.clone(), &task, Verdict::Refused, now, now);
+                given_up += 1;
+            }
+        }
+        given_up
+    }
+
+    /// All open connections.
+    pub(super) fn open(&self) -> Vec<Connection> {
+        let connections =
+            self.lanes.iter().flat_map(|(player, lane)| lane.open().map(|id| Connection::new(player, id)));
+        connections.collect()
+    }
+
+    /// The number of open connections, and of tasks that wait or are being told, heartbeats apart.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let lanes = self.lanes.values();
+        lanes.fold((0, 0), |(open, tasks), lane| (open + lane.open().count(), tasks + lane.tasks()))
+    }
+
+    /// Whether no connection is open, and all was told.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    fn take_beats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Vec<(PlayerId, Task)> {
+        let (connections, missed) = self.beats.take(max_batch, now);
+        stats.dropped += missed;
+        for connection in &connections {
+            let lane = self.lanes.get_mut(&connection.player_id);
+            if let Some(beat) = lane.and_then(|lane| lane.beat_mut(&connection.connection_id)) {
+                *beat = Some(self.beats.add(connection.clone(), now));
+            }
+        }
+        connections.into_iter().map(|connection| (connection.player_id, Task::Beat(connection.connection_id))).collect()
+    }
+
+    /// Has the lane wait where its first task says; from `at` on, if it did not wait there already.
+    fn place(&mut self, player: &PlayerId, at: Instant) {
+        let Some(lane) = self.lanes.get_mut(player) else { return };
+        let kind = lane.next().map(Task::kind);
+        if lane.place.map(|(kind, _)| kind) != kind
+            && let Some((kind, ticket)) = lane.place.take()
+        {
+            self.waiting[kind as usize].remove(ticket);
+        }
+        match kind {
+            Some(kind) if lane.place.is_none() => {
+                lane.place = Some((kind, self.waiting[kind as usize].add(at, player.clone())));
+            }
+            None if lane.is_empty() => {
+                self.lanes.remove(player);
+            }
+            _ => {}
+        }
+    }
+}

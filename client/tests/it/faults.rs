@@ -1,0 +1,141 @@
+//! What the notifier makes of a service that does not work.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    http::{StatusCode, header},
+    response::IntoResponse as _,
+};
+use presence_client::{HttpNotifier, Notifier, Reason, State, Undelivered};
+use tokio::sync::Notify;
+
+use crate::stand_in::{StandIn, connection, player, problem};
+
+/// What fails on the way, the service cannot see.
+async fn until_failures(notifier: &HttpNotifier, failures: u64) {
+    while notifier.stats().failures < failures {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_call_is_made_again_and_after_the_pause_that_the_service_asked_for() {
+    let service = StandIn::start().await;
+    let mut answers = [
+        problem(500, "internal", None),
+        (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], "").into_response(),
+        problem(429, "slow-down", None),
+    ]
+    .into_iter();
+    service.answer_instead(move |_| answers.next());
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    notifier.connected(&player(1), &connection(1));
+    service.until(|world| world.leases.len() == 1).await;
+    let calls = service.calls("connect");
+    assert_eq!(calls.len(), 4);
+    let pauses: Vec<_> = calls.windows(2).map(|pair| (pair[1].at - pair[0].at).as_millis()).collect();
+    assert!(pauses[0] >= 99 && pauses[1] >= 1_199 && pauses[2] >= 399, "{pauses:?}");
+    let stats = notifier.stats();
+    assert_eq!((stats.calls, stats.failures, stats.retries), (4, 3, 3));
+}
+
+#[tokio::test]
+async fn a_refused_call_is_not_made_again() {
+    let service = StandIn::start().await;
+    service.answer_instead(|call| (call.path == "state").then(|| problem(409, "transition-rejected", None)));
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    notifier.connected(&player(1), &connection(1));
+    notifier.state_changed(&player(1), State::InMatch);
+    notifier.disconnected(&player(2), &connection(2), Reason::Quit);
+    service.until(|world| world.calls.len() == 2).await;
+    notifier.state_changed(&player(1), State::Away);
+    service.until(|world| world.calls.len() == 3).await;
+    let states: Vec<_> = service.calls("state").iter().map(|call| call.body["state"].clone()).collect();
+    assert_eq!(states, ["IN_MATCH", "AWAY"]);
+}
+
+#[tokio::test]
+async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
+    let mut service = StandIn::start().await;
+    let notifier =
+        HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(500)).start().unwrap();
+    (0..1_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 1_000).await;
+
+    service.stop().await;
+    for number in 0..1_000 {
+        notifier.disconnected(&player(number), &connection(number), Reason::Lost);
+    }
+    // Many sockets come and go; the service need not hear of them.
+    for number in 1_000..20_000 {
+        notifier.connected(&player(number), &connection(number));
+        notifier.state_changed(&player(number), State::InQueue);
+        notifier.disconnected(&player(number), &connection(number), Reason::Lost);
+    }
+    for number in 20_000..21_000 {
+        notifier.connected(&player(number), &connection(number));
+        notifier.state_changed(&player(number), State::InMatch);
+    }
+    until_failures(&notifier, 3).await;
+    let queue_length = notifier.stats().queue_length;
+    assert!(queue_length <= 3_000, "{queue_length}");
+
+    service.resume().await;
+    service.until(|world| world.states.len() == 1_000 && world.closed.len() >= 1_000).await;
+    let expected: Vec<_> = (20_000..21_000).map(|number| format!("p{number}/c{number}")).collect();
+    assert!(service.world().leases.iter().eq(&expected));
+    assert!(service.world().states.values().all(|state| state == "IN_MATCH"));
+    service.until(|world| world.calls.iter().filter(|call| call.path == "heartbeat").count() > 4).await;
+    assert_eq!(notifier.stats().queue_length, 0);
+}
+
+#[tokio::test]
+async fn a_service_that_does_not_answer_in_time_is_called_again() {
+    let service = StandIn::start().await;
+    let gate = Arc::new(Notify::new());
+    service.world().stall = Some(Arc::clone(&gate));
+    let endpoint = service.endpoint().with_timeouts(Duration::from_millis(100), Duration::from_millis(200));
+    let notifier = HttpNotifier::builder(endpoint).start().unwrap();
+    notifier.connected(&player(1), &connection(1));
+    until_failures(&notifier, 2).await;
+    service.world().stall = None;
+    service.until(|world| world.leases.len() == 1).await;
+}
+
+#[tokio::test]
+async fn entries_that_failed_are_told_again() {
+    let service = StandIn::start().await;
+    service.world().failing = [1, 2].map(|number| player(number).to_string()).into();
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 8).await;
+    service.world().failing.clear();
+    service.until(|world| world.leases.len() == 10).await;
+    let sizes: Vec<_> = service.calls("connect").iter().map(|call| call.entries().len()).collect();
+    assert_eq!(sizes, [10, 2]);
+}
+
+#[tokio::test]
+async fn an_entry_that_the_service_takes_for_malformed_does_not_hold_up_the_others() {
+    let service = StandIn::start().await;
+    service.answer_instead(|call| {
+        let index = call.entries().iter().position(|entry| entry == "p3/c3")?;
+        Some(problem(400, "invalid-request", Some(&format!("connections[{index}].player_id"))))
+    });
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 9).await;
+    assert_eq!(service.calls("connect").len(), 2);
+    assert_eq!(notifier.stats().dropped, 1);
+}
+
+#[tokio::test]
+async fn draining_gives_up_at_its_limit() {
+    let mut service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 10).await;
+    service.stop().await;
+    let drained = notifier.drain(Reason::Quit, Duration::from_millis(300)).await;
+    assert_eq!(drained, Err(Undelivered { tasks: 10 }));
+}

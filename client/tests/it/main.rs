@@ -1,0 +1,9 @@
+//! Over real HTTP, against a stand-in for the service.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod client;
+mod faults;
+mod gateway;
+mod notifier;
+mod stand_in;

@@ -1,0 +1,163 @@
+//! What the notifier tells a service that works.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use presence_client::{HttpNotifier, NoopNotifier, Notifier, Reason, State};
+use tokio::sync::mpsc;
+
+use crate::stand_in::{Call, StandIn, connection, player};
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn the_news_of_each_player_arrive_in_order() {
+    let service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    for number in 0..200 {
+        notifier.connected(&player(number), &connection(number));
+        notifier.state_changed(&player(number), State::InMatch);
+    }
+    service.until(|world| world.states.len() == 200).await;
+    for number in 0..200 {
+        notifier.state_changed(&player(number), State::Away);
+        notifier.disconnected(&player(number), &connection(number), Reason::Quit);
+    }
+    service.until(|world| world.leases.is_empty() && world.closed.len() == 200).await;
+    let mut told: HashMap<String, Vec<String>> = HashMap::new();
+    for call in &service.world().calls {
+        for entry in call.entries() {
+            let news = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
+            told.entry(entry.split('/').next().unwrap().into()).or_default().push(news);
+        }
+    }
+    assert_eq!(told.len(), 200);
+    for (player, news) in told {
+        assert_eq!(news, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
+    }
+}
+
+#[tokio::test]
+async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
+    let service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 10_000).await;
+    let connects = service.calls("connect");
+    assert!(connects.len() <= 30, "{}", connects.len());
+    assert!(connects.iter().all(|call| call.entries().len() <= 1_000));
+    assert!(service.world().tcp_connections <= 4);
+    assert_eq!(notifier.stats().open_connections, 10_000);
+}
+
+#[tokio::test]
+async fn ten_thousand_sockets_are_beaten_by_ten_even_calls_an_interval() {
+    const INTERVAL: Duration = Duration::from_secs(2);
+    let service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).heartbeat_interval(INTERVAL).start().unwrap();
+    (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    let count = |calls: &[Call]| calls.iter().filter(|call| call.path == "heartbeat").count();
+    service.until(|world| count(&world.calls) > 20).await;
+
+    let beats = &service.calls("heartbeat")[..21];
+    assert!(beats.iter().all(|call| call.entries().len() == 1_000));
+    let time = beats[20].at - beats[0].at;
+    assert!(time >= 2 * INTERVAL - INTERVAL / 5, "{time:?}");
+    for pair in beats.windows(2) {
+        let gap = pair[1].at - pair[0].at;
+        assert!(gap >= INTERVAL / 20, "{gap:?} instead of {:?}", INTERVAL / 10);
+    }
+    let mut beaten: Vec<_> = beats[..10].iter().flat_map(Call::entries).collect();
+    beaten.sort();
+    beaten.dedup();
+    assert_eq!(beaten.len(), 10_000);
+}
+
+#[tokio::test]
+async fn the_service_says_how_often_it_wants_to_hear_of_a_connection() {
+    let service = StandIn::start().await;
+    service.world().heartbeat_interval_ms = Some(150);
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    notifier.connected(&player(1), &connection(1));
+    service.until(|world| world.calls.iter().filter(|call| call.path == "heartbeat").count() == 3).await;
+    let beats = service.calls("heartbeat");
+    assert!(beats[2].at - beats[0].at >= Duration::from_millis(290));
+}
+
+#[tokio::test]
+async fn the_reason_and_the_token_are_told() {
+    let service = StandIn::start().await;
+    let endpoint = service.endpoint().with_token("hunter2").unwrap();
+    let notifier = HttpNotifier::builder(endpoint).start().unwrap();
+    for (number, reason) in [(1, Reason::Quit), (2, Reason::Lost)] {
+        notifier.connected(&player(number), &connection(number));
+        service.until(|world| world.leases.len() == 1).await;
+        notifier.disconnected(&player(number), &connection(number), reason);
+        service.until(|world| world.leases.is_empty()).await;
+    }
+    let reasons: Vec<_> = service.calls("disconnect").iter().map(|call| call.body["reason"].clone()).collect();
+    assert_eq!(reasons, ["quit", "lost"]);
+    assert!(service.world().calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer hunter2")));
+}
+
+#[tokio::test]
+async fn connections_that_the_service_closed_are_reported() {
+    let service = StandIn::start().await;
+    let (report, mut reports) = mpsc::unbounded_channel();
+    let notifier = HttpNotifier::builder(service.endpoint())
+        .heartbeat_interval(Duration::from_millis(200))
+        .on_closed(move |player, connection| report.send((player.clone(), connection.clone())).unwrap())
+        .start()
+        .unwrap();
+    (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 3).await;
+    // In the answer to a heartbeat; to one of two connects; to the only connect.
+    notifier.state_changed(&player(1), State::Offline);
+    assert_eq!(reports.recv().await, Some((player(1), connection(1))));
+    service.world().closed.extend(["p3/c3".into(), "p5/c5".into()]);
+    notifier.connected(&player(3), &connection(3));
+    notifier.connected(&player(4), &connection(4));
+    assert_eq!(reports.recv().await, Some((player(3), connection(3))));
+    notifier.connected(&player(5), &connection(5));
+    assert_eq!(reports.recv().await, Some((player(5), connection(5))));
+    assert_eq!((notifier.stats().closed, notifier.stats().open_connections), (3, 3));
+}
+
+#[tokio::test]
+async fn a_service_that_lost_its_store_gets_all_back_from_the_heartbeats() {
+    let service = StandIn::start().await;
+    let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
+    let notifier = builder.start().unwrap();
+    (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 3).await;
+    service.world().leases.clear();
+    service.until(|world| world.leases.len() == 3).await;
+    service.until(|_| notifier.stats().restored == 3).await;
+}
+
+#[tokio::test]
+async fn draining_disconnects_all_and_comes_back_when_that_is_through() {
+    let service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 2_500).await;
+    notifier.drain(Reason::Lost, LIMIT).await.unwrap();
+    assert_eq!(service.world().leases.len(), 0);
+    let disconnects = service.calls("disconnect");
+    assert_eq!(disconnects.len(), 3);
+    assert!(disconnects.iter().all(|call| call.body["reason"] == "lost"));
+    notifier.drain(Reason::Lost, LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_service_needs_no_other_code() {
+    let nobody: [Arc<dyn Notifier>; 2] = [Arc::new(NoopNotifier), Arc::new(None::<Arc<dyn Notifier>>)];
+    let service = StandIn::start().await;
+    let somebody: Arc<dyn Notifier> =
+        Arc::new(Some(Arc::new(HttpNotifier::builder(service.endpoint()).start().unwrap()) as Arc<dyn Notifier>));
+    for notifier in nobody.iter().chain([&somebody]) {
+        notifier.connected(&player(1), &connection(1));
+        notifier.state_changed(&player(1), State::Away);
+        notifier.disconnected(&player(1), &connection(2), Reason::Quit);
+    }
+    service.until(|world| world.states.contains_key("p1")).await;
+}

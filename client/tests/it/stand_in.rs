@@ -1,0 +1,290 @@
+//! A stand-in for the service: its calls and answers, with one set of players in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+    serve::ListenerExt as _,
+};
+use presence_client::{ConnectionId, Endpoint, PlayerId};
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, oneshot, watch},
+    task::JoinHandle,
+    time::Instant,
+};
+
+/// Nothing that is awaited takes longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct StandIn {
+    port: u16,
+    inner: Arc<Inner>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+struct Inner {
+    world: Mutex<World>,
+    changes: watch::Sender<()>,
+}
+
+/// What the service knows, and what it was asked.
+#[derive(Default)]
+pub(crate) struct World {
+    /// `player/connection`
+    pub(crate) leases: BTreeSet<String>,
+    pub(crate) closed: BTreeSet<String>,
+    pub(crate) states: BTreeMap<String, String>,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) tcp_connections: usize,
+    /// Answers in the service's place, where it likes to.
+    pub(crate) instead: Option<Instead>,
+    /// Players whose store node does not answer.
+    pub(crate) failing: BTreeSet<String>,
+    /// Added to the answer of one connect.
+    pub(crate) heartbeat_interval_ms: Option<u64>,
+    /// Calls wait for this, when it is there.
+    pub(crate) stall: Option<Arc<Notify>>,
+}
+
+type Instead = Box<dyn FnMut(&Call) -> Option<Response> + Send>;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) at: Instant,
+    pub(crate) path: String,
+    pub(crate) body: Value,
+    pub(crate) authorization: Option<String>,
+}
+
+impl Call {
+    /// `player/connection` of each entry.
+    pub(crate) fn entries(&self) -> Vec<String> {
+        match self.body["connections"].as_array() {
+            Some(entries) => entries.iter().map(name).collect(),
+            None => vec![name(&self.body)],
+        }
+    }
+}
+
+impl StandIn {
+    pub(crate) async fn start() -> Self {
+        let inner = Arc::new(Inner { world: Mutex::default(), changes: watch::Sender::new(()) });
+        let mut stand_in = Self { port: 0, inner, running: None };
+        stand_in.resume().await;
+        stand_in
+    }
+
+    /// Closes the port and all connections.
+    pub(crate) async fn stop(&mut self) {
+        if let Some((stop, server)) = self.running.take() {
+            let _ = stop.send(());
+            server.await.unwrap();
+        }
+    }
+
+    /// Opens the port again.
+    pub(crate) async fn resume(&mut self) {
+        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.port = listener.local_addr().unwrap().port();
+        let inner = Arc::clone(&self.inner);
+        let listener = listener.tap_io(move |_| inner.world().tcp_connections += 1);
+        let router = Router::new()
+            .route("/presence/{call}", post(answer).get(answer_get))
+            .route("/prefix/presence/{player}", get(answer_get))
+            .with_state(Arc::clone(&self.inner));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let server = axum::serve(listener, router).with_graceful_shutdown(async { _ = stopped.await });
+        self.running = Some((stop, tokio::spawn(async { server.await.unwrap() })));
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::parse(&self.url()).unwrap()
+    }
+
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        self.inner.world()
+    }
+
+    /// Waits until the service has been told enough.
+    pub(crate) async fn until(&self, mut is_enough: impl FnMut(&World) -> bool) {
+        let mut changes = self.inner.changes.subscribe();
+        let enough = async {
+            while !is_enough(&self.world()) {
+                changes.changed().await.unwrap();
+            }
+        };
+        let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
+        assert!(
+            in_time,
+            "waited in vain; the last calls: {:#?}",
+            self.world().calls.iter().rev().take(5).collect::<Vec<_>>()
+        );
+    }
+
+    pub(crate) fn answer_instead(&self, instead: impl FnMut(&Call) -> Option<Response> + Send + 'static) {
+        self.world().instead = Some(Box::new(instead));
+    }
+
+    pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
+        self.world().calls.iter().filter(|call| call.path == path).cloned().collect()
+    }
+}
+
+impl Inner {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+}
+
+pub(crate) fn player(number: usize) -> PlayerId {
+    PlayerId::parse(&format!("p{number}")).unwrap()
+}
+
+pub(crate) fn connection(number: usize) -> ConnectionId {
+    ConnectionId::parse(&format!("c{number}")).unwrap()
+}
+
+pub(crate) fn problem(status: u16, slug: &str, field: Option<&str>) -> Response {
+    let body = json!({
+        "type": format!("urn:presence:{slug}"), "title": slug, "status": status, "detail": "as the test wants it",
+        "field": field,
+    });
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+async fn answer_get(inner: Shared<Arc<Inner>>, Path(player): Path<String>, headers: HeaderMap) -> Response {
+    answer(inner, Path("get".into()), headers, json!({ "player_id": player }).to_string()).await
+}
+
+async fn answer(
+    Shared(inner): Shared<Arc<Inner>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    let stall = inner.world().stall.clone();
+    if let Some(stall) = stall {
+        stall.notified().await;
+    }
+    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let call = Call { at: Instant::now(), path, body: serde_json::from_str(&body).unwrap(), authorization };
+    let response = inner.world().answer(&call);
+    inner.changes.send_replace(());
+    response
+}
+
+impl World {
+    fn answer(&mut self, call: &Call) -> Response {
+        self.calls.push(call.clone());
+        if let Some(response) = self.instead.as_mut().and_then(|instead| instead(call)) {
+            return response;
+        }
+        match call.path.as_str() {
+            "get" => json_response(self.presence(text(&call.body["player_id"]))),
+            "state" => self.set_state(call),
+            "friends" => {
+                let ids = call.body["player_ids"].as_array().unwrap();
+                let presences: Vec<_> = ids.iter().map(|id| self.presence(text(id))).collect();
+                json_response(json!({ "as_of": 1, "presences": presences }))
+            }
+            _ if call.body["connections"].is_array() => self.batch(call),
+            _ => self.one(call),
+        }
+    }
+
+    fn batch(&mut self, call: &Call) -> Response {
+        let (mut restored, mut closed, mut failed) = (vec![], vec![], vec![]);
+        for entry in call.body["connections"].as_array().unwrap() {
+            if self.failing.contains(text(&entry["player_id"])) {
+                let mut entry = entry.clone();
+                entry["error"] = json!("store-unavailable");
+                failed.push(entry);
+            } else {
+                let is_known = self.leases.contains(&name(entry));
+                match self.apply(&call.path, name(entry)) {
+                    false => closed.push(entry.clone()),
+                    true if call.path == "heartbeat" && !is_known => restored.push(entry.clone()),
+                    true => {}
+                }
+            }
+        }
+        let accepted = call.entries().len() - closed.len() - failed.len();
+        json_response(json!({ "accepted": accepted, "restored": restored, "closed": closed, "failed": failed }))
+    }
+
+    fn one(&mut self, call: &Call) -> Response {
+        let player = text(&call.body["player_id"]).to_owned();
+        if self.failing.contains(&player) {
+            return problem(503, "store-unavailable", None);
+        }
+        if !self.apply(&call.path, name(&call.body)) {
+            return problem(410, "connection-closed", None);
+        }
+        let mut answer = self.presence(&player);
+        if let ("connect", Some(interval)) = (call.path.as_str(), self.heartbeat_interval_ms) {
+            answer["heartbeat_interval_ms"] = json!(interval);
+            answer["ttl_ms"] = json!(3 * interval);
+        }
+        json_response(answer)
+    }
+
+    fn apply(&mut self, path: &str, name: String) -> bool {
+        if path == "disconnect" {
+            self.leases.remove(&name);
+            self.closed.insert(name);
+            return true;
+        }
+        let is_open = !self.closed.contains(&name);
+        if is_open {
+            self.leases.insert(name);
+        }
+        is_open
+    }
+
+    fn set_state(&mut self, call: &Call) -> Response {
+        let (player, state) = (text(&call.body["player_id"]).to_owned(), text(&call.body["state"]).to_owned());
+        let of_player = format!("{player}/");
+        if state == "OFFLINE" {
+            let (gone, left) = std::mem::take(&mut self.leases).into_iter().partition(|l| l.starts_with(&of_player));
+            self.leases = left;
+            self.closed.append(&mut { gone });
+        } else if state.starts_with("IN_") && !self.leases.iter().any(|lease| lease.starts_with(&of_player)) {
+            return problem(409, "transition-rejected", None);
+        }
+        self.states.insert(player.clone(), state);
+        json_response(self.presence(&player))
+    }
+
+    fn presence(&self, player: &str) -> Value {
+        let count = self.leases.iter().filter(|lease| lease.starts_with(&format!("{player}/"))).count();
+        let state = self.states.get(player).map_or(if count > 0 { "ONLINE" } else { "OFFLINE" }, String::as_str);
+        json!({ "player_id": player, "state": state, "last_seen": 7, "connection_count": count, "version": 9 })
+    }
+}
+
+fn json_response(body: Value) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+fn name(entry: &Value) -> String {
+    format!("{}/{}", text(&entry["player_id"]), text(&entry["connection_id"]))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}

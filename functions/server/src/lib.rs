@@ -1,0 +1,112 @@
+//! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
+//!
+//! - [`routes`]: paths, and what every request passes through.
+//! - [`auth`]: bearer tokens.
+//! - [`body`]: request bodies, whole and bounded.
+//! - [`listen`]: sockets, from the first connection to the last.
+//! - [`measure`]: what is counted of each call.
+//! - [`probe`]: a container's health check.
+
+mod auth;
+mod body;
+mod listen;
+mod measure;
+mod probe;
+mod routes;
+
+use std::{process::ExitCode, time::Duration};
+
+use presence::{
+    config::{Config, ServerConfig},
+    events::RelaySignal,
+    runtime::{App, fail, start},
+    telemetry,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+/// How long requests may take to finish after SIGTERM. What is left of ten seconds is for the last events.
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// How long publishing the last events may take.
+const LAST_RELAY: Duration = Duration::from_millis(2_500);
+
+/// What the program does with its one argument, if it has any.
+const USAGE: &str = "usage: presence-server [--health | --version]; everything else is set by environment variables";
+
+/// Serves until SIGTERM or SIGINT, or does what its argument says: the whole of the program.
+pub fn run() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => run_server(),
+        ["--health"] => match ServerConfig::from_env() {
+            Ok(server) if probe::is_alive(server.bind) => ExitCode::SUCCESS,
+            Ok(_) => ExitCode::FAILURE,
+            Err(error) => fail(&error),
+        },
+        ["--version"] => {
+            println!("presence-server {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        _ => fail(&USAGE),
+    }
+}
+
+fn run_server() -> ExitCode {
+    let config = match start() {
+        Ok(config) => config,
+        Err(status) => return status,
+    };
+    let server = match ServerConfig::from_env() {
+        Ok(server) => server,
+        Err(error) => return fail(&error),
+    };
+    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server)))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
+    let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
+    telemetry::metrics::describe();
+    let interval = config.lifetimes.sweep_interval;
+    let app = App::new(config)?;
+    let signal = RelaySignal::default();
+    let routes = routes::routes(&app, signal.clone(), server.tokens, prometheus);
+    let (mut terminate, mut interrupt) =
+        (self::signal(SignalKind::terminate())?, self::signal(SignalKind::interrupt())?);
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    let listener =
+        TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.local_addr()?, "presence-server listens");
+
+    let sweeper = app.sweeper();
+    let sweep = tokio::spawn(async move { sweeper.run(interval).await });
+    let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));
+    listen::serve(listener, routes, stop, DRAIN).await;
+
+    sweep.abort();
+    if let (Some(running), Some(relay)) = (relay, app.relay()) {
+        running.abort();
+        match timeout(LAST_RELAY, relay.pass()).await {
+            Ok(Ok(relayed)) => tracing::info!(published = relayed.published, "last events published"),
+            Ok(Err(error)) => tracing::warn!(%error, "last events not published; another relay has them"),
+            Err(_) => tracing::warn!("last events not published in time; another relay has them"),
+        }
+    }
+    tracing::info!("presence-server ends");
+    Ok(())
+}

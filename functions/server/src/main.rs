@@ -1,0 +1,5 @@
+//! All handlers in one process.
+
+fn main() -> std::process::ExitCode {
+    presence_server::run()
+}

@@ -1,0 +1,65 @@
+//! NATS JetStream.
+
+use std::time::Duration;
+
+use super::variables::{ConfigError, Result, Secret, Variables};
+
+/// NATS JetStream.
+#[derive(Debug, Clone)]
+pub struct EventsConfig {
+    /// `PRESENCE_NATS_URL`: one or more servers, separated by commas.
+    pub urls: Vec<async_nats::ServerAddr>,
+    /// `PRESENCE_NATS_CREDS`: what the credentials file holds that it names.
+    pub credentials: Option<Secret>,
+    /// `PRESENCE_EVENTS_SUBJECT` (`events.presence`).
+    pub subject: String,
+    /// `PRESENCE_EVENTS_STREAM` (`PRESENCE_EVENTS`).
+    pub stream: String,
+    /// `PRESENCE_EVENTS_RETENTION` (`15m`): how long events are worth keeping, in the stream and in the outbox.
+    pub retention: Duration,
+}
+
+impl EventsConfig {
+    pub(super) fn from(variables: &Variables<'_>) -> Result<Option<Self>> {
+        let accepts = "one or more URLs, separated by commas: nats://host:port or tls://host:port";
+        let urls = variables.parse("PRESENCE_NATS_URL", "", accepts, parse_nats_urls)?;
+        let config = Self {
+            urls,
+            credentials: variables.credentials("PRESENCE_NATS_CREDS")?,
+            subject: variables.parse(
+                "PRESENCE_EVENTS_SUBJECT",
+                "events.presence",
+                "a NATS subject without wildcards",
+                |text| text.split('.').all(is_nats_token).then(|| text.to_owned()),
+            )?,
+            stream: variables.parse(
+                "PRESENCE_EVENTS_STREAM",
+                "PRESENCE_EVENTS",
+                "the name of a JetStream stream: no spaces, dots or wildcards",
+                |text| (is_nats_token(text) && !text.contains(['/', '\\'])).then(|| text.to_owned()),
+            )?,
+            retention: variables.duration("PRESENCE_EVENTS_RETENTION", "15m")?,
+        };
+        Ok((!config.urls.is_empty()).then_some(config))
+    }
+}
+
+impl Variables<'_> {
+    fn credentials(&self, variable: &'static str) -> Result<Option<Secret>> {
+        let accepts = "the path of a NATS credentials file that can be read";
+        let Some(path) = self.text(variable) else { return Ok(None) };
+        let content = std::fs::read_to_string(path).map_err(|_| ConfigError::new(variable, accepts))?;
+        let is_valid = async_nats::ConnectOptions::with_credentials(&content).is_ok();
+        is_valid.then_some(Some(Secret::new(content))).ok_or_else(|| ConfigError::new(variable, accepts))
+    }
+}
+
+fn parse_nats_urls(text: &str) -> Option<Vec<async_nats::ServerAddr>> {
+    let is_nats = |url: &&str| url.starts_with("nats://") || url.starts_with("tls://");
+    let urls = text.split(',').map(str::trim).filter(|_| !text.is_empty());
+    urls.map(|url| Some(url).filter(is_nats)?.parse().ok()).collect()
+}
+
+fn is_nats_token(token: &str) -> bool {
+    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>' | b'.'))
+}

@@ -1,0 +1,181 @@
+//! Configuration: one small struct a concern, filled from environment variables.
+//!
+//! Every variable is looked up through a function, so that tests pass their own. An empty variable is an unset one.
+
+mod events;
+mod log;
+mod redis;
+mod server;
+mod variables;
+
+use std::time::Duration;
+
+pub use events::EventsConfig;
+pub use log::{LogConfig, LogFormat};
+pub use redis::{RedisConfig, RedisMode};
+pub use server::ServerConfig;
+pub use variables::{ConfigError, Secret};
+use variables::{Result, Variables, parse_duration};
+
+/// Everything that the programs read from the environment.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where Redis is.
+    pub redis: RedisConfig,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+    /// How much one call may carry.
+    pub limits: Limits,
+    /// Where events go. `None`: no events are made.
+    pub events: Option<EventsConfig>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+}
+
+/// How long things live.
+#[derive(Debug, Clone)]
+pub struct Lifetimes {
+    /// `PRESENCE_TTL` (`45s`): how long a lease and a record live without a heartbeat.
+    pub ttl: Duration,
+    /// `PRESENCE_HEARTBEAT_INTERVAL` (`15s`, or a third of a TTL below 45s): how often gateways shall beat. Shorter
+    /// than the TTL.
+    pub heartbeat_interval: Duration,
+    /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player whose last connection was lost may come back unnoticed.
+    pub offline_grace: Duration,
+    /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long the past of an OFFLINE player is known.
+    pub last_seen_retention: Duration,
+    /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how often the sweep looks for records that ran out.
+    pub sweep_interval: Duration,
+}
+
+/// How much one call may carry.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// `PRESENCE_MAX_BATCH` (`2000`): entries of a list.
+    pub max_batch: usize,
+    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player.
+    pub max_connections: u32,
+}
+
+impl Config {
+    /// Reads the configuration from the process's environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first value that cannot be used.
+    pub fn from_env() -> Result<Self> {
+        Self::from_lookup(variables::environment)
+    }
+
+    /// Reads the configuration through `lookup`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first value that cannot be used.
+    pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
+        let variables = Variables(&lookup);
+        Ok(Self {
+            redis: RedisConfig::from(&variables)?,
+            lifetimes: Lifetimes::from(&variables)?,
+            limits: Limits::from(&variables)?,
+            events: EventsConfig::from(&variables)?,
+            log: LogConfig::from(&variables)?,
+        })
+    }
+}
+
+impl Lifetimes {
+    fn from(variables: &Variables<'_>) -> Result<Self> {
+        let ttl = variables.duration("PRESENCE_TTL", "45s")?;
+        let default = format!("{}ms", (ttl / 3).min(Duration::from_secs(15)).as_millis().max(1));
+        let heartbeat_interval = variables.duration("PRESENCE_HEARTBEAT_INTERVAL", &default)?;
+        if heartbeat_interval >= ttl {
+            let accepts = "a duration below PRESENCE_TTL, such as 15s";
+            return Err(ConfigError::new("PRESENCE_HEARTBEAT_INTERVAL", accepts));
+        }
+        let offline_grace = variables.parse(
+            "PRESENCE_OFFLINE_GRACE",
+            "0s",
+            "0s or a duration up to PRESENCE_TTL, such as 20s",
+            |text| parse_duration(text).filter(|grace| *grace <= ttl),
+        )?;
+        Ok(Self {
+            ttl,
+            heartbeat_interval,
+            offline_grace,
+            last_seen_retention: variables.duration("PRESENCE_LAST_SEEN_RETENTION", "7d")?,
+            sweep_interval: variables.duration("PRESENCE_SWEEP_INTERVAL", "2s")?,
+        })
+    }
+}
+
+impl Limits {
+    fn from(variables: &Variables<'_>) -> Result<Self> {
+        Ok(Self {
+            max_batch: variables.number("PRESENCE_MAX_BATCH", "2000", 1..=100_000)? as usize,
+            max_connections: variables.number("PRESENCE_MAX_CONNECTIONS", "64", 1..=10_000)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&'static str, &str)]) -> Result<Config> {
+        Config::from_lookup(|name| {
+            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.lifetimes.ttl, Duration::from_secs(45));
+        assert_eq!(config.lifetimes.heartbeat_interval, Duration::from_secs(15));
+        assert_eq!(config.lifetimes.offline_grace, Duration::ZERO);
+        assert_eq!(config.lifetimes.last_seen_retention, Duration::from_hours(7 * 24));
+        assert_eq!(config.lifetimes.sweep_interval, Duration::from_secs(2));
+        assert_eq!((config.limits.max_batch, config.limits.max_connections), (2000, 64));
+        assert_eq!(config.redis.key_prefix, "presence:");
+        assert_eq!(config.redis.timeout, Duration::from_millis(500));
+        assert!(config.events.is_none());
+    }
+
+    #[test]
+    fn an_empty_variable_is_an_unset_one() {
+        assert_eq!(config(&[("PRESENCE_TTL", "")]).unwrap().lifetimes.ttl, Duration::from_secs(45));
+    }
+
+    #[test]
+    fn a_bad_value_names_the_variable_and_what_it_accepts() {
+        for (variable, value) in [
+            ("PRESENCE_TTL", "0s"),
+            ("PRESENCE_TTL", "45"),
+            ("PRESENCE_TTL", "100us"),
+            ("PRESENCE_HEARTBEAT_INTERVAL", "45s"),
+            ("PRESENCE_NATS_CREDS", "/nowhere/user.creds"),
+            ("PRESENCE_OFFLINE_GRACE", "46s"),
+            ("PRESENCE_MAX_BATCH", "0"),
+            ("PRESENCE_MAX_CONNECTIONS", "-1"),
+            ("PRESENCE_REDIS_MODE", "sentinel"),
+            ("PRESENCE_REDIS_URL", "http://127.0.0.1"),
+            ("PRESENCE_REDIS_URL", "redis://a,redis://b"),
+            ("PRESENCE_KEY_PREFIX", "{presence}:"),
+            ("PRESENCE_NATS_URL", "127.0.0.1:4222"),
+            ("PRESENCE_EVENTS_SUBJECT", "events.>"),
+            ("PRESENCE_EVENTS_STREAM", "a.b"),
+        ] {
+            let error = config(&[(variable, value)]).unwrap_err();
+            assert_eq!(error.variable, variable, "{value}");
+            assert!(error.to_string().starts_with(variable));
+        }
+    }
+
+    #[test]
+    fn a_cluster_takes_several_seeds() {
+        let config = config(&[
+            ("PRESENCE_REDIS_MODE", "cluster"),
+            ("PRESENCE_REDIS_URL", "redis://a:1,redis://b:2, rediss://c:3"),
+        ]);
+        assert_eq!(config.unwrap().redis.urls.len(), 3);
+    }
+}

@@ -1,0 +1,79 @@
+//! Redis and its keys.
+
+use std::{fmt, time::Duration};
+
+use ::redis::IntoConnectionInfo as _;
+
+use super::variables::{ConfigError, Result, Variables};
+
+/// Redis and its keys.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `PRESENCE_REDIS_URL` (`redis://127.0.0.1:6379`): one server, or the seeds of a cluster, separated by commas.
+    pub urls: Vec<::redis::ConnectionInfo>,
+    /// `PRESENCE_REDIS_MODE` (`standalone`).
+    pub mode: RedisMode,
+    /// `PRESENCE_KEY_PREFIX` (`presence:`).
+    pub key_prefix: String,
+    /// `PRESENCE_STORE_TIMEOUT` (`500ms`): one round trip to Redis.
+    pub timeout: Duration,
+}
+
+/// What kind of Redis there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisMode {
+    /// One server, with or without replicas behind one address.
+    Standalone,
+    /// Redis Cluster.
+    Cluster,
+}
+
+impl RedisConfig {
+    pub(super) fn from(variables: &Variables<'_>) -> Result<Self> {
+        const URL: &str = "PRESENCE_REDIS_URL";
+        let mode =
+            variables.parse("PRESENCE_REDIS_MODE", "standalone", "standalone or cluster", |text| match text {
+                "standalone" => Some(RedisMode::Standalone),
+                "cluster" => Some(RedisMode::Cluster),
+                _ => None,
+            })?;
+        let accepts = match mode {
+            RedisMode::Standalone => "one URL: redis://host:port or rediss://host:port",
+            RedisMode::Cluster => "one or more URLs, separated by commas: redis://host:port or rediss://host:port",
+        };
+        let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, parse_redis_urls)?;
+        if mode == RedisMode::Standalone && urls.len() > 1 {
+            return Err(ConfigError::new(URL, accepts));
+        }
+        Ok(Self {
+            urls,
+            mode,
+            key_prefix: variables.parse(
+                "PRESENCE_KEY_PREFIX",
+                "presence:",
+                "up to 64 printable ASCII characters, no spaces and no braces",
+                |text| {
+                    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+                    (text.len() <= 64 && text.bytes().all(is_allowed)).then(|| text.to_owned())
+                },
+            )?,
+            timeout: variables.duration("PRESENCE_STORE_TIMEOUT", "500ms")?,
+        })
+    }
+}
+
+fn parse_redis_urls(text: &str) -> Option<Vec<::redis::ConnectionInfo>> {
+    let is_redis = |url: &&str| url.starts_with("redis://") || url.starts_with("rediss://");
+    text.split(',').map(str::trim).map(|url| Some(url).filter(is_redis)?.into_connection_info().ok()).collect()
+}
+
+/// Without the URLs: they may hold a password.
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("mode", &self.mode)
+            .field("key_prefix", &self.key_prefix)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,84 @@
+//! Looking variables up.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+/// A variable whose value cannot be used. Its message is the one line that a program prints before it stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{variable} accepts {accepts}")]
+pub struct ConfigError {
+    /// The variable's name. Its value is not repeated: it may be a secret.
+    pub variable: &'static str,
+    /// What it accepts.
+    pub accepts: String,
+}
+
+/// A text that is never shown.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, to be used and not to be shown.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+pub(super) type Result<T> = std::result::Result<T, ConfigError>;
+
+/// The variables, by a lookup that tests can replace.
+pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&'static str) -> Option<String>);
+
+impl Variables<'_> {
+    pub(super) fn text(&self, variable: &'static str) -> Option<String> {
+        (self.0)(variable).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn parse<T>(
+        &self,
+        variable: &'static str,
+        default: &str,
+        accepts: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T> {
+        let text = self.text(variable);
+        parse(text.as_deref().unwrap_or(default)).ok_or_else(|| ConfigError::new(variable, accepts))
+    }
+
+    pub(super) fn duration(&self, variable: &'static str, default: &str) -> Result<Duration> {
+        let accepts = format!("a duration from 1ms to 365d, such as {default}");
+        self.parse(variable, default, &accepts, |text| parse_duration(text).filter(|duration| !duration.is_zero()))
+    }
+
+    pub(super) fn number(&self, variable: &'static str, default: &str, range: RangeInclusive<u32>) -> Result<u32> {
+        let accepts = format!("a whole number from {} to {}", range.start(), range.end());
+        self.parse(variable, default, &accepts, |text| text.parse().ok().filter(|number| range.contains(number)))
+    }
+}
+
+/// Looks a variable up in the process's environment.
+pub(super) fn environment(variable: &'static str) -> Option<String> {
+    std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
+}
+
+impl ConfigError {
+    pub(super) fn new(variable: &'static str, accepts: impl Into<String>) -> Self {
+        Self { variable, accepts: accepts.into() }
+    }
+}
+
+/// Whole milliseconds, as Redis counts them, up to a year.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let duration = humantime::parse_duration(text).ok()?;
+    let is_whole = duration.subsec_nanos().is_multiple_of(1_000_000);
+    (is_whole && duration <= Duration::from_hours(365 * 24)).then_some(duration)
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}

@@ -1,0 +1,41 @@
+//! How calls tell the relay of their process that events wait.
+
+use std::{
+    collections::BTreeSet,
+    mem,
+    sync::{Arc, Mutex},
+};
+
+use tokio::sync::Notify;
+
+use crate::repository::{OutboxEntry, Shard};
+
+/// The shards whose outboxes have new events. Calls add to it and go on; the relay waits for it.
+#[derive(Debug, Clone, Default)]
+pub struct RelaySignal(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    shards: Mutex<BTreeSet<Shard>>,
+    notify: Notify,
+}
+
+impl RelaySignal {
+    pub(crate) fn tell(&self, events: &[OutboxEntry]) {
+        if let Ok(mut shards) = self.0.shards.lock() {
+            shards.extend(events.iter().map(|event| event.shard));
+        }
+        self.0.notify.notify_one();
+    }
+
+    /// Waits until there is something to do.
+    pub(super) async fn told(&self) -> BTreeSet<Shard> {
+        loop {
+            let shards = self.0.shards.lock().map(|mut shards| mem::take(&mut *shards)).unwrap_or_default();
+            if !shards.is_empty() {
+                return shards;
+            }
+            self.0.notify.notified().await;
+        }
+    }
+}
