@@ -116,3 +116,22 @@ fn set_header(event: &mut Value, kind: Kind, name: &str, value: &str) {
         headers.insert(name.to_owned(), value);
     }
 }
+
+/// The end or the beginning of a socket, as API Gateway's WebSocket API reports it.
+pub fn socket(route: &str) -> Value {
+    let mut event: Value = serde_json::from_str(include_str!("../fixtures/websocket.json")).expect("a fixture is JSON");
+    event["requestContext"]["routeKey"] = json!(route);
+    event["requestContext"]["eventType"] = json!(route.trim_start_matches('$').to_uppercase());
+    event
+}
+
+/// A message, as API Gateway's WebSocket API hands it over: without headers.
+pub fn socket_message(route: &str, body: &str) -> Value {
+    let mut event = socket(route);
+    let members = event.as_object_mut().expect("an object");
+    members.retain(|member, _| matches!(&**member, "requestContext" | "isBase64Encoded"));
+    event["requestContext"]["eventType"] = json!("MESSAGE");
+    event["requestContext"]["messageId"] = json!("ZLCGOcK6IAMCLlg=");
+    event["body"] = json!(body);
+    event
+}

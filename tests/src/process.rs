@@ -56,7 +56,7 @@ pub(crate) fn free_port() -> u16 {
 ///
 /// # Panics
 /// Where it has not been built.
-pub(crate) fn binary(name: &str) -> PathBuf {
+pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let path = test.ancestors().nth(2).expect("target/debug").join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());

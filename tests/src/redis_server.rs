@@ -2,7 +2,7 @@
 
 use std::{process::Command, time::Duration};
 
-use redis::{AsyncTypedCommands as _, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, AsyncTypedCommands as _, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
 use crate::process::{Process, free_port};
@@ -87,7 +87,8 @@ fn command(port: u16, directory: &TempDir) -> Command {
 }
 
 async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
-    redis::Client::open(("127.0.0.1", port))?.get_multiplexed_async_connection().await
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    redis::Client::open(("127.0.0.1", port))?.get_multiplexed_async_connection_with_config(&config).await
 }
 
 /// Waits for the first answer; `false` where the process ended instead, because somebody took the port.

@@ -94,7 +94,10 @@ async fn every_transition_is_an_event_with_all_its_headers() {
     assert_eq!(first["version"].as_u64(), online.version);
     assert_eq!(first["last_seen"].as_u64(), online.last_seen);
     assert_eq!(first["occurred_at"].as_u64(), online.last_seen);
-    assert_eq!((&first["previous_state"], &first["state"], &first["connection_count"]), (&json!("OFFLINE"), &json!("ONLINE"), &json!(1)));
+    assert_eq!(
+        (&first["previous_state"], &first["state"], &first["connection_count"]),
+        (&json!("OFFLINE"), &json!("ONLINE"), &json!(1))
+    );
     assert_eq!(body(&messages[1])["connection_count"], 2);
     assert_eq!(body(&messages[2])["connection_count"], 0);
 }
@@ -164,7 +167,8 @@ async fn with_nats_away_calls_succeed_and_events_wait() {
     }
     let messages = nats.messages(STREAM).await;
     assert_eq!(messages.len(), 51);
-    let players: Vec<_> = messages[1..].iter().map(|message| body(message)["player_id"].as_str().unwrap().to_owned()).collect();
+    let players: Vec<_> =
+        messages[1..].iter().map(|message| body(message)["player_id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(players, (0..50).map(|n| format!("p{n}")).collect::<Vec<_>>(), "oldest first");
 }
 

@@ -49,10 +49,15 @@ async fn the_sweep_goes_on_until_its_deadline_is_near() {
     assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&elapsed), "{elapsed:?}");
     assert!(report["passes"].as_u64().unwrap() >= 10, "{report}");
     assert_eq!((&report["expired"], &report["published"]), (&json!(1), &json!(1)));
-    let kinds: Vec<_> = nats.messages("PRESENCE_EVENTS").await.iter().map(|message| {
-        let event: Value = serde_json::from_slice(&message.payload).unwrap();
-        event["reason"].clone()
-    }).collect();
+    let kinds: Vec<_> = nats
+        .messages("PRESENCE_EVENTS")
+        .await
+        .iter()
+        .map(|message| {
+            let event: Value = serde_json::from_slice(&message.payload).unwrap();
+            event["reason"].clone()
+        })
+        .collect();
     assert_eq!(kinds, ["connect", "expired"]);
 }
 
@@ -76,14 +81,18 @@ async fn health_tells_of_every_part() {
     let health = start("health", &redis.url(), &nats.url()).await;
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(report["status"], "ok", "no sweep seen yet is no fault");
-    let statuses = |report: &Value| ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone());
+    let statuses =
+        |report: &Value| ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone());
     assert_eq!(statuses(&report), ["ok", "ok", "unknown", "ok"]);
 
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
     sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
     nats.kill();
     let report = health.invoke(schedule()).await.unwrap();
-    assert_eq!((&report["status"], statuses(&report)), (&json!("degraded"), ["ok", "unavailable", "ok", "ok"].map(Value::from)));
+    assert_eq!(
+        (&report["status"], statuses(&report)),
+        (&json!("degraded"), ["ok", "unavailable", "ok", "ok"].map(Value::from))
+    );
 
     redis.connection().await.set("presence:{all}:swept", 1_700_000_000_000_u64).await.unwrap();
     assert_eq!(health.invoke(schedule()).await.unwrap()["checks"]["sweep"]["status"], "degraded");

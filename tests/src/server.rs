@@ -1,0 +1,110 @@
+//! The server's real binary.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::process::binary;
+
+/// A `presence-server` on a free port, ended when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    address: String,
+}
+
+/// A response of the server.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The headers, by lower-case name.
+    pub headers: reqwest::header::HeaderMap,
+    /// The body; null where it is no JSON.
+    pub body: Value,
+}
+
+impl Server {
+    /// Starts the server with `variables` in an otherwise empty environment, and waits until it listens.
+    ///
+    /// # Panics
+    /// Where it ends instead.
+    pub fn start(variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(binary("presence-server"));
+        command.env_clear().env("PRESENCE_BIND", "127.0.0.1:0").env("PRESENCE_LOG_FORMAT", "json");
+        command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        let mut process = command.spawn().expect("presence-server starts");
+        let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines().map_while(Result::ok);
+        let address = lines
+            .find_map(|line| serde_json::from_str::<Value>(&line).ok()?.get("address")?.as_str().map(str::to_owned))
+            .expect("presence-server listens");
+        let is_shown = std::env::var_os("PRESENCE_TEST_OUTPUT").is_some();
+        std::thread::spawn(move || {
+            for line in lines {
+                if is_shown {
+                    eprintln!("{line}");
+                }
+            }
+        });
+        Self { process, address }
+    }
+
+    /// `http://…` of a path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// The server's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Posts a JSON body.
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        answer(reqwest::Client::new().post(self.url(path)).json(&body)).await
+    }
+
+    /// Gets a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        answer(reqwest::Client::new().get(self.url(path))).await
+    }
+
+    /// Ends the server, as kill -9 does.
+    pub fn kill(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
+        assert!(kill.expect("kill runs").success());
+        loop {
+            if let Some(status) = self.process.try_wait().expect("a status") {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sends a request.
+///
+/// # Panics
+/// Where there is no response.
+pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("a response");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
+    Answer { status, headers, body }
+}

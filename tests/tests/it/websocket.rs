@@ -1,0 +1,116 @@
+//! API Gateway's WebSocket API as the gateway.
+
+use presence_tests::{Function, RedisServer, event};
+use redis::AsyncTypedCommands as _;
+use serde_json::{Value, json};
+
+const CONNECTION: &str = "ZLCFxcK6IAMCLlg=";
+
+struct World {
+    redis: RedisServer,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self { redis: RedisServer::start().await }
+    }
+
+    /// Invokes a function, and returns the status and the body of its answer.
+    async fn invoke(&self, name: &str, event: Value) -> (u64, Value) {
+        let url = self.redis.url();
+        let variables = [("PRESENCE_REDIS_URL", &*url), ("PRESENCE_OFFLINE_GRACE", "20s")];
+        let answer = Function::start(name, &variables).await.invoke(event).await.unwrap();
+        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        (answer["statusCode"].as_u64().unwrap(), body)
+    }
+
+    async fn record(&self, player: &str) -> Option<Value> {
+        let record = self.redis.connection().await.get(format!("presence:{player}")).await.unwrap();
+        record.map(|json| serde_json::from_str(&json).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn a_socket_lives_from_connect_to_disconnect() {
+    let world = World::new().await;
+    let (status, body) = world.invoke("connect", event::socket("$connect")).await;
+    assert_eq!((status, &body["player_id"], &body["state"]), (200, &json!("alice"), &json!("ONLINE")));
+    assert!(world.record("alice").await.unwrap()["leases"][CONNECTION].is_u64());
+    assert!(world.record("mallory").await.is_none(), "the query names nobody");
+
+    let beat =
+        event::socket_message("heartbeat", r#"{"action":"heartbeat","player_id":"mallory","connection_id":"x"}"#);
+    assert_eq!(world.invoke("heartbeat", beat).await.1["connection_count"], 1);
+    let set = event::socket_message("setState", r#"{"action":"setState","state":"IN_QUEUE","player_id":"mallory"}"#);
+    assert_eq!(world.invoke("set-state", set).await.1["state"], "IN_QUEUE");
+    let ask = event::socket_message("friends", r#"{"action":"friends","player_ids":["alice","bob"]}"#);
+    let (status, body) = world.invoke("friends", ask).await;
+    assert_eq!((status, &body["presences"][0]["state"]), (200, &json!("IN_QUEUE")));
+
+    let mut end = event::socket("$disconnect");
+    end["requestContext"]["disconnectStatusCode"] = json!(1001);
+    assert_eq!(
+        world.invoke("disconnect", end).await,
+        (
+            200,
+            json!({
+                "player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null
+            })
+        )
+    );
+    assert!(world.record("alice").await.is_none());
+    assert!(world.record("mallory").await.is_none());
+}
+
+#[tokio::test]
+async fn the_close_code_decides_quit_or_lost() {
+    for (code, state) in [
+        (json!(1000), "OFFLINE"),
+        (json!(1001), "OFFLINE"),
+        (json!(1005), "ONLINE"),
+        (json!(1006), "ONLINE"),
+        (json!(4000), "ONLINE"),
+        (Value::Null, "ONLINE"),
+    ] {
+        let world = World::new().await;
+        world.invoke("connect", event::socket("$connect")).await;
+        let mut end = event::socket("$disconnect");
+        end["requestContext"]["disconnectStatusCode"] = code.clone();
+        assert_eq!(world.invoke("disconnect", end).await.1["state"], state, "{code}: in the grace or not");
+    }
+}
+
+#[tokio::test]
+async fn without_an_authorizer_nobody_is_let_in() {
+    let world = World::new().await;
+    for authorizer in [Value::Null, json!({}), json!({"principalId": null})] {
+        let mut connect = event::socket("$connect");
+        connect["requestContext"]["authorizer"] = authorizer;
+        let (status, body) = world.invoke("connect", connect).await;
+        assert_eq!((status, &body["type"]), (401, &json!("urn:presence:unauthorized")));
+    }
+    assert_eq!(world.redis.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
+    let world = World::new().await;
+    for (function, message, field) in [
+        ("set-state", "{}", json!("state")),
+        ("set-state", r#"{"state":"BUSY"}"#, json!("state")),
+        ("set-state", r#"{"state":null}"#, json!("state")),
+        ("friends", r#"{"player_ids":[]}"#, json!("player_ids")),
+        ("friends", "not json", Value::Null),
+    ] {
+        let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
+        assert_eq!((status, &body["field"]), (400, &field), "{function} {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_closed_connection_cannot_beat() {
+    let world = World::new().await;
+    world.invoke("disconnect", event::socket("$disconnect")).await;
+    let (status, body) = world.invoke("heartbeat", event::socket_message("heartbeat", "{}")).await;
+    assert_eq!((status, &body["type"]), (410, &json!("urn:presence:connection-closed")));
+}
