@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use presence::{
     http::{Problem, ready},
-    runtime::{App, Error, Event, http_answer},
+    runtime::{App, Error, Event, http_answer, http_method},
 };
 use serde_json::Value;
 
@@ -15,17 +15,12 @@ use serde_json::Value;
 /// Where the event is no HTTP request and the service is unavailable.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     match http_method(&event.payload) {
-        Some("GET" | "HEAD") => Ok(http_answer(Ok(ready(&app.health_probe().check().await)))),
-        Some(_) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")))),
+        Some(("GET" | "HEAD", origin)) => Ok(http_answer(Ok(ready(&app.health_probe().check().await)), &origin)),
+        Some((_, origin)) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
         None => {
             let health = app.health_probe().check().await;
             let report = serde_json::to_value(&health)?;
             if health.is_available() { Ok(report) } else { Err(format!("presence is unavailable: {report}").into()) }
         }
     }
-}
-
-/// The method, where the event is a request from API Gateway, a load balancer or a function URL.
-fn http_method(event: &Value) -> Option<&str> {
-    event.pointer("/requestContext/http/method").or(event.get("httpMethod"))?.as_str()
 }

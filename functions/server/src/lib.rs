@@ -20,7 +20,6 @@ use presence::{
     config::{Config, ServerConfig},
     events::RelaySignal,
     runtime::{App, fail, start},
-    telemetry,
 };
 use tokio::{
     net::TcpListener,
@@ -75,11 +74,11 @@ fn run_server() -> ExitCode {
 }
 
 async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
-    let prometheus = metrics_exporter_prometheus::PrometheusBuilder::new().install_recorder()?;
-    telemetry::metrics::describe();
+    let prometheus = measure::install()?;
     let interval = config.lifetimes.sweep_interval;
     let app = App::new(config)?;
     let signal = RelaySignal::default();
+    let upkeep = prometheus.clone();
     let routes = routes::routes(&app, signal.clone(), server.tokens, prometheus);
     let (mut terminate, mut interrupt) =
         (self::signal(SignalKind::terminate())?, self::signal(SignalKind::interrupt())?);
@@ -93,7 +92,8 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.local_addr()?, "presence-server listens");
 
-    let sweeper = app.sweeper();
+    let (sweeper, probe) = (app.sweeper(), app.health_probe());
+    tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe).await });
     let sweep = tokio::spawn(async move { sweeper.run(interval).await });
     let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));
     listen::serve(listener, routes, stop, DRAIN).await;

@@ -21,7 +21,7 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<String>,
     #[serde(skip)]
-    header: Option<(header::HeaderName, HeaderValue)>,
+    header: Option<(&'static str, &'static str)>,
 }
 
 impl Problem {
@@ -33,18 +33,18 @@ impl Problem {
     /// 401: a token is missing or wrong.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "urn:presence:unauthorized", "Unauthorized", detail)
-            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            .with_header("www-authenticate", "Bearer")
     }
 
     /// 404: no such route.
     pub fn not_found() -> Self {
-        let detail = "there is nothing at this path; see docs/openapi.yaml for the calls";
+        let detail = "there is nothing at this path";
         Self::new(StatusCode::NOT_FOUND, "urn:presence:not-found", "Not found", detail)
     }
 
     /// 405, with `Allow`.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
-        Self::wrong_method().with_header(header::ALLOW, HeaderValue::from_static(allowed))
+        Self::wrong_method().with_header("allow", allowed)
     }
 
     /// 405, for a router that adds `Allow` itself.
@@ -86,7 +86,7 @@ impl Problem {
     pub fn overloaded() -> Self {
         let detail = "too many calls at a time; repeat this one a little later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:presence:overloaded", "Overloaded", detail)
-            .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+            .with_header("retry-after", "1")
     }
 
     /// Names the member of the body, or the part of the URL, that was wrong.
@@ -100,7 +100,7 @@ impl Problem {
         Self { kind, title, status, detail: shorten(detail.into()), field: None, header: None }
     }
 
-    fn with_header(mut self, name: header::HeaderName, value: HeaderValue) -> Self {
+    fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value));
         self
     }
@@ -138,7 +138,7 @@ impl From<StoreError> for Problem {
             "Store unavailable",
             "the store did not answer in time; whether the call took effect is unknown, and it is safe to repeat",
         )
-        .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        .with_header("retry-after", "1")
     }
 }
 
@@ -149,7 +149,7 @@ impl From<Problem> for Response {
         *response.status_mut() = problem.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some((name, value)) = problem.header {
-            response.headers_mut().insert(name, value);
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
         response
     }

@@ -59,7 +59,7 @@ impl Cluster {
     ) -> Vec<(Shard, Result<Value, StoreError>)> {
         let masters = match timeout(limit, self.masters()).await {
             Ok(Ok(masters)) => masters,
-            _ => return shards.into_iter().map(|shard| (shard, Err(StoreError::Timeout(limit)))).collect(),
+            failure => return all_failed(&shards, failure.ok().and_then(Result::err), limit),
         };
         let mut groups = HashMap::<&Master, Vec<Shard>>::new();
         let mut answers = Vec::with_capacity(shards.len());
@@ -83,7 +83,7 @@ impl Cluster {
                     let values = values.into_iter().map(|value| Ok(value.extract_error()?));
                     shards.iter().copied().zip(values).collect::<Vec<_>>()
                 }
-                _ => shards.iter().map(|shard| (*shard, Err(StoreError::Timeout(limit)))).collect(),
+                failure => all_failed(shards, failure.ok().and_then(Result::err), limit),
             }
         });
         answers.extend(join_all(pipelines).await.into_iter().flatten());
@@ -101,6 +101,16 @@ impl Cluster {
         let Value::Array(ranges) = slots.extract_error()? else { return Ok(Vec::new()) };
         Ok(ranges.iter().filter_map(slot_range).collect())
     }
+}
+
+/// Shards whose node failed, or did not answer within `limit` where there is no failure to tell of.
+fn all_failed(
+    shards: &[Shard],
+    failure: Option<RedisError>,
+    limit: Duration,
+) -> Vec<(Shard, Result<Value, StoreError>)> {
+    let error = || failure.clone().map_or(StoreError::Timeout(limit), StoreError::Redis);
+    shards.iter().map(|shard| (*shard, Err(error()))).collect()
 }
 
 fn slot_range(range: &Value) -> Option<(RangeInclusive<u16>, Master)> {

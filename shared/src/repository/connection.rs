@@ -131,6 +131,8 @@ fn standalone(
     ConnectionManager::new_lazy_with_config(Client::open(url)?, config)
 }
 
+/// The time limit is `attempt`'s own: a time-out from below is an attempt to connect that a caller who gave up, or a
+/// freeze of the process, left behind.
 fn is_dead_socket(error: &RedisError) -> bool {
-    error.is_unrecoverable_error() || (error.is_io_error() && !error.is_timeout())
+    error.is_unrecoverable_error() || error.is_io_error()
 }

@@ -1,14 +1,14 @@
 //! AWS Lambda: events in, handlers called, answers out.
 
-use std::{convert::Infallible, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
 use metrics_cloudwatch_embedded::Collector;
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     App, program,
-    request::{into_request, into_response},
+    request::{from_event, http_answer},
     websocket::{self, ToBody},
 };
 use crate::{
@@ -34,12 +34,14 @@ where
 {
     run(async |app, metrics| {
         let presence = Arc::new(app.presence());
-        lambda_http::run(service_fn(|event| {
-            let answer = handler(Arc::clone(&presence), into_request(event));
+        lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| {
+            let request = from_event(&event.payload, &event.context);
+            let answer = request.map(|(request, origin)| (handler(Arc::clone(&presence), request), origin));
             async move {
-                let response = into_response(answer.await);
+                let (answer, origin) = answer?;
+                let answer = http_answer(answer.await, &origin);
                 flush(metrics);
-                Ok::<_, Infallible>(response)
+                Ok::<_, Error>(answer)
             }
         }))
         .await

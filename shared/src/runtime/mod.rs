@@ -9,4 +9,4 @@ pub mod websocket;
 pub use app::App;
 pub use lambda::{Error, Event, run_event_function, run_function, run_socket_function};
 pub use program::{fail, start};
-pub use request::http_answer;
+pub use request::{http_answer, http_method};

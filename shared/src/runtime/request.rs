@@ -1,24 +1,44 @@
-//! API Gateway's, the load balancer's and function URLs' requests, as plain HTTP.
+//! API Gateway's, the load balancer's and function URLs' requests, as plain HTTP, and the answers that they want.
 
 use bytes::Bytes;
 use http::{Uri, uri::PathAndQuery};
-use lambda_http::{Body, RequestExt as _};
+use lambda_http::{
+    Body, Context, RequestExt as _,
+    request::{LambdaRequest, RequestOrigin},
+};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::{
     http::{Answer, Request, Response},
     trace,
 };
 
-/// What cannot stand in a URI's path. API Gateway hands some paths over decoded. `%` is not among them: what is encoded
-/// already stays as it is.
-const NOT_IN_A_PATH: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'?').add(b'`');
+/// What cannot stand in a URI's query. `%` is not among them: what is encoded already stays as it is.
+const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
-pub(super) fn into_request(event: lambda_http::Request) -> Request {
+/// What cannot stand in a URI's path. API Gateway hands some paths over decoded.
+const NOT_IN_A_PATH: &AsciiSet = &NOT_IN_A_QUERY.add(b'?').add(b'`');
+
+/// The request that an event is.
+///
+/// # Errors
+/// Where the event is no request of any kind that is known.
+pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request, RequestOrigin), serde_json::Error> {
+    let mut event: LambdaRequest = serde_json::from_str(event.get())?;
+    let origin = event.request_origin();
+    // `lambda_http` panics where a query holds what a URI cannot.
+    if let LambdaRequest::ApiGatewayV2(event) = &mut event
+        && let Some(query) = &mut event.raw_query_string
+    {
+        *query = utf8_percent_encode(query, NOT_IN_A_QUERY).to_string();
+    }
+    Ok((into_request(event.into(), context), origin))
+}
+
+fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     let path = utf8_percent_encode(event.raw_http_path(), NOT_IN_A_PATH).to_string();
-    let xray = event.lambda_context_ref().and_then(|context| context.xray_trace_id.as_deref());
-    let traceparent = xray.and_then(trace::traceparent_of_xray);
+    let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent_of_xray);
     let (mut parts, body) = event.into_parts();
     parts.uri = with_path(parts.uri, &path);
     if let Some(traceparent) = traceparent {
@@ -41,20 +61,37 @@ fn with_path(uri: Uri, path: &str) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-pub(super) fn into_response(answer: Answer) -> http::Response<Body> {
-    let response = answer.unwrap_or_else(Response::from);
-    response.map(|body| Body::Text(String::from_utf8_lossy(&body).into_owned()))
+/// The method of a request, and what sent it; `None` where an event is no request.
+pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
+    if let Some(method) = event.pointer("/requestContext/http/method") {
+        return Some((method.as_str()?, RequestOrigin::ApiGatewayV2));
+    }
+    let is_load_balancer = event.pointer("/requestContext/elb").is_some();
+    let origin = if is_load_balancer { RequestOrigin::Alb } else { RequestOrigin::ApiGatewayV1 };
+    Some((event.get("httpMethod")?.as_str()?, origin))
 }
 
-/// An answer as API Gateway, load balancers and function URLs want it.
-pub fn http_answer(answer: Answer) -> Value {
+/// An answer as what sent the request wants it.
+pub fn http_answer(answer: Answer, origin: &RequestOrigin) -> Value {
     let response = answer.unwrap_or_else(Response::from);
-    let headers = response.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))));
-    json!({
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), json!(text(value))));
+    let lists = response.headers().iter().map(|(name, value)| (name.to_string(), json!([text(value)])));
+    let (headers, lists) = (headers.collect::<Map<_, _>>(), lists.collect::<Map<_, _>>());
+    let mut answer = json!({
         "statusCode": response.status().as_u16(),
-        "headers": headers.collect::<serde_json::Map<_, _>>(),
+        "headers": headers,
         "body": String::from_utf8_lossy(response.body()),
         "isBase64Encoded": false,
-    })
+    });
+    match origin {
+        RequestOrigin::ApiGatewayV2 => answer["cookies"] = json!([]),
+        // A load balancer takes one or the other, by its configuration.
+        RequestOrigin::Alb => {
+            answer["multiValueHeaders"] = json!(lists);
+            answer["statusDescription"] = json!(response.status().to_string());
+        }
+        _ => {}
+    }
+    answer
 }
