@@ -48,7 +48,9 @@ async fn the_sweep_goes_on_until_its_deadline_is_near() {
     let elapsed = begin.elapsed();
     assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&elapsed), "{elapsed:?}");
     assert!(report["passes"].as_u64().unwrap() >= 10, "{report}");
-    assert_eq!((&report["expired"], &report["published"]), (&json!(1), &json!(1)));
+    assert_eq!(report["expired"], 1);
+    // The sweep may have published the connect as well, before the function struck it.
+    assert!((1..=2).contains(&report["published"].as_u64().unwrap()), "{report}");
     let kinds: Vec<_> = nats
         .messages("PRESENCE_EVENTS")
         .await

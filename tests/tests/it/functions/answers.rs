@@ -1,0 +1,132 @@
+//! Refusals that are not about the body's members: 405, 409, 410, 413, 415, and the order of the checks.
+
+use presence_tests::event::{HttpEvent, Kind, post};
+use serde_json::{Value, json};
+
+use super::{Functions, WRITERS};
+
+const MAX_BODY: usize = 1024 * 1024;
+
+fn alice() -> Value {
+    json!({"player_id": "alice", "connection_id": "c1"})
+}
+
+/// A connect whose body is as long as it is said.
+fn padded(length: usize) -> String {
+    let body = alice().to_string();
+    format!("{body}{}", " ".repeat(length - body.len()))
+}
+
+#[tokio::test]
+async fn another_method_is_refused_with_those_that_are_allowed() {
+    let mut functions = Functions::start().await;
+    for kind in Kind::ALL {
+        for name in WRITERS.into_iter().chain(["friends"]) {
+            for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+                let event = HttpEvent::new(kind, method, "/presence/connect").body(alice().to_string()).build();
+                let answer = functions.invoke(name, event).await;
+                answer.assert_problem(405, "method-not-allowed", &format!("{method} {name} {kind:?}"));
+                assert_eq!(answer.header("allow"), Some("POST"));
+            }
+        }
+        for method in ["POST", "PUT", "PATCH", "DELETE"] {
+            let event = HttpEvent::new(kind, method, "/presence/alice").body("{}").build();
+            let answer = functions.invoke("get-state", event).await;
+            answer.assert_problem(405, "method-not-allowed", &format!("{method} get-state {kind:?}"));
+            assert!(answer.header("allow").unwrap().split(", ").any(|method| method == "GET"));
+        }
+    }
+    assert_eq!(functions.redis.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_body_has_at_most_a_mebibyte() {
+    let mut functions = Functions::start().await;
+    let event = |length| HttpEvent::new(Kind::HttpApi, "POST", "/").body(padded(length)).build();
+    functions.invoke("connect", event(MAX_BODY)).await.ok();
+    for name in WRITERS.into_iter().chain(["friends"]) {
+        functions.invoke(name, event(MAX_BODY + 1)).await.assert_problem(413, "too-large", name);
+    }
+    // Four of these letters are three bytes.
+    let mut event = HttpEvent::new(Kind::LoadBalancer, "POST", "/").body("AAAA".repeat(MAX_BODY / 3 + 1)).build();
+    event["isBase64Encoded"] = true.into();
+    functions.invoke("connect", event).await.assert_problem(413, "too-large", "base64");
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_no_json_is_refused() {
+    let mut functions = Functions::start().await;
+    for kind in Kind::ALL {
+        for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml; charset=utf-8"] {
+            let event =
+                HttpEvent::new(kind, "POST", "/").header("content-type", content_type).body(alice().to_string());
+            let answer = functions.invoke("connect", event.build()).await;
+            answer.assert_problem(415, "unsupported-media-type", content_type);
+        }
+    }
+    for name in WRITERS.into_iter().chain(["friends"]) {
+        let event = HttpEvent::new(Kind::HttpApi, "POST", "/").header("content-type", "text/csv").body("{}").build();
+        functions.invoke(name, event).await.assert_problem(415, "unsupported-media-type", name);
+    }
+    assert_eq!(functions.redis.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn json_by_any_of_its_names_or_by_none_is_taken() {
+    let mut functions = Functions::start().await;
+    for kind in Kind::ALL {
+        for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
+            let event =
+                HttpEvent::new(kind, "POST", "/").header("Content-Type", content_type).body(alice().to_string());
+            functions.invoke("connect", event.build()).await.ok();
+        }
+    }
+    let mut event = post("/", &alice());
+    event["headers"].as_object_mut().unwrap().remove("content-type").unwrap();
+    functions.invoke("connect", event).await.ok();
+}
+
+#[tokio::test]
+async fn checks_come_in_the_contracts_order() {
+    let mut functions = Functions::start().await;
+    let (long, broken) = (format!("{}x", padded(MAX_BODY)), "{".to_owned());
+    for (method, content_type, body, status, slug) in [
+        ("PUT", "text/plain", &long, 405, "method-not-allowed"),
+        ("POST", "text/plain", &long, 413, "too-large"),
+        ("POST", "text/plain", &broken, 415, "unsupported-media-type"),
+        ("POST", "application/json", &broken, 400, "invalid-request"),
+    ] {
+        let event = HttpEvent::new(Kind::HttpApi, method, "/").header("content-type", content_type).body(body.clone());
+        functions.invoke("connect", event.build()).await.assert_problem(status, slug, slug);
+    }
+}
+
+#[tokio::test]
+async fn an_offline_player_can_neither_queue_nor_play() {
+    let mut functions = Functions::start().await;
+    for state in ["IN_QUEUE", "IN_MATCH"] {
+        let answer = functions.post("set-state", &json!({"player_id": "alice", "state": state})).await;
+        answer.assert_problem(409, "transition-rejected", state);
+    }
+    assert_eq!(functions.redis.keys().await, [""; 0], "nothing was applied");
+    for state in ["ONLINE", "IN_QUEUE", "IN_MATCH", "OFFLINE", "OFFLINE", "AWAY"] {
+        let answer = functions.accept("set-state", json!({"player_id": "alice", "state": state})).await;
+        assert_eq!((&answer["state"], &answer["connection_count"]), (&json!(state), &json!(0)));
+    }
+}
+
+#[tokio::test]
+async fn a_closed_connection_stays_closed() {
+    let mut functions = Functions::start().await;
+    functions.accept("connect", alice()).await;
+    functions.accept("disconnect", alice()).await;
+    let other = json!({"player_id": "alice", "connection_id": "c2"});
+    functions.accept("connect", other.clone()).await;
+    functions.accept("set-state", json!({"player_id": "alice", "state": "OFFLINE"})).await;
+    for name in ["connect", "heartbeat"] {
+        functions.post(name, &alice()).await.assert_problem(410, "connection-closed", name);
+        functions.post(name, &other).await.assert_problem(410, "connection-closed", name);
+    }
+    assert_eq!(functions.get("/presence/alice").await.ok()["state"], "OFFLINE");
+    functions.accept("disconnect", alice()).await;
+}

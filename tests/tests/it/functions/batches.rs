@@ -1,0 +1,122 @@
+//! Batches: every distinct entry is answered once, and every entry that can take effect does.
+
+use serde_json::{Value, json};
+
+use super::Functions;
+
+/// `player/connection` each.
+fn entries<const N: usize>(names: [&str; N]) -> Value {
+    names.iter().map(|name| name.split_once('/').unwrap()).map(entry).collect()
+}
+
+fn entry((player, connection): (&str, &str)) -> Value {
+    json!({"player_id": player, "connection_id": connection})
+}
+
+/// An answer without failures.
+fn answer<const R: usize, const C: usize>(accepted: usize, restored: [&str; R], closed: [&str; C]) -> Value {
+    json!({"accepted": accepted, "restored": entries(restored), "closed": entries(closed), "failed": []})
+}
+
+async fn send<const N: usize>(functions: &mut Functions, name: &'static str, names: [&str; N]) -> Value {
+    functions.accept(name, json!({"connections": entries(names)})).await
+}
+
+async fn count(functions: &mut Functions, player: &str) -> Value {
+    functions.get(&format!("/presence/{player}")).await.ok()["connection_count"].take()
+}
+
+#[tokio::test]
+async fn a_connect_batch_tells_what_it_accepted_and_what_was_closed() {
+    let mut functions = Functions::start().await;
+    send(&mut functions, "disconnect", ["bob/b1", "carol/c1"]).await;
+    let connected = send(&mut functions, "connect", ["alice/a1", "bob/b1", "alice/a2", "carol/c1", "bob/b2"]).await;
+    assert_eq!(connected, answer(3, [], ["bob/b1", "carol/c1"]));
+    assert_eq!(send(&mut functions, "connect", ["alice/a1", "alice/a2"]).await, answer(2, [], []));
+    assert_eq!(count(&mut functions, "alice").await, 2);
+    assert_eq!(count(&mut functions, "bob").await, 1);
+    assert_eq!(count(&mut functions, "carol").await, 0);
+}
+
+#[tokio::test]
+async fn a_heartbeat_batch_tells_what_it_restored() {
+    let mut functions = Functions::start().await;
+    send(&mut functions, "connect", ["alice/a1", "bob/b1", "carol/c1"]).await;
+    send(&mut functions, "disconnect", ["carol/c1"]).await;
+    functions.redis(&["DEL", "presence:bob"]).await;
+    let beat = ["alice/a1", "alice/a2", "bob/b1", "carol/c1", "carol/c2"];
+    assert_eq!(
+        send(&mut functions, "heartbeat", beat).await,
+        answer(4, ["alice/a2", "bob/b1", "carol/c2"], ["carol/c1"])
+    );
+    assert_eq!(send(&mut functions, "heartbeat", beat).await, answer(4, [], ["carol/c1"]));
+    assert_eq!(count(&mut functions, "alice").await, 2);
+}
+
+#[tokio::test]
+async fn a_disconnect_batch_accepts_everything() {
+    let mut functions = Functions::start().await;
+    send(&mut functions, "connect", ["alice/a1", "alice/a2", "bob/b1"]).await;
+    let gone = ["alice/a1", "bob/b1", "nobody/n1"];
+    assert_eq!(send(&mut functions, "disconnect", gone).await, answer(3, [], []));
+    assert_eq!(send(&mut functions, "disconnect", gone).await, answer(3, [], []));
+    assert_eq!(count(&mut functions, "alice").await, 1);
+    assert_eq!(functions.get("/presence/bob").await.ok()["state"], "OFFLINE");
+    assert_eq!(send(&mut functions, "connect", ["nobody/n1"]).await, answer(0, [], ["nobody/n1"]));
+}
+
+#[tokio::test]
+async fn an_entry_that_is_named_twice_is_answered_once() {
+    let mut functions = Functions::start().await;
+    let twice = ["alice/a1", "bob/b1", "alice/a1", "alice/b1", "bob/b1", "alice/a1"];
+    assert_eq!(send(&mut functions, "connect", twice).await, answer(3, [], []));
+    functions.redis(&["FLUSHALL"]).await;
+    assert_eq!(send(&mut functions, "heartbeat", twice).await, answer(3, ["alice/a1", "bob/b1", "alice/b1"], []));
+    assert_eq!(send(&mut functions, "disconnect", twice).await, answer(3, [], []));
+    assert_eq!(send(&mut functions, "heartbeat", twice).await, answer(0, [], ["alice/a1", "bob/b1", "alice/b1"]));
+}
+
+#[tokio::test]
+async fn the_reason_of_a_batch_is_that_of_all_its_entries() {
+    let mut functions = Functions::with(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
+    for (reason, state) in [("lost", "ONLINE"), ("quit", "OFFLINE")] {
+        let connections = json!([entry(("alice", reason)), entry(("bob", reason))]);
+        functions.accept("connect", json!({"connections": connections})).await;
+        functions.accept("disconnect", json!({"connections": connections, "reason": reason})).await;
+        for player in ["alice", "bob"] {
+            let presence = functions.get(&format!("/presence/{player}")).await.ok();
+            assert_eq!((&presence["state"], &presence["connection_count"]), (&json!(state), &json!(0)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_bad_entry_stops_the_whole_batch() {
+    let mut functions = Functions::start().await;
+    for bad in [json!({"player_id": "b"}), json!(null), entry(("b c", "b1"))] {
+        for name in ["connect", "heartbeat", "disconnect"] {
+            let body = json!({"connections": [entry(("alice", "a1")), bad]});
+            functions.post(name, &body).await.assert_problem(400, "invalid-request", name);
+        }
+    }
+    assert_eq!(functions.redis.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_batch_as_long_as_allowed_counts_every_entry() {
+    let mut functions = Functions::start().await;
+    let connections: Vec<_> = (0..2_000).map(|n| entry((&format!("p{}", n / 2), &format!("c{n}")))).collect();
+    let body = json!({"connections": connections});
+    let all = json!(connections);
+    let connected = functions.accept("connect", body.clone()).await;
+    assert_eq!(connected, json!({"accepted": 2_000, "restored": [], "closed": [], "failed": []}));
+    let beat = functions.accept("heartbeat", body.clone()).await;
+    assert_eq!(beat, json!({"accepted": 2_000, "restored": [], "closed": [], "failed": []}));
+    assert_eq!(count(&mut functions, "p999").await, 2);
+    functions.redis(&["FLUSHALL"]).await;
+    let restored = functions.accept("heartbeat", body.clone()).await;
+    assert_eq!(restored, json!({"accepted": 2_000, "restored": all, "closed": [], "failed": []}));
+    functions.accept("disconnect", body.clone()).await;
+    let late = functions.accept("connect", body).await;
+    assert_eq!(late, json!({"accepted": 0, "restored": [], "closed": all, "failed": []}));
+}

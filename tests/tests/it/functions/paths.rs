@@ -1,0 +1,121 @@
+//! Whom a GET asks for: the last segment of the path, under whatever stage or base path.
+
+use presence_tests::event::{HttpEvent, Kind};
+use serde_json::json;
+
+use super::{Answer, Functions};
+
+async fn get(functions: &mut Functions, kind: Kind, path: &str, query: &str) -> Answer {
+    functions.invoke("get-state", HttpEvent::new(kind, "GET", path).query(query).build()).await
+}
+
+#[tokio::test]
+async fn the_player_is_the_last_segment_of_the_path() {
+    let mut functions = Functions::start().await;
+    let longest = format!("/presence/{}", "a".repeat(128));
+    for (path, player) in [
+        ("/presence/alice", "alice"),
+        ("/presence/alice/", "alice"),
+        ("/alice", "alice"),
+        ("/prod/presence/alice", "alice"),
+        ("/prod/game/eu-1/presence/alice/", "alice"),
+        ("/lambda-url/get-state/presence/alice", "alice"),
+        ("/presence/steam%3A1%40eu%7cx", "steam:1@eu|x"),
+        ("/presence/steam:1@eu|x", "steam:1@eu|x"),
+        ("/presence/%61lice", "alice"),
+        ("/presence/friends", "friends"),
+        ("/presence/connect", "connect"),
+        ("/presence/...", "..."),
+        ("/presence/%2e%2e%2e", "..."),
+        ("/%2e%2e/x/../presence/alice", "alice"),
+        (&longest, &longest[10..]),
+    ] {
+        functions.accept("connect", json!({"player_id": player, "connection_id": "c"})).await;
+        for kind in Kind::ALL {
+            let presence = get(&mut functions, kind, path, "").await.ok();
+            assert_eq!(
+                (&presence["player_id"], &presence["state"]),
+                (&json!(player), &json!("ONLINE")),
+                "{kind:?} {path}"
+            );
+        }
+        functions.redis(&["FLUSHALL"]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_names_no_player_is_refused() {
+    let mut functions = Functions::start().await;
+    let too_long = format!("/presence/{}", "a".repeat(129));
+    for path in [
+        "/presence/.",
+        "/presence/..",
+        "/presence/../",
+        "/presence/alice/..",
+        "/presence/alice/./",
+        "/presence/%2e",
+        "/presence/%2E%2e",
+        "/presence/.%2e/",
+        "/presence/%2541",
+        "/presence/%",
+        "/presence/%zz",
+        "/presence/%ff",
+        "/presence/%00",
+        "/presence/a%2Fb",
+        "/presence/a%20b",
+        "/presence/a b",
+        "/presence/a%3Fb",
+        "/presence/a\\b",
+        "/presence/a^b`<>\"{}",
+        "/presence/%C3%A9",
+        "/presence/é",
+        "/presence/a=b",
+        "/presence/a+b",
+        &too_long,
+    ] {
+        for kind in Kind::ALL {
+            let answer = get(&mut functions, kind, path, "").await;
+            answer.assert_problem(400, "invalid-request", &format!("{kind:?} {path}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn history_is_exactly_true_or_false() {
+    let mut functions = Functions::start().await;
+    functions.accept("connect", json!({"player_id": "alice", "connection_id": "c"})).await;
+    functions.accept("disconnect", json!({"player_id": "alice", "connection_id": "c"})).await;
+    for kind in Kind::ALL {
+        for (query, is_told) in
+            [("", false), ("history=false", false), ("history=true", true), ("a=1&history=true&b=", true)]
+        {
+            let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
+            assert_eq!(presence["last_seen"].is_u64(), is_told, "{kind:?} {query}");
+            assert_eq!(presence["version"].is_u64(), is_told, "{kind:?} {query}");
+        }
+        for query in [
+            "history=",
+            "history=TRUE",
+            "history=True",
+            "history=1",
+            "history=yes",
+            "history=null",
+            "history=truefalse",
+        ] {
+            let answer = get(&mut functions, kind, "/presence/alice", query).await;
+            answer.assert_problem(400, "invalid-request", &format!("{kind:?} {query}"));
+            assert_eq!(answer.body["field"], "history");
+        }
+    }
+}
+
+#[tokio::test]
+async fn names_that_a_query_is_not_known_for_are_ignored() {
+    let mut functions = Functions::start().await;
+    for kind in Kind::ALL {
+        for query in ["History=yes", "x=1", "x=%ff", "x=%zz&y=%", "x[]=é", "x={|^`}\\", "x=\"y\"", "x=<y>", "=&&="] {
+            let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
+            assert_eq!(presence["state"], "OFFLINE", "{kind:?} {query}");
+        }
+    }
+}

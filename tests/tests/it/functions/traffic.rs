@@ -1,0 +1,144 @@
+//! What the functions send to Redis, as `MONITOR` shows it.
+
+use futures_util::StreamExt as _;
+use presence_tests::event;
+use redis::aio::Monitor;
+use serde_json::{Value, json};
+
+use super::Functions;
+
+/// A command that Redis carried out.
+#[derive(Debug)]
+struct Line {
+    /// Whether a script sent it.
+    is_of_script: bool,
+    words: Vec<String>,
+}
+
+impl Line {
+    /// Parses `<time> [<db> <client>] "<word>" "<word>" …`.
+    fn parse(line: &str) -> Self {
+        let (head, words) = line.split_once("] ").unwrap();
+        Self { is_of_script: head.ends_with(" lua"), words: parse_words(words) }
+    }
+
+    fn name(&self) -> String {
+        self.words[0].to_ascii_uppercase()
+    }
+
+    /// The keys of a call of a script.
+    fn keys(&self) -> &[String] {
+        let count: usize = self.words[2].parse().unwrap();
+        &self.words[3..3 + count]
+    }
+}
+
+/// Words in quotes, with Redis's escapes left as they are: no key has any.
+fn parse_words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut rest = text.chars();
+    while rest.by_ref().any(|char| char == '"') {
+        let mut word = String::new();
+        while let Some(char) = rest.next().filter(|char| *char != '"') {
+            word.push(char);
+            if char == '\\' {
+                word.extend(rest.next());
+            }
+        }
+        words.push(word);
+    }
+    words
+}
+
+/// What one call sends, once its function has its connection and Redis has the scripts.
+async fn traffic(functions: &mut Functions, name: &'static str, event: Value) -> Vec<Line> {
+    let client = redis::Client::open(functions.redis.url()).unwrap();
+    let mut monitor: Monitor = client.get_async_monitor().await.unwrap();
+    functions.invoke(name, event).await.ok();
+    functions.redis(&["ECHO", "that is all"]).await;
+    let lines = monitor.on_message::<String>().map(|line| Line::parse(&line));
+    let lines = lines.take_while(|line| std::future::ready(line.words.last().unwrap() != "that is all"));
+    let lines: Vec<_> = lines.collect().await;
+    let of_test = ["CLIENT", "HELLO"]; // the connection that sends the ECHO says who it is
+    lines.into_iter().filter(|line| !of_test.contains(&line.name().as_str())).collect()
+}
+
+fn names(lines: &[Line]) -> Vec<String> {
+    let mut names: Vec<_> = lines.iter().filter(|line| !line.is_of_script).map(Line::name).collect();
+    names.sort();
+    names
+}
+
+fn post(body: Value) -> Value {
+    event::post("/", &body)
+}
+
+fn connection(player: &str, connection: &str) -> Value {
+    json!({"player_id": player, "connection_id": connection})
+}
+
+#[tokio::test]
+async fn a_look_up_is_one_mget_and_one_time() {
+    let mut functions = Functions::start().await;
+    for player in ["a", "b"] {
+        functions.accept("connect", connection(player, "c")).await;
+    }
+    let ids: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();
+    for (name, event) in [
+        ("friends", post(json!({"player_ids": ["a", "b", "nobody", "a"]}))),
+        ("friends", post(json!({"player_ids": ["a", "b", "nobody"], "history": true}))),
+        ("friends", post(json!({"player_ids": ids}))),
+        ("get-state", event::get("/presence/a")),
+        ("get-state", event::get("/presence/nobody")),
+    ] {
+        functions.invoke(name, event.clone()).await;
+        let lines = traffic(&mut functions, name, event).await;
+        assert_eq!(names(&lines), ["MGET", "TIME"], "{lines:?}");
+        assert!(lines.iter().all(|line| !line.is_of_script));
+    }
+}
+
+#[tokio::test]
+async fn a_mutation_is_one_call_of_a_script_that_touches_only_the_keys_it_is_given() {
+    let mut functions = Functions::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
+    let batch = |connections: Value| post(json!({"connections": connections}));
+    // Each is sent to warm up as well, so that the lines below are the short ways, then the long ones after a change.
+    let calls = [
+        ("connect", post(connection("a", "1"))),
+        ("connect", post(connection("a", "2"))),
+        ("connect", post(connection("a", "3"))), // evicts
+        ("heartbeat", post(connection("a", "3"))),
+        ("heartbeat", post(connection("b", "1"))), // restores
+        ("heartbeat", batch(json!([connection("a", "3"), connection("b", "1")]))),
+        ("heartbeat", batch(json!([connection("a", "3"), connection("b", "1"), connection("c", "1")]))),
+        ("set-state", post(json!({"player_id": "a", "state": "IN_MATCH"}))),
+        ("disconnect", post(connection("a", "3"))),
+        ("disconnect", batch(json!([connection("a", "2"), connection("b", "1"), connection("b", "2")]))),
+        ("set-state", post(json!({"player_id": "c", "state": "OFFLINE"}))),
+        ("connect", batch(json!([connection("a", "4"), connection("d", "1")]))),
+    ];
+    for name in super::WRITERS {
+        let body = if name == "set-state" { json!({"player_id": "z", "state": "AWAY"}) } else { connection("z", "z") };
+        functions.post(name, &body).await;
+    }
+    for (name, event) in calls {
+        let lines = traffic(&mut functions, name, event).await;
+        assert_eq!(names(&lines), ["EVALSHA"], "{name}: {lines:?}");
+        let given = lines[0].keys();
+        for line in &lines[1..] {
+            for key in touched(&functions, line).await {
+                assert!(given.contains(&key), "{name}: {key} is none of {given:?} in {line:?}");
+            }
+        }
+        assert!(lines.len() > 2, "{name}: {lines:?}");
+    }
+}
+
+/// The keys of a command, as Redis itself tells them.
+async fn touched(functions: &Functions, line: &Line) -> Vec<String> {
+    if line.name() == "TIME" {
+        return Vec::new();
+    }
+    let mut raw = functions.redis.connection().await;
+    redis::cmd("COMMAND").arg("GETKEYS").arg(&line.words).query_async(&mut raw).await.unwrap()
+}

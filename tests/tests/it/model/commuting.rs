@@ -1,0 +1,142 @@
+//! Order does not matter (rule 5): connects, heartbeats and disconnects, in any order and said any number of times, end
+//! in the same connections.
+
+use std::collections::BTreeSet;
+
+use futures_util::future::try_join_all;
+use presence::{
+    PresenceError, PresenceService,
+    model::{Connection, DisconnectReason, PresenceState},
+    trace::TraceContext,
+};
+use presence_tests::{RedisServer, connection, player, service};
+use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestCaseResult};
+use redis::AsyncTypedCommands as _;
+use serde_json::Value;
+
+use super::{PLAYERS, hold, runtime, world::unexpected};
+
+const CONNECTIONS: [&str; 5] = ["c", "cc", "leases", "a=/+b", "0"];
+
+/// The first player is there before, and plays.
+const BEFORE: (usize, &str) = (0, "before");
+
+/// One thing that is said about a player's connection.
+type Call = (Verb, usize, &'static str);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Connect,
+    Heartbeat,
+    Disconnect,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Manner {
+    OneByOne,
+    AtTheSameTime,
+    /// Neighbours of the same verb go together.
+    InBatches,
+}
+
+/// The connections being few, many calls are said twice, and some come after their disconnect.
+fn calls() -> impl Strategy<Value = Vec<Call>> {
+    let verb = select(&[Verb::Connect, Verb::Heartbeat, Verb::Disconnect][..]);
+    vec((verb, 0..PLAYERS.len(), select(&CONNECTIONS[..])), 1..30)
+}
+
+fn manner() -> impl Strategy<Value = Manner> {
+    select(&[Manner::OneByOne, Manner::AtTheSameTime, Manner::InBatches][..])
+}
+
+async fn make(service: &PresenceService, manner: Manner, calls: &[Call]) -> Result<(), PresenceError> {
+    match manner {
+        Manner::OneByOne => {
+            for call in calls {
+                make_one(service, call).await?;
+            }
+        }
+        Manner::AtTheSameTime => {
+            try_join_all(calls.iter().map(|call| make_one(service, call))).await?;
+        }
+        Manner::InBatches => {
+            for calls in calls.chunk_by(|one, other| one.0 == other.0) {
+                make_batch(service, calls).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn make_one(service: &PresenceService, call: &Call) -> Result<(), PresenceError> {
+    let (connection, trace) = (subject(call), TraceContext::new_root());
+    let answer = match call.0 {
+        Verb::Connect => service.connect(&connection, &trace).await,
+        Verb::Heartbeat => service.heartbeat(&connection, &trace).await,
+        Verb::Disconnect => service.disconnect(&connection, DisconnectReason::Quit, &trace).await,
+    };
+    match answer {
+        Ok(_) | Err(PresenceError::ConnectionClosed) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn make_batch(service: &PresenceService, calls: &[Call]) -> Result<(), PresenceError> {
+    let (connections, trace) = (calls.iter().map(subject).collect(), TraceContext::new_root());
+    match calls[0].0 {
+        Verb::Connect => service.connect_batch(connections, &trace).await,
+        Verb::Heartbeat => service.heartbeat_batch(connections, &trace).await,
+        Verb::Disconnect => service.disconnect_batch(connections, DisconnectReason::Quit, &trace).await,
+    }
+    .map(|_| ())
+}
+
+fn subject((_, at, id): &Call) -> Connection {
+    connection(PLAYERS[*at], id)
+}
+
+/// The connections that the calls leave open: those that were opened or beat, and that nothing closed.
+fn left_open(calls: &[Call], at: usize) -> BTreeSet<&str> {
+    let of_player = || calls.iter().filter(move |call| call.1 == at);
+    let closed: BTreeSet<_> = of_player().filter(|call| call.0 == Verb::Disconnect).map(|call| call.2).collect();
+    let before = Some(BEFORE).filter(|before| before.0 == at).map(|before| before.1);
+    before.into_iter().chain(of_player().map(|call| call.2)).filter(|id| !closed.contains(id)).collect()
+}
+
+async fn compare(redis: &RedisServer, service: &PresenceService, calls: &[Call]) -> TestCaseResult {
+    for (at, name) in PLAYERS.into_iter().enumerate() {
+        let expected = left_open(calls, at);
+        let json = redis.connection().await.get(format!("presence:{name}")).await.unwrap();
+        let record: Value = json.map_or(Value::Null, |json| serde_json::from_str(&json).unwrap());
+        let leases = record["leases"].as_object();
+        let open: BTreeSet<_> = leases.into_iter().flat_map(|leases| leases.keys().map(String::as_str)).collect();
+        prop_assert_eq!(&open, &expected, "{}", record);
+
+        let read = service.presences(&[player(name)], false).await.map_err(unexpected)?.presences.remove(0);
+        let state = match expected.is_empty() {
+            true => PresenceState::Offline,
+            false if at == BEFORE.0 => PresenceState::InMatch,
+            false => PresenceState::Online,
+        };
+        prop_assert_eq!((read.state, read.connection_count as usize), (state, expected.len()));
+        prop_assert_eq!(record.is_null(), expected.is_empty());
+    }
+    Ok(())
+}
+
+#[test]
+fn calls_end_in_the_same_connections_in_whatever_order_they_come() {
+    let runtime = runtime();
+    let redis = runtime.block_on(RedisServer::start());
+    hold(&(calls(), manner()), |(calls, manner)| {
+        runtime.block_on(async {
+            redis::cmd("FLUSHALL").exec_async(&mut redis.connection().await).await.unwrap();
+            let (service, trace) = (service(&redis, &[]), TraceContext::new_root());
+            let before = connection(PLAYERS[BEFORE.0], BEFORE.1);
+            service.connect(&before, &trace).await.map_err(unexpected)?;
+            service.set_state(&before.player_id, PresenceState::InMatch, &trace).await.map_err(unexpected)?;
+            make(&service, manner, &calls).await.map_err(unexpected)?;
+            compare(&redis, &service, &calls).await
+        })
+    });
+}
