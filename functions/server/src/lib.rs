@@ -1,11 +1,11 @@
 //! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
 //!
-//! - [`routes`]: paths, and what every request passes through.
-//! - [`auth`]: bearer tokens.
-//! - [`body`]: request bodies, whole and bounded.
-//! - [`listen`]: sockets, from the first connection to the last.
-//! - [`measure`]: what is counted of each call.
-//! - [`probe`]: a container's health check.
+//! - `routes`: paths, and what every request passes through.
+//! - `auth`: bearer tokens.
+//! - `body`: request bodies, whole and bounded.
+//! - `listen`: sockets, from the first connection to the last.
+//! - `measure`: what is counted of each call.
+//! - `probe`: a container's health check.
 
 mod auth;
 mod body;

@@ -1,0 +1,51 @@
+# The few verbs of this project. Each one installs the tools that it misses (scripts/setup).
+
+# Debian keeps servers in /usr/sbin, which is not on every user's PATH.
+export PATH := $(PATH):/usr/sbin
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: run
+run: ## Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 takes both from Docker)
+	@scripts/run
+
+.PHONY: server
+server: ## Redis, NATS and presence-server on http://127.0.0.1:8080 (PRESENCE_BIND=127.0.0.1:8081)
+	@scripts/run server
+
+.PHONY: test
+test: ## All tests, against Redis and NATS servers that they start themselves
+	@scripts/setup cc procps redis nats nextest
+	cargo build --workspace --bins
+	cargo test --workspace --doc
+	cargo nextest run --workspace
+
+.PHONY: fmt
+fmt: ## Checks the formatting (cargo fmt --all repairs it)
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy: ## Checks the code; a warning is an error
+	@scripts/setup cc
+	cargo clippy --workspace --all-targets -- --deny warnings
+
+.PHONY: docs
+docs: ## Checks and builds the API documentation, in target/doc
+	@scripts/setup cc
+	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
+
+.PHONY: deny
+deny: ## Checks the dependencies' licences, sources and known vulnerabilities
+	@scripts/deny
+
+.PHONY: deploy-check
+deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/k8s
+	@scripts/check-deploy
+
+.PHONY: ci
+ci: ## All checks, as CI runs them
+	@.ci/run
