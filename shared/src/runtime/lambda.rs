@@ -97,7 +97,10 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
     };
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => program::fail(&error),
+        Err(error) => {
+            tracing::error!(%error, "the function ends");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What only real servers can show.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
+
 mod cluster;
 mod events;
 mod functions;
