@@ -2,6 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
+use futures_util::FutureExt as _;
 use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
 use metrics_cloudwatch_embedded::Collector;
 use serde_json::{Value, value::RawValue};
@@ -30,13 +31,14 @@ const NAMESPACE: &str = "Presence";
 pub fn run_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
-    F: Future<Output = Answer> + Send,
+    F: Future<Output = Answer> + Send + 'static,
 {
     run(async |app, metrics| {
         let presence = Arc::new(app.presence());
         lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| {
             let request = from_event(&event.payload, &event.context);
-            let answer = request.map(|(request, origin)| (handler(Arc::clone(&presence), request), origin));
+            // Boxed: what the compiler has to know of the whole, down to Redis and NATS, goes deeper than its limit.
+            let answer = request.map(|(request, origin)| (handler(Arc::clone(&presence), request).boxed(), origin));
             async move {
                 let (answer, origin) = answer?;
                 let answer = http_answer(answer.await, &origin);
@@ -53,7 +55,7 @@ where
 pub fn run_socket_function<H, F>(handler: H, to_body: ToBody) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
-    F: Future<Output = Answer> + Send,
+    F: Future<Output = Answer> + Send + 'static,
 {
     run_function(|presence, request| {
         let request = websocket::into_http(request, to_body).map(|request| handler(presence, request));
@@ -65,12 +67,12 @@ where
 pub fn run_event_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<App>, Event) -> F,
-    F: Future<Output = Result<Value, Error>> + Send,
+    F: Future<Output = Result<Value, Error>> + Send + 'static,
 {
     run(async |app, metrics| {
         let app = Arc::new(app);
         lambda_runtime::run(service_fn(|event| {
-            let outcome = handler(Arc::clone(&app), event);
+            let outcome = handler(Arc::clone(&app), event).boxed();
             async move {
                 let outcome = outcome.await;
                 flush(metrics);
