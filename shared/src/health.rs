@@ -99,7 +99,11 @@ impl HealthProbe {
 
     async fn nats(&self) -> Check {
         let Some(publisher) = &self.publisher else { return Check::new(HealthStatus::Disabled) };
-        Check::new(if publisher.is_up(NATS_LIMIT).await { HealthStatus::Ok } else { HealthStatus::Unavailable })
+        if publisher.is_up(NATS_LIMIT).await {
+            return Check::new(HealthStatus::Ok);
+        }
+        tracing::warn!("NATS is unavailable; events wait in the outbox");
+        Check::new(HealthStatus::Unavailable)
     }
 
     async fn sweep(&self) -> Check {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    events::RelaySignal,
     repository::{Expired, Partial, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
     telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED},
     trace::TraceContext,
@@ -25,6 +26,7 @@ const PAGES_PER_PASS: usize = 200;
 #[derive(Clone)]
 pub struct Sweeper {
     repository: Repository,
+    signal: RelaySignal,
 }
 
 /// What a pass of the sweep did.
@@ -37,9 +39,9 @@ pub struct Swept {
 }
 
 impl Sweeper {
-    /// A sweeper of the players in `repository`.
-    pub fn new(repository: Repository) -> Self {
-        Self { repository }
+    /// A sweeper of the players in `repository`, which tells the relay of its process of the events that it makes.
+    pub fn new(repository: Repository, signal: RelaySignal) -> Self {
+        Self { repository, signal }
     }
 
     /// Looks at all players whose time in the index has come.
@@ -51,8 +53,8 @@ impl Sweeper {
         let (due, now) = self.repository.due_shards().await?;
         let sweeps = stream::iter(due.found).map(|shard| self.sweep(shard, now, &trace));
         let results: Vec<_> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
-        let swept =
-            Partial { failure: due.failure, ..Partial::collect(results.into_iter().map(|swept| swept.map(Some))) };
+        let swept = Partial::collect(results.into_iter().map(|swept| swept.map(Some)));
+        let swept = Partial { failure: due.failure.or(swept.failure), found: swept.found };
         let swept = swept.complete()?.into_iter().fold(Swept::default(), Add::add);
         self.repository.note_sweep().await?;
         metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
@@ -77,9 +79,10 @@ impl Sweeper {
         for _ in 0..PAGES_PER_PASS {
             let due = self.repository.due(shard, PAGE, now).await?;
             let calls = due.chunks(PLAYERS_PER_CALL).map(|players| self.repository.expire(players, trace));
-            for Expired { ran_out, alive } in try_join_all(calls).await? {
+            for Expired { ran_out, alive, events } in try_join_all(calls).await? {
                 swept.expired += ran_out as u64;
                 swept.refiled += alive as u64;
+                self.signal.tell(&events);
             }
             if due.len() < PAGE {
                 break;

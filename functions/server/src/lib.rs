@@ -92,7 +92,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.local_addr()?, "presence-server listens");
 
-    let (sweeper, probe) = (app.sweeper(), app.health_probe());
+    let (sweeper, probe) = (app.sweeper(signal.clone()), app.health_probe());
     tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe).await });
     let sweep = tokio::spawn(async move { sweeper.run(interval).await });
     let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));

@@ -24,6 +24,9 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(CALL_DURATION.to_owned()), &BUCKETS)?;
     let prometheus = builder.install_recorder()?;
     names::describe();
+    for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED] {
+        metrics::counter!(counter).increment(0); // there from the start, so that a first one is a rise
+    }
     Ok(prometheus)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::variables::{ConfigError, Result, Secret, Variables};
+use super::variables::{ConfigError, Result, Secret, Variables, parse_duration};
 
 /// NATS JetStream.
 #[derive(Debug, Clone)]
@@ -38,7 +38,12 @@ impl EventsConfig {
                 "the name of a JetStream stream: no spaces, dots or wildcards",
                 |text| (is_nats_token(text) && !text.contains(['/', '\\'])).then(|| text.to_owned()),
             )?,
-            retention: variables.duration("PRESENCE_EVENTS_RETENTION", "15m")?,
+            retention: variables.parse(
+                "PRESENCE_EVENTS_RETENTION",
+                "15m",
+                "a duration from 100ms, the least that JetStream takes, to 3650d, such as 15m",
+                |text| parse_duration(text).filter(|retention| *retention >= Duration::from_millis(100)),
+            )?,
         };
         Ok((!config.urls.is_empty()).then_some(config))
     }
@@ -56,8 +61,9 @@ impl Variables<'_> {
 
 fn parse_nats_urls(text: &str) -> Option<Vec<async_nats::ServerAddr>> {
     let is_nats = |url: &&str| url.starts_with("nats://") || url.starts_with("tls://");
+    let has_host = |address: &async_nats::ServerAddr| !address.host().is_empty();
     let urls = text.split(',').map(str::trim).filter(|_| !text.is_empty());
-    urls.map(|url| Some(url).filter(is_nats)?.parse().ok()).collect()
+    urls.map(|url| Some(url).filter(is_nats)?.parse().ok().filter(has_host)).collect()
 }
 
 fn is_nats_token(token: &str) -> bool {

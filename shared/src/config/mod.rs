@@ -37,8 +37,8 @@ pub struct Config {
 pub struct Lifetimes {
     /// `PRESENCE_TTL` (`45s`): how long a lease and a record live without a heartbeat.
     pub ttl: Duration,
-    /// `PRESENCE_HEARTBEAT_INTERVAL` (`15s`, or a third of a TTL below 45s): how often gateways shall beat. Shorter
-    /// than the TTL.
+    /// `PRESENCE_HEARTBEAT_INTERVAL` (`15s`, or a third of a TTL up to that): how often gateways shall beat. Shorter than
+    /// the TTL.
     pub heartbeat_interval: Duration,
     /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player whose last connection was lost may come back unnoticed.
     pub offline_grace: Duration,
@@ -85,7 +85,9 @@ impl Config {
 impl Lifetimes {
     fn from(variables: &Variables<'_>) -> Result<Self> {
         let ttl = variables.duration("PRESENCE_TTL", "45s")?;
-        let default = format!("{}ms", (ttl / 3).min(Duration::from_secs(15)).as_millis().max(1));
+        // A TTL that is too short for the default gets one that fits.
+        let default = if ttl > Duration::from_secs(15) { 15_000 } else { (ttl / 3).as_millis().max(1) };
+        let default = format!("{default}ms");
         let heartbeat_interval = variables.duration("PRESENCE_HEARTBEAT_INTERVAL", &default)?;
         if heartbeat_interval >= ttl {
             let accepts = "a duration below PRESENCE_TTL, such as 15s";
@@ -151,6 +153,14 @@ mod tests {
             ("PRESENCE_TTL", "0s"),
             ("PRESENCE_TTL", "45"),
             ("PRESENCE_TTL", "100us"),
+            ("PRESENCE_TTL", "1.5s"),
+            ("PRESENCE_TTL", "1M"),
+            ("PRESENCE_TTL", "15 s"),
+            ("PRESENCE_TTL", "1h30m"),
+            ("PRESENCE_TTL", "s"),
+            ("PRESENCE_EVENTS_RETENTION", "1ms"),
+            ("PRESENCE_NATS_URL", "nats://"),
+            ("PRESENCE_MAX_BATCH", "+5"),
             ("PRESENCE_HEARTBEAT_INTERVAL", "45s"),
             ("PRESENCE_NATS_CREDS", "/nowhere/user.creds"),
             ("PRESENCE_OFFLINE_GRACE", "46s"),

@@ -1,6 +1,6 @@
 //! Looking variables up.
 
-use std::{fmt, ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
 /// A variable whose value cannot be used. Its message is the one line that a program prints before it stops.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,13 +49,13 @@ impl Variables<'_> {
     }
 
     pub(super) fn duration(&self, variable: &'static str, default: &str) -> Result<Duration> {
-        let accepts = format!("a duration from 1ms to 365d, such as {default}");
+        let accepts = format!("a duration from 1ms to 3650d, a whole number of ms, s, m, h or d, such as {default}");
         self.parse(variable, default, &accepts, |text| parse_duration(text).filter(|duration| !duration.is_zero()))
     }
 
     pub(super) fn number(&self, variable: &'static str, default: &str, range: RangeInclusive<u32>) -> Result<u32> {
         let accepts = format!("a whole number from {} to {}", range.start(), range.end());
-        self.parse(variable, default, &accepts, |text| text.parse().ok().filter(|number| range.contains(number)))
+        self.parse(variable, default, &accepts, |text| whole_number(text).filter(|number| range.contains(number)))
     }
 }
 
@@ -70,11 +70,24 @@ impl ConfigError {
     }
 }
 
-/// Whole milliseconds, as Redis counts them, up to a year.
+/// Digits alone: no sign.
+fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// A whole number and a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    let duration = humantime::parse_duration(text).ok()?;
-    let is_whole = duration.subsec_nanos().is_multiple_of(1_000_000);
-    (is_whole && duration <= Duration::from_hours(365 * 24)).then_some(duration)
+    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(whole_number::<u64>(number)?.checked_mul(millis)?);
+    (duration <= Duration::from_hours(3_650 * 24)).then_some(duration)
 }
 
 impl fmt::Debug for Secret {

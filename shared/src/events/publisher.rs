@@ -7,6 +7,7 @@ use std::{
 
 use async_nats::{
     ConnectOptions, Event,
+    connection::State,
     jetstream::{
         Context,
         context::{ContextBuilder, CreateStreamError, PublishAckFuture, PublishErrorKind},
@@ -15,7 +16,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use super::message;
 use crate::{
@@ -45,6 +46,8 @@ struct Inner {
     config: EventsConfig,
     jetstream: OnceCell<Context>,
     retry_at: Arc<Mutex<Option<Instant>>>,
+    /// Told of each connection that is made.
+    connected: Arc<Notify>,
 }
 
 /// Why an event was not published. It waits in the outbox.
@@ -65,7 +68,12 @@ enum PublishError {
 impl Publisher {
     /// Prepares a publisher; nothing is connected before the first event.
     pub fn new(config: EventsConfig) -> Self {
-        Self(Arc::new(Inner { config, jetstream: OnceCell::new(), retry_at: Arc::default() }))
+        Self(Arc::new(Inner {
+            config,
+            jetstream: OnceCell::new(),
+            retry_at: Arc::default(),
+            connected: Arc::default(),
+        }))
     }
 
     /// Whether it is worth trying: NATS did not fail a moment ago.
@@ -115,6 +123,10 @@ impl Inner {
 
     async fn publish<'a>(&self, entries: &'a [OutboxEntry]) -> Vec<&'a OutboxEntry> {
         let mut published = Vec::with_capacity(entries.len());
+        if let Err(error) = self.await_connection().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "events not published");
+            return published;
+        }
         for window in entries.chunks(WINDOW) {
             let results = self.publish_window(window).await;
             let errors = results.iter().filter_map(|result| result.as_ref().err());
@@ -173,20 +185,36 @@ impl Inner {
         Ok(())
     }
 
+    /// Nothing is handed to the client while it is not connected: it would keep it, and send it when nobody wants that
+    /// any more.
+    async fn await_connection(&self) -> Result<(), PublishError> {
+        let client = self.jetstream().await?.client();
+        loop {
+            let mut connected = std::pin::pin!(self.connected.notified());
+            connected.as_mut().enable();
+            if client.connection_state() == State::Connected {
+                return Ok(());
+            }
+            connected.await;
+        }
+    }
+
     async fn jetstream(&self) -> Result<&Context, PublishError> {
         self.jetstream.get_or_try_init(|| self.connect()).await
     }
 
     async fn connect(&self) -> Result<Context, PublishError> {
-        let retry_at = Arc::clone(&self.retry_at);
+        let (retry_at, connected) = (Arc::clone(&self.retry_at), Arc::clone(&self.connected));
         let options = ConnectOptions::new()
             .name("presence")
             .retry_on_initial_connect()
             .connection_timeout(CONNECT_TIMEOUT)
             .event_callback(move |event| {
-                let is_connected = matches!(event, Event::Connected);
-                if is_connected && let Ok(mut retry_at) = retry_at.lock() {
-                    *retry_at = None;
+                if matches!(event, Event::Connected) {
+                    connected.notify_waiters();
+                    if let Ok(mut retry_at) = retry_at.lock() {
+                        *retry_at = None;
+                    }
                 }
                 async {}
             });

@@ -1,6 +1,11 @@
 //! The relay: publishes what waits in the outbox, oldest first.
 
-use std::{collections::BTreeSet, ops::Add, time::Duration};
+use std::{
+    collections::BTreeSet,
+    ops::Add,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Serialize;
@@ -25,9 +30,10 @@ pub struct Relay {
     repository: Repository,
     publisher: Publisher,
     retention: Duration,
+    total: Arc<Mutex<Relayed>>,
 }
 
-/// What a pass of the relay did.
+/// What a relay did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Relayed {
     /// Events that JetStream acknowledged.
@@ -39,7 +45,7 @@ pub struct Relayed {
 impl Relay {
     /// A relay from the outbox of `repository`; events older than `retention` are dropped.
     pub fn new(repository: Repository, publisher: Publisher, retention: Duration) -> Self {
-        Self { repository, publisher, retention }
+        Self { repository, publisher, retention, total: Arc::default() }
     }
 
     /// Publishes what waits in the outbox, and strikes what JetStream acknowledged. With NATS away it changes nothing
@@ -74,6 +80,17 @@ impl Relay {
         }
     }
 
+    /// What this relay, and its clones, have done so far.
+    pub fn total(&self) -> Relayed {
+        self.total.lock().map(|total| *total).unwrap_or_default()
+    }
+
+    fn count(&self, relayed: Relayed) {
+        if let Ok(mut total) = self.total.lock() {
+            *total = *total + relayed;
+        }
+    }
+
     async fn relay(&self, shard: Shard, age: Duration) -> Result<Relayed, StoreError> {
         let dropped = if age > self.retention { self.drop_older(shard).await? } else { 0 };
         Ok(Relayed { published: self.publish(shard).await?, dropped })
@@ -93,6 +110,7 @@ impl Relay {
             let acknowledged = self.publisher.publish(&page, PAGE_LIMIT).await;
             self.repository.strike(&acknowledged).await?;
             published += acknowledged.len() as u64;
+            self.count(Relayed { published: acknowledged.len() as u64, dropped: 0 });
             if page.len() < PAGE {
                 break;
             }
@@ -104,6 +122,7 @@ impl Relay {
         let dropped = self.repository.drop_older(shard, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
+            self.count(Relayed { published: 0, dropped });
             tracing::warn!(dropped, "events were older than the retention, and are lost");
         }
         Ok(dropped)

@@ -22,6 +22,9 @@ struct Inner {
 
 impl RelaySignal {
     pub(crate) fn tell(&self, events: &[OutboxEntry]) {
+        if events.is_empty() {
+            return;
+        }
         if let Ok(mut shards) = self.0.shards.lock() {
             shards.extend(events.iter().map(|event| event.shard));
         }

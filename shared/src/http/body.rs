@@ -75,7 +75,8 @@ fn is_json(request: &Request) -> bool {
     let Some(content_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
-    matches!(essence.split_once('/'), Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json"))
+    content_type.is_empty()
+        || matches!(essence.split_once('/'), Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json"))
 }
 
 /// Parses a JSON object.

@@ -25,7 +25,7 @@ pub fn last_segment(request: &Request) -> Result<String, Problem> {
     let path = request.uri().path().trim_end_matches('/');
     let segment = path.rsplit('/').next().unwrap_or_default();
     let decoded = percent_decode_str(segment).decode_utf8();
-    Ok(decoded.map_err(|_| Problem::invalid_request("the path is not UTF-8"))?.into_owned())
+    Ok(decoded.map_err(|_| Problem::invalid_request("the path is not UTF-8").with_field("player_id"))?.into_owned())
 }
 
 /// `?history=true`: whether the past of an OFFLINE player is asked for. Other names are ignored.
@@ -34,9 +34,10 @@ pub fn last_segment(request: &Request) -> Result<String, Problem> {
 /// 400 for any other value than `true` and `false`, and where it is given twice.
 pub fn history(request: &Request) -> Result<bool, Problem> {
     let query = request.uri().query().unwrap_or_default();
+    let decode = |text| percent_decode_str(text).decode_utf8_lossy();
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut values = pairs.filter(|(name, _)| *name == "history").map(|(_, value)| value);
-    let history = match values.next() {
+    let mut values = pairs.filter(|(name, _)| decode(name) == "history").map(|(_, value)| decode(value));
+    let history = match values.next().as_deref() {
         None | Some("false") => false,
         Some("true") => true,
         Some(_) => return Err(Problem::invalid_request("history is true or false").with_field("history")),
@@ -76,6 +77,7 @@ mod tests {
         assert!(!history(&get("/presence/a")).unwrap());
         assert!(!history(&get("/presence/a?history=false&other=1")).unwrap());
         assert!(history(&get("/presence/a?x&history=true")).unwrap());
+        assert!(history(&get("/presence/a?histor%79=tru%65")).unwrap());
         for query in ["history", "history=", "history=TRUE", "history=1", "history=true&history=true"] {
             assert!(history(&get(&format!("/presence/a?{query}"))).is_err(), "{query}");
         }

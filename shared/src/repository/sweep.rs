@@ -3,16 +3,17 @@
 use futures_util::future::try_join;
 use redis::{Cmd, Value};
 
-use super::{Outcome, Partial, Repository, StoreError, keys::Shard, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// What became of players whose time in the index had come.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) struct Expired {
     /// Players who made their OFFLINE transition.
     pub(crate) ran_out: usize,
     /// Players who turned out to be alive, and were filed anew.
     pub(crate) alive: usize,
+    pub(crate) events: Vec<OutboxEntry>,
 }
 
 impl Repository {
@@ -49,7 +50,7 @@ impl Repository {
             })
             .await?;
         let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
-        Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted) })
+        Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted), events: reply.events })
     }
 
     /// Notes that a sweep of all shards has ended.

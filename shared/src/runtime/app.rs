@@ -39,9 +39,9 @@ impl App {
         PresenceService::new(&self.config, self.repository.clone(), delivery)
     }
 
-    /// The sweep.
-    pub fn sweeper(&self) -> Sweeper {
-        Sweeper::new(self.repository.clone())
+    /// The sweep; a relay of this process, which waits for `signal`, publishes its events.
+    pub fn sweeper(&self, signal: RelaySignal) -> Sweeper {
+        Sweeper::new(self.repository.clone(), signal)
     }
 
     /// The relay, where events are made.

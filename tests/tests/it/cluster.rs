@@ -2,6 +2,7 @@
 
 use presence::{
     PresenceError,
+    events::RelaySignal,
     model::{DisconnectReason, PresenceState},
     trace::TraceContext,
 };
@@ -47,9 +48,9 @@ async fn the_sweep_looks_into_every_slot() {
     app.presence().connect_batch(connections, &trace).await.unwrap();
     let mut expired = 0;
     while expired < 300 {
-        expired += app.sweeper().pass().await.unwrap().expired;
+        expired += app.sweeper(RelaySignal::default()).pass().await.unwrap().expired;
     }
-    assert_eq!(app.sweeper().pass().await.unwrap().expired, 0);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().expired, 0);
     let mut raw = cluster.connection().await;
     assert_eq!(raw.get("presence:p1").await.unwrap(), None);
 }

@@ -269,3 +269,42 @@ async fn a_container_can_ask_whether_its_server_lives() {
     assert_eq!(ask(&bind), Some(1));
     assert_eq!(ask("nowhere"), Some(2));
 }
+
+#[tokio::test]
+async fn an_expirys_event_does_not_wait_for_the_next_interval() {
+    let world = World::new().await;
+    let server = world.server(&[("PRESENCE_TTL", "500ms"), ("PRESENCE_SWEEP_INTERVAL", "2s")]);
+    server.post("/presence/connect", one("alice", "c1")).await;
+    world.await_events(2).await;
+    let message = world.nats.messages(STREAM).await.pop().unwrap();
+    let event: Value = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!(event["reason"], "expired");
+    let published = message.info().unwrap().published.unix_timestamp_nanos() / 1_000_000;
+    let waited = published - i128::from(event["occurred_at"].as_u64().unwrap());
+    assert!(waited < 500, "{waited} ms");
+}
+
+#[tokio::test]
+async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
+    let mut world = World::new().await;
+    let server = world.server(&[("PRESENCE_EVENTS_RETENTION", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
+    world.nats.kill();
+    server.post("/presence/connect", one("stale", "c1")).await;
+    let dropped = async || {
+        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        metrics.contains("presence_events_dropped_total 1")
+    };
+    while !dropped().await {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.nats.restart().await;
+    for n in 0.. {
+        server.post("/presence/connect", one(&format!("fresh{n}"), "c1")).await;
+        let events = world.events().await;
+        assert!(events.iter().all(|event| event["player_id"] != "stale"), "{events:?}");
+        if !events.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use presence::{
+    events::RelaySignal,
     model::{DisconnectReason, PresenceState},
     trace::TraceContext,
 };
@@ -28,8 +29,8 @@ async fn a_player_who_falls_silent_goes_offline_by_the_sweep() {
     redis.pass(Duration::from_secs(10)).await;
     let seen = app.presence().heartbeat(&alice, &trace).await.unwrap();
     redis.pass(Duration::from_secs(46)).await;
-    assert_eq!(app.sweeper().pass().await.unwrap().expired, 1);
-    assert_eq!(app.sweeper().pass().await.unwrap().expired, 0);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().expired, 1);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().expired, 0);
     app.relay().unwrap().pass().await.unwrap();
 
     let event = events(&nats).await.pop().unwrap();
@@ -49,12 +50,12 @@ async fn a_candidate_who_proves_alive_is_filed_under_the_true_expiry() {
     redis.pass(Duration::from_secs(30)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
     redis.pass(Duration::from_secs(30)).await;
-    assert_eq!(app.sweeper().pass().await.unwrap().refiled, 1);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().refiled, 1);
     let mut raw = redis.connection().await;
     let filed = raw.zscore("presence:{all}:expiry", "alice").await.unwrap().unwrap();
     let expires_at: f64 = redis::cmd("PEXPIRETIME").arg("presence:alice").query_async(&mut raw).await.unwrap();
     assert_eq!(filed, expires_at);
-    assert_eq!(app.sweeper().pass().await.unwrap().refiled, 0);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().refiled, 0);
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_grace_that_is_over_ends_as_lost() {
     app.presence().connect(&connection("alice", "c1"), &trace).await.unwrap();
     app.presence().disconnect(&connection("alice", "c1"), DisconnectReason::Lost, &trace).await.unwrap();
     redis.pass(Duration::from_secs(21)).await;
-    app.sweeper().pass().await.unwrap();
+    app.sweeper(RelaySignal::default()).pass().await.unwrap();
     app.relay().unwrap().pass().await.unwrap();
     let reasons: Vec<_> = events(&nats).await.iter().map(|event| event["reason"].clone()).collect();
     assert_eq!(reasons, ["connect", "lost"]);
@@ -79,7 +80,7 @@ async fn a_mutation_that_comes_before_the_sweep_makes_the_missed_transition_firs
     app.presence().connect(&alice, &trace).await.unwrap();
     redis.pass(Duration::from_secs(46)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
-    app.sweeper().pass().await.unwrap();
+    app.sweeper(RelaySignal::default()).pass().await.unwrap();
     app.relay().unwrap().pass().await.unwrap();
 
     let events = events(&nats).await;
@@ -99,7 +100,7 @@ async fn three_sweepers_at_once_make_each_of_5000_transitions_once() {
     apps[0].presence().connect_batch(connections, &trace).await.unwrap();
     redis.pass(Duration::from_secs(46)).await;
 
-    let sweepers = apps.each_ref().map(|app| app.sweeper());
+    let sweepers = apps.each_ref().map(|app| app.sweeper(RelaySignal::default()));
     let passes = sweepers.each_ref().map(|sweeper| sweeper.pass());
     let swept = futures_util::future::try_join_all(passes).await.unwrap();
     assert_eq!(swept.iter().map(|swept| swept.expired).sum::<u64>(), 5_000);
