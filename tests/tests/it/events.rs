@@ -247,3 +247,39 @@ async fn a_killed_function_loses_no_event() {
     }
     assert_eq!(count, HashMap::new(), "no event without its transition");
 }
+
+/// AWS Lambda freezes a function between its calls; its sockets may be dead when it thaws.
+#[tokio::test]
+async fn a_function_that_thaws_with_dead_sockets_serves_and_loses_no_event() {
+    let (redis, mut nats, app) = servers().await;
+    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let variables = [("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
+    let function = Function::start("connect", &variables).await;
+    let signal = |name: &str| {
+        let kill = std::process::Command::new("kill").args([name, &function.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    };
+    for round in 0..5 {
+        let connect = json!({"player_id": format!("p{round}"), "connection_id": "c"});
+        let answer = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
+        assert_eq!(answer["statusCode"], 200, "the first call after a thaw succeeds");
+        signal("-STOP");
+        let mut raw = redis.connection().await;
+        redis::cmd("CLIENT")
+            .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
+            .query_async::<()>(&mut raw)
+            .await
+            .unwrap();
+        nats.restart().await;
+        signal("-CONT");
+    }
+    let relay = app.relay().unwrap();
+    while outbox_length(&redis).await > 0 {
+        relay.pass().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut players: Vec<_> =
+        nats.messages(STREAM).await.iter().map(|message| body(message)["player_id"].clone()).collect();
+    players.sort_by_key(Value::to_string);
+    assert_eq!(players, ["p0", "p1", "p2", "p3", "p4"], "each once");
+}
