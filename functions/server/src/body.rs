@@ -1,4 +1,4 @@
-//! Request bodies, whole and bounded.
+//! Bodies: requests' whole and bounded, answers' as axum has them.
 
 use axum::{
     body::{Body, Bytes},
@@ -7,9 +7,7 @@ use axum::{
     response::Response,
 };
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use presence::http::{self, MAX_BODY, Problem};
-
-use crate::routes::respond;
+use presence::http::{self, Answer, MAX_BODY, Problem};
 
 /// How much of a body is read that nobody wants, in bytes: a client that is still sending when the connection closes
 /// would not see why.
@@ -32,6 +30,11 @@ pub(crate) async fn with_body(request: Request) -> Result<http::Request, Problem
         }
         Err(_) => Err(Problem::invalid_request("the body did not arrive whole")),
     }
+}
+
+/// A handler's answer, as axum has it.
+pub(crate) fn respond(answer: Answer) -> Response {
+    answer.unwrap_or_else(Into::into).map(Body::from)
 }
 
 /// Answers a request whose body nobody wants.

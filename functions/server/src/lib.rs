@@ -2,7 +2,7 @@
 //!
 //! - `routes`: paths, and what every request passes through.
 //! - `auth`: bearer tokens.
-//! - `body`: request bodies, whole and bounded.
+//! - `body`: bodies of requests and answers.
 //! - `listen`: sockets, from the first connection to the last.
 //! - `measure`: what is counted of each call.
 //! - `probe`: a container's health check.

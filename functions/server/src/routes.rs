@@ -4,7 +4,6 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
     error_handling::HandleErrorLayer,
     extract::{Request, State},
     middleware,
@@ -28,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{
     auth::{Tokens, authorize},
-    body::{refuse, with_body},
+    body::{refuse, respond, with_body},
     measure::measure,
 };
 
@@ -76,11 +75,6 @@ pub(crate) fn routes(app: &App, signal: RelaySignal, tokens: Vec<Secret>, promet
         .fallback(async |request| refuse(request, Problem::not_found()).await)
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
         .with_state(Arc::new(app.presence_with_relay(signal)))
-}
-
-/// A handler's answer, as axum has it.
-pub(crate) fn respond(answer: Answer) -> Response {
-    answer.unwrap_or_else(Into::into).map(Body::from)
 }
 
 /// Runs a handler on a request with its whole body.
