@@ -121,11 +121,10 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::variables::table;
 
     fn config(variables: &[(&'static str, &str)]) -> Result<Config> {
-        Config::from_lookup(|name| {
-            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
-        })
+        Config::from_lookup(table(variables))
     }
 
     #[test]

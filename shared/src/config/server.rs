@@ -64,11 +64,10 @@ fn parse_tokens(text: &str) -> Option<Vec<Secret>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::variables::table;
 
     fn config(variables: &[(&'static str, &str)]) -> Result<ServerConfig> {
-        ServerConfig::from_lookup(|name| {
-            variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
-        })
+        ServerConfig::from_lookup(table(variables))
     }
 
     #[test]

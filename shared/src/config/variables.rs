@@ -95,3 +95,9 @@ impl fmt::Debug for Secret {
         f.write_str("…")
     }
 }
+
+/// A lookup in a table, for tests.
+#[cfg(test)]
+pub(super) fn table<'a>(variables: &'a [(&'static str, &str)]) -> impl Fn(&'static str) -> Option<String> + 'a {
+    |name| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+}

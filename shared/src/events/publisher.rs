@@ -143,23 +143,28 @@ impl Inner {
         published
     }
 
-    /// Sends in order, then waits for all acks together.
+    /// Publishes a window, and makes the stream first where it turns out to be missing.
     async fn publish_window(&self, window: &[OutboxEntry]) -> Vec<Result<(), PublishError>> {
+        let results = self.send_window(window).await;
+        if !results.iter().any(is_stream_missing) {
+            return results;
+        }
+        match self.make_stream().await {
+            Ok(()) => self.send_window(window).await,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the stream could not be made");
+                results
+            }
+        }
+    }
+
+    /// Sends in order, then waits for all acks together.
+    async fn send_window(&self, window: &[OutboxEntry]) -> Vec<Result<(), PublishError>> {
         let mut acks = Vec::with_capacity(window.len());
         for entry in window {
             acks.push(self.send(entry).await);
         }
-        join_all(acks.into_iter().zip(window).map(|(ack, entry)| async move {
-            match ack?.await {
-                Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
-                    self.make_stream().await?;
-                    self.send(entry).await?.await?;
-                    Ok(())
-                }
-                result => Ok(result.map(drop)?),
-            }
-        }))
-        .await
+        join_all(acks.into_iter().map(async |ack| Ok(ack?.await.map(drop)?))).await
     }
 
     async fn send(&self, entry: &OutboxEntry) -> Result<PublishAckFuture, PublishError> {
@@ -225,4 +230,8 @@ impl Inner {
         let client = options.connect(&self.config.urls).await?;
         Ok(ContextBuilder::new().timeout(ACK_TIMEOUT).ack_timeout(ACK_TIMEOUT).build(client))
     }
+}
+
+fn is_stream_missing(result: &Result<(), PublishError>) -> bool {
+    matches!(result, Err(PublishError::NoAck(error)) if error.kind() == PublishErrorKind::StreamNotFound)
 }
