@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     events::Publisher,
-    repository::{Partial, Repository},
+    repository::{Repository, Waiting},
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
 
@@ -38,7 +38,8 @@ pub struct Health {
 /// The parts of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checks {
-    /// Redis answers, and runs scripts.
+    /// Redis answers, and runs scripts. Degraded where some nodes of a cluster do not: the players of the others are
+    /// served.
     pub redis: Check,
     /// JetStream answers. Disabled where no events are made.
     pub nats: Check,
@@ -89,7 +90,11 @@ impl HealthProbe {
 
     async fn redis(&self) -> Check {
         match self.repository.probe().await {
-            Ok(()) => Check::new(HealthStatus::Ok),
+            Ok(None) => Check::new(HealthStatus::Ok),
+            Ok(Some(error)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
+                Check::new(HealthStatus::Degraded)
+            }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "Redis is unavailable");
                 Check::new(HealthStatus::Unavailable)
@@ -108,7 +113,7 @@ impl HealthProbe {
 
     async fn sweep(&self) -> Check {
         match self.repository.sweep_lag().await {
-            Ok(Some(lag)) => Check::of_age(lag, MAX_SWEEP_LAG),
+            Ok(Some(lag)) => Check::of_age(Duration::from_millis(lag), MAX_SWEEP_LAG),
             Ok(None) | Err(_) => Check::new(HealthStatus::Unknown),
         }
     }
@@ -117,8 +122,8 @@ impl HealthProbe {
         if self.publisher.is_none() {
             return Check::new(HealthStatus::Disabled);
         }
-        match self.repository.waiting_shards().await.and_then(Partial::complete) {
-            Ok(waiting) => Check::of_age(waiting.iter().map(|(_, age)| *age).max().unwrap_or(0), MAX_OUTBOX_AGE),
+        match self.repository.waiting_shards().await.complete() {
+            Ok(waiting) => Check::of_age(waiting.iter().map(Waiting::age).max().unwrap_or_default(), MAX_OUTBOX_AGE),
             Err(_) => Check::new(HealthStatus::Unknown),
         }
     }
@@ -164,8 +169,8 @@ impl Check {
         Self { status, age: None }
     }
 
-    fn of_age(age: u64, max: Duration) -> Self {
-        let is_late = Duration::from_millis(age) > max;
-        Self { status: if is_late { HealthStatus::Degraded } else { HealthStatus::Ok }, age: Some(age) }
+    fn of_age(age: Duration, max: Duration) -> Self {
+        let status = if age > max { HealthStatus::Degraded } else { HealthStatus::Ok };
+        Self { status, age: Some(age.as_millis() as u64) }
     }
 }

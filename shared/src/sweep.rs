@@ -50,8 +50,8 @@ impl Sweeper {
     /// [`StoreError`] where a Redis node did not answer; the players of the others were looked at all the same.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let trace = TraceContext::new_root();
-        let (due, now) = self.repository.due_shards().await?;
-        let sweeps = stream::iter(due.found).map(|shard| self.sweep(shard, now, &trace));
+        let due = self.repository.due_shards().await;
+        let sweeps = stream::iter(due.found).map(|(shard, now)| self.sweep(shard, now, &trace));
         let results: Vec<_> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
         let swept = Partial::collect(results.into_iter().map(|swept| swept.map(Some)));
         let swept = Partial { failure: due.failure.or(swept.failure), found: swept.found };

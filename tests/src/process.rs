@@ -33,6 +33,12 @@ impl Process {
         matches!(self.0.try_wait(), Ok(Some(_)) | Err(_))
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
+    }
+
     /// Kills it and waits for its end.
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();

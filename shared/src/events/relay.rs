@@ -13,7 +13,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::{Publisher, RelaySignal};
 use crate::{
-    repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError},
+    repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Waiting},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -54,8 +54,8 @@ impl Relay {
     /// # Errors
     /// [`StoreError`] where Redis did not answer.
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
-        let waiting = self.repository.waiting_shards().await?;
-        let relays = stream::iter(waiting.found).map(|(shard, age)| self.relay(shard, Duration::from_millis(age)));
+        let waiting = self.repository.waiting_shards().await;
+        let relays = stream::iter(waiting.found).map(|waiting| self.relay(waiting));
         let sum = async |sum, relayed| Ok(sum + relayed);
         let relayed = relays.buffer_unordered(SHARDS_AT_A_TIME).try_fold(Relayed::default(), sum).await?;
         match waiting.failure {
@@ -91,9 +91,9 @@ impl Relay {
         }
     }
 
-    async fn relay(&self, shard: Shard, age: Duration) -> Result<Relayed, StoreError> {
-        let dropped = if age > self.retention { self.drop_older(shard).await? } else { 0 };
-        Ok(Relayed { published: self.publish(shard).await?, dropped })
+    async fn relay(&self, waiting: Waiting) -> Result<Relayed, StoreError> {
+        let dropped = if waiting.age() > self.retention { self.drop_older(waiting).await? } else { 0 };
+        Ok(Relayed { published: self.publish(waiting.shard).await?, dropped })
     }
 
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
@@ -118,8 +118,8 @@ impl Relay {
         Ok(published)
     }
 
-    async fn drop_older(&self, shard: Shard) -> Result<u64, StoreError> {
-        let dropped = self.repository.drop_older(shard, self.retention).await?;
+    async fn drop_older(&self, waiting: Waiting) -> Result<u64, StoreError> {
+        let dropped = self.repository.drop_older(waiting, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
             self.count(Relayed { published: 0, dropped });

@@ -1,122 +1,208 @@
-//! Redis Cluster: one connection to all nodes, and who holds which slots.
+//! Redis Cluster: each command goes to the master that holds its slot, and follows the slot where it moves.
+//!
+//! A node that is away costs its own commands and nobody else's.
 
-use std::{collections::HashMap, ops::RangeInclusive, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use redis::{
-    Cmd, Pipeline, RedisError, Value, aio::ConnectionLike as _, cluster::ClusterClient,
-    cluster_async::ClusterConnection, cluster_routing::SingleNodeRoutingInfo, io::tcp::TcpSettings,
+use redis::{Cmd, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind, Value};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    StoreError,
+    connection::Timed,
+    keys::Shard,
+    node::{Clock, Slots, is_dead_socket},
+    slot_map::{Address, SlotMap, parse_address},
+    topology::Topology,
 };
-use tokio::{sync::OnceCell, time::timeout};
 
-use super::{StoreError, keys::Shard};
-
-/// The number of commands of one pipeline: few enough not to hold up other clients for long.
+/// The number of commands sent to a node in one go: few enough not to hold up other clients for long.
 const COMMANDS_PER_PIPELINE: usize = 1_024;
 
-/// A cluster's connection is made by the first call that needs it, and again after a failure to make it.
+/// How often a command follows redirections, or waits for keys that are being moved, before it is given up.
+const ATTEMPTS: u32 = 16;
+
+/// How often a command is sent that meets a dead socket: the second time to the slot's master in a new map, the third
+/// time where the connection to that one was dead as well.
+const ATTEMPTS_ON_DEAD_SOCKETS: u32 = 3;
+
+/// The wait before a command is sent again whose keys are being moved; it doubles from attempt to attempt.
+const WAIT: Duration = Duration::from_millis(1);
+
+/// The longest of these waits.
+const MAX_WAIT: Duration = Duration::from_millis(50);
+
+/// A Redis Cluster.
+#[derive(Clone)]
 pub(super) struct Cluster {
-    client: ClusterClient,
-    connection: OnceCell<ClusterConnection>,
+    topology: Arc<Topology>,
+    limit: Duration,
 }
 
-/// A master, by the address that the cluster gives.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Master {
-    host: String,
-    port: u16,
+/// Where a command goes.
+enum Route {
+    /// To the master of its slot.
+    Master,
+    /// To the node that the last one named.
+    Redirected(Address, Slots),
+}
+
+/// What comes before a command is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Pause {
+    None,
+    /// Keys of the command are being moved, some are here and some there: wait until all are there.
+    Wait,
+    /// The slot map is old: ask for a new one.
+    NewMap,
+}
+
+/// A command's answer, and the node that gave it.
+struct Answered {
+    place: usize,
+    by: Address,
+    answer: Result<Timed, StoreError>,
 }
 
 impl Cluster {
-    pub(super) fn new(
-        urls: impl Iterator<Item = redis::ConnectionInfo>,
-        limit: Duration,
-        tcp: TcpSettings,
-    ) -> Result<Self, RedisError> {
-        let client = ClusterClient::builder(urls)
-            .connection_timeout(limit)
-            .response_timeout(limit)
-            .overall_response_timeout(Some(limit))
-            .retries(5)
-            .min_retry_wait(10)
-            .max_retry_wait(100)
-            .tcp_settings(tcp)
-            .build()?;
-        Ok(Self { client, connection: OnceCell::new() })
+    /// A cluster that is reached by `seeds`. Nothing is sent before the first query.
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, limit: Duration) -> Self {
+        Self { topology: Arc::new(Topology::new(seeds, limit)), limit }
     }
 
-    pub(super) async fn connection(&self) -> Result<ClusterConnection, RedisError> {
-        let connect = || self.client.get_async_connection();
-        self.connection.get_or_try_init(connect).await.cloned()
+    /// Sends one command to the master that holds `shard`.
+    pub(super) async fn query(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.query_all(Clock::Unread, &[(shard, command.clone())]).await.pop();
+        answer.unwrap_or(Err(StoreError::Unexpected("no answer"))).map(|(value, _)| value)
     }
 
-    /// Sends a command for each shard, by pipelines to the masters that hold them.
-    pub(super) async fn query_each(
-        &self,
-        shards: Vec<Shard>,
-        command: impl Fn(Shard) -> Cmd,
-        limit: Duration,
-    ) -> Vec<(Shard, Result<Value, StoreError>)> {
-        let masters = match timeout(limit, self.masters()).await {
-            Ok(Ok(masters)) => masters,
-            failure => return all_failed(&shards, failure.ok().and_then(Result::err), limit),
-        };
-        let mut groups = HashMap::<&Master, Vec<Shard>>::new();
-        let mut answers = Vec::with_capacity(shards.len());
-        for shard in shards {
-            match masters.iter().find(|(slots, _)| slots.contains(&shard.slot())) {
-                Some((_, master)) => groups.entry(master).or_default().push(shard),
-                None => answers.push((shard, Err(StoreError::Unexpected("a slot that nobody holds")))),
-            }
+    /// Sends commands, each to the master that holds its shard, in one round trip to each of them.
+    pub(super) async fn query_all(&self, clock: Clock, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        let deadline = Instant::now() + self.limit;
+        let mut answers = vec![Err(StoreError::Timeout(self.limit)); commands.len()];
+        let _ = timeout_at(deadline, self.follow(clock, commands, deadline, &mut answers)).await;
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(tells_of_change)) {
+            let topology = Arc::clone(&self.topology);
+            tokio::spawn(async move { topology.refresh().await });
         }
-        let chunks = groups
-            .iter()
-            .flat_map(|(master, shards)| shards.chunks(COMMANDS_PER_PIPELINE).map(move |chunk| (*master, chunk)));
-        let pipelines = chunks.map(async |(master, shards)| {
-            let mut pipeline = Pipeline::with_capacity(shards.len());
-            for shard in shards {
-                pipeline.add_command(command(*shard));
-            }
-            let values = timeout(limit, self.pipeline(pipeline, shards.len(), master)).await;
-            match values {
-                Ok(Ok(values)) => {
-                    let values = values.into_iter().map(|value| Ok(value.extract_error()?));
-                    shards.iter().copied().zip(values).collect::<Vec<_>>()
-                }
-                failure => all_failed(shards, failure.ok().and_then(Result::err), limit),
-            }
-        });
-        answers.extend(join_all(pipelines).await.into_iter().flatten());
         answers
     }
 
-    async fn pipeline(&self, pipeline: Pipeline, count: usize, master: &Master) -> Result<Vec<Value>, RedisError> {
-        let node = SingleNodeRoutingInfo::ByAddress { host: master.host.clone(), port: master.port };
-        self.connection().await?.route_pipeline(pipeline, 0, count, node).await
+    /// Sends a command to each master.
+    pub(super) async fn query_masters(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
+        let slots = match timeout(self.limit, self.topology.slots()).await {
+            Ok(Ok(slots)) => slots,
+            Ok(Err(error)) => return vec![Err(error)],
+            Err(_) => return vec![Err(StoreError::Timeout(self.limit))],
+        };
+        let query = async |address| {
+            let node = self.topology.node(address)?;
+            let query = node.query_twice(command);
+            Ok(timeout(self.limit, query).await.map_err(|_| StoreError::Timeout(self.limit))??)
+        };
+        join_all(slots.masters.iter().map(query)).await
     }
 
-    /// The slots and the master of each range, as `CLUSTER SLOTS` tells them.
-    async fn masters(&self) -> Result<Vec<(RangeInclusive<u16>, Master)>, RedisError> {
-        let slots = self.connection().await?.req_packed_command(redis::cmd("CLUSTER").arg("SLOTS")).await?;
-        let Value::Array(ranges) = slots.extract_error()? else { return Ok(Vec::new()) };
-        Ok(ranges.iter().filter_map(slot_range).collect())
+    /// Sends commands until each has its answer.
+    async fn follow(
+        &self,
+        clock: Clock,
+        commands: &[(Shard, Cmd)],
+        deadline: Instant,
+        answers: &mut [Result<Timed, StoreError>],
+    ) {
+        let mut pending: Vec<_> = (0..commands.len()).map(|place| (place, Route::Master)).collect();
+        for attempt in 1..=ATTEMPTS {
+            let slots = match self.topology.slots().await {
+                Ok(slots) => slots,
+                Err(error) => return pending.iter().for_each(|(place, _)| answers[*place] = Err(error.clone())),
+            };
+            let mut again = Vec::new();
+            let mut pause = Pause::None;
+            for Answered { place, by, answer } in self.send(clock, commands, pending, &slots, deadline).await {
+                if let Err(StoreError::Redis(error)) = &answer
+                    && let Some((route, before)) = next(error, &by, attempt)
+                {
+                    again.push((place, route));
+                    pause = pause.max(before);
+                }
+                answers[place] = answer;
+            }
+            match pause {
+                Pause::None if again.is_empty() => return,
+                Pause::None => {}
+                Pause::Wait => sleep(MAX_WAIT.min(WAIT * 2_u32.pow(attempt - 1))).await,
+                Pause::NewMap => drop(self.topology.refresh().await),
+            }
+            pending = again;
+        }
+    }
+
+    /// Sends commands to their nodes, each node's in one go.
+    async fn send(
+        &self,
+        clock: Clock,
+        commands: &[(Shard, Cmd)],
+        pending: Vec<(usize, Route)>,
+        slots: &SlotMap,
+        deadline: Instant,
+    ) -> Vec<Answered> {
+        let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
+        let mut answered = Vec::with_capacity(pending.len());
+        for (place, route) in pending {
+            let node = match route {
+                Route::Master => slots.master(commands[place].0).map(|address| (address.clone(), Slots::Held)),
+                Route::Redirected(address, slots) => Some((address, slots)),
+            };
+            match node {
+                Some(node) => nodes.entry(node).or_default().push(place),
+                None => answered.push(Answered { place, by: Address::default(), answer: Err(UNHELD) }),
+            }
+        }
+        let chunks = nodes
+            .iter()
+            .flat_map(|(node, places)| places.chunks(COMMANDS_PER_PIPELINE).map(move |chunk| (node, chunk)));
+        let pipelines = chunks.map(async |((address, slots), places)| {
+            let commands = places.iter().map(|place| &commands[*place].1);
+            let pipeline = async { self.topology.node(address)?.query_all(clock, *slots, commands).await };
+            let answers = match timeout_at(deadline, pipeline).await.unwrap_or(Err(StoreError::Timeout(self.limit))) {
+                Ok(answers) => answers.timed().collect(),
+                Err(error) => vec![Err(error); places.len()],
+            };
+            let answered = |(place, answer): (&usize, _)| Answered { place: *place, by: address.clone(), answer };
+            places.iter().zip(answers).map(answered).collect::<Vec<_>>()
+        });
+        answered.extend(join_all(pipelines).await.into_iter().flatten());
+        answered
     }
 }
 
-/// Shards whose node failed, or did not answer within `limit` where there is no failure to tell of.
-fn all_failed(
-    shards: &[Shard],
-    failure: Option<RedisError>,
-    limit: Duration,
-) -> Vec<(Shard, Result<Value, StoreError>)> {
-    let error = || failure.clone().map_or(StoreError::Timeout(limit), StoreError::Redis);
-    shards.iter().map(|shard| (*shard, Err(error()))).collect()
+const UNHELD: StoreError = StoreError::Unexpected("a hash slot that no node holds");
+
+/// Where a command goes next that met `error` at the node `by`; `None` where the error is its answer.
+fn next(error: &RedisError, by: &Address, attempt: u32) -> Option<(Route, Pause)> {
+    let target = error.redirect_node().and_then(|(target, _)| parse_address(target, &by.0));
+    match (error.kind(), target) {
+        (ErrorKind::Server(ServerErrorKind::Moved), Some(target)) => {
+            Some((Route::Redirected(target, Slots::Held), Pause::NewMap))
+        }
+        (ErrorKind::Server(ServerErrorKind::Ask), Some(target)) => {
+            Some((Route::Redirected(target, Slots::Importing), Pause::None))
+        }
+        (ErrorKind::Server(ServerErrorKind::TryAgain), _) => Some((Route::Master, Pause::Wait)),
+        _ if is_dead_socket(error) && attempt < ATTEMPTS_ON_DEAD_SOCKETS => Some((Route::Master, Pause::NewMap)),
+        _ => None,
+    }
 }
 
-fn slot_range(range: &Value) -> Option<(RangeInclusive<u16>, Master)> {
-    let Value::Array(range) = range else { return None };
-    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else { return None };
-    let [Value::BulkString(host), Value::Int(port), ..] = &master[..] else { return None };
-    let master = Master { host: String::from_utf8(host.clone()).ok()?, port: u16::try_from(*port).ok()? };
-    Some((u16::try_from(*first).ok()?..=u16::try_from(*last).ok()?, master))
+/// Whether another node may hold the slot by now.
+fn tells_of_change(error: &StoreError) -> bool {
+    match error {
+        StoreError::Timeout(_) | StoreError::Unexpected(_) => true,
+        StoreError::Redis(error) => {
+            is_dead_socket(error) || error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)
+        }
+        StoreError::Type(_) => false,
+    }
 }

@@ -1,11 +1,10 @@
 //! Mutations: entries in, outcomes out, by one script each.
 
-use futures_util::future::join_all;
 use redis::{Cmd, RedisWrite, ServerErrorKind, ToRedisArgs, Value};
 
 use super::{
     OutboxEntry, Outcome, Repository, StoreError,
-    keys::PlayerKey,
+    keys::{PlayerKey, Shard},
     reply::Reply,
     scripts::{self, Script},
 };
@@ -53,7 +52,11 @@ impl Repository {
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Applied, StoreError> {
-        applied(self.apply_to(mutation, &[connection], trace).await?, &connection.player_id)
+        let player = &connection.player_id;
+        let reply = self
+            .call(mutation.script(), &[player], trace, |command| self.append(command, mutation, [connection]))
+            .await?;
+        applied(reply, player)
     }
 
     /// The same for many connections, in one round trip to each Redis node involved.
@@ -63,16 +66,25 @@ impl Repository {
         connections: &[Connection],
         trace: &TraceContext,
     ) -> AppliedBatch {
-        let calls = self.group(connections).into_iter().map(|group| async move {
-            let entries: Vec<_> = group.iter().map(|at| &connections[*at]).collect();
-            (self.apply_to(mutation, &entries, trace).await, group)
-        });
+        let groups = self.group(connections);
+        let calls: Vec<_> = groups
+            .iter()
+            .map(|(shard, places)| {
+                let entries = places.iter().map(|place| &connections[*place]);
+                let complete = move |command: &mut Cmd| {
+                    self.append_call(command, *shard, entries.clone().map(|entry| &entry.player_id), trace);
+                    self.append(command, mutation, entries.clone());
+                };
+                (*shard, complete)
+            })
+            .collect();
+        let answers = self.run_all(mutation.script(), &calls).await;
         let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
-        for (reply, group) in join_all(calls).await {
-            match reply {
+        for ((shard, places), answer) in groups.iter().zip(answers) {
+            match answer.and_then(|answer| Reply::parse(answer, *shard, trace)) {
                 Ok(reply) => {
-                    for (at, outcome) in group.into_iter().zip(reply.outcomes) {
-                        batch.outcomes[at] = Some(outcome);
+                    for (place, outcome) in places.iter().zip(reply.outcomes) {
+                        batch.outcomes[*place] = Some(outcome);
                     }
                     batch.events.extend(reply.events);
                 }
@@ -97,37 +109,6 @@ impl Repository {
         applied(reply, player)
     }
 
-    /// Connections that one script call may carry, by their place in the list: of one shard, and not too many.
-    fn group(&self, connections: &[Connection]) -> Vec<Vec<usize>> {
-        let shards = self.keys.group_by_shard(connections.iter().map(|connection| &connection.player_id));
-        shards.values().flat_map(|places| places.chunks(ENTRIES_PER_CALL)).map(<[usize]>::to_vec).collect()
-    }
-
-    async fn apply_to(
-        &self,
-        mutation: Mutation,
-        connections: &[&Connection],
-        trace: &TraceContext,
-    ) -> Result<Reply, StoreError> {
-        let script = match mutation {
-            Mutation::Connect => &scripts::CONNECT,
-            Mutation::Heartbeat => &scripts::HEARTBEAT,
-            Mutation::Disconnect(_) => &scripts::DISCONNECT,
-        };
-        let players: Vec<_> = connections.iter().map(|connection| &connection.player_id).collect();
-        self.call(script, &players, trace, |command| {
-            match mutation {
-                Mutation::Connect | Mutation::Heartbeat => command.arg(self.max_connections),
-                Mutation::Disconnect(DisconnectReason::Quit) => command.arg("disconnect").arg(0),
-                Mutation::Disconnect(DisconnectReason::Lost) => command.arg("lost").arg(self.grace),
-            };
-            for connection in connections {
-                command.arg(connection.player_id.as_str()).arg(connection.connection_id.as_str());
-            }
-        })
-        .await
-    }
-
     /// Calls a script for players of one shard. `arguments` appends what the script's own header names.
     pub(super) async fn call(
         &self,
@@ -137,35 +118,84 @@ impl Repository {
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
         let shard = self.keys.shard(players[0]);
-        let answer = self
-            .run(script, |command| {
-                command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
-                for player in players {
-                    command.arg(&[self.keys.record(player), self.keys.past(player), self.keys.closed(player)]);
-                }
-                command.arg(self.keys.index(shard));
-                if self.has_outbox {
-                    command.arg(self.keys.outbox(shard));
-                }
-                command.arg(self.ttl).arg(self.retention).arg(trace.traceparent()).arg(trace.tracestate());
-                arguments(command);
-            })
-            .await?;
-        Reply::parse(answer, shard, trace)
-    }
-
-    /// Runs a script by its hash, and by its source where Redis does not know it yet. `complete` appends the keys and
-    /// arguments.
-    pub(super) async fn run(&self, script: &Script, complete: impl Fn(&mut Cmd)) -> Result<Value, StoreError> {
-        let mut command = script.call_by_hash();
-        complete(&mut command);
-        match self.connection.query(&command).await {
+        let complete = |command: &mut Cmd| {
+            self.append_call(command, shard, players.iter().copied(), trace);
+            arguments(command);
+        };
+        let answer = match self.connection.query(shard, &script.call_by_hash(complete)).await {
             Err(error) if is_unknown_script(&error) => {
-                let mut command = script.call_by_source();
-                complete(&mut command);
-                self.connection.query(&command).await
+                self.connection.query(shard, &script.call_by_source(complete)).await
             }
             answer => answer,
+        };
+        Reply::parse(answer?, shard, trace)
+    }
+
+    /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
+    async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
+        let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
+        let mut answers = self.connection.query_all(&by_hash).await;
+        let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
+        let unknown: Vec<_> = (0..calls.len()).filter(is_unknown).collect();
+        if unknown.is_empty() {
+            return answers;
+        }
+        let by_source = |place: &usize| (calls[*place].0, script.call_by_source(&calls[*place].1));
+        let by_source: Vec<_> = unknown.iter().map(by_source).collect();
+        for (place, answer) in unknown.into_iter().zip(self.connection.query_all(&by_source).await) {
+            answers[place] = answer;
+        }
+        answers
+    }
+
+    /// Connections that one script call may carry, by their place in the list: of one shard, and not too many.
+    fn group(&self, connections: &[Connection]) -> Vec<(Shard, Vec<usize>)> {
+        let shards = self.keys.group_by_shard(connections.iter().map(|connection| &connection.player_id));
+        let chunks = |(shard, places): (&Shard, &Vec<usize>)| {
+            let shard = *shard;
+            places.chunks(ENTRIES_PER_CALL).map(move |chunk| (shard, chunk.to_vec())).collect::<Vec<_>>()
+        };
+        shards.iter().flat_map(chunks).collect()
+    }
+
+    /// Appends what every call carries: see `lua/lib/call.lua`.
+    fn append_call<'a>(
+        &self,
+        command: &mut Cmd,
+        shard: Shard,
+        players: impl ExactSizeIterator<Item = &'a PlayerId>,
+        trace: &TraceContext,
+    ) {
+        command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
+        for player in players {
+            command.arg(&[self.keys.record(player), self.keys.past(player), self.keys.closed(player)]);
+        }
+        command.arg(self.keys.index(shard));
+        if self.has_outbox {
+            command.arg(self.keys.outbox(shard));
+        }
+        command.arg(self.ttl).arg(self.retention).arg(trace.traceparent()).arg(trace.tracestate());
+    }
+
+    /// Appends a mutation's own arguments.
+    fn append<'a>(&self, command: &mut Cmd, mutation: Mutation, connections: impl IntoIterator<Item = &'a Connection>) {
+        match mutation {
+            Mutation::Connect | Mutation::Heartbeat => command.arg(self.max_connections),
+            Mutation::Disconnect(DisconnectReason::Quit) => command.arg("disconnect").arg(0),
+            Mutation::Disconnect(DisconnectReason::Lost) => command.arg("lost").arg(self.grace),
+        };
+        for connection in connections {
+            command.arg(connection.player_id.as_str()).arg(connection.connection_id.as_str());
+        }
+    }
+}
+
+impl Mutation {
+    fn script(self) -> &'static Script {
+        match self {
+            Self::Connect => &scripts::CONNECT,
+            Self::Heartbeat => &scripts::HEARTBEAT,
+            Self::Disconnect(_) => &scripts::DISCONNECT,
         }
     }
 }

@@ -7,20 +7,38 @@ use redis::{Cmd, Value, streams::StreamRangeReply};
 use super::{OutboxEntry, Partial, Repository, StoreError, keys::Shard};
 use crate::trace::TraceContext;
 
+/// Events that wait in a shard's outbox.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) shard: Shard,
+    /// When the oldest one was made, in Unix milliseconds.
+    oldest: u64,
+    /// When they were looked at, by the clock of their node.
+    now: u64,
+}
+
+impl Waiting {
+    /// The age of the oldest event.
+    pub(crate) fn age(&self) -> Duration {
+        Duration::from_millis(self.now.saturating_sub(self.oldest))
+    }
+}
+
 impl Repository {
-    /// The shards where events wait, each with the age of the oldest one in milliseconds.
-    pub(crate) async fn waiting_shards(&self) -> Result<Partial<(Shard, u64)>, StoreError> {
-        let now = self.time(Shard::FIRST).await?;
-        let heads = self.connection.query_each(self.keys.shards(), |shard| self.first_of_outbox(shard, 1)).await;
-        Ok(Partial::collect(heads.into_iter().map(|(shard, head)| {
-            let oldest = entries(shard, head?)?.into_iter().next();
-            Ok(oldest.and_then(|oldest| Some((shard, now.saturating_sub(oldest.made_at()?)))))
-        })))
+    /// The shards where events wait.
+    pub(crate) async fn waiting_shards(&self) -> Partial<Waiting> {
+        let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_outbox(shard, 1))).collect();
+        let answers = self.connection.query_all_timed(&heads).await;
+        Partial::collect(heads.iter().zip(answers).map(|((shard, _), answer)| {
+            let (head, now) = answer?;
+            let oldest = entries(*shard, head)?.first().and_then(OutboxEntry::made_at);
+            Ok(oldest.map(|oldest| Waiting { shard: *shard, oldest, now }))
+        }))
     }
 
     /// The oldest events of a shard, at most `count` of them.
     pub(crate) async fn outbox(&self, shard: Shard, count: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        entries(shard, self.connection.query(&self.first_of_outbox(shard, count)).await?)
+        entries(shard, self.connection.query(shard, &self.first_of_outbox(shard, count)).await?)
     }
 
     fn first_of_outbox(&self, shard: Shard, count: usize) -> Cmd {
@@ -35,20 +53,17 @@ impl Repository {
         for entry in entries {
             shards.entry(entry.shard).or_default().push(&entry.entry_id);
         }
-        for (shard, ids) in shards {
-            let mut xdel = redis::cmd("XDEL");
-            xdel.arg(self.keys.outbox(shard)).arg(ids);
-            self.connection.query(&xdel).await?;
-        }
-        Ok(())
+        let xdel = |(shard, ids)| (shard, redis::cmd("XDEL").arg(self.keys.outbox(shard)).arg(ids).to_owned());
+        let commands: Vec<_> = shards.into_iter().map(xdel).collect();
+        self.connection.query_all(&commands).await.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    /// Drops the events of a shard that are older than `retention`, and returns their number.
-    pub(crate) async fn drop_older(&self, shard: Shard, retention: Duration) -> Result<u64, StoreError> {
-        let oldest = self.time(shard).await?.saturating_sub(retention.as_millis() as u64);
+    /// Drops those of the waiting events that are older than `retention`, and returns their number.
+    pub(crate) async fn drop_older(&self, waiting: Waiting, retention: Duration) -> Result<u64, StoreError> {
+        let oldest = waiting.now.saturating_sub(retention.as_millis() as u64);
         let mut xtrim = redis::cmd("XTRIM");
-        xtrim.arg(self.keys.outbox(shard)).arg("MINID").arg(oldest);
-        Ok(redis::from_redis_value(self.connection.query(&xtrim).await?)?)
+        xtrim.arg(self.keys.outbox(waiting.shard)).arg("MINID").arg(oldest);
+        Ok(redis::from_redis_value(self.connection.query(waiting.shard, &xtrim).await?)?)
     }
 }
 

@@ -1,11 +1,11 @@
 //! Reads: plain commands that change nothing.
 
-use futures_util::future::{try_join, try_join_all};
 use redis::Value;
 use serde::Serialize;
 
 use super::{
     Repository, StoreError,
+    connection::Timed,
     keys::{PlayerKey, Shard},
     reply,
 };
@@ -55,14 +55,16 @@ impl Repository {
         presence: impl Fn(PlayerId, &[Value; N], u64) -> Result<Presence, StoreError>,
     ) -> Result<Snapshot, StoreError> {
         let groups = self.keys.group_by_shard(players.iter());
-        let reads = groups.iter().map(|(shard, places)| {
+        let mget = |(shard, places): (&Shard, &Vec<usize>)| {
             let mut mget = redis::cmd("MGET");
             for place in places {
                 mget.arg(&keys(&players[*place]));
             }
-            async move { try_join(self.connection.query(&mget), self.time(*shard)).await }
-        });
-        let answers = try_join_all(reads).await?;
+            (*shard, mget)
+        };
+        let commands: Vec<_> = groups.iter().map(mget).collect();
+        let answers: Vec<Timed> =
+            self.connection.query_all_timed(&commands).await.into_iter().collect::<Result<_, _>>()?;
 
         let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
         let mut presences = vec![None; players.len()];
@@ -74,10 +76,5 @@ impl Repository {
             }
         }
         Ok(Snapshot { as_of, presences: presences.into_iter().flatten().collect() })
-    }
-
-    /// The clock of a shard's node, in Unix milliseconds.
-    pub(super) async fn time(&self, shard: Shard) -> Result<u64, StoreError> {
-        reply::time(&self.connection.query_shard(shard, &redis::cmd("TIME")).await?)
     }
 }

@@ -51,17 +51,18 @@ impl Script {
         Self { source, hash }
     }
 
-    /// The call by hash: what Redis answers with NOSCRIPT where it does not know the script yet.
-    pub(crate) fn call_by_hash(&self) -> Cmd {
+    /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the
+    /// script yet.
+    pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd("EVALSHA");
-        command.arg(&self.hash);
+        complete(command.arg(&self.hash));
         command
     }
 
     /// The call by source, which also makes Redis know the script.
-    pub(crate) fn call_by_source(&self) -> Cmd {
+    pub(crate) fn call_by_source(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd("EVAL");
-        command.arg(&self.source);
+        complete(command.arg(&self.source));
         command
     }
 }

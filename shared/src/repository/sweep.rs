@@ -1,9 +1,8 @@
 //! The expiry index: who may have run out.
 
-use futures_util::future::try_join;
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, connection::Timed, keys::Shard, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// What became of players whose time in the index had come.
@@ -17,19 +16,19 @@ pub(crate) struct Expired {
 }
 
 impl Repository {
-    /// The shards with somebody who is due, and Redis's clock (Unix milliseconds).
-    pub(crate) async fn due_shards(&self) -> Result<(Partial<Shard>, u64), StoreError> {
-        let now = self.time(Shard::FIRST).await?;
-        let heads = self.connection.query_each(self.keys.shards(), |shard| self.first_of_index(shard, 1)).await;
-        let due = Partial::collect(
-            heads.into_iter().map(|(shard, head)| Ok((!due(head?, now)?.is_empty()).then_some(shard))),
-        );
-        Ok((due, now))
+    /// The shards with somebody who is due, and their node's clock (Unix milliseconds).
+    pub(crate) async fn due_shards(&self) -> Partial<(Shard, u64)> {
+        let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_index(shard, 1))).collect();
+        let answers = self.connection.query_all_timed(&heads).await;
+        Partial::collect(heads.iter().zip(answers).map(|((shard, _), answer)| {
+            let (head, now) = answer?;
+            Ok((!due(head, now)?.is_empty()).then_some((*shard, now)))
+        }))
     }
 
     /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
     pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<Vec<PlayerId>, StoreError> {
-        due(self.connection.query(&self.first_of_index(shard, count)).await?, now)
+        due(self.connection.query(shard, &self.first_of_index(shard, count)).await?, now)
     }
 
     fn first_of_index(&self, shard: Shard, count: usize) -> Cmd {
@@ -55,18 +54,22 @@ impl Repository {
 
     /// Notes that a sweep of all shards has ended.
     pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
-        let now = self.time(Shard::FIRST).await?;
-        self.connection.query(redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
+        let (_, now) = self.swept().await?;
+        self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
         Ok(())
     }
 
     /// The time since the last sweep of all shards ended, in milliseconds; `None` where there was none yet.
     pub(crate) async fn sweep_lag(&self) -> Result<Option<u64>, StoreError> {
-        let mut get = redis::cmd("GET");
-        get.arg(self.keys.swept());
-        let (swept, now) = try_join(self.connection.query(&get), self.time(Shard::FIRST)).await?;
+        let (swept, now) = self.swept().await?;
         let swept: Option<u64> = redis::from_redis_value(swept)?;
         Ok(swept.map(|swept| now.saturating_sub(swept)))
+    }
+
+    async fn swept(&self) -> Result<Timed, StoreError> {
+        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.swept()).to_owned())];
+        let answer = self.connection.query_all_timed(&get).await.pop();
+        answer.unwrap_or(Err(StoreError::Unexpected("no answer")))
     }
 }
 

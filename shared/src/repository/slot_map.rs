@@ -1,0 +1,122 @@
+//! Who holds which hash slots of a Redis Cluster, as one of its nodes tells.
+
+use redis::Value;
+
+use super::keys::Shard;
+
+/// A node's host and port.
+pub(super) type Address = (String, u16);
+
+/// The master of each slot.
+#[derive(Debug, Default)]
+pub(super) struct SlotMap {
+    ranges: Vec<Range>,
+    /// The masters, without repetition.
+    pub(super) masters: Vec<Address>,
+}
+
+/// Slots that lie side by side and have one master.
+#[derive(Debug)]
+struct Range {
+    first: u16,
+    last: u16,
+    master: usize,
+}
+
+impl SlotMap {
+    /// Reads the answer of `CLUSTER SLOTS`. A node that does not know how it is called, or hides it, names no host:
+    /// then it is `asked`, the host that was asked.
+    pub(super) fn parse(answer: &Value, asked: &str) -> Option<Self> {
+        let Value::Array(ranges) = answer else { return None };
+        let mut map = Self::default();
+        for range in ranges {
+            let (first, last, master) = parse_range(range, asked)?;
+            let known = map.masters.iter().position(|other| *other == master);
+            let master = known.unwrap_or_else(|| {
+                map.masters.push(master);
+                map.masters.len() - 1
+            });
+            map.ranges.push(Range { first, last, master });
+        }
+        map.ranges.sort_unstable_by_key(|range| range.first);
+        (!map.ranges.is_empty()).then_some(map)
+    }
+
+    /// The master that holds `shard`; `None` where nobody does.
+    pub(super) fn master(&self, shard: Shard) -> Option<&Address> {
+        let slot = shard.slot();
+        let at = self.ranges.partition_point(|range| range.last < slot);
+        let range = self.ranges.get(at).filter(|range| range.first <= slot)?;
+        self.masters.get(range.master)
+    }
+}
+
+/// The address in a redirection such as `10.0.0.1:6379`; an empty host is the one that redirects.
+pub(super) fn parse_address(text: &str, asked: &str) -> Option<Address> {
+    let (host, port) = text.rsplit_once(':')?;
+    let host = if matches!(host, "" | "?") { asked } else { host };
+    Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+}
+
+fn parse_range(range: &Value, asked: &str) -> Option<(u16, u16, Address)> {
+    let Value::Array(range) = range else { return None };
+    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else { return None };
+    let [host, Value::Int(port), ..] = &master[..] else { return None };
+    let host = match host {
+        Value::BulkString(host) if !matches!(&host[..], b"" | b"?") => str::from_utf8(host).ok()?,
+        _ => asked,
+    };
+    let slot = |number: i64| u16::try_from(number).ok();
+    Some((slot(*first)?, slot(*last)?, (host.to_owned(), u16::try_from(*port).ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::RedisMode, repository::keys::Keys};
+
+    fn range(first: i64, last: i64, host: Value, port: i64) -> Value {
+        Value::Array(vec![
+            Value::Int(first),
+            Value::Int(last),
+            Value::Array(vec![host, Value::Int(port), Value::BulkString(b"id".to_vec()), Value::Array(vec![])]),
+            Value::Array(vec![Value::BulkString(b"10.0.0.9".to_vec()), Value::Int(1)]),
+        ])
+    }
+
+    fn host(name: &str) -> Value {
+        Value::BulkString(name.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn every_slot_has_the_master_of_its_range() {
+        let answer = Value::Array(vec![
+            range(8_000, 16_383, host("10.0.0.2"), 7_001),
+            range(0, 100, host("10.0.0.1"), 7_000),
+            range(200, 7_999, host("10.0.0.1"), 7_000),
+        ]);
+        let map = SlotMap::parse(&answer, "seed").unwrap();
+        let shards: Vec<_> = Keys::new(String::new(), RedisMode::Cluster).shards().collect();
+        let port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
+        assert_eq!(map.masters.len(), 2);
+        assert_eq!([port(0), port(100), port(200), port(7_999)], [Some(7_000); 4]);
+        assert_eq!([port(101), port(199)], [None; 2]);
+        assert_eq!([port(8_000), port(16_383)], [Some(7_001); 2]);
+    }
+
+    #[test]
+    fn a_node_that_names_no_host_is_the_one_asked() {
+        for nameless in [Value::Nil, host(""), host("?")] {
+            let map = SlotMap::parse(&Value::Array(vec![range(0, 16_383, nameless, 7_000)]), "seed").unwrap();
+            assert_eq!(map.masters, [("seed".to_owned(), 7_000)]);
+        }
+        assert_eq!(parse_address(":7001", "seed"), Some(("seed".to_owned(), 7_001)));
+        assert_eq!(parse_address("[::1]:7001", "seed"), Some(("::1".to_owned(), 7_001)));
+    }
+
+    #[test]
+    fn a_cluster_without_slots_is_none() {
+        assert!(SlotMap::parse(&Value::Array(vec![]), "seed").is_none());
+        assert!(SlotMap::parse(&Value::Nil, "seed").is_none());
+    }
+}

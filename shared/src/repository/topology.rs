@@ -1,0 +1,135 @@
+//! The nodes of a Redis Cluster, and which of them holds what.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use rand::seq::SliceRandom as _;
+use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    StoreError,
+    node::Node,
+    slot_map::{Address, SlotMap},
+};
+
+/// A slot map that is younger is not asked for again.
+const MAP_LIFE: Duration = Duration::from_millis(50);
+
+/// The nodes of a cluster, and the newest slot map known.
+pub(super) struct Topology {
+    seeds: Vec<ConnectionInfo>,
+    limit: Duration,
+    nodes: Mutex<HashMap<Address, Node>>,
+    slots: RwLock<Option<Arc<SlotMap>>>,
+    /// Locked while somebody asks for the map: the others wait, and take what was found.
+    asked: tokio::sync::Mutex<Option<Asked>>,
+}
+
+/// How the map was last asked for.
+struct Asked {
+    at: Instant,
+    outcome: Result<(), StoreError>,
+}
+
+impl Topology {
+    /// A cluster that is reached by `seeds`; a node has `limit` to connect.
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, limit: Duration) -> Self {
+        Self { seeds, limit, nodes: Mutex::default(), slots: RwLock::default(), asked: tokio::sync::Mutex::default() }
+    }
+
+    /// The slot map; asked for where there is none yet.
+    pub(super) async fn slots(&self) -> Result<Arc<SlotMap>, StoreError> {
+        if let Some(slots) = self.known_slots() {
+            return Ok(slots);
+        }
+        self.refresh().await?;
+        self.known_slots().ok_or(NO_SLOTS)
+    }
+
+    /// Asks for the slot map, unless somebody has just done so.
+    pub(super) async fn refresh(&self) -> Result<(), StoreError> {
+        let mut asked = self.asked.lock().await;
+        if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < MAP_LIFE) {
+            return asked.outcome.clone();
+        }
+        let outcome = self.ask().await.map(|slots| self.adopt(slots));
+        *asked = Some(Asked { at: Instant::now(), outcome: outcome.clone() });
+        outcome
+    }
+
+    /// The node at an address.
+    pub(super) fn node(&self, address: &Address) -> Result<Node, RedisError> {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(node) = nodes.get(address) {
+            return Ok(node.clone());
+        }
+        let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
+        let node = Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.limit)?;
+        nodes.insert(address.clone(), node.clone());
+        Ok(node)
+    }
+
+    fn known_slots(&self) -> Option<Arc<SlotMap>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Asks one node after the other, until one answers. The order is random, so that a node which is cut off from the
+    /// others is not believed for ever.
+    async fn ask(&self) -> Result<SlotMap, StoreError> {
+        let limit = self.limit / 4;
+        let mut failure = NO_SLOTS;
+        for address in self.candidates() {
+            let node = self.node(&address)?;
+            match timeout(limit, node.query(redis::cmd("CLUSTER").arg("SLOTS"))).await {
+                Ok(Ok(answer)) => match SlotMap::parse(&answer, &address.0) {
+                    Some(slots) => return Ok(slots),
+                    None => failure = NO_SLOTS,
+                },
+                Ok(Err(error)) => failure = error.into(),
+                Err(_) => failure = StoreError::Timeout(limit),
+            }
+        }
+        Err(failure)
+    }
+
+    /// Nodes to ask: the known masters, then the seeds.
+    fn candidates(&self) -> Vec<Address> {
+        let mut candidates = self.known_slots().map(|slots| slots.masters.clone()).unwrap_or_default();
+        let mut seeds: Vec<_> = self.seeds.iter().filter_map(|seed| address_of(seed.addr())).collect();
+        seeds.retain(|seed| !candidates.contains(seed));
+        candidates.shuffle(&mut rand::rng());
+        seeds.shuffle(&mut rand::rng());
+        candidates.extend(seeds);
+        candidates
+    }
+
+    /// Keeps a new map, and lets go of nodes that it does not name.
+    fn adopt(&self, slots: SlotMap) {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|node, _| slots.masters.contains(node));
+        *self.slots.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(slots));
+    }
+}
+
+const NO_SLOTS: StoreError = StoreError::Unexpected("no hash slots: it is no cluster, or an unfinished one");
+
+fn address_of(address: &ConnectionAddr) -> Option<Address> {
+    match address {
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+        _ => None,
+    }
+}
+
+/// A node's address, reached in the way of `seed`: with TLS or without.
+fn at(seed: &ConnectionAddr, (host, port): &Address) -> ConnectionAddr {
+    let (host, port) = (host.clone(), *port);
+    match seed {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}
