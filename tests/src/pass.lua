@@ -1,4 +1,5 @@
--- Test helper: shifts all that Redis holds into the past by ARGV[1] ms. Versions stay as they are.
+-- Test helper: shifts all that Redis holds into the past by ARGV[1] ms. Versions stay as they are, and so does what is
+-- told from `last_seen` on.
 local elapsed = tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -10,12 +11,7 @@ end
 local function shift_string(key)
   local value = redis.call('GET', key)
   value = string.gsub(value, '("last_seen":)(%d+)', function(name, digits) return name .. back(digits) end)
-  value = string.gsub(value, '("leases":)(%b{})', function(name, leases)
-    return name .. string.gsub(leases, '(":)(%d+)', function(quote, digits) return quote .. back(digits) end)
-  end)
-  value = string.gsub(value, '^(%d+) (%d+) ', function(last_seen, expires_at)
-    return back(last_seen) .. ' ' .. back(expires_at) .. ' '
-  end)
+  value = string.gsub(value, '^(%d+) ', function(last_seen) return back(last_seen) .. ' ' end)
   redis.call('SET', key, value, 'KEEPTTL')
 end
 

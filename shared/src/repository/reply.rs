@@ -64,12 +64,12 @@ pub(crate) struct Record {
     version: Option<u64>,
     connection_count: u32,
     state: PresenceState,
-    leases: Option<Expiries>,
+    leases: Option<Leases>,
 }
 
-/// The expiry of each lease, in Unix milliseconds.
+/// How long each connection counts, in milliseconds from `last_seen` on.
 #[derive(Debug)]
-struct Expiries(Vec<u64>);
+struct Leases(Vec<u64>);
 
 impl Record {
     fn parse(json: &[u8]) -> Result<Self, StoreError> {
@@ -89,8 +89,9 @@ impl Record {
 
     /// The presence at `now` (Unix milliseconds): leases that ran out since the record was written do not count.
     fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
-        if let Some(Expiries(expiries)) = &self.leases {
-            self.connection_count = expiries.iter().filter(|expiry| **expiry > now).count() as u32;
+        if let Some(Leases(durations)) = &self.leases {
+            let elapsed = now.saturating_sub(self.last_seen);
+            self.connection_count = durations.iter().filter(|duration| **duration > elapsed).count() as u32;
         }
         self.presence(player_id)
     }
@@ -141,16 +142,16 @@ pub(crate) fn presence(
     }
 }
 
-/// A past's value at `now`: `None` where nothing is known any more.
+/// A past's value at `now`: `None` where nothing is known any more. `lua/lib/past.lua` has its form.
 ///
 /// The key itself is gone after the retention, once the OFFLINE transition is made. Until somebody makes it, the past
 /// of a record that ran out counts from the record's expiry.
-pub(crate) fn last_seen(past: &Value, now: u64, retention: u64) -> Result<Option<LastSeen>, StoreError> {
+pub(crate) fn last_seen(past: &Value, now: u64, ttl: u64, retention: u64) -> Result<Option<LastSeen>, StoreError> {
     let Some(line) = text(past)? else { return Ok(None) };
-    let mut numbers = line.split(|byte| *byte == b' ').map_while(|word| str::from_utf8(word).ok()?.parse::<u64>().ok());
-    let (Some(last_seen), Some(ended_at), Some(version)) = (numbers.next(), numbers.next(), numbers.next()) else {
-        return Ok(None);
-    };
+    let mut numbers =
+        line.split(|byte| *byte == b' ').filter_map(|word| str::from_utf8(word).ok()?.parse::<u64>().ok());
+    let (Some(last_seen), Some(version)) = (numbers.next(), numbers.next()) else { return Ok(None) };
+    let ended_at = last_seen.saturating_add(numbers.next().unwrap_or(ttl));
     Ok((now < ended_at.saturating_add(retention)).then_some(LastSeen { last_seen, version }))
 }
 
@@ -189,26 +190,26 @@ fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
     }
 }
 
-impl<'de> Deserialize<'de> for Expiries {
+impl<'de> Deserialize<'de> for Leases {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Leases;
+        struct Members;
 
-        impl<'de> Visitor<'de> for Leases {
-            type Value = Expiries;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Leases;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("leases")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut leases: A) -> Result<Expiries, A::Error> {
-                let mut expiries = Vec::with_capacity(leases.size_hint().unwrap_or(1));
-                while let Some((IgnoredAny, expiry)) = leases.next_entry()? {
-                    expiries.push(expiry);
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Leases, A::Error> {
+                let mut durations = Vec::with_capacity(members.size_hint().unwrap_or(1));
+                while let Some((IgnoredAny, duration)) = members.next_entry()? {
+                    durations.push(duration);
                 }
-                Ok(Expiries(expiries))
+                Ok(Leases(durations))
             }
         }
 
-        deserializer.deserialize_map(Leases)
+        deserializer.deserialize_map(Members)
     }
 }

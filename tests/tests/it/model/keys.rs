@@ -87,9 +87,11 @@ async fn check_record(
     let (pttl, now) = (pttl(raw, key).await, clock(raw).await);
     let stored: Value = serde_json::from_str(&json.unwrap_or_default()).unwrap_or_default();
     prop_assert_eq!(&stored["state"], expected.state.as_str(), "{} holds {}", key, stored);
-    prop_assert!(stored["version"].is_u64() && stored["last_seen"].as_u64().is_some_and(|seen| seen <= now));
+    let last_seen = stored["last_seen"].as_u64().unwrap();
+    prop_assert!(stored["version"].is_u64() && last_seen <= now);
     let leases = stored["leases"].as_object().unwrap();
-    let leases: Vec<_> = leases.iter().map(|(id, until)| (id.clone(), until.as_u64().unwrap())).collect();
+    let leases: Vec<_> =
+        leases.iter().map(|(id, duration)| (id.clone(), last_seen + duration.as_u64().unwrap())).collect();
     prop_assert_eq!(&stored["connection_count"], leases.len());
 
     // Leases that ran out may stand there until the next call. The others are the live ones.
