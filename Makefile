@@ -17,6 +17,12 @@ run: ## Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPO
 server: ## Redis, NATS and presence-server on http://127.0.0.1:8080 (PRESENCE_BIND=127.0.0.1:8081)
 	@scripts/run server
 
+.PHONY: demo
+demo: ## The whole system for a minute, with players, and with crashes: checks that nothing went wrong
+	@scripts/setup cc redis nats
+	cargo build --package presence-server --package presence-client --bins --example ws_gateway
+	cargo run --package presence-tests --example demo
+
 .PHONY: test
 test: ## All tests, against Redis and NATS servers that they start themselves
 	@scripts/setup cc procps redis nats nextest

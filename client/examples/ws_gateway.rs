@@ -3,7 +3,8 @@
 //!     cargo run -p presence-client --example ws_gateway -- --bind 127.0.0.1:9001 --presence-url http://127.0.0.1:8080
 //!
 //! Then open `ws://127.0.0.1:9001/ws?player=alice` and send `{"state":"IN_MATCH"}`. Without a presence URL it is the same
-//! gateway, of which nobody hears. A real one authenticates its players; this one believes what they say.
+//! gateway, of which nobody hears. What it did so far is at `/stats`. A real one authenticates its players; this one
+//! believes what they say.
 
 use std::{
     collections::HashMap,
@@ -18,7 +19,7 @@ use std::{
 };
 
 use axum::{
-    Router,
+    Json, Router,
     extract::{
         Query, State as Shared, WebSocketUpgrade,
         ws::{CloseCode, CloseFrame, Message, WebSocket, close_code},
@@ -30,6 +31,7 @@ use axum::{
 use clap::Parser;
 use presence_client::{ConnectionId, Endpoint, HttpNotifier, InvalidEndpoint, Notifier, PlayerId, Reason, State};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -58,6 +60,9 @@ struct Args {
     /// What the presence service asks its callers for.
     #[arg(long, env = "GATEWAY_PRESENCE_TOKEN", hide_env_values = true)]
     presence_token: Option<String>,
+    /// How often the presence service hears of an open socket: what its PRESENCE_HEARTBEAT_INTERVAL says.
+    #[arg(long, env = "GATEWAY_HEARTBEAT_INTERVAL", default_value = "15s", value_parser = humantime::parse_duration)]
+    heartbeat_interval: Duration,
 }
 
 #[tokio::main]
@@ -65,10 +70,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().init();
     let args = Args::parse();
     let sockets = Arc::new(Sockets::default());
-    let presence = match args.presence_url {
-        Some(url) => Some(Arc::new(presence(url, args.presence_token.as_deref(), Arc::clone(&sockets))?)),
-        None => None,
-    };
+    let presence = presence(&args, Arc::clone(&sockets))?.map(Arc::new);
     let gateway = Gateway::new(presence.clone(), Arc::clone(&sockets));
     let listener = TcpListener::bind(args.bind).await?;
     tracing::info!(address = %listener.local_addr()?, has_presence = presence.is_some(), "listening");
@@ -84,22 +86,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A notifier that has the sockets shut whose players were signed out.
-fn presence(endpoint: Endpoint, token: Option<&str>, sockets: Arc<Sockets>) -> Result<HttpNotifier, InvalidEndpoint> {
-    let endpoint = match token {
+/// A notifier that has the sockets shut whose players were signed out; none without a presence URL.
+fn presence(args: &Args, sockets: Arc<Sockets>) -> Result<Option<HttpNotifier>, InvalidEndpoint> {
+    let Some(endpoint) = args.presence_url.clone() else { return Ok(None) };
+    let endpoint = match &args.presence_token {
         Some(token) => endpoint.with_token(token)?,
         None => endpoint,
     };
     let on_closed = move |_: &PlayerId, connection: &ConnectionId| sockets.shut(connection, close_code::POLICY);
-    HttpNotifier::builder(endpoint).on_closed(on_closed).start()
+    let builder = HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval);
+    builder.on_closed(on_closed).start().map(Some)
 }
 
 pub(crate) fn router(gateway: Gateway) -> Router {
-    Router::new().route("/ws", get(open)).with_state(Arc::new(gateway))
+    Router::new().route("/ws", get(open)).route("/stats", get(stats)).with_state(Arc::new(gateway))
 }
 
 pub(crate) struct Gateway {
-    presence: Arc<dyn Notifier>,
+    notifier: Arc<dyn Notifier>,
+    /// For its counters only.
+    presence: Option<Arc<HttpNotifier>>,
     sockets: Arc<Sockets>,
     /// With a counter behind it, an id that no connection ever had.
     instance: String,
@@ -109,7 +115,8 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(presence: Option<Arc<HttpNotifier>>, sockets: Arc<Sockets>) -> Self {
         let instance = format!("{:016x}", rand::random::<u64>());
-        Self { presence: Arc::new(presence), sockets, instance, connections: AtomicU64::new(0) }
+        let notifier = Arc::new(presence.clone());
+        Self { notifier, presence, sockets, instance, connections: AtomicU64::new(0) }
     }
 
     fn new_connection(&self) -> Result<ConnectionId, presence_client::InvalidId> {
@@ -181,12 +188,30 @@ async fn open(Shared(gateway): Shared<Arc<Gateway>>, Query(who): Query<Who>, upg
     }
 }
 
+/// The open sockets, and what the presence service was told.
+async fn stats(Shared(gateway): Shared<Arc<Gateway>>) -> Json<serde_json::Value> {
+    let sockets = gateway.sockets.open().len();
+    let presence = gateway.presence.as_ref().map(|presence| presence.stats()).map(|stats| {
+        json!({
+            "calls": stats.calls,
+            "failures": stats.failures,
+            "retries": stats.retries,
+            "beats": stats.beats,
+            "restored": stats.restored,
+            "closed": stats.closed,
+            "dropped": stats.dropped,
+            "queue_length": stats.queue_length,
+        })
+    });
+    Json(json!({"sockets": sockets, "presence": presence}))
+}
+
 /// From a socket's first moment to its last.
 async fn serve(gateway: Arc<Gateway>, player: PlayerId, connection: ConnectionId, mut socket: WebSocket) {
     let orders = gateway.sockets.add(&connection);
-    gateway.presence.connected(&player, &connection);
+    gateway.notifier.connected(&player, &connection);
     let reason = talk(&gateway, &player, &mut socket, orders).await;
-    gateway.presence.disconnected(&player, &connection, reason);
+    gateway.notifier.disconnected(&player, &connection, reason);
     gateway.sockets.remove(&connection);
 }
 
@@ -203,7 +228,7 @@ async fn talk(
         tokio::select! {
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => match serde_json::from_str::<Said>(&text) {
-                    Ok(said) => gateway.presence.state_changed(player, said.state),
+                    Ok(said) => gateway.notifier.state_changed(player, said.state),
                     Err(error) => _ = socket.send(Message::text(error.to_string())).await,
                 },
                 Some(Ok(Message::Close(Some(frame)))) => return Reason::from_close_code(frame.code),

@@ -5,10 +5,12 @@
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`Server`]: the server's real binary.
+//! - [`Gateway`]: the client's example gateway, likewise.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
 mod config;
 pub mod event;
+mod gateway;
 mod nats_server;
 mod process;
 mod redis_cluster;
@@ -17,6 +19,7 @@ mod runtime_api;
 mod server;
 
 pub use config::{app, cluster_app, config, connection, player, service};
+pub use gateway::Gateway;
 pub use nats_server::NatsServer;
 pub use process::binary;
 pub use redis_cluster::RedisCluster;

@@ -58,13 +58,13 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("the port's number").port()
 }
 
-/// The path of one of the workspace's binaries, beside the test's own.
+/// The path of one of the workspace's binaries, or of `examples/…`, in the directory above the test's, or example's, own.
 ///
 /// # Panics
 /// Where it has not been built.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let path = test.ancestors().nth(2).expect("target/debug").join(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace --bins", path.display());
+    assert!(path.exists(), "{} is not built: cargo build --workspace --bins --examples", path.display());
     path
 }

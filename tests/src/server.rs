@@ -53,6 +53,11 @@ impl Server {
         Self { process, address }
     }
 
+    /// Where the server listens.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// `http://…` of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)

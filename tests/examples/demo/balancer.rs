@@ -1,0 +1,51 @@
+//! A TCP load balancer, as a studio has one before its servers.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
+
+/// Hands each connection to the next server; where that one does not accept it, to the one after it. It ends with the
+/// process.
+pub(crate) struct Balancer {
+    address: SocketAddr,
+}
+
+impl Balancer {
+    pub(crate) async fn start(servers: Vec<SocketAddr>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        tokio::spawn(accept(listener, servers.into()));
+        Ok(Self { address })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+async fn accept(listener: TcpListener, servers: Arc<[SocketAddr]>) {
+    let turn = Arc::new(AtomicUsize::new(0));
+    loop {
+        let Ok((client, _)) = listener.accept().await else { continue };
+        tokio::spawn(forward(client, Arc::clone(&servers), turn.fetch_add(1, Ordering::Relaxed)));
+    }
+}
+
+async fn forward(mut client: TcpStream, servers: Arc<[SocketAddr]>, turn: usize) {
+    for server in servers.iter().cycle().skip(turn % servers.len()).take(servers.len()) {
+        if let Ok(mut server) = TcpStream::connect(server).await {
+            let _ = (client.set_nodelay(true), server.set_nodelay(true));
+            let _ = copy_bidirectional(&mut client, &mut server).await; // a broken connection is its ends' business
+            return;
+        }
+    }
+}

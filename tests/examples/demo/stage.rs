@@ -1,0 +1,99 @@
+//! The processes.
+
+use std::time::Duration;
+
+use presence_tests::{Gateway, NatsServer, RedisServer, Server, answer};
+use serde_json::{Value, json};
+
+use tokio::sync::watch;
+
+use crate::{balancer::Balancer, feed::Feed, screen::Screen, status};
+
+/// Short ones, so that a crash shows within seconds.
+pub(crate) const TTL: Duration = Duration::from_secs(6);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// All processes; they end when this is dropped.
+pub(crate) struct Stage {
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) nats: NatsServer,
+    pub(crate) redis: RedisServer,
+    balancer: Balancer,
+    http: reqwest::Client,
+    /// Where the gateways' counters are.
+    counters: watch::Sender<Vec<String>>,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(crate) async fn set(screen: &Screen) -> Self {
+        screen.act("Redis, NATS, two presence servers behind a load balancer, two gateways");
+        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let servers: Vec<_> = (0..2).map(|_| start_server(&redis, &nats, "127.0.0.1:0")).collect();
+        let addresses = servers.iter().map(|server| server.address().parse().expect("an address")).collect();
+        let balancer = Balancer::start(addresses).await.expect("a free port");
+        let gateways: Vec<_> = (0..2).map(|_| start_gateway(&balancer)).collect();
+        screen.note(&format!("Redis {}, NATS {}, load balancer {}", redis.url(), nats.url(), balancer.url()));
+        for (n, server) in servers.iter().enumerate() {
+            screen.note(&format!("server {} is process {}, at {}", n + 1, server.id(), server.url("")));
+        }
+        for (name, gateway) in ["A", "B"].iter().zip(&gateways) {
+            screen.note(&format!("gateway {name} is process {}, players at {}", gateway.id(), gateway.url("…")));
+        }
+        let seconds = [TTL, HEARTBEAT_INTERVAL, SWEEP_INTERVAL].map(|duration| duration.as_secs());
+        let [ttl, interval, sweep] = seconds;
+        screen.note(&format!("a lease lasts {ttl} s, heartbeats come every {interval} s, the sweep every {sweep} s"));
+        let counters = watch::Sender::new(gateways.iter().map(Gateway::stats_url).collect());
+        Self { gateways, servers, nats, redis, balancer, http: reqwest::Client::new(), counters }
+    }
+
+    /// Shows the present figures from now on.
+    pub(crate) fn show_status(&self, screen: &Screen, feed: &Feed) {
+        tokio::spawn(status::show(self.counters.subscribe(), feed.clone(), screen.clone()));
+    }
+
+    /// Starts a killed server again, on its old address.
+    pub(crate) fn restart_server(&mut self, n: usize) {
+        let address = self.servers[n].address().to_owned();
+        self.servers[n] = start_server(&self.redis, &self.nats, &address);
+    }
+
+    /// Starts another gateway in the place of a killed one.
+    pub(crate) fn restart_gateway(&mut self, n: usize) {
+        self.gateways[n] = start_gateway(&self.balancer);
+        self.counters.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
+    }
+
+    /// The presences of players, in their order, as the service tells them.
+    pub(crate) async fn presences(&self, players: &[String]) -> Option<Vec<Value>> {
+        let url = format!("{}/presence/friends", self.balancer.url());
+        let response = self.http.post(url).json(&json!({"player_ids": players})).send().await.ok()?;
+        let mut body: Value = response.error_for_status().ok()?.json().await.ok()?;
+        serde_json::from_value(body["presences"].take()).ok()
+    }
+
+    /// One player's presence, by the call for one.
+    pub(crate) async fn presence(&self, player: &str) -> Value {
+        answer(self.http.get(format!("{}/presence/{player}", self.balancer.url()))).await.body
+    }
+}
+
+fn start_server(redis: &RedisServer, nats: &NatsServer, bind: &str) -> Server {
+    let [ttl, interval, sweep] =
+        [TTL, HEARTBEAT_INTERVAL, SWEEP_INTERVAL].map(|duration| format!("{}s", duration.as_secs()));
+    Server::start(&[
+        ("PRESENCE_BIND", bind),
+        ("PRESENCE_REDIS_URL", &redis.url()),
+        ("PRESENCE_NATS_URL", &nats.url()),
+        ("PRESENCE_TTL", &ttl),
+        ("PRESENCE_HEARTBEAT_INTERVAL", &interval),
+        ("PRESENCE_SWEEP_INTERVAL", &sweep),
+    ])
+}
+
+fn start_gateway(balancer: &Balancer) -> Gateway {
+    let interval = format!("{}s", HEARTBEAT_INTERVAL.as_secs());
+    Gateway::start(&[("GATEWAY_PRESENCE_URL", &balancer.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
+}
