@@ -5,6 +5,7 @@
 //! - [`model`]: ids, states, the presence object. No I/O.
 //! - `repository`: players in Redis, by the scripts in `lua/`.
 //! - [`PresenceService`]: the use cases; the one place that orders store → publish.
+//! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
 //! - [`config`], [`trace`], [`telemetry`] beside them.
@@ -13,6 +14,7 @@ pub mod config;
 pub mod events;
 pub mod health;
 pub mod http;
+pub mod insight;
 pub mod model;
 mod presence;
 mod repository;

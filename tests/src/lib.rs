@@ -6,8 +6,10 @@
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`Server`]: the server's real binary.
 //! - [`Gateway`]: the client's example gateway, likewise.
+//! - [`Browser`]: a headless Chromium.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
+mod browser;
 mod config;
 pub mod event;
 mod gateway;
@@ -18,6 +20,7 @@ mod redis_server;
 mod runtime_api;
 mod server;
 
+pub use browser::Browser;
 pub use config::{app, cluster_app, config, connection, player, service};
 pub use gateway::Gateway;
 pub use nats_server::NatsServer;

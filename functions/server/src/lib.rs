@@ -3,12 +3,14 @@
 //! - `routes`: paths, and what every request passes through.
 //! - `auth`: bearer tokens.
 //! - `body`: bodies of requests and answers.
+//! - `console`: a page that shows what goes on.
 //! - `listen`: sockets, from the first connection to the last.
 //! - `measure`: what is counted of each call.
 //! - `probe`: a container's health check.
 
 mod auth;
 mod body;
+mod console;
 mod listen;
 mod measure;
 mod probe;
@@ -24,6 +26,7 @@ use presence::{
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
+    sync::watch,
     time::timeout,
 };
 
@@ -79,7 +82,8 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     let app = App::new(config)?;
     let signal = RelaySignal::default();
     let upkeep = prometheus.clone();
-    let routes = routes::routes(&app, signal.clone(), server.tokens, prometheus);
+    let (open, closing) = watch::channel(());
+    let routes = routes::routes(&app, signal.clone(), server.tokens, prometheus, closing);
     let (mut terminate, mut interrupt) =
         (self::signal(SignalKind::terminate())?, self::signal(SignalKind::interrupt())?);
     let stop = async move {
@@ -87,6 +91,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        drop(open);
     };
     let listener =
         TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;

@@ -19,6 +19,7 @@ use presence::{
     runtime::App,
 };
 use serde_json::json;
+use tokio::sync::watch;
 use tower::{
     BoxError, ServiceBuilder, limit::GlobalConcurrencyLimitLayer, load_shed::LoadShedLayer, timeout::TimeoutLayer,
     timeout::error::Elapsed,
@@ -28,6 +29,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{
     auth::{Tokens, authorize},
     body::{refuse, respond, with_body},
+    console,
     measure::measure,
 };
 
@@ -41,7 +43,14 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 type Shared = State<Arc<PresenceService>>;
 type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-pub(crate) fn routes(app: &App, signal: RelaySignal, tokens: Vec<Secret>, prometheus: PrometheusHandle) -> Router {
+/// All routes. Streams of the console end when the sender of `closing` is gone.
+pub(crate) fn routes(
+    app: &App,
+    signal: RelaySignal,
+    tokens: Vec<Secret>,
+    prometheus: PrometheusHandle,
+    closing: watch::Receiver<()>,
+) -> Router {
     let tokens: Tokens = tokens.into();
     // On each route and not on the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
     let private = |route: MethodRouter<Arc<PresenceService>>| {
@@ -57,6 +66,7 @@ pub(crate) fn routes(app: &App, signal: RelaySignal, tokens: Vec<Secret>, promet
         .route("/presence/friends", private(player().post(call(friends::handle))))
         .route("/presence/{player_id}", private(player()))
         .route("/metrics", private(get(async move || prometheus.render())))
+        .merge(console::routes(app, private, closing))
         .layer(
             ServiceBuilder::new()
                 .layer(middleware::from_fn(measure))

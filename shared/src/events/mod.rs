@@ -4,11 +4,13 @@
 //! the outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
 //! publish harmless.
 
+mod live;
 mod message;
 mod publisher;
 mod relay;
 mod signal;
 
+pub use live::LiveEvents;
 pub use publisher::Publisher;
 pub use relay::{Relay, Relayed};
 pub use signal::RelaySignal;

@@ -10,8 +10,9 @@ use async_nats::{
     connection::State,
     jetstream::{
         Context,
-        context::{ContextBuilder, CreateStreamError, PublishAckFuture, PublishErrorKind},
-        stream,
+        consumer::{DeliverPolicy, StreamError, pull},
+        context::{ContextBuilder, CreateStreamError, GetStreamError, PublishAckFuture, PublishErrorKind},
+        stream::{self, ConsumerError},
     },
 };
 use bytes::Bytes;
@@ -65,6 +66,19 @@ enum PublishError {
     NoStream(#[from] CreateStreamError),
 }
 
+/// Why events cannot be followed.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("NATS cannot be used, or the stream not be made")]
+    Publish(#[from] PublishError),
+    #[error("the stream cannot be read")]
+    Stream(#[from] GetStreamError),
+    #[error("JetStream makes no consumer")]
+    Consumer(#[from] ConsumerError),
+    #[error("the consumer does not deliver")]
+    Messages(#[from] StreamError),
+}
+
 impl Publisher {
     /// Prepares a publisher; nothing is connected before the first event.
     pub fn new(config: EventsConfig) -> Self {
@@ -104,6 +118,17 @@ impl Publisher {
 }
 
 impl Publisher {
+    /// Follows the stream from now on; `None` where NATS is away. The stream is made if it is missing.
+    pub(super) async fn follow(&self) -> Option<pull::Ordered> {
+        match self.0.follow().await {
+            Ok(events) => Some(events),
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "events cannot be followed");
+                None
+            }
+        }
+    }
+
     /// Whether JetStream answers, within `limit`.
     pub(crate) async fn is_up(&self, limit: Duration) -> bool {
         let ask = async {
@@ -172,6 +197,21 @@ impl Inner {
         let jetstream = self.jetstream().await?;
         let subject = self.config.subject.clone();
         Ok(jetstream.publish_with_headers(subject, headers, Bytes::from(entry.body.clone())).await?)
+    }
+
+    /// By a consumer, and not a plain subscription to the subject: that would answer for a stream which is missing, and
+    /// whoever publishes would wait for its ack instead of making it.
+    async fn follow(&self) -> Result<pull::Ordered, FollowError> {
+        let jetstream = self.jetstream().await?;
+        let stream = match jetstream.get_stream(&self.config.stream).await {
+            Ok(stream) => stream,
+            Err(_) => {
+                self.make_stream().await?;
+                jetstream.get_stream(&self.config.stream).await?
+            }
+        };
+        let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::New, ..pull::OrderedConfig::default() };
+        Ok(stream.create_consumer(config).await?.messages().await?)
     }
 
     /// Makes the stream that is missing. One that is there is never altered.

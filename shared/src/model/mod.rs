@@ -1,10 +1,12 @@
 //! The words of the domain: ids, states, the presence object. No I/O; everything is parsed once, at the edge.
 
+mod explanation;
 mod id;
 mod presence;
 mod state;
 mod text;
 
+pub use explanation::{Explanation, Lease, Transition};
 pub use id::{Connection, ConnectionId, InvalidId, PlayerId};
 pub use presence::{LastSeen, Presence};
 pub use state::{DisconnectReason, PresenceState, UnknownName};

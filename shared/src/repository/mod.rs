@@ -14,6 +14,7 @@ mod read;
 mod reply;
 mod scripts;
 mod slot_map;
+mod survey;
 mod sweep;
 mod topology;
 

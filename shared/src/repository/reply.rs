@@ -182,7 +182,8 @@ pub(crate) fn time(value: &Value) -> Result<u64, StoreError> {
     .ok_or(StoreError::Unexpected("the time"))
 }
 
-fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
+/// A string's bytes; `None` where there is no key.
+pub(crate) fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(text) => Ok(Some(text)),

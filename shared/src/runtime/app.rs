@@ -3,8 +3,9 @@
 use crate::{
     PresenceService, Repository, StoreError, Sweeper,
     config::Config,
-    events::{Delivery, Publisher, Relay, RelaySignal},
+    events::{Delivery, LiveEvents, Publisher, Relay, RelaySignal},
     health::HealthProbe,
+    insight::Insight,
 };
 
 /// The parts of the service, made once a process. Nothing is connected before it is needed.
@@ -48,6 +49,16 @@ impl App {
     pub fn relay(&self) -> Option<Relay> {
         let (events, publisher) = (self.config.events.as_ref()?, self.publisher.clone()?);
         Some(Relay::new(self.repository.clone(), publisher, events.retention))
+    }
+
+    /// What operators ask for.
+    pub fn insight(&self) -> Insight {
+        Insight::new(self.repository.clone())
+    }
+
+    /// Events as they come, where events are made.
+    pub fn live_events(&self) -> Option<LiveEvents> {
+        self.publisher.clone().map(LiveEvents::new)
     }
 
     /// The health probe.

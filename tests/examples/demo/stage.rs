@@ -37,7 +37,7 @@ impl Stage {
         let gateways: Vec<_> = (0..2).map(|_| start_gateway(&balancer)).collect();
         screen.note(&format!("Redis {}, NATS {}, load balancer {}", redis.url(), nats.url(), balancer.url()));
         for (n, server) in servers.iter().enumerate() {
-            screen.note(&format!("server {} is process {}, at {}", n + 1, server.id(), server.url("")));
+            screen.note(&format!("server {} is process {}, console at {}", n + 1, server.id(), server.url("/console")));
         }
         for (name, gateway) in ["A", "B"].iter().zip(&gateways) {
             screen.note(&format!("gateway {name} is process {}, players at {}", gateway.id(), gateway.url("…")));

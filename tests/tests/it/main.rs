@@ -4,6 +4,7 @@
 
 mod cluster;
 mod cluster_faults;
+mod console;
 mod events;
 mod functions;
 mod model;

@@ -1,0 +1,71 @@
+// Players by state over time: areas, one upon the other.
+
+const SVG = 'http://www.w3.org/2000/svg';
+const SPAN = 5 * 60_000;
+const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
+
+export const STATES = ['ONLINE', 'IN_QUEUE', 'IN_MATCH', 'AWAY'];
+
+export class Chart {
+  constructor(svg) {
+    this.svg = svg;
+    this.samples = [];
+    new ResizeObserver(() => this.draw()).observe(svg);
+  }
+
+  /** Adds what `GET console/players` answered. */
+  add(statistics) {
+    this.samples.push({ at: statistics.as_of, ...statistics.states });
+    this.samples = this.samples.filter((sample) => sample.at > statistics.as_of - SPAN);
+    this.draw();
+    const counts = STATES.map((state) => `${statistics.states[state]} ${state}`).join(', ');
+    this.svg.setAttribute('aria-label', `Players by state over time; now ${counts}`);
+  }
+
+  draw() {
+    const { width, height } = this.svg.getBoundingClientRect();
+    const now = this.samples.at(-1)?.at;
+    if (!now || !width) return;
+    const first = this.samples[0].at;
+    const span = Math.max(now - first, 20_000);
+    const top = ceiling(Math.max(...this.samples.map((sample) => sum(sample, STATES))));
+    const x = (at) => width - MARGIN.right - ((now - at) / span) * (width - MARGIN.left - MARGIN.right);
+    const y = (count) => height - MARGIN.bottom - (count / top) * (height - MARGIN.top - MARGIN.bottom);
+
+    const parts = [];
+    for (let n = 0; n <= 4; n += 1) {
+      const count = (top / 4) * n;
+      parts.push(element('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(count), y2: y(count) }));
+      if (Number.isInteger(count)) parts.push(text(MARGIN.left - 8, y(count) + 4, 'end', count.toLocaleString('en')));
+    }
+    STATES.forEach((state, n) => {
+      const edge = (states) => this.samples.map((sample) => `${x(sample.at).toFixed(1)},${y(sum(sample, states)).toFixed(1)}`);
+      const upper = edge(STATES.slice(0, n + 1));
+      const lower = edge(STATES.slice(0, n)).reverse();
+      parts.push(element('polygon', { class: `area ${state}`, points: [...upper, ...lower].join(' ') }));
+    });
+    parts.push(text(x(now), height - 4, 'end', 'now'));
+    parts.push(text(MARGIN.left, height - 4, 'start', `${Math.round(span / 1000)} s ago`));
+    this.svg.replaceChildren(...parts);
+  }
+}
+
+const sum = (sample, states) => states.reduce((total, state) => total + sample[state], 0);
+
+/** The next number that four grid lines divide well. */
+function ceiling(count) {
+  const scale = 10 ** Math.floor(Math.log10(Math.max(count, 4)));
+  return [1, 2, 4, 6, 8, 10].map((step) => step * scale).find((top) => top >= count && top >= 4);
+}
+
+function element(name, attributes) {
+  const node = document.createElementNS(SVG, name);
+  Object.entries(attributes).forEach(([key, value]) => node.setAttribute(key, value));
+  return node;
+}
+
+function text(x, y, anchor, content) {
+  const node = element('text', { x, y, 'text-anchor': anchor });
+  node.textContent = content;
+  return node;
+}

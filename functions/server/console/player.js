@@ -1,0 +1,119 @@
+// Why a player is in the state that it is in.
+
+import { clock, eventsOf, state } from './feed.js';
+import { read } from './service.js';
+
+const PERIOD = 1_000;
+const REASONS = {
+  connect: 'the player connected',
+  restore: 'a heartbeat brought the player back',
+  set_state: 'a service or the game set it',
+  disconnect: 'the player left',
+  lost: 'the last connection broke',
+  expired: 'nobody renewed the connections',
+  signed_out: 'the player was signed out',
+};
+
+const form = document.getElementById('search');
+const input = document.getElementById('player-id');
+const place = document.getElementById('explanation');
+
+let shown = null;
+let longest = 0;
+
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  explain(input.value.trim());
+});
+window.addEventListener('hashchange', openHash);
+setInterval(() => { if (shown && !document.hidden) refresh(); }, PERIOD);
+
+/** Shows a player, and keeps it fresh. */
+export function explain(player) {
+  input.value = player;
+  if (!player) return;
+  location.hash = `player=${encodeURIComponent(player)}`;
+  longest = 0;
+  shown = player;
+  refresh();
+}
+
+/** Shows the player whom the page's address names. */
+export function openHash() {
+  const player = new URLSearchParams(location.hash.slice(1)).get('player');
+  if (player && player !== shown) explain(player);
+}
+
+async function refresh() {
+  const player = shown;
+  let content;
+  try {
+    content = describe(await read(`console/players/${encodeURIComponent(player)}`));
+  } catch (error) {
+    content = [make('p', 'error', error.message)];
+  }
+  if (player === shown) place.replaceChildren(...content);
+}
+
+function describe(answer) {
+  const { presence, connections, last_transition: last } = answer;
+  const title = make('h3', '', presence.player_id, state(presence.state));
+  const parts = [title, make('p', '', sentence(answer))];
+  if (connections.length > 0) {
+    parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map(lease))));
+  }
+  const facts = { 'Closed connections': answer.closed_connections };
+  if (presence.last_seen) facts['Last seen'] = `${clock(presence.last_seen)}, ${ago(answer.as_of - presence.last_seen)}`;
+  if (last) facts['Last transition'] = `${last.state} at ${clock(last.at)}${why(answer)}`;
+  if (last) facts.Version = last.version;
+  parts.push(make('dl', 'facts', ...Object.entries(facts).flatMap(([key, value]) => [make('dt', '', key), make('dd', '', String(value))])));
+  const events = eventsOf(presence.player_id).slice(0, 6);
+  if (events.length > 0) {
+    const items = events.map((event) => make('li', '', `${clock(event.occurred_at)}  `, state(event.state), `  ${event.reason.replace('_', ' ')}`));
+    parts.push(group('Events seen by this page', make('ul', '', ...items)));
+  }
+  return parts;
+}
+
+function sentence({ as_of: now, presence, connections, last_transition: last, next_transition: next }) {
+  if (presence.state !== 'OFFLINE') {
+    const left = next ? `in ${seconds(next.at - now)}` : 'soon';
+    if (connections.length > 0) return `Unless a connection beats, the player is OFFLINE ${left}.`;
+    if (next?.reason === 'lost') return `The last connection broke. Unless the player is back within the grace, it is OFFLINE ${left}.`;
+    return `The state was set without a connection. Unless one comes, the player is OFFLINE ${left}.`;
+  }
+  if (next) return `The record ran out ${ago(now - next.at)}: ${REASONS[next.reason]}. No sweep has made the event yet.`;
+  if (last) return `OFFLINE ${ago(now - last.at)}: ${REASONS[last.reason] ?? last.reason}.`;
+  return 'Nothing is known of this player: never seen, or OFFLINE for longer than the history is kept.';
+}
+
+/** The reason of the last transition, from Redis or from an event that this page has seen. */
+function why({ presence, last_transition: last }) {
+  const event = eventsOf(presence.player_id).find(({ version }) => version === last.version);
+  const reason = last.reason ?? event?.reason;
+  return reason ? `: ${REASONS[reason] ?? reason}` : '';
+}
+
+function lease({ connection_id: id, expires_in_ms: left }) {
+  longest = Math.max(longest, left);
+  const bar = make('progress', '');
+  Object.assign(bar, { max: longest, value: left });
+  bar.setAttribute('aria-label', `Time left of ${id}`);
+  return make('li', 'lease', make('code', '', id), make('span', 'note', seconds(left)), bar);
+}
+
+const group = (title, content) => make('div', '', make('h4', '', title), content);
+
+function make(name, className, ...content) {
+  const node = Object.assign(document.createElement(name), { className });
+  node.append(...content);
+  return node;
+}
+
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
+
+function ago(ms) {
+  const units = [[86_400_000, 'd'], [3_600_000, 'h'], [60_000, 'min'], [1_000, 's']];
+  const [size, unit] = units.find(([size]) => ms >= size) ?? [1_000, 's'];
+  return `${Math.max(0, Math.floor(ms / size))} ${unit} ago`;
+}

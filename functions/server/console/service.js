@@ -1,0 +1,57 @@
+// Calls of the server, with the token that it may ask for.
+
+const KEY = 'presence-token';
+const dialog = document.getElementById('token-dialog');
+const form = document.getElementById('token-form');
+const input = document.getElementById('token');
+const forget = document.getElementById('forget');
+
+let asking = null;
+
+/** GETs a path of this server, relative to the page. Asks for a token as often as the server does. */
+export async function call(path, options = {}) {
+  for (;;) {
+    const token = sessionStorage.getItem(KEY);
+    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    const response = await fetch(path, { ...options, headers, cache: 'no-store' });
+    forget.hidden = !token;
+    if (response.status !== 401) return response;
+    // Another call may have asked in the meantime.
+    if (token === sessionStorage.getItem(KEY)) {
+      asking ??= ask(token !== null).finally(() => { asking = null; });
+      await asking;
+    }
+  }
+}
+
+/** The same for JSON. Rejects with the server's own words. */
+export async function read(path, options) {
+  const response = await call(path, options);
+  const body = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(body.detail ?? `the server answered ${response.status}`);
+  return body;
+}
+
+export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+function ask(wasRefused) {
+  document.getElementById('token-error').textContent = wasRefused ? 'The server does not know this token.' : '';
+  input.value = '';
+  if (!dialog.open) dialog.showModal();
+  return new Promise((done) => {
+    form.addEventListener('submit', (event) => {
+      event.preventDefault();
+      sessionStorage.setItem(KEY, input.value.trim());
+      dialog.close();
+      done();
+    }, { once: true });
+  });
+}
+
+// Without a token there is nothing behind the dialog.
+dialog.addEventListener('cancel', (event) => event.preventDefault());
+
+forget.addEventListener('click', () => {
+  sessionStorage.removeItem(KEY);
+  location.reload();
+});

@@ -1,0 +1,143 @@
+//! What operators ask for.
+
+use std::collections::BTreeMap;
+
+use redis::{Cmd, Value};
+use serde::Deserialize;
+
+use super::{Repository, StoreError, keys::Shard, reply};
+use crate::model::{Explanation, Lease, PlayerId, PresenceState, Transition};
+
+/// A record, with what only this looks at.
+#[derive(Deserialize)]
+struct Record {
+    state: PresenceState,
+    version: u64,
+    leases: BTreeMap<String, u64>,
+}
+
+/// The past, whose form `lua/README.md` tells.
+struct Past {
+    expires_at: u64,
+    version: u64,
+    state: PresenceState,
+    reason: String,
+}
+
+impl Repository {
+    /// The number of players in the expiry index, some of them (`count` where there are as many, in cluster mode up to a
+    /// shard's more), and the earliest of the nodes' clocks (Unix milliseconds).
+    pub(crate) async fn some_players(&self, count: usize) -> Result<(u64, Vec<PlayerId>, u64), StoreError> {
+        let zcards: Vec<_> = self.keys.shards().map(|shard| (shard, self.of_index("ZCARD", shard))).collect();
+        let sizes = self.connection.query_all_timed(&zcards).await;
+        let sizes = sizes.into_iter().map(|answer| {
+            let (size, now) = answer?;
+            Ok((redis::from_redis_value::<u64>(size)?, now))
+        });
+        let sizes: Vec<(u64, u64)> = sizes.collect::<Result<_, StoreError>>()?;
+        let now = sizes.iter().map(|(_, now)| *now).min().unwrap_or_default();
+
+        // Who is in which shard has nothing to do with states, so the first ones are as good as any.
+        let mut zrandmembers = Vec::new();
+        let mut found = 0;
+        for ((shard, _), (size, _)) in zcards.iter().zip(&sizes) {
+            if *size > 0 && found < count as u64 {
+                let mut zrandmember = self.of_index("ZRANDMEMBER", *shard);
+                zrandmember.arg(count);
+                zrandmembers.push((*shard, zrandmember));
+                found += size;
+            }
+        }
+        let mut players = Vec::new();
+        for ids in self.connection.query_all(&zrandmembers).await {
+            let ids: Vec<String> = redis::from_redis_value(ids?)?;
+            players.extend(ids.iter().filter_map(|id| PlayerId::parse(id).ok()));
+        }
+        Ok((sizes.iter().map(|(size, _)| size).sum(), players, now))
+    }
+
+    fn of_index(&self, command: &str, shard: Shard) -> Cmd {
+        let mut command = redis::cmd(command);
+        command.arg(self.keys.index(shard));
+        command
+    }
+
+    /// All that is known of a player.
+    pub(crate) async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
+        let shard = self.keys.shard(player);
+        let (mut mget, mut zcard) = (redis::cmd("MGET"), redis::cmd("ZCARD"));
+        mget.arg(self.keys.record(player)).arg(self.keys.past(player));
+        zcard.arg(self.keys.closed(player));
+        let answers = self.connection.query_all_timed(&[(shard, mget), (shard, zcard)]).await;
+        let [values, closed] =
+            <[_; 2]>::try_from(answers).map_err(|_| StoreError::Unexpected("another number of answers"))?;
+        let ((values, now), (closed, _)) = (values?, closed?);
+        let [record, past] = <[Value; 2]>::try_from(reply::values(values)?)
+            .map_err(|_| StoreError::Unexpected("another number of values"))?;
+        let history = reply::last_seen(&past, now, self.retention)?;
+        let presence = reply::presence(player.clone(), &record, history, now)?;
+        let record = match reply::text(&record)? {
+            Some(json) => Some(Record::parse(json)?),
+            None => None,
+        };
+        let past = reply::text(&past)?.and_then(Past::parse);
+        Ok(Explanation {
+            as_of: now,
+            presence,
+            connections: record.as_ref().map(|record| record.leases_at(now)).unwrap_or_default(),
+            closed_connections: redis::from_redis_value(closed)?,
+            last_transition: last_transition(record.as_ref(), past.as_ref()),
+            next_transition: past.filter(|past| past.state != PresenceState::Offline).map(Past::into_end),
+        })
+    }
+}
+
+impl Record {
+    fn parse(json: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("a record that is none"))
+    }
+
+    fn leases_at(&self, now: u64) -> Vec<Lease> {
+        let live = self.leases.iter().filter(|(_, expires_at)| **expires_at > now);
+        let mut leases: Vec<_> = live
+            .map(|(id, expires_at)| Lease {
+                connection_id: id.clone(),
+                expires_at: *expires_at,
+                expires_in_ms: expires_at - now,
+            })
+            .collect();
+        leases.sort_by_key(|lease| lease.expires_at);
+        leases
+    }
+}
+
+impl Past {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = str::from_utf8(line).ok()?.split(' ').skip(1);
+        Some(Self {
+            expires_at: words.next()?.parse().ok()?,
+            version: words.next()?.parse().ok()?,
+            state: words.next()?.parse().ok()?,
+            reason: words.next()?.to_owned(),
+        })
+    }
+
+    /// The transition that follows if nobody renews the record.
+    fn into_end(self) -> Transition {
+        Transition { state: PresenceState::Offline, at: self.expires_at, version: None, reason: Some(self.reason) }
+    }
+}
+
+/// A version is the Unix millisecond at which it was made, unless its player changed twice in one.
+fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Transition> {
+    let made = |state, version| Transition { state, at: version, version: Some(version), reason: None };
+    match (record, past?) {
+        (Some(record), _) => Some(made(record.state, record.version)),
+        (None, past) if past.state == PresenceState::Offline => Some(Transition {
+            at: past.expires_at,
+            reason: Some(past.reason.clone()),
+            ..made(PresenceState::Offline, past.version)
+        }),
+        (None, past) => Some(made(past.state, past.version)),
+    }
+}

@@ -1,0 +1,125 @@
+//! Counts, explanations, and who may see them.
+
+use std::time::Duration;
+
+use presence::{
+    model::{DisconnectReason, Explanation, PresenceState},
+    trace::TraceContext,
+};
+use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, player};
+
+use super::World;
+
+#[tokio::test]
+async fn the_page_needs_no_token_and_its_data_do() {
+    let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
+    for path in ["/console", "/console/main.js", "/console/style.css"] {
+        let answer = world.server.get(path).await;
+        assert_eq!(answer.status, 200, "{path}");
+        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    }
+    for path in ["/console/players", "/console/players/alice", "/console/players/no%20id", "/console/events"] {
+        assert_eq!(world.server.get(path).await.status, 401, "{path}");
+        let post = world.server.post(path, "{}".into()).await;
+        assert_eq!((post.status, post.headers["allow"].to_str().unwrap()), (405, "GET,HEAD"), "{path}");
+    }
+    for path in ["/console/", "/console/nothing", "/console/players/alice/connections"] {
+        assert_eq!(world.server.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(world.server.post("/console", "{}".into()).await.status, 405);
+}
+
+#[tokio::test]
+async fn an_id_that_is_none_is_refused() {
+    let world = World::new(&[]).await;
+    for id in ["no%20id", "%ff"] {
+        let answer = world.server.get(&format!("/console/players/{id}")).await;
+        assert_eq!((answer.status, &answer.body["field"]), (400, &"player_id".into()), "{id}");
+    }
+    assert_eq!(world.server.get("/console/players/a%7Cb").await.body["presence"]["player_id"], "a|b");
+}
+
+#[tokio::test]
+async fn few_players_are_counted_and_many_are_reckoned() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    let (presence, insight) = (app.presence(), app.insight());
+    for n in 0..10 {
+        presence.connect(&connection(&format!("p{n}"), "c"), &TraceContext::new_root()).await.unwrap();
+    }
+    presence.connect(&connection("p0", "second"), &TraceContext::new_root()).await.unwrap();
+    presence.set_state(&player("p1"), PresenceState::InMatch, &TraceContext::new_root()).await.unwrap();
+    let few = insight.statistics().await.unwrap();
+    assert_eq!((few.players, few.states.online, few.states.in_match, few.connections), (10, 9, 1, 11));
+    assert_eq!((few.sampled, few.is_exact), (10, true));
+
+    let more = (0..2_000).map(|n| connection(&format!("q{n}"), "c")).collect();
+    presence.connect_batch(more, &TraceContext::new_root()).await.unwrap();
+    let many = insight.statistics().await.unwrap();
+    assert_eq!((many.players, many.sampled, many.is_exact), (2_010, 1_000, false));
+    assert!(many.states.online >= 2_000 && many.states.in_match <= 10, "{many:?}");
+}
+
+#[tokio::test]
+async fn players_of_a_cluster_are_counted() {
+    let cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[]);
+    let connections = (0..100).map(|n| connection(&format!("p{n}"), "c")).collect();
+    app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
+    let statistics = app.insight().statistics().await.unwrap();
+    assert_eq!((statistics.players, statistics.states.online, statistics.is_exact), (100, 100, true));
+    let explanation = app.insight().explain(&player("p7")).await.unwrap();
+    assert_eq!((explanation.presence.state, explanation.connections.len()), (PresenceState::Online, 1));
+}
+
+#[tokio::test]
+async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_history() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[("PRESENCE_OFFLINE_GRACE", "10s")]);
+    let presence = app.presence();
+    let explain = async || app.insight().explain(&player("alice")).await.unwrap();
+    let next = |explanation: &Explanation| {
+        let next = explanation.next_transition.clone().unwrap();
+        assert_eq!((next.state, next.version), (PresenceState::Offline, None));
+        (next.at, next.reason.unwrap())
+    };
+    let nothing = explain().await;
+    assert_eq!(
+        (nothing.presence.state, nothing.last_transition, nothing.next_transition),
+        (PresenceState::Offline, None, None)
+    );
+
+    let version = presence.connect(&connection("alice", "phone"), &TraceContext::new_root()).await.unwrap().version;
+    redis.pass(Duration::from_secs(5)).await;
+    presence.connect(&connection("alice", "desktop"), &TraceContext::new_root()).await.unwrap();
+    let there = explain().await;
+    assert_eq!(there.connections.iter().map(|lease| &*lease.connection_id).collect::<Vec<_>>(), ["phone", "desktop"]);
+    assert!((35_000..=40_000).contains(&there.connections[0].expires_in_ms), "{there:?}");
+    assert_eq!(next(&there), (there.connections[1].expires_at, "expired".to_owned()));
+    let last = there.last_transition.unwrap();
+    assert_eq!((last.state, last.version, Some(last.at), last.reason), (PresenceState::Online, version, version, None));
+
+    for id in ["phone", "desktop"] {
+        presence.disconnect(&connection("alice", id), DisconnectReason::Lost, &TraceContext::new_root()).await.unwrap();
+    }
+    let in_grace = explain().await;
+    assert_eq!(
+        (in_grace.presence.state, in_grace.connections.len(), in_grace.closed_connections),
+        (PresenceState::Online, 0, 2)
+    );
+    let (at, reason) = next(&in_grace);
+    assert!((1..=10_000).contains(&(at - in_grace.as_of)) && reason == "lost", "{in_grace:?}");
+
+    redis.pass(Duration::from_secs(11)).await;
+    let unnoticed = explain().await;
+    assert_eq!(unnoticed.presence.state, PresenceState::Offline);
+    let (at, reason) = next(&unnoticed);
+    assert!(at < unnoticed.as_of && reason == "lost", "{unnoticed:?}");
+
+    app.sweeper(Default::default()).pass().await.unwrap();
+    let noticed = explain().await;
+    let last = noticed.last_transition.unwrap();
+    assert_eq!((last.state, last.reason.as_deref()), (PresenceState::Offline, Some("lost")));
+    assert_eq!((last.version > version, last.at, noticed.next_transition), (true, at, None));
+}

@@ -1,0 +1,34 @@
+//! The console: its data over HTTP, and its page in a browser.
+
+mod data;
+mod events;
+mod page;
+
+use presence_tests::{NatsServer, RedisServer, Server};
+use serde_json::{Value, json};
+
+struct World {
+    _redis: RedisServer,
+    nats: NatsServer,
+    server: Server,
+}
+
+impl World {
+    async fn new(more: &[(&str, &str)]) -> Self {
+        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let (redis_url, nats_url) = (redis.url(), nats.url());
+        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
+        variables.extend(more);
+        let server = Server::start(&variables);
+        Self { _redis: redis, nats, server }
+    }
+
+    async fn connect(&self, player: &str, connection: &str) {
+        let answer = self.server.post("/presence/connect", one(player, connection)).await;
+        assert_eq!(answer.status, 200);
+    }
+}
+
+fn one(player: &str, connection: &str) -> Value {
+    json!({"player_id": player, "connection_id": connection})
+}
