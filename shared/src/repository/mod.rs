@@ -9,6 +9,7 @@ mod mutate;
 mod node;
 mod outbox;
 mod partial;
+mod past;
 mod probe;
 mod read;
 mod reply;

@@ -41,7 +41,7 @@ impl Repository {
     pub async fn presences_with_history(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let keys = |player| [self.keys.record(player), self.keys.past(player)];
         self.read(players, keys, |player, [record, past], now| {
-            let past = reply::last_seen(past, now, self.ttl, self.retention)?;
+            let past = reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
             reply::presence(player, record, past, now)
         })
         .await

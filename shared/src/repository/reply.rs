@@ -8,7 +8,7 @@ use serde::{
     de::{IgnoredAny, MapAccess, Visitor},
 };
 
-use super::{StoreError, keys::Shard};
+use super::{StoreError, keys::Shard, past::Past};
 use crate::model::{LastSeen, PlayerId, Presence, PresenceState};
 use crate::trace::TraceContext;
 
@@ -142,17 +142,9 @@ pub(crate) fn presence(
     }
 }
 
-/// A past's value at `now`: `None` where nothing is known any more. `lua/lib/past.lua` has its form.
-///
-/// The key itself is gone after the retention, once the OFFLINE transition is made. Until somebody makes it, the past
-/// of a record that ran out counts from the record's expiry.
-pub(crate) fn last_seen(past: &Value, now: u64, ttl: u64, retention: u64) -> Result<Option<LastSeen>, StoreError> {
-    let Some(line) = text(past)? else { return Ok(None) };
-    let mut numbers =
-        line.split(|byte| *byte == b' ').filter_map(|word| str::from_utf8(word).ok()?.parse::<u64>().ok());
-    let (Some(last_seen), Some(version)) = (numbers.next(), numbers.next()) else { return Ok(None) };
-    let ended_at = last_seen.saturating_add(numbers.next().unwrap_or(ttl));
-    Ok((now < ended_at.saturating_add(retention)).then_some(LastSeen { last_seen, version }))
+/// A past's value, where there is one.
+pub(super) fn past(value: &Value, ttl: u64) -> Result<Option<Past>, StoreError> {
+    Ok(text(value)?.and_then(|line| Past::parse(line, ttl)))
 }
 
 /// The answer of `MGET`: one value for each key.

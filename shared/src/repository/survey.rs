@@ -5,23 +5,17 @@ use std::collections::BTreeMap;
 use redis::{Cmd, Value};
 use serde::Deserialize;
 
-use super::{Repository, StoreError, keys::Shard, reply};
+use super::{Repository, StoreError, keys::Shard, past::Past, reply};
 use crate::model::{Explanation, Lease, PlayerId, PresenceState, Transition};
 
 /// A record, with what only this looks at.
 #[derive(Deserialize)]
 struct Record {
     state: PresenceState,
+    last_seen: u64,
     version: u64,
+    /// How long each connection counts, in milliseconds from `last_seen` on.
     leases: BTreeMap<String, u64>,
-}
-
-/// The past, whose form `lua/README.md` tells.
-struct Past {
-    expires_at: u64,
-    version: u64,
-    state: PresenceState,
-    reason: String,
 }
 
 impl Repository {
@@ -74,20 +68,20 @@ impl Repository {
         let ((values, now), (closed, _)) = (values?, closed?);
         let [record, past] = <[Value; 2]>::try_from(reply::values(values)?)
             .map_err(|_| StoreError::Unexpected("another number of values"))?;
-        let history = reply::last_seen(&past, now, self.retention)?;
+        let past = reply::past(&past, self.ttl)?;
+        let history = past.as_ref().and_then(|past| past.last_seen(now, self.retention));
         let presence = reply::presence(player.clone(), &record, history, now)?;
         let record = match reply::text(&record)? {
             Some(json) => Some(Record::parse(json)?),
             None => None,
         };
-        let past = reply::text(&past)?.and_then(Past::parse);
         Ok(Explanation {
             as_of: now,
             presence,
             connections: record.as_ref().map(|record| record.leases_at(now)).unwrap_or_default(),
             closed_connections: redis::from_redis_value(closed)?,
             last_transition: last_transition(record.as_ref(), past.as_ref()),
-            next_transition: past.filter(|past| past.state != PresenceState::Offline).map(Past::into_end),
+            next_transition: past.filter(|past| past.state != PresenceState::Offline).map(end),
         })
     }
 }
@@ -98,34 +92,22 @@ impl Record {
     }
 
     fn leases_at(&self, now: u64) -> Vec<Lease> {
-        let live = self.leases.iter().filter(|(_, expires_at)| **expires_at > now);
-        let mut leases: Vec<_> = live
-            .map(|(id, expires_at)| Lease {
-                connection_id: id.clone(),
-                expires_at: *expires_at,
-                expires_in_ms: expires_at - now,
-            })
-            .collect();
+        let expiries = self.leases.iter().map(|(id, duration)| (id, self.last_seen.saturating_add(*duration)));
+        let live = expiries.filter(|(_, expires_at)| *expires_at > now);
+        let lease = |(id, expires_at): (&String, u64)| Lease {
+            connection_id: id.clone(),
+            expires_at,
+            expires_in_ms: expires_at - now,
+        };
+        let mut leases: Vec<_> = live.map(lease).collect();
         leases.sort_by_key(|lease| lease.expires_at);
         leases
     }
 }
 
-impl Past {
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = str::from_utf8(line).ok()?.split(' ').skip(1);
-        Some(Self {
-            expires_at: words.next()?.parse().ok()?,
-            version: words.next()?.parse().ok()?,
-            state: words.next()?.parse().ok()?,
-            reason: words.next()?.to_owned(),
-        })
-    }
-
-    /// The transition that follows if nobody renews the record.
-    fn into_end(self) -> Transition {
-        Transition { state: PresenceState::Offline, at: self.expires_at, version: None, reason: Some(self.reason) }
-    }
+/// The transition that follows if nobody renews the record.
+fn end(past: Past) -> Transition {
+    Transition { state: PresenceState::Offline, at: past.ends_at, version: None, reason: Some(past.reason) }
 }
 
 /// A version is the Unix millisecond at which it was made, unless its player changed twice in one.
@@ -134,7 +116,7 @@ fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Trans
     match (record, past?) {
         (Some(record), _) => Some(made(record.state, record.version)),
         (None, past) if past.state == PresenceState::Offline => Some(Transition {
-            at: past.expires_at,
+            at: past.ends_at,
             reason: Some(past.reason.clone()),
             ..made(PresenceState::Offline, past.version)
         }),

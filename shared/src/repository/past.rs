@@ -1,0 +1,80 @@
+//! The past, read from its line of text. `lua/lib/past.lua` has its form.
+
+use crate::model::{LastSeen, PresenceState};
+
+/// What outlives a player's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Past {
+    last_seen: u64,
+    pub(super) version: u64,
+    pub(super) state: PresenceState,
+    pub(super) reason: String,
+    /// When the player went OFFLINE, or will if nobody renews the record, in Unix milliseconds.
+    pub(super) ends_at: u64,
+}
+
+impl Past {
+    /// Reads a line; what it leaves out is as usual, `ttl` (ms) among it. `None` for what is no line of ours.
+    pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
+        let mut words = str::from_utf8(line).ok()?.split(' ');
+        let last_seen: u64 = words.next()?.parse().ok()?;
+        let mut past = Self {
+            last_seen,
+            version: words.next()?.parse().ok()?,
+            state: PresenceState::Online,
+            reason: "expired".to_owned(),
+            ends_at: last_seen.saturating_add(ttl),
+        };
+        for word in words {
+            match (word.parse(), word.parse::<u64>()) {
+                (Ok(state), _) => past.state = state,
+                (_, Ok(duration)) => past.ends_at = last_seen.saturating_add(duration),
+                _ => past.reason = word.to_owned(),
+            }
+        }
+        Some(past)
+    }
+
+    /// What is still known at `now` (Unix ms); `None` where the retention (ms) is over.
+    ///
+    /// The key itself is gone by then, once the OFFLINE transition is made. Until somebody makes it, the past of a
+    /// record that ran out counts from the record's expiry.
+    pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<LastSeen> {
+        let is_known = now < self.ends_at.saturating_add(retention);
+        is_known.then_some(LastSeen { last_seen: self.last_seen, version: self.version })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Past> {
+        Past::parse(line.as_bytes(), 45_000)
+    }
+
+    #[test]
+    fn what_is_left_out_is_as_usual() {
+        let usual = Past {
+            last_seen: 1_000,
+            version: 900,
+            state: PresenceState::Online,
+            reason: "expired".to_owned(),
+            ends_at: 46_000,
+        };
+        assert_eq!(parse("1000 900"), Some(usual.clone()));
+        assert_eq!(parse("1000 900 IN_MATCH"), Some(Past { state: PresenceState::InMatch, ..usual.clone() }));
+        let lost = Past { reason: "lost".to_owned(), ends_at: 1_500, ..usual.clone() };
+        assert_eq!(parse("1000 900 lost 500"), Some(lost));
+        let signed_out =
+            Past { state: PresenceState::Offline, reason: "signed_out".to_owned(), ends_at: 1_000, ..usual };
+        assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
+    }
+
+    #[test]
+    fn what_has_no_times_is_no_past() {
+        for line in ["", "1000", "1000 ", "x 900", "{}"] {
+            assert_eq!(parse(line), None, "{line}");
+        }
+    }
+}
