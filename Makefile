@@ -30,6 +30,16 @@ test: ## All tests, against Redis and NATS servers that they start themselves
 	cargo test --workspace --doc
 	cargo nextest run --workspace
 
+.PHONY: bench
+bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script batch": only those)
+	@scripts/setup cc redis nats
+	cargo build --release --package presence-server
+	cargo bench --package presence-tests --bench presence -- $(ROWS)
+
+.PHONY: bench-million
+bench-million: ## A million players for a minute
+	@$(MAKE) --no-print-directory bench ROWS=million
+
 .PHONY: fmt
 fmt: ## Checks the formatting (cargo fmt --all repairs it)
 	cargo fmt --all --check

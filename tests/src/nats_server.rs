@@ -78,6 +78,19 @@ impl NatsServer {
         let messages = consumer.fetch().max_messages(count).messages().await.expect("messages");
         messages.map(|message| message.expect("a message")).collect().await
     }
+
+    /// The number of messages that a stream has taken so far; 0 where it is not there.
+    pub async fn count(&self, stream: &str) -> u64 {
+        let Ok(mut stream) = jetstream::new(self.client().await).get_stream(stream).await else { return 0 };
+        stream.info().await.map_or(0, |info| info.state.last_sequence)
+    }
+
+    /// The messages of a stream, as they come.
+    pub async fn follow(&self, stream: &str) -> pull::Stream {
+        let stream = jetstream::new(self.client().await).get_stream(stream).await.expect("the stream");
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages")
+    }
 }
 
 fn command(port: u16, directory: &TempDir) -> Command {

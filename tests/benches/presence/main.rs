@@ -1,0 +1,56 @@
+//! `make bench`: how near the service comes to what Redis, HTTP and Lambda allow.
+//!
+//! Each row measures a figure and its reference in the same run, on real servers and through the public interface, and
+//! compares their ratio to a bar. Absolute times depend on the machine; the ratios hardly do.
+//!
+//! - `redis`: Redis, its CPU time, and scripts sent to it directly.
+//! - `http`: a load generator that costs little itself, and a server that echoes.
+//! - `cpu`: the CPU time of a process.
+//! - `players`: whom the load is about.
+//! - `report`: rows and the table.
+//! - `rows`: what is measured, one file for each.
+
+mod cpu;
+mod http;
+mod players;
+mod redis;
+mod report;
+mod rows;
+
+use report::Report;
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    if arguments == ["echo"] {
+        return http::echo();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(measure(&arguments)).print();
+}
+
+async fn measure(names: &[String]) -> Report {
+    let is_wanted = |name: &str| names.is_empty() && name != "million" || names.iter().any(|wanted| wanted == name);
+    let mut report = Report::default();
+    if is_wanted("script") {
+        rows::script::measure(&mut report).await;
+    }
+    if is_wanted("memory") {
+        rows::memory::measure(&mut report).await;
+    }
+    if is_wanted("batch") {
+        rows::batch::measure(&mut report).await;
+    }
+    if is_wanted("single") {
+        rows::single::measure(&mut report).await;
+    }
+    if is_wanted("friends") {
+        rows::friends::measure(&mut report).await;
+    }
+    if is_wanted("expiry") {
+        rows::expiry::measure(&mut report).await;
+    }
+    if is_wanted("million") {
+        rows::million::measure(&mut report).await;
+    }
+    report
+}

@@ -1,0 +1,25 @@
+//! Whom the load is about.
+
+/// A player's id, of 14 characters.
+pub(crate) fn player(number: usize) -> String {
+    format!("player-{number:07}")
+}
+
+/// The id of a player's only connection, of 12 characters.
+pub(crate) fn connection(number: usize) -> String {
+    format!("conn-{number:07}")
+}
+
+/// The body of a batch for `players`.
+pub(crate) fn batch(players: impl Iterator<Item = usize>) -> String {
+    let entries = players.map(|n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, player(n), connection(n)));
+    format!(r#"{{"connections":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
+}
+
+/// A number for readers.
+pub(crate) fn thousands(number: usize) -> String {
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", thousands(number / 1_000), number % 1_000),
+    }
+}

@@ -1,0 +1,133 @@
+//! Redis, its CPU time, and scripts sent to it directly.
+
+use std::time::{Duration, Instant};
+
+use futures_util::{StreamExt as _, future::join_all, stream};
+use presence_tests::RedisServer;
+use redis::{
+    Cmd, Pipeline,
+    aio::{ConnectionLike as _, MultiplexedConnection},
+};
+
+use crate::players;
+
+/// The least that a heartbeat could be: read the clock, read the record, store it again.
+pub(crate) const LEAST: &str = "
+redis.call('TIME')
+local record = redis.call('GET', KEYS[1])
+redis.call('SET', KEYS[1], record, 'PX', 45000)
+return 1";
+
+/// A Redis tied to the first CPU.
+pub(crate) async fn start() -> RedisServer {
+    let redis = RedisServer::start().await;
+    crate::cpu::pin(redis.id(), 0);
+    redis
+}
+
+/// The heartbeat script, put together from `lua/` as the service does.
+pub(crate) fn heartbeat_script() -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../lua/");
+    let read = |name: &str| std::fs::read_to_string(format!("{folder}{name}.lua")).expect("a script");
+    let line = |line: &str| match line.strip_prefix("-- @include ") {
+        Some(name) => read(&format!("lib/{name}")),
+        None => line.to_owned() + "\n",
+    };
+    read("heartbeat").lines().map(line).collect()
+}
+
+/// Makes Redis know a script, and returns its hash.
+pub(crate) async fn load(connection: &mut MultiplexedConnection, script: &str) -> String {
+    redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(connection).await.expect("a script that compiles")
+}
+
+/// A call of [`LEAST`] for a player.
+pub(crate) fn least(hash: &str, player: usize) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(hash).arg(1).arg(format!("presence:{}", players::player(player)));
+    command
+}
+
+/// A call of the heartbeat script for some players, with the arguments that the service gives it.
+pub(crate) fn heartbeat(hash: &str, players: std::ops::Range<usize>) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(hash).arg(3 * players.len() + 2);
+    for number in players.clone() {
+        let player = players::player(number);
+        command.arg(format!("presence:{player}"));
+        command.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
+    }
+    command.arg("presence:{all}:expiry").arg("presence:{all}:outbox");
+    command.arg(45_000).arg(604_800_000).arg("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").arg("").arg(64);
+    for number in players {
+        command.arg(players::player(number)).arg(players::connection(number));
+    }
+    command
+}
+
+/// Sends commands in pipelines of `size`, a few at a time so that Redis never waits, and returns how long all took.
+pub(crate) async fn pipelined(
+    connection: &MultiplexedConnection,
+    commands: impl Iterator<Item = Cmd>,
+    size: usize,
+) -> Duration {
+    let mut pipelines = Vec::new();
+    let mut commands = commands.peekable();
+    while commands.peek().is_some() {
+        let mut pipeline = Pipeline::with_capacity(size);
+        for command in commands.by_ref().take(size) {
+            pipeline.add_command(command).ignore();
+        }
+        pipelines.push(pipeline);
+    }
+    let start = Instant::now();
+    let sent = stream::iter(pipelines).for_each_concurrent(4, async |pipeline| {
+        pipeline.query_async::<()>(&mut connection.clone()).await.expect("answers");
+    });
+    sent.await;
+    start.elapsed()
+}
+
+/// Sends commands one after the other over each of some connections, and returns how long all took.
+pub(crate) async fn one_by_one(connections: Vec<MultiplexedConnection>, commands: &[Cmd]) -> Duration {
+    let share = commands.len().div_ceil(connections.len());
+    let start = Instant::now();
+    let clients = connections.into_iter().zip(commands.chunks(share)).map(async |(mut connection, commands)| {
+        for command in commands {
+            connection.req_packed_command(command).await.expect("an answer");
+        }
+    });
+    join_all(clients).await;
+    start.elapsed()
+}
+
+/// The CPU time that Redis has spent so far.
+pub(crate) async fn cpu_time(connection: &mut MultiplexedConnection) -> Duration {
+    let user = number(connection, "cpu", "used_cpu_user").await;
+    Duration::from_secs_f64(user + number(connection, "cpu", "used_cpu_sys").await)
+}
+
+/// Forgets what Redis counted so far.
+pub(crate) async fn reset(connection: &mut MultiplexedConnection) {
+    redis::cmd("CONFIG").arg("RESETSTAT").query_async::<()>(connection).await.expect("RESETSTAT");
+}
+
+/// The CPU time that a command took since [`reset`], by Redis's own count.
+pub(crate) async fn spent(connection: &mut MultiplexedConnection, command: &str) -> Duration {
+    let stats = info(connection, "commandstats").await;
+    let prefix = format!("cmdstat_{command}:");
+    let line = stats.lines().find_map(|line| line.strip_prefix(&*prefix)).unwrap_or_default();
+    let micros = line.split(',').find_map(|field| field.strip_prefix("usec=")).unwrap_or("0");
+    Duration::from_micros(micros.parse().unwrap_or_default())
+}
+
+/// A number of `INFO`.
+pub(crate) async fn number(connection: &mut MultiplexedConnection, section: &str, name: &str) -> f64 {
+    let info = info(connection, section).await;
+    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value.and_then(|value| value.trim().parse().ok()).expect("a number")
+}
+
+async fn info(connection: &mut MultiplexedConnection, section: &str) -> String {
+    redis::cmd("INFO").arg(section).query_async(connection).await.expect("INFO")
+}

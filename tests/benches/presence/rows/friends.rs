@@ -1,0 +1,63 @@
+//! Friends: 500 players in one call.
+
+use ::redis::Cmd;
+
+use crate::{
+    cpu, http, players, redis,
+    report::{Bar, Report},
+};
+
+const PLAYERS: usize = 100_000;
+const FRIENDS: usize = 500;
+const CALLS: usize = 2_000;
+const CONNECTIONS: usize = 4;
+const ROUNDS: usize = 3;
+
+/// The players of a call: far apart in Redis, and others in each call.
+pub(crate) fn friends(call: usize, count: usize, players: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |n| (call * 7_919 + n * 104_729) % players)
+}
+
+pub(crate) fn body(ids: impl Iterator<Item = usize>) -> String {
+    let ids = ids.map(|n| format!("\"{}\"", players::player(n)));
+    format!(r#"{{"player_ids":[{}]}}"#, ids.collect::<Vec<_>>().join(","))
+}
+
+fn mget(ids: impl Iterator<Item = usize>) -> Cmd {
+    let mut mget = ::redis::cmd("MGET");
+    for n in ids {
+        mget.arg(format!("presence:{}", players::player(n)));
+    }
+    mget
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    let server = redis::start().await;
+    let (service, address) = super::server(&server, &[]).await;
+    super::connect(&address, PLAYERS).await;
+    let mut connection = server.connection().await;
+    let calls = |call| friends(call, FRIENDS, PLAYERS);
+    let requests: Vec<_> = (0..CALLS).map(|call| http::post("/presence/friends", &body(calls(call)))).collect();
+    let commands: Vec<_> = (0..CALLS).map(|call| mget(calls(call))).collect();
+
+    let [mut ours, mut raw, mut service_time, mut redis_time] = [0.0; 4];
+    for _ in 0..ROUNDS {
+        let before = (cpu::time_of(service.id()), redis::cpu_time(&mut connection).await);
+        ours += http::load(&address, CONNECTIONS, &requests).await.as_secs_f64();
+        service_time += (cpu::time_of(service.id()) - before.0).as_secs_f64();
+        redis_time += (redis::cpu_time(&mut connection).await - before.1).as_secs_f64();
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(server.connection().await);
+        }
+        raw += redis::one_by_one(connections, &commands).await.as_secs_f64();
+    }
+    let calls = (ROUNDS * CALLS) as f64;
+    let rate = |seconds: f64| format!("{:.0} a second", calls / seconds);
+    let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
+    let what = format!("friends, {FRIENDS} a call");
+    report.add(&what, rate(ours), format!("{} raw MGET", rate(raw)), raw / ours, Bar::AtLeast(0.6));
+    let what = format!("service CPU, friends, {FRIENDS} a call");
+    let reference = format!("{} Redis", micros(redis_time));
+    report.add(&what, micros(service_time), reference, service_time / redis_time, Bar::AtMost(1.0));
+}

@@ -1,0 +1,37 @@
+//! What is measured.
+
+pub(crate) mod batch;
+pub(crate) mod expiry;
+pub(crate) mod friends;
+pub(crate) mod memory;
+pub(crate) mod million;
+pub(crate) mod script;
+pub(crate) mod single;
+
+use presence_tests::{RedisServer, Server};
+
+use crate::{cpu, http, players};
+
+/// A server on `redis`, tied to the second CPU, with its address.
+async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
+    let url = redis.url();
+    let mut all = vec![("PRESENCE_REDIS_URL", &*url), ("PRESENCE_STORE_TIMEOUT", "10s"), ("TOKIO_WORKER_THREADS", "1")];
+    all.extend(variables);
+    let server = Server::start(&all);
+    cpu::pin(server.id(), 1);
+    cpu::pin(std::process::id(), 1);
+    let address = server.url("").trim_start_matches("http://").to_owned();
+    (server, address)
+}
+
+/// Connects players, in batches of 1,000.
+async fn connect(address: &str, players: usize) {
+    let requests: Vec<_> = batches("/presence/connect", players).collect();
+    http::load(address, 4, &requests).await;
+}
+
+/// Batches of 1,000 that name all players once.
+fn batches(path: &str, players: usize) -> impl Iterator<Item = Vec<u8>> {
+    let chunks = (0..players).step_by(1_000);
+    chunks.map(move |first| http::post(path, &players::batch(first..players.min(first + 1_000))))
+}

@@ -1,0 +1,37 @@
+//! The heartbeat script against the least script that could do.
+
+use crate::{
+    redis::{self, LEAST},
+    report::{Bar, Report},
+};
+
+const PLAYERS: usize = 50_000;
+
+/// Rounds of all players; the best of them counts, for both alike.
+const ROUNDS: usize = 5;
+
+pub(crate) async fn measure(report: &mut Report) {
+    let server = redis::start().await;
+    let (_service, address) = super::server(&server, &[]).await;
+    super::connect(&address, PLAYERS).await;
+    let mut connection = server.connection().await;
+    let own = redis::load(&mut connection, &redis::heartbeat_script()).await;
+    let least = redis::load(&mut connection, LEAST).await;
+
+    let [mut ours, mut bulk, mut theirs] = [f64::MAX; 3];
+    for _ in 0..ROUNDS {
+        redis::reset(&mut connection).await;
+        redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::heartbeat(&own, n..n + 1)), 500).await;
+        ours = ours.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
+        redis::reset(&mut connection).await;
+        redis::pipelined(&connection, (0..PLAYERS).step_by(50).map(|n| redis::heartbeat(&own, n..n + 50)), 10).await;
+        bulk = bulk.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
+        redis::reset(&mut connection).await;
+        redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::least(&least, n)), 500).await;
+        theirs = theirs.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
+    }
+    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
+    let reference = format!("{} least script", micros(theirs));
+    report.add("heartbeat script, one player a call", micros(ours), reference.clone(), ours / theirs, Bar::AtMost(1.5));
+    report.add("heartbeat script, 50 players a call", micros(bulk), reference, bulk / theirs, Bar::AtMost(1.5));
+}

@@ -1,0 +1,45 @@
+//! One heartbeat a call.
+
+use crate::{
+    cpu, http, players, redis,
+    report::{Bar, Report},
+};
+
+const CONNECTIONS: usize = 64;
+const CALLS: usize = 64_000;
+const ROUNDS: usize = 3;
+
+pub(crate) async fn measure(report: &mut Report) {
+    let server = redis::start().await;
+    let (service, address) = super::server(&server, &[]).await;
+    super::connect(&address, CALLS).await;
+    let (mut echo, echo_address) = http::start_echo();
+    let hash = redis::load(&mut server.connection().await, &redis::heartbeat_script()).await;
+    let commands: Vec<_> = (0..CALLS).map(|n| redis::heartbeat(&hash, n..n + 1)).collect();
+    let body = |n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, players::player(n), players::connection(n));
+    let requests: Vec<_> = (0..CALLS).map(|n| http::post("/presence/heartbeat", &body(n))).collect();
+
+    let [mut ours, mut script, mut service_time, mut echo_time] = [0.0; 4];
+    for _ in 0..ROUNDS {
+        let before = cpu::time_of(service.id());
+        ours += http::load(&address, CONNECTIONS, &requests).await.as_secs_f64();
+        service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(server.connection().await);
+        }
+        script += redis::one_by_one(connections, &commands).await.as_secs_f64();
+        let before = cpu::time_of(echo.id());
+        http::load(&echo_address, CONNECTIONS, &requests).await;
+        echo_time += (cpu::time_of(echo.id()) - before).as_secs_f64();
+    }
+    let _ = (echo.kill(), echo.wait());
+    let calls = (ROUNDS * CALLS) as f64;
+    let rate = |seconds: f64| format!("{:.0} a second", calls / seconds);
+    let micros = |seconds: f64| format!("{:.1} µs", seconds * 1e6 / calls);
+    let reference = format!("{} own script, {CONNECTIONS} clients", rate(script));
+    report.add("heartbeats, one a call", rate(ours), reference, script / ours, Bar::AtLeast(1.0));
+    let reference = format!("{} HTTP echo", micros(echo_time));
+    let what = "service CPU a heartbeat, one a call";
+    report.add(what, micros(service_time), reference, service_time / echo_time, Bar::AtMost(1.8));
+}
