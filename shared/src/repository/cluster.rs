@@ -10,9 +10,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     StoreError,
-    connection::Timed,
     keys::Shard,
-    node::{Clock, Slots, is_dead_socket},
+    node::{Clock, Slots, Timed, is_dead_socket},
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };

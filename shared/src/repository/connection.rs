@@ -6,28 +6,12 @@ use redis::{Cmd, RedisError, Value};
 use tokio::time::timeout;
 
 use super::{
+    StoreError,
     cluster::Cluster,
     keys::Shard,
-    node::{Clock, Node, Slots, is_dead_socket},
+    node::{Clock, Node, Slots, Timed, is_dead_socket},
 };
 use crate::config::{RedisConfig, RedisMode};
-
-/// A Redis that could not be used. Nothing is known of what it holds, and a mutation may or may not have been made.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// No answer within the configured time.
-    #[error("Redis did not answer within {0:?}")]
-    Timeout(Duration),
-    /// The connection failed, or Redis refused the command.
-    #[error("Redis failed")]
-    Redis(#[from] RedisError),
-    /// Redis holds, or answered, something that this service did not write.
-    #[error("Redis answered something unexpected: {0}")]
-    Unexpected(&'static str),
-    /// Redis answered something of another type.
-    #[error("Redis answered something unexpected")]
-    Type(#[from] redis::ParsingError),
-}
 
 /// A Redis server or a Redis Cluster.
 #[derive(Clone)]
@@ -41,9 +25,6 @@ enum Link {
     Standalone(Node),
     Cluster(Cluster),
 }
-
-/// A value, and the clock of the node that gave it in Unix milliseconds.
-pub(super) type Timed = (Value, u64);
 
 impl Connection {
     /// Prepares the connection. Nothing is sent before the first query. Needs a tokio runtime.

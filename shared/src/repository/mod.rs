@@ -4,6 +4,7 @@
 
 mod cluster;
 mod connection;
+mod error;
 mod keys;
 mod mutate;
 mod node;
@@ -19,7 +20,7 @@ mod survey;
 mod sweep;
 mod topology;
 
-pub use connection::StoreError;
+pub use error::StoreError;
 pub(crate) use mutate::{AppliedBatch, Mutation};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;

@@ -8,7 +8,7 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use super::{StoreError, connection::Timed, reply};
+use super::{StoreError, reply};
 
 /// How many commands may wait to be written to a connection before their callers do.
 const WRITE_QUEUE: usize = 1_024;
@@ -44,6 +44,9 @@ pub(super) struct Answers {
     /// The server's clock in Unix milliseconds, where it was read; otherwise 0.
     now: u64,
 }
+
+/// A value, and the clock of the node that gave it in Unix milliseconds.
+pub(super) type Timed = (Value, u64);
 
 impl Node {
     /// Prepares the connection. Nothing is sent before the first command. Needs a tokio runtime.

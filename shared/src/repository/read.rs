@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{
     Repository, StoreError,
-    connection::Timed,
     keys::{PlayerKey, Shard},
+    node::Timed,
     reply,
 };
 use crate::model::{PlayerId, Presence};

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, connection::Timed, keys::Shard, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, node::Timed, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// What became of players whose time in the index had come.
