@@ -13,7 +13,7 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(svg);
   }
 
-  /** Adds what `GET console/players` answered. */
+  /** Adds what `GET presence` answered. */
   add(statistics) {
     this.samples.push({ at: statistics.as_of, ...statistics.states });
     this.samples = this.samples.filter((sample) => sample.at > statistics.as_of - SPAN);

@@ -28,7 +28,7 @@ function tile(name) {
 
 async function count() {
   try {
-    const statistics = await read('console/players');
+    const statistics = await read('presence');
     const figures = { PLAYERS: statistics.players, CONNECTIONS: statistics.connections, ...statistics.states };
     for (const [name, figure] of tiles) figure.textContent = figures[name].toLocaleString('en');
     accuracy.className = 'note';

@@ -7,6 +7,7 @@
 //! - `listen`: sockets, from the first connection to the last.
 //! - `measure`: what is counted of each call.
 //! - `probe`: a container's health check.
+//! - `statistics`: how many players there are.
 
 mod auth;
 mod body;
@@ -15,6 +16,7 @@ mod listen;
 mod measure;
 mod probe;
 mod routes;
+mod statistics;
 
 use std::{process::ExitCode, time::Duration};
 

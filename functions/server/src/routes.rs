@@ -31,6 +31,7 @@ use crate::{
     body::{refuse, respond, with_body},
     console,
     measure::measure,
+    statistics::Counts,
 };
 
 /// The number of calls at a time; more of them are refused, before memory or latency runs away. Each may hold a body of
@@ -58,7 +59,9 @@ pub(crate) fn routes(
     };
     // GET on the path of a call reads the player of that name.
     let player = || get(call(get_state::handle));
+    let counts = Counts::new(app.insight());
     let calls = Router::new()
+        .route("/presence", private(get(async move || counts.answer().await)))
         .route("/presence/connect", private(player().post(call(connect::handle))))
         .route("/presence/heartbeat", private(player().post(call(heartbeat::handle))))
         .route("/presence/disconnect", private(player().post(call(disconnect::handle))))

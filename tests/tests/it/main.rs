@@ -11,5 +11,6 @@ mod model;
 mod scheduled;
 mod scripts;
 mod server;
+mod statistics;
 mod sweep;
 mod websocket;

@@ -76,7 +76,7 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
     let slug = |answer: &Value| answer["type"].as_str().unwrap_or_default().replace("urn:presence:", "");
     let large = "x".repeat(1024 * 1024 + 1);
     for (method, path, token, content_type, body, status, expected) in [
-        ("PUT", "/presence", "", "text/plain", &*large, 404, "not-found"),
+        ("PUT", "/nothing", "", "text/plain", &*large, 404, "not-found"),
         ("PUT", "/presence/connect", "", "text/plain", &*large, 405, "method-not-allowed"),
         ("POST", "/presence/alice", "new", "text/plain", &*large, 405, "method-not-allowed"),
         ("POST", "/presence/connect", "", "text/plain", &*large, 401, "unauthorized"),

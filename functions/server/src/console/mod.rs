@@ -1,7 +1,7 @@
 //! The console: a page for people who want to see what goes on, and the data that it asks for.
 //!
 //! - `page`: the page itself, which holds no data.
-//! - `players`: how many players there are by state; and all that is known of one.
+//! - `players`: all that is known of a player.
 //! - `events`: events as they come.
 
 mod events;
@@ -22,10 +22,9 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     private: impl Fn(MethodRouter<S>) -> MethodRouter<S>,
     closing: watch::Receiver<()>,
 ) -> Router<S> {
-    let (insight, counts) = (app.insight(), players::Counts::new(app.insight()));
-    let mut routes = Router::new()
-        .route("/console/players", private(get(async move || counts.answer().await)))
-        .route("/console/players/{player_id}", private(get(async move |path| players::explain(&insight, path).await)));
+    let insight = app.insight();
+    let explain = get(async move |path| players::explain(&insight, path).await);
+    let mut routes = Router::new().route("/console/players/{player_id}", private(explain));
     // Where no events are made there is nothing at this path.
     if let Some(events) = app.live_events().map(|live| events::Streams::new(live, closing)) {
         routes = routes.route("/console/events", private(get(async move || events.open().await)));

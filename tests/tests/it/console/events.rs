@@ -81,5 +81,5 @@ async fn where_no_events_are_made_there_are_none_to_listen_to() {
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     let answer = server.get("/console/events").await;
     assert_eq!((answer.status, answer.body["type"].as_str()), (404, Some("urn:presence:not-found")));
-    assert_eq!(server.get("/console/players").await.status, 200);
+    assert_eq!(server.get("/presence").await.status, 200);
 }
