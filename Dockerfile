@@ -2,7 +2,7 @@
 
 # The presence server and nothing else: no shell, no package manager, no root.
 #
-#     docker build --tag presence-server .
+#     docker build --tag presence-server --build-arg PRESENCE_REVISION="$(git rev-parse --short=12 HEAD)" .
 
 # Both stages are of one Debian: the binary runs on the glibc that it was linked with.
 FROM rust:1.95.0-slim-trixie AS build
@@ -12,6 +12,8 @@ COPY . .
 # The caches keep dependencies, downloaded and compiled, from one build to the next. Cargo goes by the files' times, and
 # the cache may be newer than this checkout: touched files are compiled anew, whatever another checkout left there.
 ARG TARGETPLATFORM
+# There is no git here to ask for the commit: --build-arg PRESENCE_REVISION="$(git rev-parse --short=12 HEAD)"
+ARG PRESENCE_REVISION
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,id=presence-target-${TARGETPLATFORM},sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + \

@@ -8,7 +8,7 @@
 //! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`config`], [`trace`], [`telemetry`] beside them.
+//! - [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them.
 
 pub mod config;
 pub mod events;
@@ -22,7 +22,9 @@ pub mod runtime;
 mod sweep;
 pub mod telemetry;
 pub mod trace;
+mod version;
 
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use repository::{Repository, Snapshot, StoreError};
 pub use sweep::{Sweeper, Swept};
+pub use version::{REVISION, VERSION};

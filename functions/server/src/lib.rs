@@ -21,6 +21,7 @@ mod statistics;
 use std::{process::ExitCode, time::Duration};
 
 use presence::{
+    REVISION, VERSION,
     config::{Config, ServerConfig},
     events::RelaySignal,
     runtime::{App, fail, start},
@@ -52,7 +53,7 @@ pub fn run() -> ExitCode {
             Err(error) => fail(&error),
         },
         ["--version"] => {
-            println!("presence-server {}", env!("CARGO_PKG_VERSION"));
+            println!("presence-server {VERSION} ({REVISION})");
             ExitCode::SUCCESS
         }
         _ => fail(&USAGE),
@@ -60,13 +61,13 @@ pub fn run() -> ExitCode {
 }
 
 fn run_server() -> ExitCode {
-    let config = match start() {
-        Ok(config) => config,
-        Err(status) => return status,
-    };
     let server = match ServerConfig::from_env() {
         Ok(server) => server,
         Err(error) => return fail(&error),
+    };
+    let config = match start() {
+        Ok(config) => config,
+        Err(status) => return status,
     };
     match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server)))
     {
@@ -97,7 +98,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     };
     let listener =
         TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), address = %listener.local_addr()?, "presence-server listens");
+    tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
     let (sweeper, probe) = (app.sweeper(signal.clone()), app.health_probe());
     tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe).await });

@@ -12,7 +12,7 @@ use axum::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
-    PresenceService,
+    PresenceService, REVISION, VERSION,
     config::Secret,
     events::RelaySignal,
     http::{self, Answer, Problem, json, ready},
@@ -112,5 +112,5 @@ async fn refused(error: BoxError) -> Response {
 }
 
 async fn live() -> Response {
-    respond(Ok(json(&json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))))
+    respond(Ok(json(&json!({"status": "ok", "version": VERSION, "revision": REVISION}))))
 }

@@ -2,18 +2,19 @@
 
 use std::process::ExitCode;
 
-use crate::{config::Config, telemetry};
+use crate::{REVISION, VERSION, config::Config, telemetry};
 
 /// The exit status for a bad value in the environment.
 const USAGE: u8 = 2;
 
-/// Reads the configuration and starts logging.
+/// Reads the configuration and starts logging; the first line says what was built.
 ///
 /// # Errors
 /// The exit status, where a value is bad; the reason is printed, in one line.
 pub fn start() -> Result<Config, ExitCode> {
     let config = Config::from_env().map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
+    tracing::info!(version = VERSION, revision = REVISION, "program starts");
     Ok(config)
 }
 

@@ -13,4 +13,5 @@ mod scripts;
 mod server;
 mod statistics;
 mod sweep;
+mod version;
 mod websocket;
