@@ -13,6 +13,7 @@ mod browser;
 mod config;
 pub mod event;
 mod gateway;
+mod nats_account;
 mod nats_server;
 mod process;
 mod redis_cluster;

@@ -3,7 +3,7 @@
 use std::{process::Command, time::Duration};
 
 use async_nats::{
-    Client,
+    Client, ConnectOptions,
     jetstream::{
         self,
         consumer::{AckPolicy, pull},
@@ -13,7 +13,10 @@ use async_nats::{
 use futures_util::StreamExt as _;
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port};
+use crate::{
+    nats_account::Account,
+    process::{Process, free_port},
+};
 
 /// A NATS server of its own; its streams outlive its process, until this is dropped.
 #[derive(Debug)]
@@ -21,19 +24,42 @@ pub struct NatsServer {
     process: Process,
     port: u16,
     directory: TempDir,
+    /// Where the server knows its users.
+    credentials: Option<String>,
 }
 
 impl NatsServer {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let configuration = format!("jetstream {{ store_dir: '{}' }}", directory.path().display());
+        Self::start_with(directory, &configuration, None).await
+    }
+
+    /// Starts a server that lets in nobody but one user, whose [`credentials`](Self::credentials) it made.
+    pub async fn start_guarded() -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let account = Account::new(directory.path());
+        Self::start_with(directory, &account.configuration, Some(account.credentials)).await
+    }
+
+    async fn start_with(directory: TempDir, configuration: &str, credentials: Option<String>) -> Self {
+        std::fs::write(directory.path().join("nats.conf"), configuration).expect("a file");
         loop {
             let port = free_port();
-            let directory = tempfile::tempdir().expect("a temporary directory");
             let mut process = Process::start(&mut command(port, &directory));
-            if is_up(&mut process, port).await {
-                return Self { process, port, directory };
+            if is_up(&mut process, port, credentials.as_deref()).await {
+                return Self { process, port, directory, credentials };
             }
         }
+    }
+
+    /// What stands in the credentials file of the only user.
+    ///
+    /// # Panics
+    /// Where anybody is let in.
+    pub fn credentials(&self) -> &str {
+        self.credentials.as_deref().expect("a guarded server")
     }
 
     /// `nats://…` of this server.
@@ -48,7 +74,7 @@ impl NatsServer {
 
     /// A connection.
     pub async fn client(&self) -> Client {
-        async_nats::connect(self.url()).await.expect("NATS answers")
+        connect(self.port, self.credentials.as_deref()).await.expect("NATS answers")
     }
 
     /// Ends the server, as kill -9 does.
@@ -61,7 +87,7 @@ impl NatsServer {
         self.kill();
         while {
             self.process = Process::start(&mut command(self.port, &self.directory));
-            !is_up(&mut self.process, self.port).await
+            !is_up(&mut self.process, self.port, self.credentials.as_deref()).await
         } {}
     }
 
@@ -95,15 +121,20 @@ impl NatsServer {
 
 fn command(port: u16, directory: &TempDir) -> Command {
     let mut command = Command::new("nats-server");
-    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--jetstream", "--store_dir"]);
-    command.arg(directory.path());
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--config"]);
+    command.arg(directory.path().join("nats.conf"));
     command
 }
 
+async fn connect(port: u16, credentials: Option<&str>) -> Result<Client, async_nats::ConnectError> {
+    let options = credentials.map(|text| ConnectOptions::with_credentials(text).expect("credentials"));
+    options.unwrap_or_default().connect(format!("nats://127.0.0.1:{port}")).await
+}
+
 /// Waits until JetStream answers; `false` where the process ended instead, because somebody took the port.
-async fn is_up(process: &mut Process, port: u16) -> bool {
+async fn is_up(process: &mut Process, port: u16, credentials: Option<&str>) -> bool {
     while !process.has_ended() {
-        if let Ok(client) = async_nats::connect(format!("nats://127.0.0.1:{port}")).await
+        if let Ok(client) = connect(port, credentials).await
             && client.request("$JS.API.INFO", "".into()).await.is_ok()
         {
             return true;

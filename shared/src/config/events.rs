@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use super::variables::{ConfigError, Result, Secret, Variables, parse_duration};
+use super::{
+    NatsCredentials,
+    variables::{ConfigError, Result, Variables, parse_duration},
+};
 
 /// NATS JetStream.
 #[derive(Debug, Clone)]
 pub struct EventsConfig {
     /// `PRESENCE_NATS_URL`: one or more servers, separated by commas.
     pub urls: Vec<async_nats::ServerAddr>,
-    /// `PRESENCE_NATS_CREDS`: what the credentials file holds that it names.
-    pub credentials: Option<Secret>,
+    /// `PRESENCE_NATS_CREDS`: what the credentials file holds that it names, or that it is.
+    pub credentials: Option<NatsCredentials>,
     /// `PRESENCE_EVENTS_SUBJECT` (`events.presence`).
     pub subject: String,
     /// `PRESENCE_EVENTS_STREAM` (`PRESENCE_EVENTS`).
@@ -50,12 +53,13 @@ impl EventsConfig {
 }
 
 impl Variables<'_> {
-    fn credentials(&self, variable: &'static str) -> Result<Option<Secret>> {
-        let accepts = "the path of a NATS credentials file that can be read";
-        let Some(path) = self.text(variable) else { return Ok(None) };
-        let content = std::fs::read_to_string(path).map_err(|_| ConfigError::new(variable, accepts))?;
-        let is_valid = async_nats::ConnectOptions::with_credentials(&content).is_ok();
-        is_valid.then_some(Some(Secret::new(content))).ok_or_else(|| ConfigError::new(variable, accepts))
+    /// A path, or the text itself: a secret has no path.
+    fn credentials(&self, variable: &'static str) -> Result<Option<NatsCredentials>> {
+        let accepts = "the path of a NATS credentials file that can be read, or what stands in one";
+        let Some(value) = self.text(variable) else { return Ok(None) };
+        let text = if value.contains("-----BEGIN") { Ok(value) } else { std::fs::read_to_string(value) };
+        let credentials = text.ok().and_then(|text| NatsCredentials::parse(&text));
+        credentials.map(Some).ok_or_else(|| ConfigError::new(variable, accepts))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod events;
 mod log;
+mod nats_credentials;
 mod redis;
 mod server;
 mod variables;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use events::EventsConfig;
 pub use log::{LogConfig, LogFormat};
+pub use nats_credentials::NatsCredentials;
 pub use redis::{RedisConfig, RedisMode};
 pub use server::ServerConfig;
 pub use variables::{ConfigError, Secret};

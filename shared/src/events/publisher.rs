@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_nats::{
-    ConnectOptions, Event,
+    AuthError, ConnectOptions, Event,
     connection::State,
     jetstream::{
         Context,
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, OnceCell};
 
 use super::message;
 use crate::{
-    config::EventsConfig,
+    config::{EventsConfig, NatsCredentials},
     repository::OutboxEntry,
     telemetry::metrics::{EVENTS_FAILED, EVENTS_PUBLISHED},
 };
@@ -56,8 +56,6 @@ struct Inner {
 enum PublishError {
     #[error("NATS cannot be used as configured")]
     Connect(#[from] async_nats::ConnectError),
-    #[error("the NATS credentials cannot be used")]
-    Credentials(#[from] std::io::Error),
     #[error("the outbox holds something that is no event")]
     NoEvent(#[from] serde_json::Error),
     #[error("JetStream did not acknowledge the event")]
@@ -264,7 +262,13 @@ impl Inner {
                 async {}
             });
         let options = match &self.config.credentials {
-            Some(credentials) => options.credentials(credentials.expose())?,
+            Some(NatsCredentials { jwt, key }) => {
+                let key = Arc::clone(key);
+                options.jwt(jwt.expose().to_owned(), move |challenge| {
+                    let answer = key.sign(&challenge).map_err(AuthError::new);
+                    async { answer }
+                })
+            }
             None => options,
         };
         let client = options.connect(&self.config.urls).await?;

@@ -283,3 +283,26 @@ async fn a_function_that_thaws_with_dead_sockets_serves_and_loses_no_event() {
     players.sort_by_key(Value::to_string);
     assert_eq!(players, ["p0", "p1", "p2", "p3", "p4"], "each once");
 }
+
+#[tokio::test]
+async fn a_nats_that_wants_credentials_gets_them_from_a_file_or_from_the_variable_itself() {
+    let (redis, nats) = (RedisServer::start().await, NatsServer::start_guarded().await);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), nats.credentials()).unwrap();
+    let (redis_url, nats_url) = (redis.url(), nats.url());
+    for (player, credentials) in [("a", file.path().to_str().unwrap()), ("b", nats.credentials()), ("c", "")] {
+        let variables = [
+            ("PRESENCE_REDIS_URL", &*redis_url),
+            ("PRESENCE_NATS_URL", &*nats_url),
+            ("PRESENCE_NATS_CREDS", credentials),
+        ];
+        let connect = json!({"player_id": player, "connection_id": "c"});
+        let function = Function::start("connect", &variables).await;
+        let answer = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
+        assert_eq!(answer["statusCode"], 200);
+    }
+    let players: Vec<_> =
+        nats.messages(STREAM).await.iter().map(|message| body(message)["player_id"].clone()).collect();
+    assert_eq!(players, ["a", "b"]);
+    assert_eq!(outbox_length(&redis).await, 1, "without credentials the event waits");
+}
