@@ -4,7 +4,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use redis::{Cmd, ConnectionInfo, ErrorKind, RedisError, ServerErrorKind, Value};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -26,6 +26,10 @@ const ATTEMPTS: u32 = 16;
 /// time where the connection to that one was dead as well.
 const ATTEMPTS_ON_DEAD_SOCKETS: u32 = 3;
 
+/// So many redirections are followed at once. Nodes that do not agree send a command to and fro: it waits before each
+/// further one.
+const PROMPT_REDIRECTIONS: u32 = 3;
+
 /// The wait before a command is sent again whose keys are being moved; it doubles from attempt to attempt.
 const WAIT: Duration = Duration::from_millis(1);
 
@@ -39,7 +43,15 @@ pub(super) struct Cluster {
     limit: Duration,
 }
 
+/// Commands that are sent together, and until when.
+struct Call<'a> {
+    clock: Clock,
+    commands: &'a [(Shard, Cmd)],
+    deadline: Instant,
+}
+
 /// Where a command goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Route {
     /// To the master of its slot.
     Master,
@@ -53,16 +65,12 @@ enum Pause {
     None,
     /// Keys of the command are being moved, some are here and some there: wait until all are there.
     Wait,
-    /// The slot map is old: ask for a new one.
+    /// The slot map is old: wait for a new one.
     NewMap,
 }
 
-/// A command's answer, and the node that gave it.
-struct Answered {
-    place: usize,
-    by: Address,
-    answer: Result<Timed, StoreError>,
-}
+/// A command's place in its call, and its answer.
+type Answered = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
     /// A cluster that is reached by `seeds`. Nothing is sent before the first query.
@@ -78,12 +86,14 @@ impl Cluster {
 
     /// Sends commands, each to the master that holds its shard, in one round trip to each of them.
     pub(super) async fn query_all(&self, clock: Clock, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
-        let deadline = Instant::now() + self.limit;
-        let mut answers = vec![Err(StoreError::Timeout(self.limit)); commands.len()];
-        let _ = timeout_at(deadline, self.follow(clock, commands, deadline, &mut answers)).await;
+        let call = Call { clock, commands, deadline: Instant::now() + self.limit };
+        let routes = (0..commands.len()).map(|place| (place, Route::Master)).collect();
+        let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
+        for (place, answer) in self.deliver(&call, routes, 1).await {
+            answers[place] = answer;
+        }
         if answers.iter().any(|answer| answer.as_ref().is_err_and(tells_of_change)) {
-            let topology = Arc::clone(&self.topology);
-            tokio::spawn(async move { topology.refresh().await });
+            self.topology.refresh_behind_the_scenes();
         }
         answers
     }
@@ -103,96 +113,126 @@ impl Cluster {
         join_all(slots.masters.iter().map(query)).await
     }
 
-    /// Sends commands until each has its answer.
-    async fn follow(
-        &self,
-        clock: Clock,
-        commands: &[(Shard, Cmd)],
-        deadline: Instant,
-        answers: &mut [Result<Timed, StoreError>],
-    ) {
-        let mut pending: Vec<_> = (0..commands.len()).map(|place| (place, Route::Master)).collect();
-        for attempt in 1..=ATTEMPTS {
-            let slots = match self.topology.slots().await {
+    /// Sends commands on their routes, and again until each has its answer. What goes to one node does not wait for what
+    /// goes to another.
+    fn deliver<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        routes: Vec<(usize, Route)>,
+        attempt: u32,
+    ) -> BoxFuture<'a, Vec<Answered>> {
+        Box::pin(async move {
+            let slots = match self.in_time(call, self.topology.slots()).await {
                 Ok(slots) => slots,
-                Err(error) => return pending.iter().for_each(|(place, _)| answers[*place] = Err(error.clone())),
+                Err(error) => return routes.into_iter().map(|(place, _)| (place, Err(error.clone()))).collect(),
             };
-            let mut again = Vec::new();
-            let mut pause = Pause::None;
-            for Answered { place, by, answer } in self.send(clock, commands, pending, &slots, deadline).await {
-                if let Err(StoreError::Redis(error)) = &answer
-                    && let Some((route, before)) = next(error, &by, attempt)
-                {
+            let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
+            let mut answered = Vec::with_capacity(routes.len());
+            for (place, route) in routes {
+                match self.node_on(route, call.commands[place].0, &slots) {
+                    Some(node) => nodes.entry(node).or_default().push(place),
+                    None => answered.push((place, Err(UNHELD))),
+                }
+            }
+            let pipelines = nodes.iter().flat_map(|((address, slots), places)| {
+                let chunks = places.chunks(COMMANDS_PER_PIPELINE);
+                chunks.map(|places| self.deliver_to_node(call, address, *slots, places, attempt))
+            });
+            answered.extend(join_all(pipelines).await.into_iter().flatten());
+            answered
+        })
+    }
+
+    /// Sends commands to one node in one go, and delivers those anew that it sends elsewhere.
+    async fn deliver_to_node(
+        &self,
+        call: &Call<'_>,
+        address: &Address,
+        slots: Slots,
+        places: &[usize],
+        attempt: u32,
+    ) -> Vec<Answered> {
+        let commands = places.iter().map(|place| &call.commands[*place].1);
+        let pipeline = async { self.topology.node(address)?.query_all(call.clock, slots, commands).await };
+        let answers: Vec<_> = match self.in_time(call, pipeline).await {
+            Ok(answers) => answers.timed().collect(),
+            Err(error) => vec![Err(error); places.len()],
+        };
+        let mut answered = Vec::with_capacity(places.len());
+        let (mut again, mut pause) = (Vec::new(), Pause::None);
+        for (place, answer) in places.iter().copied().zip(answers) {
+            match answer.as_ref().err().and_then(|error| next(error, address, attempt)) {
+                Some((route, before)) => {
                     again.push((place, route));
                     pause = pause.max(before);
                 }
-                answers[place] = answer;
+                None => answered.push((place, answer)),
             }
+        }
+        if again.iter().any(|(_, route)| matches!(route, Route::Redirected(_, Slots::Held))) {
+            self.topology.refresh_behind_the_scenes();
+        }
+        if !again.is_empty() {
+            self.wait(call, pause, attempt).await;
+            answered.extend(self.deliver(call, again, attempt + 1).await);
+        }
+        answered
+    }
+
+    /// Where a command for `shard` goes; `None` where nobody holds its slot.
+    fn node_on(&self, route: Route, shard: Shard, slots: &SlotMap) -> Option<(Address, Slots)> {
+        match route {
+            Route::Master => Some((slots.master(shard)?.clone(), Slots::Held)),
+            Route::Redirected(address, slots) => Some((address, slots)),
+        }
+    }
+
+    async fn wait(&self, call: &Call<'_>, pause: Pause, attempt: u32) {
+        let pause = async {
             match pause {
-                Pause::None if again.is_empty() => return,
                 Pause::None => {}
                 Pause::Wait => sleep(MAX_WAIT.min(WAIT * 2_u32.pow(attempt - 1))).await,
                 Pause::NewMap => drop(self.topology.refresh().await),
             }
-            pending = again;
-        }
+        };
+        let _ = timeout_at(call.deadline, pause).await; // whoever goes on then is told that time is up
     }
 
-    /// Sends commands to their nodes, each node's in one go.
-    async fn send(
+    async fn in_time<T>(
         &self,
-        clock: Clock,
-        commands: &[(Shard, Cmd)],
-        pending: Vec<(usize, Route)>,
-        slots: &SlotMap,
-        deadline: Instant,
-    ) -> Vec<Answered> {
-        let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
-        let mut answered = Vec::with_capacity(pending.len());
-        for (place, route) in pending {
-            let node = match route {
-                Route::Master => slots.master(commands[place].0).map(|address| (address.clone(), Slots::Held)),
-                Route::Redirected(address, slots) => Some((address, slots)),
-            };
-            match node {
-                Some(node) => nodes.entry(node).or_default().push(place),
-                None => answered.push(Answered { place, by: Address::default(), answer: Err(UNHELD) }),
-            }
-        }
-        let chunks = nodes
-            .iter()
-            .flat_map(|(node, places)| places.chunks(COMMANDS_PER_PIPELINE).map(move |chunk| (node, chunk)));
-        let pipelines = chunks.map(async |((address, slots), places)| {
-            let commands = places.iter().map(|place| &commands[*place].1);
-            let pipeline = async { self.topology.node(address)?.query_all(clock, *slots, commands).await };
-            let answers = match timeout_at(deadline, pipeline).await.unwrap_or(Err(StoreError::Timeout(self.limit))) {
-                Ok(answers) => answers.timed().collect(),
-                Err(error) => vec![Err(error); places.len()],
-            };
-            let answered = |(place, answer): (&usize, _)| Answered { place: *place, by: address.clone(), answer };
-            places.iter().zip(answers).map(answered).collect::<Vec<_>>()
-        });
-        answered.extend(join_all(pipelines).await.into_iter().flatten());
-        answered
+        call: &Call<'_>,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        timeout_at(call.deadline, work).await.unwrap_or(Err(StoreError::Timeout(self.limit)))
     }
 }
 
 const UNHELD: StoreError = StoreError::Unexpected("a hash slot that no node holds");
 
 /// Where a command goes next that met `error` at the node `by`; `None` where the error is its answer.
-fn next(error: &RedisError, by: &Address, attempt: u32) -> Option<(Route, Pause)> {
-    let target = error.redirect_node().and_then(|(target, _)| parse_address(target, &by.0));
-    match (error.kind(), target) {
-        (ErrorKind::Server(ServerErrorKind::Moved), Some(target)) => {
-            Some((Route::Redirected(target, Slots::Held), Pause::NewMap))
+fn next(error: &StoreError, by: &Address, attempt: u32) -> Option<(Route, Pause)> {
+    let StoreError::Redis(error) = error else { return None };
+    if attempt == ATTEMPTS {
+        return None;
+    }
+    let pause = if attempt > PROMPT_REDIRECTIONS { Pause::Wait } else { Pause::None };
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::Moved) => Some(match target(error, by) {
+            Some(target) => (Route::Redirected(target, Slots::Held), pause),
+            None => (Route::Master, Pause::NewMap),
+        }),
+        ErrorKind::Server(ServerErrorKind::Ask) => {
+            Some((Route::Redirected(target(error, by)?, Slots::Importing), pause))
         }
-        (ErrorKind::Server(ServerErrorKind::Ask), Some(target)) => {
-            Some((Route::Redirected(target, Slots::Importing), Pause::None))
-        }
-        (ErrorKind::Server(ServerErrorKind::TryAgain), _) => Some((Route::Master, Pause::Wait)),
+        ErrorKind::Server(ServerErrorKind::TryAgain) => Some((Route::Master, Pause::Wait)),
         _ if is_dead_socket(error) && attempt < ATTEMPTS_ON_DEAD_SOCKETS => Some((Route::Master, Pause::NewMap)),
         _ => None,
     }
+}
+
+/// The node that a redirection by the node `by` names.
+fn target(redirection: &RedisError, by: &Address) -> Option<Address> {
+    parse_address(redirection.redirect_node()?.0, &by.0)
 }
 
 /// Whether another node may hold the slot by now.
@@ -203,5 +243,50 @@ fn tells_of_change(error: &StoreError) -> bool {
             is_dead_socket(error) || error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)
         }
         StoreError::Type(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn by() -> Address {
+        ("10.0.0.1".to_owned(), 7_000)
+    }
+
+    /// What an error reply leads to.
+    fn next_of(reply: &str, attempt: u32) -> Option<(Route, Pause)> {
+        let error = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap().extract_error().unwrap_err();
+        next(&error.into(), &by(), attempt)
+    }
+
+    fn to(host: &str, slots: Slots) -> Route {
+        Route::Redirected((host.to_owned(), 7_001), slots)
+    }
+
+    #[test]
+    fn a_command_follows_its_slot() {
+        assert_eq!(next_of("MOVED 1 10.0.0.2:7001", 1), Some((to("10.0.0.2", Slots::Held), Pause::None)));
+        assert_eq!(next_of("ASK 1 10.0.0.2:7001", 1), Some((to("10.0.0.2", Slots::Importing), Pause::None)));
+        assert_eq!(next_of("MOVED 1 :7001", 1), Some((to("10.0.0.1", Slots::Held), Pause::None)));
+        assert_eq!(next_of("MOVED 1 2001:db8::1:7001", 1), Some((to("2001:db8::1", Slots::Held), Pause::None)));
+        assert_eq!(next_of("MOVED 1 ?:7001", 1), Some((Route::Master, Pause::NewMap)), "a host that is not told");
+        assert_eq!(next_of("TRYAGAIN half of it", 1), Some((Route::Master, Pause::Wait)));
+    }
+
+    #[test]
+    fn nodes_that_disagree_do_not_pass_a_command_to_and_fro_for_ever() {
+        let moved = "MOVED 1 10.0.0.2:7001";
+        assert_eq!(next_of(moved, PROMPT_REDIRECTIONS).unwrap().1, Pause::None);
+        assert_eq!(next_of(moved, PROMPT_REDIRECTIONS + 1).unwrap().1, Pause::Wait);
+        assert_eq!(next_of(moved, ATTEMPTS), None);
+    }
+
+    #[test]
+    fn other_errors_are_answers() {
+        for reply in ["NOSCRIPT no such script", "OOM full", "LOADING soon", "CLUSTERDOWN for now", "ERR what?"] {
+            assert_eq!(next_of(reply, 1), None, "{reply}");
+        }
+        assert_eq!(next(&StoreError::Timeout(Duration::ZERO), &by(), 1), None);
     }
 }

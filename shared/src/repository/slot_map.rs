@@ -51,23 +51,46 @@ impl SlotMap {
     }
 }
 
-/// The address in a redirection such as `10.0.0.1:6379`; an empty host is the one that redirects.
+/// The address in a redirection such as `10.0.0.1:6379`; an empty host is the one that redirects. `None` where the host
+/// is not told.
 pub(super) fn parse_address(text: &str, asked: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
-    let host = if matches!(host, "" | "?") { asked } else { host };
-    Some((host.trim_matches(['[', ']']).to_owned(), port.parse().ok()?))
+    let host = match host {
+        "" => asked,
+        UNTOLD => return None,
+        host => host.trim_matches(['[', ']']),
+    };
+    Some((host.to_owned(), port.parse().ok()?))
 }
 
 fn parse_range(range: &Value, asked: &str) -> Option<(u16, u16, Address)> {
     let Value::Array(range) = range else { return None };
     let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else { return None };
-    let [host, Value::Int(port), ..] = &master[..] else { return None };
-    let host = match host {
-        Value::BulkString(host) if !matches!(&host[..], b"" | b"?") => str::from_utf8(host).ok()?,
-        _ => asked,
+    let [host, Value::Int(port), about @ ..] = &master[..] else { return None };
+    let host = match text(host) {
+        None | Some("") => asked,
+        Some(UNTOLD) => ip(about).unwrap_or(asked),
+        Some(host) => host,
     };
     let slot = |number: i64| u16::try_from(number).ok();
     Some((slot(*first)?, slot(*last)?, (host.to_owned(), u16::try_from(*port).ok()?)))
+}
+
+/// What a node is told by that has no hostname, in a cluster that prefers hostnames.
+const UNTOLD: &str = "?";
+
+/// A node's IP address, from what comes after its port: its id, and names with values.
+fn ip(about: &[Value]) -> Option<&str> {
+    let [_id, Value::Array(about), ..] = about else { return None };
+    let mut pairs = about.chunks_exact(2);
+    pairs.find(|pair| text(&pair[0]) == Some("ip")).and_then(|pair| text(&pair[1]))
+}
+
+fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(text) => str::from_utf8(text).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -112,6 +135,18 @@ mod tests {
         }
         assert_eq!(parse_address(":7001", "seed"), Some(("seed".to_owned(), 7_001)));
         assert_eq!(parse_address("[::1]:7001", "seed"), Some(("::1".to_owned(), 7_001)));
+    }
+
+    #[test]
+    fn a_node_without_the_hostname_that_others_have_is_called_by_its_ip() {
+        let mut answer = Value::Array(vec![range(0, 16_383, host("?"), 7_000)]);
+        if let Value::Array(ranges) = &mut answer
+            && let Value::Array(range) = &mut ranges[0]
+            && let Value::Array(master) = &mut range[2]
+        {
+            master[3] = Value::Array(vec![host("ip"), host("10.0.0.7")]);
+        }
+        assert_eq!(SlotMap::parse(&answer, "seed").unwrap().masters, [("10.0.0.7".to_owned(), 7_000)]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rand::seq::SliceRandom as _;
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError};
 use tokio::time::{Instant, timeout};
@@ -18,6 +19,9 @@ use super::{
 
 /// A slot map that is younger is not asked for again.
 const MAP_LIFE: Duration = Duration::from_millis(50);
+
+/// A node that has not answered for so long is no longer the only one asked for the slot map.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The nodes of a cluster, and the newest slot map known.
 pub(super) struct Topology {
@@ -61,6 +65,14 @@ impl Topology {
         outcome
     }
 
+    /// The same, for whom the answer is of no use any more.
+    pub(super) fn refresh_behind_the_scenes(self: &Arc<Self>) {
+        if self.asked.try_lock().is_ok() {
+            let topology = Arc::clone(self);
+            tokio::spawn(async move { topology.refresh().await });
+        } // else somebody is asking already
+    }
+
     /// The node at an address.
     pub(super) fn node(&self, address: &Address) -> Result<Node, RedisError> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -77,23 +89,28 @@ impl Topology {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks one node after the other, until one answers. The order is random, so that a node which is cut off from the
-    /// others is not believed for ever.
+    /// Asks nodes until one answers: the next one as soon as another has failed, or has kept silent for a while. The
+    /// order is random, so that a node which is cut off from the others is not believed for ever.
     async fn ask(&self) -> Result<SlotMap, StoreError> {
-        let limit = self.limit / 4;
+        let mut candidates = self.candidates().into_iter();
+        let mut asked = FuturesUnordered::new();
         let mut failure = NO_SLOTS;
-        for address in self.candidates() {
-            let node = self.node(&address)?;
-            match timeout(limit, node.query(redis::cmd("CLUSTER").arg("SLOTS"))).await {
-                Ok(Ok(answer)) => match SlotMap::parse(&answer, &address.0) {
-                    Some(slots) => return Ok(slots),
-                    None => failure = NO_SLOTS,
-                },
-                Ok(Err(error)) => failure = error.into(),
-                Err(_) => failure = StoreError::Timeout(limit),
+        loop {
+            asked.extend(candidates.next().map(|address| self.ask_node(address)));
+            match timeout(PATIENCE, asked.next()).await {
+                Ok(Some(Ok(slots))) => return Ok(slots),
+                Ok(Some(Err(error))) => failure = error,
+                Ok(None) => return Err(failure),
+                Err(_) => {}
             }
         }
-        Err(failure)
+    }
+
+    async fn ask_node(&self, address: Address) -> Result<SlotMap, StoreError> {
+        let node = self.node(&address)?;
+        let answer = timeout(self.limit, node.query(redis::cmd("CLUSTER").arg("SLOTS"))).await;
+        let answer = answer.map_err(|_| StoreError::Timeout(self.limit))??;
+        SlotMap::parse(&answer, &address.0).ok_or(NO_SLOTS)
     }
 
     /// Nodes to ask: the known masters, then the seeds.
