@@ -185,8 +185,17 @@ mod tests {
     fn a_cluster_takes_several_seeds() {
         let config = config(&[
             ("PRESENCE_REDIS_MODE", "cluster"),
-            ("PRESENCE_REDIS_URL", "redis://a:1,redis://b:2, rediss://c:3"),
+            ("PRESENCE_REDIS_URL", "redis://a:1,redis://b:2, redis://c:3"),
         ]);
         assert_eq!(config.unwrap().redis.urls.len(), 3);
+    }
+
+    #[test]
+    fn a_clusters_seeds_agree_about_tls_and_name_no_database() {
+        for urls in ["rediss://a:1,redis://b:2", "redis://a:1/2"] {
+            let error = config(&[("PRESENCE_REDIS_MODE", "cluster"), ("PRESENCE_REDIS_URL", urls)]).unwrap_err();
+            assert_eq!(error.variable, "PRESENCE_REDIS_URL", "{urls}");
+        }
+        assert!(config(&[("PRESENCE_REDIS_URL", "redis://a:1/2")]).is_ok());
     }
 }

@@ -39,10 +39,16 @@ impl RedisConfig {
             })?;
         let accepts = match mode {
             RedisMode::Standalone => "one URL: redis://host:port or rediss://host:port",
-            RedisMode::Cluster => "one or more URLs, separated by commas: redis://host:port or rediss://host:port",
+            RedisMode::Cluster => {
+                "one or more URLs without a database, separated by commas: all redis://host:port, or all rediss://host:port"
+            }
         };
         let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, parse_redis_urls)?;
-        if mode == RedisMode::Standalone && urls.len() > 1 {
+        let fits = match mode {
+            RedisMode::Standalone => urls.len() == 1,
+            RedisMode::Cluster => are_seeds(&urls),
+        };
+        if !fits {
             return Err(ConfigError::new(URL, accepts));
         }
         Ok(Self {
@@ -65,6 +71,13 @@ impl RedisConfig {
 fn parse_redis_urls(text: &str) -> Option<Vec<::redis::ConnectionInfo>> {
     let is_redis = |url: &&str| url.starts_with("redis://") || url.starts_with("rediss://");
     text.split(',').map(str::trim).map(|url| Some(url).filter(is_redis)?.into_connection_info().ok()).collect()
+}
+
+/// A cluster has one database. And one seed decides for all nodes whether there is TLS: a password shall not go out in the
+/// clear because another seed came first.
+fn are_seeds(urls: &[::redis::ConnectionInfo]) -> bool {
+    let has_tls = |url: &::redis::ConnectionInfo| matches!(url.addr(), ::redis::ConnectionAddr::TcpTls { .. });
+    urls.iter().all(|url| url.redis_settings().db() == 0 && has_tls(url) == has_tls(&urls[0]))
 }
 
 /// Without the URLs: they may hold a password.
