@@ -25,7 +25,7 @@ demo: ## The whole system for a minute, with players, and with crashes: checks t
 
 .PHONY: test
 test: ## All tests, against Redis and NATS servers that they start themselves
-	@scripts/setup cc procps redis nats nextest chromium
+	@scripts/setup cc procps redis valkey nats nextest chromium
 	cargo build --workspace --bins
 	cargo test --workspace --doc
 	cargo nextest run --workspace

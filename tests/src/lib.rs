@@ -1,32 +1,44 @@
 //! A harness for tests: real servers, one for each test, on free loopback ports, gone with the test.
 //!
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
-//! - [`RedisCluster`]: a throwaway cluster of three masters.
+//! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
+//! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
+//! - [`NatsCluster`]: three of them, as one.
+//! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`Server`]: the server's real binary.
 //! - [`Gateway`]: the client's example gateway, likewise.
 //! - [`Browser`]: a headless Chromium.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
+mod authority;
 mod browser;
 mod config;
 pub mod event;
 mod gateway;
 mod nats_account;
+mod nats_cluster;
+mod nats_secured;
 mod nats_server;
+mod nats_stream;
 mod process;
 mod redis_cluster;
 mod redis_server;
 mod runtime_api;
+mod secured;
 mod server;
 
+pub use authority::Authority;
 pub use browser::Browser;
 pub use config::{app, cluster_app, config, connection, player, service};
 pub use gateway::Gateway;
+pub use nats_cluster::NatsCluster;
+pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
 pub use process::binary;
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};
+pub use secured::SecuredRedis;
 pub use server::{Answer, Server, answer};

@@ -7,19 +7,31 @@ use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-/// What a server has to be told, and what a user has to know.
+/// What the service may publish to: its events; what makes the stream, and what follows it for the console. Operators find
+/// it in `docs/operations.md`.
+const PUBLISHED: [&str; 6] = [
+    "events.presence",
+    "$JS.API.INFO",
+    "$JS.API.STREAM.CREATE.PRESENCE_EVENTS",
+    "$JS.API.STREAM.INFO.PRESENCE_EVENTS",
+    "$JS.API.CONSUMER.*.PRESENCE_EVENTS.>",
+    "$JS.API.CONSUMER.MSG.NEXT.PRESENCE_EVENTS.>",
+];
+
+/// What a server has to be told, and what users have to know.
 pub(crate) struct Account {
     /// The server's configuration.
     pub(crate) configuration: String,
-    /// The text of a user's credentials file.
+    /// The text of the credentials file of a user who may do anything.
     pub(crate) credentials: String,
+    /// The same of one who may do what the service needs, and no more.
+    pub(crate) service_credentials: String,
 }
 
 impl Account {
-    /// An account that may use JetStream, with one user. JetStream wants a system account beside it.
+    /// An account that may use JetStream, with its users. JetStream wants a system account beside it.
     pub(crate) fn new(store: &Path) -> Self {
-        let (operator, system, account, user) =
-            (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account(), KeyPair::new_user());
+        let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
         let none = json!({"subs": -1, "conn": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "leaf": -1});
         let mut stored = none.clone();
         for name in ["mem_storage", "disk_storage", "streams", "consumer"] {
@@ -29,7 +41,8 @@ impl Account {
             jwt(&operator, &operator, json!({"type": "operator", "system_account": system.public_key()}));
         let system_jwt = jwt(&operator, &system, json!({"type": "account", "limits": none}));
         let account_jwt = jwt(&operator, &account, json!({"type": "account", "limits": stored}));
-        let user_jwt = jwt(&account, &user, json!({"type": "user", "subs": -1, "data": -1, "payload": -1}));
+        let all_rights = credentials(&account, json!({}), json!({}));
+        let service_credentials = credentials(&account, json!({"allow": PUBLISHED}), json!({"allow": ["_INBOX.>"]}));
         let [system, account] = [system, account].map(|key| key.public_key());
         let configuration = format!(
             "operator: {operator_jwt}\nsystem_account: {system}\nresolver: MEMORY\n\
@@ -37,13 +50,20 @@ impl Account {
              jetstream {{ store_dir: '{}' }}\n",
             store.display()
         );
-        let seed = user.seed().expect("a pair of keys has a seed");
-        let credentials = format!(
-            "-----BEGIN NATS USER JWT-----\n{user_jwt}\n------END NATS USER JWT------\n\n\
-             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        );
-        Self { configuration, credentials }
+        Self { configuration, credentials: all_rights, service_credentials }
     }
+}
+
+/// A credentials file of a new user, who may publish to some subjects and subscribe to some.
+fn credentials(account: &KeyPair, publish: Value, subscribe: Value) -> String {
+    let user = KeyPair::new_user();
+    let claims = json!({"type": "user", "pub": publish, "sub": subscribe, "subs": -1, "data": -1, "payload": -1});
+    let seed = user.seed().expect("a pair of keys has a seed");
+    format!(
+        "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n",
+        jwt(account, &user, claims)
+    )
 }
 
 /// What `issuer` says of `subject`.

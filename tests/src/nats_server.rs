@@ -10,11 +10,11 @@ use async_nats::{
         message::Message,
     },
 };
-use futures_util::StreamExt as _;
 use tempfile::TempDir;
 
 use crate::{
     nats_account::Account,
+    nats_stream,
     process::{Process, free_port},
 };
 
@@ -96,13 +96,7 @@ impl NatsServer {
     /// # Panics
     /// Where JetStream does not answer.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
-        let jetstream = jetstream::new(self.client().await);
-        let Ok(mut stream) = jetstream.get_stream(stream).await else { return Vec::new() };
-        let count = stream.info().await.expect("the stream's state").state.messages as usize;
-        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
-        let consumer = stream.create_consumer(config).await.expect("a consumer");
-        let messages = consumer.fetch().max_messages(count).messages().await.expect("messages");
-        messages.map(|message| message.expect("a message")).collect().await
+        nats_stream::messages(self.client().await, stream).await
     }
 
     /// The number of messages that a stream has taken so far; 0 where it is not there.

@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 mod cluster;
-mod cluster_faults;
 mod console;
 mod events;
 mod functions;

@@ -1,23 +1,21 @@
 //! A throwaway Redis Cluster.
 
-use std::{process::Command, time::Duration};
+mod node;
+
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use redis::{cluster::ClusterClient, cluster_async::ClusterConnection};
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port};
+use crate::authority::Authority;
+use node::{Kind, Node};
 
 /// A cluster of its own: three masters, first in the list of nodes, and the replicas of some.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Node>,
+    kind: Kind,
     _directory: TempDir,
-}
-
-#[derive(Debug)]
-struct Node {
-    process: Process,
-    port: u16,
 }
 
 impl RedisCluster {
@@ -26,7 +24,7 @@ impl RedisCluster {
     /// # Panics
     /// Where they do not come to an agreement.
     pub async fn start() -> Self {
-        Self::of(3, 0).await
+        Self::of(3, 0, Kind::Plain).await
     }
 
     /// Starts three masters, each with a replica that takes its place a second after it is gone.
@@ -34,43 +32,118 @@ impl RedisCluster {
     /// # Panics
     /// Where they do not come to an agreement.
     pub async fn start_with_replicas() -> Self {
-        let cluster = Self::of(6, 1).await;
-        for node in &cluster.nodes[3..] {
-            while !node.ask(&["INFO", "replication"]).contains("master_link_status:up") {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-        cluster
+        Self::of(6, 1, Kind::Plain).await.with_replicas_in_step().await
     }
 
-    async fn of(nodes: usize, replicas: usize) -> Self {
+    /// Starts three masters on the IPv6 loopback address; `None` where there is none on this machine.
+    ///
+    /// # Panics
+    /// Where they do not come to an agreement.
+    pub async fn start_ipv6() -> Option<Self> {
+        std::net::TcpListener::bind("[::1]:0").ok()?;
+        Some(Self::of(3, 0, Kind::Ipv6).await)
+    }
+
+    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` where there is none on this machine.
+    ///
+    /// # Panics
+    /// Where they do not come to an agreement.
+    pub async fn start_valkey() -> Option<Self> {
+        Some(Self::of(6, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
+    }
+
+    /// As [`start_with_replicas`](Self::start_with_replicas), reached by TLS, by users alone, and by hostname. The service's user may do no more than it
+    /// needs.
+    ///
+    /// # Panics
+    /// Where they do not come to an agreement.
+    pub async fn start_secured() -> Self {
+        Self::of(6, 1, Kind::Secured(Authority::new())).await.with_replicas_in_step().await
+    }
+
+    async fn of(nodes: usize, replicas: usize, kind: Kind) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let nodes: Vec<_> = (0..nodes).map(|number| Node::start(&directory, number)).collect();
+        let nodes: Vec<_> = (0..nodes).map(|number| Node::start(directory.path(), number, &kind)).collect();
         let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
-        let cluster = Self { nodes, _directory: directory };
+        let cluster = Self { nodes, kind, _directory: directory };
         loop {
             let mut create = Command::new("redis-cli");
-            create.args(["--cluster", "create"]).args(&addresses).arg("--cluster-yes");
+            create.args(cluster.kind.access()).args(["--cluster", "create"]).args(&addresses).arg("--cluster-yes");
             create.args(["--cluster-replicas", &replicas.to_string()]);
             if create.output().expect("redis-cli runs").status.success() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        while cluster.connect().await.is_err() {
+        while !cluster.nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         cluster
     }
 
-    /// The seeds, as `PRESENCE_REDIS_URL` takes them.
-    pub fn urls(&self) -> String {
-        self.nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
+    async fn with_replicas_in_step(self) -> Self {
+        for node in &self.nodes[3..] {
+            while !node.ask(&["INFO", "replication"]).contains("master_link_status:up") {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        self
     }
 
-    /// A connection for raw keys.
+    /// The seeds, as `PRESENCE_REDIS_URL` takes them.
+    pub fn urls(&self) -> String {
+        self.nodes.iter().map(|node| self.kind.url(node.port)).collect::<Vec<_>>().join(",")
+    }
+
+    /// Whom clients have to trust.
+    ///
+    /// # Panics
+    /// Where the cluster is none that was started as secured.
+    pub fn authority(&self) -> &Authority {
+        match &self.kind {
+            Kind::Secured(authority) => authority,
+            Kind::Plain | Kind::Ipv6 | Kind::Valkey(_) => panic!("a cluster without TLS"),
+        }
+    }
+
+    /// A connection for raw keys, to a cluster without TLS.
+    ///
+    /// # Panics
+    /// Where the cluster does not answer.
     pub async fn connection(&self) -> ClusterConnection {
-        self.connect().await.expect("the cluster answers")
+        let urls = self.nodes.iter().map(|node| self.kind.url(node.port));
+        let client = ClusterClient::new(urls).expect("a cluster client");
+        client.get_async_connection().await.expect("the cluster answers")
+    }
+
+    /// The number of the node that holds the slot of `key` as its master.
+    ///
+    /// # Panics
+    /// Where none does.
+    pub fn master_of(&self, key: &str) -> usize {
+        let holds = |number: &usize| self.is_master(*number) && self.holds(*number, key);
+        (0..self.nodes.len()).find(holds).expect("a master")
+    }
+
+    /// Whether a node is a master, by its own account.
+    ///
+    /// # Panics
+    /// Where redis-cli cannot be run.
+    pub fn is_master(&self, number: usize) -> bool {
+        self.ask(number, &["ROLE"]).starts_with("master")
+    }
+
+    /// The number of the replica of a master.
+    ///
+    /// # Panics
+    /// Where it has none.
+    pub fn replica_of(&self, master: usize) -> usize {
+        let id = self.ask(master, &["CLUSTER", "MYID"]);
+        let is_its = |number: &usize| {
+            let nodes = self.ask(*number, &["CLUSTER", "NODES"]);
+            nodes.lines().any(|node| node.contains("myself,slave") && node.contains(&id))
+        };
+        (0..self.nodes.len()).find(is_its).expect("a replica")
     }
 
     /// Ends a master, as kill -9 does.
@@ -132,7 +205,7 @@ impl RedisCluster {
     /// Where a node refuses.
     pub fn move_key(&self, key: &str, from: usize, to: usize) {
         let port = self.nodes[to].port.to_string();
-        assert_eq!(self.ask(from, &["MIGRATE", "127.0.0.1", &port, key, "0", "1000"]), "OK");
+        assert_eq!(self.ask(from, &["MIGRATE", self.nodes[to].host, &port, key, "0", "1000"]), "OK");
     }
 
     /// Moves what is left of the slot of `key`, and makes the target its master.
@@ -157,55 +230,17 @@ impl RedisCluster {
     pub async fn move_slots(&self, from: usize, to: usize, count: usize) {
         let id = |number: usize| self.nodes[number].ask(&["CLUSTER", "MYID"]);
         let mut reshard = tokio::process::Command::new("redis-cli");
-        reshard.args(["--cluster", "reshard", &self.nodes[to].address(), "--cluster-yes"]);
+        reshard.args(self.kind.access()).args(["--cluster", "reshard", &self.nodes[to].address(), "--cluster-yes"]);
         reshard.args(["--cluster-from", &id(from), "--cluster-to", &id(to), "--cluster-slots", &count.to_string()]);
         let output = reshard.output().await.expect("redis-cli runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
-
-    async fn connect(&self) -> redis::RedisResult<ClusterConnection> {
-        let urls = self.nodes.iter().map(|node| format!("redis://127.0.0.1:{}", node.port));
-        let mut connection = ClusterClient::new(urls)?.get_async_connection().await?;
-        redis::cmd("SET").arg("ready").arg(1).query_async::<()>(&mut connection).await?;
-        redis::cmd("DEL").arg("ready").query_async::<()>(&mut connection).await?;
-        Ok(connection)
-    }
 }
 
-impl Node {
-    fn start(directory: &TempDir, number: usize) -> Self {
-        let port = cluster_port();
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-        command.args(["--cluster-enabled", "yes", "--cluster-node-timeout", "1000"]);
-        command.args([
-            "--cluster-config-file",
-            &format!("nodes-{number}.conf"),
-            "--cluster-require-full-coverage",
-            "no",
-        ]);
-        command.arg("--dir").arg(directory.path());
-        Self { process: Process::start(&mut command), port }
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    /// Sends the node a command, without following where it points.
-    fn ask(&self, command: &[&str]) -> String {
-        let mut cli = Command::new("redis-cli");
-        let output = cli.args(["-p", &self.port.to_string()]).args(command).output().expect("redis-cli runs");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-}
-
-/// A free port whose bus port, 10,000 above it, exists as well.
-fn cluster_port() -> u16 {
-    loop {
-        let port = free_port();
-        if port < 55_000 {
-            return port;
-        }
-    }
+/// Where `scripts/setup valkey` puts it, or the system has it.
+fn valkey() -> Option<PathBuf> {
+    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/valkey/usr/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::iter::once(PathBuf::from(unpacked)).chain(std::env::split_paths(&path));
+    directories.map(|directory| directory.join("valkey-server")).find(|program| program.exists())
 }

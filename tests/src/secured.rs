@@ -1,0 +1,110 @@
+//! Redis with TLS and users: a server of its own, and what secured clusters have in common with it.
+
+use std::{fs, process::Command, time::Duration};
+
+use tempfile::TempDir;
+
+use crate::{
+    authority::Authority,
+    process::{Process, free_port},
+};
+
+/// What the service may do in Redis. Operators take it from there as well.
+const USERS: &str = include_str!("../../deploy/redis/users.acl");
+
+/// The password that `USERS` leaves to be changed, and what it is here.
+const PASSWORDS: (&str, &str) = (">change-me", ">secret");
+
+/// A throwaway Redis that is reached by TLS, by users alone. The service's own may do no more than it needs.
+#[derive(Debug)]
+pub struct SecuredRedis {
+    process: Process,
+    port: u16,
+    authority: Authority,
+    _directory: TempDir,
+}
+
+impl SecuredRedis {
+    /// Starts a Redis and waits until it answers.
+    ///
+    /// # Panics
+    /// Where its files cannot be written.
+    pub async fn start() -> Self {
+        let mut authority = Authority::new();
+        loop {
+            let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
+            let file = directory.path().join("redis.conf");
+            let settings = redis_settings(&authority, port);
+            let settings = format!("bind 127.0.0.1\nsave \"\"\ndir {}\n{settings}", directory.path().display());
+            fs::write(&file, settings).expect("a configuration file");
+            let process = Process::start(Command::new("redis-server").arg(file));
+            let mut redis = Self { process, port, authority, _directory: directory };
+            while !redis.process.has_ended() {
+                if redis.ask(&["PING"]) == "PONG" {
+                    return redis;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            authority = redis.authority; // somebody took the port
+        }
+    }
+
+    /// `rediss://…`, with the service's user and password.
+    pub fn url(&self) -> String {
+        redis_url(self.port)
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Whom clients have to trust.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Sends a command as a user who may do anything.
+    ///
+    /// # Panics
+    /// Where redis-cli cannot be run.
+    pub fn ask(&self, command: &[&str]) -> String {
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &self.port.to_string()]).args(redis_cli_access(&self.authority)).args(command);
+        String::from_utf8_lossy(&cli.output().expect("redis-cli runs").stdout).trim().to_owned()
+    }
+}
+
+/// `rediss://…` of a port, with the service's user and password. The certificate is for that name alone.
+pub(crate) fn redis_url(port: u16) -> String {
+    format!("rediss://presence:secret@localhost:{port}")
+}
+
+/// How redis-cli gets in as a user who may do anything.
+pub(crate) fn redis_cli_access(authority: &Authority) -> Vec<String> {
+    let certificate = authority.certificate().display().to_string();
+    let access = ["--tls", "--cacert", &certificate, "--user", "admin", "--pass", "admin", "--no-auth-warning"];
+    access.map(str::to_owned).to_vec()
+}
+
+/// The settings of a node that tells others its hostname, as the certificate has no address.
+pub(crate) fn redis_cluster_settings(authority: &Authority, port: u16) -> String {
+    format!(
+        "{}tls-cluster yes\ntls-replication yes\nmasteruser admin\nmasterauth admin\n\
+         cluster-announce-hostname localhost\ncluster-preferred-endpoint-type hostname\n",
+        redis_settings(authority, port)
+    )
+}
+
+fn redis_settings(authority: &Authority, port: u16) -> String {
+    let (old, new) = PASSWORDS;
+    assert!(USERS.contains(old), "the example's password");
+    format!(
+        "port 0\ntls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
+         user default off\nuser admin on >admin ~* &* +@all\n{}\n",
+        authority.server_certificate().display(),
+        authority.server_key().display(),
+        authority.certificate().display(),
+        USERS.trim().replace(old, new)
+    )
+}

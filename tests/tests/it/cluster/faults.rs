@@ -1,0 +1,106 @@
+//! Nodes that die and nodes that hang.
+
+use std::time::Duration;
+
+use presence::{PresenceError, events::RelaySignal, health::HealthStatus, trace::TraceContext};
+use presence_tests::{RedisCluster, cluster_app};
+
+use super::{PLAYERS, are_online, connections, held_by, players, record};
+
+#[tokio::test]
+async fn a_dead_node_fails_its_own_players_and_nobody_else() {
+    let mut cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[]);
+    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    presence.connect_batch(connections(), &trace).await.unwrap();
+    let lost = held_by(&cluster, 1);
+    let spared: Vec<_> = connections().into_iter().filter(|connection| !lost.contains(connection)).collect();
+    cluster.kill(1);
+
+    let mut batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    batch.failed.sort_by_key(|connection| lost.iter().position(|other| other == connection));
+    assert_eq!((batch.accepted, batch.restored.len(), batch.closed.len()), (spared.len(), 0, 0));
+    assert_eq!(batch.failed, lost);
+    presence.heartbeat(&spared[0], &trace).await.unwrap();
+    assert!(matches!(presence.heartbeat(&lost[0], &trace).await, Err(PresenceError::Store(_))));
+    assert!(matches!(presence.heartbeat_batch(lost.clone(), &trace).await, Err(PresenceError::Store(_))));
+
+    assert!(presence.presences(&players(), false).await.is_err(), "unknown is not OFFLINE");
+    let spared: Vec<_> = spared.into_iter().map(|connection| connection.player_id).collect();
+    assert!(are_online(&presence, &spared).await);
+    assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Degraded);
+}
+
+#[tokio::test]
+async fn the_sweep_goes_on_without_a_dead_node() {
+    let mut cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[("PRESENCE_TTL", "200ms")]);
+    app.presence().connect_batch(connections(), &TraceContext::new_root()).await.unwrap();
+    let spared = held_by(&cluster, 1);
+    cluster.kill(0);
+    let has_ended = |connection: &_| {
+        let past = format!("{{{}}}:past", record(connection));
+        cluster.ask(1, &["GET", &past]).contains("OFFLINE")
+    };
+    while !spared.iter().all(has_ended) {
+        app.sweeper(RelaySignal::default()).pass().await.unwrap_err();
+    }
+}
+
+#[tokio::test]
+async fn without_any_node_nothing_is_answered() {
+    let mut cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[]);
+    app.presence().connect_batch(connections(), &TraceContext::new_root()).await.unwrap();
+    (0..3).for_each(|number| cluster.kill(number));
+    let batch = app.presence().heartbeat_batch(connections(), &TraceContext::new_root()).await;
+    assert!(matches!(batch, Err(PresenceError::Store(_))));
+    assert!(!app.health_probe().check().await.is_available());
+}
+
+#[tokio::test]
+async fn a_hanging_master_holds_up_its_own_players_only_until_its_replica_takes_over() {
+    let mut cluster = RedisCluster::start_with_replicas().await;
+    let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "500ms")]);
+    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    while presence.connect_batch(connections(), &trace).await.is_ok_and(|batch| !batch.failed.is_empty()) {}
+    let lost = held_by(&cluster, 1);
+    cluster.pause(1);
+    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    assert_eq!((batch.accepted, batch.failed.len()), (PLAYERS - lost.len(), lost.len()));
+    while !presence.heartbeat_batch(connections(), &trace).await.is_ok_and(|batch| batch.failed.is_empty()) {}
+    cluster.resume(1);
+    for _ in 0..20 {
+        let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+        assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0), "the old master is no master any more");
+    }
+    assert!(are_online(&presence, &players()).await);
+}
+
+/// The service's map is old: many commands go to the wrong node first.
+#[tokio::test]
+async fn what_was_sent_elsewhere_does_not_wait_for_a_node_that_hangs() {
+    let mut cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "1s")]);
+    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    while presence.connect_batch(connections(), &trace).await.is_ok_and(|batch| !batch.failed.is_empty()) {}
+    cluster.move_slots(0, 2, 2_000).await;
+    let lost = held_by(&cluster, 1);
+    cluster.pause(1);
+    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    cluster.resume(1);
+    assert_eq!((batch.accepted, batch.failed.len()), (PLAYERS - lost.len(), lost.len()));
+}
+
+#[tokio::test]
+async fn a_node_that_hangs_does_not_keep_a_new_process_from_serving_the_others() {
+    let mut cluster = RedisCluster::start().await;
+    let spared = held_by(&cluster, 2);
+    cluster.pause(0);
+    for _ in 0..5 {
+        let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "500ms")]);
+        app.presence().connect(&spared[0], &TraceContext::new_root()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    cluster.resume(0);
+}

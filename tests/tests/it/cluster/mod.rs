@@ -1,0 +1,38 @@
+//! Redis Cluster, of real processes.
+
+mod calls;
+mod failover;
+mod faults;
+mod moves;
+mod secured;
+
+use presence::{
+    PresenceService,
+    model::{Connection, PlayerId, PresenceState},
+};
+use presence_tests::{RedisCluster, connection, player};
+
+/// Enough for each node to have some.
+const PLAYERS: usize = 300;
+
+fn connections() -> Vec<Connection> {
+    (0..PLAYERS).map(|n| connection(&format!("p{n}"), "c")).collect()
+}
+
+fn players() -> Vec<PlayerId> {
+    (0..PLAYERS).map(|n| player(&format!("p{n}"))).collect()
+}
+
+fn record(connection: &Connection) -> String {
+    format!("presence:{}", connection.player_id)
+}
+
+/// The connections of the players whose slots a node holds.
+fn held_by(cluster: &RedisCluster, number: usize) -> Vec<Connection> {
+    connections().into_iter().filter(|connection| cluster.holds(number, &record(connection))).collect()
+}
+
+async fn are_online(presence: &PresenceService, players: &[PlayerId]) -> bool {
+    let snapshot = presence.presences(players, false).await.unwrap();
+    snapshot.presences.iter().all(|presence| presence.state == PresenceState::Online)
+}

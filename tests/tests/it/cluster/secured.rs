@@ -1,0 +1,127 @@
+//! TLS, a private authority, and users that may do no more than the service needs.
+
+use std::time::Duration;
+
+use presence_tests::{Authority, RedisCluster, SecuredNats, SecuredRedis, Server};
+use serde_json::{Value, json};
+
+/// The server's variables, with a file of authorities that it trusts.
+fn start(authority: &Authority, variables: &[(&str, &str)]) -> Server {
+    let certificate = authority.certificate().display().to_string();
+    let variables = [&[("SSL_CERT_FILE", &*certificate)], variables].concat();
+    Server::start(&variables)
+}
+
+fn connection(n: usize) -> Value {
+    json!({"player_id": format!("p{n}"), "connection_id": "c"})
+}
+
+/// Makes every call that there is, and waits until a player who no longer beats has run out.
+async fn every_call_works(server: &Server) {
+    let all: Vec<_> = (0..50).map(connection).collect();
+    let batch = server.post("/presence/connect", json!({ "connections": all })).await;
+    assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)));
+    assert_eq!(server.post("/presence/heartbeat", connection(1)).await.status, 200);
+    assert_eq!(server.post("/presence/state", json!({"player_id": "p1", "state": "IN_QUEUE"})).await.status, 200);
+    assert_eq!(server.post("/presence/disconnect", connection(2)).await.body["state"], "OFFLINE");
+    assert_eq!(server.post("/presence/heartbeat", connection(2)).await.status, 410);
+    assert_eq!(server.post("/presence/state", json!({"player_id": "p3", "state": "OFFLINE"})).await.status, 200);
+    let friends = json!({"player_ids": ["p1", "p2", "p3"], "history": true});
+    assert_eq!(server.post("/presence/friends", friends).await.status, 200);
+    assert_eq!(server.get("/presence/p2?history=true").await.status, 200);
+    assert_eq!(server.get("/presence").await.status, 200);
+    assert_eq!(server.get("/console/players/p1").await.status, 200);
+    while server.get("/presence/p4?history=true").await.body["state"] != "OFFLINE" {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_by_its_file() {
+    let redis = SecuredRedis::start().await;
+    let url = redis.url();
+    let server = start(redis.authority(), &[("PRESENCE_REDIS_URL", &url)]);
+    assert_eq!(server.post("/presence/connect", connection(1)).await.status, 200);
+    assert_eq!(redis.ask(&["EXISTS", "presence:p1"]), "1");
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_trusted_or_is_not_let_in_is_a_store_that_is_away() {
+    let redis = SecuredRedis::start().await;
+    let url = redis.url();
+    let wrong_password = url.replace("secret", "guessed");
+    let nobody = format!("rediss://localhost:{}", redis.port());
+    let by_address = url.replace("localhost", "127.0.0.1");
+    let plain = url.replace("rediss", "redis");
+    for url in [&*wrong_password, &*nobody, &*by_address, &*plain] {
+        let server = start(redis.authority(), &[("PRESENCE_REDIS_URL", url)]);
+        assert_eq!(server.get("/presence/p1").await.status, 503, "{url}");
+    }
+    let stranger = start(&Authority::new(), &[("PRESENCE_REDIS_URL", &url)]);
+    let answer = stranger.get("/presence/p1").await;
+    assert_eq!(answer.status, 503);
+    assert!(!answer.body.to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn redis_and_nats_let_the_service_do_what_it_needs() {
+    let redis = SecuredRedis::start().await;
+    let nats = SecuredNats::start(redis.authority()).await;
+    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let credentials = nats.credentials().display().to_string();
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*redis_url),
+        ("PRESENCE_NATS_URL", &*nats_url),
+        ("PRESENCE_NATS_CREDS", &*credentials),
+        ("PRESENCE_TTL", "1s"),
+        ("PRESENCE_SWEEP_INTERVAL", "100ms"),
+    ];
+    let server = start(redis.authority(), &variables);
+    every_call_works(&server).await;
+    let is_expired = |event: &Value| event["player_id"] == "p4" && event["reason"] == "expired";
+    loop {
+        let events = nats.messages("PRESENCE_EVENTS").await;
+        if events.iter().any(|message| is_expired(&serde_json::from_slice(&message.payload).unwrap())) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let ready = server.get("/health/ready").await.body;
+    assert_eq!(ready["status"], "ok", "{ready}");
+    assert_eq!(redis.ask(&["ACL", "LOG"]), "", "the service tried something that it may not do");
+}
+
+#[tokio::test]
+async fn a_secured_cluster_serves_every_call_and_heals() {
+    let mut cluster = RedisCluster::start_secured().await;
+    let urls = cluster.urls();
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*urls),
+        ("PRESENCE_REDIS_MODE", "cluster"),
+        ("PRESENCE_TTL", "3s"),
+        ("PRESENCE_STORE_TIMEOUT", "5s"),
+    ];
+    let server = start(cluster.authority(), &variables);
+    every_call_works(&server).await;
+
+    cluster.move_slots(0, 1, 1_000).await;
+    every_call_works_again(&server).await;
+    cluster.kill(2);
+    while server.post("/presence/connect", json!({ "connections": newcomers() })).await.body["failed"] != json!([]) {}
+    every_call_works_again(&server).await;
+}
+
+fn newcomers() -> Vec<Value> {
+    (100..150).map(connection).collect()
+}
+
+/// By connections that nobody closed.
+async fn every_call_works_again(server: &Server) {
+    for call in ["/presence/connect", "/presence/heartbeat"] {
+        let batch = server.post(call, json!({ "connections": newcomers() })).await;
+        assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)), "{call}");
+    }
+    let friends: Vec<_> = (100..150).map(|n| format!("p{n}")).collect();
+    let friends = server.post("/presence/friends", json!({ "player_ids": friends })).await.body;
+    assert!(friends["presences"].as_array().unwrap().iter().all(|friend| friend["state"] == "ONLINE"), "{friends}");
+}
