@@ -9,9 +9,12 @@ use async_nats::{
     AuthError, ConnectOptions, Event,
     connection::State,
     jetstream::{
-        Context,
+        Context, ErrorCode,
         consumer::{DeliverPolicy, StreamError, pull},
-        context::{ContextBuilder, CreateStreamError, GetStreamError, PublishAckFuture, PublishErrorKind},
+        context::{
+            ContextBuilder, CreateStreamError, CreateStreamErrorKind, GetStreamError, PublishAckFuture,
+            PublishErrorKind,
+        },
         stream::{self, ConsumerError},
     },
 };
@@ -38,6 +41,9 @@ const COOL_DOWN: Duration = Duration::from_secs(5);
 /// The number of messages that may wait for their ack at a time: many enough to hide the round trip, few enough to
 /// bound memory.
 const WINDOW: usize = 512;
+
+/// How often a cluster of NATS servers shall hold each event of a stream that is made here.
+const REPLICAS: usize = 3;
 
 /// Publishes events. Connects at the first of them, and reconnects in the background for ever.
 #[derive(Clone)]
@@ -212,19 +218,27 @@ impl Inner {
         Ok(stream.create_consumer(config).await?.messages().await?)
     }
 
-    /// Makes the stream that is missing. One that is there is never altered.
+    /// Makes the stream that is missing, with `REPLICAS` where there are servers for them, else with one. One that is
+    /// there is never altered.
     async fn make_stream(&self) -> Result<(), PublishError> {
         let jetstream = self.jetstream().await?;
-        let config = stream::Config {
+        let config = |num_replicas| stream::Config {
             name: self.config.stream.clone(),
             subjects: vec![self.config.subject.clone()],
             storage: stream::StorageType::File,
+            num_replicas,
             max_age: self.config.retention,
             duplicate_window: self.config.retention,
             ..stream::Config::default()
         };
-        jetstream.create_stream(config).await?;
-        tracing::info!(stream = self.config.stream, "stream made");
+        let replicas = match jetstream.create_stream(config(REPLICAS)).await {
+            Err(error) if lacks_servers(&error) => {
+                jetstream.create_stream(config(1)).await?;
+                1
+            }
+            result => result.map(|_| REPLICAS)?,
+        };
+        tracing::info!(stream = self.config.stream, replicas, "stream made");
         Ok(())
     }
 
@@ -278,4 +292,10 @@ impl Inner {
 
 fn is_stream_missing(result: &Result<(), PublishError>) -> bool {
     matches!(result, Err(PublishError::NoAck(error)) if error.kind() == PublishErrorKind::StreamNotFound)
+}
+
+/// NATS is a single server, or a cluster of too few.
+fn lacks_servers(error: &CreateStreamError) -> bool {
+    let CreateStreamErrorKind::JetStream(error) = error.kind() else { return false };
+    matches!(error.error_code(), ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS)
 }

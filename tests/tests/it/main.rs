@@ -7,6 +7,7 @@ mod console;
 mod events;
 mod functions;
 mod model;
+mod nats;
 mod scheduled;
 mod scripts;
 mod server;
