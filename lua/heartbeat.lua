@@ -17,8 +17,9 @@ local NEXT = #HEADER + #now_text + 1
 local json, unpatched
 for entry = 1, entries do
   local record = KEYS[3 * entry - 2]
-  json = call('GET', record)
+  json = redis.pcall('GET', record)
   if json
+    and not json.err -- no string: one key of somebody else's shall not fail the call for all its players
     and find(json, '"leases":{"' .. ARGV[5 + 2 * entry] .. '":' .. ttl_text .. '}}', NEXT, true)
     and sub(json, NEXT, NEXT + #NEXT_MEMBER - 1) == NEXT_MEMBER -- nobody wrote it by hand
     and call('SETRANGE', KEYS[3 * entry - 1], 0, now_text) > #now_text -- there was a past to patch

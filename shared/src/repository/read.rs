@@ -1,6 +1,6 @@
 //! Reads: plain commands that change nothing.
 
-use redis::Value;
+use redis::{Cmd, Value};
 use serde::Serialize;
 
 use super::{
@@ -47,7 +47,7 @@ impl Repository {
         .await
     }
 
-    /// Reads `N` keys of each player, those of one shard by one `MGET`, with the node's clock beside it.
+    /// Reads `N` keys of each player, those of one shard together, with the node's clock beside it.
     async fn read<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
@@ -55,21 +55,17 @@ impl Repository {
         presence: impl Fn(PlayerId, &[Value; N], u64) -> Result<Presence, StoreError>,
     ) -> Result<Snapshot, StoreError> {
         let groups = self.keys.group_by_shard(players.iter());
-        let mget = |(shard, places): (&Shard, &Vec<usize>)| {
-            let mut mget = redis::cmd("MGET");
-            for place in places {
-                mget.arg(&keys(&players[*place]));
-            }
-            (*shard, mget)
+        let command = |(shard, places): (&Shard, &Vec<usize>)| {
+            (*shard, read_command(places.iter().flat_map(|place| keys(&players[*place]))))
         };
-        let commands: Vec<_> = groups.iter().map(mget).collect();
+        let commands: Vec<_> = groups.iter().map(command).collect();
         let answers: Vec<Timed> =
             self.connection.query_all_timed(&commands).await.into_iter().collect::<Result<_, _>>()?;
 
         let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
         let mut presences = vec![None; players.len()];
         for ((values, now), places) in answers.into_iter().zip(groups.values()) {
-            let mut values = reply::values(values)?.into_iter();
+            let mut values = reply::values(values).into_iter();
             for place in places {
                 let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
                 presences[*place] = Some(presence(players[*place].clone(), &values, now)?);
@@ -77,4 +73,12 @@ impl Repository {
         }
         Ok(Snapshot { as_of, presences: presences.into_iter().flatten().collect() })
     }
+}
+
+/// `GET` of a key that is no string fails, while `MGET` answers that there is none: it would take the player for OFFLINE.
+fn read_command<'a>(keys: impl Iterator<Item = PlayerKey<'a>>) -> Cmd {
+    let keys: Vec<_> = keys.collect();
+    let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });
+    command.arg(&keys);
+    command
 }

@@ -147,11 +147,11 @@ pub(super) fn past(value: &Value, ttl: u64) -> Result<Option<Past>, StoreError> 
     Ok(text(value)?.and_then(|line| Past::parse(line, ttl)))
 }
 
-/// The answer of `MGET`: one value for each key.
-pub(crate) fn values(value: Value) -> Result<Vec<Value>, StoreError> {
+/// The answer of `MGET`, one value for each key, or of `GET`.
+pub(crate) fn values(value: Value) -> Vec<Value> {
     match value {
-        Value::Array(values) => Ok(values),
-        _ => Err(StoreError::Unexpected("no values")),
+        Value::Array(values) => values,
+        value => vec![value],
     }
 }
 

@@ -66,7 +66,7 @@ impl Repository {
         let [values, closed] =
             <[_; 2]>::try_from(answers).map_err(|_| StoreError::Unexpected("another number of answers"))?;
         let ((values, now), (closed, _)) = (values?, closed?);
-        let [record, past] = <[Value; 2]>::try_from(reply::values(values)?)
+        let [record, past] = <[Value; 2]>::try_from(reply::values(values))
             .map_err(|_| StoreError::Unexpected("another number of values"))?;
         let past = reply::past(&past, self.ttl)?;
         let history = past.as_ref().and_then(|past| past.last_seen(now, self.retention));

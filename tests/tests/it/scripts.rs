@@ -392,3 +392,22 @@ async fn reads_change_nothing() {
     names.sort();
     assert_eq!(names, ["mget", "time"]);
 }
+
+#[tokio::test]
+async fn what_is_no_record_is_not_offline() {
+    let test = Fixture::new().await;
+    let mut raw = test.redis.connection().await;
+    raw.set("presence:alice", "by hand").await.unwrap();
+    raw.rpush("presence:bob", "by hand").await.unwrap();
+    for id in ["alice", "bob"] {
+        assert!(test.presence.presences(&[player(id)], false).await.is_err(), "{id}");
+    }
+    assert!(test.presence.presences(&[player("alice"), player("carol")], false).await.is_err());
+
+    // Nor does it keep others from beating, and the next heartbeat puts it right.
+    let beats = ["alice", "bob", "carol"].map(|id| connection(id, "c1")).to_vec();
+    let batch = test.presence.heartbeat_batch(beats, &TraceContext::new_root()).await.unwrap();
+    assert_eq!((batch.accepted, batch.restored.len()), (3, 3));
+    let presences = test.presence.presences(&["alice", "bob", "carol"].map(player), false).await.unwrap().presences;
+    assert!(presences.iter().all(|presence| presence.state == PresenceState::Online));
+}
