@@ -1,0 +1,26 @@
+//! Rules left out.
+
+/// A rule of the protocol that is left out, to see that somebody notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Flaw {
+    /// A state that is set lets the record live for another TTL.
+    SetStateRenews,
+    /// A new player is not filed in the expiry index.
+    NotFiled,
+    /// The sweep makes the transition of whom it read about, without looking again.
+    SweepTrustsItsPage,
+    /// A script that finds a record which ran out goes on without the OFFLINE transition that was missed.
+    MissedEndIsForgotten,
+    /// A version is the previous one plus one, whatever the time is.
+    VersionIgnoresTheClock,
+    /// An event is struck from the outbox before JetStream has it.
+    StruckBeforeAck,
+    /// Messages carry no id by which JetStream could drop a second copy.
+    NoMessageId,
+    /// A disconnect does not note that the connection is closed.
+    ClosedIsForgotten,
+    /// A heartbeat renews the lease, but not the record.
+    HeartbeatLeavesTheRecord,
+    /// A state that is set makes no event.
+    SetStateIsSilent,
+}

@@ -1,0 +1,94 @@
+//! What must hold in every state, and what must be seen in some, or the model would show nothing.
+
+use std::collections::HashSet;
+
+use stateright::Property;
+
+use crate::{
+    Protocol,
+    redis::{Presence, TTL},
+    world::{LONGEST_WAY, Relay, Socket},
+};
+
+/// A record outlives the last socket by the TTL at most, counted from the last call that can have arrived.
+pub const NO_GHOST: &str = "no ghost outlives the TTL";
+/// A sweep that comes now makes the OFFLINE transition.
+pub const FOUND: &str = "whoever ran out is found by the next sweep";
+/// Events follow on each other, and on what Redis holds: no end has two OFFLINE events, none has none.
+pub const ONE_END: &str = "every end is one OFFLINE event";
+/// Also across OFFLINE and a flush.
+pub const VERSIONS: &str = "versions rise";
+/// Each transition stands in the outbox or in the stream.
+pub const NO_LOSS: &str = "no event is lost";
+/// However many relays publish it.
+pub const NO_DOUBLE: &str = "no event stands in the stream twice";
+/// Whatever arrives after its disconnect.
+pub const CLOSED: &str = "a closed connection stays closed";
+/// A connection that counted anew less than a TTL ago still counts, and its player is not OFFLINE.
+pub const NO_FALSE_END: &str = "whoever beats is there";
+/// Once nothing waits, and nobody is due.
+pub const TRUTH: &str = "a consumer that goes by versions knows the truth";
+
+/// All of them.
+pub fn all() -> Vec<Property<Protocol>> {
+    vec![
+        Property::<Protocol>::always(NO_GHOST, |protocol, world| {
+            let over = |at| world.now >= at + LONGEST_WAY + TTL.max(protocol.bounds.grace);
+            let is_over = |socket: &Socket| match socket {
+                Socket::Unopened => true,
+                Socket::Open => false,
+                Socket::Gone(at) => over(*at),
+            };
+            !world.sockets.iter().all(is_over) || world.redis.record.is_none()
+        }),
+        Property::<Protocol>::always(FOUND, |_, world| {
+            !world.redis.is_due() || world.redis.index.is_some_and(|due_at| due_at <= world.now)
+        }),
+        Property::<Protocol>::always(ONE_END, |_, world| {
+            let made = &world.seen.made;
+            let last = made.last().map_or(Presence::Offline, |event| event.after);
+            let first_follows = made.first().is_none_or(|event| event.before == Presence::Offline);
+            let believes = world.redis.past.as_ref().map_or(Presence::Offline, |past| past.presence);
+            first_follows && made.windows(2).all(|pair| pair[0].after == pair[1].before) && last == believes
+        }),
+        Property::<Protocol>::always(VERSIONS, |_, world| !world.seen.fell),
+        Property::<Protocol>::always(NO_LOSS, |_, world| {
+            let mut made = world.seen.made.iter();
+            made.all(|event| world.redis.outbox.contains(event) || world.stream.contains(event))
+        }),
+        Property::<Protocol>::always(NO_DOUBLE, |_, world| {
+            let mut ids = HashSet::new();
+            world.stream.iter().all(|event| ids.insert(event.version))
+        }),
+        Property::<Protocol>::always(CLOSED, |_, world| {
+            world.seen.ended.iter().all(|connection| !world.counts(*connection))
+        }),
+        Property::<Protocol>::always(NO_FALSE_END, |_, world| {
+            (0..).zip(&world.seen.beats).all(|(connection, beat)| {
+                let is_fresh = beat.is_some_and(|beat| world.now < beat + TTL);
+                !is_fresh || world.seen.ended.contains(&connection) || world.counts(connection)
+            })
+        }),
+        Property::<Protocol>::always(TRUTH, |_, world| {
+            let is_quiet = world.redis.outbox.is_empty() && !world.redis.is_due() && world.flushes == 0;
+            !is_quiet || world.believed() == world.redis.presence()
+        }),
+        Property::<Protocol>::sometimes("a player runs out, and the event is published", |protocol, world| {
+            if protocol.bounds.relays == 0 {
+                return true;
+            }
+            let ran_out = |socket: &Socket| matches!(socket, Socket::Gone(_));
+            world.seen.ended.is_empty()
+                && world.sockets.iter().any(ran_out)
+                && world.stream.iter().any(|event| event.after == Presence::Offline)
+        }),
+        Property::<Protocol>::sometimes("a relay has in hand what another one published", |protocol, world| {
+            let in_hand = |relay: &Relay| matches!(relay, Relay::Read(event) if world.stream.contains(event));
+            protocol.bounds.relays < 2 || world.relays.iter().any(in_hand)
+        }),
+        Property::<Protocol>::sometimes("the sweep ends whom nobody closed", |_, world| {
+            let is_offline = world.redis.past.as_ref().is_some_and(|past| past.presence == Presence::Offline);
+            is_offline && world.seen.ended.is_empty() && world.redis.index.is_none()
+        }),
+    ]
+}
