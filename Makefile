@@ -30,6 +30,10 @@ test: ## All tests, against Redis and NATS servers that they start themselves
 	cargo test --workspace --doc
 	cargo nextest run --workspace
 
+.PHONY: fuzz
+fuzz: ## Looks for bytes that break a parser (SECONDS=10 for each; TARGETS="body reply": only those)
+	@scripts/fuzz $(or $(SECONDS),10) $(TARGETS)
+
 .PHONY: bench
 bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script batch": only those)
 	@scripts/setup cc redis nats

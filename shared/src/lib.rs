@@ -8,10 +8,13 @@
 //! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them.
+//! - [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them;
+//!   `fuzz`, for fuzzers alone.
 
 pub mod config;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod health;
 pub mod http;
 pub mod insight;

@@ -3,6 +3,8 @@
 //! Every variable is looked up through a function, so that tests pass their own. An empty variable is an unset one.
 
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod log;
 mod nats_credentials;
 mod redis;

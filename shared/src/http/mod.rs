@@ -5,6 +5,8 @@
 
 mod body;
 mod connections;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod problem;
 mod query;
 mod response;

@@ -144,7 +144,7 @@ static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
 });
 
 /// The hash slot of a key without a hash tag, as Redis Cluster's specification has it.
-fn slot(key: &[u8]) -> u16 {
+pub(super) fn slot(key: &[u8]) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(key) % SLOTS
 }
 

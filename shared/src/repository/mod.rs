@@ -5,6 +5,8 @@
 mod cluster;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod keys;
 mod mutate;
 mod node;

@@ -67,7 +67,7 @@ impl Repository {
     }
 }
 
-fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
+pub(super) fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
     let answer: StreamRangeReply = redis::from_redis_value(answer)?;
     let entries = answer.ids.into_iter().map(|entry| {
         let text = |name: &str| entry.get::<String>(name).unwrap_or_default();

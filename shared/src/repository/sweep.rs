@@ -74,7 +74,7 @@ impl Repository {
 }
 
 /// The players of an answer of `ZRANGE … WITHSCORES` whose time has come.
-fn due(first: Value, now: u64) -> Result<Vec<PlayerId>, StoreError> {
+pub(super) fn due(first: Value, now: u64) -> Result<Vec<PlayerId>, StoreError> {
     let first: Vec<(String, f64)> = redis::from_redis_value(first)?;
     let due = first.iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
     Ok(due.filter_map(|(player, _)| PlayerId::parse(player).ok()).collect())

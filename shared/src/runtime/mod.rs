@@ -1,6 +1,8 @@
 //! What runs a handler.
 
 mod app;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod lambda;
 mod program;
 mod request;

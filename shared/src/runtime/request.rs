@@ -1,7 +1,7 @@
 //! API Gateway's, the load balancer's and function URLs' requests, as plain HTTP, and the answers that they want.
 
 use bytes::Bytes;
-use http::{Uri, uri::PathAndQuery};
+use http::{Uri, header, uri::PathAndQuery};
 use lambda_http::{
     Body, Context, RequestExt as _,
     request::{LambdaRequest, RequestOrigin},
@@ -27,13 +27,36 @@ const NOT_IN_A_PATH: &AsciiSet = &NOT_IN_A_QUERY.add(b'?').add(b'`');
 pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request, RequestOrigin), serde_json::Error> {
     let mut event: LambdaRequest = serde_json::from_str(event.get())?;
     let origin = event.request_origin();
-    // `lambda_http` panics where a query holds what a URI cannot.
-    if let LambdaRequest::ApiGatewayV2(event) = &mut event
-        && let Some(query) = &mut event.raw_query_string
-    {
-        *query = utf8_percent_encode(query, NOT_IN_A_QUERY).to_string();
-    }
+    make_a_url_of(&mut event);
     Ok((into_request(event.into(), context), origin))
+}
+
+/// `lambda_http` makes a URL of host, path and query, and panics where they are none: a load balancer hands over the port
+/// 99999 of a caller's `Host`, for instance. Nobody here needs the host.
+fn make_a_url_of(event: &mut LambdaRequest) {
+    let (headers, path) = match event {
+        LambdaRequest::ApiGatewayV2(event) => {
+            event.request_context.domain_name = None;
+            if let Some(query) = &mut event.raw_query_string {
+                *query = utf8_percent_encode(query, NOT_IN_A_QUERY).to_string();
+            }
+            (&mut event.headers, &mut event.raw_path)
+        }
+        LambdaRequest::ApiGatewayV1(event) => {
+            event.request_context.domain_name = None;
+            (&mut event.headers, &mut event.path)
+        }
+        LambdaRequest::WebSocket(event) => {
+            event.request_context.domain_name = None;
+            (&mut event.headers, &mut event.path)
+        }
+        LambdaRequest::Alb(event) => (&mut event.headers, &mut event.path),
+        _ => return,
+    };
+    headers.remove(header::HOST);
+    if let Some(path) = path.as_mut().filter(|path| !path.starts_with('/')) {
+        path.insert(0, '/');
+    }
 }
 
 fn into_request(event: lambda_http::Request, context: &Context) -> Request {

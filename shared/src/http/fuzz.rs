@@ -1,0 +1,36 @@
+//! Any bytes as a body.
+
+use bytes::Bytes;
+
+use super::{ConnectionsBody, Problem, Request, Target, parse_post};
+use crate::model::{ConnectionId, PlayerId};
+
+/// The entries of a batch.
+const MAX: usize = 100;
+
+/// The body of connect, heartbeat and disconnect.
+///
+/// # Panics
+/// Where something is accepted that is no connection, or refused in another way than promised.
+pub fn body(bytes: &[u8]) {
+    let mut request = Request::new(Bytes::copy_from_slice(bytes));
+    *request.method_mut() = http::Method::POST;
+    let target = parse_post::<ConnectionsBody>(&request).and_then(|body| body.target_and_reason(MAX));
+    let connections = match target {
+        Ok((Target::One(connection), _)) => vec![connection],
+        Ok((Target::Many(connections), _)) => connections,
+        Err(problem) => return check(&problem),
+    };
+    assert!((1..=MAX).contains(&connections.len()));
+    for connection in connections {
+        assert!(PlayerId::parse(connection.player_id.as_str()).is_ok());
+        assert!(ConnectionId::parse(connection.connection_id.as_str()).is_ok());
+    }
+}
+
+/// That a refusal is one of those that are promised.
+pub(crate) fn check(problem: &Problem) {
+    let json = serde_json::to_value(problem).unwrap_or_default();
+    assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("urn:presence:")), "{json}");
+    assert!(matches!(json["status"].as_u64(), Some(400 | 401 | 405 | 413 | 415)), "{json}");
+}

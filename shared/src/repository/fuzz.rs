@@ -1,0 +1,81 @@
+//! Any bytes as what Redis answers, and any text as an id, down to its keys.
+
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::{
+    keys::{Keys, Shard, slot},
+    outbox::entries,
+    reply::{self, Reply},
+    slot_map::SlotMap,
+    sweep::due,
+};
+use crate::{
+    config::RedisMode,
+    http::{Request, last_segment},
+    model::{ConnectionId, PlayerId, Presence},
+    trace::TraceContext,
+};
+
+const TTL: u64 = 45_000;
+
+/// What Redis answers, in its own protocol: as the reply of a script, and as that of each command in use.
+///
+/// # Panics
+/// Where a presence is made of it that cannot be.
+pub fn reply(bytes: &[u8]) {
+    let Ok(value) = redis::parse_redis_value(bytes) else { return };
+    let alice = || PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"));
+    if let Ok(reply) = Reply::parse(value.clone(), Shard::FIRST, &TraceContext::new_root())
+        && let Some(record) = reply.record
+    {
+        check(&record.presence(alice()));
+    }
+    let _ = reply::time(&value);
+    let _ = SlotMap::parse(&value, "127.0.0.1");
+    let _ = entries(Shard::FIRST, value.clone());
+    let _ = due(value.clone(), u64::MAX);
+    for value in reply::values(value) {
+        let past = reply::past(&value, TTL).ok().flatten().and_then(|past| past.last_seen(1, u64::MAX));
+        if let Ok(presence) = reply::presence(alice(), &value, past, u64::MAX) {
+            check(&presence);
+        }
+    }
+}
+
+/// An OFFLINE player has no connections.
+fn check(presence: &Presence) {
+    let is_offline = presence.state == crate::model::PresenceState::Offline;
+    assert!(!is_offline || presence.connection_count == 0, "{presence:?}");
+}
+
+/// A player's id.
+///
+/// # Panics
+/// Where an id is accepted that the rules refuse, or the other way round; where a good one does not survive a URL, or one
+/// of its keys is in another slot than the record.
+pub fn id(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let is_made_of = |others: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c));
+    let has_length = (1..=128).contains(&text.len());
+    assert_eq!(ConnectionId::parse(text).is_ok(), has_length && is_made_of("._-:@|=+/"), "{text:?}");
+    let is_player = has_length && is_made_of("._-:@|") && !matches!(text, "." | "..");
+    let player = PlayerId::parse(text);
+    assert_eq!(player.is_ok(), is_player, "{text:?}");
+    let Ok(player) = player else { return };
+
+    let mut request = Request::new(Bytes::new());
+    let uri = format!("/prod/presence/{}/", utf8_percent_encode(text, NON_ALPHANUMERIC)).parse();
+    *request.uri_mut() = uri.unwrap_or_default();
+    assert_eq!(last_segment(&request).ok().as_deref(), Some(text));
+
+    let keys = Keys::new("presence:".to_owned(), RedisMode::Cluster);
+    assert_eq!(keys.record(&player).to_string(), format!("presence:{text}"));
+    let shard = keys.shard(&player);
+    let others =
+        [keys.past(&player).to_string(), keys.closed(&player).to_string(), keys.index(shard), keys.outbox(shard)];
+    for key in others {
+        let tag = key.split(['{', '}']).nth(1).unwrap_or_default();
+        assert_eq!(slot(tag.as_bytes()), shard.slot(), "{key}");
+    }
+}

@@ -1,0 +1,52 @@
+//! Any text as an event.
+
+use lambda_http::{Context, request::RequestContext};
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    request::{from_event, http_answer, http_method},
+    websocket,
+};
+use crate::{
+    http::{ConnectionsBody, fuzz::check, history, last_segment, parse_post},
+    model::PlayerId,
+};
+
+/// An event, as AWS Lambda hands it over.
+///
+/// # Panics
+/// Where a request is refused in another way than promised, or the player or the connection of a WebSocket's event is
+/// another than API Gateway names.
+pub fn lambda_event(bytes: &[u8]) {
+    let Some(text) = str::from_utf8(bytes).ok().map(str::to_owned) else { return };
+    let Ok(event) = RawValue::from_string(text) else { return };
+    if let Ok(event) = serde_json::from_str(event.get()) {
+        let _ = http_method(&event);
+    }
+    let Ok((request, origin)) = from_event(&event, &Context::default()) else { return };
+    let _ = last_segment(&request).map(|player| PlayerId::parse(&player));
+    let _ = history(&request);
+    let context = match request.extensions().get() {
+        Some(RequestContext::WebSocket(context)) => Some(context.clone()),
+        _ => None,
+    };
+    let body = match websocket::into_http(request, websocket::connection) {
+        Ok(request) => {
+            let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+            parse_post::<ConnectionsBody>(&request).map(|_| body)
+        }
+        Err(problem) => Err(problem),
+    };
+    match body {
+        Ok(body) => {
+            let Some(context) = context else { return };
+            let principal = context.authorizer.fields.get("principalId").and_then(Value::as_str);
+            assert_eq!(body["player_id"].as_str(), principal);
+            assert_eq!(body["connection_id"].as_str(), context.connection_id.as_deref());
+        }
+        Err(problem) => {
+            check(&problem);
+            assert!(http_answer(Err(problem), &origin)["statusCode"].is_number());
+        }
+    }
+}
