@@ -49,7 +49,7 @@ async fn whoever_listens_before_the_first_event_does_not_hold_it_up() {
 #[tokio::test]
 async fn a_listener_who_is_too_slow_is_told_how_many_events_it_missed() {
     const BATCHES: usize = 20;
-    let world = World::new(&[]).await;
+    let world = World::new(&[("PRESENCE_STORE_TIMEOUT", "5s")]).await;
     let mut slow = reqwest::get(world.server.url("/console/events")).await.unwrap();
     // More than fits into the sockets' buffers and the server's window.
     for batch in 0..BATCHES {
