@@ -34,6 +34,11 @@ test: ## All tests, against Redis and NATS servers that they start themselves
 fuzz: ## Looks for bytes that break a parser (SECONDS=10 for each; TARGETS="body reply": only those)
 	@scripts/fuzz $(or $(SECONDS),10) $(TARGETS)
 
+.PHONY: install
+install: ## The program `presence`, for the command line, into ~/.cargo/bin
+	@scripts/setup cc
+	cargo install --locked --path client/cli
+
 .PHONY: bench
 bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script batch": only those)
 	@scripts/setup cc redis nats

@@ -5,6 +5,7 @@ use std::{env, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PRESENCE_REVISION");
+    println!("cargo::rerun-if-changed=src");
     let given = env::var("PRESENCE_REVISION").ok().filter(|revision| !revision.trim().is_empty());
     let revision = given.or_else(checked_out).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=PRESENCE_REVISION={}", revision.trim());
@@ -14,11 +15,12 @@ fn main() {
 fn checked_out() -> Option<String> {
     // Unpacked from a tarball within another repository, we are no part of that.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    // A release asks again after each commit and checkout, by which this file grows. While one develops that would compile
+    // A release asks again after each commit and checkout, by which this file grows. While one develops, that would compile
     // everything anew for nothing: there it is enough to ask when this package's code has changed.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
-    let is_release = env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    println!("cargo::rerun-if-changed={}", if is_release && Path::new(&log).exists() { &log } else { "src" });
+    if env::var("PROFILE").is_ok_and(|profile| profile == "release") && Path::new(&log).exists() {
+        println!("cargo::rerun-if-changed={log}");
+    }
     git(&["rev-parse", "--short=12", "HEAD"])
 }
 

@@ -37,10 +37,8 @@ impl PresenceClient {
     /// # Errors
     /// [`CallError`].
     pub async fn get(&self, player: &PlayerId, history: History) -> Result<Presence, CallError> {
-        // Of the characters of an id, `|` alone may not stand in a path.
-        let segment = player.as_str().replace('|', "%7C");
         let query = if history == History::Include { "?history=true" } else { "" };
-        let path = format!("/presence/{segment}{query}");
+        let path = format!("/presence/{}{query}", player.path_segment());
         with_retries(|| self.transport.get(&path)).await
     }
 
@@ -76,7 +74,10 @@ impl PresenceClient {
     }
 }
 
-async fn with_retries<A, F: Future<Output = Result<A, CallError>>>(call: impl FnMut() -> F) -> Result<A, CallError> {
+/// Makes a call again that failed, where that may help.
+pub(crate) async fn with_retries<A, F: Future<Output = Result<A, CallError>>>(
+    call: impl FnMut() -> F,
+) -> Result<A, CallError> {
     call.retry(RETRIES)
         .when(CallError::is_transient)
         .adjust(|error, delay| match (error.retry_after(), delay) {

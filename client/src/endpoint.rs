@@ -1,6 +1,6 @@
 //! Where the presence service is.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
@@ -19,7 +19,8 @@ pub struct Endpoint {
 pub enum InvalidEndpoint {
     /// Not the address of an HTTP service.
     #[error(
-        "the presence service's address is http:// or https:// and a host, with a path before /presence if need be"
+        "the presence service's address is http:// or https:// and a host, without a user's name, with a path before \
+         /presence if need be"
     )]
     Url,
     /// The token has characters that no header can carry.
@@ -39,7 +40,8 @@ impl Endpoint {
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
         let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
         let scheme = uri.scheme().filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
-        let (Some(scheme), Some(authority), None) = (scheme, uri.authority(), uri.query()) else {
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let (Some(scheme), Some(authority), None) = (scheme, authority, uri.query()) else {
             return Err(InvalidEndpoint::Url);
         };
         Ok(Self {
@@ -75,6 +77,13 @@ impl Endpoint {
     }
 }
 
+/// The address, without the token.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.base)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +92,15 @@ mod tests {
     fn an_address_may_have_a_path_but_no_query() {
         assert_eq!(Endpoint::parse("http://presence:8080").unwrap().base, "http://presence:8080");
         assert_eq!(Endpoint::parse("https://api.example.com/prod/").unwrap().base, "https://api.example.com/prod");
-        for url in ["", "presence:8080", "/presence", "ftp://presence", "http://presence/?a=b", "http://"] {
+        for url in [
+            "",
+            "presence:8080",
+            "/presence",
+            "ftp://presence",
+            "http://presence/?a=b",
+            "http://",
+            "http://a:b@presence",
+        ] {
             assert!(matches!(Endpoint::parse(url), Err(InvalidEndpoint::Url)), "{url:?}");
         }
     }

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use bytes::Bytes;
+use http::{HeaderMap, Response, header};
 use serde::Deserialize;
 
 /// Why a call to the presence service failed.
@@ -36,6 +38,12 @@ pub struct Problem {
     pub retry_after: Option<Duration>,
 }
 
+impl From<Problem> for CallError {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
 impl CallError {
     /// Whether the same call may succeed later. Every call is safe to repeat.
     pub fn is_transient(&self) -> bool {
@@ -56,7 +64,7 @@ impl CallError {
 
 impl Problem {
     /// Reads the answer of a call that failed, from whoever made it: a load balancer's has no problem details.
-    pub(crate) fn from_answer(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
+    pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Details {
@@ -65,16 +73,21 @@ impl Problem {
             field: Option<String>,
         }
 
-        let details: Details = serde_json::from_slice(body).unwrap_or_default();
+        let details: Details = serde_json::from_slice(answer.body()).unwrap_or_default();
         let kind = details.r#type.unwrap_or_else(|| "about:blank".into());
         Self {
-            status,
+            status: answer.status().as_u16(),
             slug: kind.strip_prefix("urn:presence:").unwrap_or(&kind).into(),
             detail: details.detail.unwrap_or_else(|| "no details were given".into()),
             field: details.field,
-            retry_after,
+            retry_after: retry_after(answer.headers()),
         }
     }
+}
+
+/// In whole seconds: the service does not use the form with a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 impl fmt::Display for Problem {

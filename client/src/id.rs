@@ -39,6 +39,11 @@ impl PlayerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The id as a part of a path: of its characters, `|` alone may not stand there.
+    pub(crate) fn path_segment(&self) -> String {
+        self.0.replace('|', "%7C")
+    }
 }
 
 impl ConnectionId {

@@ -7,6 +7,7 @@
 //! - [`Endpoint`]: where the service is; [`CallError`] and [`Problem`]: why a call failed.
 //! - `transport`: one HTTP call, within its limits.
 //! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
+//! - [`operator`]: the calls for people who run the service, and its events as they come.
 //! - [`Notifier`]: what a gateway tells, without waiting. [`NoopNotifier`] tells nobody, [`HttpNotifier`] the service.
 //!
 //! A gateway:
@@ -72,6 +73,7 @@ mod endpoint;
 mod error;
 mod id;
 mod notifier;
+pub mod operator;
 mod presence;
 mod transport;
 

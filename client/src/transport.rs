@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{Method, Request, Response, header};
+use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -20,6 +20,16 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// A body, as it comes.
+pub(crate) type Stream = UnsyncBoxBody<Bytes, BrokenBody>;
+
+/// A body that does not arrive whole. A type of its own, and no box, for the compiler to see that calls are `Send`.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct BrokenBody(BoxError);
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Makes the calls.
 #[derive(Debug, Clone)]
@@ -53,24 +63,38 @@ impl Transport {
         self.call(Method::POST, path, body.into()).await
     }
 
-    async fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, CallError> {
-        let exchange = self.exchange(method, path, body);
-        let (status, headers, body) = tokio::time::timeout(self.endpoint.request_timeout, exchange)
-            .await
-            .map_err(|_| CallError::TimedOut)?
-            .map_err(CallError::Unreachable)?;
-        if !status.is_success() {
-            return Err(CallError::Problem(Problem::from_answer(status.as_u16(), retry_after(&headers), &body)));
-        }
-        serde_json::from_slice(&body).map_err(CallError::Garbled)
+    /// What is there, whatever its status.
+    pub(crate) async fn fetch(&self, path: &str) -> Result<Response<Bytes>, CallError> {
+        self.exchange(Method::GET, path, Bytes::new()).await
     }
 
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<(StatusCode, HeaderMap, Bytes), Box<dyn std::error::Error + Send + Sync>> {
+    /// A body that goes on for as long as the service likes. The time limit is for its beginning.
+    pub(crate) async fn open(&self, path: &str) -> Result<Stream, CallError> {
+        let response = self.within_limit(self.begin(Method::GET, path, Bytes::new())).await?;
+        if !response.status().is_success() {
+            return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
+        }
+        Ok(response.into_body())
+    }
+
+    async fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, CallError> {
+        let answer = self.exchange(method, path, body).await?;
+        if !answer.status().is_success() {
+            return Err(Problem::from_answer(&answer).into());
+        }
+        serde_json::from_slice(answer.body()).map_err(CallError::Garbled)
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Bytes>, CallError> {
+        self.within_limit(async { whole(self.begin(method, path, body).await?).await }).await
+    }
+
+    async fn within_limit<T>(&self, part: impl Future<Output = Result<T, BoxError>>) -> Result<T, CallError> {
+        let part = tokio::time::timeout(self.endpoint.request_timeout, part).await;
+        part.map_err(|_| CallError::TimedOut)?.map_err(CallError::Unreachable)
+    }
+
+    async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Stream>, BoxError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base));
         if let Some(authorization) = &self.endpoint.authorization {
             request = request.header(header::AUTHORIZATION, authorization);
@@ -78,10 +102,14 @@ impl Transport {
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let (parts, body) = self.client.request(request.body(Full::new(body))?).await?.into_parts();
-        let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
-        Ok((parts.status, parts.headers, body))
+        let response = self.client.request(request.body(Full::new(body))?).await?;
+        Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
     }
+}
+
+async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> {
+    let (parts, body) = response.into_parts();
+    Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
 }
 
 /// Root certificates are read only where they are needed: the smallest containers have none.
@@ -95,9 +123,4 @@ fn tls(is_encrypted: bool) -> Result<ClientConfig, InvalidEndpoint> {
         versions.with_root_certificates(RootCertStore::empty())
     };
     Ok(roots.with_no_client_auth())
-}
-
-/// In whole seconds: the service does not use the form with a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }

@@ -181,5 +181,7 @@ pub(super) fn connection(number: usize) -> ConnectionId {
 
 pub(super) fn problem(status: u16, field: Option<&str>) -> CallError {
     let body = serde_json::json!({ "type": "urn:presence:test", "field": field });
-    CallError::Problem(Problem::from_answer(status, None, body.to_string().as_bytes()))
+    let mut answer = http::Response::new(body.to_string().into());
+    *answer.status_mut() = http::StatusCode::from_u16(status).unwrap();
+    Problem::from_answer(&answer).into()
 }

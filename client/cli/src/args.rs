@@ -1,0 +1,145 @@
+//! What the command line says.
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use presence_client::{Endpoint, PlayerId, State};
+
+/// Version, and the commit that it was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRESENCE_REVISION"), ")");
+
+const EXIT_STATUSES: &str = "\
+Exit statuses:
+  0  done
+  1  the service could not be reached, or could not do it now: try again later
+  2  the command line cannot be understood, or a question was not answered with yes
+  3  the service refused: a token, a transition
+  4  the service does not have this call: the functions have no events, for one
+  5  probe: the service works, but something is late or away";
+
+/// Ask the presence service who is online, and watch players come and go.
+#[derive(Debug, Parser)]
+#[command(name = "presence", version = VERSION, after_help = EXIT_STATUSES, infer_subcommands = true)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Print JSON, for programs: one value, or with `watch` one a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which service, and who asks.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Target {
+    /// Where the service is: a presence-server, or what stands before the functions.
+    #[arg(long, global = true, env = "PRESENCE_URL", default_value = "http://127.0.0.1:8080", value_parser = Endpoint::parse)]
+    pub(crate) url: Endpoint,
+    /// The bearer token, where the service wants one. The variable is the better place: other users of this machine may
+    /// see a command's arguments.
+    #[arg(long, global = true, env = "PRESENCE_TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show a player.
+    Get {
+        player: PlayerId,
+        /// Of a player who is OFFLINE, show when that was.
+        #[arg(long)]
+        history: bool,
+    },
+    /// Show several players, all read at one moment.
+    Friends {
+        #[arg(required = true, value_name = "PLAYER")]
+        players: Vec<PlayerId>,
+        /// Of players who are OFFLINE, show when that was.
+        #[arg(long)]
+        history: bool,
+    },
+    /// Set what a player is doing.
+    SetState {
+        player: PlayerId,
+        #[arg(ignore_case = true)]
+        state: StateName,
+        /// Where the state is OFFLINE: do not ask whether that is meant.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Show players coming and going, until interrupted.
+    Watch {
+        /// Whom to watch, beginning with how they are now; nobody named means everybody.
+        #[arg(value_name = "PLAYER")]
+        players: Vec<PlayerId>,
+        /// End after so many events.
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+        count: Option<u64>,
+    },
+    /// Tell why a player is in the state that it is in, and what comes next.
+    Explain { player: PlayerId },
+    /// Count the players who are not OFFLINE, by state.
+    Online,
+    /// Sign a player out: OFFLINE, with all its connections closed, on every device.
+    SignOut {
+        player: PlayerId,
+        /// Do not ask whether that is meant.
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Ask whether the service can do its work; the exit status tells scripts.
+    Probe,
+    /// Print what a shell needs to complete this program's commands.
+    Completions { shell: Shell },
+}
+
+/// A state, as one types it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(crate) enum StateName {
+    Offline,
+    Online,
+    #[value(alias = "IN-QUEUE")]
+    InQueue,
+    #[value(alias = "IN-MATCH")]
+    InMatch,
+    Away,
+}
+
+impl From<StateName> for State {
+    fn from(name: StateName) -> Self {
+        match name {
+            StateName::Offline => Self::Offline,
+            StateName::Online => Self::Online,
+            StateName::InQueue => Self::InQueue,
+            StateName::InMatch => Self::InMatch,
+            StateName::Away => Self::Away,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_state_may_be_typed_in_small_letters_and_with_a_hyphen() {
+        for typed in ["IN_MATCH", "in_match", "in-match"] {
+            let args = Args::try_parse_from(["presence", "set-state", "alice", typed]).unwrap();
+            assert!(matches!(args.command, Command::SetState { state: StateName::InMatch, .. }), "{typed}");
+        }
+    }
+
+    #[test]
+    fn the_help_never_shows_the_token() {
+        let help = Args::command().render_long_help().to_string();
+        assert!(help.contains("PRESENCE_TOKEN") && !help.contains("PRESENCE_TOKEN="), "{help}");
+    }
+}

@@ -1,0 +1,82 @@
+//! `presence online`: how many players there are, by state.
+
+use std::fmt::Write as _;
+
+use anstyle::Style;
+use presence_client::{State, operator::Statistics};
+
+use crate::{
+    failure::{Failure, Status},
+    output::{Output, moment},
+    service::Service,
+    style::{FAINT, STRONG, of_state},
+    table::{Cell, Table, grouped},
+};
+
+pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
+    let statistics = service.operator.statistics().await;
+    let statistics = statistics.map_err(|error| service.server_failure(&error, "how many players there are"))?;
+    output.show(&statistics, || text(&statistics))?;
+    Ok(Status::Done)
+}
+
+fn text(statistics: &Statistics) -> String {
+    let states = statistics.states;
+    let mut table = Table::new(["STATE", "PLAYERS"]);
+    for (state, count) in [
+        (State::Online, states.online),
+        (State::InQueue, states.in_queue),
+        (State::InMatch, states.in_match),
+        (State::Away, states.away),
+    ] {
+        table.push([Cell::new(state, of_state(state)), Cell::number(count)]);
+    }
+    table.push([Cell::new("all", STRONG), Cell::number(statistics.players)]);
+    let mut text = table.to_string();
+    let connections = grouped(statistics.connections);
+    let _ = writeln!(text, "\nThey have {connections} connections. {}", accuracy(statistics));
+    text
+}
+
+fn accuracy(statistics: &Statistics) -> String {
+    let (as_of, sampled) = (moment(statistics.as_of), grouped(statistics.sampled));
+    let style: Style = FAINT;
+    if statistics.is_exact {
+        format!("{style}Counted at {as_of}.{style:#}")
+    } else {
+        format!("{style}Reckoned at {as_of} from {sampled} players: a state's share may be off by 3 points.{style:#}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use presence_client::operator::States;
+
+    use super::*;
+
+    #[test]
+    fn a_large_number_of_players_is_said_to_be_reckoned() {
+        let states = States { online: 700_000, in_queue: 0, in_match: 299_000, away: 1_000 };
+        let mut statistics = Statistics {
+            as_of: 1_795_493_786_449,
+            players: 1_000_000,
+            states,
+            connections: 1_200_000,
+            sampled: 1_000,
+            is_exact: false,
+        };
+        let shown = anstream::adapter::strip_str(&text(&statistics)).to_string();
+        let expected = "STATE       PLAYERS\n\
+                        ONLINE      700,000\n\
+                        IN_QUEUE          0\n\
+                        IN_MATCH    299,000\n\
+                        AWAY          1,000\n\
+                        all       1,000,000\n\
+                        \n\
+                        They have 1,200,000 connections. Reckoned at 2026-11-24T04:16:26Z from 1,000 players: a state's \
+                        share may be off by 3 points.\n";
+        assert_eq!(shown, expected);
+        statistics.is_exact = true;
+        assert!(text(&statistics).contains("Counted at 2026-11-24T04:16:26Z"));
+    }
+}

@@ -1,0 +1,34 @@
+//! The program `presence`: asks the presence service about players, sets their states, and watches them, over HTTP.
+//!
+//! Layout, in the direction of its arrows:
+//!
+//! - `args`: what the command line says.
+//! - `commands`: one file a command.
+//! - `service`: the service, and whatever it answers that is no answer to the question.
+//! - `failure`: why nothing came of it, and the exit status for that.
+//! - `output`: tables for people, JSON for programs; `table` and `style` for the former.
+
+mod args;
+mod commands;
+mod failure;
+mod output;
+mod service;
+mod style;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{args::Args, failure::Failure};
+
+/// Does what the command line says: the whole of the program.
+pub fn run() -> ExitCode {
+    let args = Args::parse(); // ends the program where it cannot be understood, with status 2
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(args)),
+        Err(error) => Err(Failure::from(error)),
+    };
+    outcome.map_or_else(|failure| failure.tell(), Into::into)
+}

@@ -1,0 +1,156 @@
+//! The service, and whatever it answers that is no answer to the question.
+
+use presence_client::{CallError, Endpoint, PresenceClient, Problem, operator::OperatorClient};
+
+use crate::{
+    args::Target,
+    failure::{Failure, Status, root_cause},
+};
+
+/// The service that the command line names.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// Asks about players, and sets their states.
+    pub(crate) players: PresenceClient,
+    /// Asks what only a server can answer.
+    pub(crate) operator: OperatorClient,
+    url: String,
+    has_token: bool,
+}
+
+impl Service {
+    /// Prepares; nothing is connected before the first call.
+    pub(crate) fn new(target: Target) -> Result<Self, Failure> {
+        let token = target.token.filter(|token| !token.is_empty()); // an empty variable is an unset one
+        let (url, has_token) = (target.url.to_string(), token.is_some());
+        let usage = |error: &dyn std::fmt::Display| Failure::new(Status::Usage, error.to_string());
+        let endpoint: Endpoint = match &token {
+            Some(token) => target.url.with_token(token).map_err(|error| usage(&error))?,
+            None => target.url,
+        };
+        Ok(Self {
+            players: PresenceClient::new(endpoint.clone()).map_err(|error| usage(&error))?,
+            operator: OperatorClient::new(endpoint).map_err(|error| usage(&error))?,
+            url,
+            has_token,
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Why a call came to nothing.
+    pub(crate) fn failure(&self, error: &CallError) -> Failure {
+        let url = &self.url;
+        match error {
+            CallError::Problem(problem) => self.refusal(problem),
+            CallError::Unreachable(cause) => {
+                Failure::new(Status::Failed, format!("{url} cannot be reached: {}", root_cause(&**cause)))
+                    .with_hint("Is it running there? --url or PRESENCE_URL names another address.")
+            }
+            CallError::TimedOut => Failure::new(Status::Failed, format!("{url} did not answer in time")),
+            CallError::Garbled(error) => {
+                Failure::new(Status::Failed, format!("what answers at {url} is not the presence service: {error}"))
+                    .with_hint("--url or PRESENCE_URL names another address.")
+            }
+        }
+    }
+
+    /// The same for a call of which only a `presence-server` has an answer.
+    pub(crate) fn server_failure(&self, error: &CallError, call: &str) -> Failure {
+        match error {
+            // 403 is what API Gateway's REST APIs say of a path that is not there.
+            CallError::Problem(Problem { status: 403..=405, slug, .. }) if !is_of_the_service(slug) => {
+                self.not_offered(call)
+            }
+            CallError::Problem(Problem { status: 404, .. }) => self.not_offered(call),
+            error => self.failure(error),
+        }
+    }
+
+    /// The same for the call for events.
+    pub(crate) fn events_failure(&self, error: &CallError) -> Failure {
+        match error {
+            CallError::Problem(Problem { status: 404, slug, .. }) if is_of_the_service(slug) => {
+                Failure::new(Status::NotOffered, format!("{} makes no events", self.url))
+                    .with_hint("It does where its PRESENCE_NATS_URL is set.")
+            }
+            error => self.server_failure(error, "what happens"),
+        }
+    }
+
+    fn not_offered(&self, call: &str) -> Failure {
+        Failure::new(Status::NotOffered, format!("{} does not tell {call}", self.url)).with_hint(
+            "Only a presence-server does, the functions do not. --url or PRESENCE_URL names one; it may share its Redis \
+             with them.",
+        )
+    }
+
+    fn refusal(&self, problem: &Problem) -> Failure {
+        let Problem { status, slug, detail, field, .. } = problem;
+        let url = &self.url;
+        if *status == 401 || (*status == 403 && !is_of_the_service(slug)) {
+            let what = if self.has_token { "does not accept the token" } else { "wants a token" };
+            return Failure::new(Status::Refused, format!("{url} {what}"))
+                .with_hint("PRESENCE_TOKEN, or --token, gives one of those in the service's PRESENCE_AUTH_TOKENS.");
+        }
+        let kind = if *status < 500 { Status::Refused } else { Status::Failed };
+        if !is_of_the_service(slug) {
+            return Failure::new(
+                kind,
+                format!("{url} answered with status {status}, and not as the presence service does"),
+            )
+            .with_hint("Calls go to …/presence/… below that address.");
+        }
+        let field = field.as_ref().map(|field| format!(" [{field}]")).unwrap_or_default();
+        Failure::new(kind, format!("{detail}{field} ({slug}, {status})"))
+    }
+}
+
+/// Whether a problem comes from the service, and not from something before it.
+fn is_of_the_service(slug: &str) -> bool {
+    slug != "about:blank"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(token: Option<&str>) -> Service {
+        let url = Endpoint::parse("http://presence:8080").unwrap();
+        Service::new(Target { url, token: token.map(str::to_owned) }).unwrap()
+    }
+
+    fn problem(status: u16, slug: &str) -> CallError {
+        let (slug, detail) = (slug.to_owned(), "no details were given".to_owned());
+        Problem { status, slug, detail, field: None, retry_after: None }.into()
+    }
+
+    #[test]
+    fn the_exit_status_tells_try_again_from_refused() {
+        let service = service(None);
+        for (status, expected) in [(400, Status::Refused), (409, Status::Refused), (503, Status::Failed)] {
+            assert_eq!(service.failure(&problem(status, "some-kind")).status, expected, "{status}");
+        }
+        assert_eq!(service.failure(&CallError::TimedOut).status, Status::Failed);
+    }
+
+    #[test]
+    fn a_token_that_is_missing_is_told_from_one_that_is_wrong() {
+        let unauthorized = problem(401, "unauthorized");
+        assert!(format!("{:?}", service(None).failure(&unauthorized)).contains("wants a token"));
+        let wrong = format!("{:?}", service(Some("hunter2")).failure(&unauthorized));
+        assert!(wrong.contains("does not accept the token") && !wrong.contains("hunter2"), "{wrong}");
+    }
+
+    #[test]
+    fn what_a_gateway_before_the_functions_does_not_know_is_not_offered() {
+        for (status, slug) in [(404, "about:blank"), (403, "about:blank"), (404, "not-found")] {
+            let failure = service(None).server_failure(&problem(status, slug), "its players");
+            assert_eq!(failure.status, Status::NotOffered, "{status} {slug}");
+        }
+        assert_eq!(service(None).server_failure(&problem(401, "unauthorized"), "").status, Status::Refused);
+    }
+}

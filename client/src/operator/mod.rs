@@ -1,0 +1,69 @@
+//! What people who run the service ask: how many players there are, why one is in the state that it is in, what happens.
+
+mod answers;
+mod event;
+mod events;
+mod messages;
+
+use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, client::with_retries, transport::Transport};
+
+pub use self::{
+    answers::{Check, Checks, Explanation, Health, HealthStatus, Lease, States, Statistics, Transition},
+    event::PresenceEvent,
+    events::{EventStream, News},
+};
+
+/// Asks a `presence-server` what operators want to know. Of these calls the functions have [`health`](Self::health) alone.
+/// Cheap to clone; clones share their connections.
+#[derive(Debug, Clone)]
+pub struct OperatorClient {
+    transport: Transport,
+}
+
+impl OperatorClient {
+    /// Prepares the client; nothing is connected before the first call.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::RootCertificates`].
+    pub fn new(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
+        Transport::new(endpoint).map(|transport| Self { transport })
+    }
+
+    /// How many players there are by state. Transient failures are tried again, twice at most.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn statistics(&self) -> Result<Statistics, CallError> {
+        with_retries(|| self.transport.get("/presence")).await
+    }
+
+    /// All that the service knows of a player. Transient failures are tried again, twice at most.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn explain(&self, player: &PlayerId) -> Result<Explanation, CallError> {
+        let path = format!("/console/players/{}", player.path_segment());
+        with_retries(|| self.transport.get(&path)).await
+    }
+
+    /// Whether the service can do its work. Asked once: what is found is what there is to tell.
+    ///
+    /// # Errors
+    /// [`CallError`] where there is no telling. A service that is unavailable is an answer.
+    pub async fn health(&self) -> Result<Health, CallError> {
+        let answer = self.transport.fetch("/health/ready").await?;
+        match serde_json::from_slice(answer.body()) {
+            Ok(health) => Ok(health),
+            Err(error) if answer.status().is_success() => Err(CallError::Garbled(error)),
+            Err(_) => Err(Problem::from_answer(&answer).into()),
+        }
+    }
+
+    /// All events of all players from now on.
+    ///
+    /// # Errors
+    /// [`CallError`]; a [`Problem`] `not-found` (404) where the service makes no events.
+    pub async fn events(&self) -> Result<EventStream, CallError> {
+        EventStream::open(self.transport.open("/console/events").await?).await
+    }
+}

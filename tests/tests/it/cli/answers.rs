@@ -1,0 +1,95 @@
+//! What commands answer.
+
+use std::process::Command;
+
+use presence::VERSION;
+use presence_tests::binary;
+use serde_json::json;
+
+use super::World;
+
+#[tokio::test]
+async fn players_are_shown_in_a_table_or_as_the_service_says_it() {
+    let world = World::new().await;
+    world.connect("alice|1", "phone").await;
+    world.connect("alice|1", "desktop").await;
+    let get = world.say(&["get", "alice|1"]);
+    let lines: Vec<Vec<_>> = get.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["PLAYER", "STATE", "CONNECTIONS", "LAST", "SEEN"]);
+    assert_eq!(lines[1][..3], ["alice|1", "ONLINE", "2"]);
+    assert!(lines[1][3].starts_with("20") && lines[1][3].ends_with('Z'), "{get:?}");
+    assert_eq!(world.json(&["get", "alice|1"]), world.server.get("/presence/alice%7C1").await.body);
+
+    let friends = world.json(&["friends", "bob", "alice|1"]);
+    assert_eq!(
+        (&friends["presences"][0]["state"], &friends["presences"][1]["state"]),
+        (&"OFFLINE".into(), &"ONLINE".into())
+    );
+    assert_eq!(world.say(&["friends", "bob", "alice|1"]).out.lines().count(), 3);
+}
+
+#[tokio::test]
+async fn a_player_who_left_has_a_last_time_where_the_history_is_asked_for() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    assert_eq!(world.say(&["sign-out", "alice", "--yes"]).status, Some(0));
+    assert_eq!(world.json(&["get", "alice"])["last_seen"], json!(null));
+    assert!(world.json(&["get", "alice", "--history"])["last_seen"].is_u64());
+    assert!(world.json(&["friends", "alice", "--history"])["presences"][0]["last_seen"].is_u64());
+    assert!(world.say(&["get", "alice"]).out.contains("OFFLINE            0  -"));
+}
+
+#[tokio::test]
+async fn a_state_is_set() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    assert_eq!(world.json(&["set-state", "alice", "in_match"])["state"], "IN_MATCH");
+    assert_eq!(world.state_of("alice").await, "IN_MATCH");
+}
+
+#[tokio::test]
+async fn players_are_counted_and_explained() {
+    let world = World::new().await;
+    for player in ["alice", "bob", "carol"] {
+        world.connect(player, "phone").await;
+    }
+    world.server.post("/presence/state", json!({"player_id": "bob", "state": "IN_QUEUE"})).await;
+    let online = world.json(&["online"]);
+    assert_eq!((&online["players"], &online["states"]["ONLINE"]), (&json!(3), &json!(2)));
+    let online = world.say(&["online"]).out;
+    assert!(online.contains("IN_QUEUE        1\n") && online.contains("all             3\n"), "{online}");
+
+    assert_eq!(world.json(&["explain", "bob"])["connections"][0]["connection_id"], "phone");
+    let explained = world.say(&["explain", "bob"]).out;
+    for part in ["bob is IN_QUEUE", "Unless a connection beats, it is OFFLINE in 4", "phone       4"] {
+        assert!(explained.contains(part), "{part}: {explained}");
+    }
+}
+
+#[tokio::test]
+async fn the_exit_status_of_a_probe_tells_how_the_service_is() {
+    let mut world = World::new().await;
+    let well = world.say(&["probe"]);
+    assert_eq!(well.status, Some(0), "{well:?}");
+    assert!(well.out.lines().any(|line| line.split_whitespace().eq(["redis", "ok", "-"])), "{well:?}");
+
+    world.nats.kill();
+    let degraded = world.say(&["probe", "--json"]);
+    assert_eq!(degraded.status, Some(5), "{degraded:?}");
+    assert!(degraded.out.contains(r#""nats":{"status":"unavailable"}"#), "{degraded:?}");
+
+    world.redis.kill();
+    let unavailable = world.say(&["probe"]);
+    assert_eq!(unavailable.status, Some(1), "{unavailable:?}");
+    assert!(unavailable.out.contains("is unavailable\n"), "{unavailable:?}");
+}
+
+#[test]
+fn version_and_completions_need_no_service() {
+    let run = |arguments: &[&str]| super::said(Command::new(binary("presence")).args(arguments)).out;
+    let version = run(&["--version"]);
+    assert!(version.starts_with(&format!("presence {VERSION} (")) && version.ends_with(")\n"), "{version}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completions", shell]).contains("sign-out"), "{shell}");
+    }
+}

@@ -1,0 +1,65 @@
+//! The program `presence`: its real binary, against a real server.
+
+mod answers;
+mod refusals;
+mod terminal;
+mod watch;
+
+use std::process::{Command, Stdio};
+
+use presence_tests::{NatsServer, RedisServer, Server, binary};
+use serde_json::{Value, json};
+
+struct World {
+    redis: RedisServer,
+    nats: NatsServer,
+    server: Server,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl World {
+    async fn new() -> Self {
+        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_NATS_URL", &nats.url())]);
+        Self { redis, nats, server }
+    }
+
+    async fn connect(&self, player: &str, connection: &str) {
+        let body = json!({"player_id": player, "connection_id": connection});
+        assert_eq!(self.server.post("/presence/connect", body).await.status, 200);
+    }
+
+    async fn state_of(&self, player: &str) -> Value {
+        self.server.get(&format!("/presence/{player}")).await.body["state"].take()
+    }
+
+    fn say(&self, arguments: &[&str]) -> Said {
+        said(&mut command(&self.server.url(""), arguments))
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.say(&[arguments, &["--json"]].concat());
+        assert_eq!((said.status, &*said.err, said.out.lines().count()), (Some(0), "", 1), "{said:?}");
+        serde_json::from_str(&said.out).unwrap()
+    }
+}
+
+/// `presence`, with nothing in its environment but the service's address.
+fn command(url: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("presence"));
+    command.env_clear().env("PRESENCE_URL", url).args(arguments).stdin(Stdio::null());
+    command
+}
+
+fn said(command: &mut Command) -> Said {
+    let output = command.output().unwrap();
+    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    Said { status: output.status.code(), out, err }
+}

@@ -1,0 +1,75 @@
+//! What commands say, and with which exit status they end, where nothing came of them.
+
+use presence_tests::{RedisServer, Server};
+
+use super::{World, command, said};
+
+#[tokio::test]
+async fn a_transition_that_is_refused_is_told_in_the_services_words() {
+    let world = World::new().await;
+    let refused = world.say(&["set-state", "nobody", "IN_MATCH"]);
+    assert_eq!((refused.status, &*refused.out), (Some(3), ""));
+    let expected =
+        "presence: an OFFLINE player cannot go to IN_MATCH; connect the player first (transition-rejected, 409)\n";
+    assert_eq!(refused.err, expected);
+}
+
+#[test]
+fn a_service_that_is_not_there_is_named_with_the_reason() {
+    let away = said(&mut command("http://127.0.0.1:1", &["get", "alice"]));
+    assert_eq!(away.status, Some(1));
+    assert!(away.err.starts_with("presence: http://127.0.0.1:1 cannot be reached: Connection refused"), "{away:?}");
+    assert!(away.err.contains("PRESENCE_URL"), "{away:?}");
+}
+
+#[test]
+fn a_command_line_that_cannot_be_understood_ends_with_2() {
+    for arguments in [&["get", "no id"][..], &["get"], &["set-state", "alice", "DANCING"], &["no-such-command"], &[]] {
+        assert_eq!(said(&mut command("http://127.0.0.1:1", arguments)).status, Some(2), "{arguments:?}");
+    }
+    assert_eq!(said(&mut command("presence:8080", &["get", "alice"])).status, Some(2));
+}
+
+#[tokio::test]
+async fn a_token_is_wanted_accepted_or_refused_and_never_shown() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_AUTH_TOKENS", "hunter2")]);
+    let run = |token: &str| said(command(&server.url(""), &["get", "alice"]).env("PRESENCE_TOKEN", token));
+    for without in [said(&mut command(&server.url(""), &["get", "alice"])), run("")] {
+        assert_eq!(without.status, Some(3));
+        assert!(without.err.contains("wants a token"), "{without:?}");
+    }
+
+    assert_eq!(run("hunter2").status, Some(0));
+    assert_eq!(said(&mut command(&server.url(""), &["get", "alice", "--token", "hunter2"])).status, Some(0));
+    for (token, status) in [("swordfish", 3), ("sword fish", 2)] {
+        let refused = run(token);
+        assert_eq!(refused.status, Some(status));
+        assert!(!format!("{refused:?}").contains("sword"), "{refused:?}");
+    }
+    let help = said(command(&server.url(""), &["help", "get"]).env("PRESENCE_TOKEN", "hunter2"));
+    assert!(help.out.contains("PRESENCE_TOKEN") && !help.out.contains("hunter2"), "{help:?}");
+}
+
+#[tokio::test]
+async fn a_service_without_events_says_so() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    let refused = said(&mut command(&server.url(""), &["watch", "alice"]));
+    assert_eq!(refused.status, Some(4), "{refused:?}");
+    assert!(refused.err.contains("PRESENCE_NATS_URL"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn signing_out_without_anybody_to_ask_wants_a_yes() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    for arguments in [&["sign-out", "alice"][..], &["set-state", "alice", "OFFLINE"]] {
+        let refused = world.say(arguments);
+        assert_eq!(refused.status, Some(2));
+        assert!(refused.err.contains("--yes"), "{refused:?}");
+        assert_eq!(world.state_of("alice").await, "ONLINE");
+    }
+    assert_eq!(world.say(&["set-state", "alice", "OFFLINE", "--yes"]).status, Some(0));
+    assert_eq!(world.state_of("alice").await, "OFFLINE");
+}

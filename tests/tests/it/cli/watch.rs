@@ -1,0 +1,112 @@
+//! `presence watch`.
+
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use presence_tests::Server;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader, Lines},
+    process::{Child, ChildStderr, ChildStdout, Command},
+};
+
+use super::{World, command};
+
+struct Watch {
+    process: Child,
+    out: Lines<BufReader<ChildStdout>>,
+    err: Lines<BufReader<ChildStderr>>,
+}
+
+impl Watch {
+    fn start(world: &World, arguments: &[&str]) -> Self {
+        let mut command = Command::from(command(&world.server.url(""), &[&["watch"], arguments].concat()));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut process = command.spawn().unwrap();
+        let out = BufReader::new(process.stdout.take().unwrap()).lines();
+        let err = BufReader::new(process.stderr.take().unwrap()).lines();
+        Self { process, out, err }
+    }
+
+    /// The next line's words, after the time.
+    async fn line(&mut self) -> String {
+        let line = self.out.next_line().await.unwrap().expect("it goes on");
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[tokio::test]
+async fn a_friend_who_comes_online_is_shown_within_a_second() {
+    let world = World::new().await;
+    let mut watch = Watch::start(&world, &["alice", "bob"]);
+    assert_eq!([watch.line().await, watch.line().await], ["alice OFFLINE", "bob OFFLINE"]);
+    let begin = Instant::now();
+    world.connect("bob", "phone").await;
+    assert_eq!(watch.line().await, "bob OFFLINE → ONLINE connect");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+async fn those_who_are_named_are_shown_and_nobody_else() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    let mut watch = Watch::start(&world, &["alice", "--count", "2"]);
+    assert_eq!(watch.line().await, "alice ONLINE");
+    world.connect("mallory", "phone").await;
+    for state in ["IN_QUEUE", "IN_MATCH"] {
+        world.server.post("/presence/state", json!({"player_id": "alice", "state": state})).await;
+    }
+    assert_eq!(watch.line().await, "alice ONLINE → IN_QUEUE set_state");
+    assert_eq!(watch.line().await, "alice IN_QUEUE → IN_MATCH set_state");
+    assert_eq!(watch.process.wait().await.unwrap().code(), Some(0), "it ends after two events");
+}
+
+#[tokio::test]
+async fn for_programs_there_is_one_json_object_a_line() {
+    let world = World::new().await;
+    let mut watch = Watch::start(&world, &["alice", "--json"]);
+    let mut next = async || -> Value { serde_json::from_str(&watch.out.next_line().await.unwrap().unwrap()).unwrap() };
+    assert_eq!(
+        next().await,
+        json!({"player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null})
+    );
+    world.connect("alice", "phone").await;
+    let event = next().await;
+    let published = world.nats.messages("PRESENCE_EVENTS").await;
+    assert_eq!(event, serde_json::from_slice::<Value>(&published[0].payload).unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_dies_is_waited_for_and_what_changed_meanwhile_is_shown() {
+    let mut world = World::new().await;
+    world.connect("bob", "phone").await;
+    let mut watch = Watch::start(&world, &["alice", "bob"]);
+    assert_eq!([watch.line().await, watch.line().await], ["alice OFFLINE", "bob ONLINE"]);
+    let address = world.server.address().to_owned();
+    world.server.kill();
+    let lost = watch.err.next_line().await.unwrap().unwrap();
+    assert!(lost.ends_with("trying again"), "{lost}");
+
+    let (redis, nats) = (world.redis.url(), world.nats.url());
+    let variables = [("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats)];
+    // Another server, of which the watch does not know yet, has the news.
+    let other = Server::start(&variables);
+    other.post("/presence/connect", json!({"player_id": "alice", "connection_id": "phone"})).await;
+    world.server = Server::start(&[variables[0], variables[1], ("PRESENCE_BIND", &address)]);
+    assert_eq!(watch.line().await, "alice ONLINE");
+    world.server.post("/presence/state", json!({"player_id": "bob", "state": "AWAY"})).await;
+    assert_eq!(watch.line().await, "bob ONLINE → AWAY set_state");
+}
+
+#[tokio::test]
+async fn whoever_reads_no_further_ends_the_watch_without_complaint() {
+    let world = World::new().await;
+    let mut watch = Watch::start(&world, &["alice"]);
+    assert_eq!(watch.line().await, "alice OFFLINE");
+    drop(watch.out);
+    world.connect("alice", "phone").await;
+    assert_eq!(watch.process.wait().await.unwrap().code(), Some(0));
+    assert_eq!(watch.err.next_line().await.unwrap(), None);
+}
