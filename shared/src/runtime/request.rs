@@ -118,3 +118,37 @@ pub fn http_answer(answer: Answer, origin: &RequestOrigin) -> Value {
     }
     answer
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The path and the query of the request that an event is.
+    fn target(event: &str, change: impl Fn(&mut Value)) -> String {
+        let mut event: Value = serde_json::from_str(event).unwrap();
+        change(&mut event);
+        let event = RawValue::from_string(event.to_string()).unwrap();
+        let (request, _) = from_event(&event, &Context::default()).unwrap();
+        request.uri().path_and_query().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_host_that_makes_no_url_is_no_reason_to_panic() {
+        for event in [
+            include_str!("../../../tests/fixtures/http-api.json"),
+            include_str!("../../../tests/fixtures/rest-api.json"),
+            include_str!("../../../tests/fixtures/load-balancer.json"),
+            include_str!("../../../tests/fixtures/function-url.json"),
+            include_str!("../../../tests/fixtures/websocket.json"),
+        ] {
+            let expected = target(event, |_| {});
+            for host in ["presence:99999", "[", "a b", ""] {
+                let with_host = |event: &mut Value| {
+                    event["headers"]["Host"] = json!(host);
+                    event["requestContext"]["domainName"] = json!(host);
+                };
+                assert_eq!(target(event, with_host), expected, "{host}");
+            }
+        }
+    }
+}

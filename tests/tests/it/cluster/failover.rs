@@ -21,7 +21,18 @@ async fn beat_until_healed(presence: &PresenceService, trace: &TraceContext) {
 
 #[tokio::test]
 async fn a_failover_heals_within_one_heartbeat_interval() {
-    let mut cluster = RedisCluster::start_with_replicas().await;
+    heals(RedisCluster::start_with_replicas().await).await;
+}
+
+#[tokio::test]
+async fn a_failover_of_valkey_heals_within_one_heartbeat_interval() {
+    match RedisCluster::start_valkey().await {
+        Some(cluster) => heals(cluster).await,
+        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+    }
+}
+
+async fn heals(mut cluster: RedisCluster) {
     let app = cluster_app(&cluster, &[]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     presence.connect_batch(connections(), &trace).await.unwrap();
@@ -29,6 +40,7 @@ async fn a_failover_heals_within_one_heartbeat_interval() {
     let killed_at = Instant::now();
     cluster.kill(2);
     beat_until_healed(&presence, &trace).await;
+    eprintln!("healed {:?} after the master was killed", killed_at.elapsed());
     assert!(killed_at.elapsed() < presence.lifetimes().heartbeat_interval, "{:?}", killed_at.elapsed());
     assert!(are_online(&presence, &players()).await);
     let again = presence.heartbeat_batch(connections(), &trace).await.unwrap();
