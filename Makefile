@@ -67,6 +67,15 @@ docs: ## Checks and builds the API documentation, in target/doc
 deny: ## Checks the dependencies' licences, sources and known vulnerabilities
 	@scripts/deny
 
+.PHONY: tutorials
+tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/tutorials/events.md: only that one)
+	@scripts/setup cc
+	cargo build --workspace --bins
+	cargo build --package presence-server
+	cargo build --package presence-client --example ws_gateway
+	cargo build --package presence-cli
+	scripts/tutorials $(FILES)
+
 .PHONY: deploy-check
 deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/k8s
 	@scripts/check-deploy
