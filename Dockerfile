@@ -27,6 +27,8 @@ LABEL org.opencontainers.image.title="presence-server" \
       org.opencontainers.image.description="Who is online: presence of players, on Redis, with events on NATS" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /out/presence-server /presence-server
+# What the licences of the crates that it is linked with ask to be passed on.
+COPY LICENSE docs/third-party-notices.txt /licenses/
 
 # By number: Kubernetes cannot tell whether a name is root.
 USER 65532:65532

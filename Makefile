@@ -64,8 +64,18 @@ docs: ## Checks and builds the API documentation, in target/doc
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
 .PHONY: deny
-deny: ## Checks the dependencies' licences, sources and known vulnerabilities
+deny: ## Checks the dependencies' licences, sources and known vulnerabilities, and the notices of their licences
 	@scripts/deny
+	@scripts/notices --check
+
+.PHONY: notices
+notices: ## Writes docs/third-party-notices.txt anew, after a change of the dependencies
+	@scripts/notices
+
+.PHONY: package
+package: ## Checks that the crate presence-client can be published
+	@scripts/setup cc
+	cargo package --locked --allow-dirty --package presence-client
 
 .PHONY: tutorials
 tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/tutorials/events.md: only that one)
