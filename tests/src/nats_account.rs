@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 /// What the service may publish to: its events; what makes the stream, and what follows it for the console. Operators find
 /// it in `docs/operations.md`.
-const PUBLISHED: [&str; 6] = [
+const PUBLISHED: [&str; 7] = [
     "events.presence",
     "$JS.API.INFO",
     "$JS.API.STREAM.CREATE.PRESENCE_EVENTS",
     "$JS.API.STREAM.INFO.PRESENCE_EVENTS",
+    "$JS.API.CONSUMER.*.PRESENCE_EVENTS",
     "$JS.API.CONSUMER.*.PRESENCE_EVENTS.>",
     "$JS.API.CONSUMER.MSG.NEXT.PRESENCE_EVENTS.>",
 ];

@@ -77,7 +77,12 @@ async fn redis_and_nats_let_the_service_do_what_it_needs() {
         ("PRESENCE_SWEEP_INTERVAL", "100ms"),
     ];
     let server = start(redis.authority(), &variables);
+    let mut live = reqwest::get(server.url("/console/events")).await.unwrap();
     every_call_works(&server).await;
+    let mut seen = String::new();
+    while !seen.contains("event: presence") {
+        seen.push_str(&String::from_utf8_lossy(&live.chunk().await.unwrap().unwrap()));
+    }
     let is_expired = |event: &Value| event["player_id"] == "p4" && event["reason"] == "expired";
     loop {
         let events = nats.messages("PRESENCE_EVENTS").await;
