@@ -1,12 +1,12 @@
 -- Closes connections. The last one to go makes the player OFFLINE, at once or after the grace.
 -- KEYS: see lib/call.lua
--- ARGV: …, reason of the OFFLINE transition (`disconnect` or `lost`), grace (ms, 0 for none), then player_id,
---       connection_id of each entry
+-- ARGV: …, reason of the OFFLINE transition (`disconnect` or `lost`), grace (ms, 0 for none), then connection_id of each
+--       entry
 -- Returns: see lib/reply.lua
 
 -- @include call
 -- @include clock
-local reason, grace = ARGV[5], tonumber(ARGV[6])
+local reason, grace = ARGV[3], tonumber(ARGV[4])
 -- @include record
 -- @include past
 -- @include events
@@ -41,8 +41,8 @@ end
 
 local outcomes, player = {}, nil
 for entry = 1, entries do
-  player = load_player(entry, ARGV[5 + 2 * entry])
-  close(player, ARGV[6 + 2 * entry])
+  player = load_player(entry)
+  close(player, ARGV[4 + entry])
   outcomes[entry] = 'A'
 end
 return reply(outcomes, player)

@@ -1,11 +1,11 @@
 -- Sets a player's state. Only a player who is not OFFLINE may queue or play; OFFLINE signs the player out.
 -- KEYS: see lib/call.lua
--- ARGV: …, player_id, state
+-- ARGV: …, state
 -- Returns: see lib/reply.lua
 
 -- @include call
 -- @include clock
-local player_id, state = ARGV[5], ARGV[6]
+local state = ARGV[3]
 -- @include record
 -- @include past
 -- @include events
@@ -13,7 +13,7 @@ local player_id, state = ARGV[5], ARGV[6]
 -- @include closed
 -- @include reply
 
-local player = load_player(1, player_id)
+local player = load_player(1)
 
 if player.state == 'OFFLINE' and (state == 'IN_QUEUE' or state == 'IN_MATCH') then
   return reply({ 'X' }, player)

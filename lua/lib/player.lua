@@ -2,9 +2,14 @@
 --
 --   { id, state, version, last_seen, leases, lapsed, reason, record, past, closed }
 --
--- `leases` are those that count, `lapsed` those that ran out since the record was stored: the next store drops them.
+-- `leases`, a list of { id, expiry }, are those that count, `lapsed` those that ran out since the record was stored: the
+-- next store drops them.
 -- `state` is OFFLINE where there is no record. `version` is the newest one known, 0 where none is.
 -- `reason` is why the player will have gone OFFLINE if the record runs out.
+
+local function player_id(record)
+  return string.sub(record, prefix + 1)
+end
 
 -- Gives the player its next version: above every earlier one, also above those that a flush made Redis forget.
 local function next_version(player)
@@ -29,12 +34,12 @@ end
 
 -- Loads the player of an entry. A record that ran out unnoticed makes its OFFLINE transition here, before anything else.
 -- Returns the player, and whether that was so.
-local function load_player(entry, id)
+local function load_player(entry)
   local record, past, closed = KEYS[3 * entry - 2], KEYS[3 * entry - 1], KEYS[3 * entry]
   local values = redis.call('MGET', record, past)
   local known, before = decode_record(values[1]), decode_past(values[2])
   local player = {
-    id = id,
+    id = player_id(record),
     record = record,
     past = past,
     closed = closed,
@@ -47,7 +52,7 @@ local function load_player(entry, id)
   }
   if known then
     player.state, player.version, player.last_seen = known.state, known.version, known.last_seen
-    for _, lease in ipairs(known.leases) do
+    for _, lease in ipairs(before and before.leases or {}) do
       local list = lease.expiry > now and player.leases or player.lapsed
       list[#list + 1] = lease
     end

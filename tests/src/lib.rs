@@ -10,6 +10,7 @@
 //! - [`Server`]: the server's real binary.
 //! - [`Gateway`]: the client's example gateway, likewise.
 //! - [`Browser`]: a headless Chromium.
+//! - [`leases`]: what the raw keys say of a player's connections.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
 mod authority;
@@ -17,6 +18,7 @@ mod browser;
 mod config;
 pub mod event;
 mod gateway;
+mod leases;
 mod nats_account;
 mod nats_cluster;
 mod nats_secured;
@@ -33,6 +35,7 @@ pub use authority::Authority;
 pub use browser::Browser;
 pub use config::{app, cluster_app, config, connection, player, service};
 pub use gateway::Gateway;
+pub use leases::leases;
 pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;

@@ -36,6 +36,11 @@ impl Keys {
         Self { prefix, mode }
     }
 
+    /// What all keys begin with.
+    pub(crate) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The player's presence: a string of JSON that lives for the TTL.
     pub(crate) fn record<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
         PlayerKey::Record(self, player)

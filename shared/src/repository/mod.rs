@@ -15,6 +15,7 @@ mod partial;
 mod past;
 mod probe;
 mod read;
+mod record;
 mod reply;
 mod scripts;
 mod slot_map;

@@ -81,7 +81,7 @@ impl Repository {
         let answers = self.run_all(mutation.script(), &calls).await;
         let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
         for ((shard, places), answer) in groups.iter().zip(answers) {
-            match answer.and_then(|answer| Reply::parse(answer, *shard, trace)) {
+            match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
                 Ok(reply) => {
                     for (place, outcome) in places.iter().zip(reply.outcomes) {
                         batch.outcomes[*place] = Some(outcome);
@@ -103,7 +103,7 @@ impl Repository {
     ) -> Result<Applied, StoreError> {
         let reply = self
             .call(&scripts::SET_STATE, &[player], trace, |command| {
-                command.arg(player.as_str()).arg(state.as_str());
+                command.arg(state.as_str());
             })
             .await?;
         applied(reply, player)
@@ -128,7 +128,7 @@ impl Repository {
             }
             answer => answer,
         };
-        Reply::parse(answer?, shard, trace)
+        Reply::parse(answer?, players.len(), shard, trace)
     }
 
     /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
@@ -174,18 +174,21 @@ impl Repository {
         if self.has_outbox {
             command.arg(self.keys.outbox(shard));
         }
-        command.arg(self.ttl).arg(self.retention).arg(trace.traceparent()).arg(trace.tracestate());
+        let (retention, max_connections, prefix) = (self.retention, self.max_connections, self.keys.prefix().len());
+        let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
+        let terms = format!("{retention} {max_connections} {prefix} {traceparent} {tracestate}");
+        command.arg(self.ttl).arg(terms);
     }
 
     /// Appends a mutation's own arguments.
     fn append<'a>(&self, command: &mut Cmd, mutation: Mutation, connections: impl IntoIterator<Item = &'a Connection>) {
         match mutation {
-            Mutation::Connect | Mutation::Heartbeat => command.arg(self.max_connections),
-            Mutation::Disconnect(DisconnectReason::Quit) => command.arg("disconnect").arg(0),
-            Mutation::Disconnect(DisconnectReason::Lost) => command.arg("lost").arg(self.grace),
-        };
+            Mutation::Connect | Mutation::Heartbeat => {}
+            Mutation::Disconnect(DisconnectReason::Quit) => drop(command.arg("disconnect").arg(0)),
+            Mutation::Disconnect(DisconnectReason::Lost) => drop(command.arg("lost").arg(self.grace)),
+        }
         for connection in connections {
-            command.arg(connection.player_id.as_str()).arg(connection.connection_id.as_str());
+            command.arg(connection.connection_id.as_str());
         }
     }
 }

@@ -11,19 +11,27 @@ pub(super) struct Past {
     pub(super) reason: String,
     /// When the player went OFFLINE, or will if nobody renews the record, in Unix milliseconds.
     pub(super) ends_at: u64,
+    /// The connections as they were then, and when each stops counting, in Unix milliseconds.
+    pub(super) leases: Vec<(String, u64)>,
 }
 
 impl Past {
     /// Reads a line; what it leaves out is as usual, `ttl` (ms) among it. `None` for what is no line of ours.
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
-        let mut words = str::from_utf8(line).ok()?.split(' ');
+        let mut parts = str::from_utf8(line).ok()?.split(';');
+        let mut words = parts.next()?.split(' ');
         let last_seen: u64 = words.next()?.parse().ok()?;
+        let lease = |part: &str| {
+            let (id, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
+            Some((id.to_owned(), last_seen.saturating_add(duration?)))
+        };
         let mut past = Self {
             last_seen,
             version: words.next()?.parse().ok()?,
             state: PresenceState::Online,
             reason: "expired".to_owned(),
             ends_at: last_seen.saturating_add(ttl),
+            leases: parts.map(lease).collect::<Option<_>>()?,
         };
         for word in words {
             match (word.parse(), word.parse::<u64>()) {
@@ -61,9 +69,12 @@ mod tests {
             state: PresenceState::Online,
             reason: "expired".to_owned(),
             ends_at: 46_000,
+            leases: Vec::new(),
         };
         assert_eq!(parse("1000 900"), Some(usual.clone()));
         assert_eq!(parse("1000 900 IN_MATCH"), Some(Past { state: PresenceState::InMatch, ..usual.clone() }));
+        let leases = vec![("c1".to_owned(), 46_000), ("AWAY".to_owned(), 31_000)];
+        assert_eq!(parse("1000 900;c1;AWAY 30000"), Some(Past { leases, ..usual.clone() }));
         let lost = Past { reason: "lost".to_owned(), ends_at: 1_500, ..usual.clone() };
         assert_eq!(parse("1000 900 lost 500"), Some(lost));
         let signed_out =

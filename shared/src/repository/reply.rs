@@ -1,16 +1,12 @@
 //! What Redis answers, decoded once.
 
-use std::fmt;
-
 use redis::Value;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, Visitor},
-};
 
-use super::{StoreError, keys::Shard, past::Past};
-use crate::model::{LastSeen, PlayerId, Presence, PresenceState};
-use crate::trace::TraceContext;
+use super::{StoreError, keys::Shard, past::Past, record::Record};
+use crate::{
+    model::{LastSeen, PlayerId, Presence},
+    trace::TraceContext,
+};
 
 /// What a script did with one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,50 +53,15 @@ impl OutboxEntry {
     }
 }
 
-/// A player's record, read from its JSON.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Record {
-    last_seen: u64,
-    version: Option<u64>,
-    connection_count: u32,
-    state: PresenceState,
-    leases: Option<Leases>,
-}
-
-/// How long each connection counts, in milliseconds from `last_seen` on.
-#[derive(Debug)]
-struct Leases(Vec<u64>);
-
-impl Record {
-    fn parse(json: &[u8]) -> Result<Self, StoreError> {
-        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("a record that is none"))
-    }
-
-    /// The presence when the record was written.
-    pub(crate) fn presence(self, player_id: PlayerId) -> Presence {
-        Presence {
-            player_id,
-            state: self.state,
-            last_seen: Some(self.last_seen),
-            connection_count: self.connection_count,
-            version: self.version,
-        }
-    }
-
-    /// The presence at `now` (Unix milliseconds): leases that ran out since the record was written do not count.
-    fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
-        if let Some(Leases(durations)) = &self.leases {
-            let elapsed = now.saturating_sub(self.last_seen);
-            self.connection_count = durations.iter().filter(|duration| **duration > elapsed).count() as u32;
-        }
-        self.presence(player_id)
-    }
-}
-
 impl Reply {
-    pub(crate) fn parse(value: Value, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
+    /// The reply of a call with so many `entries`.
+    pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
         const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
-        let Value::Array(parts) = value else { return Err(UNEXPECTED) };
+        let parts = match value {
+            Value::Array(parts) => parts,
+            Value::BulkString(record) => return Self::renewed(entries, &record),
+            _ => return Err(UNEXPECTED),
+        };
         let mut parts = parts.into_iter();
         let (Some(Value::BulkString(outcomes)), Some(record)) = (parts.next(), parts.next()) else {
             return Err(UNEXPECTED);
@@ -115,6 +76,12 @@ impl Reply {
             record: text(&record)?.map(Record::parse).transpose()?,
             events,
         })
+    }
+
+    /// All leases were known, and nothing else was to be done.
+    fn renewed(entries: usize, record: &[u8]) -> Result<Self, StoreError> {
+        let record = Some(Record::parse(record)?);
+        Ok(Self { outcomes: vec![Outcome::Accepted; entries], record, events: Vec::new() })
     }
 }
 
@@ -180,29 +147,5 @@ pub(crate) fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
         Value::Nil => Ok(None),
         Value::BulkString(text) => Ok(Some(text)),
         _ => Err(StoreError::Unexpected("a value that is no string")),
-    }
-}
-
-impl<'de> Deserialize<'de> for Leases {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members;
-
-        impl<'de> Visitor<'de> for Members {
-            type Value = Leases;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("leases")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Leases, A::Error> {
-                let mut durations = Vec::with_capacity(members.size_hint().unwrap_or(1));
-                while let Some((IgnoredAny, duration)) = members.next_entry()? {
-                    durations.push(duration);
-                }
-                Ok(Leases(durations))
-            }
-        }
-
-        deserializer.deserialize_map(Members)
     }
 }

@@ -1,21 +1,16 @@
 //! What operators ask for.
 
-use std::collections::BTreeMap;
-
 use redis::{Cmd, Value};
 use serde::Deserialize;
 
 use super::{Repository, StoreError, keys::Shard, past::Past, reply};
 use crate::model::{Explanation, Lease, PlayerId, PresenceState, Transition};
 
-/// A record, with what only this looks at.
+/// What this looks at of a record.
 #[derive(Deserialize)]
 struct Record {
     state: PresenceState,
-    last_seen: u64,
     version: u64,
-    /// How long each connection counts, in milliseconds from `last_seen` on.
-    leases: BTreeMap<String, u64>,
 }
 
 impl Repository {
@@ -78,7 +73,7 @@ impl Repository {
         Ok(Explanation {
             as_of: now,
             presence,
-            connections: record.as_ref().map(|record| record.leases_at(now)).unwrap_or_default(),
+            connections: record.as_ref().and(past.as_ref()).map(|past| live_leases(past, now)).unwrap_or_default(),
             closed_connections: redis::from_redis_value(closed)?,
             last_transition: last_transition(record.as_ref(), past.as_ref()),
             next_transition: past.filter(|past| past.state != PresenceState::Offline).map(end),
@@ -90,19 +85,19 @@ impl Record {
     fn parse(json: &[u8]) -> Result<Self, StoreError> {
         serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("a record that is none"))
     }
+}
 
-    fn leases_at(&self, now: u64) -> Vec<Lease> {
-        let expiries = self.leases.iter().map(|(id, duration)| (id, self.last_seen.saturating_add(*duration)));
-        let live = expiries.filter(|(_, expires_at)| *expires_at > now);
-        let lease = |(id, expires_at): (&String, u64)| Lease {
-            connection_id: id.clone(),
-            expires_at,
-            expires_in_ms: expires_at - now,
-        };
-        let mut leases: Vec<_> = live.map(lease).collect();
-        leases.sort_by_key(|lease| lease.expires_at);
-        leases
-    }
+/// The leases that count at `now` (Unix ms), the one that runs out first first.
+fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
+    let live = past.leases.iter().filter(|(_, expires_at)| *expires_at > now);
+    let lease = |(id, expires_at): &(String, u64)| Lease {
+        connection_id: id.clone(),
+        expires_at: *expires_at,
+        expires_in_ms: expires_at - now,
+    };
+    let mut leases: Vec<_> = live.map(lease).collect();
+    leases.sort_by_key(|lease| lease.expires_at);
+    leases
 }
 
 /// The transition that follows if nobody renews the record.

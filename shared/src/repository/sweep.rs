@@ -41,13 +41,7 @@ impl Repository {
     /// out. However many call this at the same time, each transition is made once.
     pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
-        let reply = self
-            .call(&scripts::EXPIRE, &players, trace, |command| {
-                for player in &players {
-                    command.arg(player.as_str());
-                }
-            })
-            .await?;
+        let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
         let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
         Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted), events: reply.events })
     }

@@ -21,7 +21,7 @@ return 1";
 /// A Redis tied to the first CPU.
 pub(crate) async fn start() -> RedisServer {
     let redis = RedisServer::start().await;
-    crate::cpu::pin(redis.id(), 0);
+    crate::cpu::pin(redis.id(), "0");
     redis
 }
 
@@ -58,9 +58,11 @@ pub(crate) fn heartbeat(hash: &str, players: std::ops::Range<usize>) -> Cmd {
         command.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
     }
     command.arg("presence:{all}:expiry").arg("presence:{all}:outbox");
-    command.arg(45_000).arg(604_800_000).arg("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").arg("").arg(64);
+    let prefix = "presence:".len();
+    let terms = format!("604800000 64 {prefix} 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ");
+    command.arg(45_000).arg(terms);
     for number in players {
-        command.arg(players::player(number)).arg(players::connection(number));
+        command.arg(players::connection(number));
     }
     command
 }

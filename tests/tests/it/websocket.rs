@@ -1,6 +1,6 @@
 //! API Gateway's WebSocket API as the gateway.
 
-use presence_tests::{Function, RedisServer, event};
+use presence_tests::{Function, RedisServer, event, leases};
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
 
@@ -35,7 +35,8 @@ async fn a_socket_lives_from_connect_to_disconnect() {
     let world = World::new().await;
     let (status, body) = world.invoke("connect", event::socket("$connect")).await;
     assert_eq!((status, &body["player_id"], &body["state"]), (200, &json!("alice"), &json!("ONLINE")));
-    assert!(world.record("alice").await.unwrap()["leases"][CONNECTION].is_u64());
+    let past: Option<String> = world.redis.connection().await.get("{presence:alice}:past").await.unwrap();
+    assert_eq!(leases(&past.unwrap(), 45_000), [(CONNECTION.to_owned(), 45_000)]);
     assert!(world.record("mallory").await.is_none(), "the query names nobody");
 
     let beat =

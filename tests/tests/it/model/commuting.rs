@@ -9,7 +9,7 @@ use presence::{
     model::{Connection, DisconnectReason, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{RedisServer, connection, player, service};
+use presence_tests::{RedisServer, connection, leases, player, service};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestCaseResult};
 use redis::AsyncTypedCommands as _;
 use serde_json::Value;
@@ -108,8 +108,9 @@ async fn compare(redis: &RedisServer, service: &PresenceService, calls: &[Call])
         let expected = left_open(calls, at);
         let json = redis.connection().await.get(format!("presence:{name}")).await.unwrap();
         let record: Value = json.map_or(Value::Null, |json| serde_json::from_str(&json).unwrap());
-        let leases = record["leases"].as_object();
-        let open: BTreeSet<_> = leases.into_iter().flat_map(|leases| leases.keys().map(String::as_str)).collect();
+        let past = redis.connection().await.get(format!("{{presence:{name}}}:past")).await.unwrap();
+        let leases = leases(&past.unwrap_or_default(), 45_000);
+        let open: BTreeSet<_> = leases.iter().map(|(id, _)| id.as_str()).collect();
         prop_assert_eq!(&open, &expected, "{}", record);
 
         let read = service.presences(&[player(name)], false).await.map_err(unexpected)?.presences.remove(0);

@@ -1,6 +1,6 @@
 //! What must be true of the raw keys, whatever happened before.
 
-use presence_tests::RedisServer;
+use presence_tests::{RedisServer, leases};
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{AsyncTypedCommands as _, aio::MultiplexedConnection};
 use serde_json::Value;
@@ -51,7 +51,7 @@ pub(super) async fn check(redis: &RedisServer, reference: &Reference) -> TestCas
         let is_indexed = raw.zscore(INDEX, *name).await.unwrap().is_some();
         prop_assert_eq!(is_indexed, is_listed, "{} in the index; {:?}", name, player);
         if let Some(expected) = &player.record {
-            check_record(&mut raw, &record, expected, player, reference).await?;
+            check_record(&mut raw, [&record, &past], expected, player, reference).await?;
             owned.push(record);
         }
         // Without a sweep, the past of a record that ran out waits for the next call.
@@ -78,7 +78,7 @@ pub(super) async fn check(redis: &RedisServer, reference: &Reference) -> TestCas
 /// The record says of itself what the reference says of it, and lives as long.
 async fn check_record(
     raw: &mut MultiplexedConnection,
-    key: &str,
+    [key, past]: [&str; 2],
     expected: &Record,
     player: &Player,
     reference: &Reference,
@@ -89,10 +89,15 @@ async fn check_record(
     prop_assert_eq!(&stored["state"], expected.state.as_str(), "{} holds {}", key, stored);
     let last_seen = stored["last_seen"].as_u64().unwrap();
     prop_assert!(stored["version"].is_u64() && last_seen <= now);
-    let leases = stored["leases"].as_object().unwrap();
-    let leases: Vec<_> =
-        leases.iter().map(|(id, duration)| (id.clone(), last_seen + duration.as_u64().unwrap())).collect();
+    let past = raw.get(past).await.unwrap().unwrap_or_default();
+    prop_assert!(past.starts_with(&format!("{last_seen} {}", stored["version"])), "{past} is not of {stored}");
+    let leases = leases(&past, reference.rules.ttl);
     prop_assert_eq!(&stored["connection_count"], leases.len());
+    if leases.len() > 1 {
+        let durations: Vec<_> = leases.iter().map(|(_, duration)| *duration).collect();
+        prop_assert_eq!(&stored["leases"], &serde_json::json!(durations));
+    }
+    let leases: Vec<_> = leases.into_iter().map(|(id, duration)| (id, last_seen + duration)).collect();
 
     // Leases that ran out may stand there until the next call. The others are the live ones.
     let mut live: Vec<_> = leases.iter().filter(|(_, until)| *until > now).map(|(id, _)| id.clone()).collect();

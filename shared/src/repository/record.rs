@@ -1,0 +1,114 @@
+//! A player's record, read from its JSON. `lua/lib/record.lua` writes it.
+
+use serde::Deserialize;
+
+use super::StoreError;
+use crate::model::{PlayerId, Presence, PresenceState};
+
+/// A player's record.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(crate) struct Record {
+    last_seen: u64,
+    version: Option<u64>,
+    connection_count: u32,
+    state: PresenceState,
+    /// Where there are several connections: how long each counts, in milliseconds from `last_seen` on.
+    #[serde(default)]
+    leases: Vec<u64>,
+}
+
+impl Record {
+    /// Reads a record, also one that somebody wrote in a form of their own.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, StoreError> {
+        let scanned = str::from_utf8(json).ok().and_then(Self::scan);
+        let record = scanned.map_or_else(|| serde_json::from_slice(json), Ok);
+        record.map_err(|_| StoreError::Unexpected("a record that is none"))
+    }
+
+    /// Reads what the scripts write, whose members always stand in the same order: a friends call reads hundreds.
+    fn scan(json: &str) -> Option<Self> {
+        let (last_seen, rest) = number(json.strip_prefix(r#"{"last_seen":"#)?)?;
+        let (version, rest) = number(rest.strip_prefix(r#","version":"#)?)?;
+        let (connection_count, rest) = number(rest.strip_prefix(r#","connection_count":"#)?)?;
+        let (state, mut rest) = rest.strip_prefix(r#","state":""#)?.split_once('"')?;
+        let mut leases = Vec::new();
+        if let Some(list) = rest.strip_prefix(r#","leases":["#) {
+            let (durations, end) = list.split_once(']')?;
+            leases = durations.split(',').map(|duration| duration.parse().ok()).collect::<Option<_>>()?;
+            rest = end;
+        }
+        let connection_count = u32::try_from(connection_count).ok()?;
+        let state = state.parse().ok()?;
+        (rest == "}").then_some(Self { last_seen, version: Some(version), connection_count, state, leases })
+    }
+
+    /// The presence when the record was written.
+    pub(super) fn presence(self, player_id: PlayerId) -> Presence {
+        Presence {
+            player_id,
+            state: self.state,
+            last_seen: Some(self.last_seen),
+            connection_count: self.connection_count,
+            version: self.version,
+        }
+    }
+
+    /// The presence at `now` (Unix milliseconds): leases that ran out since the record was written do not count.
+    pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
+        let elapsed = now.saturating_sub(self.last_seen);
+        let lapsed = self.leases.iter().filter(|duration| **duration <= elapsed).count();
+        self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
+        self.presence(player_id)
+    }
+}
+
+/// The number that a text begins with, and what follows it.
+fn number(text: &str) -> Option<(u64, &str)> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH"}"#;
+    const TWO: &str =
+        r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
+
+    #[test]
+    fn what_the_scripts_write_is_read_as_json_is() {
+        for json in [ONE, TWO] {
+            let scanned = Record::scan(json).unwrap();
+            assert_eq!(scanned, serde_json::from_str(json).unwrap(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_read_too() {
+        let json = r#"{"state": "AWAY", "connection_count": 0, "last_seen": 5, "more": {}}"#;
+        assert_eq!(Record::scan(json), None);
+        let record = Record::parse(json.as_bytes()).unwrap();
+        assert_eq!((record.state, record.last_seen, record.version), (PresenceState::Away, 5, None));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_goes_on_is_no_record() {
+        for json in [ONE, TWO] {
+            for length in 0..json.len() {
+                assert!(Record::parse(&json.as_bytes()[..length]).is_err(), "{length} of {json}");
+            }
+            assert!(Record::parse(format!("{json}}}").as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_does_not_count() {
+        let count = |now| {
+            let record = Record::parse(TWO.as_bytes()).unwrap();
+            record.presence_at(PlayerId::parse("alice").unwrap(), now).connection_count
+        };
+        assert_eq!([count(1_000), count(30_999), count(31_000), count(46_000)], [2, 2, 1, 0]);
+    }
+}
