@@ -219,7 +219,8 @@ impl PresenceService {
         match &self.delivery {
             _ if events.is_empty() => {}
             Delivery::Disabled => {}
-            Delivery::BeforeAnswer(publisher) => self.publish(publisher, events).await,
+            // Boxed, for it is large, and would make every call's future so, which is moved about.
+            Delivery::BeforeAnswer(publisher) => Box::pin(self.publish(publisher, events)).await,
             Delivery::ByRelay(signal) => signal.tell(events),
         }
     }

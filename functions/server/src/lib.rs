@@ -1,24 +1,28 @@
 //! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
 //!
-//! - `routes`: paths, and what every request passes through.
+//! - `routes`: paths, and what answers them.
 //! - `auth`: bearer tokens.
 //! - `body`: bodies of requests and answers.
 //! - `console`: a page that shows what goes on.
+//! - `gate`: what every call passes.
 //! - `listen`: sockets, from the first connection to the last.
 //! - `measure`: what is counted of each call.
 //! - `probe`: a container's health check.
 //! - `statistics`: how many players there are.
+//! - `workers`: the threads that serve.
 
 mod auth;
 mod body;
 mod console;
+mod gate;
 mod listen;
 mod measure;
 mod probe;
 mod routes;
 mod statistics;
+mod workers;
 
-use std::{process::ExitCode, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use presence::{
     REVISION, VERSION,
@@ -32,6 +36,9 @@ use tokio::{
     sync::watch,
     time::timeout,
 };
+
+use gate::Gates;
+use workers::Workers;
 
 /// How long requests may take to finish after SIGTERM. What is left of ten seconds is for the last events.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -69,8 +76,9 @@ fn run_server() -> ExitCode {
         Ok(config) => config,
         Err(status) => return status,
     };
-    match tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server)))
-    {
+    // This one accepts connections, sweeps and relays; `workers` has those that serve.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
@@ -86,7 +94,14 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     let signal = RelaySignal::default();
     let upkeep = prometheus.clone();
     let (open, closing) = watch::channel(());
-    let routes = routes::routes(&app, signal.clone(), server.tokens, prometheus, closing);
+    let routes = routes::routes(&app, &Gates::new(server.tokens), prometheus, closing);
+    let workers = Workers::start(|| {
+        // With a connection to Redis of its own.
+        let app = App::new(app.config.clone())?;
+        Ok::<_, Box<dyn std::error::Error>>(
+            routes.clone().with_state(Arc::new(app.presence_with_relay(signal.clone()))),
+        )
+    })?;
     let (mut terminate, mut interrupt) =
         (self::signal(SignalKind::terminate())?, self::signal(SignalKind::interrupt())?);
     let stop = async move {
@@ -104,7 +119,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe).await });
     let sweep = tokio::spawn(async move { sweeper.run(interval).await });
     let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));
-    listen::serve(listener, routes, stop, DRAIN).await;
+    listen::serve(listener, workers, stop, DRAIN).await;
 
     sweep.abort();
     if let (Some(running), Some(relay)) = (relay, app.relay()) {

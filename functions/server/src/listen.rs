@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
+
+use crate::workers::Workers;
 
 /// The number of connections at a time; more of them wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -23,7 +23,12 @@ const MAX_STREAMS: u32 = 250;
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// Serves until `stop`, then lets requests finish for `drain` at most.
-pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Future<Output = ()>, drain: Duration) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    mut workers: Workers,
+    stop: impl Future<Output = ()>,
+    drain: Duration,
+) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT);
     builder.http2().timer(TokioTimer::new()).max_concurrent_streams(MAX_STREAMS).keep_alive_interval(HEADER_LIMIT);
@@ -35,23 +40,11 @@ pub(crate) async fn serve(listener: TcpListener, routes: Router, stop: impl Futu
             () = &mut stop => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let (stream, slot) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "socket not accepted");
-                tokio::time::sleep(BACK_OFF).await;
-                continue;
-            }
-        };
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
-            }
-            drop(slot);
-        });
+        let served = accepted.and_then(|(stream, slot)| workers.serve(stream, slot, &builder, &graceful));
+        if let Err(error) = served {
+            tracing::warn!(%error, "socket not accepted");
+            tokio::time::sleep(BACK_OFF).await;
+        }
     }
     drop(listener);
     if timeout(drain, graceful.shutdown()).await.is_err() {

@@ -1,12 +1,9 @@
 //! What is counted of each call.
 
-use std::time::{Duration, Instant};
+use std::{sync::OnceLock, time::Duration};
 
-use axum::{
-    extract::{MatchedPath, Request},
-    middleware::Next,
-    response::Response,
-};
+use axum::http::StatusCode;
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use presence::{
     health::HealthProbe,
@@ -40,13 +37,27 @@ pub(crate) async fn keep_fresh(prometheus: &PrometheusHandle, probe: &HealthProb
     }
 }
 
-/// Counts a call by its route and status, and takes its time.
-pub(crate) async fn measure(path: Option<MatchedPath>, request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let response = next.run(request).await;
-    let call = path.map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
-    let status = response.status().as_u16().to_string();
-    metrics::counter!(CALLS, "call" => call.clone(), "status" => status).increment(1);
-    metrics::histogram!(CALL_DURATION, "call" => call).record(start.elapsed().as_secs_f64());
-    response
+/// What is counted of a route's calls.
+pub(crate) struct Measure {
+    path: &'static str,
+    /// Found once, by the first call: looking them up takes longer than counting.
+    duration: OnceLock<Histogram>,
+    succeeded: OnceLock<Counter>,
+}
+
+impl Measure {
+    pub(crate) fn new(path: &'static str) -> Self {
+        Self { path, duration: OnceLock::new(), succeeded: OnceLock::new() }
+    }
+
+    /// Counts a call by its route and status, and notes how long it took.
+    pub(crate) fn note(&self, status: StatusCode, duration: Duration) {
+        let counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
+        match status {
+            StatusCode::OK => self.succeeded.get_or_init(counter).increment(1),
+            _ => counter().increment(1),
+        }
+        let histogram = || metrics::histogram!(CALL_DURATION, "call" => self.path);
+        self.duration.get_or_init(histogram).record(duration.as_secs_f64());
+    }
 }

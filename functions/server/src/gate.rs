@@ -1,0 +1,93 @@
+//! What every call passes: it is counted and timed, refused where there are too many, ended where it takes too long, and
+//! answered also where its handler panics.
+//!
+//! One layer for all of these, and none that has nothing to do: each costs every call a box and a move of the request.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state},
+    response::Response,
+    routing::MethodRouter,
+};
+use futures_util::FutureExt as _;
+use presence::{config::Secret, http::Problem};
+use tokio::{sync::Semaphore, time::timeout};
+
+use crate::{
+    auth::{Tokens, authorize},
+    body::respond,
+    measure::Measure,
+};
+
+/// The number of calls at a time; more of them are refused, before memory or latency runs away. Each may hold a body of
+/// [`presence::http::MAX_BODY`].
+const MAX_CALLS: usize = 512;
+
+/// How long one request may take, a slow client's body included.
+const REQUEST_LIMIT: Duration = Duration::from_secs(10);
+
+/// Puts routes behind a gate of their own each.
+///
+/// On each route and not on the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
+#[derive(Clone)]
+pub(crate) struct Gates {
+    tokens: Tokens,
+    calls: Arc<Semaphore>,
+}
+
+/// A route's gate.
+#[derive(Clone)]
+struct Gate {
+    calls: Arc<Semaphore>,
+    measure: Arc<Measure>,
+}
+
+impl Gates {
+    /// Gates that let those pass who have one of `tokens`; anybody where there are none.
+    pub(crate) fn new(tokens: Vec<Secret>) -> Self {
+        Self { tokens: tokens.into(), calls: Arc::new(Semaphore::new(MAX_CALLS)) }
+    }
+
+    /// The route of `path`, for those with a token.
+    pub(crate) fn private<S: Clone + Send + Sync + 'static>(
+        &self,
+        path: &'static str,
+        route: MethodRouter<S>,
+    ) -> MethodRouter<S> {
+        let route = match self.tokens.is_empty() {
+            true => route,
+            false => route.route_layer(from_fn_with_state(Arc::clone(&self.tokens), authorize)),
+        };
+        self.public(path, route)
+    }
+
+    /// The route of `path`, for anybody.
+    pub(crate) fn public<S: Clone + Send + Sync + 'static>(
+        &self,
+        path: &'static str,
+        route: MethodRouter<S>,
+    ) -> MethodRouter<S> {
+        let gate = Gate { calls: Arc::clone(&self.calls), measure: Arc::new(Measure::new(path)) };
+        route.route_layer(from_fn_with_state(gate, pass))
+    }
+}
+
+async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+    let start = Instant::now();
+    let response = match gate.calls.try_acquire() {
+        Ok(_permit) => match timeout(REQUEST_LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
+            Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
+        },
+        Err(_) => respond(Err(Problem::overloaded())),
+    };
+    gate.measure.note(response.status(), start.elapsed());
+    response
+}
