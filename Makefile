@@ -25,7 +25,7 @@ demo: ## The whole system for a minute, with players, and with crashes: checks t
 
 .PHONY: test
 test: ## All tests, against Redis and NATS servers that they start themselves
-	@scripts/setup cc procps redis valkey nats nextest chromium
+	@scripts/setup cc procps redis valkey nats nextest chromium valgrind
 	cargo build --workspace --bins
 	cargo test --workspace --doc
 	cargo nextest run --workspace
@@ -40,7 +40,7 @@ install: ## The program `presence`, for the command line, into ~/.cargo/bin
 	cargo install --locked --path client/cli
 
 .PHONY: bench
-bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script batch": only those)
+bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script growth": only those)
 	@scripts/setup cc redis nats
 	cargo build --release --package presence-server
 	cargo bench --package presence-tests --bench presence -- $(ROWS)

@@ -5,8 +5,11 @@
 mod cli;
 mod cluster;
 mod console;
+mod costs;
 mod events;
 mod functions;
+#[cfg(target_os = "linux")]
+mod instructions;
 mod model;
 mod nats;
 mod scheduled;

@@ -1,0 +1,78 @@
+//! Runs a part of the service that every call passes, so many times, and nothing else: for a tool that counts
+//! instructions.
+//!
+//!     hot <part> <times>
+
+use std::hint::black_box;
+
+use presence::{
+    Snapshot,
+    http::{ConnectionsBody, Request, json, parse_post},
+    model::{PlayerId, Presence, PresenceState},
+    trace::TraceContext,
+};
+use serde::de::IgnoredAny;
+
+/// What a gateway sends at once, and how many friends a player has.
+const ENTRIES: usize = 1_000;
+const FRIENDS: usize = 500;
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let [part, times] = arguments.as_slice() else { panic!("usage: hot <part> <times>") };
+    let run: Box<dyn Fn()> = match part.as_str() {
+        "batch" => parsing(batch()),
+        "batch-syntax" => scanning(batch()),
+        "one" => parsing(one(0)),
+        "one-syntax" => scanning(one(0)),
+        "friends" => answering(),
+        "friends-syntax" => scanning(String::from_utf8(json(&friends()).body().to_vec()).unwrap_or_default()),
+        "trace" => Box::new(|| drop(black_box(TraceContext::new_root()))),
+        _ => panic!("no such part: {part}"),
+    };
+    for _ in 0..times.parse().expect("a number of times") {
+        run();
+    }
+}
+
+/// What a heartbeat's handler does before it asks Redis.
+fn parsing(body: String) -> Box<dyn Fn()> {
+    let request = Request::new(body.into());
+    let mut request = black_box(request);
+    *request.method_mut() = "POST".parse().expect("a method");
+    Box::new(move || {
+        let body = parse_post::<ConnectionsBody>(&request).expect("a good body");
+        black_box(body.target(ENTRIES).expect("a target"));
+    })
+}
+
+/// The least that can be done with JSON: finding its end.
+fn scanning(body: String) -> Box<dyn Fn()> {
+    Box::new(move || drop(black_box(serde_json::from_str::<IgnoredAny>(&body))))
+}
+
+/// What the handler of friends does once Redis has answered.
+fn answering() -> Box<dyn Fn()> {
+    let friends = friends();
+    Box::new(move || drop(black_box(json(&friends))))
+}
+
+fn one(number: usize) -> String {
+    format!(r#"{{"player_id":"player-{number:07}","connection_id":"conn-{number:07}"}}"#)
+}
+
+fn batch() -> String {
+    let entries: Vec<_> = (0..ENTRIES).map(one).collect();
+    format!(r#"{{"connections":[{}]}}"#, entries.join(","))
+}
+
+fn friends() -> Snapshot {
+    let presence = |number| Presence {
+        player_id: PlayerId::parse(&format!("player-{number:07}")).expect("an id"),
+        state: PresenceState::Online,
+        last_seen: Some(1_795_492_717_576),
+        connection_count: 1,
+        version: Some(1_795_492_717_576),
+    };
+    Snapshot { as_of: 1_795_492_717_576, presences: (0..FRIENDS).map(presence).collect() }
+}

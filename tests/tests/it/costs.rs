@@ -1,0 +1,93 @@
+//! What calls cost in Redis: which commands, and how often. A command more a heartbeat is felt by a million players, and by
+//! no test that takes the time.
+
+use std::collections::BTreeMap;
+
+use presence::{PresenceService, model::PresenceState, trace::TraceContext};
+use presence_tests::{RedisServer, connection, player, service};
+use redis::aio::MultiplexedConnection;
+
+/// Commands of the harness and of the client itself.
+const OTHERS: [&str; 5] = ["client|setinfo", "config|resetstat", "hello", "info", "evalsha"];
+
+struct Costs {
+    raw: MultiplexedConnection,
+    presence: PresenceService,
+    trace: TraceContext,
+    _redis: RedisServer,
+}
+
+impl Costs {
+    /// Players `p0`, `p1`, … with one connection each, of whom Redis knows the scripts.
+    async fn of(players: usize) -> Self {
+        let redis = RedisServer::start().await;
+        let (presence, trace) = (service(&redis, &[]), TraceContext::new_root());
+        let connections: Vec<_> = (0..players).map(|n| connection(&format!("p{n}"), "c")).collect();
+        presence.connect_batch(connections.clone(), &trace).await.unwrap();
+        presence.heartbeat_batch(connections, &trace).await.unwrap();
+        let mut costs = Self { raw: redis.connection().await, presence, trace, _redis: redis };
+        costs.forget().await;
+        costs
+    }
+
+    async fn forget(&mut self) {
+        redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut self.raw).await.unwrap();
+    }
+
+    /// The calls of scripts so far, and the commands in them and beside them.
+    async fn spent(&mut self) -> (u64, BTreeMap<String, u64>) {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.raw).await.unwrap();
+        let count = |line: &str| {
+            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+        };
+        let mut counts: BTreeMap<_, _> = stats.lines().filter_map(count).collect();
+        let scripts = counts.get("evalsha").copied().unwrap_or_default();
+        counts.retain(|name, _| !OTHERS.contains(&name.as_str()));
+        (scripts, counts)
+    }
+}
+
+fn counts<const N: usize>(commands: [(&str, u64); N]) -> BTreeMap<String, u64> {
+    commands.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+#[tokio::test]
+async fn a_heartbeat_reads_one_key_and_writes_two() {
+    let mut costs = Costs::of(1).await;
+    for state in [PresenceState::Online, PresenceState::InMatch] {
+        costs.presence.set_state(&player("p0"), state, &costs.trace).await.unwrap();
+        costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+        costs.forget().await;
+        costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+        assert_eq!(costs.spent().await, (1, counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_clock_for_each_call() {
+    let mut costs = Costs::of(1_000).await;
+    let connections = (0..1_000).map(|n| connection(&format!("p{n}"), "c")).collect();
+    costs.presence.heartbeat_batch(connections, &costs.trace).await.unwrap();
+    let expected = counts([("time", 20), ("get", 1_000), ("set", 1_000), ("setrange", 1_000)]);
+    assert_eq!(costs.spent().await, (20, expected));
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_one_of_several_devices_stores_the_player_once() {
+    let mut costs = Costs::of(1).await;
+    costs.presence.connect(&connection("p0", "phone"), &costs.trace).await.unwrap();
+    costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+    costs.forget().await;
+    costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+    let expected = counts([("time", 2), ("get", 1), ("mget", 1), ("zscore", 1), ("set", 2), ("zadd", 1)]);
+    assert_eq!(costs.spent().await, (1, expected));
+}
+
+#[tokio::test]
+async fn friends_are_one_mget_however_many() {
+    let mut costs = Costs::of(500).await;
+    let friends: Vec<_> = (0..500).map(|n| player(&format!("p{n}"))).collect();
+    costs.presence.presences(&friends, false).await.unwrap();
+    assert_eq!(costs.spent().await, (0, counts([("time", 1), ("mget", 1)])));
+}
