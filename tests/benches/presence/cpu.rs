@@ -17,8 +17,9 @@ pub(crate) fn peak_memory_of(process: u32) -> f64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
 }
 
-/// Ties a process to one CPU, where `taskset` is there and has two to choose from.
-pub(crate) fn pin(process: u32, cpu: usize) {
+/// Ties a process, and what it starts from now on, to some CPUs, such as `0` or `0,1`; where `taskset` is not there, or
+/// they are not, it stays as it is.
+pub(crate) fn pin(process: u32, cpus: &str) {
     let pid = process.to_string();
-    let _ = std::process::Command::new("taskset").args(["-a", "-c", "-p", &cpu.to_string(), &pid]).output();
+    let _ = std::process::Command::new("taskset").args(["-a", "-c", "-p", cpus, &pid]).output();
 }

@@ -73,7 +73,7 @@ pub(crate) async fn load(address: &str, connections: usize, requests: &[Vec<u8>]
 
 /// Answers every POST with its body: the least that a server could do. Prints its address first.
 pub(crate) fn echo() {
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
@@ -85,14 +85,8 @@ pub(crate) fn echo() {
 /// Another process that runs [`echo`], with its address.
 pub(crate) fn start_echo() -> (Child, String) {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let mut echo = command
-        .arg("echo")
-        .env("TOKIO_WORKER_THREADS", "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("this program starts");
+    let mut echo = command.arg("echo").stdout(Stdio::piped()).spawn().expect("this program starts");
     let mut address = String::new();
     BufReader::new(echo.stdout.take().expect("its output")).read_line(&mut address).expect("its address");
-    crate::cpu::pin(echo.id(), 1);
     (echo, address.trim().to_owned())
 }

@@ -7,12 +7,14 @@
 //! - `http`: a load generator that costs little itself, and a server that echoes.
 //! - `cpu`: the CPU time of a process.
 //! - `players`: whom the load is about.
+//! - `plot`: plots.
 //! - `report`: rows and the table.
 //! - `rows`: what is measured, one file for each.
 
 mod cpu;
 mod http;
 mod players;
+mod plot;
 mod redis;
 mod report;
 mod rows;
@@ -29,7 +31,8 @@ fn main() {
 }
 
 async fn measure(names: &[String]) -> Report {
-    let is_wanted = |name: &str| names.is_empty() && name != "million" || names.iter().any(|wanted| wanted == name);
+    let is_asked_for = |name: &str| names.iter().any(|wanted| wanted == name);
+    let is_wanted = |name: &str| names.is_empty() || is_asked_for(name);
     let mut report = Report::default();
     if is_wanted("script") {
         rows::script::measure(&mut report).await;
@@ -49,7 +52,10 @@ async fn measure(names: &[String]) -> Report {
     if is_wanted("expiry") {
         rows::expiry::measure(&mut report).await;
     }
-    if is_wanted("million") {
+    if is_asked_for("growth") {
+        rows::growth::measure(&mut report).await;
+    }
+    if is_asked_for("million") {
         rows::million::measure(&mut report).await;
     }
     report

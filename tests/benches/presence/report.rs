@@ -9,8 +9,8 @@ struct Row {
     what: String,
     figure: String,
     reference: String,
-    value: f64,
-    bar: Bar,
+    /// The value that counts, and what it is held to.
+    judged: Option<(f64, Bar)>,
 }
 
 /// What a row's value is held to.
@@ -23,7 +23,14 @@ pub(crate) enum Bar {
 impl Report {
     /// Adds a row: a figure, what it is compared with, and the value that the bar is about.
     pub(crate) fn add(&mut self, what: &str, figure: String, reference: String, value: f64, bar: Bar) {
-        let row = Row { what: what.to_owned(), figure, reference, value, bar };
+        let row = Row { what: what.to_owned(), figure, reference, judged: Some((value, bar)) };
+        eprintln!("{}", row.line());
+        self.0.push(row);
+    }
+
+    /// Adds a row that is held to nothing.
+    pub(crate) fn note(&mut self, what: &str, figure: &str) {
+        let row = Row { what: what.to_owned(), figure: figure.to_owned(), reference: "–".to_owned(), judged: None };
         eprintln!("{}", row.line());
         self.0.push(row);
     }
@@ -39,12 +46,17 @@ impl Report {
 
 impl Row {
     fn line(&self) -> String {
-        let (bar, is_met) = match self.bar {
-            Bar::AtMost(bar) => (format!("≤ {bar}"), self.value <= bar),
-            Bar::AtLeast(bar) => (format!("≥ {bar}"), self.value >= bar),
+        let judged = match self.judged {
+            None => "– | – | –".to_owned(),
+            Some((value, bar)) => {
+                let (bar, is_met) = match bar {
+                    Bar::AtMost(bar) => (format!("≤ {bar}"), value <= bar),
+                    Bar::AtLeast(bar) => (format!("≥ {bar}"), value >= bar),
+                };
+                let digits = if value >= 100.0 { 0 } else { 2 };
+                format!("{value:.digits$} | {bar} | {}", if is_met { "yes" } else { "NO" })
+            }
         };
-        let is_met = if is_met { "yes" } else { "NO" };
-        let digits = if self.value >= 100.0 { 0 } else { 2 };
-        format!("| {} | {} | {} | {:.digits$} | {bar} | {is_met} |", self.what, self.figure, self.reference, self.value)
+        format!("| {} | {} | {} | {judged} |", self.what, self.figure, self.reference)
     }
 }

@@ -10,7 +10,7 @@ use presence_tests::NatsServer;
 use serde_json::Value;
 
 use crate::{
-    redis,
+    cpu, redis,
     report::{Bar, Report},
 };
 
@@ -23,6 +23,7 @@ const AFTERWARDS: Duration = Duration::from_secs(3);
 
 pub(crate) async fn measure(report: &mut Report) {
     let (server, nats) = (redis::start().await, NatsServer::start().await);
+    cpu::pin(nats.id(), "0,1");
     let (ttl, interval) = (format!("{}s", TTL.as_secs()), format!("{}s", SWEEP_INTERVAL.as_secs()));
     let url = nats.url();
     let variables = [("PRESENCE_NATS_URL", &*url), ("PRESENCE_TTL", &*ttl), ("PRESENCE_SWEEP_INTERVAL", &*interval)];

@@ -35,6 +35,7 @@ struct Tally {
 
 pub(crate) async fn measure(report: &mut Report) {
     let (server, nats) = (redis::start().await, NatsServer::start().await);
+    cpu::pin(nats.id(), "0,1");
     let (service, address) = super::server(&server, &[("PRESENCE_NATS_URL", &nats.url())]).await;
     let mut connection = server.connection().await;
     eprintln!("{} players connect …", players::thousands(PLAYERS));

@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod expiry;
 pub(crate) mod friends;
+pub(crate) mod growth;
 pub(crate) mod memory;
 pub(crate) mod million;
 pub(crate) mod script;
@@ -12,14 +13,13 @@ use presence_tests::{RedisServer, Server};
 
 use crate::{cpu, http, players};
 
-/// A server on `redis`, tied to the second CPU, with its address.
+/// A server on `redis`, with its address. It and this program are tied to the second CPU: the first is Redis's.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
     let url = redis.url();
-    let mut all = vec![("PRESENCE_REDIS_URL", &*url), ("PRESENCE_STORE_TIMEOUT", "10s"), ("TOKIO_WORKER_THREADS", "1")];
+    let mut all = vec![("PRESENCE_REDIS_URL", &*url), ("PRESENCE_STORE_TIMEOUT", "10s")];
     all.extend(variables);
+    cpu::pin(std::process::id(), "1");
     let server = Server::start(&all);
-    cpu::pin(server.id(), 1);
-    cpu::pin(std::process::id(), 1);
     let address = server.url("").trim_start_matches("http://").to_owned();
     (server, address)
 }

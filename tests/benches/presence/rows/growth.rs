@@ -1,0 +1,114 @@
+//! How costs grow: with players, with devices, with friends. No bar; two plots.
+
+use presence_tests::{RedisServer, Server};
+use redis::aio::MultiplexedConnection;
+
+use crate::{
+    cpu, http,
+    players::{self, thousands},
+    plot::Plot,
+    redis as bench,
+    report::Report,
+    rows::friends,
+};
+
+const PLAYERS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+const DEVICES: [usize; 3] = [1, 2, 8];
+const FRIENDS: [usize; 4] = [10, 100, 500, 2_000];
+
+/// Heartbeats, and friends asked for, in each measurement, at least.
+const HEARTBEATS: usize = 200_000;
+const LOOKED_UP: usize = 1_000_000;
+
+/// Players with several devices.
+const OWNERS: usize = 20_000;
+
+/// What is measured: CPU time of both, in µs.
+struct Bench {
+    _redis: RedisServer,
+    raw: MultiplexedConnection,
+    service: Server,
+    address: String,
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    let bench = Bench::start().await;
+    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut known = 0;
+    for players in PLAYERS {
+        let connects: Vec<_> = super::batches("/presence/connect", players).skip(known / 1_000).collect();
+        http::load(&bench.address, 4, &connects).await;
+        known = players;
+        let heartbeats: Vec<_> = super::batches("/presence/heartbeat", players).collect();
+        let [ours, theirs] = bench.spent(4, &heartbeats, HEARTBEATS.div_ceil(players), players).await;
+        report.note(&format!("heartbeats of {} players", thousands(players)), &costs(ours, theirs));
+        service.push(ours);
+        redis.push(theirs);
+    }
+    let lines = [("Redis", redis), ("the service", service)];
+    let places = PLAYERS.map(thousands);
+    Plot { title: "µs of CPU a heartbeat, in batches of 1,000", x: "players", places: &places, lines: &lines }
+        .write("heartbeats");
+
+    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    for count in FRIENDS {
+        let calls = LOOKED_UP / count / 10;
+        let body = |call| friends::body(friends::friends(call, count, known));
+        let requests: Vec<_> = (0..calls).map(|call| http::post("/presence/friends", &body(call))).collect();
+        let [ours, theirs] = bench.spent(4, &requests, 1, calls).await;
+        report.note(&format!("friends, {} a call", thousands(count)), &costs(ours, theirs));
+        service.push(ours);
+        redis.push(theirs);
+    }
+    let lines = [("Redis", redis), ("the service", service)];
+    let places = FRIENDS.map(thousands);
+    Plot { title: "µs of CPU a friends call", x: "friends", places: &places, lines: &lines }.write("friends");
+
+    for devices in DEVICES {
+        devices_of_each(report, devices).await;
+    }
+}
+
+async fn devices_of_each(report: &mut Report, devices: usize) {
+    let bench = Bench::start().await;
+    // One device of each player after the other, as their own gateways send them.
+    let batches = |path: &'static str| {
+        let chunks = (0..devices).flat_map(|device| (0..OWNERS).step_by(1_000).map(move |first| (device, first)));
+        let entry =
+            |device, n| format!(r#"{{"player_id":"{}","connection_id":"conn-{device}-{n:05}"}}"#, players::player(n));
+        chunks.map(move |(device, first)| {
+            let entries: Vec<_> = (first..first + 1_000).map(|n| entry(device, n)).collect();
+            http::post(path, &format!(r#"{{"connections":[{}]}}"#, entries.join(",")))
+        })
+    };
+    http::load(&bench.address, 1, &batches("/presence/connect").collect::<Vec<_>>()).await;
+    let heartbeats: Vec<_> = batches("/presence/heartbeat").collect();
+    let rounds = HEARTBEATS.div_ceil(devices * OWNERS);
+    let [ours, theirs] = bench.spent(1, &heartbeats, rounds, devices * OWNERS).await;
+    report.note(&format!("heartbeats of players with {devices} devices"), &costs(ours, theirs));
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let redis = bench::start().await;
+        let (service, address) = super::server(&redis, &[]).await;
+        Self { raw: redis.connection().await, _redis: redis, service, address }
+    }
+
+    /// The µs of CPU of service and Redis for each of `count` things that all `requests` do together.
+    async fn spent(&self, connections: usize, requests: &[Vec<u8>], rounds: usize, count: usize) -> [f64; 2] {
+        let mut raw = self.raw.clone();
+        http::load(&self.address, connections, requests).await; // to warm up
+        let before = (cpu::time_of(self.service.id()), bench::cpu_time(&mut raw).await);
+        for _ in 0..rounds {
+            http::load(&self.address, connections, requests).await;
+        }
+        let ours = cpu::time_of(self.service.id()) - before.0;
+        let theirs = bench::cpu_time(&mut raw).await - before.1;
+        [ours, theirs].map(|time| time.as_secs_f64() * 1e6 / (rounds * count) as f64)
+    }
+}
+
+fn costs(service: f64, redis: f64) -> String {
+    format!("{redis:.1} µs Redis, {service:.1} µs service")
+}
