@@ -104,7 +104,7 @@ impl PresenceService {
         connections: Vec<Connection>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        let mut outcome = self.apply_batch(Mutation::Connect, connections, trace).await?;
+        let mut outcome = Box::pin(self.apply_batch(Mutation::Connect, connections, trace)).await?;
         outcome.restored.clear(); // a connect that makes a lease is what a connect is for
         Ok(outcome)
     }
@@ -118,7 +118,7 @@ impl PresenceService {
         connections: Vec<Connection>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        self.apply_batch(Mutation::Heartbeat, connections, trace).await
+        Box::pin(self.apply_batch(Mutation::Heartbeat, connections, trace)).await
     }
 
     /// [`disconnect`](Self::disconnect) for many connections.
@@ -131,7 +131,7 @@ impl PresenceService {
         reason: DisconnectReason,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        self.apply_batch(Mutation::Disconnect(reason), connections, trace).await
+        Box::pin(self.apply_batch(Mutation::Disconnect(reason), connections, trace)).await
     }
 
     /// Sets a player's state. OFFLINE signs the player out.
@@ -177,6 +177,8 @@ impl PresenceService {
         }
     }
 
+    /// Its future is large, and so would be that of a handler which waits for it, also where there is no batch: futures
+    /// are moved about. Box it.
     async fn apply_batch(
         &self,
         mutation: Mutation,
@@ -219,7 +221,7 @@ impl PresenceService {
         match &self.delivery {
             _ if events.is_empty() => {}
             Delivery::Disabled => {}
-            // Boxed, for it is large, and would make every call's future so, which is moved about.
+            // Boxed as a batch is.
             Delivery::BeforeAnswer(publisher) => Box::pin(self.publish(publisher, events)).await,
             Delivery::ByRelay(signal) => signal.tell(events),
         }

@@ -50,7 +50,8 @@ impl Connection {
                 let answer = timeout(self.limit, node.query_twice(command)).await;
                 Ok(answer.map_err(|_| StoreError::Timeout(self.limit))??)
             }
-            Link::Cluster(cluster) => cluster.query(shard, command).await,
+            // Boxed, here and below: it is large, and is not to be moved about where it is not in use.
+            Link::Cluster(cluster) => Box::pin(cluster.query(shard, command)).await,
         }
     }
 
@@ -76,7 +77,7 @@ impl Connection {
     async fn send(&self, clock: Clock, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
         let node = match &self.link {
             Link::Standalone(node) => node,
-            Link::Cluster(cluster) => return cluster.query_all(clock, commands).await,
+            Link::Cluster(cluster) => return Box::pin(cluster.query_all(clock, commands)).await,
         };
         let send = || node.query_all(clock, Slots::Held, commands.iter().map(|(_, command)| command));
         let attempts = async {

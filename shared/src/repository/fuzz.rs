@@ -26,7 +26,7 @@ const TTL: u64 = 45_000;
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let alice = || PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"));
-    if let Ok(reply) = Reply::parse(value.clone(), Shard::FIRST, &TraceContext::new_root())
+    if let Ok(reply) = Reply::parse(value.clone(), 1, Shard::FIRST, &TraceContext::new_root())
         && let Some(record) = reply.record
     {
         check(&record.presence(alice()));
