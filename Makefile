@@ -25,7 +25,7 @@ demo: ## The whole system for a minute, with players, and with crashes: checks t
 
 .PHONY: test
 test: ## All tests, against Redis and NATS servers that they start themselves
-	@scripts/setup cc procps redis valkey nats nextest chromium valgrind
+	@scripts/setup cc procps redis valkey nats nextest chromium valgrind moto
 	cargo build --workspace --bins
 	cargo test --workspace --doc
 	cargo nextest run --workspace
@@ -42,7 +42,8 @@ install: ## The program `presence`, for the command line, into ~/.cargo/bin
 .PHONY: bench
 bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script growth": only those)
 	@scripts/setup cc redis nats
-	cargo build --release --package presence-server
+	cargo build --release --workspace --bins
+	cargo build --release --package presence-tests --example hello
 	cargo bench --package presence-tests --bench presence -- $(ROWS)
 
 .PHONY: bench-million
@@ -89,6 +90,14 @@ tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/
 .PHONY: deploy-check
 deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/k8s
 	@scripts/check-deploy
+
+.PHONY: aws-check
+aws-check: ## Checks template.yaml for AWS, and builds a function as it is deployed there
+	@scripts/check-aws
+
+.PHONY: aws-cost
+aws-cost: ## What AWS charges for a month (PLAYERS=1000000 INTERVAL=15 BATCH=1000 …; prices are in scripts/aws-cost)
+	@scripts/aws-cost
 
 .PHONY: ci
 ci: ## All checks, as CI runs them
