@@ -52,6 +52,12 @@ async fn measure(names: &[String]) -> Report {
     if is_wanted("expiry") {
         rows::expiry::measure(&mut report).await;
     }
+    if is_wanted("cold_start") {
+        rows::cold_start::measure(&mut report);
+    }
+    if is_wanted("size") {
+        rows::size::measure(&mut report);
+    }
     if is_asked_for("growth") {
         rows::growth::measure(&mut report).await;
     }

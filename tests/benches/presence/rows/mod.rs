@@ -1,6 +1,7 @@
 //! What is measured.
 
 pub(crate) mod batch;
+pub(crate) mod cold_start;
 pub(crate) mod expiry;
 pub(crate) mod friends;
 pub(crate) mod growth;
@@ -8,10 +9,15 @@ pub(crate) mod memory;
 pub(crate) mod million;
 pub(crate) mod script;
 pub(crate) mod single;
+pub(crate) mod size;
 
 use presence_tests::{RedisServer, Server};
 
 use crate::{cpu, http, players};
+
+/// All that AWS Lambda runs.
+const FUNCTIONS: [&str; 8] =
+    ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "sweep", "health"];
 
 /// A server on `redis`, with its address. It and this program are tied to the second CPU: the first is Redis's.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
