@@ -8,9 +8,10 @@
 //! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them;
+//! - [`aws`], [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them;
 //!   `fuzz`, for fuzzers alone.
 
+pub mod aws;
 pub mod config;
 pub mod events;
 #[cfg(any(test, fuzzing))]

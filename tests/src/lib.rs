@@ -7,6 +7,7 @@
 //! - [`NatsCluster`]: three of them, as one.
 //! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
+//! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
 //! - [`Gateway`]: the client's example gateway, likewise.
 //! - [`Browser`]: a headless Chromium.
@@ -19,6 +20,7 @@ mod config;
 pub mod event;
 mod gateway;
 mod leases;
+mod moto;
 mod nats_account;
 mod nats_cluster;
 mod nats_secured;
@@ -36,6 +38,7 @@ pub use browser::Browser;
 pub use config::{app, cluster_app, config, connection, player, service};
 pub use gateway::Gateway;
 pub use leases::leases;
+pub use moto::Moto;
 pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;

@@ -26,7 +26,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use presence::{
     REVISION, VERSION,
-    config::{Config, ServerConfig},
+    config::{Config, Environment, ServerConfig},
     events::RelaySignal,
     runtime::{App, fail, start},
 };
@@ -54,7 +54,7 @@ pub fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => run_server(),
-        ["--health"] => match ServerConfig::from_env() {
+        ["--health"] => match ServerConfig::from_lookup(|name| Environment::default().lookup(name)) {
             Ok(server) if probe::is_alive(server.bind) => ExitCode::SUCCESS,
             Ok(_) => ExitCode::FAILURE,
             Err(error) => fail(&error),
@@ -68,13 +68,13 @@ pub fn run() -> ExitCode {
 }
 
 fn run_server() -> ExitCode {
-    let server = match ServerConfig::from_env() {
+    let (environment, config) = match start() {
+        Ok(started) => started,
+        Err(status) => return status,
+    };
+    let server = match ServerConfig::from_lookup(|name| environment.lookup(name)) {
         Ok(server) => server,
         Err(error) => return fail(&error),
-    };
-    let config = match start() {
-        Ok(config) => config,
-        Err(status) => return status,
     };
     // This one accepts connections, sweeps and relays; `workers` has those that serve.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

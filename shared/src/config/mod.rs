@@ -2,6 +2,7 @@
 //!
 //! Every variable is looked up through a function, so that tests pass their own. An empty variable is an unset one.
 
+mod environment;
 mod events;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -13,6 +14,7 @@ mod variables;
 
 use std::time::Duration;
 
+pub use environment::Environment;
 pub use events::EventsConfig;
 pub use log::{LogConfig, LogFormat};
 pub use nats_credentials::NatsCredentials;
@@ -62,14 +64,6 @@ pub struct Limits {
 }
 
 impl Config {
-    /// Reads the configuration from the process's environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for the first value that cannot be used.
-    pub fn from_env() -> Result<Self> {
-        Self::from_lookup(variables::environment)
-    }
-
     /// Reads the configuration through `lookup`.
     ///
     /// # Errors

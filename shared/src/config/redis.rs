@@ -5,12 +5,15 @@ use std::{fmt, time::Duration};
 use ::redis::IntoConnectionInfo as _;
 
 use super::variables::{ConfigError, Result, Variables};
+use crate::aws::{CacheToken, Identity, credentials};
 
 /// Redis and its keys.
 #[derive(Clone)]
 pub struct RedisConfig {
     /// `PRESENCE_REDIS_URL` (`redis://127.0.0.1:6379`): one server, or the seeds of a cluster, separated by commas.
     pub urls: Vec<::redis::ConnectionInfo>,
+    /// `PRESENCE_REDIS_AUTH=iam`: what makes the tokens that stand for a password.
+    pub tokens: Option<CacheToken>,
     /// `PRESENCE_REDIS_MODE` (`standalone`).
     pub mode: RedisMode,
     /// `PRESENCE_KEY_PREFIX` (`presence:`).
@@ -51,8 +54,10 @@ impl RedisConfig {
         if !fits {
             return Err(ConfigError::new(URL, accepts));
         }
+        let tokens = variables.redis_tokens(&urls[0])?;
         Ok(Self {
             urls,
+            tokens,
             mode,
             key_prefix: variables.parse(
                 "PRESENCE_KEY_PREFIX",
@@ -66,6 +71,42 @@ impl RedisConfig {
             timeout: variables.duration("PRESENCE_STORE_TIMEOUT", "500ms")?,
         })
     }
+}
+
+impl Variables<'_> {
+    /// `PRESENCE_REDIS_AUTH`, `PRESENCE_REDIS_IAM_CACHE`, and the region.
+    fn redis_tokens(&self, url: &::redis::ConnectionInfo) -> Result<Option<CacheToken>> {
+        let has_tokens = self.parse("PRESENCE_REDIS_AUTH", "", "iam, or nothing", |text| match text {
+            "" => Some(false),
+            "iam" => Some(true),
+            _ => None,
+        })?;
+        if !has_tokens {
+            return Ok(None);
+        }
+        let Some(region) = self.region() else {
+            return Err(ConfigError::new("PRESENCE_REDIS_AUTH", "iam only where AWS_REGION is set"));
+        };
+        let Some(user) = url.redis_settings().username().filter(|user| user.bytes().all(is_plain)) else {
+            let accepts = "rediss://user@host:port, with an ElastiCache user, where PRESENCE_REDIS_AUTH is iam";
+            return Err(ConfigError::new("PRESENCE_REDIS_URL", accepts));
+        };
+        let host = match url.addr() {
+            ::redis::ConnectionAddr::Tcp(host, _) | ::redis::ConnectionAddr::TcpTls { host, .. } => host,
+            _ => "",
+        };
+        let accepts = "the name of a cache in ElastiCache: letters, digits and hyphens";
+        let name = self.parse("PRESENCE_REDIS_IAM_CACHE", "", accepts, |text| {
+            text.bytes().all(is_plain).then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
+        })?;
+        let identity = Identity::new(region, credentials());
+        Ok(Some(CacheToken::new(identity, user.to_owned(), host, name)))
+    }
+}
+
+/// What names in ElastiCache are made of.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
 fn parse_redis_urls(text: &str) -> Option<Vec<::redis::ConnectionInfo>> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::variables::{ConfigError, Result, Secret, Variables, environment};
+use super::variables::{ConfigError, Result, Secret, Variables};
 
 /// Where the server listens, and who may call.
 #[derive(Debug, Clone)]
@@ -15,18 +15,10 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// Reads the configuration from the process's environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`] for the first value that cannot be used, and where anybody could call from anywhere.
-    pub fn from_env() -> Result<Self> {
-        Self::from_lookup(environment)
-    }
-
     /// Reads the configuration through `lookup`.
     ///
     /// # Errors
-    /// As [`from_env`](Self::from_env).
+    /// [`ConfigError`] for the first value that cannot be used, and where anybody could call from anywhere.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
         const TOKENS: &str = "PRESENCE_AUTH_TOKENS";
         let variables = Variables(&lookup);

@@ -37,6 +37,11 @@ impl Variables<'_> {
         (self.0)(variable).filter(|value| !value.is_empty())
     }
 
+    /// AWS's region, by the names that AWS's own tools know.
+    pub(super) fn region(&self) -> Option<String> {
+        self.text("AWS_REGION").or_else(|| self.text("AWS_DEFAULT_REGION"))
+    }
+
     pub(super) fn parse<T>(
         &self,
         variable: &'static str,
@@ -57,11 +62,6 @@ impl Variables<'_> {
         let accepts = format!("a whole number from {} to {}", range.start(), range.end());
         self.parse(variable, default, &accepts, |text| whole_number(text).filter(|number| range.contains(number)))
     }
-}
-
-/// Looks a variable up in the process's environment.
-pub(super) fn environment(variable: &'static str) -> Option<String> {
-    std::env::var_os(variable).map(|value| value.to_string_lossy().into_owned())
 }
 
 impl ConfigError {

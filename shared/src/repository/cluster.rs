@@ -15,6 +15,7 @@ use super::{
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };
+use crate::aws::CacheToken;
 
 /// The number of commands sent to a node in one go: few enough not to hold up other clients for long.
 const COMMANDS_PER_PIPELINE: usize = 1_024;
@@ -74,8 +75,8 @@ type Answered = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
     /// A cluster that is reached by `seeds`. Nothing is sent before the first query.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, limit: Duration) -> Self {
-        Self { topology: Arc::new(Topology::new(seeds, limit)), limit }
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
+        Self { topology: Arc::new(Topology::new(seeds, tokens, limit)), limit }
     }
 
     /// Sends one command to the master that holds `shard`.

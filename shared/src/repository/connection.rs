@@ -33,9 +33,9 @@ impl Connection {
         let link = match config.mode {
             RedisMode::Standalone => {
                 let url = config.urls.first().ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
-                Link::Standalone(Node::new(url.clone(), limit)?)
+                Link::Standalone(Node::new(url.clone(), config.tokens.as_ref(), limit)?)
             }
-            RedisMode::Cluster => Link::Cluster(Cluster::new(config.urls.clone(), limit)),
+            RedisMode::Cluster => Link::Cluster(Cluster::new(config.urls.clone(), config.tokens.clone(), limit)),
         };
         Ok(Self { link, limit })
     }

@@ -21,6 +21,7 @@ mod scripts;
 mod slot_map;
 mod survey;
 mod sweep;
+mod tokens;
 mod topology;
 
 pub use error::StoreError;

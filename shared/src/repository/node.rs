@@ -8,7 +8,8 @@ use redis::{
     io::tcp::TcpSettings,
 };
 
-use super::{StoreError, reply};
+use super::{StoreError, reply, tokens::Tokens};
+use crate::aws::CacheToken;
 
 /// How many commands may wait to be written to a connection before their callers do.
 const WRITE_QUEUE: usize = 1_024;
@@ -50,13 +51,18 @@ pub(super) type Timed = (Value, u64);
 
 impl Node {
     /// Prepares the connection. Nothing is sent before the first command. Needs a tokio runtime.
-    pub(super) fn new(info: ConnectionInfo, limit: Duration) -> Result<Self, RedisError> {
+    /// Shows tokens instead of the URL's password, where there is something that makes them.
+    pub(super) fn new(info: ConnectionInfo, tokens: Option<&CacheToken>, limit: Duration) -> Result<Self, RedisError> {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKED_LIMIT);
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(limit))
             .set_response_timeout(None) // callers have their own, which also covers connecting
             .set_number_of_retries(0) // each call may start an attempt of its own, so none waits out another's back-off
             .set_pipeline_buffer_size(WRITE_QUEUE);
+        let config = match tokens {
+            Some(tokens) => config.set_credentials_provider(Tokens(tokens.clone())),
+            None => config,
+        };
         let client = Client::open(info.set_tcp_settings(tcp))?;
         Ok(Self(ConnectionManager::new_lazy_with_config(client, config)?))
     }

@@ -16,6 +16,7 @@ use super::{
     node::Node,
     slot_map::{Address, SlotMap},
 };
+use crate::aws::CacheToken;
 
 /// A slot map that is younger is not asked for again.
 const MAP_LIFE: Duration = Duration::from_millis(50);
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// The nodes of a cluster, and the newest slot map known.
 pub(super) struct Topology {
     seeds: Vec<ConnectionInfo>,
+    tokens: Option<CacheToken>,
     limit: Duration,
     nodes: Mutex<HashMap<Address, Node>>,
     slots: RwLock<Option<Arc<SlotMap>>>,
@@ -41,8 +43,9 @@ struct Asked {
 
 impl Topology {
     /// A cluster that is reached by `seeds`; a node has `limit` to connect.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, limit: Duration) -> Self {
-        Self { seeds, limit, nodes: Mutex::default(), slots: RwLock::default(), asked: tokio::sync::Mutex::default() }
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
+        let (nodes, slots, asked) = (Mutex::default(), RwLock::default(), tokio::sync::Mutex::default());
+        Self { seeds, tokens, limit, nodes, slots, asked }
     }
 
     /// The slot map; asked for where there is none yet.
@@ -80,7 +83,7 @@ impl Topology {
             return Ok(node.clone());
         }
         let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
-        let node = Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.limit)?;
+        let node = Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.tokens.as_ref(), self.limit)?;
         nodes.insert(address.clone(), node.clone());
         Ok(node)
     }

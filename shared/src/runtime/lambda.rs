@@ -1,6 +1,6 @@
 //! AWS Lambda: events in, handlers called, answers out.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use futures_util::FutureExt as _;
 use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
@@ -15,7 +15,10 @@ use super::{
 use crate::{
     PresenceService,
     http::{Answer, Request},
-    telemetry,
+    telemetry::{
+        self,
+        metrics::{CALL_DURATION, CALLS},
+    },
 };
 
 /// Why an invocation failed.
@@ -41,7 +44,9 @@ where
             let answer = request.map(|(request, origin)| (handler(Arc::clone(&presence), request).boxed(), origin));
             async move {
                 let (answer, origin) = answer?;
+                let begin = Instant::now();
                 let answer = http_answer(answer.await, &origin);
+                count(&answer, begin);
                 flush(metrics);
                 Ok::<_, Error>(answer)
             }
@@ -85,14 +90,18 @@ where
 
 fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) -> ExitCode {
     let config = match program::start() {
-        Ok(config) => config,
+        Ok((_, config)) => config,
         Err(status) => return status,
     };
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
         return program::fail(&"this program is an AWS Lambda function; `make run` runs it on your machine");
     }
     let serve = || {
-        let metrics = metrics_cloudwatch_embedded::Builder::new().cloudwatch_namespace(NAMESPACE).init()?;
+        let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+        let metrics = metrics_cloudwatch_embedded::Builder::new()
+            .cloudwatch_namespace(NAMESPACE)
+            .with_dimension("function", function)
+            .init()?;
         telemetry::metrics::describe();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { serve(App::new(config)?, metrics).await })
@@ -104,6 +113,13 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
             ExitCode::FAILURE
         }
     }
+}
+
+/// Counts a call by its status, and takes its time. Which function it was is a dimension of all metrics.
+fn count(answer: &Value, begin: Instant) {
+    let status = answer["statusCode"].to_string();
+    metrics::counter!(CALLS, "status" => status).increment(1);
+    metrics::histogram!(CALL_DURATION).record(begin.elapsed().as_secs_f64());
 }
 
 /// Writes the metrics where CloudWatch finds them, before Lambda freezes the process.

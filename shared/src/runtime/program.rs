@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use crate::{REVISION, VERSION, config::Config, telemetry};
+use crate::{
+    REVISION, VERSION,
+    config::{Config, Environment},
+    telemetry,
+};
 
 /// The exit status for a bad value in the environment.
 const USAGE: u8 = 2;
@@ -10,12 +14,13 @@ const USAGE: u8 = 2;
 /// Reads the configuration and starts logging; the first line says what was built.
 ///
 /// # Errors
-/// The exit status, where a value is bad; the reason is printed, in one line.
-pub fn start() -> Result<Config, ExitCode> {
-    let config = Config::from_env().map_err(|error| fail(&error))?;
+/// The exit status, where a value is bad or a secret not to be had; the reason is printed, in one line.
+pub fn start() -> Result<(Environment, Config), ExitCode> {
+    let environment = Environment::read().map_err(|error| fail(&error))?;
+    let config = Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
     tracing::info!(version = VERSION, revision = REVISION, "program starts");
-    Ok(config)
+    Ok((environment, config))
 }
 
 /// Says why a program cannot run.

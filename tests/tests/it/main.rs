@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod cache_tokens;
 mod cli;
 mod cluster;
 mod console;
@@ -14,6 +15,7 @@ mod model;
 mod nats;
 mod scheduled;
 mod scripts;
+mod secrets;
 mod server;
 mod statistics;
 mod sweep;

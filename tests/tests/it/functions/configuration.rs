@@ -3,12 +3,14 @@
 use presence_tests::command;
 
 /// A bad value for each variable that a function reads.
-const BAD_VALUES: [(&str, &str); 27] = [
+const BAD_VALUES: [(&str, &str); 29] = [
     ("PRESENCE_REDIS_URL", "http://user:hunter2@127.0.0.1"),
     ("PRESENCE_REDIS_URL", "127.0.0.1:6379"),
     ("PRESENCE_REDIS_URL", "redis://a,redis://b"),
     ("PRESENCE_REDIS_MODE", "sentinel"),
     ("PRESENCE_REDIS_MODE", "Cluster"),
+    ("PRESENCE_REDIS_AUTH", "password"),
+    ("PRESENCE_SECRETS", "vault:/presence"),
     ("PRESENCE_KEY_PREFIX", "{presence}:"),
     ("PRESENCE_NATS_URL", "127.0.0.1:4222"),
     ("PRESENCE_NATS_URL", "http://127.0.0.1:4222"),

@@ -1,0 +1,15 @@
+//! AWS, as far as the service needs it: secrets at the start, and tokens for ElastiCache.
+//!
+//! Requests are signed by AWS's own crate, and sent by what is linked anyway. The SDK's clients would double the size of a
+//! function, and loading their configuration would take several times as long as all else at its start.
+
+mod api;
+mod cache_token;
+mod container;
+mod http;
+mod identity;
+mod secrets;
+
+pub use cache_token::CacheToken;
+pub use identity::{Identity, credentials};
+pub use secrets::{SecretsError, SecretsSource};

@@ -1,0 +1,39 @@
+//! Where variables come from: the process's environment, and secrets for those that are unset there.
+
+use std::collections::HashMap;
+
+use super::variables::Variables;
+use crate::aws::{Identity, SecretsError, SecretsSource, credentials};
+
+/// The variables of a process; read once.
+#[derive(Default)]
+pub struct Environment {
+    secrets: HashMap<String, String>,
+}
+
+impl Environment {
+    /// The process's environment, and what `PRESENCE_SECRETS` stands for. Nobody is asked where that is unset. Blocks until
+    /// AWS has answered.
+    ///
+    /// # Errors
+    /// [`SecretsError`].
+    pub fn read() -> Result<Self, SecretsError> {
+        let variables = Variables(&variable);
+        let Some(source) = variables.text("PRESENCE_SECRETS") else { return Ok(Self::default()) };
+        let source = SecretsSource::parse(&source)?;
+        let identity = Identity::new(variables.region().ok_or(SecretsError::NoRegion)?, credentials());
+        let lookup = |name| variables.text(name);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| SecretsError::Unreadable(source.clone(), error.to_string()))?;
+        Ok(Self { secrets: runtime.block_on(source.fetch(&identity, &lookup))? })
+    }
+
+    /// Looks a variable up. One that is empty in the process's environment is unset there.
+    pub fn lookup(&self, name: &'static str) -> Option<String> {
+        variable(name).filter(|value| !value.is_empty()).or_else(|| self.secrets.get(name).cloned())
+    }
+}
+
+fn variable(name: &'static str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}

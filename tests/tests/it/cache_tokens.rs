@@ -1,0 +1,150 @@
+//! `PRESENCE_REDIS_AUTH=iam`: tokens in place of a password, as ElastiCache takes them.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode},
+    routing::get,
+};
+use presence_tests::{Function, RedisServer, event};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// What ECS and EKS hand to a container.
+const KEYS: &str =
+    r#"{"AccessKeyId":"CONTAINER","SecretAccessKey":"key","Token":"t","Expiration":"2030-01-01T00:00:00Z"}"#;
+
+/// A wire to Redis that notes what goes there.
+struct Tap {
+    port: u16,
+    sent: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Tap {
+    async fn on(redis: &RedisServer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (port, redis_port) = (listener.local_addr().unwrap().port(), redis.port());
+        let sent = Arc::<Mutex<Vec<u8>>>::default();
+        let noted = Arc::clone(&sent);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", redis_port)).await.unwrap();
+                let noted = Arc::clone(&noted);
+                tokio::spawn(carry(client, server, noted));
+            }
+        });
+        Self { port, sent }
+    }
+
+    /// The passwords that were shown so far.
+    fn tokens(&self) -> Vec<String> {
+        let sent = String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned();
+        sent.split("\r\n").filter(|text| text.contains("Action=connect")).map(str::to_owned).collect()
+    }
+}
+
+/// Until either side hangs up; then neither hears any more.
+async fn carry(client: TcpStream, server: TcpStream, noted: Arc<Mutex<Vec<u8>>>) {
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
+        (client.into_split(), server.into_split());
+    let there = async {
+        let mut buffer = vec![0; 64 * 1_024];
+        while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+            noted.lock().unwrap().extend(&buffer[..length]);
+            to_server.write_all(&buffer[..length]).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = there => {}
+        _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
+    }
+}
+
+async fn redis(server: &RedisServer, command: &[&str]) -> redis::Value {
+    let mut raw = server.connection().await;
+    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut raw).await.unwrap()
+}
+
+async fn connect(function: &Function) -> Value {
+    let body = json!({"player_id": "alice", "connection_id": "c1"});
+    function.invoke(event::post("/presence/connect", &body)).await.unwrap()
+}
+
+#[tokio::test]
+async fn each_connection_shows_a_token_of_its_own() {
+    let server = RedisServer::start().await;
+    // Whether a token is good only ElastiCache knows; Redis notes who comes, and the tap with what.
+    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    let tap = Tap::on(&server).await;
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_REDIS_IAM_CACHE", "Game"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"),
+        ("AWS_SESSION_TOKEN", "FwoGZXIvYXdz"),
+    ];
+    let function = Function::start("connect", &variables).await;
+    assert_eq!(connect(&function).await["statusCode"], 200);
+    let first = tap.tokens()[0].clone();
+    assert!(first.starts_with("game/?Action=connect&User=presence&X-Amz-Algorithm=AWS4-HMAC-SHA256"), "{first}");
+    for part in
+        ["%2Feu-central-1%2Felasticache%2Faws4_request", "X-Amz-Expires=900", "X-Amz-Security-Token=FwoGZXIvYXdz"]
+    {
+        assert!(first.contains(part), "{part}: {first}");
+    }
+
+    // A token's time is told in seconds: the next one differs from the next second on.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(since.as_secs() + 1) - since).await;
+    let killed = redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
+    assert_eq!(killed, redis::Value::Int(1), "the function is known as presence");
+    assert_eq!(connect(&function).await["statusCode"], 200);
+    let last = tap.tokens().pop().unwrap();
+    assert!(last.starts_with("game/?Action=connect") && last != first);
+}
+
+#[tokio::test]
+async fn a_container_has_its_keys_from_its_host() {
+    let server = RedisServer::start().await;
+    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    let tap = Tap::on(&server).await;
+    let answer = async |headers: HeaderMap| match headers.get("authorization") {
+        Some(token) if token == "of-the-pod" => (StatusCode::OK, KEYS),
+        _ => (StatusCode::FORBIDDEN, ""),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/credentials", get(answer))).await });
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of-the-pod\n").unwrap();
+
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_STORE_TIMEOUT", "5s"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint),
+        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path().to_str().unwrap()),
+    ];
+    assert_eq!(connect(&Function::start("connect", &variables).await).await["statusCode"], 200);
+    assert!(tap.tokens()[0].contains("X-Amz-Credential=CONTAINER%2F"), "{}", tap.tokens()[0]);
+}
+
+#[tokio::test]
+async fn without_credentials_the_store_is_unavailable() {
+    let server = RedisServer::start().await;
+    let url = format!("redis://presence@127.0.0.1:{}", server.port());
+    let variables = [("PRESENCE_REDIS_URL", &*url), ("PRESENCE_REDIS_AUTH", "iam"), ("AWS_REGION", "eu-central-1")];
+    assert_eq!(connect(&Function::start("connect", &variables).await).await["statusCode"], 503);
+}
