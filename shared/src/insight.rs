@@ -6,6 +6,7 @@ use crate::{
     StoreError,
     model::{Explanation, PlayerId, Presence, PresenceState},
     repository::Repository,
+    telemetry::metrics::{CONNECTIONS, PLAYERS},
 };
 
 /// The most players whose records are read to tell how many there are by state.
@@ -54,14 +55,14 @@ impl Insight {
         Self { repository }
     }
 
-    /// How many players there are. Costs a command a shard, and the reading of 1,000 records at most.
+    /// How many players there are; sets the gauges. Costs a command a shard, and the reading of 1,000 records at most.
     ///
     /// # Errors
     /// [`StoreError`] where a Redis node did not answer.
     pub async fn statistics(&self) -> Result<Statistics, StoreError> {
         let (total, players, as_of) = self.repository.some_players(SAMPLE).await?;
         let snapshot = self.repository.presences(&players).await?;
-        Ok(Statistics::reckon(total, &snapshot.presences, as_of))
+        Ok(Statistics::reckon(total, &snapshot.presences, as_of).measured())
     }
 
     /// All that is known of a player.
@@ -95,6 +96,21 @@ impl Statistics {
             sampled,
             is_exact: sampled == total,
         }
+    }
+
+    fn measured(self) -> Self {
+        let States { online, in_queue, in_match, away } = self.states;
+        let players = [
+            (PresenceState::Online, online),
+            (PresenceState::InQueue, in_queue),
+            (PresenceState::InMatch, in_match),
+            (PresenceState::Away, away),
+        ];
+        for (state, count) in players {
+            metrics::gauge!(PLAYERS, "state" => state.as_str()).set(count as f64);
+        }
+        metrics::gauge!(CONNECTIONS).set(self.connections as f64);
+        self
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     events::RelaySignal,
     repository::{Expired, Partial, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
     telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED},
-    trace::TraceContext,
+    trace::{SweepSpan, TraceContext},
 };
 
 /// The number of players read from an index at a time.
@@ -49,14 +49,19 @@ impl Sweeper {
     /// # Errors
     /// [`StoreError`] where a Redis node did not answer; the players of the others were looked at all the same.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
-        let trace = TraceContext::new_root();
         let due = self.repository.due_shards().await;
+        // With nobody due there is nothing to tell of, in pass after pass.
+        let span = (!due.found.is_empty()).then(SweepSpan::start);
+        let trace = span.as_ref().map_or_else(TraceContext::new_root, SweepSpan::context);
         let sweeps = stream::iter(due.found).map(|(shard, now)| self.sweep(shard, now, &trace));
         let results: Vec<_> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
         let swept = Partial::collect(results.into_iter().map(|swept| swept.map(Some)));
         let swept = Partial { failure: due.failure.or(swept.failure), found: swept.found };
         let swept = swept.complete()?.into_iter().fold(Swept::default(), Add::add);
         self.repository.note_sweep().await?;
+        if let Some(span) = span {
+            span.swept(swept.expired, swept.refiled);
+        }
         metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
         metrics::counter!(SWEEP_REFILED).increment(swept.refiled);
         Ok(swept)

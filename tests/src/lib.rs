@@ -6,6 +6,7 @@
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`NatsCluster`]: three of them, as one.
 //! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
+//! - [`OtlpReceiver`]: a receiver of traces.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
@@ -26,6 +27,7 @@ mod nats_cluster;
 mod nats_secured;
 mod nats_server;
 mod nats_stream;
+mod otlp_receiver;
 mod process;
 mod redis_cluster;
 mod redis_server;
@@ -42,6 +44,7 @@ pub use moto::Moto;
 pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
+pub use otlp_receiver::{OtlpReceiver, Span};
 pub use process::binary;
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;

@@ -75,6 +75,11 @@ impl RuntimeApi {
         Self { address, invocations }
     }
 
+    /// Where it listens: what [`command`] wants.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes of it.
     ///
     /// # Panics

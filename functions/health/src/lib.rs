@@ -19,6 +19,11 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
         Some((_, origin)) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
         None => {
             let health = app.health_probe().check().await;
+            if health.is_available()
+                && let Err(error) = app.insight().statistics().await
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
+            }
             let report = serde_json::to_value(&health)?;
             if health.is_available() { Ok(report) } else { Err(format!("presence is unavailable: {report}").into()) }
         }

@@ -1,4 +1,4 @@
-//! What every call passes: it is counted and timed, refused where there are too many, ended where it takes too long, and
+//! What every call passes: it is counted, timed and traced, refused where there are too many, ended where it takes too long, and
 //! answered also where its handler panics.
 //!
 //! One layer for all of these, and none that has nothing to do: each costs every call a box and a move of the request.
@@ -16,8 +16,9 @@ use axum::{
     routing::MethodRouter,
 };
 use futures_util::FutureExt as _;
-use presence::{config::Secret, http::Problem};
+use presence::{config::Secret, http::Problem, trace::RequestSpan};
 use tokio::{sync::Semaphore, time::timeout};
+use tracing::Instrument as _;
 
 use crate::{
     auth::{Tokens, authorize},
@@ -32,6 +33,9 @@ const MAX_CALLS: usize = 512;
 /// How long one request may take, a slow client's body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 
+/// What traces tell of; they do not of whoever scrapes metrics or looks at the console.
+const TRACED: &str = "/presence/";
+
 /// Puts routes behind a gate of their own each.
 ///
 /// On each route and not on the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
@@ -44,6 +48,7 @@ pub(crate) struct Gates {
 /// A route's gate.
 #[derive(Clone)]
 struct Gate {
+    path: &'static str,
     calls: Arc<Semaphore>,
     measure: Arc<Measure>,
 }
@@ -73,15 +78,28 @@ impl Gates {
         path: &'static str,
         route: MethodRouter<S>,
     ) -> MethodRouter<S> {
-        let gate = Gate { calls: Arc::clone(&self.calls), measure: Arc::new(Measure::new(path)) };
+        let gate = Gate { path, calls: Arc::clone(&self.calls), measure: Arc::new(Measure::new(path)) };
         route.route_layer(from_fn_with_state(gate, pass))
     }
 }
 
-async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+impl Gate {
+    /// The span of a request, where traces are exported.
+    fn trace(&self, request: &mut Request) -> RequestSpan {
+        if !self.path.starts_with(TRACED) {
+            return RequestSpan::none();
+        }
+        let method = request.method().clone();
+        RequestSpan::of_route(&method, self.path, request.headers_mut())
+    }
+}
+
+async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let start = Instant::now();
+    let span = gate.trace(&mut request);
+    let answering = next.run(request).instrument(span.of_log());
     let response = match gate.calls.try_acquire() {
-        Ok(_permit) => match timeout(REQUEST_LIMIT, AssertUnwindSafe(next.run(request)).catch_unwind()).await {
+        Ok(_permit) => match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
             Ok(Ok(response)) => response,
             Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
             Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
@@ -89,5 +107,6 @@ async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Respons
         Err(_) => respond(Err(Problem::overloaded())),
     };
     gate.measure.note(response.status(), start.elapsed());
+    span.answered(response.status());
     response
 }

@@ -29,6 +29,7 @@ use presence::{
     config::{Config, Environment, ServerConfig},
     events::RelaySignal,
     runtime::{App, fail, start},
+    telemetry::traces,
 };
 use tokio::{
     net::TcpListener,
@@ -44,7 +45,10 @@ use workers::Workers;
 const DRAIN: Duration = Duration::from_secs(7);
 
 /// How long publishing the last events may take.
-const LAST_RELAY: Duration = Duration::from_millis(2_500);
+const LAST_RELAY: Duration = Duration::from_millis(2_000);
+
+/// How long sending the last spans may take.
+const LAST_SPANS: Duration = Duration::from_millis(500);
 
 /// What the program does with its one argument, if it has any.
 const USAGE: &str = "usage: presence-server [--health | --version]; everything else is set by environment variables";
@@ -89,6 +93,9 @@ fn run_server() -> ExitCode {
 
 async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
     let prometheus = measure::install()?;
+    if let Some(config) = &config.traces {
+        traces::start(config).map_err(|error| format!("no traces can be exported: {error}"))?;
+    }
     let interval = config.lifetimes.sweep_interval;
     let app = App::new(config)?;
     let signal = RelaySignal::default();
@@ -115,8 +122,8 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
-    let (sweeper, probe) = (app.sweeper(signal.clone()), app.health_probe());
-    tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe).await });
+    let (sweeper, probe, insight) = (app.sweeper(signal.clone()), app.health_probe(), app.insight());
+    tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe, &insight).await });
     let sweep = tokio::spawn(async move { sweeper.run(interval).await });
     let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));
     listen::serve(listener, workers, stop, DRAIN).await;
@@ -130,6 +137,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
             Err(_) => tracing::warn!("last events not published in time; another relay has them"),
         }
     }
+    traces::flush(LAST_SPANS).await;
     tracing::info!("presence-server ends");
     Ok(())
 }

@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use presence::{
+    REVISION, VERSION,
     health::HealthProbe,
+    insight::Insight,
     telemetry::metrics::{self as names, CALL_DURATION, CALLS},
 };
 
@@ -24,15 +26,20 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED] {
         metrics::counter!(counter).increment(0); // there from the start, so that a first one is a rise
     }
+    metrics::gauge!(names::BUILD_INFO, "version" => VERSION, "revision" => REVISION).set(1.0);
     Ok(prometheus)
 }
 
 /// Keeps the gauges fresh and the memory bounded, for ever.
-pub(crate) async fn keep_fresh(prometheus: &PrometheusHandle, probe: &HealthProbe) {
+pub(crate) async fn keep_fresh(prometheus: &PrometheusHandle, probe: &HealthProbe, insight: &Insight) {
     let mut ticks = tokio::time::interval(FRESH);
     loop {
         ticks.tick().await;
-        probe.check().await;
+        if probe.check().await.is_available()
+            && let Err(error) = insight.statistics().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
+        }
         prometheus.run_upkeep();
     }
 }

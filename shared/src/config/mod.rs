@@ -10,6 +10,7 @@ mod log;
 mod nats_credentials;
 mod redis;
 mod server;
+mod traces;
 mod variables;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use log::{LogConfig, LogFormat};
 pub use nats_credentials::NatsCredentials;
 pub use redis::{RedisConfig, RedisMode};
 pub use server::ServerConfig;
+pub use traces::TracesConfig;
 pub use variables::{ConfigError, Secret};
 use variables::{Result, Variables, parse_duration};
 
@@ -36,6 +38,8 @@ pub struct Config {
     pub events: Option<EventsConfig>,
     /// What is logged, and how.
     pub log: LogConfig,
+    /// Where spans go. `None`: none are made.
+    pub traces: Option<TracesConfig>,
 }
 
 /// How long things live.
@@ -76,6 +80,7 @@ impl Config {
             limits: Limits::from(&variables)?,
             events: EventsConfig::from(&variables)?,
             log: LogConfig::from(&variables)?,
+            traces: TracesConfig::from(&variables)?,
         })
     }
 }

@@ -9,6 +9,7 @@ mod message;
 mod publisher;
 mod relay;
 mod signal;
+mod spans;
 
 pub use live::LiveEvents;
 pub use publisher::Publisher;

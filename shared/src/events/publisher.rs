@@ -22,11 +22,12 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::sync::{Notify, OnceCell};
 
-use super::message;
+use super::{message, spans::PublishSpans};
 use crate::{
     config::{EventsConfig, NatsCredentials},
     repository::OutboxEntry,
     telemetry::metrics::{EVENTS_FAILED, EVENTS_PUBLISHED},
+    trace::TraceContext,
 };
 
 /// How long JetStream may take to acknowledge a message.
@@ -157,7 +158,9 @@ impl Inner {
             return published;
         }
         for window in entries.chunks(WINDOW) {
-            let results = self.publish_window(window).await;
+            let spans = PublishSpans::start(window, &self.config.subject);
+            let results = self.publish_window(window, &spans).await;
+            spans.end(results.iter().all(Result::is_ok));
             let errors = results.iter().filter_map(|result| result.as_ref().err());
             if let Some(error) = errors.max_by_key(|error| matches!(error, PublishError::NoEvent(_))) {
                 tracing::warn!(error = error as &dyn std::error::Error, "events not published");
@@ -173,13 +176,13 @@ impl Inner {
     }
 
     /// Publishes a window, and makes the stream first where it turns out to be missing.
-    async fn publish_window(&self, window: &[OutboxEntry]) -> Vec<Result<(), PublishError>> {
-        let results = self.send_window(window).await;
+    async fn publish_window(&self, window: &[OutboxEntry], spans: &PublishSpans<'_>) -> Vec<Result<(), PublishError>> {
+        let results = self.send_window(window, spans).await;
         if !results.iter().any(is_stream_missing) {
             return results;
         }
         match self.make_stream().await {
-            Ok(()) => self.send_window(window).await,
+            Ok(()) => self.send_window(window, spans).await,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the stream could not be made");
                 results
@@ -188,16 +191,16 @@ impl Inner {
     }
 
     /// Sends in order, then waits for all acks together.
-    async fn send_window(&self, window: &[OutboxEntry]) -> Vec<Result<(), PublishError>> {
+    async fn send_window(&self, window: &[OutboxEntry], spans: &PublishSpans<'_>) -> Vec<Result<(), PublishError>> {
         let mut acks = Vec::with_capacity(window.len());
         for entry in window {
-            acks.push(self.send(entry).await);
+            acks.push(self.send(entry, spans.context_of(entry)).await);
         }
         join_all(acks.into_iter().map(async |ack| Ok(ack?.await.map(drop)?))).await
     }
 
-    async fn send(&self, entry: &OutboxEntry) -> Result<PublishAckFuture, PublishError> {
-        let headers = message::headers(entry)?;
+    async fn send(&self, entry: &OutboxEntry, trace: &TraceContext) -> Result<PublishAckFuture, PublishError> {
+        let headers = message::headers(entry, trace)?;
         let jetstream = self.jetstream().await?;
         let subject = self.config.subject.clone();
         Ok(jetstream.publish_with_headers(subject, headers, Bytes::from(entry.body.clone())).await?)

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::Response;
-use crate::{PresenceError, StoreError};
+use crate::{PresenceError, StoreError, telemetry::metrics::STORE_ERRORS};
 
 /// An error that a caller gets: what was wrong, and what to do about it.
 #[derive(Debug, Clone, Serialize)]
@@ -131,6 +131,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let causes = std::iter::successors(error.source(), |cause| (*cause).source());
         let chain: Vec<_> = causes.map(ToString::to_string).collect();
+        metrics::counter!(STORE_ERRORS, "kind" => error.kind()).increment(1);
         tracing::error!(%error, causes = chain.join(": "), "store unavailable");
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,

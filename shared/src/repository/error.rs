@@ -20,3 +20,14 @@ pub enum StoreError {
     #[error("Redis answered something unexpected")]
     Type(#[from] redis::ParsingError),
 }
+
+impl StoreError {
+    /// What went wrong, in a word: for metrics and traces.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Timeout(_) => "timeout",
+            Self::Redis(_) => "redis",
+            Self::Unexpected(_) | Self::Type(_) => "unexpected",
+        }
+    }
+}

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
-    trace::TraceContext,
+    trace::{Span, TraceContext},
 };
 
 /// The number of entries that one script call carries: enough to make the call's own cost small, few enough not to hold
@@ -66,6 +66,8 @@ impl Repository {
         connections: &[Connection],
         trace: &TraceContext,
     ) -> AppliedBatch {
+        let span = Span::script(trace, mutation.script().name, connections.len());
+        let trace = span.context();
         let groups = self.group(connections);
         let calls: Vec<_> = groups
             .iter()
@@ -91,6 +93,7 @@ impl Repository {
                 Err(error) => batch.failure = Some(error),
             }
         }
+        span.end(batch.failure.as_ref().map(StoreError::kind));
         batch
     }
 
@@ -117,6 +120,8 @@ impl Repository {
         trace: &TraceContext,
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
+        let span = Span::script(trace, script.name, players.len());
+        let trace = span.context();
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
             self.append_call(command, shard, players.iter().copied(), trace);
@@ -128,7 +133,9 @@ impl Repository {
             }
             answer => answer,
         };
-        Reply::parse(answer?, players.len(), shard, trace)
+        let reply = answer.and_then(|answer| Reply::parse(answer, players.len(), shard, trace));
+        span.end(reply.as_ref().err().map(StoreError::kind));
+        reply
     }
 
     /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.

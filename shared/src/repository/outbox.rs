@@ -74,7 +74,7 @@ pub(super) fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, S
         OutboxEntry {
             shard,
             body: text("event").into_bytes(),
-            trace: TraceContext::from_outbox(text("traceparent"), text("tracestate")),
+            trace: TraceContext::from_parts(text("traceparent"), text("tracestate")),
             entry_id: entry.id,
         }
     });

@@ -7,22 +7,24 @@ use redis::Cmd;
 /// A script with its hash.
 #[derive(Debug)]
 pub(crate) struct Script {
+    /// What it is called in traces.
+    pub(crate) name: &'static str,
     source: String,
     hash: String,
 }
 
 macro_rules! script {
-    ($file:literal) => {
-        LazyLock::new(|| Script::new(include_str!(concat!("../../../lua/", $file))))
+    ($name:literal) => {
+        LazyLock::new(|| Script::new($name, include_str!(concat!("../../../lua/", $name, ".lua"))))
     };
 }
 
-pub(crate) static CONNECT: LazyLock<Script> = script!("connect.lua");
-pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat.lua");
-pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect.lua");
-pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state.lua");
-pub(crate) static PROBE: LazyLock<Script> = script!("probe.lua");
-pub(crate) static EXPIRE: LazyLock<Script> = script!("expire.lua");
+pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
+pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
+pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
+pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state");
+pub(crate) static PROBE: LazyLock<Script> = script!("probe");
+pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// What `-- @include <name>` in a script stands for.
 const LIBRARY: [(&str, &str); 9] = [
@@ -38,7 +40,7 @@ const LIBRARY: [(&str, &str); 9] = [
 ];
 
 impl Script {
-    fn new(text: &str) -> Self {
+    fn new(name: &'static str, text: &str) -> Self {
         let mut source = String::with_capacity(text.len());
         for line in text.lines() {
             match line.strip_prefix("-- @include ") {
@@ -48,7 +50,7 @@ impl Script {
             source.push('\n');
         }
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { source, hash }
+        Self { name, source, hash }
     }
 
     /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the

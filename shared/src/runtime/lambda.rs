@@ -1,11 +1,25 @@
 //! AWS Lambda: events in, handlers called, answers out.
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt as _;
-use lambda_http::{LambdaEvent, lambda_runtime, service_fn};
+use http::StatusCode;
+use lambda_http::{
+    LambdaEvent,
+    lambda_runtime::{
+        Runtime,
+        layers::TracingLayer,
+        tower::{layer::layer_fn, util::Then},
+    },
+    service_fn,
+};
 use metrics_cloudwatch_embedded::Collector;
 use serde_json::{Value, value::RawValue};
+use tracing::Instrument as _;
 
 use super::{
     App, program,
@@ -14,11 +28,12 @@ use super::{
 };
 use crate::{
     PresenceService,
-    http::{Answer, Request},
+    http::{Answer, Request, Response},
     telemetry::{
         self,
         metrics::{CALL_DURATION, CALLS},
     },
+    trace::RequestSpan,
 };
 
 /// Why an invocation failed.
@@ -30,6 +45,9 @@ pub type Event = LambdaEvent<Value>;
 /// The namespace of the metrics in CloudWatch.
 const NAMESPACE: &str = "Presence";
 
+/// How long sending an invocation's spans may take.
+const SPANS_LIMIT: Duration = Duration::from_secs(1);
+
 /// Runs a handler of HTTP requests as an AWS Lambda function: the whole of a function's `main`.
 pub fn run_function<H, F>(handler: H) -> ExitCode
 where
@@ -38,20 +56,27 @@ where
 {
     run(async |app, metrics| {
         let presence = Arc::new(app.presence());
-        lambda_runtime::run(service_fn(|event: LambdaEvent<Box<RawValue>>| {
-            let request = from_event(&event.payload, &event.context);
+        let runtime = Runtime::new(service_fn(|event: LambdaEvent<Box<RawValue>>| {
+            let function = &event.context.env_config.function_name;
+            let request = from_event(&event.payload, &event.context).map(|(mut request, origin)| {
+                let method = request.method().clone();
+                let span = RequestSpan::of_function(&method, function, request.headers_mut());
+                (request, origin, span)
+            });
             // Boxed: what the compiler has to know of the whole, down to Redis and NATS, goes deeper than its limit.
-            let answer = request.map(|(request, origin)| (handler(Arc::clone(&presence), request).boxed(), origin));
+            let answer =
+                request.map(|(request, origin, span)| (handler(Arc::clone(&presence), request).boxed(), origin, span));
             async move {
-                let (answer, origin) = answer?;
+                let (answer, origin, span) = answer?;
                 let begin = Instant::now();
-                let answer = http_answer(answer.await, &origin);
-                count(&answer, begin);
+                let answer = answer.instrument(span.of_log()).await.unwrap_or_else(Response::from);
+                count(answer.status(), begin);
+                span.answered(answer.status());
                 flush(metrics);
-                Ok::<_, Error>(answer)
+                Ok::<_, Error>(http_answer(Ok(answer), &origin))
             }
-        }))
-        .await
+        }));
+        runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
     })
 }
 
@@ -76,15 +101,15 @@ where
 {
     run(async |app, metrics| {
         let app = Arc::new(app);
-        lambda_runtime::run(service_fn(|event| {
+        let runtime = Runtime::new(service_fn(|event| {
             let outcome = handler(Arc::clone(&app), event).boxed();
             async move {
                 let outcome = outcome.await;
                 flush(metrics);
                 outcome
             }
-        }))
-        .await
+        }));
+        runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
     })
 }
 
@@ -104,7 +129,12 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
             .init()?;
         telemetry::metrics::describe();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async { serve(App::new(config)?, metrics).await })
+        runtime.block_on(async {
+            if let Some(traces) = &config.traces {
+                telemetry::traces::start(traces)?;
+            }
+            serve(App::new(config)?, metrics).await
+        })
     };
     match serve() {
         Ok(()) => ExitCode::SUCCESS,
@@ -116,10 +146,15 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
 }
 
 /// Counts a call by its status, and takes its time. Which function it was is a dimension of all metrics.
-fn count(answer: &Value, begin: Instant) {
-    let status = answer["statusCode"].to_string();
-    metrics::counter!(CALLS, "status" => status).increment(1);
+fn count(status: StatusCode, begin: Instant) {
+    metrics::counter!(CALLS, "status" => status.as_u16().to_string()).increment(1);
     metrics::histogram!(CALL_DURATION).record(begin.elapsed().as_secs_f64());
+}
+
+/// Sends the spans of an invocation. The caller has its answer by now; Lambda freezes the process once this is over.
+async fn after_answer(sent: Result<(), Error>) -> Result<(), Error> {
+    telemetry::traces::flush(SPANS_LIMIT).await;
+    sent
 }
 
 /// Writes the metrics where CloudWatch finds them, before Lambda freezes the process.

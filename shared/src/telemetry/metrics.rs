@@ -6,6 +6,8 @@ use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 pub const CALLS: &str = "presence_calls_total";
 /// How long a call took, by `call`.
 pub const CALL_DURATION: &str = "presence_call_duration_seconds";
+/// Calls that failed because Redis did, by `kind`: `timeout`, `redis` or `unexpected`.
+pub const STORE_ERRORS: &str = "presence_store_errors_total";
 /// Events that JetStream acknowledged.
 pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";
 /// Attempts to publish an event that failed; the event waits in the outbox.
@@ -22,6 +24,12 @@ pub const SWEEP_LAG: &str = "presence_sweep_lag_seconds";
 pub const OUTBOX_AGE: &str = "presence_outbox_age_seconds";
 /// Whether Redis answers and runs scripts: 1 or 0.
 pub const REDIS_UP: &str = "presence_redis_up";
+/// Players who are not OFFLINE, by `state`.
+pub const PLAYERS: &str = "presence_players";
+/// Their connections.
+pub const CONNECTIONS: &str = "presence_connections";
+/// 1, by the `version` and `revision` of the program.
+pub const BUILD_INFO: &str = "presence_build_info";
 /// Whether JetStream answers: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
@@ -29,6 +37,7 @@ pub const NATS_UP: &str = "presence_nats_up";
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
     describe_histogram!(CALL_DURATION, Unit::Seconds, "How long a call took");
+    describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis did, by kind");
     describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");
     describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
     describe_counter!(EVENTS_DROPPED, Unit::Count, "Events that waited longer than the retention, and are lost");
@@ -37,5 +46,8 @@ pub fn describe() {
     describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
     describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
     describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
+    describe_gauge!(PLAYERS, Unit::Count, "Players who are not OFFLINE, by state");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
+    describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
     describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers: 1 or 0");
 }

@@ -1,4 +1,6 @@
-//! What operators see: logs and metrics.
+//! What operators see: logs, metrics and traces.
 
+mod collector;
 pub mod logs;
 pub mod metrics;
+pub mod traces;

@@ -11,6 +11,7 @@ mod events;
 mod functions;
 #[cfg(target_os = "linux")]
 mod instructions;
+mod metrics;
 mod model;
 mod nats;
 mod scheduled;
@@ -19,5 +20,6 @@ mod secrets;
 mod server;
 mod statistics;
 mod sweep;
+mod traces;
 mod version;
 mod websocket;

@@ -1,4 +1,4 @@
-//! W3C trace context: what ties a caller's request to the event that it makes.
+//! W3C trace context.
 
 use http::{HeaderMap, HeaderValue};
 
@@ -15,16 +15,19 @@ pub struct TraceContext {
 impl TraceContext {
     /// The caller's trace; a new one where the headers hold none or a malformed one.
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let mut traceparents = headers.get_all("traceparent").iter();
-        let only = traceparents.next().filter(|_| traceparents.next().is_none());
-        match only.and_then(|header| header.to_str().ok()).and_then(parse_traceparent) {
-            Some(traceparent) => Self { traceparent, tracestate: tracestate(headers) },
-            None => Self::new_root(),
-        }
+        Self::of_caller(headers).unwrap_or_else(Self::new_root)
     }
 
-    /// The trace that an event in the outbox keeps.
-    pub(crate) fn from_outbox(traceparent: String, tracestate: String) -> Self {
+    /// The caller's trace; `None` where the headers hold none or a malformed one.
+    pub(super) fn of_caller(headers: &HeaderMap) -> Option<Self> {
+        let mut traceparents = headers.get_all("traceparent").iter();
+        let only = traceparents.next().filter(|_| traceparents.next().is_none());
+        let traceparent = parse_traceparent(only?.to_str().ok()?)?;
+        Some(Self { traceparent, tracestate: tracestate(headers) })
+    }
+
+    /// A context whose parts are known: of an event in the outbox, or of a span.
+    pub(crate) fn from_parts(traceparent: String, tracestate: String) -> Self {
         Self { traceparent, tracestate }
     }
 

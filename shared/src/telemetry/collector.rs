@@ -1,0 +1,102 @@
+//! The connection to an OTLP receiver.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry_http::{HttpClient, HttpError};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::{runtime::Handle, time::timeout};
+
+/// The longest answer that is read, in bytes; a receiver has little to say.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Sends what the SDK has for the receiver. The SDK does that in a thread of its own; here the program's runtime sends.
+#[derive(Debug)]
+pub(super) struct Collector {
+    runtime: Handle,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    limit: Duration,
+    is_failing: AtomicBool,
+}
+
+impl Collector {
+    /// A connection on which sending takes `limit` at most. Nothing is connected before there is something to send. Needs
+    /// a tokio runtime.
+    ///
+    /// # Errors
+    /// Where `is_encrypted`, and this machine has no root certificates.
+    pub(super) fn new(is_encrypted: bool, limit: Duration) -> std::io::Result<Self> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        let https = HttpsConnectorBuilder::new().with_tls_config(tls(is_encrypted)?);
+        let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
+        Ok(Self {
+            runtime: Handle::current(),
+            // An export every few seconds is not worth a socket that a freeze may have killed.
+            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
+            limit,
+            is_failing: AtomicBool::default(),
+        })
+    }
+
+    /// Logs that exports fail, and that they do again, and not each of them.
+    fn note(&self, outcome: Result<(), &dyn std::fmt::Display>) {
+        match outcome {
+            Err(error) if !self.is_failing.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(%error, "spans not exported; traces have gaps");
+            }
+            Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => tracing::info!("spans are exported again"),
+            _ => {}
+        }
+    }
+}
+
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let (client, limit) = (self.client.clone(), self.limit);
+        let sending = self.runtime.spawn(async move { timeout(limit, send(client, request)).await });
+        let result = match sending.await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(format!("the receiver did not answer within {:?}", self.limit).into()),
+            Err(error) => Err(error.into()),
+        };
+        match &result {
+            Ok(answer) if answer.status().is_success() => self.note(Ok(())),
+            Ok(answer) => self.note(Err(&format!("the receiver answered {}", answer.status()))),
+            Err(error) => self.note(Err(error)),
+        }
+        result
+    }
+}
+
+async fn send(
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
+    let (parts, body) = client.request(request.map(Full::new)).await?.into_parts();
+    Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
+}
+
+/// Root certificates are read only where they are needed: the smallest containers have none.
+fn tls(is_encrypted: bool) -> std::io::Result<ClientConfig> {
+    let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(std::io::Error::other)?;
+    let roots = match is_encrypted {
+        true => versions.with_native_roots()?,
+        false => versions.with_root_certificates(RootCertStore::empty()),
+    };
+    Ok(roots.with_no_client_auth())
+}

@@ -1,0 +1,68 @@
+//! Traces: spans to an OTLP receiver, where one is configured.
+
+use std::{sync::OnceLock, time::Duration};
+
+use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+
+use super::collector::Collector;
+use crate::config::TracesConfig;
+
+/// Set at the start, where spans go anywhere.
+static TRACES: OnceLock<Traces> = OnceLock::new();
+
+struct Traces {
+    provider: SdkTracerProvider,
+    tracer: SdkTracer,
+}
+
+/// Starts to make spans, for the life of the process. Nothing is sent before the first one. Needs a tokio runtime.
+///
+/// # Errors
+/// Where there are no root certificates for an `https` endpoint, or the SDK cannot use what its own variables say.
+pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let is_encrypted = config.endpoint.scheme_str() == Some("https");
+    let exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(Collector::new(is_encrypted, config.timeout)?)
+        .with_endpoint(config.endpoint.to_string())
+        .with_timeout(config.timeout)
+        .build()?;
+    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", crate::VERSION));
+    if let Some(name) = &config.service_name {
+        resource = resource.with_service_name(name.clone());
+    }
+    let provider = SdkTracerProvider::builder()
+        .with_batch_exporter(exporter)
+        .with_sampler(config.sampler.clone())
+        .with_resource(resource.build())
+        .build();
+    let tracer = provider.tracer("presence");
+    let _ = TRACES.set(Traces { provider, tracer }); // the first start of a process is the one that counts
+    Ok(())
+}
+
+/// Whether spans are made.
+pub(crate) fn is_on() -> bool {
+    TRACES.get().is_some()
+}
+
+/// Makes spans.
+pub(crate) fn tracer() -> Option<&'static SdkTracer> {
+    TRACES.get().map(|traces| &traces.tracer)
+}
+
+/// Sends all spans that have ended, and waits for that, for `limit` at most: what comes next may be the end of the
+/// process, or a freeze.
+pub async fn flush(limit: Duration) {
+    let Some(traces) = TRACES.get() else { return };
+    // The SDK's way of waiting blocks; the sending itself is done by the runtime.
+    let flushing = tokio::task::spawn_blocking(|| traces.provider.force_flush());
+    if tokio::time::timeout(limit, flushing).await.is_err() {
+        tracing::warn!(?limit, "spans not exported in time");
+    }
+}

@@ -1,0 +1,111 @@
+//! An OTLP receiver: takes spans over HTTP as a collector does, and decodes them with the protocol's own definitions.
+//! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
+
+use std::collections::BTreeMap;
+
+use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::status::StatusCode as SpanStatus,
+};
+use prost::Message as _;
+use tokio::sync::watch;
+
+/// A receiver on a free port.
+#[derive(Debug)]
+pub struct OtlpReceiver {
+    address: String,
+    spans: watch::Receiver<Vec<Span>>,
+}
+
+/// A span, as it was received.
+#[derive(Debug, Clone)]
+pub struct Span {
+    /// What it tells of.
+    pub name: String,
+    /// `server`, `client`, `producer` or `internal`.
+    pub kind: String,
+    /// In hexadecimal digits, as in a `traceparent`.
+    pub trace_id: String,
+    /// Likewise.
+    pub span_id: String,
+    /// Likewise; empty for the beginning of a trace.
+    pub parent_id: String,
+    /// Whether it failed.
+    pub is_error: bool,
+    /// Its attributes, as text.
+    pub attributes: BTreeMap<String, String>,
+    /// Those of the program.
+    pub resource: BTreeMap<String, String>,
+}
+
+impl OtlpReceiver {
+    /// Starts a receiver.
+    pub async fn start() -> Self {
+        let (sender, spans) = watch::channel(Vec::new());
+        let routes = Router::new().route("/v1/traces", post(export)).with_state(sender);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("the port's number").to_string();
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        Self { address, spans }
+    }
+
+    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// All spans so far.
+    pub fn spans(&self) -> Vec<Span> {
+        self.spans.borrow().clone()
+    }
+
+    /// Waits until a span of this name has come; the test's own time limit is the only one.
+    pub async fn await_span(&self, name: &str) -> Span {
+        let mut spans = self.spans.clone();
+        let spans = spans.wait_for(|spans| spans.iter().any(|span| span.name == name)).await.expect("a receiver");
+        spans.iter().find(|span| span.name == name).cloned().expect("a span")
+    }
+}
+
+impl Span {
+    /// The `traceparent` by which others continue it.
+    pub fn traceparent(&self) -> String {
+        format!("00-{}-{}-01", self.trace_id, self.span_id)
+    }
+}
+
+async fn export(State(spans): State<watch::Sender<Vec<Span>>>, body: Bytes) -> (StatusCode, Vec<u8>) {
+    let Ok(request) = ExportTraceServiceRequest::decode(body) else { return (StatusCode::BAD_REQUEST, Vec::new()) };
+    let new = request.resource_spans.into_iter().flat_map(|of_program| {
+        let resource = texts(of_program.resource.map(|resource| resource.attributes).unwrap_or_default());
+        let of_scopes = of_program.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        of_scopes.map(move |span| Span {
+            kind: span.kind().as_str_name().trim_start_matches("SPAN_KIND_").to_lowercase(),
+            trace_id: hex(&span.trace_id),
+            span_id: hex(&span.span_id),
+            parent_id: hex(&span.parent_span_id),
+            is_error: span.status.is_some_and(|status| status.code() == SpanStatus::Error),
+            attributes: texts(span.attributes),
+            resource: resource.clone(),
+            name: span.name,
+        })
+    });
+    let new: Vec<_> = new.collect();
+    spans.send_modify(|spans| spans.extend(new));
+    (StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec())
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+    let text = |attribute: KeyValue| match attribute.value.and_then(|value| value.value) {
+        Some(Value::StringValue(text)) => (attribute.key, text),
+        Some(Value::IntValue(number)) => (attribute.key, number.to_string()),
+        other => (attribute.key, format!("{other:?}")),
+    };
+    attributes.into_iter().map(text).collect()
+}

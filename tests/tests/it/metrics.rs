@@ -1,0 +1,107 @@
+//! Metrics: for Prometheus from the server, for CloudWatch from the functions.
+
+use std::{collections::BTreeMap, process::Stdio, time::Duration};
+
+use presence_tests::{NatsServer, RedisServer, RuntimeApi, Server, command};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+async fn metrics(server: &Server) -> String {
+    reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap()
+}
+
+fn one(player: &str, connection: &str) -> Value {
+    json!({"player_id": player, "connection_id": connection})
+}
+
+#[tokio::test]
+async fn metrics_tell_of_calls_by_route_and_status() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    server.post("/presence/connect", one("alice", "c1")).await;
+    server.get("/presence/alice").await;
+    let text = metrics(&server).await;
+    assert!(text.contains(r#"presence_calls_total{call="/presence/connect",status="200"} 1"#), "{text}");
+    assert!(text.contains(r#"presence_calls_total{call="/presence/{player_id}",status="200"} 1"#), "{text}");
+    assert!(text.contains(r#"presence_build_info{version=""#), "{text}");
+    assert!(!text.contains("alice"));
+}
+
+#[tokio::test]
+async fn operators_see_how_many_players_there_are() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    server.post("/presence/connect", one("alice", "phone")).await;
+    server.post("/presence/connect", one("alice", "desktop")).await;
+    server.post("/presence/state", json!({"player_id": "alice", "state": "IN_MATCH"})).await;
+    server.get("/presence").await; // as each look at it does, the one of every ten seconds too
+    let text = metrics(&server).await;
+    for line in
+        [r#"presence_players{state="IN_MATCH"} 1"#, r#"presence_players{state="ONLINE"} 0"#, "presence_connections 2"]
+    {
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn callers_cannot_make_series() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    let series = |text: &str| text.lines().filter(|line| line.starts_with("presence_call")).count();
+    let client = reqwest::Client::new();
+    let round = async |round: usize| {
+        for (method, path) in
+            [("GET", "presence/p"), ("PURGE", "presence/p"), ("GET", "nothing"), ("X", "presence/connect/")]
+        {
+            for n in 0..10 {
+                let url = server.url(&format!("/{path}{round}-{n}?history=true"));
+                client.request(method.parse().unwrap(), url).header("traceparent", n).send().await.unwrap();
+            }
+        }
+        series(&metrics(&server).await)
+    };
+    round(1).await; // the first look at the metrics is a call, too
+    let second = round(2).await;
+    assert_eq!(round(3).await, second);
+}
+
+#[tokio::test]
+async fn a_call_that_redis_failed_is_counted_by_its_kind() {
+    let mut redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    redis.kill();
+    assert_eq!(server.get("/presence/alice").await.status, 503);
+    let text = metrics(&server).await;
+    assert!(text.contains(r#"presence_store_errors_total{kind="redis"} 1"#), "{text}");
+}
+
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
+#[tokio::test]
+async fn a_function_writes_the_same_metrics_for_cloudwatch() {
+    let (redis, nats, api) = (RedisServer::start().await, NatsServer::start().await, RuntimeApi::start().await);
+    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats.url())];
+    let mut health = tokio::process::Command::from(command("health", api.address(), &variables));
+    let mut health = health.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(health.stdout.take().unwrap()).lines();
+    let schedule = json!({"source": "aws.events", "detail-type": "Scheduled Event", "detail": {}});
+    api.invoke(schedule, Duration::from_secs(10)).await.unwrap();
+
+    let mut found = BTreeMap::new();
+    while ["presence_redis_up", "presence_outbox_age_seconds", "presence_players"]
+        .iter()
+        .any(|name| !found.contains_key(*name))
+    {
+        let line: Value = serde_json::from_str(&lines.next_line().await.unwrap().unwrap()).unwrap();
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "Presence");
+        for metric in directive["Metrics"].as_array().unwrap() {
+            let name = metric["Name"].as_str().unwrap();
+            found
+                .insert(name.to_owned(), (metric["Unit"].clone(), line[name].clone(), directive["Dimensions"].clone()));
+        }
+    }
+    let function = json!([["function"]]);
+    assert_eq!(found["presence_redis_up"], (json!("Count"), json!(1.0), function.clone()));
+    assert_eq!(found["presence_outbox_age_seconds"], (json!("Seconds"), json!(0.0), function));
+    assert_eq!(found["presence_players"].2, json!([["function", "state"]]));
+}
