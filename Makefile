@@ -87,8 +87,12 @@ tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/
 	cargo build --package presence-cli
 	scripts/tutorials $(FILES)
 
+.PHONY: api-check
+api-check: ## Checks docs/openapi.yaml against a server that runs
+	@scripts/check-api
+
 .PHONY: deploy-check
-deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/k8s
+deploy-check: ## Checks the Dockerfile, docker-compose.yml and what is in deploy
 	@scripts/check-deploy
 
 .PHONY: aws-check

@@ -7,6 +7,7 @@
 //! - `gate`: what every call passes.
 //! - `listen`: sockets, from the first connection to the last.
 //! - `measure`: what is counted of each call.
+//! - `openapi`: a description of all calls.
 //! - `probe`: a container's health check.
 //! - `statistics`: how many players there are.
 //! - `workers`: the threads that serve.
@@ -17,6 +18,7 @@ mod console;
 mod gate;
 mod listen;
 mod measure;
+mod openapi;
 mod probe;
 mod routes;
 mod statistics;

@@ -21,6 +21,7 @@ use crate::{
     body::{refuse, respond, with_body},
     console,
     gate::Gates,
+    openapi,
     statistics::Counts,
 };
 
@@ -46,8 +47,11 @@ pub(crate) fn routes(
         ("/presence/{player_id}", player()),
     ];
     let counts = Counts::new(app.insight());
-    let operators =
-        [("/presence", get(async move || counts.answer().await)), ("/metrics", get(async move || prometheus.render()))];
+    let operators = [
+        ("/presence", get(async move || counts.answer().await)),
+        ("/metrics", get(async move || prometheus.render())),
+        ("/openapi.json", get(openapi::describe)),
+    ];
     let routes = calls.into_iter().chain(operators);
     let routes = routes.fold(Router::new(), |routes, (path, route)| routes.route(path, gates.private(path, route)));
     let probe = app.health_probe();
