@@ -67,9 +67,10 @@ impl Sweeper {
         Ok(swept)
     }
 
-    /// Sweeps at every `interval`, for ever.
+    /// Sweeps for ever, twice in every `interval`: a record that runs out right after a pass waits for the next one, and then
+    /// for what ran out before it. Both together are to be within `interval`.
     pub async fn run(&self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
+        let mut ticks = tokio::time::interval(interval / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
