@@ -39,6 +39,14 @@ install: ## The program `presence`, for the command line, into ~/.cargo/bin
 	@scripts/setup cc
 	cargo install --locked --path client/cli
 
+.PHONY: chaos
+chaos: ## The whole system under faults, checked, for a minute (SEED=42; RUNS=20; HISTORY=file judges again what was seen)
+	@scripts/setup cc redis nats
+	cargo build --package presence-server --package presence-client --bins --example ws_gateway
+	cargo run --package presence-tests --example chaos -- \
+		$(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SHORT),--short) \
+		$(if $(HISTORY),--history $(HISTORY))
+
 .PHONY: bench
 bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script growth": only those)
 	@scripts/setup cc redis nats

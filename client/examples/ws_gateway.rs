@@ -182,7 +182,8 @@ async fn open(Shared(gateway): Shared<Arc<Gateway>>, Query(who): Query<Who>, upg
     match (PlayerId::parse(&who.player), gateway.new_connection()) {
         (Ok(player), Ok(connection)) => {
             let upgrade = upgrade.read_buffer_size(MAX_MESSAGE).max_message_size(MAX_MESSAGE);
-            upgrade.on_upgrade(move |socket| serve(gateway, player, connection, socket)).into_response()
+            let id = [("x-connection-id", connection.to_string())]; // for support: which of the player's sockets is it?
+            (id, upgrade.on_upgrade(move |socket| serve(gateway, player, connection, socket))).into_response()
         }
         (Err(error), _) | (_, Err(error)) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }

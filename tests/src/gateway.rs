@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{process::binary, server::answer};
+use crate::{
+    process::{binary, signal},
+    server::answer,
+};
 
 /// A `ws_gateway` on a free port, ended when this is dropped.
 #[derive(Debug)]
@@ -59,6 +62,16 @@ impl Gateway {
     /// The gateway's process id.
     pub fn id(&self) -> u32 {
         self.process.id()
+    }
+
+    /// Stops the gateway for a while, as a machine that hangs does.
+    pub fn pause(&self) {
+        signal(self.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.id(), "CONT");
     }
 
     /// Ends the gateway, as kill -9 does.

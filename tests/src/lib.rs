@@ -11,13 +11,17 @@
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
 //! - [`Gateway`]: the client's example gateway, likewise.
+//! - [`Device`]: a player's device, with a socket to a gateway.
+//! - [`chaos`]: the whole system under faults, and an independent checker.
 //! - [`Browser`]: a headless Chromium.
 //! - [`leases`]: what the raw keys say of a player's connections.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
 mod authority;
 mod browser;
+pub mod chaos;
 mod config;
+mod device;
 pub mod event;
 mod gateway;
 mod leases;
@@ -38,6 +42,7 @@ mod server;
 pub use authority::Authority;
 pub use browser::Browser;
 pub use config::{app, cluster_app, config, connection, player, service};
+pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;
 pub use moto::Moto;
@@ -45,7 +50,7 @@ pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
 pub use otlp_receiver::{OtlpReceiver, Span};
-pub use process::binary;
+pub use process::{binary, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::{
     nats_account::Account,
     nats_stream,
-    process::{Process, free_port},
+    process::{Process, free_port, signal},
 };
 
 /// A NATS server of its own; its streams outlive its process, until this is dropped.
@@ -75,6 +75,16 @@ impl NatsServer {
     /// A connection.
     pub async fn client(&self) -> Client {
         connect(self.port, self.credentials.as_deref()).await.expect("NATS answers")
+    }
+
+    /// Stops the server for a while, as a machine that hangs does.
+    pub fn pause(&self) {
+        signal(self.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.id(), "CONT");
     }
 
     /// Ends the server, as kill -9 does.

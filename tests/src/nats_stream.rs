@@ -17,5 +17,7 @@ pub(crate) async fn messages(client: Client, stream: &str) -> Vec<Message> {
     let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
     let consumer = stream.create_consumer(config).await.expect("a consumer");
     let messages = consumer.fetch().max_messages(count).messages().await.expect("messages");
-    messages.map(|message| message.expect("a message")).collect().await
+    let messages: Vec<_> = messages.map(|message| message.expect("a message")).collect().await;
+    assert!(messages.len() >= count, "{} of {count} messages", messages.len());
+    messages
 }

@@ -35,8 +35,7 @@ impl Process {
 
     /// Sends it a signal, such as `STOP`.
     pub(crate) fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
+        signal(self.id(), name);
     }
 
     /// Kills it and waits for its end.
@@ -50,6 +49,35 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Sends a process a signal, such as `STOP`.
+///
+/// # Panics
+/// Where it has ended.
+pub(crate) fn signal(id: u32, name: &str) {
+    let status = Command::new("kill").args(["-s", name, &id.to_string()]).status();
+    assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
+}
+
+/// The most memory that a process has had in use at a time, in MiB.
+///
+/// # Panics
+/// Where there is no such process.
+pub fn peak_memory(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process's status");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+    peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+}
+
+/// Lets this process, and those that it starts, have so many files open at a time.
+///
+/// # Panics
+/// Where the system does not allow it.
+pub fn open_files(count: usize) {
+    let id = std::process::id().to_string();
+    let status = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={count}:")]).status();
+    assert!(status.is_ok_and(|status| status.success()), "the system allows fewer than {count} open files: ulimit -Hn");
 }
 
 /// A port that was free a moment ago.

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use redis::{AsyncConnectionConfig, AsyncTypedCommands as _, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port};
+use crate::process::{Process, free_port, signal};
 
 /// A Redis of its own, without persistence.
 #[derive(Debug)]
@@ -46,6 +46,16 @@ impl RedisServer {
     /// A connection for raw keys.
     pub async fn connection(&self) -> MultiplexedConnection {
         connect(self.port).await.expect("Redis answers")
+    }
+
+    /// Stops the server for a while, as a machine that hangs does.
+    pub fn pause(&self) {
+        signal(self.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.id(), "CONT");
     }
 
     /// Ends the server, as kill -9 does.

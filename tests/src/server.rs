@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::process::binary;
+use crate::process::{binary, signal};
 
 /// A `presence-server` on a free port, ended when this is dropped.
 #[derive(Debug)]
@@ -78,6 +78,16 @@ impl Server {
         answer(reqwest::Client::new().get(self.url(path))).await
     }
 
+    /// Stops the server for a while, as a machine that hangs does.
+    pub fn pause(&self) {
+        signal(self.id(), "STOP");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(self.id(), "CONT");
+    }
+
     /// Ends the server, as kill -9 does.
     pub fn kill(&mut self) {
         let _ = self.process.kill();
@@ -86,8 +96,7 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let kill = Command::new("kill").args(["-TERM", &self.id().to_string()]).status();
-        assert!(kill.expect("kill runs").success());
+        signal(self.id(), "TERM");
         loop {
             if let Some(status) = self.process.try_wait().expect("a status") {
                 return status;

@@ -4,7 +4,6 @@
 //!
 //! - `story`: what happens, act by act.
 //! - `stage`: the processes. `balancer`: what stands between the gateways and the servers.
-//! - `device`: a player's device, with its socket.
 //! - `ledger`: the independent account: what ought to be, known from the sockets and from what the players said.
 //! - `feed`: the event stream, from its beginning.
 //! - `audit`: whether the stream and the service's answers say what the ledger says.
@@ -12,7 +11,6 @@
 
 mod audit;
 mod balancer;
-mod device;
 mod feed;
 mod ledger;
 mod screen;

@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use presence_tests::Device;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     audit::{self, Audit},
-    device::Device,
     feed::Feed,
     ledger::Ledger,
     screen::Screen,

@@ -151,6 +151,16 @@ impl RedisCluster {
         self.nodes[number].process.kill();
     }
 
+    /// Starts a node that was ended, on its port: it remembers who is who, and has no keys.
+    pub fn restart(&mut self, number: usize) {
+        self.nodes[number].restart();
+    }
+
+    /// The ports of all nodes.
+    pub fn ports(&self) -> Vec<u16> {
+        self.nodes.iter().map(|node| node.port).collect()
+    }
+
     /// Stops a node for a while, as a machine that hangs does.
     pub fn pause(&mut self, number: usize) {
         self.nodes[number].process.signal("STOP");

@@ -33,6 +33,8 @@ pub(super) struct Node {
     pub(super) port: u16,
     /// How redis-cli gets in.
     access: Vec<String>,
+    program: PathBuf,
+    configuration: PathBuf,
 }
 
 impl Kind {
@@ -88,8 +90,14 @@ impl Node {
         );
         let file = directory.join(format!("node-{number}.conf"));
         fs::write(&file, settings).expect("a configuration file");
-        let process = Process::start(Command::new(kind.program()).arg(file));
-        Self { process, host: kind.host(), port, access: kind.access() }
+        let process = Process::start(Command::new(kind.program()).arg(&file));
+        let (host, access, program) = (kind.host(), kind.access(), kind.program().to_owned());
+        Self { process, host, port, access, program, configuration: file }
+    }
+
+    /// Starts a node that was ended, on its port.
+    pub(super) fn restart(&mut self) {
+        self.process = Process::start(Command::new(&self.program).arg(&self.configuration));
     }
 
     pub(super) fn address(&self) -> String {

@@ -3,24 +3,27 @@
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, watch},
 };
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{
-        Message,
+        Error, Message,
         protocol::{CloseFrame, frame::coding::CloseCode},
     },
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// A device with an open socket, which a task of its own attends to.
-pub(crate) struct Device {
+/// A device with an open WebSocket to a gateway, which a task of its own attends to.
+#[derive(Debug)]
+pub struct Device {
     orders: mpsc::Sender<Order>,
-    closed: oneshot::Receiver<()>,
+    connection: String,
+    closed: watch::Receiver<()>,
 }
 
+#[derive(Debug)]
 enum Order {
     Say(String),
     Quit,
@@ -29,37 +32,53 @@ enum Order {
 
 impl Device {
     /// Connects to a gateway.
-    pub(crate) async fn open(url: &str) -> Result<Self, tokio_tungstenite::tungstenite::Error> {
-        let (socket, _) = connect_async(url).await?;
+    ///
+    /// # Errors
+    /// Where the gateway does not take the socket.
+    pub async fn open(url: &str) -> Result<Self, Box<Error>> {
+        let (socket, response) = connect_async(url).await?;
+        let connection = response.headers().get("x-connection-id").and_then(|id| id.to_str().ok());
+        let connection = connection.unwrap_or_default().to_owned();
         let (orders, received) = mpsc::channel(4);
-        let (closing, closed) = oneshot::channel();
+        let (is_open, closed) = watch::channel(());
         tokio::spawn(async move {
             attend(socket, received).await;
-            let _ = closing.send(()); // not everybody waits for it
+            drop(is_open);
         });
-        Ok(Self { orders, closed })
+        Ok(Self { orders, connection, closed })
+    }
+
+    /// What the gateway calls the connection.
+    pub fn connection(&self) -> &str {
+        &self.connection
     }
 
     /// Tells the gateway what the player does now.
-    pub(crate) async fn say(&self, state: &str) {
+    pub async fn say(&self, state: &str) {
         self.order(Order::Say(format!(r#"{{"state":"{state}"}}"#))).await;
     }
 
     /// The player leaves.
-    pub(crate) async fn quit(self) {
+    pub async fn quit(self) {
         self.order(Order::Quit).await;
-        self.until_closed().await;
+        self.closed().await;
     }
 
     /// The socket breaks, without a word.
-    pub(crate) async fn break_off(self) {
+    pub async fn break_off(self) {
         self.order(Order::Break).await;
-        self.until_closed().await;
+        self.closed().await;
     }
 
-    /// Waits for the end of the socket.
-    pub(crate) async fn until_closed(self) {
-        let _ = self.closed.await; // either way it is closed
+    /// Whether the socket has ended.
+    pub fn is_closed(&self) -> bool {
+        self.closed.has_changed().is_err()
+    }
+
+    /// Waits for the end of the socket, whoever closes it.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut closed = self.closed.clone();
+        async move { while closed.changed().await.is_ok() {} }
     }
 
     async fn order(&self, order: Order) {

@@ -1,0 +1,91 @@
+//! `make chaos`: the whole system under faults, seed after seed, until one finds something that must not be.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use presence_tests::chaos::{History, Plan, Report, Scale, Topology, check, play};
+
+const USAGE: &str = "chaos [--seed FIRST] [--runs NUMBER] [--short] | chaos --history FILE";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let value = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1).cloned()
+    };
+    if let Some(path) = value("--history") {
+        return judge(&read(Path::new(&path)), "the history").into();
+    }
+    let number = |name: &str, default: u64| value(name).map_or(Some(default), |value| value.parse().ok());
+    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+    let (Some(first), Some(runs)) = (number("--seed", unix_seconds), number("--runs", 1)) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
+    for seed in first..first + runs {
+        if !run(seed, scale).await {
+            return ExitCode::FAILURE;
+        }
+    }
+    println!("{runs} of {runs} seeds passed");
+    ExitCode::SUCCESS
+}
+
+/// Even seeds play on one Redis, odd ones on a cluster.
+async fn run(seed: u64, scale: Scale) -> bool {
+    let topology = if seed.is_multiple_of(2) { Topology::Standalone } else { Topology::Cluster };
+    let begin = Instant::now();
+    let plan = Plan::new(seed, scale, topology);
+    println!("seed {seed}: {plan}");
+    let history = play(&plan).await;
+    let is_well = judge(&history, &format!("seed {seed}, {:.0} s", begin.elapsed().as_secs_f64())).is_well;
+    if !is_well {
+        match write(seed, &history) {
+            Ok(path) => println!("what was seen is in {}; --seed {seed} plays the same plan again", path.display()),
+            Err(error) => println!("what was seen could not be written: {error}"),
+        }
+    }
+    is_well
+}
+
+struct Judgement {
+    is_well: bool,
+}
+
+impl From<Judgement> for ExitCode {
+    fn from(judgement: Judgement) -> Self {
+        if judgement.is_well { Self::SUCCESS } else { Self::FAILURE }
+    }
+}
+
+fn judge(history: &History, name: &str) -> Judgement {
+    let report: Report = check(history);
+    for (what, count) in &report.counts {
+        println!("    {count:>8} {what}");
+    }
+    let is_well = report.violations.is_empty();
+    if is_well {
+        println!("{name}: nothing is wrong");
+    } else {
+        println!("{name}: {} VIOLATIONS\n{}", report.violations.len(), report.explain(history));
+    }
+    Judgement { is_well }
+}
+
+fn read(path: &Path) -> History {
+    let text = std::fs::read(path).expect("the history can be read");
+    serde_json::from_slice(&text).expect("a history")
+}
+
+fn write(seed: u64, history: &History) -> std::io::Result<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/chaos");
+    std::fs::create_dir_all(&directory)?;
+    let path = directory.join(format!("{seed}.json"));
+    std::fs::write(&path, serde_json::to_vec(history)?)?;
+    path.canonicalize()
+}

@@ -1,0 +1,103 @@
+//! What a fault excuses, and nothing more.
+
+use crate::chaos::history::{Call, History, Kind, Millis, Outcome, Part, Trouble};
+
+/// Once nothing holds it up any more, a process does within so much what it was about to do: the machine may be busy.
+const SLACK: Millis = 1_000;
+
+/// A sweep is late by as much as its machine is busy.
+const SWEEP_SLACK: Millis = 2_500;
+
+/// Events are published within that while NATS and a server work.
+const PUBLISHING: Millis = 1_500;
+
+/// A relay that saw NATS fail lets it be for 5 s, and NATS's client takes its time to connect anew.
+const NATS_SHYNESS: Millis = 8_000;
+
+/// The faults of a run, asked for what they excuse.
+pub(super) struct Excuses<'a> {
+    history: &'a History,
+    /// When neither server worked.
+    without_server: Vec<(Millis, Millis)>,
+}
+
+impl<'a> Excuses<'a> {
+    pub(super) fn new(history: &'a History) -> Self {
+        let away = |server| history.troubles.iter().filter(move |trouble| trouble.part == Part::Server(server));
+        let both = away(0).flat_map(|one| away(1).map(move |other| (one.from.max(other.from), one.to.min(other.to))));
+        Self { history, without_server: both.filter(|(from, to)| from <= to).collect() }
+    }
+
+    /// Whether Redis may have lost something of the player's between two moments: all of it, or what a replica that took
+    /// over had not got yet.
+    pub(super) fn has_lost(&self, player: u32, from: Millis, to: Millis) -> bool {
+        self.losses(player).any(|loss| loss.from <= to && from <= loss.to)
+    }
+
+    /// The latest moment at which a call may have taken effect: before its answer, if there was one that says so. One
+    /// that failed may still lie in the socket of a process that is frozen, and is worked on when that goes on.
+    pub(super) fn latest_effect(&self, call: &Call) -> Millis {
+        if call.outcome != Outcome::Unknown {
+            return call.ended;
+        }
+        let is_frozen = |trouble: &&Trouble| {
+            trouble.kind == Kind::Freeze
+                && matches!(trouble.part, Part::Redis | Part::Server(_))
+                && trouble.to >= call.sent
+        };
+        let freezes = || self.history.troubles.iter().filter(is_frozen).map(|trouble| (trouble.from, trouble.to));
+        extend(call.ended + SLACK, SLACK, freezes)
+    }
+
+    /// The latest moment at which the sweep has noticed what was due at `due`.
+    pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
+        let patience = self.history.pace.sweep + SWEEP_SLACK;
+        let of_redis =
+            |trouble: &&Trouble| trouble.part == Part::Redis && trouble.concerns(player) && trouble.to >= due;
+        let away = || {
+            let redis = self.history.troubles.iter().filter(of_redis).map(|trouble| (trouble.from, trouble.to));
+            redis.chain(self.without_server.iter().copied().filter(|(_, to)| *to >= due))
+        };
+        extend(due + patience, patience, away)
+    }
+
+    /// Whether the event of a version may have been lost with Redis, before anybody published it.
+    pub(super) fn has_lost_event(&self, player: u32, version: u64) -> bool {
+        self.losses(player).any(|loss| match loss.is_failover {
+            // The outbox of a replica that took over has all but the latest.
+            true => (loss.from..=loss.to).contains(&version),
+            false => version <= loss.to && (version + PUBLISHING >= loss.from || self.was_held_up(version, loss.from)),
+        })
+    }
+
+    /// Whether Redis may have lost what it knew of a player who ran out, before the sweep made an event of it, or that
+    /// event.
+    pub(super) fn has_lost_end(&self, player: u32, ran_out: Millis, swept_by: Millis) -> bool {
+        self.has_lost(player, ran_out, swept_by)
+            || [ran_out, swept_by].iter().any(|at| self.has_lost_event(player, *at))
+    }
+
+    /// Whether nobody may have published an event until `until`, as NATS was away or the servers were.
+    fn was_held_up(&self, version: u64, until: Millis) -> bool {
+        let nats = self.history.troubles.iter().filter(|trouble| trouble.part == Part::Nats);
+        let nats = nats.map(|trouble| (trouble.from, trouble.to + NATS_SHYNESS));
+        let servers = self.without_server.iter().map(|(from, to)| (*from, to + PUBLISHING));
+        nats.chain(servers).any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
+    }
+
+    fn losses(&self, player: u32) -> impl Iterator<Item = &Trouble> {
+        self.history.troubles.iter().filter(move |trouble| {
+            let has_lost = trouble.is_failover || matches!(trouble.kind, Kind::Kill | Kind::Flush);
+            trouble.part == Part::Redis && has_lost && trouble.concerns(player)
+        })
+    }
+}
+
+/// Moves a moment behind all periods that it lies in, or that begin before it, by `patience` each time.
+fn extend<I: Iterator<Item = (Millis, Millis)>>(moment: Millis, patience: Millis, periods: impl Fn() -> I) -> Millis {
+    let mut moment = moment;
+    while let Some((_, to)) = periods().find(|(from, to)| *from <= moment && moment < to + patience) {
+        moment = to + patience;
+    }
+    moment
+}

@@ -1,0 +1,47 @@
+//! What was seen of a player around a moment, for whoever has to find out why.
+
+use super::Violation;
+use crate::chaos::history::{History, Millis};
+
+/// So much is told of what came before, and after.
+const BEFORE: Millis = 8_000;
+const AFTER: Millis = 4_000;
+
+/// One line for everything, in order; times are seconds from the violation on.
+pub(super) fn tell(history: &History, violation: &Violation) -> String {
+    let Some(player) = violation.player else { return String::new() };
+    let at = violation.at;
+    let is_near = |time: Millis| time + BEFORE >= at && time <= at + AFTER;
+    let mut lines = Vec::new();
+    for trouble in history.troubles.iter().filter(|trouble| is_near(trouble.from) || is_near(trouble.to)) {
+        let failover = if trouble.is_failover { ", failover" } else { "" };
+        let concerned = if trouble.concerns(player) { "" } else { " (of others)" };
+        let what = format!("{:?} {:?}{failover}{concerned}", trouble.kind, trouble.part);
+        lines.push((trouble.from, Some(trouble.to), what));
+    }
+    for socket in history.sockets.iter().filter(|socket| socket.player == player) {
+        let what = format!("socket {} at gateway {}", socket.connection, socket.gateway);
+        lines.push((socket.opened, socket.closed, what));
+    }
+    for call in history.calls.iter().filter(|call| call.player == player && is_near(call.sent)) {
+        let seen = call.seen.map(|seen| format!(" {seen:?}")).unwrap_or_default();
+        let connection = call.connection.as_deref().unwrap_or_default();
+        let what = format!("{:?} {connection} → {:?}{seen}", call.verb, call.outcome);
+        lines.push((call.sent, Some(call.ended), what));
+    }
+    for event in history.events.iter().filter(|event| event.player == player && is_near(event.occurred_at)) {
+        let what = format!("EVENT {:?} → {:?} {} {}", event.previous_state, event.state, event.reason, event.version);
+        lines.push((event.occurred_at, Some(event.published), what));
+    }
+    for read in history.reads.iter().filter(|read| read.player == player && is_near(read.as_of)) {
+        let what = format!("read {:?} {} {:?}", read.state, read.count, read.version);
+        lines.push((read.as_of, Some(read.ended), what));
+    }
+    lines.sort();
+    let seconds = |time: Millis| (time as f64 - at as f64) / 1_000.0;
+    let line = |(from, to, what): (Millis, Option<Millis>, String)| {
+        let to = to.map_or("…".to_owned(), |to| format!("{:+.3}", seconds(to)));
+        format!("    {:+8.3} {to:>8} {what}\n", seconds(from))
+    };
+    lines.into_iter().map(line).collect()
+}

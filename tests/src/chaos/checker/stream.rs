@@ -1,0 +1,92 @@
+//! What the event stream says.
+
+use std::collections::HashSet;
+
+use super::{Invariant, Report, Scene};
+use crate::chaos::history::{Event, History, State, Verb, player_id};
+
+/// What concerns the stream as a whole.
+pub(super) fn check_ids(history: &History, report: &mut Report) {
+    let mut ids = HashSet::new();
+    for pair in history.events.windows(2).filter(|pair| pair[0].sequence + 1 < pair[1].sequence) {
+        let text = format!("the stream has nothing between {} and {}", pair[0].sequence, pair[1].sequence);
+        report.violate(Invariant::NoTransitionWithoutEvent, None, pair[1].published, text);
+    }
+    for event in &history.events {
+        report.count("events");
+        if !ids.insert(&event.id) {
+            let text = format!("{} stands in the stream again", event.id);
+            report.violate(Invariant::NoEventTwice, Some(event.player), event.published, text);
+        }
+        if event.id != event.message_id || event.id != format!("{}:{}", player_id(event.player), event.version) {
+            let text = format!("{} is the id, {} the message's", event.id, event.message_id);
+            report.violate(Invariant::NoEventTwice, Some(event.player), event.published, text);
+        }
+    }
+}
+
+/// What concerns one player's events.
+pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
+    let mut before: Option<&Event> = None;
+    for event in &scene.player.events {
+        check_order(scene, before, event, report);
+        check_cause(scene, event, report);
+        if event.state == State::Offline {
+            check_end(scene, event, report);
+        }
+        before = Some(event);
+    }
+}
+
+fn check_order(scene: &Scene<'_>, before: Option<&Event>, event: &Event, report: &mut Report) {
+    let player = scene.player.number;
+    let since = before.map_or(0, |before| before.occurred_at);
+    let is_rising = before.is_none_or(|before| before.version < event.version || before.id == event.id);
+    if !is_rising || since > event.occurred_at || event.version < event.occurred_at {
+        let text = format!("version {}, made at {}, after one made at {since}", event.version, event.occurred_at);
+        report.violate(Invariant::RisingVersions, Some(player), event.occurred_at, text);
+    }
+    let state = before.map_or(State::Offline, |before| before.state);
+    if event.previous_state == state && event.state != state {
+        return;
+    }
+    if event.state != event.previous_state && scene.excuses.has_lost(player, since, event.occurred_at) {
+        report.count("excused by a loss: a chain that is broken");
+    } else if before.is_none_or(|before| before.id != event.id) {
+        let text = format!("{:?} → {:?} follows on {state:?}", event.previous_state, event.state);
+        report.violate(Invariant::UnbrokenChain, Some(player), event.occurred_at, text);
+    }
+}
+
+fn check_cause(scene: &Scene<'_>, event: &Event, report: &mut Report) {
+    let verb = match event.reason.as_str() {
+        "connect" => Verb::Connect,
+        "restore" => Verb::Heartbeat,
+        "disconnect" => Verb::Quit,
+        "lost" => Verb::Lost,
+        "set_state" | "signed_out" => Verb::SetState(event.state),
+        _ => return,
+    };
+    if !scene.leases.may_have_been_told(verb, event.occurred_at) {
+        let text = format!("{} by {}, of which nobody told", event.id, event.reason);
+        report.violate(Invariant::CausedEvent, Some(event.player), event.occurred_at, text);
+    }
+}
+
+fn check_end(scene: &Scene<'_>, event: &Event, report: &mut Report) {
+    let at = event.occurred_at;
+    report.count("OFFLINE events");
+    let certain = scene.leases.certain(&(at..=at));
+    if certain > 0 {
+        let text = format!("{} by {}, of {certain} certain leases", event.id, event.reason);
+        report.violate(Invariant::NoFalseOfflineEvent, Some(event.player), at, text);
+    }
+    if event.reason == "expired" {
+        report.count("expiries");
+        let due = event.last_seen + scene.history.pace.ttl;
+        if at < due.saturating_sub(scene.history.pace.ttl) || at > scene.excuses.swept_by(event.player, due) {
+            let text = format!("{} ran out at {due} at the latest, and went OFFLINE at {at}", event.id);
+            report.violate(Invariant::PromptExpiry, Some(event.player), at, text);
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! Each invariant finds what violates it, and lets pass what a fault excuses.
+
+use super::*;
+use crate::chaos::history::{Kind, Outcome, Pace, Part, State, Trouble, Verb};
+
+const TTL: Millis = 3_000;
+
+/// A player who is there from 1,000 to 5,000, beating in between, as it should be.
+fn well() -> History {
+    History {
+        pace: Pace { ttl: TTL, heartbeat: 1_000, sweep: 300 },
+        troubles: Vec::new(),
+        calls: vec![
+            Call { seen: Some((State::Online, 1_001)), ..call(Verb::Connect, 1_000) },
+            call(Verb::Heartbeat, 2_000),
+            call(Verb::Heartbeat, 3_000),
+            Call { connection: None, ..call(Verb::SetState(State::Away), 3_500) },
+            call(Verb::Heartbeat, 4_000),
+            call(Verb::Quit, 5_000),
+        ],
+        reads: vec![
+            read(500, State::Offline, 0, None),
+            read(2_500, State::Online, 1, Some(1_001)),
+            read(4_500, State::Away, 1, Some(3_501)),
+            read(5_500, State::Offline, 0, Some(5_001)),
+        ],
+        events: vec![
+            event(State::Offline, State::Online, "connect", 1_001),
+            event(State::Online, State::Away, "set_state", 3_501),
+            event(State::Away, State::Offline, "disconnect", 5_001),
+        ],
+        sockets: vec![Socket { player: 7, connection: "c".into(), gateway: 0, opened: 999, closed: Some(4_999) }],
+        ..History::default()
+    }
+}
+
+fn call(verb: Verb, sent: Millis) -> Call {
+    let outcome = Outcome::Accepted;
+    Call {
+        player: 7,
+        connection: Some("c".into()),
+        verb,
+        gateway: 0,
+        asked: sent,
+        sent,
+        ended: sent + 5,
+        outcome,
+        seen: None,
+    }
+}
+
+fn read(as_of: Millis, state: State, count: u32, version: Option<u64>) -> Read {
+    Read { player: 7, as_of, ended: as_of + 5, state, count, version }
+}
+
+fn event(previous_state: State, state: State, reason: &str, at: Millis) -> Event {
+    let id = format!("p00007:{at}");
+    Event {
+        player: 7,
+        message_id: id.clone(),
+        id,
+        state,
+        previous_state,
+        reason: reason.to_owned(),
+        version: at,
+        last_seen: at,
+        occurred_at: at,
+        published: at + 3,
+        sequence: 0,
+    }
+}
+
+fn trouble(part: Part, kind: Kind, from: Millis, to: Millis) -> Trouble {
+    Trouble { part, kind, slots: Vec::new(), is_failover: false, from, to }
+}
+
+/// What is violated once a good history was changed.
+fn violated(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
+    let mut history = well();
+    change(&mut history);
+    let mut violated: Vec<_> = check(&history).violations.iter().map(|violation| violation.invariant).collect();
+    violated.sort();
+    violated.dedup();
+    violated
+}
+
+#[test]
+fn a_history_as_it_should_be_violates_nothing() {
+    assert_eq!(violated(|_| {}), []);
+}
+
+#[test]
+fn a_player_who_left_is_a_ghost() {
+    let late = read(5_800, State::Away, 1, Some(3_501));
+    assert!(violated(|history| history.reads.push(late)).contains(&Invariant::NoGhost));
+    // Without the disconnect, the lease lasts for a TTL, and not for longer.
+    let without_quit = |at| {
+        violated(move |history| {
+            history.calls.pop();
+            history.reads.pop();
+            let last = history.events.pop().unwrap();
+            history.events.push(Event {
+                reason: "expired".into(),
+                occurred_at: 7_100,
+                version: 7_100,
+                id: "p00007:7100".into(),
+                message_id: "p00007:7100".into(),
+                last_seen: 4_001,
+                ..last
+            });
+            history.reads.push(read(at, State::Away, 1, Some(3_501)));
+        })
+    };
+    assert_eq!(without_quit(6_999), []);
+    assert_eq!(without_quit(7_006), [Invariant::NoGhost]);
+}
+
+#[test]
+fn a_count_that_is_too_high_is_a_ghost_and_one_too_low_is_falsely_offline() {
+    assert_eq!(violated(|history| history.reads[1].count = 2), [Invariant::NoGhost]);
+    assert_eq!(violated(|history| history.reads[1].count = 0), [Invariant::NoFalseOffline]);
+}
+
+#[test]
+fn a_player_who_beats_is_falsely_offline_unless_redis_lost_it() {
+    let offline = |history: &mut History| history.reads[1] = read(2_500, State::Offline, 0, None);
+    let found = violated(offline);
+    assert!(found.contains(&Invariant::NoFalseOffline), "{found:?}");
+    let flushed = violated(|history| {
+        offline(history);
+        history.troubles.push(trouble(Part::Redis, Kind::Flush, 2_400, 2_410));
+    });
+    assert_eq!(flushed, []);
+    // A freeze loses nothing.
+    let frozen = violated(|history| {
+        offline(history);
+        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 2_400, 2_410));
+    });
+    assert!(frozen.contains(&Invariant::NoFalseOffline), "{frozen:?}");
+}
+
+#[test]
+fn an_offline_event_of_one_who_beats_is_false() {
+    let found = violated(|history| {
+        history.events.insert(1, event(State::Online, State::Offline, "expired", 2_600));
+        history.events.insert(2, event(State::Offline, State::Online, "restore", 3_002));
+    });
+    assert!(found.contains(&Invariant::NoFalseOfflineEvent), "{found:?}");
+}
+
+#[test]
+fn an_expiry_that_is_noticed_late_needs_a_reason() {
+    let late = |history: &mut History| {
+        history.calls.pop();
+        history.reads.pop();
+        history.events.pop();
+        let expired = event(State::Away, State::Offline, "expired", 15_000);
+        history.events.push(Event { last_seen: 4_001, ..expired });
+        history.reads.push(read(14_000, State::Offline, 0, Some(3_501)));
+    };
+    assert_eq!(violated(late), [Invariant::PromptExpiry]);
+    let without_redis = violated(|history| {
+        late(history);
+        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 6_000, 14_000));
+    });
+    assert_eq!(without_redis, []);
+    let forgotten = violated(|history| {
+        late(history);
+        history.events.pop();
+        history.reads.truncate(3);
+        history.reads.push(read(7_100, State::Offline, 0, Some(3_501)));
+        history.troubles.push(trouble(Part::Redis, Kind::Flush, 7_200, 7_210));
+    });
+    assert_eq!(forgotten, []);
+    let one_server = violated(|history| {
+        late(history);
+        history.troubles.push(trouble(Part::Server(0), Kind::Freeze, 6_000, 14_000));
+    });
+    assert_eq!(one_server, [Invariant::PromptExpiry]);
+}
+
+#[test]
+fn a_state_without_its_event_needs_a_loss_soon_after() {
+    let gone = |history: &mut History| _ = history.events.remove(1);
+    let found = violated(gone);
+    assert!(found.contains(&Invariant::NoTransitionWithoutEvent), "{found:?}");
+    let lost_at = |from, nats: Option<(Millis, Millis)>| {
+        violated(move |history| {
+            gone(history);
+            history.troubles.push(trouble(Part::Redis, Kind::Flush, from, from + 5));
+            history.troubles.extend(nats.map(|(from, to)| trouble(Part::Nats, Kind::Freeze, from, to)));
+            // After the flush, the player is restored and leaves.
+            history.reads.truncate(3);
+            history.events[1] = Event { previous_state: State::Online, ..history.events[1].clone() };
+        })
+    };
+    assert_eq!(lost_at(4_700, None), []);
+    assert_eq!(lost_at(5_100, None), [Invariant::NoTransitionWithoutEvent]);
+    assert_eq!(lost_at(5_100, Some((3_000, 5_000))), []);
+}
+
+#[test]
+fn an_event_that_stands_in_the_stream_again_is_found() {
+    let found = violated(|history| history.events.push(history.events[1].clone()));
+    assert!(found.contains(&Invariant::NoEventTwice), "{found:?}");
+    assert_eq!(violated(|history| history.events[1].message_id = "x".into()), [Invariant::NoEventTwice]);
+}
+
+#[test]
+fn versions_that_fall_are_found() {
+    let found = violated(|history| history.events[2].occurred_at = 5_002);
+    assert_eq!(found, [Invariant::RisingVersions], "a version below the time of its making");
+    let found = violated(|history| history.reads.push(read(5_600, State::Offline, 0, Some(3_501))));
+    assert_eq!(found, [Invariant::RisingVersions], "in answers");
+}
+
+#[test]
+fn a_chain_that_is_broken_is_found() {
+    assert_eq!(violated(|history| history.events[2].previous_state = State::InQueue), [Invariant::UnbrokenChain]);
+    assert_eq!(violated(|history| history.events[0].previous_state = State::Away), [Invariant::UnbrokenChain]);
+}
+
+#[test]
+fn an_event_that_nobody_caused_is_found() {
+    assert_eq!(violated(|history| history.events[2].reason = "lost".into()), [Invariant::CausedEvent]);
+    assert_eq!(violated(|history| history.events[0].reason = "restore".into()), [Invariant::CausedEvent]);
+}
+
+#[test]
+fn a_connection_that_comes_back_after_its_disconnect_is_found() {
+    let revived = |history: &mut History| history.calls.push(Call { asked: 4_500, ..call(Verb::Heartbeat, 5_100) });
+    assert_eq!(violated(revived), [Invariant::ClosedStaysClosed]);
+    let forgotten = violated(|history| {
+        revived(history);
+        history.troubles.push(trouble(Part::Redis, Kind::Flush, 5_050, 5_060));
+    });
+    assert_eq!(forgotten, []);
+    let refused = violated(|history| history.calls[1].outcome = Outcome::Closed);
+    assert_eq!(refused, [Invariant::ClosedStaysClosed]);
+}
+
+#[test]
+fn a_gateway_that_beats_for_a_closed_socket_is_found() {
+    let found = violated(|history| {
+        history.calls.push(Call { outcome: Outcome::Closed, ..call(Verb::Heartbeat, 6_100) });
+    });
+    assert_eq!(found, [Invariant::TruthfulGateway]);
+    assert_eq!(violated(|history| history.sockets[0].closed = None), [Invariant::TruthfulGateway]);
+}
+
+#[test]
+fn what_went_wrong_on_the_way_is_told() {
+    assert_eq!(violated(|history| history.mishaps.push("a record is left".into())), [Invariant::FinalTruth]);
+}
+
+#[test]
+fn a_call_that_failed_may_take_effect_when_the_frozen_process_goes_on() {
+    // The heartbeat of 4,000 was given up, and worked on at 6,500: the player may be there until 9,500 and a little more.
+    let late = violated(|history| {
+        history.calls.pop();
+        history.calls.last_mut().unwrap().outcome = Outcome::Unknown;
+        history.reads.pop();
+        history.events.pop();
+        history.troubles.push(trouble(Part::Server(0), Kind::Freeze, 3_900, 6_500));
+        history.reads.push(read(9_400, State::Away, 1, Some(3_501)));
+    });
+    assert_eq!(late, []);
+}

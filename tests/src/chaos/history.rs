@@ -1,0 +1,275 @@
+//! What a run leaves behind: all that was seen from outside of the system, with the time at which it was seen.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Unix milliseconds. All processes share the machine's clock, so Redis's is the same.
+pub(super) type Millis = u64;
+
+/// The present time.
+pub(super) fn now() -> Millis {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
+}
+
+/// All that was seen in one run.
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
+pub struct History {
+    /// What the service was configured with.
+    pub pace: Pace,
+    /// What was done to the processes.
+    pub troubles: Vec<Trouble>,
+    /// What gateways told the service, entry by entry, each time that it reached a server.
+    pub calls: Vec<Call>,
+    /// What the service answered to an onlooker.
+    pub reads: Vec<Read>,
+    /// The event stream, in its order.
+    pub events: Vec<Event>,
+    /// The truth: which sockets were open when.
+    pub sockets: Vec<Socket>,
+    /// What was found wrong while the run went on.
+    pub mishaps: Vec<String>,
+    /// Moments at which the onlooker found that all answers agreed with the sockets.
+    pub agreements: Vec<Millis>,
+}
+
+/// The service's times, in milliseconds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// `PRESENCE_TTL`.
+    pub ttl: Millis,
+    /// `PRESENCE_HEARTBEAT_INTERVAL`.
+    pub heartbeat: Millis,
+    /// `PRESENCE_SWEEP_INTERVAL`.
+    pub sweep: Millis,
+}
+
+/// A process that something is done to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Part {
+    /// Redis, or a master of the cluster.
+    Redis,
+    /// NATS.
+    Nats,
+    /// One of the presence servers.
+    Server(usize),
+    /// One of the gateways.
+    Gateway(usize),
+}
+
+/// What is done to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// SIGSTOP, and later SIGCONT.
+    Freeze,
+    /// kill -9, and a start later on.
+    Kill,
+    /// SIGTERM, and a start later on.
+    Terminate,
+    /// All keys are deleted. Redis only.
+    Flush,
+}
+
+/// A fault, from its beginning until the part works again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What it was done to.
+    pub part: Part,
+    /// What was done.
+    pub kind: Kind,
+    /// The hash slots concerned, first and last of each range; none for all.
+    pub slots: Vec<(u16, u16)>,
+    /// Whether a replica took over, so that writes which had not reached it are lost.
+    pub is_failover: bool,
+    /// Its beginning.
+    pub from: Millis,
+    /// When the part worked again.
+    pub to: Millis,
+}
+
+/// A state, or what a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Verb {
+    /// A connect.
+    Connect,
+    /// A heartbeat.
+    Heartbeat,
+    /// A disconnect with the reason `quit`.
+    Quit,
+    /// A disconnect with the reason `lost`.
+    Lost,
+    /// A state that is set.
+    SetState(State),
+}
+
+/// A player's state.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    #[default]
+    Offline,
+    Online,
+    InQueue,
+    InMatch,
+    Away,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// It took effect, between the call's beginning and its end.
+    Accepted,
+    /// Its connection was closed before.
+    Closed,
+    /// Its transition was rejected.
+    Rejected,
+    /// Nobody knows: the call failed, or was never answered.
+    Unknown,
+}
+
+/// One entry of one call, as it reached a server.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Call {
+    /// The number of the player.
+    pub player: u32,
+    /// The connection; of a state that is set, none.
+    pub connection: Option<Arc<str>>,
+    /// What was asked.
+    pub verb: Verb,
+    /// The gateway that asked.
+    pub gateway: usize,
+    /// When the gateway asked; copies of a call come later.
+    pub asked: Millis,
+    /// Just before it was sent to the server.
+    pub sent: Millis,
+    /// When the answer was there, or the socket broken.
+    pub ended: Millis,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The state and the version of the answer, where it has them.
+    pub seen: Option<(State, u64)>,
+}
+
+/// One player's presence, as an onlooker was told.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Read {
+    /// The number of the player.
+    pub player: u32,
+    /// `as_of`: it was read then, or a little later.
+    pub as_of: Millis,
+    /// When the answer was there.
+    pub ended: Millis,
+    /// Its state.
+    pub state: State,
+    /// Its `connection_count`.
+    pub count: u32,
+    /// Its `version`.
+    pub version: Option<u64>,
+}
+
+/// One message of the stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Event {
+    /// The number of the player.
+    pub player: u32,
+    /// Its `id`.
+    pub id: String,
+    /// Its `Nats-Msg-Id`.
+    pub message_id: String,
+    /// Its `state`.
+    pub state: State,
+    /// Its `previous_state`.
+    pub previous_state: State,
+    /// Its `reason`.
+    pub reason: String,
+    /// Its `version`.
+    pub version: u64,
+    /// Its `last_seen`.
+    pub last_seen: Millis,
+    /// Its `occurred_at`.
+    pub occurred_at: Millis,
+    /// When the stream got it.
+    pub published: Millis,
+    /// Its place in the stream.
+    #[serde(default)]
+    pub sequence: u64,
+}
+
+/// A player's socket to a gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Socket {
+    /// The number of the player.
+    pub player: u32,
+    /// The gateway's id for it.
+    pub connection: Arc<str>,
+    /// The gateway.
+    pub gateway: usize,
+    /// When it was open.
+    pub opened: Millis,
+    /// When it was closed.
+    pub closed: Option<Millis>,
+}
+
+/// A history that is being written, by all who see something.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Notes(Arc<Mutex<History>>);
+
+impl Notes {
+    /// An empty history.
+    pub(super) fn new(pace: Pace) -> Self {
+        Self(Arc::new(Mutex::new(History { pace, ..History::default() })))
+    }
+
+    /// The history so far. Never held while anything is awaited.
+    pub(super) fn lock(&self) -> MutexGuard<'_, History> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The history, which begins anew.
+    pub(super) fn take(&self) -> History {
+        std::mem::take(&mut self.lock())
+    }
+
+    /// Something is wrong that no later look at the history would show.
+    pub(super) fn mishap(&self, text: String) {
+        self.lock().mishaps.push(text);
+    }
+}
+
+impl History {
+    /// The number of sockets that each player has open at present.
+    pub(super) fn open_sockets(&self) -> BTreeMap<u32, u32> {
+        let mut open = BTreeMap::new();
+        for socket in self.sockets.iter().filter(|socket| socket.closed.is_none()) {
+            *open.entry(socket.player).or_default() += 1;
+        }
+        open
+    }
+}
+
+impl Trouble {
+    /// Whether it is about the player's hash slot.
+    pub(super) fn concerns(&self, player: u32) -> bool {
+        let slot = slot(player);
+        self.slots.is_empty() || self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+    }
+}
+
+/// The id of a player.
+pub(super) fn player_id(number: u32) -> String {
+    format!("p{number:05}")
+}
+
+/// The number of a player.
+pub(super) fn player_number(id: &str) -> Option<u32> {
+    id.strip_prefix('p')?.parse().ok()
+}
+
+/// The hash slot of a player's record.
+fn slot(player: u32) -> u16 {
+    crc16::State::<crc16::XMODEM>::calculate(format!("presence:{}", player_id(player)).as_bytes()) % 16_384
+}

@@ -1,0 +1,154 @@
+//! The whole system under faults, and an independent checker of what it said and did.
+//!
+//! Two presence servers, three gateways with real sockets, Redis (one, or a cluster with replicas) and NATS. A seed makes
+//! a [`Plan`]: who connects when, which process is frozen, killed or emptied when, how bad the network is. What is seen
+//! from outside becomes a [`History`], and [`check`] looks for what must not be in there.
+//!
+//! - `plan`: what a seed stands for.
+//! - `stage`: the processes; `store`: Redis among them.
+//! - `proxy`: the network between a gateway and the servers, which also notes what passes.
+//! - `crowd`: players with their devices, who know which sockets are open. `onlooker`: asks for all of them all the time.
+//! - `history`: all that these saw. `checker`: whether it may be so.
+//!
+//! `docs/testing.md` has the invariants, what excuses what, and how each was seen to fail.
+
+mod checker;
+mod crowd;
+mod history;
+mod onlooker;
+mod plan;
+mod proxy;
+mod stage;
+mod store;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::{
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep, sleep_until},
+};
+
+pub use checker::{Report, Violation, check};
+pub use history::History;
+pub use plan::{Plan, Scale, Topology};
+
+use crowd::Crowd;
+use history::{Notes, Pace, State, now};
+use onlooker::Onlooker;
+use plan::{Act, Step, Weather};
+use stage::Stage;
+
+/// How long it may take, once nothing goes wrong any more, until all is as it should be: a gateway that met only
+/// failures tries again after 6 s, and the last of its heartbeats follows within an interval.
+const HEALING: Duration = Duration::from_secs(12);
+
+/// So many sockets are opened at a time.
+const OPENING: usize = 50;
+
+/// Plays a plan on real processes. Takes the storms' time, and some seconds for each calm.
+pub async fn play(plan: &Plan) -> History {
+    let notes = Notes::new(pace(plan.topology));
+    let stage = Arc::new(Stage::set(plan, &notes).await);
+    let crowd = Crowd::new(Arc::clone(&stage), notes.clone());
+    let onlooker = Onlooker::new(Arc::clone(&stage), notes.clone(), plan.scale.players);
+    for acts in plan.first.chunks(OPENING) {
+        join_all(acts.iter().map(|act| crowd.act(*act))).await;
+    }
+    let _watch = Task(tokio::spawn(onlooker.clone().watch()).abort_handle());
+    let (watched, noted) = (Arc::clone(&stage), notes.clone());
+    let _epochs = Task(tokio::spawn(async move { watched.store.watch(noted).await }).abort_handle());
+    let mut is_well = onlooker.until_agreed(HEALING).await;
+    for storm in &plan.storms {
+        if is_well {
+            play_storm(storm, &stage, &crowd).await;
+            is_well = onlooker.until_agreed(HEALING).await;
+        }
+    }
+    if is_well {
+        end(&stage, &crowd, &onlooker).await;
+        until_empty(&stage, &notes).await;
+    }
+    notes.lock().events = stage.events().await;
+    notes.take()
+}
+
+/// A sweep of a cluster asks 16,384 slots, and is dear in a build without optimisation.
+fn pace(topology: Topology) -> Pace {
+    let sweep = match topology {
+        Topology::Standalone => 300,
+        Topology::Cluster => 1_000,
+    };
+    Pace { ttl: 3_000, heartbeat: 1_000, sweep }
+}
+
+/// Ends with the last fault, and fair weather.
+async fn play_storm(storm: &[(u64, Step)], stage: &Arc<Stage>, crowd: &Crowd) {
+    let (begin, mut tasks) = (Instant::now(), JoinSet::new());
+    for (at, step) in storm {
+        sleep_until(begin + Duration::from_millis(*at)).await;
+        match step.clone() {
+            Step::Weather(weather) => stage.set_weather(weather),
+            Step::Fault(fault) => {
+                let stage = Arc::clone(stage);
+                tasks.spawn(async move { stage.suffer(fault).await });
+            }
+            Step::Act(act) => {
+                let crowd = crowd.clone();
+                tasks.spawn(async move { crowd.act(act).await });
+            }
+        }
+    }
+    tasks.join_all().await;
+    stage.set_weather(Weather::default());
+}
+
+/// Everybody says something once more, and everybody leaves.
+async fn end(stage: &Stage, crowd: &Crowd, onlooker: &Onlooker) {
+    let order = [State::InQueue, State::Away, State::InMatch, State::Online];
+    let mut said: BTreeMap<_, _> = crowd.present().into_iter().zip(order.into_iter().cycle()).collect();
+    let since = now();
+    join_all(said.iter().map(|(player, state)| crowd.act(Act::Say(*player, *state)))).await;
+    if onlooker.agree(&said, HEALING).await.is_err() {
+        // A machine that is busy for a lease's time lets players run out. Their states are forgotten, as promised.
+        let ends = stage.events().await.into_iter().filter(|event| event.occurred_at >= since);
+        ends.filter(|event| event.state == State::Offline).for_each(|event| _ = said.remove(&event.player));
+        if !onlooker.until_said(&said, HEALING).await {
+            return;
+        }
+    }
+    for turn in 0.. {
+        let present = crowd.present();
+        if present.is_empty() {
+            break;
+        }
+        let leave = |player: &u32| if turn % 2 == 0 { Act::Quit(*player) } else { Act::Break(*player) };
+        join_all(present.iter().map(|player| crowd.act(leave(player)))).await;
+        sleep(Duration::from_millis(10)).await; // until each socket's end is noted
+    }
+    onlooker.until_agreed(HEALING).await;
+}
+
+/// Waits until Redis holds nothing but the past.
+async fn until_empty(stage: &Stage, notes: &Notes) {
+    let begin = Instant::now();
+    loop {
+        let left = stage.store.leftovers().await;
+        if left.is_empty() {
+            return;
+        }
+        if begin.elapsed() > HEALING {
+            return notes.mishap(format!("Redis still holds {left:?}"));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A task that ends with its owner.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

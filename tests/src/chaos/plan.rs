@@ -1,0 +1,220 @@
+//! What a seed makes of a run: who connects where and when, and what happens to the processes.
+
+use std::{collections::HashMap, fmt, ops::Range};
+
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+
+use super::history::{Kind, Millis, Part, State};
+
+/// How large a run is.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    /// The number of players; of ten, three have a second device.
+    pub players: u32,
+    /// The number of storms, each with a calm after it.
+    pub storms: usize,
+    /// How long a storm lasts.
+    pub storm: Millis,
+}
+
+/// Which Redis the service uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topology {
+    /// One server.
+    Standalone,
+    /// Three masters, each with a replica.
+    Cluster,
+}
+
+/// A run, as the seed has it.
+#[derive(Debug)]
+pub struct Plan {
+    /// What all the rest was drawn from.
+    pub seed: u64,
+    /// How large it is.
+    pub scale: Scale,
+    /// Which Redis.
+    pub topology: Topology,
+    /// The devices with which it begins.
+    pub first: Vec<Act>,
+    /// What happens in each storm, from its beginning on, in order.
+    pub storms: Vec<Vec<(Millis, Step)>>,
+}
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// A player does something.
+    Act(Act),
+    /// Something happens to a process.
+    Fault(Fault),
+    /// The network between gateways and servers changes.
+    Weather(Weather),
+}
+
+/// What a player does.
+#[derive(Debug, Clone, Copy)]
+pub enum Act {
+    /// Opens a socket to this gateway.
+    Open(u32, usize),
+    /// Closes the oldest socket: on purpose.
+    Quit(u32),
+    /// Loses the oldest socket.
+    Break(u32),
+    /// Says over the oldest socket what it does now.
+    Say(u32, State),
+}
+
+/// What happens to a process.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// To which one.
+    pub part: Part,
+    /// Of several that would do, to which.
+    pub which: usize,
+    /// What.
+    pub kind: Kind,
+    /// For how long.
+    pub lasts: Millis,
+}
+
+/// How many calls of 1,000 meet with what, on their way from a gateway to a server.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Weather {
+    /// They are late, by up to 1.5 s.
+    pub delayed: u32,
+    /// They never arrive.
+    pub lost: u32,
+    /// Their answers never arrive.
+    pub unanswered: u32,
+    /// They arrive twice, at both servers.
+    pub doubled: u32,
+    /// A copy of them arrives again, up to 5 s later.
+    pub held_back: u32,
+}
+
+/// The number of gateways, and of servers.
+pub(super) const GATEWAYS: usize = 3;
+/// The number of presence servers.
+pub(super) const SERVERS: usize = 2;
+
+/// From one fault to the next.
+const PAUSES: Range<Millis> = 300..1_200;
+/// From one change of the weather to the next.
+const WEATHERS: Range<Millis> = 2_000..4_000;
+
+impl Scale {
+    /// For `make test`.
+    pub const SHORT: Self = Self { players: 250, storms: 1, storm: 6_000 };
+    /// For `make chaos`.
+    pub const FULL: Self = Self { players: 2_000, storms: 3, storm: 10_000 };
+}
+
+impl Plan {
+    /// The run that a seed stands for.
+    pub fn new(seed: u64, scale: Scale, topology: Topology) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut first: Vec<_> =
+            (0..scale.players).map(|player| Act::Open(player, rng.random_range(0..GATEWAYS))).collect();
+        for player in 0..scale.players {
+            if rng.random_ratio(3, 10) {
+                first.push(Act::Open(player, rng.random_range(0..GATEWAYS)));
+            }
+        }
+        let storms = (0..scale.storms).map(|_| storm(&mut rng, scale, topology)).collect();
+        Self { seed, scale, topology, first, storms }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let redis = match self.topology {
+            Topology::Standalone => "one Redis",
+            Topology::Cluster => "a Redis Cluster",
+        };
+        let steps = self.storms.iter().flatten();
+        let faults: Vec<_> =
+            steps.filter_map(|(_, step)| if let Step::Fault(fault) = step { Some(fault) } else { None }).collect();
+        write!(f, "{redis}, {} players, {} storms, {} faults:", self.scale.players, self.scale.storms, faults.len())?;
+        faults.iter().try_for_each(|fault| write!(f, " {:?} {:?} {} ms;", fault.kind, fault.part, fault.lasts))
+    }
+}
+
+fn storm(rng: &mut StdRng, scale: Scale, topology: Topology) -> Vec<(Millis, Step)> {
+    let mut steps = faults(rng, scale.storm, topology);
+    let mut at = 0;
+    while at < scale.storm {
+        steps.push((at, Step::Weather(weather(rng))));
+        at += rng.random_range(WEATHERS);
+    }
+    for _ in 0..u64::from(scale.players) * scale.storm / 12_000 {
+        steps.push((rng.random_range(0..scale.storm), Step::Act(act(rng, scale.players))));
+    }
+    steps.sort_by_key(|(at, _)| *at);
+    steps
+}
+
+/// Faults of different parts overlap, those of one part follow each other.
+fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, Step)> {
+    let mut busy_until = HashMap::new();
+    let (mut at, mut steps) = (rng.random_range(0..500), Vec::new());
+    while at < storm {
+        let fault = fault(rng, topology);
+        let name = format!("{:?}", fault.part);
+        if busy_until.get(&name).is_none_or(|until| *until < at) {
+            busy_until.insert(name, at + fault.lasts + 500);
+            steps.push((at, Step::Fault(fault)));
+            at += rng.random_range(PAUSES);
+        }
+    }
+    steps
+}
+
+fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
+    let which = rng.random_range(0..6);
+    let part = match rng.random_range(0..10) {
+        0..3 => Part::Redis,
+        3..6 => Part::Server(which % SERVERS),
+        6..8 => Part::Nats,
+        _ => Part::Gateway(which % GATEWAYS),
+    };
+    let kinds: &[(Kind, Range<Millis>)] = match (part, topology) {
+        (Part::Redis, Topology::Standalone) => {
+            &[(Kind::Freeze, 200..1_500), (Kind::Freeze, 1_000..3_500), (Kind::Kill, 100..1_500), (Kind::Flush, 1..2)]
+        }
+        // Below the nodes' time limit of a second nobody takes over; above it, whoever is frozen stays so until then.
+        (Part::Redis, Topology::Cluster) => {
+            &[(Kind::Freeze, 100..500), (Kind::Freeze, 2_500..4_000), (Kind::Kill, 2_500..4_000), (Kind::Flush, 1..2)]
+        }
+        (Part::Server(_), _) => &[(Kind::Freeze, 300..4_000), (Kind::Kill, 100..1_500), (Kind::Terminate, 100..1_000)],
+        (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
+        (Part::Gateway(_), _) => &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)],
+    };
+    let (kind, lasts) = kinds.choose(rng).cloned().unwrap_or((Kind::Freeze, 300..1_000));
+    Fault { part, which, kind, lasts: rng.random_range(lasts) }
+}
+
+fn weather(rng: &mut StdRng) -> Weather {
+    let mut share = |most| if rng.random_bool(0.5) { rng.random_range(0..most) } else { 0 };
+    Weather {
+        delayed: share(200),
+        lost: share(150),
+        unanswered: share(150),
+        doubled: share(300),
+        held_back: share(300),
+    }
+}
+
+fn act(rng: &mut StdRng, players: u32) -> Act {
+    let player = rng.random_range(0..players);
+    match rng.random_range(0..100) {
+        0..40 => Act::Open(player, rng.random_range(0..GATEWAYS)),
+        40..55 => Act::Quit(player),
+        55..70 => Act::Break(player),
+        70..97 => {
+            let states = [State::Online, State::InQueue, State::InMatch, State::Away];
+            Act::Say(player, states.choose(rng).copied().unwrap_or_default())
+        }
+        _ => Act::Say(player, State::Offline),
+    }
+}

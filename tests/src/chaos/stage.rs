@@ -1,0 +1,182 @@
+//! The processes of a run, and what happens to them.
+
+use std::time::Duration;
+
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    task::block_in_place,
+    time::sleep,
+};
+
+use super::{
+    history::{Event, Kind, Notes, Part, Trouble, now, player_number},
+    plan::{Fault, GATEWAYS, Plan, SERVERS, Weather},
+    proxy::Proxy,
+    store::Store,
+};
+use crate::{Gateway, NatsServer, Server};
+
+/// The stream of the events.
+const STREAM: &str = "PRESENCE_EVENTS";
+
+/// All processes of a run. They end when this is dropped.
+pub(super) struct Stage {
+    pub(super) store: Store,
+    nats: Mutex<NatsServer>,
+    servers: Vec<Mutex<Server>>,
+    addresses: [String; SERVERS],
+    gateways: Vec<Mutex<Gateway>>,
+    proxies: Vec<Proxy>,
+    /// What every server starts with.
+    variables: Vec<(&'static str, String)>,
+    notes: Notes,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(super) async fn set(plan: &Plan, notes: &Notes) -> Self {
+        let (store, nats) = (Store::start(plan.topology).await, NatsServer::start().await);
+        let pace = notes.lock().pace;
+        let mut variables = vec![
+            ("PRESENCE_NATS_URL", nats.url()),
+            ("PRESENCE_TTL", format!("{}ms", pace.ttl)),
+            ("PRESENCE_HEARTBEAT_INTERVAL", format!("{}ms", pace.heartbeat)),
+            ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
+        ];
+        variables.extend(store.variables());
+        let servers = [(); SERVERS].map(|()| start_server(&variables, "127.0.0.1:0"));
+        let addresses = servers.each_ref().map(|server| server.address().to_owned());
+        let (mut proxies, mut gateways) = (Vec::new(), Vec::new());
+        for number in 0..GATEWAYS {
+            let seed = plan.seed.wrapping_add(1 + number as u64);
+            let proxy = Proxy::start(number, addresses.clone(), seed, notes.clone()).await;
+            gateways.push(Mutex::new(start_gateway(&proxy, pace.heartbeat)));
+            proxies.push(proxy);
+        }
+        let servers = servers.into_iter().map(Mutex::new).collect();
+        Self { store, nats: Mutex::new(nats), servers, addresses, gateways, proxies, variables, notes: notes.clone() }
+    }
+
+    /// Where a server is, which is not asked by way of any proxy.
+    pub(super) fn address(&self, server: usize) -> &str {
+        &self.addresses[server]
+    }
+
+    /// Where a player's device connects to; none while the gateway is being mistreated.
+    pub(super) fn gateway_url(&self, gateway: usize, player: &str) -> Option<String> {
+        Some(self.gateways[gateway].try_lock().ok()?.url(player))
+    }
+
+    pub(super) fn set_weather(&self, weather: Weather) {
+        self.proxies.iter().for_each(|proxy| proxy.set_weather(weather));
+    }
+
+    /// Lets something happen to a process, waits until it works again, and notes it.
+    pub(super) async fn suffer(&self, fault: Fault) {
+        let trouble = match fault.part {
+            Part::Redis => self.store.suffer(fault).await,
+            Part::Nats => Self::suffer_nats(self.nats.lock().await, fault).await,
+            Part::Server(number) => self.suffer_server(self.servers[number].lock().await, fault).await,
+            Part::Gateway(number) => self.suffer_gateway(number, fault).await,
+        };
+        self.notes.lock().troubles.push(trouble);
+    }
+
+    /// The whole stream, in its order.
+    pub(super) async fn events(&self) -> Vec<Event> {
+        let messages = self.nats.lock().await.messages(STREAM).await;
+        messages.iter().filter_map(|message| self.event(message)).collect()
+    }
+
+    fn event(&self, message: &async_nats::jetstream::Message) -> Option<Event> {
+        let body: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
+        let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+        let state = |member: &str| serde_json::from_value(body[member].clone()).ok();
+        let message_id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
+        let info = message.info().ok()?;
+        let event = || {
+            Some(Event {
+                player: player_number(body["player_id"].as_str()?)?,
+                id: text("id"),
+                message_id: message_id.map(ToString::to_string).unwrap_or_default(),
+                state: state("state")?,
+                previous_state: state("previous_state")?,
+                reason: text("reason"),
+                version: body["version"].as_u64()?,
+                last_seen: body["last_seen"].as_u64()?,
+                occurred_at: body["occurred_at"].as_u64()?,
+                published: (info.published.unix_timestamp_nanos() / 1_000_000) as u64,
+                sequence: info.stream_sequence,
+            })
+        };
+        let event = event();
+        if event.is_none() {
+            self.notes.mishap(format!("the stream holds something that is no event: {body}"));
+        }
+        event
+    }
+
+    async fn suffer_nats(mut nats: MutexGuard<'_, NatsServer>, fault: Fault) -> Trouble {
+        let (from, time) = (now(), Duration::from_millis(fault.lasts));
+        if fault.kind == Kind::Kill {
+            nats.kill();
+            sleep(time).await;
+            nats.restart().await;
+        } else {
+            nats.pause();
+            sleep(time).await;
+            nats.resume();
+        }
+        over(fault, from)
+    }
+
+    async fn suffer_server(&self, mut server: MutexGuard<'_, Server>, fault: Fault) -> Trouble {
+        let (from, time) = (now(), Duration::from_millis(fault.lasts));
+        if fault.kind == Kind::Freeze {
+            server.pause();
+            sleep(time).await;
+            server.resume();
+            return over(fault, from);
+        }
+        if fault.kind == Kind::Kill {
+            server.kill();
+        } else if !server.terminate().await.success() {
+            self.notes.mishap("a server that was told to end did not do so well".to_owned());
+        }
+        sleep(time).await;
+        let address = server.address().to_owned();
+        *server = block_in_place(|| start_server(&self.variables, &address));
+        over(fault, from)
+    }
+
+    async fn suffer_gateway(&self, number: usize, fault: Fault) -> Trouble {
+        let mut gateway = self.gateways[number].lock().await;
+        let (from, time) = (now(), Duration::from_millis(fault.lasts));
+        if fault.kind == Kind::Freeze {
+            gateway.pause();
+            sleep(time).await;
+            gateway.resume();
+            return over(fault, from);
+        }
+        gateway.kill();
+        sleep(time).await;
+        let interval = self.notes.lock().pace.heartbeat;
+        *gateway = block_in_place(|| start_gateway(&self.proxies[number], interval));
+        over(fault, from)
+    }
+}
+
+fn over(fault: Fault, from: u64) -> Trouble {
+    Trouble { part: fault.part, kind: fault.kind, slots: Vec::new(), is_failover: false, from, to: now() }
+}
+
+fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {
+    let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    variables.push(("PRESENCE_BIND", bind));
+    Server::start(&variables)
+}
+
+fn start_gateway(proxy: &Proxy, heartbeat: u64) -> Gateway {
+    let interval = format!("{heartbeat}ms");
+    Gateway::start(&[("GATEWAY_PRESENCE_URL", proxy.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
+}

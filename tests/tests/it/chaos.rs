@@ -1,0 +1,23 @@
+//! Short storms over the whole system; `make chaos` has longer ones.
+
+use presence_tests::chaos::{Plan, Scale, Topology, check, play};
+
+async fn weather_a_storm(seed: u64, topology: Topology) {
+    let history = play(&Plan::new(seed, Scale::SHORT, topology)).await;
+    let report = check(&history);
+    assert!(report.violations.is_empty(), "seed {seed}:\n{}", report.explain(&history));
+    // Nothing is found either where there was nothing to look at.
+    for what in ["answers about a player who is certainly there", "OFFLINE events", "expiries", "versions answered"] {
+        assert!(report.counted(what) > 20, "{:?}", report.counts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_one_redis_leaves_no_invariant_violated() {
+    weather_a_storm(8, Topology::Standalone).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_cluster_leaves_no_invariant_violated() {
+    weather_a_storm(1, Topology::Cluster).await;
+}
