@@ -30,7 +30,7 @@ use presence::{
     REVISION, VERSION,
     config::{Config, Environment, ServerConfig},
     events::RelaySignal,
-    runtime::{App, fail, start},
+    runtime::{App, environment, fail, start},
     telemetry::traces,
 };
 use tokio::{
@@ -74,13 +74,17 @@ pub fn run() -> ExitCode {
 }
 
 fn run_server() -> ExitCode {
-    let (environment, config) = match start() {
-        Ok(started) => started,
+    let environment = match environment() {
+        Ok(environment) => environment,
         Err(status) => return status,
     };
     let server = match ServerConfig::from_lookup(|name| environment.lookup(name)) {
         Ok(server) => server,
         Err(error) => return fail(&error),
+    };
+    let config = match start(&environment) {
+        Ok(config) => config,
+        Err(status) => return status,
     };
     // This one accepts connections, sweeps and relays; `workers` has those that serve.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -114,8 +114,8 @@ where
 }
 
 fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) -> ExitCode {
-    let config = match program::start() {
-        Ok((_, config)) => config,
+    let config = match program::environment().and_then(|environment| program::start(&environment)) {
+        Ok(config) => config,
         Err(status) => return status,
     };
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {

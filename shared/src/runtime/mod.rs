@@ -10,5 +10,5 @@ pub mod websocket;
 
 pub use app::App;
 pub use lambda::{Error, Event, run_event_function, run_function, run_socket_function};
-pub use program::{fail, start};
+pub use program::{environment, fail, start};
 pub use request::{http_answer, http_method};

@@ -11,16 +11,23 @@ use crate::{
 /// The exit status for a bad value in the environment.
 const USAGE: u8 = 2;
 
+/// Reads where variables come from, secrets included.
+///
+/// # Errors
+/// The exit status, where a secret is not to be had; the reason is printed, in one line.
+pub fn environment() -> Result<Environment, ExitCode> {
+    Environment::read().map_err(|error| fail(&error))
+}
+
 /// Reads the configuration and starts logging; the first line says what was built.
 ///
 /// # Errors
-/// The exit status, where a value is bad or a secret not to be had; the reason is printed, in one line.
-pub fn start() -> Result<(Environment, Config), ExitCode> {
-    let environment = Environment::read().map_err(|error| fail(&error))?;
+/// The exit status, where a value is bad; the reason is printed, in one line.
+pub fn start(environment: &Environment) -> Result<Config, ExitCode> {
     let config = Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
     tracing::info!(version = VERSION, revision = REVISION, "program starts");
-    Ok((environment, config))
+    Ok(config)
 }
 
 /// Says why a program cannot run.
