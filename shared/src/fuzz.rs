@@ -20,7 +20,7 @@ mod tests {
     /// The examples that libFuzzer begins with as well.
     macro_rules! seed {
         ($file:literal) => {
-            include_bytes!(concat!("../../fuzz/seeds/", $file)).as_slice()
+            include_bytes!(concat!("../../tests/fuzz/seeds/", $file)).as_slice()
         };
     }
 
