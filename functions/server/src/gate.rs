@@ -1,5 +1,5 @@
-//! What every call passes: it is counted, timed and traced, refused where there are too many, ended where it takes too long, and
-//! answered also where its handler panics.
+//! What every call passes: it is counted, timed and traced, ended where it takes too long, and answered also where its
+//! handler panics.
 //!
 //! One layer for all of these, and none that has nothing to do: each costs every call a box and a move of the request.
 
@@ -17,18 +17,15 @@ use axum::{
 };
 use futures_util::FutureExt as _;
 use presence::{config::Secret, http::Problem, trace::RequestSpan};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use crate::{
     auth::{Tokens, authorize},
     body::respond,
+    load::Load,
     measure::Measure,
 };
-
-/// The number of calls at a time; more of them are refused, before memory or latency runs away. Each may hold a body of
-/// [`presence::http::MAX_BODY`].
-const MAX_CALLS: usize = 512;
 
 /// How long one request may take, a slow client's body included.
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -42,21 +39,21 @@ const TRACED: &str = "/presence/";
 #[derive(Clone)]
 pub(crate) struct Gates {
     tokens: Tokens,
-    calls: Arc<Semaphore>,
+    /// How much is taken on by all of them.
+    pub(crate) load: Load,
 }
 
 /// A route's gate.
 #[derive(Clone)]
 struct Gate {
     path: &'static str,
-    calls: Arc<Semaphore>,
     measure: Arc<Measure>,
 }
 
 impl Gates {
     /// Gates that let those pass who have one of `tokens`; anybody where there are none.
     pub(crate) fn new(tokens: Vec<Secret>) -> Self {
-        Self { tokens: tokens.into(), calls: Arc::new(Semaphore::new(MAX_CALLS)) }
+        Self { tokens: tokens.into(), load: Load::new() }
     }
 
     /// The route of `path`, for those with a token.
@@ -78,7 +75,7 @@ impl Gates {
         path: &'static str,
         route: MethodRouter<S>,
     ) -> MethodRouter<S> {
-        let gate = Gate { path, calls: Arc::clone(&self.calls), measure: Arc::new(Measure::new(path)) };
+        let gate = Gate { path, measure: Arc::new(Measure::new(path)) };
         route.route_layer(from_fn_with_state(gate, pass))
     }
 }
@@ -98,13 +95,10 @@ async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Res
     let start = Instant::now();
     let span = gate.trace(&mut request);
     let answering = next.run(request).instrument(span.of_log());
-    let response = match gate.calls.try_acquire() {
-        Ok(_permit) => match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
-            Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
-        },
-        Err(_) => respond(Err(Problem::overloaded())),
+    let response = match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
+        Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
     };
     gate.measure.note(response.status(), start.elapsed());
     span.answered(response.status());

@@ -17,6 +17,7 @@ mod body;
 mod console;
 mod gate;
 mod listen;
+mod load;
 mod measure;
 mod openapi;
 mod probe;

@@ -21,6 +21,7 @@ use crate::{
     body::{refuse, respond, with_body},
     console,
     gate::Gates,
+    load::Load,
     openapi,
     statistics::Counts,
 };
@@ -37,13 +38,14 @@ pub(crate) fn routes(
     closing: watch::Receiver<()>,
 ) -> Router<Arc<PresenceService>> {
     // GET on the path of a call reads the player of that name.
-    let player = || get(call(get_state::handle));
+    let load = &gates.load;
+    let player = || get(call(get_state::handle, load));
     let calls = [
-        ("/presence/connect", player().post(call(connect::handle))),
-        ("/presence/heartbeat", player().post(call(heartbeat::handle))),
-        ("/presence/disconnect", player().post(call(disconnect::handle))),
-        ("/presence/state", player().post(call(set_state::handle))),
-        ("/presence/friends", player().post(call(friends::handle))),
+        ("/presence/connect", player().post(call(connect::handle, load))),
+        ("/presence/heartbeat", player().post(call(heartbeat::handle, load))),
+        ("/presence/disconnect", player().post(call(disconnect::handle, load))),
+        ("/presence/state", player().post(call(set_state::handle, load))),
+        ("/presence/friends", player().post(call(friends::handle, load))),
         ("/presence/{player_id}", player()),
     ];
     let counts = Counts::new(app.insight());
@@ -63,19 +65,24 @@ pub(crate) fn routes(
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }
 
-/// Runs a handler on a request with its whole body.
+/// Runs a handler on a request with its whole body, where there is room for both.
 fn call<F>(
     handler: fn(Arc<PresenceService>, http::Request) -> F,
+    load: &Load,
 ) -> impl Fn(Shared, Request) -> Answering + Clone + Send + Sync + 'static
 where
     F: Future<Output = Answer> + Send + 'static,
 {
+    let load = load.clone();
     move |State(presence), request| {
+        let load = load.clone();
         Box::pin(async move {
-            respond(match with_body(request).await {
-                Ok(request) => handler(presence, request).await,
-                Err(problem) => Err(problem),
-            })
+            let answer = async {
+                let (request, _room) = with_body(request, &load).await?;
+                let _call = load.begin()?;
+                handler(presence, request).await
+            };
+            respond(answer.await)
         })
     }
 }

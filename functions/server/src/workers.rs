@@ -8,16 +8,13 @@
 use std::{future::pending, io, thread};
 
 use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use tokio::{
     net::TcpStream,
     runtime::{self, Handle},
     sync::OwnedSemaphorePermit,
 };
+
+use crate::listen::Talk;
 
 /// All workers of this process.
 pub(crate) struct Workers {
@@ -51,24 +48,14 @@ impl Workers {
     ///
     /// # Errors
     /// Where the socket cannot be handed over.
-    pub(crate) fn serve(
-        &mut self,
-        stream: TcpStream,
-        slot: OwnedSemaphorePermit,
-        builder: &Builder<TokioExecutor>,
-        graceful: &GracefulShutdown,
-    ) -> io::Result<()> {
+    pub(crate) fn serve(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit, talk: Talk) -> io::Result<()> {
         let Worker { runtime, routes } = &self.workers[self.next];
         self.next = (self.next + 1) % self.workers.len();
         let stream = stream.into_std()?;
         let _entered = runtime.enter(); // the socket is watched by the runtime that serves it
-        let stream = TokioIo::new(TcpStream::from_std(stream)?);
-        let service = TowerToHyperService::new(routes.clone());
-        let connection = graceful.watch(builder.serve_connection(stream, service).into_owned());
+        let talk = talk.serve(TcpStream::from_std(stream)?, routes.clone());
         runtime.spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "connection ended");
-            }
+            talk.await;
             drop(slot);
         });
         Ok(())

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod attacks;
 mod cache_tokens;
 mod chaos;
 mod cli;
@@ -10,6 +11,7 @@ mod console;
 mod costs;
 mod events;
 mod functions;
+mod gateway;
 #[cfg(target_os = "linux")]
 mod instructions;
 mod metrics;

@@ -1,0 +1,155 @@
+//! The client's example gateway as a process, with the real service or without one.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
+use presence_tests::{Device, Gateway, RedisServer, Server, open_files, peak_memory};
+use serde_json::{Value, json};
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a socket costs a gateway, in a build without optimisation, in KiB.
+const SOCKET: u64 = 64;
+
+fn player(n: usize) -> String {
+    format!("p{n:05}")
+}
+
+/// A device a player, of those with these numbers.
+async fn open(gateway: &Gateway, players: std::ops::Range<usize>) -> Vec<Device> {
+    let mut devices = Vec::with_capacity(players.len());
+    for first in players.clone().step_by(100) {
+        let some = (first..players.end.min(first + 100)).map(|n| gateway.url(&player(n)));
+        let opened = join_all(some.map(async |url| Device::open(&url).await.unwrap())).await;
+        devices.extend(opened);
+    }
+    devices
+}
+
+/// A gateway serves a socket if it says what it thinks of nonsense.
+async fn serves_its_sockets(gateway: &Gateway) {
+    let (mut socket, _) = connect_async(gateway.url("somebody")).await.unwrap();
+    socket.send(Message::text("hello")).await.unwrap();
+    loop {
+        let message = timeout(Duration::from_secs(3), socket.next()).await.expect("an answer").unwrap().unwrap();
+        if message.is_text() {
+            break;
+        }
+    }
+}
+
+async fn until(mut is_so: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it comes about");
+}
+
+/// Heartbeat calls that a server has answered so far.
+async fn heartbeats(server: &Server) -> u64 {
+    let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+    let lines = metrics.lines().filter(|line| line.starts_with(r#"presence_calls_total{call="/presence/heartbeat""#));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_sockets_are_beaten_by_ten_calls_an_interval_evenly_spread() {
+    const SOCKETS: usize = 10_000;
+    const INTERVAL: Duration = Duration::from_secs(5);
+    open_files(SOCKETS + 1_000);
+    let redis = RedisServer::start().await;
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*redis.url()),
+        ("PRESENCE_STORE_TIMEOUT", "5s"),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "5s"),
+    ];
+    let server = Server::start(&variables);
+    let gateway = Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "5s")]);
+    let devices = open(&gateway, 0..SOCKETS).await;
+    until(async || gateway.stats().await["presence"]["queue_length"] == 0).await;
+
+    // An interval later, whatever came while they were opened has evened out.
+    sleep(INTERVAL).await;
+    let (begin, first, beats) = (Instant::now(), heartbeats(&server).await, gateway.stats().await);
+    let (mut ticks, mut calls, mut seen) = (interval(Duration::from_millis(50)), Vec::new(), first);
+    while begin.elapsed() < 2 * INTERVAL {
+        ticks.tick().await;
+        let count = heartbeats(&server).await;
+        calls.extend((seen..count).map(|_| begin.elapsed()));
+        seen = count;
+    }
+    let stats = gateway.stats().await;
+    assert!((18..=21).contains(&calls.len()), "{} calls in two intervals: {calls:?}", calls.len());
+    let gaps: Vec<_> = calls.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let even = INTERVAL / 10;
+    assert!(gaps.iter().all(|gap| (even / 4..=2 * even).contains(gap)), "{gaps:?}");
+    let beaten = stats["presence"]["beats"].as_u64().unwrap() - beats["presence"]["beats"].as_u64().unwrap();
+    assert!((18_000..=21_000).contains(&beaten), "{beaten} heartbeats in two intervals");
+    assert_eq!((&stats["sockets"], &stats["presence"]["failures"]), (&json!(SOCKETS), &json!(0)));
+    drop(devices);
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_presence_url_works_as_before() {
+    let gateway = Gateway::start(&[]);
+    let devices = open(&gateway, 0..50).await;
+    serves_its_sockets(&gateway).await;
+    devices[0].say("IN_MATCH").await;
+    until(async || gateway.stats().await == json!({"sockets": 50, "presence": null})).await;
+    for device in devices {
+        device.quit().await;
+    }
+    until(async || gateway.stats().await["sockets"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_gateway_whose_presence_service_is_down_serves_its_sockets_in_bounded_memory() {
+    const AT_A_TIME: usize = 200;
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let start = |bind: &str| Server::start(&[("PRESENCE_BIND", bind), ("PRESENCE_REDIS_URL", &url)]);
+    let mut server = start("127.0.0.1:0");
+    let gateway =
+        Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "200ms")]);
+    let known = open(&gateway, 0..AT_A_TIME).await;
+    until(async || gateway.stats().await["presence"]["queue_length"] == 0).await;
+    let address = server.address().to_owned();
+    server.kill();
+
+    for device in known {
+        device.break_off().await;
+    }
+    let mut peaks = Vec::new();
+    for round in 1..=20 {
+        let devices = open(&gateway, round * AT_A_TIME..(round + 1) * AT_A_TIME).await;
+        for (device, state) in devices.iter().zip(["IN_QUEUE", "AWAY", "IN_MATCH", "ONLINE"].iter().cycle()) {
+            device.say(state).await;
+        }
+        serves_its_sockets(&gateway).await;
+        for device in devices {
+            device.quit().await;
+        }
+        peaks.push(peak_memory(gateway.id()));
+    }
+    let grown = peaks[19] - peaks[0];
+    assert!(grown <= AT_A_TIME as u64 * SOCKET / 1024, "{grown} MiB, from {peaks:?}");
+    let queue = gateway.stats().await["presence"]["queue_length"].as_u64().unwrap();
+    let bound = (20 * AT_A_TIME / 2) as u64; // of 3 a socket: what the service may have heard of, of calls that failed
+    assert!(queue < bound, "{queue} tasks wait");
+
+    let present = open(&gateway, 0..AT_A_TIME).await;
+    let server = start(&address);
+    let ids: Vec<_> = (0..21 * AT_A_TIME).map(player).collect();
+    let count = async |ids: &[String]| {
+        let answer = server.post("/presence/friends", json!({"player_ids": ids})).await;
+        let presences = answer.body["presences"].as_array().cloned().unwrap_or_default();
+        presences.iter().filter(|presence: &&Value| presence["state"] != "OFFLINE").count()
+    };
+    until(async || count(&ids[..AT_A_TIME]).await == AT_A_TIME).await;
+    until(async || count(&ids[AT_A_TIME..2_000]).await == 0).await;
+    drop(present);
+}
