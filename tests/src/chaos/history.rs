@@ -229,9 +229,9 @@ impl Notes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The history, which begins anew.
-    pub(super) fn take(&self) -> History {
-        std::mem::take(&mut self.lock())
+    /// The history so far, to keep: somebody may still be writing.
+    pub(super) fn copy(&self) -> History {
+        self.lock().clone()
     }
 
     /// Something is wrong that no later look at the history would show.

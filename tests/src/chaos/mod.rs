@@ -46,6 +46,10 @@ const HEALING: Duration = Duration::from_secs(12);
 /// So many sockets are opened at a time.
 const OPENING: usize = 50;
 
+/// So many players speak in a twentieth of a second. A gateway tells of each by a call of its own, and gives up after two
+/// leases' time what it could not tell.
+const SAYING: usize = 10;
+
 /// Plays a plan on real processes. Takes the storms' time, and some seconds for each calm.
 pub async fn play(plan: &Plan) -> History {
     let notes = Notes::new(pace(plan.topology));
@@ -70,7 +74,7 @@ pub async fn play(plan: &Plan) -> History {
         until_empty(&stage, &notes).await;
     }
     notes.lock().events = stage.events().await;
-    notes.take()
+    notes.copy()
 }
 
 /// A sweep of a cluster asks 16,384 slots, and is dear in a build without optimisation.
@@ -108,7 +112,11 @@ async fn end(stage: &Stage, crowd: &Crowd, onlooker: &Onlooker) {
     let order = [State::InQueue, State::Away, State::InMatch, State::Online];
     let mut said: BTreeMap<_, _> = crowd.present().into_iter().zip(order.into_iter().cycle()).collect();
     let since = now();
-    join_all(said.iter().map(|(player, state)| crowd.act(Act::Say(*player, *state)))).await;
+    let words: Vec<_> = said.iter().map(|(player, state)| Act::Say(*player, *state)).collect();
+    for some in words.chunks(SAYING) {
+        join_all(some.iter().map(|act| crowd.act(*act))).await;
+        sleep(Duration::from_millis(50)).await;
+    }
     if onlooker.agree(&said, HEALING).await.is_err() {
         // A machine that is busy for a lease's time lets players run out. Their states are forgotten, as promised.
         let ends = stage.events().await.into_iter().filter(|event| event.occurred_at >= since);
