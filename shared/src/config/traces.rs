@@ -147,7 +147,7 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_SDK_DISABLED", "yes"),
         ] {
-            assert_eq!(config(&[ENDPOINT, (variable, value)]).unwrap_err().variable, variable);
+            assert_eq!(config(&[(variable, value), ENDPOINT]).unwrap_err().variable, variable);
         }
     }
 }
