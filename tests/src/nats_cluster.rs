@@ -55,12 +55,17 @@ impl NatsCluster {
         (0..SERVERS).find(|number| name == server_name(*number))
     }
 
-    /// Waits until a stream has a leader again. A new stream would be no proof: it may be put on the server that is gone,
-    /// and then never has one.
+    /// Waits until a stream can be read again. That new ones can be made is no proof: one may be put on the server that is
+    /// gone, and then never has a leader.
     pub async fn heal(&self, stream: &str) {
-        while self.leader(stream).await.is_none() {
+        while !self.is_readable(stream).await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn is_readable(&self, stream: &str) -> bool {
+        let Ok(stream) = jetstream::new(self.client().await).get_stream(stream).await else { return false };
+        stream.get_raw_message(stream.cached_info().state.first_sequence).await.is_ok()
     }
 
     /// How many servers hold a stream.

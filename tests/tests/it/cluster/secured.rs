@@ -112,7 +112,12 @@ async fn a_secured_cluster_serves_every_call_and_heals() {
     cluster.move_slots(0, 1, 1_000).await;
     every_call_works_again(&server).await;
     cluster.kill(2);
-    while server.post("/presence/connect", json!({ "connections": newcomers() })).await.body["failed"] != json!([]) {}
+    // Each thread of the server has its own view of the cluster, and calls may go to any.
+    let mut healed_calls = 0;
+    while healed_calls < 10 {
+        let batch = server.post("/presence/connect", json!({ "connections": newcomers() })).await.body;
+        healed_calls = if batch["failed"] == json!([]) { healed_calls + 1 } else { 0 };
+    }
     every_call_works_again(&server).await;
 }
 
@@ -124,7 +129,7 @@ fn newcomers() -> Vec<Value> {
 async fn every_call_works_again(server: &Server) {
     for call in ["/presence/connect", "/presence/heartbeat"] {
         let batch = server.post(call, json!({ "connections": newcomers() })).await;
-        assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)), "{call}");
+        assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)), "{call}: {}", batch.body);
     }
     let friends: Vec<_> = (100..150).map(|n| format!("p{n}")).collect();
     let friends = server.post("/presence/friends", json!({ "player_ids": friends })).await.body;
