@@ -1,14 +1,23 @@
 //! Sockets: HTTP/1.1 and HTTP/2 (with prior knowledge) on one port, bounded in number and in time.
 
-use std::{io::ErrorKind, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    io::ErrorKind,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
+use hyper::{
+    server::conn::{http1, http2},
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto::Builder,
-        graceful::{GracefulShutdown, Watcher},
-    },
     service::TowerToHyperService,
 };
 use tokio::{
@@ -22,8 +31,12 @@ use crate::workers::Workers;
 /// The number of connections at a time; more of them wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// How long a client may take to send the headers of a request.
-const HEADER_LIMIT: Duration = Duration::from_secs(10);
+/// How long a client may take to begin its first request, and to answer a ping of HTTP/2.
+const FIRST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a connection may then be without a request, the sending of its headers included: longer than load balancers
+/// (60 s) and the pools of HTTP clients (90 s) keep one that is idle, since they would send a request into its end.
+const IDLE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The most bytes of headers that a request may have, and the most of a body that are read at a time: what a connection
 /// takes up, however many there are.
@@ -48,18 +61,17 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) {
-    let http = builder();
+    let protocols = Protocols::new();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let graceful = GracefulShutdown::new();
     let (open, closing) = watch::channel(());
-    let mut stop = std::pin::pin!(stop);
+    let mut stop = pin!(stop);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = accept(&listener, &slots) => accepted,
         };
         let served = accepted.and_then(|(stream, slot)| {
-            let talk = Talk { http: http.clone(), watcher: graceful.watcher(), closing: closing.clone() };
+            let talk = Talk { protocols: protocols.clone(), closing: closing.clone() };
             workers.serve(stream, slot, talk)
         });
         if let Err(error) = served {
@@ -67,16 +79,34 @@ pub(crate) async fn serve(
             sleep(BACK_OFF).await;
         }
     }
-    drop((listener, open));
-    if timeout(drain, graceful.shutdown()).await.is_err() {
+    drop((listener, closing));
+    open.send_replace(());
+    if timeout(drain, open.closed()).await.is_err() {
         tracing::warn!(?drain, "requests did not finish in time");
+    }
+}
+
+/// How either protocol is spoken.
+#[derive(Clone)]
+struct Protocols {
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+}
+
+impl Protocols {
+    fn new() -> Self {
+        let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
+        http1.timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT).max_buf_size(MAX_HEADERS);
+        http2.timer(TokioTimer::new()).keep_alive_interval(FIRST_LIMIT);
+        http2.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADERS as u32);
+        Self { http1, http2 }
     }
 }
 
 /// How one connection is served.
 pub(crate) struct Talk {
-    http: Builder<TokioExecutor>,
-    watcher: Watcher,
+    protocols: Protocols,
+    /// Changes when the server ends, which waits until all of these are gone.
     closing: watch::Receiver<()>,
 }
 
@@ -85,24 +115,56 @@ impl Talk {
     pub(crate) async fn serve(mut self, stream: TcpStream, routes: Router) {
         let is_http2 = tokio::select! {
             biased;
-            is_http2 = timeout(HEADER_LIMIT, is_http2(&stream)) => is_http2,
+            is_http2 = timeout(FIRST_LIMIT, is_http2(&stream)) => is_http2,
             _ = self.closing.changed() => return,
         };
         let Ok(Ok(is_http2)) = is_http2 else { return };
-        let http = if is_http2 { self.http.http2_only() } else { self.http.http1_only() };
-        let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes)).into_owned();
-        if let Err(error) = self.watcher.watch(connection).await {
-            tracing::debug!(error, "connection ended");
+        let has_begun = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&has_begun);
+        let routes = TowerToHyperService::new(routes);
+        let service = service_fn(move |request| {
+            begun.store(true, Ordering::Relaxed);
+            routes.call(request)
+        });
+        let (stream, Protocols { http1, http2 }) = (TokioIo::new(stream), &self.protocols);
+        let ended = match is_http2 {
+            true => {
+                let connection = http2.serve_connection(stream, service);
+                finish(connection, http2::Connection::graceful_shutdown, &has_begun, self.closing).await
+            }
+            false => {
+                let connection = http1.serve_connection(stream, service);
+                finish(connection, http1::Connection::graceful_shutdown, &has_begun, self.closing).await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
         }
     }
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_LIMIT).max_buf_size(MAX_HEADERS);
-    http.http2().timer(TokioTimer::new()).keep_alive_interval(HEADER_LIMIT);
-    http.http2().max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADERS as u32);
-    http
+/// Serves a connection until it ends, or until its last request has been answered after `closing`.
+async fn finish<C: Future<Output = hyper::Result<()>>>(
+    connection: C,
+    shut: fn(Pin<&mut C>),
+    has_begun: &AtomicBool,
+    mut closing: watch::Receiver<()>,
+) -> hyper::Result<()> {
+    let mut connection = pin!(connection);
+    tokio::select! {
+        ended = &mut connection => return ended,
+        () = no_request(has_begun) => return Ok(()),
+        _ = closing.changed() => shut(connection.as_mut()),
+    }
+    connection.await
+}
+
+/// Returns when the first request should have begun, and has not.
+async fn no_request(has_begun: &AtomicBool) {
+    sleep(FIRST_LIMIT).await;
+    if has_begun.load(Ordering::Relaxed) {
+        pending::<()>().await;
+    }
 }
 
 /// Whether a connection begins as HTTP/2 does. hyper finds that out as well, and waits for ever for who says nothing.

@@ -79,6 +79,14 @@ async fn last_words(mut socket: TcpStream) -> String {
     String::from_utf8(words).unwrap()
 }
 
+/// The first line of the server's answer to a request.
+async fn status_of(socket: &mut TcpStream, request: &str) -> String {
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 4096];
+    let length = timeout(PATIENCE, socket.read(&mut answer)).await.expect("an answer").unwrap();
+    String::from_utf8_lossy(&answer[..length]).lines().next().unwrap_or_default().to_owned()
+}
+
 fn post(path: &str, length: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
 }
@@ -87,6 +95,9 @@ fn post(path: &str, length: usize) -> String {
 async fn clients_who_take_their_time_hold_nobody_up_and_are_given_up() {
     let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
     let authorized = post("/presence/connect", 100).replace("host: x", "host: x\r\nauthorization: Bearer secret");
+    // One that comes back after longer than the slow ones are waited for, as load balancers' sockets do.
+    let mut idle = world.sockets(1, "").await.remove(0);
+    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await, "HTTP/1.1 200 OK");
     let mut slow = world.sockets(700, &authorized).await; // more than there are calls at a time
     slow.extend(world.sockets(700, &post("/presence/connect", 100)).await);
     slow.extend(world.sockets(100, &post("/nowhere", 100)).await);
@@ -101,6 +112,7 @@ async fn clients_who_take_their_time_hold_nobody_up_and_are_given_up() {
     let words: HashSet<_> = join_all(slow.into_iter().map(last_words)).await.into_iter().collect();
     let statuses: HashSet<_> = words.iter().map(|words| words.split(' ').nth(1).unwrap_or("closed")).collect();
     assert_eq!(statuses, ["408", "401", "404", "closed"].into());
+    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test]
