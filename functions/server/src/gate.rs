@@ -4,20 +4,19 @@
 //! One layer for all of these, and none that has nothing to do: each costs every call a box and a move of the request.
 
 use std::{
+    convert::Infallible,
     panic::AssertUnwindSafe,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::{Next, from_fn_with_state},
-    response::Response,
-    routing::MethodRouter,
-};
+use axum::{extract::Request, middleware::from_fn_with_state, response::Response, routing::MethodRouter};
 use futures_util::FutureExt as _;
 use presence::{config::Secret, http::Problem, trace::RequestSpan};
 use tokio::time::timeout;
+use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
@@ -50,6 +49,13 @@ struct Gate {
     measure: Arc<Measure>,
 }
 
+/// A route behind its gate.
+#[derive(Clone)]
+struct Gated<S> {
+    gate: Gate,
+    route: S,
+}
+
 impl Gates {
     /// Gates that let those pass who have one of `tokens`; anybody where there are none.
     pub(crate) fn new(tokens: Vec<Secret>) -> Self {
@@ -76,7 +82,7 @@ impl Gates {
         route: MethodRouter<S>,
     ) -> MethodRouter<S> {
         let gate = Gate { path, measure: Arc::new(Measure::new(path)) };
-        route.route_layer(from_fn_with_state(gate, pass))
+        route.route_layer(gate)
     }
 }
 
@@ -91,16 +97,41 @@ impl Gate {
     }
 }
 
-async fn pass(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
-    let start = Instant::now();
-    let span = gate.trace(&mut request);
-    let answering = next.run(request).instrument(span.of_log());
-    let response = match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
-        Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
-    };
-    gate.measure.note(response.status(), start.elapsed());
-    span.answered(response.status());
-    response
+impl<S> Layer<S> for Gate {
+    type Service = Gated<S>;
+
+    fn layer(&self, route: S) -> Gated<S> {
+        Gated { gate: self.clone(), route }
+    }
+}
+
+impl<S> Service<Request> for Gated<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.route.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let start = Instant::now();
+        let span = self.gate.trace(&mut request);
+        let answering = self.route.call(request).instrument(span.of_log());
+        let measure = Arc::clone(&self.gate.measure);
+        Box::pin(async move {
+            let response = match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
+                Ok(Ok(answered)) => answered?,
+                Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
+                Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
+            };
+            measure.note(response.status(), start.elapsed());
+            span.answered(response.status());
+            Ok(response)
+        })
+    }
 }

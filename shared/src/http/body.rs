@@ -74,9 +74,8 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 fn is_json(request: &Request) -> bool {
     let Some(content_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    let essence = essence.trim().to_ascii_lowercase();
-    content_type.is_empty()
-        || matches!(essence.split_once('/'), Some((_, subtype)) if subtype == "json" || subtype.ends_with("+json"))
+    let subtype = essence.trim().split_once('/').map(|(_, subtype)| subtype.rsplit('+').next().unwrap_or_default());
+    content_type.is_empty() || subtype.is_some_and(|subtype| subtype.eq_ignore_ascii_case("json"))
 }
 
 /// Parses a JSON object.

@@ -1,17 +1,17 @@
 //! Every key, spelled in one place. `lua/README.md` tells what each holds.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    sync::LazyLock,
-};
+use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock};
 
+use super::joined::Joined;
 use crate::{config::RedisMode, model::PlayerId};
 
 /// The number of hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;
 
 /// Spells keys. No id and no prefix holds a brace, so that a key with braces is never a player's record.
+///
+/// All of a player's keys lie in the slot of the record: a hash tag that encloses the whole of the record's name makes it
+/// so.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
@@ -22,60 +22,46 @@ pub(crate) struct Keys {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Shard(u16);
 
-/// One of a player's keys. All of them lie in the slot of the record: a hash tag that encloses the whole of the record's
-/// name makes it so.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum PlayerKey<'a> {
-    Record(&'a Keys, &'a PlayerId),
-    Past(&'a Keys, &'a PlayerId),
-    Closed(&'a Keys, &'a PlayerId),
-}
-
 impl Keys {
     pub(crate) fn new(prefix: String, mode: RedisMode) -> Self {
         Self { prefix, mode }
     }
 
-    /// What all keys begin with.
-    pub(crate) fn prefix(&self) -> &str {
-        &self.prefix
-    }
-
     /// The player's presence: a string of JSON that lives for the TTL.
-    pub(crate) fn record<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
-        PlayerKey::Record(self, player)
+    pub(crate) fn record<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
+        Joined([&self.prefix, player.as_str(), "", ""])
     }
 
     /// What outlives the record: a line of text.
-    pub(crate) fn past<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
-        PlayerKey::Past(self, player)
+    pub(crate) fn past<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
+        Joined(["{", &self.prefix, player.as_str(), "}:past"])
     }
 
     /// The player's closed connections: a sorted set.
-    pub(crate) fn closed<'a>(&'a self, player: &'a PlayerId) -> PlayerKey<'a> {
-        PlayerKey::Closed(self, player)
+    pub(crate) fn closed<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
+        Joined(["{", &self.prefix, player.as_str(), "}:closed"])
     }
 
     /// The players who may run out, by a time that is never later than their record's expiry.
-    pub(crate) fn index(&self, shard: Shard) -> String {
-        format!("{}{{{}}}:expiry", self.prefix, self.tag(shard))
+    pub(crate) fn index(&self, shard: Shard) -> Joined<'_> {
+        Joined([&self.prefix, "{", self.tag(shard), "}:expiry"])
     }
 
     /// The events that wait for JetStream's ack.
-    pub(crate) fn outbox(&self, shard: Shard) -> String {
-        format!("{}{{{}}}:outbox", self.prefix, self.tag(shard))
+    pub(crate) fn outbox(&self, shard: Shard) -> Joined<'_> {
+        Joined([&self.prefix, "{", self.tag(shard), "}:outbox"])
     }
 
     /// When the last sweep of all shards ended.
-    pub(crate) fn swept(&self) -> String {
-        format!("{}{{{}}}:swept", self.prefix, self.tag(Shard::FIRST))
+    pub(crate) fn swept(&self) -> Joined<'_> {
+        Joined([&self.prefix, "{", self.tag(Shard::FIRST), "}:swept"])
     }
 
     /// Where the player's index and outbox lie.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.mode {
             RedisMode::Standalone => Shard(0),
-            RedisMode::Cluster => Shard(slot(format!("{}{player}", self.prefix).as_bytes())),
+            RedisMode::Cluster => Shard(slot([&self.prefix, player.as_str()])),
         }
     }
 
@@ -118,16 +104,6 @@ impl Shard {
     }
 }
 
-impl fmt::Display for PlayerKey<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Record(keys, player) => write!(f, "{}{player}", keys.prefix),
-            Self::Past(keys, player) => write!(f, "{{{}{player}}}:past", keys.prefix),
-            Self::Closed(keys, player) => write!(f, "{{{}{player}}}:closed", keys.prefix),
-        }
-    }
-}
-
 /// A short hash tag for each slot: the first number whose digits hash into it.
 static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut tags = vec![String::new(); usize::from(SLOTS)];
@@ -136,7 +112,7 @@ static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     for number in 0_u32.. {
         digits.clear();
         let _ = write!(digits, "{number}");
-        let tag = &mut tags[usize::from(slot(digits.as_bytes()))];
+        let tag = &mut tags[usize::from(slot([&digits]))];
         if tag.is_empty() {
             tag.clone_from(&digits);
             missing -= 1;
@@ -148,9 +124,13 @@ static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     tags
 });
 
-/// The hash slot of a key without a hash tag, as Redis Cluster's specification has it.
-pub(super) fn slot(key: &[u8]) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(key) % SLOTS
+/// The hash slot of a key without a hash tag, given in parts, as Redis Cluster's specification has it.
+pub(super) fn slot<const N: usize>(parts: [&str; N]) -> u16 {
+    let mut checksum = crc16::State::<crc16::XMODEM>::new();
+    for part in parts {
+        checksum.update(part.as_bytes());
+    }
+    checksum.get() % SLOTS
 }
 
 #[cfg(test)]
@@ -165,20 +145,20 @@ mod tests {
         assert_eq!(record, "presence:alice");
         assert_eq!(keys.past(&player).to_string(), "{presence:alice}:past");
         assert_eq!(keys.closed(&player).to_string(), "{presence:alice}:closed");
-        let index = keys.index(keys.shard(&player));
+        let index = keys.index(keys.shard(&player)).to_string();
         let tag = index.split(['{', '}']).nth(1).unwrap();
-        assert_eq!(slot(tag.as_bytes()), slot(record.as_bytes()));
+        assert_eq!(slot([tag]), slot([&record]));
     }
 
     #[test]
     fn every_slot_has_a_tag_of_its_own() {
         for (number, tag) in SLOT_TAGS.iter().enumerate() {
-            assert_eq!(usize::from(slot(tag.as_bytes())), number);
+            assert_eq!(usize::from(slot([tag])), number);
         }
     }
 
     #[test]
     fn the_slot_of_the_specifications_example() {
-        assert_eq!(slot(b"123456789"), 0x31C3 % SLOTS);
+        assert_eq!(slot(["12345", "6789"]), 0x31C3 % SLOTS);
     }
 }

@@ -7,6 +7,7 @@ mod connection;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod joined;
 mod keys;
 mod mutate;
 mod node;
@@ -49,7 +50,8 @@ pub struct Repository {
     ttl: u64,
     retention: u64,
     grace: u64,
-    max_connections: u32,
+    /// What every script call says of the configuration: see `lua/lib/call.lua`.
+    terms: String,
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
 }
@@ -61,13 +63,15 @@ impl Repository {
     /// [`StoreError`] where the URL cannot be used, such as `rediss://` with a broken certificate store.
     pub fn new(config: &Config) -> Result<Self, StoreError> {
         let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+        let retention = millis(config.lifetimes.last_seen_retention);
+        let terms = [retention, config.limits.max_connections.into(), config.redis.key_prefix.len() as u64];
         Ok(Self {
             connection: Connection::new(&config.redis)?,
             keys: Keys::new(config.redis.key_prefix.clone(), config.redis.mode),
             ttl: millis(config.lifetimes.ttl),
-            retention: millis(config.lifetimes.last_seen_retention),
+            retention,
             grace: millis(config.lifetimes.offline_grace),
-            max_connections: config.limits.max_connections,
+            terms: terms.map(|term| format!("{term} ")).concat(),
             has_outbox: config.events.is_some(),
         })
     }

@@ -1,10 +1,11 @@
 //! Mutations: entries in, outcomes out, by one script each.
 
-use redis::{Cmd, RedisWrite, ServerErrorKind, ToRedisArgs, Value};
+use redis::{Cmd, ServerErrorKind, Value};
 
 use super::{
     OutboxEntry, Outcome, Repository, StoreError,
-    keys::{PlayerKey, Shard},
+    joined::Joined,
+    keys::Shard,
     reply::Reply,
     scripts::{self, Script},
 };
@@ -181,9 +182,7 @@ impl Repository {
         if self.has_outbox {
             command.arg(self.keys.outbox(shard));
         }
-        let (retention, max_connections, prefix) = (self.retention, self.max_connections, self.keys.prefix().len());
-        let (traceparent, tracestate) = (trace.traceparent(), trace.tracestate());
-        let terms = format!("{retention} {max_connections} {prefix} {traceparent} {tracestate}");
+        let terms = Joined([&self.terms, trace.traceparent(), " ", trace.tracestate()]);
         command.arg(self.ttl).arg(terms);
     }
 
@@ -223,10 +222,4 @@ fn applied(reply: Reply, player: &PlayerId) -> Result<Applied, StoreError> {
 fn is_unknown_script(error: &StoreError) -> bool {
     use redis::ErrorKind::Server;
     matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))
-}
-
-impl ToRedisArgs for PlayerKey<'_> {
-    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
-        out.write_arg_fmt(self);
-    }
 }

@@ -3,12 +3,7 @@
 use redis::{Cmd, Value};
 use serde::Serialize;
 
-use super::{
-    Repository, StoreError,
-    keys::{PlayerKey, Shard},
-    node::Timed,
-    reply,
-};
+use super::{Repository, StoreError, joined::Joined, keys::Shard, node::Timed, reply};
 use crate::model::{PlayerId, Presence};
 
 /// Presences, and the time they were read at.
@@ -51,7 +46,7 @@ impl Repository {
     async fn read<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(&'a PlayerId) -> [PlayerKey<'a>; N],
+        keys: impl Fn(&'a PlayerId) -> [Joined<'a>; N],
         presence: impl Fn(PlayerId, &[Value; N], u64) -> Result<Presence, StoreError>,
     ) -> Result<Snapshot, StoreError> {
         let groups = self.keys.group_by_shard(players.iter());
@@ -76,7 +71,7 @@ impl Repository {
 }
 
 /// `GET` of a key that is no string fails, while `MGET` answers that there is none: it would take the player for OFFLINE.
-fn read_command<'a>(keys: impl Iterator<Item = PlayerKey<'a>>) -> Cmd {
+fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
     let keys: Vec<_> = keys.collect();
     let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });
     command.arg(&keys);

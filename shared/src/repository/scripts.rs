@@ -26,6 +26,9 @@ pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state");
 pub(crate) static PROBE: LazyLock<Script> = script!("probe");
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
+/// Room for what a call for one player takes: arguments, and bytes.
+const CAPACITY: (usize, usize) = (12, 512);
+
 /// What `-- @include <name>` in a script stands for.
 const LIBRARY: [(&str, &str); 9] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
@@ -56,8 +59,8 @@ impl Script {
     /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the
     /// script yet.
     pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
-        let mut command = redis::cmd("EVALSHA");
-        complete(command.arg(&self.hash));
+        let mut command = Cmd::with_capacity(CAPACITY.0, CAPACITY.1);
+        complete(command.arg("EVALSHA").arg(&self.hash));
         command
     }
 

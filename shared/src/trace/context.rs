@@ -1,5 +1,6 @@
 //! W3C trace context.
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
 
 /// The longest `tracestate` that is passed on, in bytes, as the recommendation has it.
@@ -33,9 +34,14 @@ impl TraceContext {
 
     /// A trace that starts here.
     pub fn new_root() -> Self {
-        let trace_id: u128 = rand::random_range(1..=u128::MAX);
-        let span_id: u64 = rand::random_range(1..=u64::MAX);
-        Self { traceparent: format!("00-{trace_id:032x}-{span_id:016x}-01"), tracestate: String::new() }
+        let (trace_id, span_id) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+        let mut traceparent = String::with_capacity("00-".len() + 32 + "-".len() + 16 + "-01".len());
+        traceparent.push_str("00-");
+        HEXLOWER.encode_append(&trace_id.to_be_bytes(), &mut traceparent);
+        traceparent.push('-');
+        HEXLOWER.encode_append(&span_id.to_be_bytes(), &mut traceparent);
+        traceparent.push_str("-01");
+        Self { traceparent, tracestate: String::new() }
     }
 
     /// The value of the `traceparent` header.
