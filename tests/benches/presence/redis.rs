@@ -18,6 +18,23 @@ local record = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[1], record, 'PX', 45000)
 return 1";
 
+/// What Centrifugo does to keep a known client present in a channel, with the map from users to clients by which it
+/// could tell who is online: for both a time in a sorted set, and a field in a hash, all of which expire.
+pub(crate) const CENTRIFUGO: &str = "
+local clients, data, users, counts = unpack(KEYS)
+local lifetime, deadline, client, details, user = unpack(ARGV)
+local is_new = redis.call('HEXISTS', data, client) == 0
+redis.call('ZADD', clients, deadline, client)
+redis.call('HSET', data, client, details)
+redis.call('EXPIRE', clients, lifetime)
+redis.call('EXPIRE', data, lifetime)
+redis.call('ZADD', users, deadline, user)
+redis.call('EXPIRE', users, lifetime)
+if is_new then
+    redis.call('HINCRBY', counts, user, 1)
+end
+redis.call('EXPIRE', counts, lifetime)";
+
 /// A Redis tied to the first CPU.
 pub(crate) async fn start() -> RedisServer {
     let redis = RedisServer::start().await;
@@ -45,6 +62,16 @@ pub(crate) async fn load(connection: &mut MultiplexedConnection, script: &str) -
 pub(crate) fn least(hash: &str, player: usize) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     command.arg(hash).arg(1).arg(format!("presence:{}", players::player(player)));
+    command
+}
+
+/// A call of [`CENTRIFUGO`] for a player, whose channel is that of all who are online, at a time in seconds.
+pub(crate) fn centrifugo(hash: &str, player: usize, time: usize) -> Cmd {
+    let (player, connection) = (players::player(player), players::connection(player));
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(hash).arg(4).arg(&["online.clients", "online.data", "online.users", "online.counts"]);
+    command.arg(60).arg(time + 60).arg(&connection);
+    command.arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#)).arg(&player);
     command
 }
 

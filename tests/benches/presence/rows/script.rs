@@ -1,7 +1,7 @@
-//! The heartbeat script against the least script that could do.
+//! The heartbeat script against the least script that could do, and against another presence service's.
 
 use crate::{
-    redis::{self, LEAST},
+    redis::{self, CENTRIFUGO, LEAST},
     report::{Bar, Report},
 };
 
@@ -10,6 +10,11 @@ const PLAYERS: usize = 50_000;
 /// Rounds of all players; the best of them counts, for both alike.
 const ROUNDS: usize = 5;
 
+/// All players, in no order: sorted ones are easy to find again in a sorted set.
+fn scattered() -> impl Iterator<Item = usize> {
+    (0..PLAYERS).map(|n| n * 7_919 % PLAYERS)
+}
+
 pub(crate) async fn measure(report: &mut Report) {
     let server = redis::start().await;
     let (_service, address) = super::server(&server, &[]).await;
@@ -17,21 +22,27 @@ pub(crate) async fn measure(report: &mut Report) {
     let mut connection = server.connection().await;
     let own = redis::load(&mut connection, &redis::heartbeat_script()).await;
     let least = redis::load(&mut connection, LEAST).await;
+    let centrifugo = redis::load(&mut connection, CENTRIFUGO).await;
 
-    let [mut ours, mut bulk, mut theirs] = [f64::MAX; 3];
-    for _ in 0..ROUNDS {
+    let [mut ours, mut bulk, mut theirs, mut other] = [f64::MAX; 4];
+    for round in 0..ROUNDS {
         redis::reset(&mut connection).await;
-        redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::heartbeat(&own, n..n + 1)), 500).await;
+        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&own, n..n + 1)), 500).await;
         ours = ours.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
         redis::reset(&mut connection).await;
         redis::pipelined(&connection, (0..PLAYERS).step_by(50).map(|n| redis::heartbeat(&own, n..n + 50)), 10).await;
         bulk = bulk.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
         redis::reset(&mut connection).await;
-        redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::least(&least, n)), 500).await;
+        redis::pipelined(&connection, scattered().map(|n| redis::least(&least, n)), 500).await;
         theirs = theirs.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
+        redis::reset(&mut connection).await;
+        redis::pipelined(&connection, scattered().map(|n| redis::centrifugo(&centrifugo, n, 15 * round)), 500).await;
+        other = other.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
     }
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
     let reference = format!("{} least script", micros(theirs));
     report.add("heartbeat script, one player a call", micros(ours), reference.clone(), ours / theirs, Bar::AtMost(1.5));
     report.add("heartbeat script, 50 players a call", micros(bulk), reference, bulk / theirs, Bar::AtMost(1.5));
+    let reference = format!("{} Centrifugo's script", micros(other));
+    report.add("heartbeat script, one player a call", micros(ours), reference, ours / other, Bar::AtMost(1.0));
 }
