@@ -1,0 +1,149 @@
+//! Connections: leases that open, run out and close.
+
+use std::time::Duration;
+
+use presence::{
+    PresenceError,
+    model::{DisconnectReason, PresenceState},
+};
+use presence_tests::{connection, leases};
+use redis::AsyncTypedCommands as _;
+
+use super::{Fixture, TTL};
+
+#[tokio::test]
+async fn the_first_connect_makes_a_record_that_lives_for_the_ttl() {
+    let test = Fixture::new().await;
+    assert_eq!(test.connect("c1").await, 1);
+
+    let record = test.record().await.unwrap();
+    assert_eq!(record["state"], "ONLINE");
+    assert_eq!(record["connection_count"], 1);
+    assert_eq!(test.past().await, format!("{} {};c1", record["last_seen"], record["version"]));
+    let pttl = test.pttl("presence:alice").await;
+    assert!((TTL as i64 - 1_000..=TTL as i64).contains(&pttl), "{pttl}");
+    let keys = ["presence:alice", "presence:{all}:expiry", "{presence:alice}:past"];
+    assert_eq!(test.redis.keys().await, keys);
+}
+
+#[tokio::test]
+async fn the_same_connect_counts_once_and_the_same_disconnect_removes_once() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    assert_eq!(test.connect("c1").await, 1);
+    assert_eq!(test.connect("c2").await, 2);
+    test.disconnect("c1", DisconnectReason::Quit).await;
+    test.disconnect("c1", DisconnectReason::Quit).await;
+    assert_eq!(test.record().await.unwrap()["connection_count"], 1);
+}
+
+#[tokio::test]
+async fn the_last_disconnect_removes_the_record() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    test.connect("c2").await;
+    assert_eq!(test.disconnect("c1", DisconnectReason::Quit).await, PresenceState::Online);
+    assert_eq!(test.disconnect("c2", DisconnectReason::Quit).await, PresenceState::Offline);
+    assert_eq!(test.redis.keys().await, ["{presence:alice}:closed", "{presence:alice}:past"]);
+}
+
+#[tokio::test]
+async fn every_heartbeat_sets_the_lifetime_anew_and_nothing_else() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    test.set_state(PresenceState::InMatch).await.unwrap();
+    let before = test.record().await.unwrap();
+    test.pass(30).await;
+    assert_eq!(test.heartbeat("c1").await.unwrap(), 1);
+
+    let after = test.record().await.unwrap();
+    assert!(test.pttl("presence:alice").await > TTL as i64 - 1_000);
+    assert_eq!(after["version"], before["version"]);
+    assert_eq!(after["state"], "IN_MATCH");
+    assert!(after["last_seen"].as_u64() >= before["last_seen"].as_u64());
+}
+
+#[tokio::test]
+async fn a_dead_devices_lease_runs_out_while_the_other_beats() {
+    let test = Fixture::new().await;
+    test.connect("phone").await;
+    test.connect("laptop").await;
+    for expected in [2, 2, 1] {
+        test.pass(15).await;
+        assert_eq!(test.heartbeat("laptop").await.unwrap(), expected);
+    }
+    assert_eq!(leases(&test.past().await, TTL), [("laptop".to_owned(), TTL)]);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_over_this_very_millisecond_is_over() {
+    let test = Fixture::new().await;
+    test.connect("phone").await;
+    test.connect("laptop").await;
+    test.redis.pass(Duration::from_millis(TTL - 1)).await;
+    // At the latest a millisecond later both leases have run out; the record may still stand at that moment.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(test.heartbeat("laptop").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    test.connect("c2").await;
+    test.disconnect("c1", DisconnectReason::Quit).await;
+    for _ in 0..6 {
+        test.pass(14).await;
+        assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
+        let connect = test.presence.connect(&connection("alice", "c1"), &test.trace).await;
+        assert!(matches!(connect, Err(PresenceError::ConnectionClosed)));
+        assert_eq!(test.heartbeat("c2").await.unwrap(), 1);
+    }
+    test.pass(7).await;
+    assert_eq!(test.redis.keys().await.iter().filter(|key| key.contains("closed")).count(), 0);
+}
+
+#[tokio::test]
+async fn a_disconnect_that_comes_first_wins() {
+    let test = Fixture::new().await;
+    assert_eq!(test.disconnect("c1", DisconnectReason::Quit).await, PresenceState::Offline);
+    assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
+    assert!(test.record().await.is_none());
+}
+
+#[tokio::test]
+async fn after_a_disconnect_the_record_lives_no_longer_than_its_longest_lease() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    test.pass(20).await;
+    test.connect("c2").await;
+    test.disconnect("c2", DisconnectReason::Quit).await;
+    assert!(test.pttl("presence:alice").await <= 25_000);
+}
+
+#[tokio::test]
+async fn one_connection_too_many_evicts_the_lease_that_runs_out_first() {
+    let test = Fixture::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
+    test.connect("c1").await;
+    test.pass(1).await;
+    test.connect("c2").await;
+    test.pass(1).await;
+    assert_eq!(test.heartbeat("c1").await.unwrap(), 2);
+    assert_eq!(test.connect("c3").await, 2);
+    assert!(matches!(test.heartbeat("c2").await, Err(PresenceError::ConnectionClosed)));
+    assert_eq!(test.heartbeat("c1").await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_may_have_the_name_of_a_member_of_the_record() {
+    let test = Fixture::new().await;
+    let names = ["state", "leases", "version", "last_seen", "connection_count", "connections"];
+    for (count, name) in names.iter().enumerate() {
+        assert_eq!(test.heartbeat(name).await.unwrap(), count as u32 + 1);
+        assert_eq!(test.heartbeat(name).await.unwrap(), count as u32 + 1);
+    }
+    let record = test.record().await.unwrap();
+    assert_eq!(record["state"], "ONLINE");
+    assert_eq!(record["leases"].as_array().unwrap().len(), names.len());
+    assert_eq!(leases(&test.past().await, TTL).len(), names.len());
+}

@@ -1,0 +1,82 @@
+//! Reads: what is there, and what was.
+
+use presence::{
+    model::{DisconnectReason, PresenceState},
+    trace::TraceContext,
+};
+use presence_tests::{connection, player};
+use redis::AsyncTypedCommands as _;
+
+use super::Fixture;
+
+#[tokio::test]
+async fn a_read_does_not_count_a_lease_that_ran_out() {
+    let test = Fixture::new().await;
+    test.connect("phone").await;
+    test.pass(30).await;
+    test.connect("laptop").await;
+    test.pass(20).await;
+    let snapshot = test.presence.presences(&[player("alice")], false).await.unwrap();
+    assert_eq!(snapshot.presences[0].connection_count, 1);
+}
+
+#[tokio::test]
+async fn the_past_is_known_for_the_retention_and_no_longer() {
+    let test = Fixture::with(&[("PRESENCE_LAST_SEEN_RETENTION", "1h")]).await;
+    let seen = test.presence.connect(&connection("alice", "c1"), &test.trace).await.unwrap();
+    let history = async || test.presence.presences(&[player("alice")], true).await.unwrap().presences.remove(0);
+    test.pass(60).await; // the record ran out, and nobody has noticed yet
+    let past = history().await;
+    assert_eq!(past.last_seen, Some(seen.last_seen.unwrap() - 60_000));
+    assert_eq!(past.version, seen.version);
+    assert_eq!(test.presence.presences(&[player("alice")], false).await.unwrap().presences[0].last_seen, None);
+    test.pass(3_600).await;
+    assert_eq!(history().await.last_seen, None);
+
+    test.connect("c2").await;
+    test.disconnect("c2", DisconnectReason::Quit).await;
+    test.pass(3_599).await;
+    assert!(history().await.last_seen.is_some());
+    test.pass(2).await;
+    assert_eq!(history().await.last_seen, None);
+    assert_eq!(test.redis.keys().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn reads_change_nothing() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    let mut raw = test.redis.connection().await;
+    let commands = async |raw: &mut redis::aio::MultiplexedConnection| {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await.unwrap();
+        let names =
+            stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next().map(str::to_owned));
+        names
+            .filter(|name| !["info", "config|resetstat", "client|setinfo", "hello"].contains(&&**name))
+            .collect::<Vec<_>>()
+    };
+    redis::cmd("CONFIG").arg("RESETSTAT").query_async::<()>(&mut raw).await.unwrap();
+    test.presence.presences(&[player("alice"), player("bob")], true).await.unwrap();
+    let mut names = commands(&mut raw).await;
+    names.sort();
+    assert_eq!(names, ["mget", "time"]);
+}
+
+#[tokio::test]
+async fn what_is_no_record_is_not_offline() {
+    let test = Fixture::new().await;
+    let mut raw = test.redis.connection().await;
+    raw.set("presence:alice", "by hand").await.unwrap();
+    raw.rpush("presence:bob", "by hand").await.unwrap();
+    for id in ["alice", "bob"] {
+        assert!(test.presence.presences(&[player(id)], false).await.is_err(), "{id}");
+    }
+    assert!(test.presence.presences(&[player("alice"), player("carol")], false).await.is_err());
+
+    // Nor does it keep others from beating, and the next heartbeat puts it right.
+    let beats = ["alice", "bob", "carol"].map(|id| connection(id, "c1")).to_vec();
+    let batch = test.presence.heartbeat_batch(beats, &TraceContext::new_root()).await.unwrap();
+    assert_eq!((batch.accepted, batch.restored.len()), (3, 3));
+    let presences = test.presence.presences(&["alice", "bob", "carol"].map(player), false).await.unwrap().presences;
+    assert!(presences.iter().all(|presence| presence.state == PresenceState::Online));
+}
