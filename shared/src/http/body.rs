@@ -73,6 +73,9 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 /// A body that does not say what it is is taken for JSON.
 fn is_json(request: &Request) -> bool {
     let Some(content_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    if content_type == "application/json" {
+        return true; // as nearly all do
+    }
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
     let subtype = essence.trim().split_once('/').map(|(_, subtype)| subtype.rsplit('+').next().unwrap_or_default());
     content_type.is_empty() || subtype.is_some_and(|subtype| subtype.eq_ignore_ascii_case("json"))
