@@ -62,7 +62,7 @@ pub async fn play(plan: &Plan) -> History {
     let _watch = Task(tokio::spawn(onlooker.clone().watch()).abort_handle());
     let (watched, noted) = (Arc::clone(&stage), notes.clone());
     let _epochs = Task(tokio::spawn(async move { watched.store.watch(noted).await }).abort_handle());
-    let mut is_well = onlooker.until_agreed(HEALING).await;
+    let mut is_well = onlooker.until_agreed(HEALING).await && is_published(&stage, crowd.present().len(), &notes).await;
     for storm in &plan.storms {
         if is_well {
             play_storm(storm, &stage, &crowd).await;
@@ -75,6 +75,20 @@ pub async fn play(plan: &Plan) -> History {
     }
     notes.lock().events = stage.events().await;
     notes.copy()
+}
+
+/// Waits until the stream holds an event of each player. The first ones wait for the stream to be made, which takes longer
+/// than what is published later: a fault in that time would lose what no fault of its kind excuses.
+async fn is_published(stage: &Stage, players: usize, notes: &Notes) -> bool {
+    let begin = Instant::now();
+    while stage.events().await.len() < players {
+        if begin.elapsed() > HEALING {
+            notes.mishap("the players' first events were not published".to_owned());
+            return false;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    true
 }
 
 /// A sweep of a cluster asks 16,384 slots, and is dear in a build without optimisation.

@@ -98,6 +98,8 @@ pub(super) const GATEWAYS: usize = 3;
 /// The number of presence servers.
 pub(super) const SERVERS: usize = 2;
 
+/// What may fail: Redis, NATS, servers and gateways.
+const PARTS: usize = 2 + SERVERS + GATEWAYS;
 /// From one fault to the next.
 const PAUSES: Range<Millis> = 300..1_200;
 /// From one change of the weather to the next.
@@ -156,9 +158,11 @@ fn storm(rng: &mut StdRng, scale: Scale, topology: Topology) -> Vec<(Millis, Ste
 
 /// Faults of different parts overlap, those of one part follow each other.
 fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, Step)> {
-    let mut busy_until = HashMap::new();
+    let mut busy_until = HashMap::<_, Millis>::new();
     let (mut at, mut steps) = (rng.random_range(0..500), Vec::new());
     while at < storm {
+        let first_free = busy_until.values().min().filter(|_| busy_until.len() == PARTS);
+        at = first_free.map_or(at, |until| at.max(until + 1));
         let fault = fault(rng, topology);
         let name = format!("{:?}", fault.part);
         if busy_until.get(&name).is_none_or(|until| *until < at) {
@@ -216,5 +220,18 @@ fn act(rng: &mut StdRng, players: u32) -> Act {
             Act::Say(player, states.choose(rng).copied().unwrap_or_default())
         }
         _ => Act::Say(player, State::Offline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_ends_also_where_everything_fails_at_once() {
+        for seed in 0..3_000 {
+            let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, Topology::Standalone);
+            assert!(steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000), "{seed}");
+        }
     }
 }
