@@ -25,11 +25,15 @@ pub(crate) async fn measure(report: &mut Report) {
     let body = |n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, players::player(n), players::connection(n));
     let requests: Vec<_> = (0..CALLS).map(|n| http::post("/presence/heartbeat", &body(n))).collect();
 
-    let [mut ours, mut script, mut service_time, mut echo_time] = [0.0; 4];
+    let mut raw = server.connection().await;
+    let [mut ours, mut script, mut service_time, mut echo_time, mut redis_time, mut load_time] = [0.0; 6];
     for _ in 0..ROUNDS {
         let before = cpu::time_of(service.id());
+        let (redis_before, load_before) = (redis::cpu_time(&mut raw).await, cpu::time_of(std::process::id()));
         ours += http::load(&address, CONNECTIONS, &requests).await.as_secs_f64();
         service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
+        redis_time += (redis::cpu_time(&mut raw).await - redis_before).as_secs_f64();
+        load_time += (cpu::time_of(std::process::id()) - load_before).as_secs_f64();
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(server.connection().await);
@@ -48,4 +52,8 @@ pub(crate) async fn measure(report: &mut Report) {
     let reference = format!("{} HTTP echo", micros(echo_time));
     let what = "service CPU a heartbeat, one a call";
     report.add(what, micros(service_time), reference, service_time / echo_time, Bar::AtMost(1.8));
+    let busy = 100.0 * (service_time + redis_time + load_time) / (2.0 * ours);
+    let [service, redis, load] = [service_time, redis_time, load_time].map(micros);
+    let costs = format!("{load} load, {service} service, {redis} Redis: {busy:.0} % of two CPUs");
+    report.note("CPU of one heartbeat a call", &costs);
 }
