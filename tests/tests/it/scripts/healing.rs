@@ -1,7 +1,7 @@
 //! What Redis forgot, and what somebody broke.
 
 use presence::model::PresenceState;
-use presence_tests::{connection, leases};
+use presence_tests::connection;
 use redis::AsyncTypedCommands as _;
 
 use super::{Fixture, TTL};

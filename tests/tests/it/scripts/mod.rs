@@ -12,7 +12,7 @@ use presence::{
     model::{DisconnectReason, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{RedisServer, connection, leases, player, service};
+use presence_tests::{RedisServer, connection, player, service};
 use redis::AsyncTypedCommands as _;
 use serde_json::Value;
 

@@ -7,7 +7,6 @@ use presence::{
     model::{DisconnectReason, PresenceState},
 };
 use presence_tests::{connection, player};
-use redis::AsyncTypedCommands as _;
 
 use super::Fixture;
 
