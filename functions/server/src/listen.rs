@@ -31,8 +31,11 @@ use crate::workers::Workers;
 /// The number of connections at a time; more of them wait to be accepted.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// How long a client may take to begin its first request, and to answer a ping of HTTP/2.
+/// How long a client may take to send the headers of its first request.
 const FIRST_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often an HTTP/2 client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a connection may then be without a request, the sending of its headers included: longer than load balancers
 /// (60 s) and the pools of HTTP clients (90 s) keep one that is idle, since they would send a request into its end.
@@ -97,7 +100,7 @@ impl Protocols {
     fn new() -> Self {
         let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
         http1.timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT).max_buf_size(MAX_HEADERS);
-        http2.timer(TokioTimer::new()).keep_alive_interval(FIRST_LIMIT);
+        http2.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
         http2.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADERS as u32);
         Self { http1, http2 }
     }
