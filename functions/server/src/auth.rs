@@ -2,28 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    http::header::AUTHORIZATION,
-    middleware::Next,
-    response::Response,
-};
+use axum::http::{HeaderMap, header::AUTHORIZATION};
 use presence::{config::Secret, http::Problem};
 use subtle::{Choice, ConstantTimeEq as _};
-
-use crate::body::refuse;
 
 /// The tokens, any of which is accepted; none where anybody may call.
 pub(crate) type Tokens = Arc<[Secret]>;
 
-/// Lets a request pass that carries one of the tokens.
-pub(crate) async fn authorize(State(tokens): State<Tokens>, request: Request, next: Next) -> Response {
-    let token = request.headers().get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
-    if tokens.is_empty() || token.is_some_and(|token| is_known(token, &tokens)) {
-        return next.run(request).await;
+/// Checks that a request carries one of the tokens.
+///
+/// # Errors
+/// 401.
+pub(crate) fn authorize(tokens: &[Secret], headers: &HeaderMap) -> Result<(), Problem> {
+    let token = || headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
+    if tokens.is_empty() || token().is_some_and(|token| is_known(token, tokens)) {
+        return Ok(());
     }
-    let detail = "send one of the configured tokens: Authorization: Bearer <token>";
-    refuse(request, Problem::unauthorized(detail)).await
+    Err(Problem::unauthorized("send one of the configured tokens: Authorization: Bearer <token>"))
 }
 
 fn bearer(header: &[u8]) -> Option<&[u8]> {

@@ -1,27 +1,31 @@
 //! What every call passes: it is counted, timed and traced, ended where it takes too long, and answered also where its
 //! handler panics.
 //!
-//! One layer for all of these, and none that has nothing to do: each costs every call a box and a move of the request.
+//! One handler around the other for all of these, and no layers: each layer costs every call two boxes and some moves of
+//! the request.
 
 use std::{
-    convert::Infallible,
     panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::{Duration, Instant},
 };
 
-use axum::{extract::Request, middleware::from_fn_with_state, response::Response, routing::MethodRouter};
+use axum::{
+    Router,
+    extract::Request,
+    handler::Handler,
+    response::Response,
+    routing::{get, post},
+};
 use futures_util::FutureExt as _;
 use presence::{config::Secret, http::Problem, trace::RequestSpan};
 use tokio::time::timeout;
-use tower::{Layer, Service};
 use tracing::Instrument as _;
 
 use crate::{
     auth::{Tokens, authorize},
-    body::respond,
+    body::{refuse, respond},
     load::Load,
     measure::Measure,
 };
@@ -32,9 +36,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// What traces tell of; they do not of whoever scrapes metrics or looks at the console.
 const TRACED: &str = "/presence/";
 
-/// Puts routes behind a gate of their own each.
-///
-/// On each route and not on the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
+/// Makes the gates of routes.
 #[derive(Clone)]
 pub(crate) struct Gates {
     tokens: Tokens,
@@ -43,17 +45,21 @@ pub(crate) struct Gates {
 }
 
 /// A route's gate.
+///
+/// Of each route and not of the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
 #[derive(Clone)]
-struct Gate {
+pub(crate) struct Gate {
     path: &'static str,
+    /// Who may pass; anybody where there are none.
+    tokens: Tokens,
     measure: Arc<Measure>,
 }
 
-/// A route behind its gate.
+/// A handler behind its route's gate.
 #[derive(Clone)]
-struct Gated<S> {
+struct Gated<H> {
     gate: Gate,
-    route: S,
+    handler: H,
 }
 
 impl Gates {
@@ -62,31 +68,38 @@ impl Gates {
         Self { tokens: tokens.into(), load: Load::new() }
     }
 
-    /// The route of `path`, for those with a token.
-    pub(crate) fn private<S: Clone + Send + Sync + 'static>(
-        &self,
-        path: &'static str,
-        route: MethodRouter<S>,
-    ) -> MethodRouter<S> {
-        let route = match self.tokens.is_empty() {
-            true => route,
-            false => route.route_layer(from_fn_with_state(Arc::clone(&self.tokens), authorize)),
-        };
-        self.public(path, route)
+    /// The gate of `path`, for those with a token.
+    pub(crate) fn private(&self, path: &'static str) -> Gate {
+        Gate { path, tokens: Arc::clone(&self.tokens), measure: Arc::new(Measure::new(path)) }
     }
 
-    /// The route of `path`, for anybody.
-    pub(crate) fn public<S: Clone + Send + Sync + 'static>(
-        &self,
-        path: &'static str,
-        route: MethodRouter<S>,
-    ) -> MethodRouter<S> {
-        let gate = Gate { path, measure: Arc::new(Measure::new(path)) };
-        route.route_layer(gate)
+    /// The gate of `path`, for anybody.
+    pub(crate) fn public(&self, path: &'static str) -> Gate {
+        Gate { tokens: Arc::default(), ..self.private(path) }
     }
 }
 
 impl Gate {
+    /// The route that answers a GET.
+    pub(crate) fn get<H, T, S>(&self, handler: H) -> Router<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new().route(self.path, get(Gated { gate: self.clone(), handler }))
+    }
+
+    /// The route that answers a POST.
+    pub(crate) fn post<H, T, S>(&self, handler: H) -> Router<S>
+    where
+        H: Handler<T, S>,
+        T: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new().route(self.path, post(Gated { gate: self.clone(), handler }))
+    }
+
     /// The span of a request, where traces are exported.
     fn trace(&self, request: &mut Request) -> RequestSpan {
         if !self.path.starts_with(TRACED) {
@@ -97,41 +110,33 @@ impl Gate {
     }
 }
 
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, route: S) -> Gated<S> {
-        Gated { gate: self.clone(), route }
-    }
-}
-
-impl<S> Service<Request> for Gated<S>
+impl<T, S, H: Handler<T, S>> Handler<T, S> for Gated<H>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Send + 'static,
+    T: 'static,
+    S: Send + 'static,
 {
-    type Response = Response;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.route.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(self, mut request: Request, state: S) -> Self::Future {
         let start = Instant::now();
-        let span = self.gate.trace(&mut request);
-        let answering = self.route.call(request).instrument(span.of_log());
-        let measure = Arc::clone(&self.gate.measure);
+        let Self { gate, handler } = self;
+        let span = gate.trace(&mut request);
         Box::pin(async move {
-            let response = match timeout(REQUEST_LIMIT, AssertUnwindSafe(answering).catch_unwind()).await {
-                Ok(Ok(answered)) => answered?,
+            let answering = async {
+                match authorize(&gate.tokens, request.headers()) {
+                    Ok(()) => handler.call(request, state).await,
+                    Err(problem) => refuse(request, problem).await,
+                }
+            };
+            let answering = AssertUnwindSafe(answering.instrument(span.of_log())).catch_unwind();
+            let response = match timeout(REQUEST_LIMIT, answering).await {
+                Ok(Ok(response)) => response,
                 Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
                 Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),
             };
-            measure.note(response.status(), start.elapsed());
+            gate.measure.note(response.status(), start.elapsed());
             span.answered(response.status());
-            Ok(response)
+            response
         })
     }
 }

@@ -1,13 +1,14 @@
 //! Sockets: HTTP/1.1 and HTTP/2 (with prior knowledge) on one port, bounded in number and in time.
 
 use std::{
-    future::pending,
+    future::poll_fn,
     io::ErrorKind,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -164,10 +165,12 @@ async fn finish<C: Future<Output = hyper::Result<()>>>(
 
 /// Returns when the first request should have begun, and has not.
 async fn no_request(has_begun: &AtomicBool) {
-    sleep(FIRST_LIMIT).await;
-    if has_begun.load(Ordering::Relaxed) {
-        pending::<()>().await;
-    }
+    let mut limit = pin!(sleep(FIRST_LIMIT));
+    poll_fn(|context| match has_begun.load(Ordering::Relaxed) {
+        true => Poll::Pending, // for good
+        false => limit.as_mut().poll(context),
+    })
+    .await;
 }
 
 /// Whether a connection begins as HTTP/2 does. hyper finds that out as well, and waits for ever for who says nothing.

@@ -2,12 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use axum::{
-    Router,
-    extract::{Request, State},
-    response::Response,
-    routing::get,
-};
+use axum::{Router, extract::Request, handler::Handler, response::Response, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
     PresenceService, REVISION, VERSION,
@@ -20,14 +15,18 @@ use tokio::sync::watch;
 use crate::{
     body::{refuse, respond, with_body},
     console,
-    gate::Gates,
+    gate::{Gate, Gates},
     load::Load,
     openapi,
     statistics::Counts,
 };
 
-type Shared = State<Arc<PresenceService>>;
-type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+/// A handler of calls, on a request with its whole body, where there is room for both.
+#[derive(Clone)]
+struct Call<H> {
+    handler: H,
+    load: Load,
+}
 
 /// All routes; what serves the calls of players is left open. Streams of the console end when the sender of `closing` is
 /// gone.
@@ -37,27 +36,22 @@ pub(crate) fn routes(
     prometheus: PrometheusHandle,
     closing: watch::Receiver<()>,
 ) -> Router<Arc<PresenceService>> {
-    // GET on the path of a call reads the player of that name.
     let load = &gates.load;
-    let player = || get(call(get_state::handle, load));
-    let calls = [
-        ("/presence/connect", player().post(call(connect::handle, load))),
-        ("/presence/heartbeat", player().post(call(heartbeat::handle, load))),
-        ("/presence/disconnect", player().post(call(disconnect::handle, load))),
-        ("/presence/state", player().post(call(set_state::handle, load))),
-        ("/presence/friends", player().post(call(friends::handle, load))),
-        ("/presence/{player_id}", player()),
-    ];
+    let calls = Router::new()
+        .merge(call(&gates.private("/presence/connect"), load, connect::handle))
+        .merge(call(&gates.private("/presence/heartbeat"), load, heartbeat::handle))
+        .merge(call(&gates.private("/presence/disconnect"), load, disconnect::handle))
+        .merge(call(&gates.private("/presence/state"), load, set_state::handle))
+        .merge(call(&gates.private("/presence/friends"), load, friends::handle))
+        .merge(read(&gates.private("/presence/{player_id}"), load));
     let counts = Counts::new(app.insight());
-    let operators = [
-        ("/presence", get(async move || counts.answer().await)),
-        ("/metrics", get(async move || prometheus.render())),
-        ("/openapi.json", get(openapi::describe)),
-    ];
-    let routes = calls.into_iter().chain(operators);
-    let routes = routes.fold(Router::new(), |routes, (path, route)| routes.route(path, gates.private(path, route)));
+    let operators = Router::new()
+        .merge(gates.private("/presence").get(async move || counts.answer().await))
+        .merge(gates.private("/metrics").get(async move || prometheus.render()))
+        .merge(gates.private("/openapi.json").get(openapi::describe));
     let probe = app.health_probe();
-    routes
+    calls
+        .merge(operators)
         .merge(console::routes(app, gates, closing))
         .route("/health/live", get(live))
         .route("/health/ready", get(async move || respond(Ok(ready(&probe.check().await)))))
@@ -65,22 +59,32 @@ pub(crate) fn routes(
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }
 
-/// Runs a handler on a request with its whole body, where there is room for both.
-fn call<F>(
-    handler: fn(Arc<PresenceService>, http::Request) -> F,
-    load: &Load,
-) -> impl Fn(Shared, Request) -> Answering + Clone + Send + Sync + 'static
+/// A call's route. A GET on it reads the player of that name.
+fn call<H, F>(gate: &Gate, load: &Load, handler: H) -> Router<Arc<PresenceService>>
 where
+    Call<H>: Handler<F, Arc<PresenceService>>,
+    F: 'static,
+{
+    read(gate, load).merge(gate.post(Call { handler, load: load.clone() }))
+}
+
+fn read(gate: &Gate, load: &Load) -> Router<Arc<PresenceService>> {
+    gate.get(Call { handler: get_state::handle, load: load.clone() })
+}
+
+impl<H, F> Handler<F, Arc<PresenceService>> for Call<H>
+where
+    H: Fn(Arc<PresenceService>, http::Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let load = load.clone();
-    move |State(presence), request| {
-        let load = load.clone();
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, request: Request, presence: Arc<PresenceService>) -> Self::Future {
         Box::pin(async move {
             let answer = async {
-                let (request, _room) = with_body(request, &load).await?;
-                let _call = load.begin()?;
-                handler(presence, request).await
+                let (request, _room) = with_body(request, &self.load).await?;
+                let _call = self.load.begin()?;
+                (self.handler)(presence, request).await
             };
             respond(answer.await)
         })

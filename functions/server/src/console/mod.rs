@@ -8,7 +8,7 @@ mod events;
 mod page;
 mod players;
 
-use axum::{Router, routing::get};
+use axum::Router;
 use presence::runtime::App;
 use tokio::sync::watch;
 
@@ -21,15 +21,13 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     closing: watch::Receiver<()>,
 ) -> Router<S> {
     let insight = app.insight();
-    let explain = get(async move |path| players::explain(&insight, path).await);
-    let path = "/console/players/{player_id}";
-    let mut routes = Router::new().route(path, gates.private(path, explain));
+    let explain = async move |path| players::explain(&insight, path).await;
+    let mut routes = gates.private("/console/players/{player_id}").get(explain);
     // Where no events are made there is nothing at this path.
     if let Some(events) = app.live_events().map(|live| events::Streams::new(live, closing)) {
-        let path = "/console/events";
-        routes = routes.route(path, gates.private(path, get(async move || events.open().await)));
+        routes = routes.merge(gates.private("/console/events").get(async move || events.open().await));
     }
-    page::ASSETS.iter().fold(routes, |routes, asset| {
-        routes.route(asset.path, gates.public(asset.path, get(async || asset.response())))
-    })
+    page::ASSETS
+        .iter()
+        .fold(routes, |routes, asset| routes.merge(gates.public(asset.path).get(async || asset.response())))
 }
