@@ -18,6 +18,18 @@ local record = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[1], record, 'PX', 45000)
 return 1";
 
+/// The commands of a heartbeat whose player's presence outlives the record, and what it answers: with no look at what it
+/// reads. Keys and arguments are those of [`heartbeat`].
+pub(crate) const UNCHECKED: &str = r#"
+local time = redis.call('TIME')
+local now = time[1] .. string.sub(time[2], 1, 3)
+local past = redis.call('GET', KEYS[2])
+local record = '{"last_seen":' .. now .. ',"version":' .. string.sub(past, 15, 27)
+  .. ',"connection_count":1,"state":"ONLINE"}'
+redis.call('SET', KEYS[1], record, 'PX', ARGV[1])
+redis.call('SETRANGE', KEYS[2], '0', now)
+return record"#;
+
 /// What Centrifugo does to keep a known client present in a channel, with the map from users to clients by which it
 /// could tell who is online: for both a time in a sorted set, and a field in a hash, all of which expire.
 pub(crate) const CENTRIFUGO: &str = "

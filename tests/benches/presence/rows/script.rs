@@ -1,7 +1,9 @@
 //! The heartbeat script against the least script that could do, and against another presence service's.
 
+use ::redis::aio::MultiplexedConnection;
+
 use crate::{
-    redis::{self, CENTRIFUGO, LEAST},
+    redis::{self, CENTRIFUGO, LEAST, UNCHECKED},
     report::{Bar, Report},
 };
 
@@ -22,27 +24,36 @@ pub(crate) async fn measure(report: &mut Report) {
     let mut connection = server.connection().await;
     let own = redis::load(&mut connection, &redis::heartbeat_script()).await;
     let least = redis::load(&mut connection, LEAST).await;
+    let unchecked = redis::load(&mut connection, UNCHECKED).await;
     let centrifugo = redis::load(&mut connection, CENTRIFUGO).await;
 
-    let [mut ours, mut bulk, mut theirs, mut other] = [f64::MAX; 4];
+    let [mut ours, mut bulk, mut theirs, mut bare, mut other] = [f64::MAX; 5];
+    redis::reset(&mut connection).await;
     for round in 0..ROUNDS {
-        redis::reset(&mut connection).await;
         redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&own, n..n + 1)), 500).await;
-        ours = ours.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
-        redis::reset(&mut connection).await;
+        ours = ours.min(spent(&mut connection).await);
         redis::pipelined(&connection, (0..PLAYERS).step_by(50).map(|n| redis::heartbeat(&own, n..n + 50)), 10).await;
-        bulk = bulk.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
-        redis::reset(&mut connection).await;
+        bulk = bulk.min(spent(&mut connection).await);
         redis::pipelined(&connection, scattered().map(|n| redis::least(&least, n)), 500).await;
-        theirs = theirs.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
-        redis::reset(&mut connection).await;
+        theirs = theirs.min(spent(&mut connection).await);
+        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&unchecked, n..n + 1)), 500).await;
+        bare = bare.min(spent(&mut connection).await);
         redis::pipelined(&connection, scattered().map(|n| redis::centrifugo(&centrifugo, n, 15 * round)), 500).await;
-        other = other.min(redis::spent(&mut connection, "evalsha").await.as_secs_f64());
+        other = other.min(spent(&mut connection).await);
     }
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
     let reference = format!("{} least script", micros(theirs));
     report.add("heartbeat script, one player a call", micros(ours), reference.clone(), ours / theirs, Bar::AtMost(1.5));
+    let share = format!("{}, {:.2} of the least script", micros(bare), bare / theirs);
+    report.note("the same commands, unchecked", &share);
     report.add("heartbeat script, 50 players a call", micros(bulk), reference, bulk / theirs, Bar::AtMost(1.5));
     let reference = format!("{} Centrifugo's script", micros(other));
     report.add("heartbeat script, one player a call", micros(ours), reference, ours / other, Bar::AtMost(1.0));
+}
+
+/// What the scripts took since the last time, in seconds.
+async fn spent(connection: &mut MultiplexedConnection) -> f64 {
+    let spent = redis::spent(connection, "evalsha").await;
+    redis::reset(connection).await;
+    spent.as_secs_f64()
 }
