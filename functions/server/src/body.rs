@@ -25,7 +25,7 @@ const UNWANTED_LIMIT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// 413 for a body that is too long; 400 for one that does not arrive; 503 where others take up the room for it.
-pub(crate) async fn with_body(request: Request, load: &Load) -> Result<(http::Request, Room), Problem> {
+pub(crate) async fn with_body(request: Request, load: &Load) -> Result<(http::Request, Room<'_>), Problem> {
     let (parts, mut body) = request.into_parts();
     let (mut whole, mut room) = (Vec::new(), Room::default());
     if matches!(parts.method, Method::GET | Method::HEAD) {

@@ -4,23 +4,18 @@
 //! One handler around the other for all of these, and no layers: each layer costs every call two boxes and some moves of
 //! the request.
 
-use std::{
-    panic::AssertUnwindSafe,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::Request,
     handler::Handler,
     response::Response,
-    routing::{get, post},
+    routing::{MethodFilter, on},
 };
 use futures_util::FutureExt as _;
 use presence::{config::Secret, http::Problem, trace::RequestSpan};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::{
@@ -37,67 +32,55 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 const TRACED: &str = "/presence/";
 
 /// Makes the gates of routes.
-#[derive(Clone)]
 pub(crate) struct Gates {
     tokens: Tokens,
     /// How much is taken on by all of them.
-    pub(crate) load: Load,
+    pub(crate) load: Arc<Load>,
 }
 
 /// A route's gate.
 ///
 /// Of each route and not of the router: a path that is not there is a 404, and a wrong method a 405, for anybody.
-#[derive(Clone)]
 pub(crate) struct Gate {
     path: &'static str,
     /// Who may pass; anybody where there are none.
     tokens: Tokens,
-    measure: Arc<Measure>,
+    measure: Measure,
 }
 
 /// A handler behind its route's gate.
 #[derive(Clone)]
 struct Gated<H> {
-    gate: Gate,
+    gate: Arc<Gate>,
     handler: H,
 }
 
 impl Gates {
     /// Gates that let those pass who have one of `tokens`; anybody where there are none.
     pub(crate) fn new(tokens: Vec<Secret>) -> Self {
-        Self { tokens: tokens.into(), load: Load::new() }
+        Self { tokens: tokens.into(), load: Arc::new(Load::new()) }
     }
 
     /// The gate of `path`, for those with a token.
-    pub(crate) fn private(&self, path: &'static str) -> Gate {
-        Gate { path, tokens: Arc::clone(&self.tokens), measure: Arc::new(Measure::new(path)) }
+    pub(crate) fn private(&self, path: &'static str) -> Arc<Gate> {
+        Arc::new(Gate { path, tokens: Arc::clone(&self.tokens), measure: Measure::new(path) })
     }
 
     /// The gate of `path`, for anybody.
-    pub(crate) fn public(&self, path: &'static str) -> Gate {
-        Gate { tokens: Arc::default(), ..self.private(path) }
+    pub(crate) fn public(&self, path: &'static str) -> Arc<Gate> {
+        Arc::new(Gate { path, tokens: Arc::default(), measure: Measure::new(path) })
     }
 }
 
 impl Gate {
-    /// The route that answers a GET.
-    pub(crate) fn get<H, T, S>(&self, handler: H) -> Router<S>
+    /// The route of this gate's path on which `handler` answers a method.
+    pub(crate) fn on<H, F, S>(self: &Arc<Self>, method: MethodFilter, handler: H) -> Router<S>
     where
-        H: Handler<T, S>,
-        T: 'static,
+        H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        Router::new().route(self.path, get(Gated { gate: self.clone(), handler }))
-    }
-
-    /// The route that answers a POST.
-    pub(crate) fn post<H, T, S>(&self, handler: H) -> Router<S>
-    where
-        H: Handler<T, S>,
-        T: 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        Router::new().route(self.path, post(Gated { gate: self.clone(), handler }))
+        Router::new().route(self.path, on(method, Gated { gate: Arc::clone(self), handler }))
     }
 
     /// The span of a request, where traces are exported.
@@ -110,9 +93,10 @@ impl Gate {
     }
 }
 
-impl<T, S, H: Handler<T, S>> Handler<T, S> for Gated<H>
+impl<H, F, S> Handler<F, S> for Gated<H>
 where
-    T: 'static,
+    H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
     S: Send + 'static,
 {
     type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
@@ -124,12 +108,12 @@ where
         Box::pin(async move {
             let answering = async {
                 match authorize(&gate.tokens, request.headers()) {
-                    Ok(()) => handler.call(request, state).await,
+                    Ok(()) => handler(request, state).await,
                     Err(problem) => refuse(request, problem).await,
                 }
             };
             let answering = AssertUnwindSafe(answering.instrument(span.of_log())).catch_unwind();
-            let response = match timeout(REQUEST_LIMIT, answering).await {
+            let response = match timeout_at(start + REQUEST_LIMIT, answering).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
                 Err(_) => respond(Err(Problem::timed_out(REQUEST_LIMIT))),

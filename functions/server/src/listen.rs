@@ -101,6 +101,7 @@ impl Protocols {
     fn new() -> Self {
         let (mut http1, mut http2) = (http1::Builder::new(), http2::Builder::new(TokioExecutor::new()));
         http1.timer(TokioTimer::new()).header_read_timeout(IDLE_LIMIT).max_buf_size(MAX_HEADERS);
+        http1.writev(false); // one piece: most answers are short, and copying one costs less than a second piece
         http2.timer(TokioTimer::new()).keep_alive_interval(PING_INTERVAL);
         http2.max_concurrent_streams(MAX_STREAMS).max_header_list_size(MAX_HEADERS as u32);
         Self { http1, http2 }
@@ -156,6 +157,7 @@ async fn finish<C: Future<Output = hyper::Result<()>>>(
 ) -> hyper::Result<()> {
     let mut connection = pin!(connection);
     tokio::select! {
+        biased;
         ended = &mut connection => return ended,
         () = no_request(has_begun) => return Ok(()),
         _ = closing.changed() => shut(connection.as_mut()),

@@ -1,9 +1,7 @@
 //! How much the server takes on at a time. More is refused, before memory or latency runs away.
 
-use std::sync::Arc;
-
 use presence::http::Problem;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The number of calls that are worked on at a time.
 const MAX_CALLS: usize = 512;
@@ -15,20 +13,20 @@ const MAX_BODIES: usize = 64 * 1024;
 /// of them as there are connections fit into memory.
 const FREE: usize = 4 * 1024;
 
-/// The bounds, and how much is in use of them. Clones share both.
-#[derive(Debug, Clone)]
+/// The bounds, and how much is in use of them.
+#[derive(Debug)]
 pub(crate) struct Load {
-    calls: Arc<Semaphore>,
-    bodies: Arc<Semaphore>,
+    calls: Semaphore,
+    bodies: Semaphore,
 }
 
 /// The room that one body takes up, given back when this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Room(Option<OwnedSemaphorePermit>);
+pub(crate) struct Room<'a>(Option<SemaphorePermit<'a>>);
 
 impl Load {
     pub(crate) fn new() -> Self {
-        Self { calls: Arc::new(Semaphore::new(MAX_CALLS)), bodies: Arc::new(Semaphore::new(MAX_BODIES)) }
+        Self { calls: Semaphore::new(MAX_CALLS), bodies: Semaphore::new(MAX_BODIES) }
     }
 
     /// Begins a call, which lasts until what is returned is dropped. Calls begin when their bodies are there: clients who
@@ -36,19 +34,19 @@ impl Load {
     ///
     /// # Errors
     /// 503 where too many have begun.
-    pub(crate) fn begin(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        Arc::clone(&self.calls).try_acquire_owned().map_err(|_| Problem::overloaded())
+    pub(crate) fn begin(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.calls.try_acquire().map_err(|_| Problem::overloaded())
     }
 
     /// Makes room for a body of so many bytes.
     ///
     /// # Errors
     /// 503 where others take up too much.
-    pub(crate) fn make_room(&self, room: &mut Room, length: usize) -> Result<(), Problem> {
+    pub(crate) fn make_room<'a>(&'a self, room: &mut Room<'a>, length: usize) -> Result<(), Problem> {
         let wanted = length.saturating_sub(FREE).div_ceil(1024);
-        let held = room.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = room.0.as_ref().map_or(0, SemaphorePermit::num_permits);
         let Ok(more @ 1..) = u32::try_from(wanted.saturating_sub(held)) else { return Ok(()) };
-        let more = Arc::clone(&self.bodies).try_acquire_many_owned(more).map_err(|_| Problem::overloaded())?;
+        let more = self.bodies.try_acquire_many(more).map_err(|_| Problem::overloaded())?;
         match &mut room.0 {
             Some(held) => held.merge(more),
             held => *held = Some(more),

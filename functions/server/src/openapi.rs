@@ -9,6 +9,6 @@ use axum::{
 const DESCRIPTION: &str = include_str!(concat!(env!("OUT_DIR"), "/openapi.json"));
 
 /// The description.
-pub(crate) async fn describe() -> Response {
+pub(crate) fn describe() -> Response {
     ([(header::CONTENT_TYPE, "application/json")], DESCRIPTION).into_response()
 }

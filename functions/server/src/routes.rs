@@ -1,8 +1,13 @@
 //! Paths, and what answers them. Checks come in the order 404, 405, 401, 413, 415, 400.
 
-use std::{pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use axum::{Router, extract::Request, handler::Handler, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    response::{IntoResponse as _, Response},
+    routing::{MethodFilter, get},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
     PresenceService, REVISION, VERSION,
@@ -21,12 +26,8 @@ use crate::{
     statistics::Counts,
 };
 
-/// A handler of calls, on a request with its whole body, where there is room for both.
-#[derive(Clone)]
-struct Call<H> {
-    handler: H,
-    load: Load,
-}
+/// What answers a call.
+type Handler<F> = fn(Arc<PresenceService>, http::Request) -> F;
 
 /// All routes; what serves the calls of players is left open. Streams of the console end when the sender of `closing` is
 /// gone.
@@ -46,9 +47,9 @@ pub(crate) fn routes(
         .merge(read(&gates.private("/presence/{player_id}"), load));
     let counts = Counts::new(app.insight());
     let operators = Router::new()
-        .merge(gates.private("/presence").get(async move || counts.answer().await))
-        .merge(gates.private("/metrics").get(async move || prometheus.render()))
-        .merge(gates.private("/openapi.json").get(openapi::describe));
+        .merge(gates.private("/presence").on(MethodFilter::GET, async move |_, _| counts.answer().await))
+        .merge(gates.private("/metrics").on(MethodFilter::GET, async move |_, _| prometheus.render().into_response()))
+        .merge(gates.private("/openapi.json").on(MethodFilter::GET, async |_, _| openapi::describe()));
     let probe = app.health_probe();
     calls
         .merge(operators)
@@ -60,35 +61,36 @@ pub(crate) fn routes(
 }
 
 /// A call's route. A GET on it reads the player of that name.
-fn call<H, F>(gate: &Gate, load: &Load, handler: H) -> Router<Arc<PresenceService>>
+fn call<F>(gate: &Arc<Gate>, load: &Arc<Load>, handler: Handler<F>) -> Router<Arc<PresenceService>>
 where
-    Call<H>: Handler<F, Arc<PresenceService>>,
-    F: 'static,
-{
-    read(gate, load).merge(gate.post(Call { handler, load: load.clone() }))
-}
-
-fn read(gate: &Gate, load: &Load) -> Router<Arc<PresenceService>> {
-    gate.get(Call { handler: get_state::handle, load: load.clone() })
-}
-
-impl<H, F> Handler<F, Arc<PresenceService>> for Call<H>
-where
-    H: Fn(Arc<PresenceService>, http::Request) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+    read(gate, load).merge(on(MethodFilter::POST, gate, load, handler))
+}
 
-    fn call(self, request: Request, presence: Arc<PresenceService>) -> Self::Future {
-        Box::pin(async move {
-            let answer = async {
-                let (request, _room) = with_body(request, &self.load).await?;
-                let _call = self.load.begin()?;
-                (self.handler)(presence, request).await
-            };
-            respond(answer.await)
-        })
-    }
+fn read(gate: &Arc<Gate>, load: &Arc<Load>) -> Router<Arc<PresenceService>> {
+    on(MethodFilter::GET, gate, load, get_state::handle)
+}
+
+fn on<F>(method: MethodFilter, gate: &Arc<Gate>, load: &Arc<Load>, handler: Handler<F>) -> Router<Arc<PresenceService>>
+where
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let load = Arc::clone(load);
+    gate.on(method, async move |request, presence| answer(request, presence, handler, &load).await)
+}
+
+/// Runs a handler on a request with its whole body, where there is room for both.
+async fn answer<F>(request: Request, presence: Arc<PresenceService>, handler: Handler<F>, load: &Load) -> Response
+where
+    F: Future<Output = Answer>,
+{
+    let answer = async {
+        let (request, _room) = with_body(request, load).await?;
+        let _call = load.begin()?;
+        handler(presence, request).await
+    };
+    respond(answer.await)
 }
 
 async fn live() -> Response {

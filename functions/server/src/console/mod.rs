@@ -8,7 +8,7 @@ mod events;
 mod page;
 mod players;
 
-use axum::Router;
+use axum::{Router, routing::MethodFilter};
 use presence::runtime::App;
 use tokio::sync::watch;
 
@@ -21,13 +21,14 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     closing: watch::Receiver<()>,
 ) -> Router<S> {
     let insight = app.insight();
-    let explain = async move |path| players::explain(&insight, path).await;
-    let mut routes = gates.private("/console/players/{player_id}").get(explain);
+    let explain = async move |request, _| players::explain(&insight, request).await;
+    let mut routes = gates.private("/console/players/{player_id}").on(MethodFilter::GET, explain);
     // Where no events are made there is nothing at this path.
     if let Some(events) = app.live_events().map(|live| events::Streams::new(live, closing)) {
-        routes = routes.merge(gates.private("/console/events").get(async move || events.open().await));
+        let open = async move |_, _| events.open().await;
+        routes = routes.merge(gates.private("/console/events").on(MethodFilter::GET, open));
     }
-    page::ASSETS
-        .iter()
-        .fold(routes, |routes, asset| routes.merge(gates.public(asset.path).get(async || asset.response())))
+    page::ASSETS.iter().fold(routes, |routes, asset| {
+        routes.merge(gates.public(asset.path).on(MethodFilter::GET, async |_, _| asset.response()))
+    })
 }

@@ -1,7 +1,8 @@
 //! All that is known of a player.
 
 use axum::{
-    extract::{Path, rejection::PathRejection},
+    RequestExt as _,
+    extract::{Path, Request, rejection::PathRejection},
     response::Response,
 };
 use presence::{
@@ -13,7 +14,8 @@ use presence::{
 use crate::body::respond;
 
 /// Tells all that is known of a player.
-pub(super) async fn explain(insight: &Insight, path: Result<Path<String>, PathRejection>) -> Response {
+pub(super) async fn explain(insight: &Insight, mut request: Request) -> Response {
+    let path: Result<Path<String>, PathRejection> = request.extract_parts().await;
     respond(match path.map_err(|error| error.body_text()).and_then(|Path(id)| parse(&id)) {
         Ok(player) => insight.explain(&player).await.map(|explanation| json(&explanation)).map_err(Into::into),
         Err(detail) => Err(Problem::invalid_request(detail).with_field("player_id")),
