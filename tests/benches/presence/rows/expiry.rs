@@ -28,7 +28,10 @@ pub(crate) async fn measure(report: &mut Report) {
     let url = nats.url();
     let variables = [("PRESENCE_NATS_URL", &*url), ("PRESENCE_TTL", &*ttl), ("PRESENCE_SWEEP_INTERVAL", &*interval)];
     let (_service, address) = super::server(&server, &variables).await;
-    super::connect(&address, 1).await; // makes the stream
+    super::connect(&address, 1).await;
+    while nats.count("PRESENCE_EVENTS").await == 0 {
+        tokio::time::sleep(Duration::from_millis(50)).await; // the first event makes the stream
+    }
     let mut messages = nats.follow("PRESENCE_EVENTS").await;
     super::connect(&address, PLAYERS).await;
 

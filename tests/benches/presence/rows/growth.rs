@@ -17,7 +17,7 @@ const DEVICES: [usize; 3] = [1, 2, 8];
 const FRIENDS: [usize; 4] = [10, 100, 500, 2_000];
 
 /// Heartbeats, and friends asked for, in each measurement, at least.
-const HEARTBEATS: usize = 200_000;
+const HEARTBEATS: usize = 1_000_000;
 const LOOKED_UP: usize = 1_000_000;
 
 /// Players with several devices.
@@ -52,7 +52,7 @@ pub(crate) async fn measure(report: &mut Report) {
 
     let (mut service, mut redis) = (Vec::new(), Vec::new());
     for count in FRIENDS {
-        let calls = LOOKED_UP / count / 10;
+        let calls = LOOKED_UP / count;
         let body = |call| friends::body(friends::friends(call, count, known));
         let requests: Vec<_> = (0..calls).map(|call| http::post("/presence/friends", &body(call))).collect();
         let [ours, theirs] = bench.spent(4, &requests, 1, calls).await;

@@ -1,7 +1,7 @@
 //! One heartbeat a call.
 //!
 //! Here everything may run on both CPUs: the reference spends Redis's time, the service its own, and neither is to be kept
-//! from a CPU that would be idle.
+//! from a CPU that would be idle. The server has one worker, as the echo has one thread.
 
 use crate::{
     cpu, http, players, redis,
