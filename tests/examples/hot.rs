@@ -9,7 +9,6 @@ use presence::{
     Snapshot,
     http::{ConnectionsBody, Request, json, parse_post},
     model::{PlayerId, Presence, PresenceState},
-    trace::TraceContext,
 };
 use serde::de::IgnoredAny;
 
@@ -27,7 +26,6 @@ fn main() {
         "one-syntax" => scanning(one(0)),
         "friends" => answering(),
         "friends-syntax" => scanning(String::from_utf8(json(&friends()).body().to_vec()).unwrap_or_default()),
-        "trace" => Box::new(|| drop(black_box(TraceContext::new_root()))),
         _ => panic!("no such part: {part}"),
     };
     for _ in 0..times.parse().expect("a number of times") {

@@ -1,6 +1,7 @@
 //! How many instructions the parts take that every call passes, as valgrind counts them, against the least that could be
 //! done with the same JSON: finding its end. Neither figure depends on what else the machine does. Without optimisation, as
-//! tests are built, the ratios were 2.3, 2.3 and 2.7 when this was written.
+//! tests are built, the ratios were 2.2, 2.3 and 2.7 when this was written: there is room for another compiler, and for
+//! no second pass over the text.
 
 use std::process::Command;
 
@@ -11,17 +12,17 @@ const TIMES: u64 = 5;
 
 #[test]
 fn reading_a_batch_takes_few_times_what_finding_its_end_does() {
-    assert_at_most(3.0, "batch", "batch-syntax");
+    assert_at_most(2.4, "batch", "batch-syntax");
 }
 
 #[test]
 fn reading_one_connection_takes_few_times_what_finding_its_end_does() {
-    assert_at_most(3.0, "one", "one-syntax");
+    assert_at_most(2.5, "one", "one-syntax");
 }
 
 #[test]
 fn answering_with_friends_takes_few_times_what_finding_the_answers_end_does() {
-    assert_at_most(3.5, "friends", "friends-syntax");
+    assert_at_most(2.9, "friends", "friends-syntax");
 }
 
 fn assert_at_most(most: f64, part: &str, reference: &str) {
