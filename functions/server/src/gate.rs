@@ -21,7 +21,6 @@ use tracing::Instrument as _;
 use crate::{
     auth::{Tokens, authorize},
     body::{refuse, respond},
-    load::Load,
     measure::Measure,
 };
 
@@ -34,8 +33,6 @@ const TRACED: &str = "/presence/";
 /// Makes the gates of routes.
 pub(crate) struct Gates {
     tokens: Tokens,
-    /// How much is taken on by all of them.
-    pub(crate) load: Arc<Load>,
 }
 
 /// A route's gate.
@@ -58,7 +55,7 @@ struct Gated<H> {
 impl Gates {
     /// Gates that let those pass who have one of `tokens`; anybody where there are none.
     pub(crate) fn new(tokens: Vec<Secret>) -> Self {
-        Self { tokens: tokens.into(), load: Arc::new(Load::new()) }
+        Self { tokens: tokens.into() }
     }
 
     /// The gate of `path`, for those with a token.

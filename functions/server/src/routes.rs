@@ -37,7 +37,7 @@ pub(crate) fn routes(
     prometheus: PrometheusHandle,
     closing: watch::Receiver<()>,
 ) -> Router<Arc<PresenceService>> {
-    let load = &gates.load;
+    let load = &Arc::new(Load::new());
     let calls = Router::new()
         .merge(call(&gates.private("/presence/connect"), load, connect::handle))
         .merge(call(&gates.private("/presence/heartbeat"), load, heartbeat::handle))
