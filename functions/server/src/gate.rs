@@ -1,5 +1,5 @@
-//! What every call passes: it is counted, timed and traced, ended where it takes too long, and answered also where its
-//! handler panics.
+//! What every call passes: it is asked for a token, counted, timed and traced, ended where it takes too long, and answered
+//! also where its handler panics.
 //!
 //! One handler around the other for all of these, and no layers: each layer costs every call two boxes and some moves of
 //! the request.

@@ -64,12 +64,9 @@ impl Record {
 
 /// The number that a text begins with, and what follows it.
 fn number(text: &str) -> Option<(u64, &str)> {
-    let (mut number, mut rest) = (0_u64, text);
-    while let [digit @ b'0'..=b'9', ..] = rest.as_bytes() {
-        number = number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-        rest = &rest[1..];
-    }
-    (rest.len() < text.len()).then_some((number, rest))
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
 }
 
 #[cfg(test)]

@@ -34,9 +34,13 @@ impl TraceContext {
 
     /// A trace that starts here.
     pub fn new_root() -> Self {
-        let mut digits = [0; 48];
-        let (trace_id, span_id) = HEXLOWER.encode_mut_str(&rand::random::<[u8; 24]>(), &mut digits).split_at(32);
-        let traceparent = ["00-", trace_id, "-", span_id, "-01"].concat();
+        let (trace_id, span_id) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+        let mut traceparent = String::with_capacity("00-".len() + 32 + "-".len() + 16 + "-01".len());
+        traceparent.push_str("00-");
+        HEXLOWER.encode_append(&trace_id.to_be_bytes(), &mut traceparent);
+        traceparent.push('-');
+        HEXLOWER.encode_append(&span_id.to_be_bytes(), &mut traceparent);
+        traceparent.push_str("-01");
         Self { traceparent, tracestate: String::new() }
     }
 
