@@ -61,24 +61,30 @@ impl RedisCluster {
         Self::of(6, 1, Kind::Secured(Authority::new())).await.with_replicas_in_step().await
     }
 
-    async fn of(nodes: usize, replicas: usize, kind: Kind) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let nodes: Vec<_> = (0..nodes).map(|number| Node::start(directory.path(), number, &kind)).collect();
-        let addresses: Vec<_> = nodes.iter().map(Node::address).collect();
-        let cluster = Self { nodes, kind, _directory: directory };
+    async fn of(nodes: usize, replicas: usize, mut kind: Kind) -> Self {
         loop {
-            let mut create = Command::new("redis-cli");
-            create.args(cluster.kind.access()).args(["--cluster", "create"]).args(&addresses).arg("--cluster-yes");
-            create.args(["--cluster-replicas", &replicas.to_string()]);
-            if create.output().expect("redis-cli runs").status.success() {
-                break;
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let nodes = (0..nodes).map(|number| Node::start(directory.path(), number, &kind)).collect();
+            let mut cluster = Self { nodes, kind, _directory: directory };
+            if cluster.nodes.iter_mut().all(Node::is_up) && cluster.create(replicas) {
+                cluster.agree().await;
+                return cluster;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            kind = cluster.kind; // somebody took a port, or redis-cli gave up halfway
         }
-        while !cluster.nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+    }
+
+    fn create(&self, replicas: usize) -> bool {
+        let mut create = Command::new("redis-cli");
+        create.args(self.kind.access()).args(["--cluster", "create"]).args(self.nodes.iter().map(Node::address));
+        create.args(["--cluster-yes", "--cluster-replicas", &replicas.to_string()]);
+        create.output().expect("redis-cli runs").status.success()
+    }
+
+    async fn agree(&self) {
+        while !self.nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        cluster
     }
 
     async fn with_replicas_in_step(self) -> Self {

@@ -4,6 +4,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use crate::{
@@ -95,9 +97,23 @@ impl Node {
         Self { process, host, port, access, program, configuration: file }
     }
 
+    /// Waits for the first answer; `false` where the process ended instead, because somebody took its port or its bus port.
+    pub(super) fn is_up(&mut self) -> bool {
+        while !self.process.has_ended() {
+            if self.ask(&["PING"]) == "PONG" {
+                return true;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
     /// Starts a node that was ended, on its port.
     pub(super) fn restart(&mut self) {
-        self.process = Process::start(Command::new(&self.program).arg(&self.configuration));
+        while {
+            self.process = Process::start(Command::new(&self.program).arg(&self.configuration));
+            !self.is_up()
+        } {}
     }
 
     pub(super) fn address(&self) -> String {
