@@ -5,7 +5,7 @@
 
 -- The common case comes first and takes nothing apart: where the lease is the player's only one and was renewed by the
 -- last call, all of the past stays but the 13 digits of `last_seen`, and the record follows from it (lib/past.lua,
--- lib/record.lua). The index keeps its earlier time. What follows the loop is not even defined unless an entry needs it.
+-- lib/record.lua). The index keeps its earlier time. What follows a loop is not even defined unless an entry needs it.
 -- Texts stay texts, numbers among them: making one of the other is most of what a script costs.
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local entries, ttl_text, time = math.floor(#KEYS / 3), ARGV[1], redis.call('TIME')
@@ -15,7 +15,7 @@ local now_text = time[1] .. sub(micros, 1, 3)
 -- Where the version and what comes after it stand in a past.
 local VERSION, REST = 15, 28
 
-local json, unpatched
+local json, others
 for entry = 1, entries do
   local past = redis.pcall('GET', KEYS[3 * entry - 1])
   -- No string: one key of somebody else's shall not fail the call for all its players.
@@ -30,11 +30,56 @@ for entry = 1, entries do
   if is_renewed then
     call('SETRANGE', KEYS[3 * entry - 1], '0', now_text)
   else
-    unpatched = unpatched or {}
+    others = others or {}
+    others[#others + 1] = entry
+  end
+end
+if not others then
+  return json
+end
+
+-- Next come players with several devices. While all their leases count, one is renewed in full, the others have as much
+-- less left as time went by, and nothing else changes. The past is read anew: an earlier entry may be the same player's.
+local whole = tonumber(ttl_text)
+
+-- Returns the record; nil where this is another case, and nothing was changed.
+local function renew_among(entry)
+  local past, connection = redis.pcall('GET', KEYS[3 * entry - 1]), ARGV[2 + entry]
+  past = past and not past.err and past or ''
+  local last_seen, version, state, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*)(;.*)$')
+  if not version then
+    return nil
+  end
+  local elapsed, is_known = now_text - last_seen, false
+  local durations, texts = {}, {}
+  for id, duration in string.gmatch(leases, ';([^; ]+) ?(%d*)') do
+    local left = (tonumber(duration) or whole) - elapsed
+    if left <= 0 then
+      return nil
+    elseif id == connection then
+      left, is_known = whole, true
+    end
+    durations[#durations + 1] = left
+    texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
+  end
+  local record = '{"last_seen":' .. now_text .. ',"version":' .. version
+    .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state)
+    .. '","leases":[' .. table.concat(durations, ',') .. ']}'
+  if not (is_known and call('SET', KEYS[3 * entry - 2], record, 'XX', 'PX', ttl_text)) then
+    return nil
+  end
+  call('SET', KEYS[3 * entry - 1], now_text .. sub(past, VERSION - 1, #past - #leases) .. table.concat(texts))
+  return record
+end
+
+local unpatched = {}
+for _, entry in ipairs(others) do
+  json = renew_among(entry)
+  if not json then
     unpatched[#unpatched + 1] = entry
   end
 end
-if not unpatched then
+if #unpatched == 0 then
   return json
 end
 

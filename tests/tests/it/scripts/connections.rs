@@ -7,6 +7,7 @@ use presence::{
     model::{DisconnectReason, PresenceState},
 };
 use presence_tests::{connection, leases};
+use serde_json::json;
 
 use super::{Fixture, TTL};
 
@@ -72,6 +73,30 @@ async fn a_dead_devices_lease_runs_out_while_the_other_beats() {
         assert_eq!(test.heartbeat("laptop").await.unwrap(), expected);
     }
     assert_eq!(leases(&test.past().await, TTL), [("laptop".to_owned(), TTL)]);
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
+    let test = Fixture::new().await;
+    for device in ["phone", "laptop", "tv"] {
+        test.connect(device).await;
+    }
+    test.set_state(PresenceState::Away).await.unwrap();
+    let before = test.record().await.unwrap();
+    for (device, seconds) in [("phone", 10), ("laptop", 20)] {
+        test.pass(seconds).await;
+        assert_eq!(test.heartbeat(device).await.unwrap(), 3);
+    }
+
+    let (record, past) = (test.record().await.unwrap(), test.past().await);
+    let [phone, laptop, tv] = &leases(&past, TTL)[..] else { panic!("{past}") };
+    assert!((TTL - 21_000..=TTL - 20_000).contains(&phone.1), "{past}");
+    assert_eq!(laptop.1, TTL);
+    assert!((TTL - 31_000..=TTL - 30_000).contains(&tv.1), "{past}");
+    assert_eq!(record["leases"], json!([phone.1, laptop.1, tv.1]));
+    assert_eq!((&record["state"], &record["version"]), (&json!("AWAY"), &before["version"]));
+    assert!(past.starts_with(&format!("{} {} AWAY;phone ", record["last_seen"], record["version"])), "{past}");
+    assert!(test.pttl("presence:alice").await > TTL as i64 - 1_000);
 }
 
 #[tokio::test]
