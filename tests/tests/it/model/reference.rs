@@ -105,6 +105,11 @@ impl Reference {
         }
     }
 
+    /// Whether somebody who was here before has no past any more.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.players.iter().any(|player| player.transitions > 0 && player.last_seen().is_none())
+    }
+
     /// Redis loses everything. Which connections were closed is not asked of it any more.
     pub(super) fn flush(&mut self) {
         for player in &mut self.players {

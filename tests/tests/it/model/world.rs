@@ -180,9 +180,9 @@ impl<'a> World<'a> {
     }
 
     /// Versions rise also where Redis forgot the last one, given at most one transition a millisecond. Steps are
-    /// quicker than that, so the clock needs a moment where there is something to forget.
+    /// quicker than that, so the clock needs a moment where something was, or is to be, forgotten.
     async fn let_the_clock_overtake(&mut self, step: &Step) {
-        let forgets = matches!(step.call, Call::Flush) || step.after > self.reference.rules.retention;
+        let forgets = matches!(step.call, Call::Flush) || self.reference.has_forgotten();
         while (forgets || self.reads.missed_a_version()) && clock(&mut self.raw).await <= self.reads.newest_version() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
