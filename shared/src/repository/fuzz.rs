@@ -31,6 +31,9 @@ pub fn reply(bytes: &[u8]) {
     {
         check(&record.presence(alice()));
     }
+    for record in reply::renewals(Ok(value.clone()), 1).into_iter().flatten().flatten() {
+        check(&record.presence(alice()));
+    }
     let _ = reply::time(&value);
     let _ = SlotMap::parse(&value, "127.0.0.1");
     let _ = entries(Shard::FIRST, value.clone());

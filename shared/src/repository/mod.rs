@@ -17,6 +17,7 @@ mod past;
 mod probe;
 mod read;
 mod record;
+mod renewals;
 mod reply;
 mod scripts;
 mod slot_map;
@@ -36,6 +37,7 @@ use crate::config::Config;
 use connection::Connection;
 use keys::Keys;
 pub(crate) use keys::Shard;
+use renewals::Renewals;
 pub(crate) use sweep::Expired;
 
 /// The number of shards that are worked on at a time: many enough to hide the round trip, few enough not to crowd out
@@ -50,10 +52,11 @@ pub struct Repository {
     ttl: u64,
     retention: u64,
     grace: u64,
-    /// What every script call says of the configuration: see `lua/lib/call.lua`.
+    /// What script calls say of the configuration: see `lua/lib/call.lua`.
     terms: String,
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
+    renewals: Renewals,
 }
 
 impl Repository {
@@ -73,6 +76,7 @@ impl Repository {
             grace: millis(config.lifetimes.offline_grace),
             terms: terms.map(|term| format!("{term} ")).concat(),
             has_outbox: config.events.is_some(),
+            renewals: Renewals::default(),
         })
     }
 }

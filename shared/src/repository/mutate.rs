@@ -53,11 +53,27 @@ impl Repository {
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Applied, StoreError> {
+        let span = Span::script(trace, mutation.script().name, 1);
+        let applied = self.apply_within(mutation, connection, span.context()).await;
+        span.end(applied.as_ref().err().map(StoreError::kind));
+        applied
+    }
+
+    async fn apply_within(
+        &self,
+        mutation: Mutation,
+        connection: &Connection,
+        trace: &TraceContext,
+    ) -> Result<Applied, StoreError> {
         let player = &connection.player_id;
-        let reply = self
-            .call(mutation.script(), &[player], trace, |command| self.append(command, mutation, [connection]))
-            .await?;
-        applied(reply, player)
+        if let Mutation::Heartbeat = mutation
+            && let Some(record) = self.renew_with_others(connection).await?
+        {
+            let presence = record.presence(player.clone());
+            return Ok(Applied { outcome: Outcome::Accepted, presence, events: Vec::new() });
+        }
+        let arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
+        applied(Box::pin(self.run(mutation.script(), &[player], trace, arguments)).await?, player)
     }
 
     /// The same for many connections, in one round trip to each Redis node involved.
@@ -122,7 +138,18 @@ impl Repository {
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
         let span = Span::script(trace, script.name, players.len());
-        let trace = span.context();
+        let reply = self.run(script, players, span.context(), arguments).await;
+        span.end(reply.as_ref().err().map(StoreError::kind));
+        reply
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        players: &[&PlayerId],
+        trace: &TraceContext,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Reply, StoreError> {
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
             self.append_call(command, shard, players.iter().copied(), trace);
@@ -134,13 +161,15 @@ impl Repository {
             }
             answer => answer,
         };
-        let reply = answer.and_then(|answer| Reply::parse(answer, players.len(), shard, trace));
-        span.end(reply.as_ref().err().map(StoreError::kind));
-        reply
+        Reply::parse(answer?, players.len(), shard, trace)
     }
 
     /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
-    async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
+    pub(super) async fn run_all(
+        &self,
+        script: &Script,
+        calls: &[(Shard, impl Fn(&mut Cmd))],
+    ) -> Vec<Result<Value, StoreError>> {
         let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
         let mut answers = self.connection.query_all(&by_hash).await;
         let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
@@ -157,7 +186,7 @@ impl Repository {
     }
 
     /// Connections that one script call may carry, by their place in the list: of one shard, and not too many.
-    fn group(&self, connections: &[Connection]) -> Vec<(Shard, Vec<usize>)> {
+    pub(super) fn group(&self, connections: &[Connection]) -> Vec<(Shard, Vec<usize>)> {
         let shards = self.keys.group_by_shard(connections.iter().map(|connection| &connection.player_id));
         let chunks = |(shard, places): (&Shard, &Vec<usize>)| {
             let shard = *shard;

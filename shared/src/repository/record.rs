@@ -6,7 +6,7 @@ use super::StoreError;
 use crate::model::{PlayerId, Presence, PresenceState};
 
 /// A player's record.
-#[derive(Debug, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Record {
     last_seen: u64,
     version: Option<u64>,

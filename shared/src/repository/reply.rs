@@ -33,6 +33,9 @@ pub(crate) struct Reply {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
+/// A renewed lease's record; `None` where the caller has to make a call of its own.
+pub(crate) type Renewal = Result<Option<Record>, StoreError>;
+
 /// An event as it waits in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutboxEntry {
@@ -82,6 +85,17 @@ impl Reply {
     fn renewed(entries: usize, record: &[u8]) -> Result<Self, StoreError> {
         let record = Some(Record::parse(record)?);
         Ok(Self { outcomes: vec![Outcome::Accepted; entries], record, events: Vec::new() })
+    }
+}
+
+/// The reply of a call that only renews, for each of its `entries`.
+pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
+    match answer {
+        Ok(Value::Array(records)) if records.len() == entries => {
+            records.iter().map(|record| text(record)?.map(Record::parse).transpose()).collect()
+        }
+        Ok(_) => vec![Err(StoreError::Unexpected("a script's reply")); entries],
+        Err(error) => vec![Err(error); entries],
     }
 }
 

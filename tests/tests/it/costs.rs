@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::join_all;
 use presence::{PresenceService, model::PresenceState, trace::TraceContext};
 use presence_tests::{RedisServer, connection, player, service};
 use redis::aio::MultiplexedConnection;
@@ -71,6 +72,18 @@ async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_cloc
     costs.presence.heartbeat_batch(connections, &costs.trace).await.unwrap();
     let expected = counts([("time", 20), ("get", 1_000), ("set", 1_000), ("setrange", 1_000)]);
     assert_eq!(costs.spent().await, (20, expected));
+}
+
+#[tokio::test]
+async fn heartbeats_at_the_same_time_are_a_script_call_for_fifty() {
+    let mut costs = Costs::of(100).await;
+    let connections: Vec<_> = (0..100).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let beats = connections.iter().map(|connection| costs.presence.heartbeat(connection, &costs.trace));
+    for answer in join_all(beats).await {
+        answer.unwrap();
+    }
+    let expected = counts([("time", 2), ("get", 100), ("set", 100), ("setrange", 100)]);
+    assert_eq!(costs.spent().await, (2, expected));
 }
 
 #[tokio::test]

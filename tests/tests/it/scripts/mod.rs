@@ -3,6 +3,7 @@
 mod connections;
 mod healing;
 mod reads;
+mod shared;
 mod states;
 
 use std::time::Duration;

@@ -1,0 +1,110 @@
+//! Heartbeats at the same time: they share script calls, and each gets its own answer.
+
+use futures_util::future::join_all;
+use presence::{
+    PresenceError, StoreError,
+    model::{Connection, DisconnectReason, Presence, PresenceState},
+    trace::TraceContext,
+};
+use presence_tests::connection;
+use redis::{AsyncTypedCommands as _, FromRedisValue as _};
+
+use super::Fixture;
+
+/// Fifty players with a connection `c` each: as many as one call carries.
+fn fifty() -> Vec<Connection> {
+    (0..50).map(|n| connection(&format!("p{n}"), "c")).collect()
+}
+
+impl Fixture {
+    async fn beat_at_once(&self, connections: &[Connection]) -> Vec<Result<Presence, PresenceError>> {
+        join_all(connections.iter().map(|connection| self.presence.heartbeat(connection, &self.trace))).await
+    }
+}
+
+#[tokio::test]
+async fn each_heartbeat_gets_its_own_answer() {
+    let test = Fixture::new().await;
+    let connections = ["known", "restored", "closed", "again", "phone", "laptop"].map(|id| {
+        let player = if ["phone", "laptop"].contains(&id) { "both" } else { id };
+        connection(player, id)
+    });
+    let [known, _, closed, _, phone, laptop] = &connections;
+    for connection in [known, closed, phone, laptop] {
+        test.presence.connect(connection, &test.trace).await.unwrap();
+    }
+    test.presence.set_state(&known.player_id, PresenceState::InMatch, &test.trace).await.unwrap();
+    test.presence.disconnect(closed, DisconnectReason::Quit, &test.trace).await.unwrap();
+    test.presence.disconnect(&connections[3], DisconnectReason::Quit, &test.trace).await.unwrap();
+
+    let mut answers = Vec::new();
+    for (connection, answer) in connections.iter().zip(test.beat_at_once(&connections).await) {
+        answers.push(match answer {
+            Ok(presence) => {
+                assert_eq!(presence.player_id, connection.player_id);
+                Some((presence.state, presence.connection_count))
+            }
+            Err(PresenceError::ConnectionClosed) => None,
+            Err(error) => panic!("{error}"),
+        });
+    }
+    let online = |count| Some((PresenceState::Online, count));
+    let in_match = Some((PresenceState::InMatch, 1));
+    assert_eq!(answers, [in_match, online(1), None, None, online(2), online(2)]);
+}
+
+#[tokio::test]
+async fn an_event_continues_the_trace_of_its_own_caller() {
+    let test = Fixture::with(&[("PRESENCE_NATS_URL", "nats://127.0.0.1:1")]).await;
+    let connections = fifty();
+    let traces: Vec<_> = connections.iter().map(|_| TraceContext::new_root()).collect();
+    let beats = connections.iter().zip(&traces).map(|(connection, trace)| test.presence.heartbeat(connection, trace));
+    for answer in join_all(beats).await {
+        answer.unwrap();
+    }
+
+    let outbox = test.redis.connection().await.xrange_all("presence:{all}:outbox").await.unwrap();
+    assert_eq!(outbox.ids.len(), connections.len());
+    for entry in outbox.ids {
+        let text = |name: &str| String::from_redis_value(entry.map[name].clone()).unwrap();
+        let of = |place: &usize| text("event").contains(&format!(r#""player_id":"{}""#, connections[*place].player_id));
+        let place = (0..connections.len()).find(of).unwrap();
+        assert_eq!(text("traceparent")[..35], traces[place].traceparent()[..35]);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_forgot_the_script_learns_it_again() {
+    let test = Fixture::new().await;
+    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut test.redis.connection().await).await.unwrap();
+    for answer in test.beat_at_once(&fifty()).await {
+        assert_eq!(answer.unwrap().connection_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
+    let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "200ms")]).await;
+    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    test.redis.pause();
+    for answer in test.beat_at_once(&fifty()).await {
+        assert!(matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))), "{answer:?}");
+    }
+    test.redis.resume();
+    for answer in test.beat_at_once(&fifty()).await {
+        assert_eq!(answer.unwrap().connection_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
+    let test = Fixture::new().await;
+    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    let mut raw = test.redis.connection().await;
+    raw.del("presence:p7").await.unwrap();
+    raw.set("{presence:p7}:closed", "no sorted set").await.unwrap();
+    for (n, answer) in test.beat_at_once(&fifty()).await.into_iter().enumerate() {
+        assert_eq!(answer.is_ok(), n != 7, "p{n}: {answer:?}");
+    }
+}
