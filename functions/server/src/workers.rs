@@ -2,8 +2,9 @@
 //! to Redis.
 //!
 //! A runtime of one thread polls in turn whatever is ready. So all calls that came in together have handed their commands
-//! over before the sender of commands is polled, and Redis gets them in one piece. A runtime of many threads polls the
-//! sender right after each call, with one command: half of the service's time would go to writing to that socket.
+//! over before the sender of commands is polled, and Redis gets them in one piece, heartbeats even in one command. A runtime
+//! of many threads polls the sender right after each call, with one command: half of the service's time would go to writing
+//! to that socket.
 
 use std::{future::pending, io, thread};
 
