@@ -6,7 +6,7 @@
 -- state, why it ended (`expired` or, in a grace, `lost`), and when: so many milliseconds after `last_seen`; and each
 -- lease with the milliseconds that it counts. What is as usual is left out: the state where it is ONLINE, the reason where
 -- it is `expired`, milliseconds where they are the TTL. Once the OFFLINE transition is made the state is OFFLINE, there is
--- no lease, and the key lives for the retention. heartbeat.lua patches the 13 digits of `last_seen` in place.
+-- no lease, and the key lives for the retention. lib/known.lua patches the 13 digits of `last_seen` in place.
 
 -- Returns { last_seen, version, state, reason, expires_at, leases = list of { id, expiry } }, or nil.
 local function decode_past(line)

@@ -57,9 +57,6 @@ impl Connection {
 
     /// Sends commands, each to the node that holds its shard, in one round trip to each node involved.
     pub(crate) async fn query_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Value, StoreError>> {
-        if let [(shard, command)] = commands {
-            return vec![self.query(*shard, command).await]; // no copy in a pipeline
-        }
         let answers = self.send(Clock::Unread, commands).await;
         answers.into_iter().map(|answer| answer.map(|(value, _)| value)).collect()
     }

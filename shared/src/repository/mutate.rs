@@ -85,7 +85,7 @@ impl Repository {
     ) -> AppliedBatch {
         let span = Span::script(trace, mutation.script().name, connections.len());
         let trace = span.context();
-        let groups = self.group(connections);
+        let groups = self.group(connections.iter().map(|connection| &connection.player_id));
         let calls: Vec<_> = groups
             .iter()
             .map(|(shard, places)| {
@@ -155,21 +155,27 @@ impl Repository {
             self.append_call(command, shard, players.iter().copied(), trace);
             arguments(command);
         };
-        let answer = match self.connection.query(shard, &script.call_by_hash(complete)).await {
+        let answer = self.run_one(script, shard, complete).await?;
+        Reply::parse(answer, players.len(), shard, trace)
+    }
+
+    /// Calls a script at the node of a shard. `complete` appends its keys and arguments.
+    pub(super) async fn run_one(
+        &self,
+        script: &Script,
+        shard: Shard,
+        complete: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        match self.connection.query(shard, &script.call_by_hash(&complete)).await {
             Err(error) if is_unknown_script(&error) => {
-                self.connection.query(shard, &script.call_by_source(complete)).await
+                self.connection.query(shard, &script.call_by_source(&complete)).await
             }
             answer => answer,
-        };
-        Reply::parse(answer?, players.len(), shard, trace)
+        }
     }
 
     /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
-    pub(super) async fn run_all(
-        &self,
-        script: &Script,
-        calls: &[(Shard, impl Fn(&mut Cmd))],
-    ) -> Vec<Result<Value, StoreError>> {
+    async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
         let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
         let mut answers = self.connection.query_all(&by_hash).await;
         let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
@@ -185,9 +191,9 @@ impl Repository {
         answers
     }
 
-    /// Connections that one script call may carry, by their place in the list: of one shard, and not too many.
-    pub(super) fn group(&self, connections: &[Connection]) -> Vec<(Shard, Vec<usize>)> {
-        let shards = self.keys.group_by_shard(connections.iter().map(|connection| &connection.player_id));
+    /// Players whom one script call may carry, by their places in the list: of one shard, and not too many.
+    pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<(Shard, Vec<usize>)> {
+        let shards = self.keys.group_by_shard(players);
         let chunks = |(shard, places): (&Shard, &Vec<usize>)| {
             let shard = *shard;
             places.chunks(ENTRIES_PER_CALL).map(move |chunk| (shard, chunk.to_vec())).collect::<Vec<_>>()

@@ -1,39 +1,42 @@
 //! Heartbeats of several callers, in one script call.
 //!
 //! One call for several players costs Redis and the service much less than a call for each. So heartbeats that come at the
-//! same time share one: the first starts a task, which runs once the runtime has been through all that is ready, and makes
-//! the call for all that wait by then. The call renews leases that are known. Whatever else is to be done, each caller does
-//! by a call of its own, for it may make events, which continue that caller's trace.
+//! same time share one: the first starts a task, which a runtime of one thread polls once it has been through all that is
+//! ready, and which makes the call for all that wait by then. The call renews leases that are known. Whatever else is to be
+//! done, each caller does by a call of its own, for it may make events, which continue that caller's trace.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::join_all;
 use redis::Cmd;
 use tokio::sync::oneshot;
 
 use super::{
-    Repository, StoreError,
+    Repository,
+    keys::Shard,
     reply::{self, Renewal},
     scripts,
 };
 use crate::model::Connection;
 
-type Caller = oneshot::Sender<Renewal>;
+/// A heartbeat, and who waits for it.
+type Waiting = (Connection, oneshot::Sender<Renewal>);
 
 /// Heartbeats that wait for the next call.
 #[derive(Clone, Default)]
-pub(super) struct Renewals(Arc<Mutex<Vec<(Connection, Caller)>>>);
+pub(super) struct Renewals(Arc<Mutex<Vec<Waiting>>>);
 
 impl Renewals {
-    /// Adds a heartbeat; whether it is the first one.
-    fn push(&self, connection: Connection, caller: Caller) -> bool {
+    /// Adds a heartbeat; whether nobody who is still there came before.
+    fn push(&self, heartbeat: Waiting) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.push((connection, caller));
-        waiting.len() == 1
+        let is_first = waiting.first().is_none_or(|(_, caller)| caller.is_closed());
+        waiting.push(heartbeat);
+        is_first
     }
 
-    fn take(&self) -> (Vec<Connection>, Vec<Caller>) {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *waiting).into_iter().unzip()
+    fn take(&self) -> Vec<Waiting> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -41,50 +44,43 @@ impl Repository {
     /// Renews a lease together with those of other callers; `None` where there is no other, or the lease is not known.
     pub(super) async fn renew_with_others(&self, connection: &Connection) -> Renewal {
         let (caller, renewal) = oneshot::channel();
-        if self.renewals.push(connection.clone(), caller) {
+        if self.renewals.push((connection.clone(), caller)) {
             let repository = self.clone();
             tokio::spawn(async move { repository.renew_waiting().await });
         }
-        renewal.await.unwrap_or(Err(StoreError::Unexpected("a call that was given up")))
+        renewal.await.unwrap_or(Ok(None))
     }
 
-    /// Makes one call for all that wait.
+    /// Makes a call for each group of those that wait. None waits for another group's.
     async fn renew_waiting(&self) {
-        let (connections, callers) = self.renewals.take();
-        let mut groups = self.group(&connections);
-        groups.retain(|(_, places)| places.len() > 1);
-        let calls: Vec<_> = groups
-            .iter()
-            .map(|(shard, places)| {
-                let entries = places.iter().map(|place| &connections[*place]);
-                (*shard, move |command: &mut Cmd| self.append_renewals(command, entries.clone()))
-            })
-            .collect();
-        let answers = self.run_all(&scripts::HEARTBEAT, &calls).await;
-        let mut renewals = vec![Ok(None); connections.len()];
-        for ((_, places), answer) in groups.iter().zip(answers) {
-            for (place, renewal) in places.iter().zip(reply::renewals(answer, places.len())) {
-                renewals[*place] = renewal;
+        let mut waiting: Vec<_> = self.renewals.take().into_iter().map(Some).collect();
+        let groups = self.group(waiting.iter().flatten().map(|(connection, _)| &connection.player_id));
+        let mut calls = Vec::new();
+        for (shard, places) in groups {
+            if places.len() > 1 {
+                let group = places.iter().filter_map(|place| waiting[*place].take()).collect();
+                calls.push(self.renew_group(shard, group));
             }
         }
-        for (caller, renewal) in callers.into_iter().zip(renewals) {
-            let _ = caller.send(renewal); // it may have hung up
-        }
+        drop(waiting); // who is alone learns it now
+        join_all(calls).await;
     }
 
-    /// Appends what a shared call carries: see `lua/heartbeat.lua`.
-    fn append_renewals<'a>(
-        &self,
-        command: &mut Cmd,
-        connections: impl ExactSizeIterator<Item = &'a Connection> + Clone,
-    ) {
-        command.arg(2 * connections.len());
-        for Connection { player_id, .. } in connections.clone() {
-            command.arg(&[self.keys.record(player_id), self.keys.past(player_id)]);
-        }
-        command.arg(self.ttl).arg("");
-        for Connection { connection_id, .. } in connections {
-            command.arg(connection_id.as_str());
+    async fn renew_group(&self, shard: Shard, group: Vec<Waiting>) {
+        let complete = |command: &mut Cmd| {
+            command.arg(2 * group.len());
+            for (Connection { player_id, .. }, _) in &group {
+                command.arg(&[self.keys.record(player_id), self.keys.past(player_id)]);
+            }
+            command.arg(self.ttl);
+            for (Connection { connection_id, .. }, _) in &group {
+                command.arg(connection_id.as_str());
+            }
+        };
+        let answer = self.run_one(&scripts::RENEW_KNOWN, shard, complete).await;
+        let renewals = reply::renewals(answer, group.len());
+        for ((_, caller), renewal) in group.into_iter().zip(renewals) {
+            let _ = caller.send(renewal); // it may have hung up
         }
     }
 }

@@ -21,6 +21,7 @@ macro_rules! script {
 
 pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
+pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known");
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
 pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state");
 pub(crate) static PROBE: LazyLock<Script> = script!("probe");
@@ -30,7 +31,7 @@ pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 const CAPACITY: (usize, usize) = (12, 512);
 
 /// What `-- @include <name>` in a script stands for.
-const LIBRARY: [(&str, &str); 9] = [
+const LIBRARY: [(&str, &str); 10] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
     ("clock", include_str!("../../../lua/lib/clock.lua")),
     ("record", include_str!("../../../lua/lib/record.lua")),
@@ -38,6 +39,7 @@ const LIBRARY: [(&str, &str); 9] = [
     ("events", include_str!("../../../lua/lib/events.lua")),
     ("player", include_str!("../../../lua/lib/player.lua")),
     ("closed", include_str!("../../../lua/lib/closed.lua")),
+    ("known", include_str!("../../../lua/lib/known.lua")),
     ("renew", include_str!("../../../lua/lib/renew.lua")),
     ("reply", include_str!("../../../lua/lib/reply.lua")),
 ];
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn every_include_is_resolved() {
-        for script in [&CONNECT, &HEARTBEAT, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE] {
+        for script in [&CONNECT, &HEARTBEAT, &RENEW_KNOWN, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE] {
             assert!(!script.source.contains("@include"));
             assert_eq!(script.hash.len(), 40);
         }

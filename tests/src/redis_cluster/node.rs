@@ -97,10 +97,12 @@ impl Node {
         Self { process, host, port, access, program, configuration: file }
     }
 
-    /// Waits for the first answer; `false` where the process ended instead, because somebody took its port or its bus port.
+    /// Waits for the process's own first answer; `false` where it ended instead, because somebody took its port or its bus
+    /// port.
     pub(super) fn is_up(&mut self) -> bool {
+        let own = format!("process_id:{}\r", self.process.id());
         while !self.process.has_ended() {
-            if self.ask(&["PING"]) == "PONG" {
+            if self.ask(&["INFO", "server"]).contains(&own) {
                 return true;
             }
             thread::sleep(Duration::from_millis(5));

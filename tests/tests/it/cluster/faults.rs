@@ -1,9 +1,10 @@
 //! Nodes that die and nodes that hang.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use presence::{PresenceError, events::RelaySignal, health::HealthStatus, trace::TraceContext};
-use presence_tests::{RedisCluster, cluster_app};
+use futures_util::future::join_all;
+use presence::{PresenceError, events::RelaySignal, health::HealthStatus, model::Connection, trace::TraceContext};
+use presence_tests::{RedisCluster, cluster_app, connection};
 
 use super::{PLAYERS, are_online, connections, held_by, players, record};
 
@@ -29,6 +30,28 @@ async fn a_dead_node_fails_its_own_players_and_nobody_else() {
     let spared: Vec<_> = spared.into_iter().map(|connection| connection.player_id).collect();
     assert!(are_online(&presence, &spared).await);
     assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Degraded);
+}
+
+#[tokio::test]
+async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
+    let mut cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "2s")]);
+    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let [hanging, ..] = &held_by(&cluster, 1)[..] else { panic!("a player") };
+    let [alone, both, ..] = &held_by(&cluster, 0)[..] else { panic!("two players") };
+    let tablet = |player: &Connection| connection(player.player_id.as_str(), "tablet");
+    let all = [hanging, &tablet(hanging), alone, both, &tablet(both)];
+    presence.connect_batch(all.map(Clone::clone).to_vec(), &trace).await.unwrap();
+    cluster.pause(1);
+
+    let began = Instant::now();
+    let beats = all.map(|connection| async {
+        let answer = presence.heartbeat(connection, &trace).await;
+        (answer.is_ok(), began.elapsed() < Duration::from_secs(1))
+    });
+    let answers = join_all(beats).await;
+    assert_eq!(answers, [(false, false), (false, false), (true, true), (true, true), (true, true)]);
+    cluster.resume(1);
 }
 
 #[tokio::test]

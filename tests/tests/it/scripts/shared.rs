@@ -1,6 +1,8 @@
 //! Heartbeats at the same time: they share script calls, and each gets its own answer.
 
-use futures_util::future::join_all;
+use std::time::{Duration, Instant};
+
+use futures_util::{FutureExt as _, future::join_all};
 use presence::{
     PresenceError, StoreError,
     model::{Connection, DisconnectReason, Presence, PresenceState},
@@ -98,12 +100,61 @@ async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
+    let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "1s")]).await;
+    test.redis.pause();
+    let began = Instant::now();
+    test.heartbeat("c1").await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_millis(1_800), "{:?}", began.elapsed());
+    test.redis.resume();
+}
+
+#[tokio::test]
+async fn one_more_than_a_call_carries_is_answered_as_well() {
+    let test = Fixture::new().await;
+    let mut connections = fifty();
+    connections.push(connection("p50", "c"));
+    test.presence.connect_batch(connections.clone(), &test.trace).await.unwrap();
+    for answer in test.beat_at_once(&connections).await {
+        assert_eq!(answer.unwrap().connection_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_takes_nobody_along() {
+    let test = Fixture::new().await;
+    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    let connections = fifty();
+    let mut beats: Vec<_> =
+        connections.iter().map(|connection| Box::pin(test.presence.heartbeat(connection, &test.trace))).collect();
+    for beat in &mut beats {
+        assert!(beat.as_mut().now_or_never().is_none());
+    }
+    drop(beats.remove(0)); // the one that made the others wait
+    for answer in join_all(beats).await {
+        assert_eq!(answer.unwrap().connection_count, 1);
+    }
+}
+
+#[tokio::test]
+async fn the_same_heartbeat_twice_is_answered_twice() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    let twice = [connection("alice", "c1"), connection("alice", "c1")];
+    let answers: Vec<_> = test.beat_at_once(&twice).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers[0], answers[1]);
+    assert_eq!(answers[0].connection_count, 1);
+}
+
+#[tokio::test]
 async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
     let test = Fixture::new().await;
     test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
     let mut raw = test.redis.connection().await;
     raw.del("presence:p7").await.unwrap();
     raw.set("{presence:p7}:closed", "no sorted set").await.unwrap();
+    raw.del("{presence:p8}:past").await.unwrap();
+    raw.rpush("{presence:p8}:past", "a list").await.unwrap(); // which the next heartbeat replaces
     for (n, answer) in test.beat_at_once(&fifty()).await.into_iter().enumerate() {
         assert_eq!(answer.is_ok(), n != 7, "p{n}: {answer:?}");
     }
