@@ -74,3 +74,8 @@ pub fn connection(player_id: &str, connection_id: &str) -> Connection {
     let connection_id = ConnectionId::parse(connection_id).expect("a connection's id");
     Connection { player_id: player(player_id), connection_id }
 }
+
+/// A connection `c` of each of so many players: `p0`, `p1`, …
+pub fn connections(players: usize) -> Vec<Connection> {
+    (0..players).map(|n| connection(&format!("p{n}"), "c")).collect()
+}

@@ -41,7 +41,7 @@ mod server;
 
 pub use authority::Authority;
 pub use browser::Browser;
-pub use config::{app, cluster_app, config, connection, player, service};
+pub use config::{app, cluster_app, config, connection, connections, player, service};
 pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
 use presence::{PresenceService, model::PresenceState, trace::TraceContext};
-use presence_tests::{RedisServer, connection, player, service};
+use presence_tests::{RedisServer, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;
 
 /// Commands of the harness and of the client itself.
@@ -23,7 +23,7 @@ impl Costs {
     async fn of(players: usize) -> Self {
         let redis = RedisServer::start().await;
         let (presence, trace) = (service(&redis, &[]), TraceContext::new_root());
-        let connections: Vec<_> = (0..players).map(|n| connection(&format!("p{n}"), "c")).collect();
+        let connections = connections(players);
         presence.connect_batch(connections.clone(), &trace).await.unwrap();
         presence.heartbeat_batch(connections, &trace).await.unwrap();
         let mut costs = Self { raw: redis.connection().await, presence, trace, _redis: redis };
@@ -68,7 +68,7 @@ async fn a_heartbeat_reads_one_key_and_writes_two() {
 #[tokio::test]
 async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_clock_for_each_call() {
     let mut costs = Costs::of(1_000).await;
-    let connections = (0..1_000).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(1_000);
     costs.presence.heartbeat_batch(connections, &costs.trace).await.unwrap();
     let expected = counts([("time", 20), ("get", 1_000), ("set", 1_000), ("setrange", 1_000)]);
     assert_eq!(costs.spent().await, (20, expected));
@@ -77,7 +77,7 @@ async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_cloc
 #[tokio::test]
 async fn heartbeats_at_the_same_time_are_a_script_call_for_fifty() {
     let mut costs = Costs::of(100).await;
-    let connections: Vec<_> = (0..100).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(100);
     for _ in ["when Redis learns the script", "now"] {
         costs.forget().await;
         let beats = connections.iter().map(|connection| costs.presence.heartbeat(connection, &costs.trace));

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use presence::{model::PresenceState, trace::TraceContext};
-use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app, connection, player};
+use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app, connection, connections, player};
 use serde_json::json;
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn few_players_are_counted_and_many_are_reckoned() {
 async fn players_of_a_cluster_are_counted() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let connections = (0..100).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(100);
     app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
     let statistics = app.insight().statistics().await.unwrap();
     assert_eq!((statistics.players, statistics.states.online, statistics.is_exact), (100, 100, true));
@@ -67,7 +67,7 @@ async fn players_of_a_cluster_are_counted() {
 async fn counting_takes_four_bounded_reads_however_many_players_there_are() {
     let redis = RedisServer::start().await;
     let app = app(&redis, &[]);
-    let players = (0..5_000).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let players = connections(5_000);
     app.presence().connect_batch(players, &TraceContext::new_root()).await.unwrap();
     let mut raw = redis.connection().await;
     redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut raw).await.unwrap();

@@ -7,7 +7,7 @@ use presence::{
     model::{DisconnectReason, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{NatsServer, RedisServer, app, connection};
+use presence_tests::{NatsServer, RedisServer, app, connection, connections};
 use redis::AsyncTypedCommands as _;
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ async fn three_sweepers_at_once_make_each_of_5000_transitions_once() {
     let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_MAX_BATCH", "5000")];
     let apps = [(); 3].map(|()| app(&redis, &variables));
     let trace = TraceContext::new_root();
-    let connections = (0..5_000).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(5_000);
     apps[0].presence().connect_batch(connections, &trace).await.unwrap();
     redis.pass(Duration::from_secs(46)).await;
 

@@ -10,13 +10,13 @@ use presence::{
     PresenceService,
     model::{Connection, PlayerId, PresenceState},
 };
-use presence_tests::{RedisCluster, connection, player};
+use presence_tests::{RedisCluster, player};
 
 /// Enough for each node to have some.
 const PLAYERS: usize = 300;
 
 fn connections() -> Vec<Connection> {
-    (0..PLAYERS).map(|n| connection(&format!("p{n}"), "c")).collect()
+    presence_tests::connections(PLAYERS)
 }
 
 fn players() -> Vec<PlayerId> {

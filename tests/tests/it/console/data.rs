@@ -6,7 +6,7 @@ use presence::{
     model::{DisconnectReason, Explanation, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, player};
+use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
 
 use super::World;
 
@@ -46,7 +46,7 @@ async fn an_id_that_is_none_is_refused() {
 async fn a_player_of_a_cluster_is_explained() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let connections = (0..100).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(100);
     app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
     let explanation = app.insight().explain(&player("p7")).await.unwrap();
     assert_eq!((explanation.presence.state, explanation.connections.len()), (PresenceState::Online, 1));

@@ -1,7 +1,7 @@
 //! What Redis forgot, and what somebody broke.
 
 use presence::model::PresenceState;
-use presence_tests::connection;
+use presence_tests::connections;
 use redis::AsyncTypedCommands as _;
 
 use super::{Fixture, TTL};
@@ -22,7 +22,7 @@ async fn scripts_reload_by_themselves() {
     redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
     test.heartbeat("c1").await.unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
-    let connections = (0..500).map(|n| connection(&format!("p{n}"), "c")).collect();
+    let connections = connections(500);
     let outcome = test.presence.heartbeat_batch(connections, &test.trace).await.unwrap();
     assert_eq!((outcome.accepted, outcome.restored.len(), outcome.failed.len()), (500, 500, 0));
 }

@@ -8,15 +8,13 @@ use presence::{
     model::{Connection, DisconnectReason, Presence, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::connection;
+use presence_tests::{connection, connections};
 use redis::{AsyncTypedCommands as _, FromRedisValue as _};
 
 use super::Fixture;
 
-/// Fifty players with a connection `c` each: as many as one call carries.
-fn fifty() -> Vec<Connection> {
-    (0..50).map(|n| connection(&format!("p{n}"), "c")).collect()
-}
+/// How many connections one call carries.
+const FIFTY: usize = 50;
 
 impl Fixture {
     async fn beat_at_once(&self, connections: &[Connection]) -> Vec<Result<Presence, PresenceError>> {
@@ -27,17 +25,17 @@ impl Fixture {
 #[tokio::test]
 async fn each_heartbeat_gets_its_own_answer() {
     let test = Fixture::new().await;
-    let connections = ["known", "restored", "closed", "again", "phone", "laptop"].map(|id| {
+    let connections = ["known", "restored", "closed", "early", "phone", "laptop"].map(|id| {
         let player = if ["phone", "laptop"].contains(&id) { "both" } else { id };
         connection(player, id)
     });
-    let [known, _, closed, _, phone, laptop] = &connections;
+    let [known, _, closed, early, phone, laptop] = &connections;
     for connection in [known, closed, phone, laptop] {
         test.presence.connect(connection, &test.trace).await.unwrap();
     }
     test.presence.set_state(&known.player_id, PresenceState::InMatch, &test.trace).await.unwrap();
     test.presence.disconnect(closed, DisconnectReason::Quit, &test.trace).await.unwrap();
-    test.presence.disconnect(&connections[3], DisconnectReason::Quit, &test.trace).await.unwrap();
+    test.presence.disconnect(early, DisconnectReason::Quit, &test.trace).await.unwrap();
 
     let mut answers = Vec::new();
     for (connection, answer) in connections.iter().zip(test.beat_at_once(&connections).await) {
@@ -58,7 +56,7 @@ async fn each_heartbeat_gets_its_own_answer() {
 #[tokio::test]
 async fn an_event_continues_the_trace_of_its_own_caller() {
     let test = Fixture::with(&[("PRESENCE_NATS_URL", "nats://127.0.0.1:1")]).await;
-    let connections = fifty();
+    let connections = connections(FIFTY);
     let traces: Vec<_> = connections.iter().map(|_| TraceContext::new_root()).collect();
     let beats = connections.iter().zip(&traces).map(|(connection, trace)| test.presence.heartbeat(connection, trace));
     for answer in join_all(beats).await {
@@ -78,9 +76,9 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
 #[tokio::test]
 async fn a_redis_that_forgot_the_script_learns_it_again() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
     redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut test.redis.connection().await).await.unwrap();
-    for answer in test.beat_at_once(&fifty()).await {
+    for answer in test.beat_at_once(&connections(FIFTY)).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
@@ -88,13 +86,13 @@ async fn a_redis_that_forgot_the_script_learns_it_again() {
 #[tokio::test]
 async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
     let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "200ms")]).await;
-    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
     test.redis.pause();
-    for answer in test.beat_at_once(&fifty()).await {
+    for answer in test.beat_at_once(&connections(FIFTY)).await {
         assert!(matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))), "{answer:?}");
     }
     test.redis.resume();
-    for answer in test.beat_at_once(&fifty()).await {
+    for answer in test.beat_at_once(&connections(FIFTY)).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
@@ -112,8 +110,7 @@ async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
 #[tokio::test]
 async fn one_more_than_a_call_carries_is_answered_as_well() {
     let test = Fixture::new().await;
-    let mut connections = fifty();
-    connections.push(connection("p50", "c"));
+    let connections = connections(FIFTY + 1);
     test.presence.connect_batch(connections.clone(), &test.trace).await.unwrap();
     for answer in test.beat_at_once(&connections).await {
         assert_eq!(answer.unwrap().connection_count, 1);
@@ -123,8 +120,8 @@ async fn one_more_than_a_call_carries_is_answered_as_well() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_takes_nobody_along() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
-    let connections = fifty();
+    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+    let connections = connections(FIFTY);
     let mut beats: Vec<_> =
         connections.iter().map(|connection| Box::pin(test.presence.heartbeat(connection, &test.trace))).collect();
     for beat in &mut beats {
@@ -149,13 +146,13 @@ async fn the_same_heartbeat_twice_is_answered_twice() {
 #[tokio::test]
 async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(fifty(), &test.trace).await.unwrap();
+    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
     let mut raw = test.redis.connection().await;
     raw.del("presence:p7").await.unwrap();
     raw.set("{presence:p7}:closed", "no sorted set").await.unwrap();
     raw.del("{presence:p8}:past").await.unwrap();
     raw.rpush("{presence:p8}:past", "a list").await.unwrap(); // which the next heartbeat replaces
-    for (n, answer) in test.beat_at_once(&fifty()).await.into_iter().enumerate() {
+    for (n, answer) in test.beat_at_once(&connections(FIFTY)).await.into_iter().enumerate() {
         assert_eq!(answer.is_ok(), n != 7, "p{n}: {answer:?}");
     }
 }
