@@ -25,6 +25,6 @@ for entry = 1, entries do
 end
 for _, entry in ipairs(unknown) do
   player = load_player(entry)
-  outcomes[entry] = renew_lease(player, ARGV[2 + entry], 'restore')
+  outcomes[entry] = renew_lease(player, ARGV[before_ids + entry], 'restore')
 end
 return reply(outcomes, player)

@@ -45,14 +45,13 @@ impl Repository {
     pub(super) async fn renew_with_others(&self, connection: &Connection) -> Renewal {
         let (caller, renewal) = oneshot::channel();
         if self.renewals.push((connection.clone(), caller)) {
-            let repository = self.clone();
-            tokio::spawn(async move { repository.renew_waiting().await });
+            tokio::spawn(self.clone().renew_waiting());
         }
         renewal.await.unwrap_or(Ok(None))
     }
 
     /// Makes a call for each group of those that wait. None waits for another group's.
-    async fn renew_waiting(&self) {
+    async fn renew_waiting(self) {
         let mut waiting: Vec<_> = self.renewals.take().into_iter().map(Some).collect();
         let groups = self.group(waiting.iter().flatten().map(|(connection, _)| &connection.player_id));
         let mut calls = Vec::new();

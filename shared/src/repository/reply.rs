@@ -8,6 +8,8 @@ use crate::{
     trace::TraceContext,
 };
 
+const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
+
 /// What a script did with one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -59,7 +61,6 @@ impl OutboxEntry {
 impl Reply {
     /// The reply of a call with so many `entries`.
     pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
-        const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
         let parts = match value {
             Value::Array(parts) => parts,
             Value::BulkString(record) => return Self::renewed(entries, &record),
@@ -94,7 +95,7 @@ pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec
         Ok(Value::Array(records)) if records.len() == entries => {
             records.iter().map(|record| text(record)?.map(Record::parse).transpose()).collect()
         }
-        Ok(_) => vec![Err(StoreError::Unexpected("a script's reply")); entries],
+        Ok(_) => vec![Err(UNEXPECTED); entries],
         Err(error) => vec![Err(error); entries],
     }
 }
