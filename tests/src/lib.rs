@@ -2,6 +2,7 @@
 //!
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
 //! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
+//! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections can be silenced.
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`NatsCluster`]: three of them, as one.
@@ -26,6 +27,7 @@ pub mod event;
 mod gateway;
 mod leases;
 mod moto;
+mod moving_endpoint;
 mod nats_account;
 mod nats_cluster;
 mod nats_secured;
@@ -46,6 +48,7 @@ pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;
 pub use moto::Moto;
+pub use moving_endpoint::MovingEndpoint;
 pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
