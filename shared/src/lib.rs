@@ -8,7 +8,7 @@
 //! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`aws`], [`config`], [`trace`], [`telemetry`], and what was built ([`VERSION`], [`REVISION`]) beside them;
+//! - [`aws`], [`config`], [`trace`], [`telemetry`], [`supervise`] (background tasks), and what was built ([`VERSION`], [`REVISION`]) beside them;
 //!   `fuzz`, for fuzzers alone.
 
 pub mod aws;
@@ -23,6 +23,7 @@ pub mod model;
 mod presence;
 mod repository;
 pub mod runtime;
+mod supervise;
 mod sweep;
 pub mod telemetry;
 pub mod trace;
@@ -30,5 +31,6 @@ mod version;
 
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use repository::{Repository, Snapshot, StoreError};
+pub use supervise::supervise;
 pub use sweep::{Sweeper, Swept};
 pub use version::{REVISION, VERSION};

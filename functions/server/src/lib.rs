@@ -32,6 +32,7 @@ use presence::{
     config::{Config, Environment, ServerConfig},
     events::RelaySignal,
     runtime::{App, environment, fail, start},
+    supervise,
     telemetry::traces,
 };
 use tokio::{
@@ -130,9 +131,10 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
     let (sweeper, probe, insight) = (app.sweeper(signal.clone()), app.health_probe(), app.insight());
-    tokio::spawn(async move { measure::keep_fresh(&upkeep, &probe, &insight).await });
-    let sweep = tokio::spawn(async move { sweeper.run(interval).await });
-    let relay = app.relay().map(|relay| tokio::spawn(async move { relay.run(&signal, interval).await }));
+    tokio::spawn(async move { supervise("gauges", || measure::keep_fresh(&upkeep, &probe, &insight)).await });
+    let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
+    let relay =
+        app.relay().map(|relay| tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await }));
     listen::serve(listener, workers, stop, DRAIN).await;
 
     sweep.abort();

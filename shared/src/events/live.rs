@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::Publisher;
+use crate::supervise;
 
 /// How many events a listener may be behind before it misses the oldest.
 const WINDOW: usize = 1_024;
@@ -60,7 +61,9 @@ impl LiveEvents {
         let mut subscriber = self.0.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.events.subscribe();
         if subscriber.as_ref().is_none_or(JoinHandle::is_finished) {
-            *subscriber = Some(tokio::spawn(forward(Arc::clone(&self.0))));
+            let live = Arc::clone(&self.0);
+            *subscriber =
+                Some(tokio::spawn(async move { supervise("live-events", || forward(Arc::clone(&live))).await }));
         }
         receiver
     }

@@ -24,6 +24,8 @@ pub const SWEEP_LAG: &str = "presence_sweep_lag_seconds";
 pub const OUTBOX_AGE: &str = "presence_outbox_age_seconds";
 /// Whether Redis answers and runs scripts: 1 or 0.
 pub const REDIS_UP: &str = "presence_redis_up";
+/// Background tasks that panicked and were restarted, by `task`.
+pub const TASK_RESTARTS: &str = "presence_task_restarts_total";
 /// Players who are not OFFLINE, by `state`.
 pub const PLAYERS: &str = "presence_players";
 /// Their connections.
@@ -46,6 +48,7 @@ pub fn describe() {
     describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
     describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
     describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
+    describe_counter!(TASK_RESTARTS, Unit::Count, "Background tasks that panicked and were restarted, by task");
     describe_gauge!(PLAYERS, Unit::Count, "Players who are not OFFLINE, by state");
     describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
