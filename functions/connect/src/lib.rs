@@ -22,7 +22,7 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer 
         }
         Target::Many(connections) => {
             let outcome = presence.connect_batch(connections, &trace).await?;
-            Ok(json(&BatchAnswer::from(outcome)))
+            Ok(json(&BatchAnswer::with_timing(outcome, presence.lifetimes())))
         }
     }
 }

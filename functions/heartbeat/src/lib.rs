@@ -19,7 +19,7 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer 
         Target::One(connection) => Ok(json(&presence.heartbeat(&connection, &trace).await?)),
         Target::Many(connections) => {
             let outcome = presence.heartbeat_batch(connections, &trace).await?;
-            Ok(json(&BatchAnswer::from(outcome)))
+            Ok(json(&BatchAnswer::with_timing(outcome, presence.lifetimes())))
         }
     }
 }

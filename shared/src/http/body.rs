@@ -2,7 +2,7 @@
 
 use std::{fmt, marker::PhantomData};
 
-use http::{Method, header};
+use http::{HeaderValue, Method, header};
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -66,13 +66,19 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// Reads a member that may be left out but not be null.
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(super) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A body that does not say what it is is taken for JSON.
+/// Whether the headers allow the body to be read as JSON. Nothing is decompressed: any encoding is refused.
 fn is_json(request: &Request) -> bool {
-    let Some(content_type) = request.headers().get(header::CONTENT_TYPE) else { return true };
+    let headers = request.headers();
+    let mut content_types = headers.get_all(header::CONTENT_TYPE).iter();
+    !headers.contains_key(header::CONTENT_ENCODING) && content_types.all(is_json_type)
+}
+
+/// Whether a content type is JSON. An empty one, like a missing one, is taken for JSON.
+fn is_json_type(content_type: &HeaderValue) -> bool {
     if content_type == "application/json" {
         return true; // as nearly all do
     }
@@ -177,5 +183,21 @@ mod tests {
             let request = http::Request::post("/").header(header::CONTENT_TYPE, content_type);
             assert_eq!(is_json(&request.body(Bytes::new()).unwrap()), expected, "{content_type}");
         }
+    }
+
+    #[test]
+    fn an_encoded_body_is_refused_whatever_its_type() {
+        for encoding in ["gzip", "br", "identity", ""] {
+            let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
+            let request = request.header(header::CONTENT_ENCODING, encoding).body(Bytes::new()).unwrap();
+            assert!(!is_json(&request), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn two_content_types_have_to_be_json_both() {
+        let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
+        let request = request.header(header::CONTENT_TYPE, "text/plain").body(Bytes::new()).unwrap();
+        assert!(!is_json(&request));
     }
 }

@@ -3,10 +3,10 @@
 use std::{error::Error as _, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
-use super::Response;
+use super::{Response, response::with_body};
 use crate::{PresenceError, StoreError, telemetry::metrics::STORE_ERRORS};
 
 /// An error that a caller gets: what was wrong, and what to do about it.
@@ -59,9 +59,9 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:presence:too-large", "Too large", detail)
     }
 
-    /// 415: the body says that it is something else than JSON.
+    /// 415: the body is labeled as something other than plain JSON.
     pub fn unsupported_media_type() -> Self {
-        let detail = "send JSON, with content-type: application/json";
+        let detail = "send JSON with content-type: application/json, and without a content-encoding";
         Self::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "urn:presence:unsupported-media-type",
@@ -145,10 +145,8 @@ impl From<StoreError> for Problem {
 
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Self::new(Bytes::from(body));
-        *response.status_mut() = problem.status;
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
+        let mut response = with_body(problem.status, HeaderValue::from_static("application/problem+json"), body);
         if let Some((name, value)) = problem.header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }

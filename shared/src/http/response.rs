@@ -12,13 +12,16 @@ use crate::{
     model::{Connection, Presence},
 };
 
-/// The answer to one connect: the presence, and when to beat.
+/// No cache may keep what is said about players or about health: it is true for a moment.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// The answer to one connect: the presence, and when to send heartbeats.
 #[derive(Debug, Serialize)]
 pub struct Connected {
     #[serde(flatten)]
     presence: Presence,
-    heartbeat_interval_ms: u64,
-    ttl_ms: u64,
+    #[serde(flatten)]
+    timing: LeaseTiming,
 }
 
 /// The answer to a batch.
@@ -28,6 +31,16 @@ pub struct BatchAnswer {
     restored: Vec<Connection>,
     closed: Vec<Connection>,
     failed: Vec<Failed>,
+    /// `None` for a disconnect, which leaves nothing to renew.
+    #[serde(flatten)]
+    timing: Option<LeaseTiming>,
+}
+
+/// When the caller sends the next heartbeat, and how long a lease lasts without one.
+#[derive(Debug, Clone, Copy, Serialize)]
+struct LeaseTiming {
+    heartbeat_interval_ms: u64,
+    ttl_ms: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,16 +51,29 @@ struct Failed {
 }
 
 impl Connected {
-    /// Tells a gateway how often to beat.
+    /// Returns the presence together with the lease's timing.
     pub fn new(presence: Presence, lifetimes: &Lifetimes) -> Self {
+        Self { presence, timing: LeaseTiming::new(lifetimes) }
+    }
+}
+
+impl BatchAnswer {
+    /// The answer to a connect or a heartbeat: the outcome together with the timing of the leases.
+    pub fn with_timing(outcome: BatchOutcome, lifetimes: &Lifetimes) -> Self {
+        Self { timing: Some(LeaseTiming::new(lifetimes)), ..Self::from(outcome) }
+    }
+}
+
+impl LeaseTiming {
+    fn new(lifetimes: &Lifetimes) -> Self {
         Self {
-            presence,
             heartbeat_interval_ms: lifetimes.heartbeat_interval.as_millis() as u64,
             ttl_ms: lifetimes.ttl.as_millis() as u64,
         }
     }
 }
 
+/// The answer to a disconnect: the outcome alone.
 impl From<BatchOutcome> for BatchAnswer {
     fn from(outcome: BatchOutcome) -> Self {
         let failed = outcome.failed.into_iter();
@@ -56,22 +82,32 @@ impl From<BatchOutcome> for BatchAnswer {
             restored: outcome.restored,
             closed: outcome.closed,
             failed: failed.map(|connection| Failed { connection, error: "store-unavailable" }).collect(),
+            timing: None,
         }
     }
 }
 
-/// The answer of a health check: 200 where calls are answered, 503 where they are not.
+/// The answer of a health check: 200 if calls are answered, 503 if they are not.
 pub fn ready(health: &Health) -> Response {
     let mut response = json(health);
     if !health.is_available() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
 
-/// 200 with a JSON body.
+/// 200 with a JSON body that no cache may store.
 pub fn json(body: &impl Serialize) -> Response {
-    let mut response = Response::new(Bytes::from(serde_json::to_vec(body).unwrap_or_default()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
+    with_body(StatusCode::OK, HeaderValue::from_static("application/json"), body)
+}
+
+/// A response that no cache may store.
+pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     response
 }

@@ -3,13 +3,18 @@
 //! The player is whom the authorizer let in, the connection is API Gateway's own; neither is ever taken from the
 //! message or the query.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use lambda_http::request::RequestContext;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+};
+use serde_json::{Map, Value, json};
 
-use crate::http::{Problem, Request, parse_message, present};
+use crate::http::{Problem, Request, parse_message};
 
 /// RFC 6455's close codes for an end on purpose: normal, and going away.
 const ON_PURPOSE: [i64; 2] = [1000, 1001];
@@ -32,16 +37,9 @@ struct End {
     close_code: Option<i64>,
 }
 
-/// What a message may say. Other members are ignored: API Gateway's own, such as `action`, are among them.
-#[derive(Deserialize)]
-struct Message {
-    #[serde(default, deserialize_with = "present")]
-    state: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    player_ids: Option<Value>,
-    #[serde(default, deserialize_with = "present")]
-    history: Option<Value>,
-}
+/// The members of a message, of which a call takes those that it knows. The others are ignored: API Gateway's own, such
+/// as `action`, are among them. A repeated member is refused, also one that would be ignored.
+struct Message(Map<String, Value>);
 
 /// For `connect` and `heartbeat`: the player and the connection.
 ///
@@ -70,7 +68,9 @@ pub fn disconnection(event: &WebSocketEvent) -> Result<Value, Problem> {
 /// 400 where the message is no JSON object.
 pub fn state(event: &WebSocketEvent) -> Result<Value, Problem> {
     let message: Message = parse_message(&event.message)?;
-    Ok(body([("player_id", Some(json!(event.player_id))), ("state", message.state)]))
+    let mut body = message.only(["state"]);
+    body.insert("player_id".to_owned(), json!(event.player_id));
+    Ok(body.into())
 }
 
 /// For `friends`: the message's `player_ids` and `history`.
@@ -79,17 +79,18 @@ pub fn state(event: &WebSocketEvent) -> Result<Value, Problem> {
 /// 400 where the message is no JSON object.
 pub fn friends(event: &WebSocketEvent) -> Result<Value, Problem> {
     let message: Message = parse_message(&event.message)?;
-    Ok(body([("player_ids", message.player_ids), ("history", message.history)]))
+    Ok(message.only(["player_ids", "history"]).into())
 }
 
 /// The HTTP request that an event stands for; any other request as it is.
 pub(super) fn into_http(request: Request, to_body: ToBody) -> Result<Request, Problem> {
     let Some(RequestContext::WebSocket(context)) = request.extensions().get() else { return Ok(request) };
     let principal = context.authorizer.fields.get("principalId").and_then(Value::as_str);
-    let Some(player_id) = principal.map(str::to_owned) else {
+    let Some(player_id) = principal.filter(|id| !id.is_empty()).map(str::to_owned) else {
         return Err(Problem::unauthorized("the WebSocket API has no authorizer that names the player: principalId"));
     };
-    let is_end = context.event_type.as_deref() == Some("DISCONNECT");
+    let is_end =
+        context.event_type.as_deref() == Some("DISCONNECT") || context.route_key.as_deref() == Some("$disconnect");
     let event = WebSocketEvent {
         player_id,
         connection_id: context.connection_id.clone().unwrap_or_default(),
@@ -99,14 +100,42 @@ pub(super) fn into_http(request: Request, to_body: ToBody) -> Result<Request, Pr
     let body = to_body(&event)?;
     let (mut parts, _) = request.into_parts();
     parts.method = Method::POST;
+    // These headers describe the request that opened the socket, not the body that was just made.
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.remove(header::CONTENT_ENCODING);
     Ok(Request::from_parts(parts, body.to_string().into()))
 }
 
-fn body<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
-    members
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect::<serde_json::Map<_, _>>()
-        .into()
+impl Message {
+    /// The members of these names, as far as the message has them.
+    fn only<const N: usize>(mut self, names: [&str; N]) -> Map<String, Value> {
+        names.into_iter().filter_map(|name| self.0.remove_entry(name)).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Message;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Message, A::Error> {
+                let mut message = Map::new();
+                while let Some((name, value)) = members.next_entry::<String, Value>()? {
+                    if message.contains_key(&name) {
+                        return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
+                    }
+                    message.insert(name, value);
+                }
+                Ok(Message(message))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }

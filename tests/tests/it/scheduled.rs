@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use presence_tests::{Function, NatsServer, RedisServer, event};
+use presence_tests::{
+    Function, NatsServer, RedisServer,
+    event::{self, HttpEvent, Kind},
+};
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
 
@@ -112,7 +115,21 @@ async fn health_answers_http_too() {
     assert_eq!(answer["statusCode"], 200);
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["checks"]["nats"]["status"], "disabled");
-    assert_eq!(health.invoke(event::post("/health/ready", &json!({}))).await.unwrap()["statusCode"], 405);
+    for kind in Kind::ALL {
+        for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
+            let answer = health.invoke(HttpEvent::new(kind, method, "/health/ready/").build()).await.unwrap();
+            assert_eq!(answer["statusCode"], status, "{kind:?} {method}");
+            assert_eq!(answer["headers"]["cache-control"], "no-store", "{kind:?} {method}");
+            assert_eq!(
+                answer["headers"]["allow"].as_str(),
+                (status == 405).then_some("GET, HEAD"),
+                "{kind:?} {method}"
+            );
+        }
+    }
     redis.kill();
-    assert_eq!(health.invoke(event::get("/health/ready")).await.unwrap()["statusCode"], 503);
+    let answer = health.invoke(event::get("/health/ready")).await.unwrap();
+    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(503), &json!("1")));
+    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["status"], "unavailable");
 }

@@ -84,11 +84,17 @@ async fn the_close_code_decides_quit_or_lost() {
 #[tokio::test]
 async fn without_an_authorizer_nobody_is_let_in() {
     let world = World::new().await;
-    for authorizer in [Value::Null, json!({}), json!({"principalId": null})] {
+    for authorizer in [Value::Null, json!({}), json!({"principalId": null}), json!({"principalId": ""})] {
         let mut connect = event::socket("$connect");
         connect["requestContext"]["authorizer"] = authorizer;
         let (status, body) = world.invoke("connect", connect).await;
         assert_eq!((status, &body["type"]), (401, &json!("urn:presence:unauthorized")));
+    }
+    // 401 comes before all that is wrong with the message.
+    for function in ["connect", "heartbeat", "disconnect", "set-state", "friends"] {
+        let mut message = event::socket_message("route", "{");
+        message["requestContext"]["authorizer"] = Value::Null;
+        assert_eq!(world.invoke(function, message).await.0, 401, "{function}");
     }
     assert_eq!(world.redis.keys().await, [""; 0]);
 }
@@ -102,10 +108,39 @@ async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
         ("set-state", r#"{"state":null}"#, json!("state")),
         ("friends", r#"{"player_ids":[]}"#, json!("player_ids")),
         ("friends", "not json", Value::Null),
+        ("friends", r#"{"player_ids":["bob"],"history":null}"#, json!("history")),
+        ("set-state", r#"["AWAY"]"#, Value::Null),
+        ("set-state", r#"{"state":"AWAY","state":"AWAY"}"#, json!("state")),
+        ("set-state", r#"{"action":"a","state":"AWAY","action":"b"}"#, json!("action")),
+        ("friends", r#"{"player_ids":["bob"],"player_ids":["bob"]}"#, json!("player_ids")),
     ] {
         let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
         assert_eq!((status, &body["field"]), (400, &field), "{function} {message}");
     }
+}
+
+#[tokio::test]
+async fn connections_come_from_the_event_whatever_the_message_is() {
+    let world = World::new().await;
+    for message in ["", "not json", "{", r#"{"player_id":"mallory","player_id":"eve","connection_id":null}"#] {
+        for function in ["connect", "heartbeat"] {
+            let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
+            assert_eq!((status, &body["player_id"]), (200, &json!("alice")), "{function} {message}");
+        }
+    }
+    let (status, body) = world.invoke("disconnect", event::socket_message("bye", "not json")).await;
+    assert_eq!((status, &body["state"]), (200, &json!("OFFLINE")), "a message that says goodbye is a quit");
+}
+
+#[tokio::test]
+async fn the_headers_of_the_handshake_say_nothing_about_a_body() {
+    let world = World::new().await;
+    let mut connect = event::socket("$connect");
+    for (name, value) in [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")] {
+        connect["headers"][name] = json!(value);
+        connect["multiValueHeaders"][name] = json!([value]);
+    }
+    assert_eq!(world.invoke("connect", connect).await.0, 200);
 }
 
 #[tokio::test]

@@ -72,6 +72,53 @@ async fn a_body_that_says_it_is_no_json_is_refused() {
 }
 
 #[tokio::test]
+async fn a_body_with_a_content_encoding_is_refused() {
+    let mut functions = Functions::start().await;
+    for kind in Kind::ALL {
+        for encoding in ["gzip", "identity", "br, gzip"] {
+            let event =
+                HttpEvent::new(kind, "POST", "/").header("Content-Encoding", encoding).body(alice().to_string());
+            let answer = functions.invoke("connect", event.build()).await;
+            answer.assert_problem(415, "unsupported-media-type", &format!("{kind:?} {encoding}"));
+        }
+    }
+    for name in WRITERS.into_iter().chain(["friends"]) {
+        let event = HttpEvent::new(Kind::HttpApi, "POST", "/").header("content-encoding", "gzip").body("{}").build();
+        functions.invoke(name, event).await.assert_problem(415, "unsupported-media-type", name);
+    }
+    assert_eq!(functions.redis.keys().await, [""; 0]);
+    let get = HttpEvent::new(Kind::HttpApi, "GET", "/presence/alice").header("content-encoding", "gzip").build();
+    assert_eq!(functions.invoke("get-state", get).await.ok()["state"], "OFFLINE", "a read has no body");
+}
+
+#[tokio::test]
+async fn no_cache_may_store_an_answer() {
+    let mut functions = Functions::start().await;
+    let friends = json!({"player_ids": ["alice"]});
+    let batch = json!({"connections": [alice()]});
+    for (name, body, status) in [
+        ("connect", alice(), 200),
+        ("connect", batch.clone(), 200),
+        ("heartbeat", alice(), 200),
+        ("set-state", json!({"player_id": "alice", "state": "AWAY"}), 200),
+        ("friends", friends, 200),
+        ("disconnect", batch, 200),
+        ("disconnect", alice(), 200),
+        ("heartbeat", alice(), 410),
+        ("set-state", json!({"player_id": "alice", "state": "IN_MATCH"}), 409),
+        ("connect", json!({}), 400),
+    ] {
+        let answer = functions.post(name, &body).await;
+        assert_eq!((answer.status, answer.header("cache-control")), (status, Some("no-store")), "{name} {body}");
+    }
+    for path in ["/presence/alice", "/presence/alice/", "/presence/a%20b"] {
+        assert_eq!(functions.get(path).await.header("cache-control"), Some("no-store"), "{path}");
+    }
+    let health = functions.invoke("health", HttpEvent::new(Kind::HttpApi, "GET", "/health/ready").build()).await;
+    assert_eq!((health.status, health.header("cache-control")), (200, Some("no-store")));
+}
+
+#[tokio::test]
 async fn json_by_any_of_its_names_or_by_none_is_taken() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
@@ -90,14 +137,19 @@ async fn json_by_any_of_its_names_or_by_none_is_taken() {
 async fn checks_come_in_the_contracts_order() {
     let mut functions = Functions::start().await;
     let (long, broken) = (format!("{}x", padded(MAX_BODY)), "{".to_owned());
-    for (method, content_type, body, status, slug) in [
-        ("PUT", "text/plain", &long, 405, "method-not-allowed"),
-        ("POST", "text/plain", &long, 413, "too-large"),
-        ("POST", "text/plain", &broken, 415, "unsupported-media-type"),
-        ("POST", "application/json", &broken, 400, "invalid-request"),
+    for (method, header, body, status, slug) in [
+        ("PUT", ("content-type", "text/plain"), &long, 405, "method-not-allowed"),
+        ("PUT", ("content-encoding", "gzip"), &long, 405, "method-not-allowed"),
+        ("POST", ("content-type", "text/plain"), &long, 413, "too-large"),
+        ("POST", ("content-encoding", "gzip"), &long, 413, "too-large"),
+        ("POST", ("content-type", "text/plain"), &broken, 415, "unsupported-media-type"),
+        ("POST", ("content-encoding", "gzip"), &broken, 415, "unsupported-media-type"),
+        ("POST", ("content-type", "application/json"), &broken, 400, "invalid-request"),
     ] {
-        let event = HttpEvent::new(Kind::HttpApi, method, "/").header("content-type", content_type).body(body.clone());
-        functions.invoke("connect", event.build()).await.assert_problem(status, slug, slug);
+        for kind in Kind::ALL {
+            let event = HttpEvent::new(kind, method, "/").header(header.0, header.1).body(body.clone());
+            functions.invoke("connect", event.build()).await.assert_problem(status, slug, slug);
+        }
     }
 }
 

@@ -13,9 +13,21 @@ fn entry((player, connection): (&str, &str)) -> Value {
     json!({"player_id": player, "connection_id": connection})
 }
 
-/// An answer without failures.
+/// The answer to a connect or heartbeat without failures, with the default timing.
 fn answer<const R: usize, const C: usize>(accepted: usize, restored: [&str; R], closed: [&str; C]) -> Value {
-    json!({"accepted": accepted, "restored": entries(restored), "closed": entries(closed), "failed": []})
+    with_timing(accepted, entries(restored), entries(closed))
+}
+
+fn with_timing(accepted: usize, restored: Value, closed: Value) -> Value {
+    json!({
+        "accepted": accepted, "restored": restored, "closed": closed, "failed": [],
+        "heartbeat_interval_ms": 15_000, "ttl_ms": 45_000
+    })
+}
+
+/// The answer to a disconnect without failures: nothing is ever closed, and there is nothing to renew.
+fn disconnected(accepted: usize) -> Value {
+    json!({"accepted": accepted, "restored": [], "closed": [], "failed": []})
 }
 
 async fn send<const N: usize>(functions: &mut Functions, name: &'static str, names: [&str; N]) -> Value {
@@ -58,8 +70,8 @@ async fn a_disconnect_batch_accepts_everything() {
     let mut functions = Functions::start().await;
     send(&mut functions, "connect", ["alice/a1", "alice/a2", "bob/b1"]).await;
     let gone = ["alice/a1", "bob/b1", "nobody/n1"];
-    assert_eq!(send(&mut functions, "disconnect", gone).await, answer(3, [], []));
-    assert_eq!(send(&mut functions, "disconnect", gone).await, answer(3, [], []));
+    assert_eq!(send(&mut functions, "disconnect", gone).await, disconnected(3));
+    assert_eq!(send(&mut functions, "disconnect", gone).await, disconnected(3));
     assert_eq!(count(&mut functions, "alice").await, 1);
     assert_eq!(functions.get("/presence/bob").await.ok()["state"], "OFFLINE");
     assert_eq!(send(&mut functions, "connect", ["nobody/n1"]).await, answer(0, [], ["nobody/n1"]));
@@ -72,7 +84,7 @@ async fn an_entry_that_is_named_twice_is_answered_once() {
     assert_eq!(send(&mut functions, "connect", twice).await, answer(3, [], []));
     functions.redis(&["FLUSHALL"]).await;
     assert_eq!(send(&mut functions, "heartbeat", twice).await, answer(3, ["alice/a1", "bob/b1", "alice/b1"], []));
-    assert_eq!(send(&mut functions, "disconnect", twice).await, answer(3, [], []));
+    assert_eq!(send(&mut functions, "disconnect", twice).await, disconnected(3));
     assert_eq!(send(&mut functions, "heartbeat", twice).await, answer(0, [], ["alice/a1", "bob/b1", "alice/b1"]));
 }
 
@@ -109,14 +121,24 @@ async fn a_batch_as_long_as_allowed_counts_every_entry() {
     let body = json!({"connections": connections});
     let all = json!(connections);
     let connected = functions.accept("connect", body.clone()).await;
-    assert_eq!(connected, json!({"accepted": 2_000, "restored": [], "closed": [], "failed": []}));
+    assert_eq!(connected, with_timing(2_000, json!([]), json!([])));
     let beat = functions.accept("heartbeat", body.clone()).await;
-    assert_eq!(beat, json!({"accepted": 2_000, "restored": [], "closed": [], "failed": []}));
+    assert_eq!(beat, with_timing(2_000, json!([]), json!([])));
     assert_eq!(count(&mut functions, "p999").await, 2);
     functions.redis(&["FLUSHALL"]).await;
     let restored = functions.accept("heartbeat", body.clone()).await;
-    assert_eq!(restored, json!({"accepted": 2_000, "restored": all, "closed": [], "failed": []}));
-    functions.accept("disconnect", body.clone()).await;
+    assert_eq!(restored, with_timing(2_000, all.clone(), json!([])));
+    assert_eq!(functions.accept("disconnect", body.clone()).await, disconnected(2_000));
     let late = functions.accept("connect", body).await;
-    assert_eq!(late, json!({"accepted": 0, "restored": [], "closed": all, "failed": []}));
+    assert_eq!(late, with_timing(0, json!([]), all));
+}
+
+#[tokio::test]
+async fn the_batch_answer_has_the_configured_timing() {
+    let mut functions = Functions::with(&[("PRESENCE_TTL", "9s"), ("PRESENCE_HEARTBEAT_INTERVAL", "2500ms")]).await;
+    for name in ["connect", "heartbeat"] {
+        let answer = send(&mut functions, name, ["alice/a1"]).await;
+        assert_eq!((&answer["heartbeat_interval_ms"], &answer["ttl_ms"]), (&json!(2_500), &json!(9_000)), "{name}");
+    }
+    assert_eq!(send(&mut functions, "disconnect", ["alice/a1"]).await, disconnected(1));
 }

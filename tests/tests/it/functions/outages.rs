@@ -38,6 +38,7 @@ fn calls() -> [(&'static str, Value); 9] {
 #[track_caller]
 fn assert_unavailable(answer: &Answer, about: &str) {
     answer.assert_problem(503, "store-unavailable", about);
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{about}");
     assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0, "{about}");
 }
 
@@ -182,6 +183,7 @@ async fn heartbeats_restore_what_redis_lost() {
 
     functions.redis(&["FLUSHALL"]).await;
     let batch = functions.accept("heartbeat", json!({"connections": [alice()]})).await;
-    assert_eq!(batch, json!({"accepted": 1, "restored": [alice()], "closed": [], "failed": []}));
+    assert_eq!((&batch["accepted"], &batch["restored"]), (&json!(1), &json!([alice()])));
+    assert_eq!((&batch["closed"], &batch["failed"]), (&json!([]), &json!([])));
     assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE");
 }
