@@ -1,5 +1,7 @@
 //! Whom a GET asks for: the last segment of the path, under whatever stage or base path.
 
+use std::collections::HashMap;
+
 use presence_tests::event::{HttpEvent, Kind};
 use serde_json::json;
 
@@ -113,9 +115,37 @@ async fn history_is_exactly_true_or_false() {
 async fn names_that_a_query_is_not_known_for_are_ignored() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
-        for query in ["History=yes", "x=1", "x=%ff", "x=%zz&y=%", "x[]=é", "x={|^`}\\", "x=\"y\"", "x=<y>", "=&&="] {
+        for query in [
+            "x=1%26history%3Dmaybe",
+            "x%26history=maybe",
+            "%26history=maybe",
+            "History=yes",
+            "x=1",
+            "x=%ff",
+            "x=%zz&y=%",
+            "x[]=é",
+            "x={|^`}\\",
+            "x=\"y\"",
+            "x=<y>",
+            "=&&=",
+        ] {
             let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
             assert_eq!(presence["state"], "OFFLINE", "{kind:?} {query}");
         }
+    }
+}
+
+/// `cargo lambda watch` finds the routes of `make run` in Cargo.toml, and takes paths literally.
+#[test]
+fn make_run_serves_every_path_with_and_without_a_slash_at_its_end() {
+    let manifest = include_str!("../../../../Cargo.toml");
+    let (_, router) = manifest.split_once("[workspace.metadata.lambda.watch.router]\n").unwrap();
+    let routes = router.split("\n\"").map(|route| route.trim_start_matches('"').split_once("\" = ").unwrap());
+    let routes: HashMap<_, _> = routes.map(|(path, functions)| (path, functions.trim())).collect();
+    let calls = ["{player_id}", "connect", "heartbeat", "disconnect", "state", "friends"]
+        .map(|call| format!("/presence/{call}"));
+    for path in calls.iter().map(String::as_str).chain(["/health/ready"]) {
+        assert!(routes.contains_key(path), "{path}");
+        assert_eq!(routes.get(path), routes.get(&*format!("{path}/")), "{path}");
     }
 }
