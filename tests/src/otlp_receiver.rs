@@ -3,7 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use axum::{Router, body::Bytes, extract::State, http::StatusCode, routing::post};
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    routing::post,
+};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse},
     common::v1::{KeyValue, any_value::Value},
@@ -17,6 +23,13 @@ use tokio::sync::watch;
 pub struct OtlpReceiver {
     address: String,
     spans: watch::Receiver<Vec<Span>>,
+    headers: watch::Receiver<HeaderMap>,
+}
+
+#[derive(Clone)]
+struct Received {
+    spans: watch::Sender<Vec<Span>>,
+    headers: watch::Sender<HeaderMap>,
 }
 
 /// A span, as it was received.
@@ -43,12 +56,13 @@ pub struct Span {
 impl OtlpReceiver {
     /// Starts a receiver.
     pub async fn start() -> Self {
-        let (sender, spans) = watch::channel(Vec::new());
-        let routes = Router::new().route("/v1/traces", post(export)).with_state(sender);
+        let received = Received { spans: watch::Sender::default(), headers: watch::Sender::default() };
+        let (spans, headers) = (received.spans.subscribe(), received.headers.subscribe());
+        let routes = Router::new().route("/v1/traces", post(export)).with_state(received);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("the port's number").to_string();
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, spans }
+        Self { address, spans, headers }
     }
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
@@ -59,6 +73,11 @@ impl OtlpReceiver {
     /// All spans so far.
     pub fn spans(&self) -> Vec<Span> {
         self.spans.borrow().clone()
+    }
+
+    /// The headers of the latest export.
+    pub fn headers(&self) -> HeaderMap {
+        self.headers.borrow().clone()
     }
 
     /// Waits until a span of this name has come; the test's own time limit is the only one.
@@ -76,7 +95,7 @@ impl Span {
     }
 }
 
-async fn export(State(spans): State<watch::Sender<Vec<Span>>>, body: Bytes) -> (StatusCode, Vec<u8>) {
+async fn export(State(received): State<Received>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
     let Ok(request) = ExportTraceServiceRequest::decode(body) else { return (StatusCode::BAD_REQUEST, Vec::new()) };
     let new = request.resource_spans.into_iter().flat_map(|of_program| {
         let resource = texts(of_program.resource.map(|resource| resource.attributes).unwrap_or_default());
@@ -93,7 +112,8 @@ async fn export(State(spans): State<watch::Sender<Vec<Span>>>, body: Bytes) -> (
         })
     });
     let new: Vec<_> = new.collect();
-    spans.send_modify(|spans| spans.extend(new));
+    received.headers.send_replace(headers);
+    received.spans.send_modify(|spans| spans.extend(new));
     (StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec())
 }
 

@@ -8,6 +8,7 @@ mod events;
 pub(crate) mod fuzz;
 mod log;
 mod nats_credentials;
+mod otel;
 mod redis;
 mod server;
 mod traces;
@@ -21,7 +22,7 @@ pub use log::{LogConfig, LogFormat};
 pub use nats_credentials::NatsCredentials;
 pub use redis::{RedisConfig, RedisMode};
 pub use server::ServerConfig;
-pub use traces::TracesConfig;
+pub use traces::{SpanBatchConfig, TracesConfig};
 pub use variables::{ConfigError, Secret};
 use variables::{Result, Variables, parse_duration};
 

@@ -71,7 +71,7 @@ impl ConfigError {
 }
 
 /// Digits alone: no sign.
-fn whole_number<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -26,17 +26,18 @@ const MAX_ANSWER: usize = 64 * 1024;
 pub(super) struct Collector {
     runtime: Handle,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    headers: HeaderMap,
     limit: Duration,
     is_failing: AtomicBool,
 }
 
 impl Collector {
-    /// A connection on which sending takes `limit` at most. Nothing is connected before there is something to send. Needs
-    /// a tokio runtime.
+    /// A connection on which sending takes `limit` at most, and every request has `headers`. Nothing is connected before
+    /// there is something to send. Needs a tokio runtime.
     ///
     /// # Errors
     /// Where `is_encrypted`, and this machine has no root certificates.
-    pub(super) fn new(is_encrypted: bool, limit: Duration) -> std::io::Result<Self> {
+    pub(super) fn new(is_encrypted: bool, headers: HeaderMap, limit: Duration) -> std::io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls(is_encrypted)?);
@@ -45,6 +46,7 @@ impl Collector {
             runtime: Handle::current(),
             // An export every few seconds is not worth a socket that a freeze may have killed.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
+            headers,
             limit,
             is_failing: AtomicBool::default(),
         })
@@ -64,7 +66,9 @@ impl Collector {
 
 #[async_trait]
 impl HttpClient for Collector {
-    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+    async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        // In place of those that the SDK read from the process's environment. `extend` keeps several values of a name.
+        request.headers_mut().extend(self.headers.clone());
         let (client, limit) = (self.client.clone(), self.limit);
         let sending = self.runtime.spawn(async move { timeout(limit, send(client, request)).await });
         let result = match sending.await {

@@ -6,7 +6,7 @@ use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{SdkTracer, SdkTracerProvider},
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider},
 };
 
 use super::collector::Collector;
@@ -22,22 +22,33 @@ struct Traces {
 
 /// Starts to make spans, for the life of the process. Nothing is sent before the first one. Needs a tokio runtime.
 ///
+/// The SDK reads the process's environment as well. What `config` says comes last, since secrets are not in the environment.
+///
 /// # Errors
 /// Where there are no root certificates for an `https` endpoint, or the SDK cannot use what its own variables say.
 pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let is_encrypted = config.endpoint.scheme_str() == Some("https");
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector::new(is_encrypted, config.timeout)?)
+        .with_http_client(Collector::new(is_encrypted, config.headers.clone(), config.timeout)?)
         .with_endpoint(config.endpoint.to_string())
         .with_timeout(config.timeout)
         .build()?;
-    let mut resource = Resource::builder().with_attribute(KeyValue::new("service.version", crate::VERSION));
+    let attributes = config.attributes.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    let mut resource = Resource::builder()
+        .with_attribute(KeyValue::new("service.version", crate::VERSION))
+        .with_attributes(attributes);
     if let Some(name) = &config.service_name {
         resource = resource.with_service_name(name.clone());
     }
+    let batch = BatchConfigBuilder::default()
+        .with_scheduled_delay(config.batch.interval)
+        .with_max_queue_size(config.batch.max_queue)
+        .with_max_export_batch_size(config.batch.max_export);
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batch.build()).build();
     let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
+        .with_span_processor(processor)
+        .with_span_limits(config.limits)
         .with_sampler(config.sampler.clone())
         .with_resource(resource.build())
         .build();

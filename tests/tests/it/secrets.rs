@@ -1,6 +1,6 @@
 //! `PRESENCE_SECRETS`: variables from Systems Manager's parameters and from Secrets Manager.
 
-use presence_tests::{Function, Moto, RedisServer, Server, command, event};
+use presence_tests::{Function, Moto, OtlpReceiver, RedisServer, Server, command, event};
 use serde_json::{Value, json};
 
 /// What AWS Lambda sets, and where AWS is.
@@ -66,6 +66,31 @@ async fn the_server_takes_its_tokens_from_a_secret() {
     let ask = |token: &str| reqwest::Client::new().get(server.url("/presence/alice")).bearer_auth(token).send();
     assert_eq!(ask("swordfish").await.unwrap().status(), 200);
     assert_eq!(ask("guess").await.unwrap().status(), 401);
+}
+
+/// An API key is just what a secret is for, and OpenTelemetry's SDK would look for it in the process's environment alone.
+#[tokio::test]
+async fn a_secret_configures_traces() {
+    let (redis, moto, receiver) = (RedisServer::start().await, Moto::start().await, OtlpReceiver::start().await);
+    let secret = json!({
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=hunter%2C2",
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=eu%20west,service.version=blue",
+        "OTEL_SERVICE_NAME": "presence-eu",
+        "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "0",
+    });
+    moto.put_secret("presence/prod", &secret.to_string()).await;
+    let (redis, endpoint) = (redis.url(), receiver.url());
+    let mut variables = environment(moto.url(), "secretsmanager:presence/prod");
+    variables.extend([("PRESENCE_REDIS_URL", &*redis), ("OTEL_EXPORTER_OTLP_ENDPOINT", &*endpoint)]);
+    let function = Function::start("connect", &variables).await;
+    let body = json!({"player_id": "alice", "connection_id": "c1"});
+    function.invoke(event::post("/presence/connect", &body)).await.unwrap();
+    let span = receiver.await_span("connect").await;
+    assert_eq!(receiver.headers()["api-key"], "hunter,2");
+    let of_program =
+        ["deployment.environment.name", "service.version", "service.name"].map(|name| &*span.resource[name]);
+    assert_eq!(of_program, ["eu west", "blue", "presence-eu"]);
+    assert!(span.attributes.is_empty(), "{:?}", span.attributes);
 }
 
 #[tokio::test]
