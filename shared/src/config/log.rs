@@ -1,8 +1,18 @@
 //! Logs.
 
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::variables::{Result, Variables};
+
+/// The levels that `RUST_LOG` knows, in any case.
+const LEVELS: [(&str, LevelFilter); 6] = [
+    ("off", LevelFilter::OFF),
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
 
 /// Logs.
 #[derive(Debug, Clone)]
@@ -29,8 +39,8 @@ impl LogConfig {
             filter: variables.parse(
                 "RUST_LOG",
                 "info",
-                "off, error, warn, info, debug or trace, alone or by module: info,presence=debug",
-                |text| text.parse().ok(),
+                "a level (off, error, warn, info, debug or trace), levels of modules, or both, each once: info,presence=debug",
+                parse_filter,
             )?,
             format: variables.parse(
                 "PRESENCE_LOG_FORMAT",
@@ -43,5 +53,100 @@ impl LogConfig {
                 },
             )?,
         })
+    }
+}
+
+/// Reads levels, alone or by module, separated by commas.
+///
+/// `Targets` has a parser of its own, which takes any word that is not a level for a module to be logged in full: with
+/// `warning` a program would say nothing at all.
+fn parse_filter(text: &str) -> Option<Targets> {
+    let mut filter = Targets::new();
+    let mut seen = Vec::new();
+    for directive in text.split(',').map(str::trim) {
+        let (module, level) = match directive.split_once('=') {
+            Some((module, level)) => (Some(module).filter(|module| is_module(module))?.to_owned(), level),
+            None => (String::new(), directive),
+        };
+        let level = parse_level(level)?;
+        filter = if module.is_empty() { filter.with_default(level) } else { filter.with_target(module.clone(), level) };
+        // Only the last one of a module would count.
+        if seen.contains(&module) {
+            return None;
+        }
+        seen.push(module);
+    }
+    Some(filter)
+}
+
+fn parse_level(text: &str) -> Option<LevelFilter> {
+    let level = LEVELS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    level.map(|(_, level)| level)
+}
+
+/// Whether a text can be a module's path, such as `presence::events` or `opentelemetry-otlp`. A level is none.
+fn is_module(text: &str) -> bool {
+    let is_name = |name: &str| {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.bytes().all(is_allowed)
+    };
+    parse_level(text).is_none() && text.split("::").all(is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+    use crate::config::variables::table;
+
+    fn config(filter: &str) -> Result<LogConfig> {
+        LogConfig::from(&Variables(&table(&[("RUST_LOG", filter)])))
+    }
+
+    #[test]
+    fn a_level_is_of_all_modules_or_of_one() {
+        for (text, module, level, expected) in [
+            ("info", "hyper", Level::INFO, true),
+            ("info", "hyper", Level::DEBUG, false),
+            ("WARN", "presence", Level::INFO, false),
+            ("info,presence=debug", "presence::events", Level::DEBUG, true),
+            ("info, hyper=off", "hyper::client", Level::ERROR, false),
+            ("info,hyper=off", "presence", Level::INFO, true),
+            ("presence::events=trace", "presence::events", Level::TRACE, true),
+            ("presence::events=trace", "presence::http", Level::ERROR, false),
+            ("off", "presence", Level::ERROR, false),
+            ("opentelemetry-otlp=warn", "opentelemetry-otlp", Level::WARN, true),
+        ] {
+            assert_eq!(config(text).unwrap().filter.would_enable(module, &level), expected, "{text} {module} {level}");
+        }
+    }
+
+    #[test]
+    fn what_would_silence_the_program_by_mistake_is_refused() {
+        for text in [
+            "warning",
+            "presence",
+            "info,presence",
+            "verbose",
+            "information,presence=debug",
+            "presence=loud",
+            "presence=",
+            "=info",
+            "info=debug",
+            "info,",
+            ",",
+            " ",
+            "info,debug",
+            "presence=info,presence=debug",
+            "presence=info=debug",
+            "pre sence=info",
+            "presence::=info",
+            "presence[{player}]=info",
+            "3",
+            "presence=+3",
+        ] {
+            assert_eq!(config(text).unwrap_err().variable, "RUST_LOG", "{text:?}");
+        }
     }
 }

@@ -26,6 +26,12 @@ pub use traces::{SpanBatchConfig, TracesConfig};
 pub use variables::{ConfigError, Secret};
 use variables::{Result, Variables, parse_duration};
 
+/// The shortest TTL that a heartbeat interval fits into.
+const MIN_TTL: Duration = Duration::from_millis(2);
+
+/// The longest heartbeat interval that is not asked for.
+const MAX_DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+
 /// Everything that the programs read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -48,7 +54,7 @@ pub struct Config {
 pub struct Lifetimes {
     /// `PRESENCE_TTL` (`45s`): how long a lease and a record live without a heartbeat.
     pub ttl: Duration,
-    /// `PRESENCE_HEARTBEAT_INTERVAL` (`15s`, or a third of a TTL up to that): how often gateways shall beat. Shorter than
+    /// `PRESENCE_HEARTBEAT_INTERVAL` (a third of the TTL, `15s` at most): how often gateways send heartbeats. Shorter than
     /// the TTL.
     pub heartbeat_interval: Duration,
     /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player whose last connection was lost may come back unnoticed.
@@ -75,11 +81,16 @@ impl Config {
     /// [`ConfigError`] for the first value that cannot be used.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
         let variables = Variables(&lookup);
+        let events = EventsConfig::from(&variables)?;
+        if events.is_none() && variables.text("PRESENCE_NATS_CREDS").is_some() {
+            let accepts = "a NATS credentials file only with PRESENCE_NATS_URL, which is unset";
+            return Err(ConfigError::new("PRESENCE_NATS_CREDS", accepts));
+        }
         Ok(Self {
             redis: RedisConfig::from(&variables)?,
             lifetimes: Lifetimes::from(&variables)?,
             limits: Limits::from(&variables)?,
-            events: EventsConfig::from(&variables)?,
+            events,
             log: LogConfig::from(&variables)?,
             traces: TracesConfig::from(&variables)?,
         })
@@ -88,15 +99,15 @@ impl Config {
 
 impl Lifetimes {
     fn from(variables: &Variables<'_>) -> Result<Self> {
-        let ttl = variables.duration("PRESENCE_TTL", "45s")?;
-        // A TTL that is too short for the default gets one that fits.
-        let default = if ttl > Duration::from_secs(15) { 15_000 } else { (ttl / 3).as_millis().max(1) };
-        let default = format!("{default}ms");
-        let heartbeat_interval = variables.duration("PRESENCE_HEARTBEAT_INTERVAL", &default)?;
-        if heartbeat_interval >= ttl {
-            let accepts = "a duration below PRESENCE_TTL, such as 15s";
-            return Err(ConfigError::new("PRESENCE_HEARTBEAT_INTERVAL", accepts));
-        }
+        // A heartbeat interval has to fit into it.
+        let accepts = "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
+        let ttl = variables
+            .parse("PRESENCE_TTL", "45s", accepts, |text| parse_duration(text).filter(|ttl| *ttl >= MIN_TTL))?;
+        let default = format!("{}ms", (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1));
+        let accepts = "a duration from 1ms that is below PRESENCE_TTL, a whole number of ms, s, m, h or d, such as 15s";
+        let heartbeat_interval = variables.parse("PRESENCE_HEARTBEAT_INTERVAL", &default, accepts, |text| {
+            parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl)
+        })?;
         let offline_grace = variables.parse(
             "PRESENCE_OFFLINE_GRACE",
             "0s",

@@ -41,9 +41,13 @@ impl RedisConfig {
                 _ => None,
             })?;
         let accepts = match mode {
-            RedisMode::Standalone => "one URL: redis://host:port or rediss://host:port",
+            RedisMode::Standalone => {
+                "one URL, redis:// or rediss://, such as redis://user:password@host:6379/0: a user only with a password, \
+                 no query and no fragment"
+            }
             RedisMode::Cluster => {
-                "one or more URLs without a database, separated by commas: all redis://host:port, or all rediss://host:port"
+                "one or more URLs, separated by commas, such as redis://user:password@host:6379: all redis:// or all \
+                 rediss://, with the same user and password, without a database, a query or a fragment"
             }
         };
         let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, parse_redis_urls)?;
@@ -55,6 +59,9 @@ impl RedisConfig {
             return Err(ConfigError::new(URL, accepts));
         }
         let tokens = variables.redis_tokens(&urls[0])?;
+        if tokens.is_none() && has_user_alone(&urls[0]) {
+            return Err(ConfigError::new(URL, accepts));
+        }
         Ok(Self {
             urls,
             tokens,
@@ -81,24 +88,29 @@ impl Variables<'_> {
             "iam" => Some(true),
             _ => None,
         })?;
+        const CACHE: &str = "PRESENCE_REDIS_IAM_CACHE";
+        let accepts =
+            "the name of a cache in ElastiCache: letters, digits and hyphens, and only with PRESENCE_REDIS_AUTH=iam";
+        let name = self.parse(CACHE, "", accepts, |text| {
+            text.bytes().all(is_plain).then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
+        })?;
         if !has_tokens {
-            return Ok(None);
+            return if name.is_some() { Err(ConfigError::new(CACHE, accepts)) } else { Ok(None) };
         }
         let Some(region) = self.region() else {
             return Err(ConfigError::new("PRESENCE_REDIS_AUTH", "iam only where AWS_REGION is set"));
         };
-        let Some(user) = url.redis_settings().username().filter(|user| user.bytes().all(is_plain)) else {
-            let accepts = "rediss://user@host:port, with an ElastiCache user, where PRESENCE_REDIS_AUTH is iam";
+        let settings = url.redis_settings();
+        let user = settings.username().filter(|user| user.bytes().all(is_plain) && settings.password().is_none());
+        let Some(user) = user else {
+            let accepts =
+                "rediss://user@host:port, with an ElastiCache user and no password, if PRESENCE_REDIS_AUTH is iam";
             return Err(ConfigError::new("PRESENCE_REDIS_URL", accepts));
         };
         let host = match url.addr() {
             ::redis::ConnectionAddr::Tcp(host, _) | ::redis::ConnectionAddr::TcpTls { host, .. } => host,
             _ => "",
         };
-        let accepts = "the name of a cache in ElastiCache: letters, digits and hyphens";
-        let name = self.parse("PRESENCE_REDIS_IAM_CACHE", "", accepts, |text| {
-            text.bytes().all(is_plain).then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
-        })?;
         let identity = Identity::new(region, credentials());
         Ok(Some(CacheToken::new(identity, user.to_owned(), host, name)))
     }
@@ -110,15 +122,39 @@ fn is_plain(byte: u8) -> bool {
 }
 
 fn parse_redis_urls(text: &str) -> Option<Vec<::redis::ConnectionInfo>> {
-    let is_redis = |url: &&str| url.starts_with("redis://") || url.starts_with("rediss://");
-    text.split(',').map(str::trim).map(|url| Some(url).filter(is_redis)?.into_connection_info().ok()).collect()
+    text.split(',').map(str::trim).map(parse_redis_url).collect()
 }
 
-/// A cluster has one database. And one seed decides for all nodes whether there is TLS: a password shall not go out in the
-/// clear because another seed came first.
+/// Refuses what the client would ignore or could never use: a query, a fragment, port 0, a database below 0.
+fn parse_redis_url(url: &str) -> Option<::redis::ConnectionInfo> {
+    let is_redis = url.starts_with("redis://") || url.starts_with("rediss://");
+    if !is_redis || url.contains(['?', '#']) {
+        return None;
+    }
+    let info = url.into_connection_info().ok()?;
+    let is_usable = match info.addr() {
+        ::redis::ConnectionAddr::Tcp(_, port) | ::redis::ConnectionAddr::TcpTls { port, .. } => *port != 0,
+        _ => false,
+    };
+    (is_usable && info.redis_settings().db() >= 0).then_some(info)
+}
+
+/// Whether a URL names a user without a password: the client would not authenticate at all.
+fn has_user_alone(url: &::redis::ConnectionInfo) -> bool {
+    let settings = url.redis_settings();
+    settings.username().is_some() && settings.password().is_none()
+}
+
+/// A cluster has one database. And the first seed decides for all nodes whether there is TLS, and who the client is: a
+/// password must not go out in the clear because another seed came first.
 fn are_seeds(urls: &[::redis::ConnectionInfo]) -> bool {
     let has_tls = |url: &::redis::ConnectionInfo| matches!(url.addr(), ::redis::ConnectionAddr::TcpTls { .. });
-    urls.iter().all(|url| url.redis_settings().db() == 0 && has_tls(url) == has_tls(&urls[0]))
+    let is_like_the_first = |url: &::redis::ConnectionInfo| {
+        let (first, other) = (urls[0].redis_settings(), url.redis_settings());
+        let has_same_user = other.username() == first.username() && other.password() == first.password();
+        other.db() == 0 && has_tls(url) == has_tls(&urls[0]) && has_same_user
+    };
+    urls.iter().all(is_like_the_first)
 }
 
 /// Without the URLs: they may hold a password.

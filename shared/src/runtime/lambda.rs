@@ -118,7 +118,7 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
         Ok(config) => config,
         Err(status) => return status,
     };
-    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none_or(|address| address.is_empty()) {
         return program::fail(&"this program is an AWS Lambda function; `make run` runs it on your machine");
     }
     let serve = || {

@@ -11,6 +11,9 @@ use crate::{
 /// The exit status for a bad value in the environment.
 const USAGE: u8 = 2;
 
+/// Variables that say how events are published, if they are.
+const EVENT_VARIABLES: [&str; 3] = ["PRESENCE_EVENTS_SUBJECT", "PRESENCE_EVENTS_STREAM", "PRESENCE_EVENTS_RETENTION"];
+
 /// Reads where variables come from, secrets included.
 ///
 /// # Errors
@@ -27,6 +30,11 @@ pub fn start(environment: &Environment) -> Result<Config, ExitCode> {
     let config = Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
     tracing::info!(version = VERSION, revision = REVISION, "program starts");
+    if config.events.is_none() {
+        for variable in EVENT_VARIABLES.into_iter().filter(|variable| environment.lookup(variable).is_some()) {
+            tracing::warn!(variable, "variable has no effect while PRESENCE_NATS_URL is unset");
+        }
+    }
     Ok(config)
 }
 

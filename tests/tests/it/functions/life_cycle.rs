@@ -119,6 +119,15 @@ async fn the_configured_lifetimes_are_those_that_gateways_hear_of() {
 }
 
 #[tokio::test]
+async fn an_interval_that_is_not_configured_is_a_third_of_the_ttl_and_15_seconds_at_most() {
+    for (ttl, interval) in [("300s", 15_000), ("30s", 10_000), ("20s", 6_666), ("600ms", 200)] {
+        let mut functions = Functions::with(&[("PRESENCE_TTL", ttl), ("PRESENCE_HEARTBEAT_INTERVAL", "")]).await;
+        let connected = functions.accept("connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
+        assert_eq!(connected["heartbeat_interval_ms"], interval, "{ttl}");
+    }
+}
+
+#[tokio::test]
 async fn a_lost_player_has_the_grace_and_one_who_quits_has_none() {
     let mut functions = Functions::with(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
     for (reason, expected) in [("lost", ("IN_MATCH", 0)), ("quit", ("OFFLINE", 0)), ("", ("OFFLINE", 0))] {
