@@ -53,7 +53,7 @@ pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
 pub use otlp_receiver::{OtlpReceiver, Span};
-pub use process::{binary, open_files, peak_memory};
+pub use process::{binary, free_port, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};

@@ -48,7 +48,7 @@ impl NatsServer {
         loop {
             let port = free_port();
             let mut process = Process::start(&mut command(port, &directory));
-            if is_up(&mut process, port, credentials.as_deref()).await {
+            if is_up(&mut process, port, &directory, credentials.as_deref()).await {
                 return Self { process, port, directory, credentials };
             }
         }
@@ -97,7 +97,7 @@ impl NatsServer {
         self.kill();
         while {
             self.process = Process::start(&mut command(self.port, &self.directory));
-            !is_up(&mut self.process, self.port, self.credentials.as_deref()).await
+            !is_up(&mut self.process, self.port, &self.directory, self.credentials.as_deref()).await
         } {}
     }
 
@@ -125,9 +125,14 @@ impl NatsServer {
 
 fn command(port: u16, directory: &TempDir) -> Command {
     let mut command = Command::new("nats-server");
-    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--config"]);
+    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--name", &name(directory), "--config"]);
     command.arg(directory.path().join("nats.conf"));
     command
+}
+
+/// The server's own name. No other server has its directory.
+fn name(directory: &TempDir) -> String {
+    directory.path().display().to_string()
 }
 
 async fn connect(port: u16, credentials: Option<&str>) -> Result<Client, async_nats::ConnectError> {
@@ -135,10 +140,11 @@ async fn connect(port: u16, credentials: Option<&str>) -> Result<Client, async_n
     options.unwrap_or_default().connect(format!("nats://127.0.0.1:{port}")).await
 }
 
-/// Waits until JetStream answers; `false` where the process ended instead, because somebody took the port.
-async fn is_up(process: &mut Process, port: u16, credentials: Option<&str>) -> bool {
+/// Waits until the process's own JetStream answers; `false` if it ended instead, because its port was taken.
+async fn is_up(process: &mut Process, port: u16, directory: &TempDir, credentials: Option<&str>) -> bool {
     while !process.has_ended() {
         if let Ok(client) = connect(port, credentials).await
+            && client.server_info().server_name == name(directory)
             && client.request("$JS.API.INFO", "".into()).await.is_ok()
         {
             return true;

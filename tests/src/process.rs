@@ -1,7 +1,7 @@
 //! Child processes that end with their owner.
 
 use std::{
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -80,10 +80,20 @@ pub fn open_files(count: usize) {
     assert!(status.is_ok_and(|status| status.success()), "the system allows fewer than {count} open files: ulimit -Hn");
 }
 
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("the port's number").port()
+/// Ports of servers. The system picks those of outgoing connections, and of listeners that do not ask for one, above
+/// them (from 32,768 on), so nothing takes a port by chance between this choice and the server's start, or while a
+/// killed server waits for its restart. The bus port of a cluster node, 10,000 above, is below 32,768 as well.
+const PORTS: std::ops::Range<u16> = 10_000..20_000;
+
+/// A port that was free a moment ago, and that only another call of this function can take.
+pub fn free_port() -> u16 {
+    loop {
+        let port = rand::random_range(PORTS);
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
 }
 
 /// The path of one of the workspace's binaries, or of `examples/…`, in the directory above the test's, or example's, own.

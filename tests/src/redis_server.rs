@@ -101,11 +101,13 @@ async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
     redis::Client::open(("127.0.0.1", port))?.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// Waits for the first answer; `false` where the process ended instead, because somebody took the port.
+/// Waits for the process's own first answer; `false` if it ended instead, because its port was taken.
 async fn is_up(process: &mut Process, port: u16) -> bool {
+    let own = format!("process_id:{}\r", process.id());
     while !process.has_ended() {
         if let Ok(mut connection) = connect(port).await
-            && connection.ping().await.is_ok()
+            && let Ok(info) = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+            && info.contains(&own)
         {
             return true;
         }

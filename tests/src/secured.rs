@@ -39,8 +39,9 @@ impl SecuredRedis {
             fs::write(&file, settings).expect("a configuration file");
             let process = Process::start(Command::new("redis-server").arg(file));
             let mut redis = Self { process, port, authority, _directory: directory };
+            let own = format!("process_id:{}\r", redis.process.id());
             while !redis.process.has_ended() {
-                if redis.ask(&["PING"]) == "PONG" {
+                if redis.ask(&["INFO", "server"]).contains(&own) {
                     return redis;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;

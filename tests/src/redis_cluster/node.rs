@@ -81,7 +81,7 @@ impl Kind {
 
 impl Node {
     pub(super) fn start(directory: &Path, number: usize, kind: &Kind) -> Self {
-        let port = cluster_port();
+        let port = free_port();
         let settings = format!(
             "bind {}\nsave \"\"\nappendonly no\ndir {}\n\
              cluster-enabled yes\ncluster-node-timeout 1000\ncluster-config-file nodes-{number}.conf\n\
@@ -128,15 +128,5 @@ impl Node {
         cli.args(["-h", self.host, "-p", &self.port.to_string()]).args(&self.access).args(command);
         let output = cli.output().expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-}
-
-/// A free port whose bus port, 10,000 above it, exists as well.
-fn cluster_port() -> u16 {
-    loop {
-        let port = free_port();
-        if port < 55_000 {
-            return port;
-        }
     }
 }
