@@ -37,7 +37,7 @@ pub struct RuntimeApi {
 /// A function that runs.
 #[derive(Debug)]
 pub struct Function {
-    process: Process,
+    process: Mutex<Process>,
     api: RuntimeApi,
 }
 
@@ -95,7 +95,7 @@ impl Function {
     /// Starts a function's binary with `variables` in its environment.
     pub async fn start(name: &str, variables: &[(&str, &str)]) -> Self {
         let api = RuntimeApi::start().await;
-        let process = Process::start(&mut command(name, &api.address, variables));
+        let process = Mutex::new(Process::start(&mut command(name, &api.address, variables)));
         Self { process, api }
     }
 
@@ -111,18 +111,31 @@ impl Function {
     ///
     /// # Errors
     /// The error that the function reported.
+    ///
+    /// # Panics
+    /// If the function's process has ended or ends before it answers.
     pub async fn invoke_within(&self, event: Value, limit: Duration) -> Outcome {
-        self.api.invoke(event, limit).await
+        tokio::select! {
+            outcome = self.api.invoke(event, limit) => outcome,
+            () = self.ended() => panic!("the function ended without an answer; PRESENCE_TEST_OUTPUT=1 shows its log"),
+        }
+    }
+
+    /// Waits for the end of the function's process.
+    async fn ended(&self) {
+        while !self.process.lock().expect("no poison").has_ended() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The function's process id.
     pub fn id(&self) -> u32 {
-        self.process.id()
+        self.process.lock().expect("no poison").id()
     }
 
     /// Ends the function, as kill -9 does.
     pub fn kill(&mut self) {
-        self.process.kill();
+        self.process.get_mut().expect("no poison").kill();
     }
 }
 

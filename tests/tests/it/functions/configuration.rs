@@ -1,7 +1,7 @@
 //! Values that cannot be used: the program says so in one line, and stops.
 
 use presence_tests::{Function, command, event};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Bad values of each variable that a function reads.
 const BAD_VALUES: [(&str, &str); 60] = [
@@ -168,4 +168,10 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 ";
     let line = complaint("connect", "PRESENCE_NATS_CREDS", credentials);
     assert!(line.starts_with("PRESENCE_NATS_CREDS ") && line.contains("PRESENCE_NATS_URL"), "{line}");
+}
+
+#[tokio::test]
+#[should_panic(expected = "the function ended without an answer")]
+async fn an_invocation_of_a_function_that_ends_at_its_start_does_not_wait() {
+    let _ = Function::start("connect", &[("PRESENCE_TTL", "0s")]).await.invoke(Value::Null).await;
 }
