@@ -1,6 +1,6 @@
 //! Clients that mean harm, or do harm without meaning it: others are served, and memory is bounded.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, io::ErrorKind::WouldBlock, time::Duration};
 
 use futures_util::future::join_all;
 use presence_tests::{Answer, RedisServer, Server, answer, open_files, peak_memory};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 /// After this time the server gives up whoever is slow; and the machine may be busy.
@@ -52,10 +52,9 @@ impl World {
 
     /// Somebody who means well is served.
     async fn serves_others(&self) {
-        let begin = Instant::now();
-        let answer = self.server.post("/presence/connect", one("alice", "c1")).await;
+        let connect = self.server.post("/presence/connect", one("alice", "c1"));
+        let answer = timeout(PATIENCE, connect).await.expect("an answer");
         assert_eq!((answer.status, &answer.body["state"]), (200, &json!("ONLINE")));
-        assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
     }
 
     fn peak(&self) -> u64 {
@@ -105,10 +104,10 @@ async fn clients_who_take_their_time_hold_nobody_up_and_are_given_up() {
     slow.extend(world.sockets(100, "P").await);
     slow.extend(world.sockets(100, "").await);
     let client = reqwest::Client::new();
-    let begin = Instant::now();
     let connect = client.post(world.server.url("/presence/connect")).bearer_auth("secret").json(&one("alice", "c1"));
     assert_eq!(answer(connect).await.status, 200);
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    let is_waited_for = |socket: &TcpStream| socket.try_read(&mut [0]).is_err_and(|error| error.kind() == WouldBlock);
+    assert!(slow[..700].iter().all(is_waited_for), "the answer came before a slow client was given up");
     let words: HashSet<_> = join_all(slow.into_iter().map(last_words)).await.into_iter().collect();
     let statuses: HashSet<_> = words.iter().map(|words| words.split(' ').nth(1).unwrap_or("closed")).collect();
     assert_eq!(statuses, ["408", "401", "404", "closed"].into());
@@ -208,7 +207,6 @@ async fn a_flood_of_connections_is_over_when_the_server_has_waited_long_enough()
     let world = World::new(&[]).await;
     let before = world.peak();
     let flood = world.sockets(10_100, "").await;
-    let begin = Instant::now();
     let other = async {
         loop {
             // The first attempts wait in the queue with those that were too many.
@@ -218,8 +216,7 @@ async fn a_flood_of_connections_is_over_when_the_server_has_waited_long_enough()
             }
         }
     };
-    other.await;
-    assert!(begin.elapsed() < Duration::from_secs(45), "{:?}", begin.elapsed());
+    timeout(Duration::from_secs(120), other).await.expect("an answer");
     assert!(world.peak() - before < 200, "{} MiB after {before}", world.peak());
     drop(flood);
 }

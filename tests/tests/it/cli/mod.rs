@@ -7,7 +7,7 @@ mod watch;
 
 use std::process::{Command, Stdio};
 
-use presence_tests::{NatsServer, RedisServer, Server, binary};
+use presence_tests::{NatsServer, RedisServer, Server, binary, free_port};
 use serde_json::{Value, json};
 
 struct World {
@@ -27,7 +27,15 @@ struct Said {
 impl World {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_NATS_URL", &nats.url())]);
+        // No event waits for a sweep, and the server may come back on its port.
+        let bind = format!("127.0.0.1:{}", free_port());
+        let (redis_url, nats_url) = (redis.url(), nats.url());
+        let server = Server::start(&[
+            ("PRESENCE_REDIS_URL", &*redis_url),
+            ("PRESENCE_NATS_URL", &*nats_url),
+            ("PRESENCE_SWEEP_INTERVAL", "1h"),
+            ("PRESENCE_BIND", &*bind),
+        ]);
         Self { redis, nats, server }
     }
 

@@ -1,8 +1,8 @@
 //! Nodes that die and nodes that hang.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use presence::{PresenceError, events::RelaySignal, health::HealthStatus, model::Connection, trace::TraceContext};
 use presence_tests::{RedisCluster, cluster_app, connection};
 
@@ -35,7 +35,7 @@ async fn a_dead_node_fails_its_own_players_and_nobody_else() {
 #[tokio::test]
 async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     let mut cluster = RedisCluster::start().await;
-    let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "2s")]);
+    let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "3s")]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     let [hanging, ..] = &held_by(&cluster, 1)[..] else { panic!("a player") };
     let [alone, both, ..] = &held_by(&cluster, 0)[..] else { panic!("two players") };
@@ -44,13 +44,9 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     presence.connect_batch(all.map(Clone::clone).to_vec(), &trace).await.unwrap();
     cluster.pause(1);
 
-    let began = Instant::now();
-    let beats = all.map(|connection| async {
-        let answer = presence.heartbeat(connection, &trace).await;
-        (answer.is_ok(), began.elapsed() < Duration::from_secs(1))
-    });
-    let answers = join_all(beats).await;
-    assert_eq!(answers, [(false, false), (false, false), (true, true), (true, true), (true, true)]);
+    let beats = all.map(|connection| async { presence.heartbeat(connection, &trace).await.is_ok() });
+    let answers: Vec<_> = beats.into_iter().collect::<FuturesUnordered<_>>().collect().await;
+    assert_eq!(answers, [true, true, true, false, false], "in the order of the answers");
     cluster.resume(1);
 }
 

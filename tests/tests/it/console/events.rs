@@ -36,13 +36,14 @@ async fn everybody_who_listens_gets_the_events() {
 
 #[tokio::test]
 async fn whoever_listens_before_the_first_event_does_not_hold_it_up() {
-    let world = World::new(&[]).await;
+    let world = World::new(&[("PRESENCE_SWEEP_INTERVAL", "1h")]).await; // no later relay helps
     let (mut stream, mut read) = (reqwest::get(world.server.url("/console/events")).await.unwrap(), String::new());
     until(&mut stream, &mut read, "event: ready\n").await;
-    let begin = Instant::now();
     world.connect("alice", "c1").await;
     until(&mut stream, &mut read, "event: presence\n").await;
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    let metrics = reqwest::get(world.server.url("/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("presence_events_published_total 1\n"), "{metrics}");
+    assert!(!metrics.contains("presence_events_failed_total 1"), "at the first attempt: {metrics}");
     assert_eq!(world.nats.messages("PRESENCE_EVENTS").await.len(), 1);
 }
 
@@ -71,7 +72,8 @@ async fn streams_do_not_hold_up_the_end_of_the_server() {
     let stream = reqwest::get(world.server.url("/console/events")).await.unwrap();
     let begin = Instant::now();
     assert_eq!(world.server.terminate().await.code(), Some(0));
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    // Requests that are still open are broken off after 7 s.
+    assert!(begin.elapsed() < Duration::from_secs(7), "{:?}", begin.elapsed());
     assert!(stream.text().await.is_ok(), "the stream ends in order");
 }
 

@@ -49,12 +49,21 @@ impl Functions {
         Self { variables: variables.collect(), redis, running: HashMap::new() }
     }
 
-    /// Invokes a function with the event of an HTTP request.
-    async fn invoke(&mut self, name: &'static str, event: Value) -> Answer {
+    /// Starts a function unless it runs already.
+    async fn run(&mut self, name: &'static str) {
         if !self.running.contains_key(name) {
             let variables: Vec<_> = self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
             self.running.insert(name, Function::start(name, &variables).await);
         }
+    }
+
+    /// Invokes a function with the event of an HTTP request.
+    async fn invoke(&mut self, name: &'static str, event: Value) -> Answer {
+        self.run(name).await;
+        self.invoke_running(name, event).await
+    }
+
+    async fn invoke_running(&self, name: &'static str, event: Value) -> Answer {
         let outcome = self.running[name].invoke(event).await;
         Answer::parse(&outcome.unwrap_or_else(|error| panic!("{name} failed instead of answering: {error}")))
     }

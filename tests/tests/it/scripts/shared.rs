@@ -99,11 +99,11 @@ async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
 
 #[tokio::test]
 async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
-    let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "1s")]).await;
+    let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "4s")]).await;
     test.redis.pause();
     let began = Instant::now();
     test.heartbeat("c1").await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_millis(1_800), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2 * 4), "{:?}", began.elapsed());
     test.redis.resume();
 }
 
