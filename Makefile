@@ -40,11 +40,12 @@ install: ## The program `presence`, for the command line, into ~/.cargo/bin
 	cargo install --locked --path client/cli
 
 .PHONY: chaos
-chaos: ## The whole system under faults, checked, for a minute (SEED=42; RUNS=20; HISTORY=file judges again what was seen)
+chaos: ## The whole system under faults, checked, for a minute (SEED=42; RUNS=20; REDIS=endpoint; HISTORY=file is judged again)
 	@scripts/setup cc redis nats
 	cargo build --package presence-server --package presence-client --bins --example ws_gateway
 	cargo run --package presence-tests --example chaos -- \
 		$(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(if $(SHORT),--short) \
+		$(if $(REDIS),--redis $(REDIS)) \
 		$(if $(HISTORY),--history $(HISTORY))
 
 .PHONY: bench

@@ -1,6 +1,7 @@
 //! `make chaos`: the whole system under faults, seed after seed, until one finds something that must not be.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -8,37 +9,63 @@ use std::{
 
 use presence_tests::chaos::{History, Plan, Report, Scale, Topology, check, play};
 
-const USAGE: &str = "chaos [--seed FIRST] [--runs NUMBER] [--short] | chaos --history FILE";
+const USAGE: &str =
+    "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|cluster] | chaos --history FILE";
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let value = |name: &str| {
-        let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + 1).cloned()
-    };
-    if let Some(path) = value("--history") {
+    if let Some(path) = value(&arguments, "--history") {
         return judge(&read(Path::new(&path)), "the history").into();
     }
-    let number = |name: &str, default: u64| value(name).map_or(Some(default), |value| value.parse().ok());
-    let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (Some(first), Some(runs)) = (number("--seed", unix_seconds), number("--runs", 1)) else {
+    let Some(Options { seeds, scale, topology }) = Options::parse(&arguments) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
-    for seed in first..first + runs {
-        if !run(seed, scale).await {
+    for seed in seeds.clone() {
+        let turn = || [Topology::Standalone, Topology::Cluster, Topology::Endpoint][(seed % 3) as usize];
+        if !run(seed, scale, topology.unwrap_or_else(turn)).await {
             return ExitCode::FAILURE;
         }
     }
+    let runs = seeds.count();
     println!("{runs} of {runs} seeds passed");
     ExitCode::SUCCESS
 }
 
-/// Even seeds play on one Redis, odd ones on a cluster.
-async fn run(seed: u64, scale: Scale) -> bool {
-    let topology = if seed.is_multiple_of(2) { Topology::Standalone } else { Topology::Cluster };
+/// The runs that are asked for.
+struct Options {
+    seeds: Range<u64>,
+    scale: Scale,
+    /// `None` if the seeds take turns.
+    topology: Option<Topology>,
+}
+
+impl Options {
+    /// The options on the command line; `None` if a value is invalid.
+    fn parse(arguments: &[String]) -> Option<Self> {
+        let number = |name, default| value(arguments, name).map_or(Some(default), |value| value.parse().ok());
+        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let first: u64 = number("--seed", unix_seconds)?;
+        let seeds = first..first + number("--runs", 1)?;
+        let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
+        let topology = match value(arguments, "--redis").as_deref() {
+            None => None,
+            Some("one") => Some(Topology::Standalone),
+            Some("cluster") => Some(Topology::Cluster),
+            Some("endpoint") => Some(Topology::Endpoint),
+            Some(_) => return None,
+        };
+        Some(Self { seeds, scale, topology })
+    }
+}
+
+fn value(arguments: &[String], name: &str) -> Option<String> {
+    let place = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(place + 1).cloned()
+}
+
+async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {
     let begin = Instant::now();
     let plan = Plan::new(seed, scale, topology);
     println!("seed {seed}: {plan}");

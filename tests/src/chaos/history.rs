@@ -25,15 +25,18 @@ pub struct History {
     pub troubles: Vec<Trouble>,
     /// What gateways told the service, entry by entry, each time that it reached a server.
     pub calls: Vec<Call>,
-    /// What the service answered to an onlooker.
+    /// What the service answered to an observer.
     pub reads: Vec<Read>,
+    /// The observer's attempts, those that failed among them.
+    #[serde(default)]
+    pub attempts: Vec<Attempt>,
     /// The event stream, in its order.
     pub events: Vec<Event>,
     /// The truth: which sockets were open when.
     pub sockets: Vec<Socket>,
     /// What was found wrong while the run went on.
     pub mishaps: Vec<String>,
-    /// Moments at which the onlooker found that all answers agreed with the sockets.
+    /// Moments at which the observer found that all answers agreed with the sockets.
     pub agreements: Vec<Millis>,
 }
 
@@ -72,6 +75,24 @@ pub enum Kind {
     Terminate,
     /// All keys are deleted. Redis only.
     Flush,
+    /// The primary becomes a replica, its connections stay open, and the endpoint moves to the new primary.
+    Demote,
+    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica.
+    Hang,
+    /// The network loses every byte of open connections, and the endpoint moves to the replica.
+    Isolate,
+}
+
+/// What Redis lost in a fault.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Loss {
+    /// No key, and no write that was acknowledged.
+    #[default]
+    Nothing,
+    /// All keys.
+    Everything,
+    /// What was written between two moments: it had not reached the replica that was promoted.
+    Writes(Vec<(Millis, Millis)>),
 }
 
 /// A fault, from its beginning until the part works again.
@@ -81,14 +102,27 @@ pub struct Trouble {
     pub part: Part,
     /// What was done.
     pub kind: Kind,
-    /// The hash slots concerned, first and last of each range; none for all.
+    /// The hash slots concerned, first and last of each range; empty for all.
     pub slots: Vec<(u16, u16)>,
-    /// Whether a replica took over, so that writes which had not reached it are lost.
-    pub is_failover: bool,
+    /// What it cost.
+    pub loss: Loss,
     /// Its beginning.
     pub from: Millis,
-    /// When the part worked again.
+    /// When the part worked again: for an endpoint that moves, when it led to the new primary.
     pub to: Millis,
+}
+
+/// One attempt to read all players.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Attempt {
+    /// The server that was asked.
+    pub server: usize,
+    /// When it was asked.
+    pub sent: Millis,
+    /// When it answered or was given up.
+    pub ended: Millis,
+    /// Whether it answered with success.
+    pub is_answered: bool,
 }
 
 /// A state, or what a connection does.
@@ -142,6 +176,9 @@ pub struct Call {
     pub verb: Verb,
     /// The gateway that asked.
     pub gateway: usize,
+    /// The server that was asked.
+    #[serde(default)]
+    pub server: usize,
     /// When the gateway asked; copies of a call come later.
     pub asked: Millis,
     /// Just before it was sent to the server.
@@ -154,7 +191,7 @@ pub struct Call {
     pub seen: Option<(State, u64)>,
 }
 
-/// One player's presence, as an onlooker was told.
+/// One player's presence, as an observer was told.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Read {
     /// The number of the player.
@@ -252,6 +289,11 @@ impl History {
 }
 
 impl Trouble {
+    /// A fault that lost nothing, is over now and is about all players.
+    pub(super) fn over(part: Part, kind: Kind, from: Millis) -> Self {
+        Self { part, kind, slots: Vec::new(), loss: Loss::Nothing, from, to: now() }
+    }
+
     /// Whether it is about the player's hash slot.
     pub(super) fn concerns(&self, player: u32) -> bool {
         let slot = slot(player);

@@ -22,6 +22,8 @@ pub struct Scale {
 pub enum Topology {
     /// One server.
     Standalone,
+    /// A primary and a replica, behind an endpoint that leads to the one or the other.
+    Endpoint,
     /// Three masters, each with a replica.
     Cluster,
 }
@@ -102,6 +104,10 @@ pub(super) const SERVERS: usize = 2;
 const PARTS: usize = 2 + SERVERS + GATEWAYS;
 /// From one fault to the next.
 const PAUSES: Range<Millis> = 300..1_200;
+/// From one fault of a part to its next one.
+const RECOVERY: Millis = 500;
+/// The same for a Redis whose endpoint moved: in half of the cases the service must have found the new primary before.
+const LONG_RECOVERY: Millis = 7_000;
 /// From one change of the weather to the next.
 const WEATHERS: Range<Millis> = 2_000..4_000;
 
@@ -132,6 +138,7 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let redis = match self.topology {
             Topology::Standalone => "one Redis",
+            Topology::Endpoint => "a primary and a replica behind an endpoint",
             Topology::Cluster => "a Redis Cluster",
         };
         let steps = self.storms.iter().flatten();
@@ -166,12 +173,17 @@ fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, S
         let fault = fault(rng, topology);
         let name = format!("{:?}", fault.part);
         if busy_until.get(&name).is_none_or(|until| *until < at) {
-            busy_until.insert(name, at + fault.lasts + 500);
+            busy_until.insert(name, at + fault.lasts + recovery(rng, fault.part, topology));
             steps.push((at, Step::Fault(fault)));
             at += rng.random_range(PAUSES);
         }
     }
     steps
+}
+
+fn recovery(rng: &mut StdRng, part: Part, topology: Topology) -> Millis {
+    let is_long = topology == Topology::Endpoint && part == Part::Redis && rng.random();
+    if is_long { LONG_RECOVERY } else { RECOVERY }
 }
 
 fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
@@ -186,6 +198,15 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
         (Part::Redis, Topology::Standalone) => {
             &[(Kind::Freeze, 200..1_500), (Kind::Freeze, 1_000..3_500), (Kind::Kill, 100..1_500), (Kind::Flush, 1..2)]
         }
+        (Part::Redis, Topology::Endpoint) => &[
+            (Kind::Demote, 300..4_000),
+            (Kind::Demote, 300..4_000),
+            (Kind::Hang, 300..6_000),
+            (Kind::Kill, 100..3_000),
+            (Kind::Isolate, 300..6_000),
+            (Kind::Freeze, 200..1_500),
+            (Kind::Flush, 1..2),
+        ],
         // Below the nodes' time limit of a second nobody takes over; above it, whoever is frozen stays so until then.
         (Part::Redis, Topology::Cluster) => {
             &[(Kind::Freeze, 100..500), (Kind::Freeze, 2_500..4_000), (Kind::Kill, 2_500..4_000), (Kind::Flush, 1..2)]
@@ -230,8 +251,10 @@ mod tests {
     #[test]
     fn a_storm_ends_also_where_everything_fails_at_once() {
         for seed in 0..3_000 {
-            let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, Topology::Standalone);
-            assert!(steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000), "{seed}");
+            for topology in [Topology::Standalone, Topology::Endpoint] {
+                let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, topology);
+                assert!(steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000), "{seed}");
+            }
         }
     }
 }

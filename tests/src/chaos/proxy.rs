@@ -196,14 +196,14 @@ impl Inner {
         };
         let answer: reqwest::Result<Answer> = answer.await;
         if !answer.as_ref().is_err_and(reqwest::Error::is_connect) {
-            let calls = self.calls(message, sent, answer.as_ref().ok());
+            let calls = self.calls(message, server, sent, answer.as_ref().ok());
             self.notes.lock().calls.extend(calls);
         }
         answer
     }
 
     /// What a call and its answer say, entry by entry.
-    fn calls(&self, message: &Message, sent: Millis, answer: Option<&Answer>) -> Vec<Call> {
+    fn calls(&self, message: &Message, server: usize, sent: Millis, answer: Option<&Answer>) -> Vec<Call> {
         let body: Value = serde_json::from_slice(&message.body).unwrap_or_default();
         let said: Value = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
         let status = answer.map(|answer| answer.status.as_u16());
@@ -226,6 +226,7 @@ impl Inner {
                 connection: entry["connection_id"].as_str().map(Into::into),
                 verb,
                 gateway: self.gateway,
+                server,
                 asked: message.asked,
                 sent,
                 ended: now(),

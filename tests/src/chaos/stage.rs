@@ -14,7 +14,7 @@ use super::{
     proxy::Proxy,
     store::Store,
 };
-use crate::{Gateway, NatsServer, Server};
+use crate::{Gateway, NatsServer, Server, process::free_port};
 
 /// The stream of the events.
 const STREAM: &str = "PRESENCE_EVENTS";
@@ -44,7 +44,9 @@ impl Stage {
             ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
         ];
         variables.extend(store.variables());
-        let servers = [(); SERVERS].map(|()| start_server(&variables, "127.0.0.1:0"));
+        // A server comes back on its port, which nothing may take meanwhile.
+        let binds = [(); SERVERS].map(|()| format!("127.0.0.1:{}", free_port()));
+        let servers = binds.map(|bind| start_server(&variables, &bind));
         let addresses = servers.each_ref().map(|server| server.address().to_owned());
         let (mut proxies, mut gateways) = (Vec::new(), Vec::new());
         for number in 0..GATEWAYS {
@@ -167,7 +169,7 @@ impl Stage {
 }
 
 fn over(fault: Fault, from: u64) -> Trouble {
-    Trouble { part: fault.part, kind: fault.kind, slots: Vec::new(), is_failover: false, from, to: now() }
+    Trouble::over(fault.part, fault.kind, from)
 }
 
 fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {

@@ -12,7 +12,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 }
 
 fn check_leases(scene: &Scene<'_>, read: &Read, report: &mut Report) {
-    let when = read.as_of..=read.ended;
+    let when = scene.excuses.moments(read);
     let (certain, possible) = (scene.leases.certain(&when), scene.leases.possible(&when));
     let is_offline = read.state == State::Offline;
     report.count("answers");
@@ -36,8 +36,8 @@ fn check_leases(scene: &Scene<'_>, read: &Read, report: &mut Report) {
 /// The last event, or one that happened while the answer was made, has the answer's state; or the answer is OFFLINE, and
 /// the sweep had not yet had its turn.
 fn check_events(scene: &Scene<'_>, read: &Read, report: &mut Report) {
-    let events = &scene.player.events;
-    let before = events.partition_point(|event| event.occurred_at < read.as_of);
+    let (events, moments) = (&scene.player.events, scene.excuses.moments(read));
+    let before = events.partition_point(|event| event.occurred_at < *moments.start());
     let during = events[before..].iter().take_while(|event| event.occurred_at <= read.ended);
     let last = before.checked_sub(1).map(|index| events[index]);
     let last_state = last.map_or(State::Offline, |event| event.state);
@@ -49,7 +49,7 @@ fn check_events(scene: &Scene<'_>, read: &Read, report: &mut Report) {
     let is_noticed = || events[before..].first().is_some_and(|event| event.occurred_at <= noticed_by);
     let has_no_event = |version| events.binary_search_by_key(&version, |event| event.version).is_err();
     let is_event_lost = |version| has_no_event(version) && scene.excuses.has_lost_event(read.player, version);
-    if scene.excuses.has_lost(read.player, since, read.ended) || read.version.is_some_and(is_event_lost) {
+    if scene.excuses.has_lost_write(read.player, since..=since, read.ended) || read.version.is_some_and(is_event_lost) {
         report.count("excused by a loss: a state without its event");
     } else if read.state == State::Offline && is_noticed() {
         report.count("answers that were ahead of the sweep");
@@ -89,8 +89,9 @@ fn check_versions(scene: &Scene<'_>, report: &mut Report) {
         }
     }
     for pair in scene.player.reads.windows(2) {
-        let has_fallen = pair[0].version > pair[1].version && pair[0].ended < pair[1].as_of;
-        if has_fallen && !scene.excuses.has_lost(player, pair[0].as_of, pair[1].ended) {
+        let has_fallen = pair[0].version > pair[1].version && pair[0].ended < *scene.excuses.moments(pair[1]).start();
+        let made = pair[0].version.unwrap_or_default(); // a version is the time of its making, or little more
+        if has_fallen && !scene.excuses.has_lost_write(player, made..=made, pair[1].ended) {
             let text = format!("version {:?} is answered after {:?}", pair[1].version, pair[0].version);
             report.violate(Invariant::RisingVersions, Some(player), pair[1].as_of, text);
         }

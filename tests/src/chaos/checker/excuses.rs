@@ -1,6 +1,8 @@
 //! What a fault excuses, and nothing more.
 
-use crate::chaos::history::{Call, History, Kind, Millis, Outcome, Part, Trouble};
+use std::ops::RangeInclusive;
+
+use crate::chaos::history::{Call, History, Kind, Loss, Millis, Outcome, Part, Read, Trouble};
 
 /// Once nothing holds it up any more, a process does within so much what it was about to do: the machine may be busy.
 const SLACK: Millis = 1_000;
@@ -13,6 +15,9 @@ const PUBLISHING: Millis = 1_500;
 
 /// A relay that saw NATS fail lets it be for 5 s, and NATS's client takes its time to connect anew.
 const NATS_SHYNESS: Millis = 8_000;
+
+/// A server notices within this time that its connection leads to a node that is not the primary any more.
+pub(super) const DETECTION: Millis = 5_000;
 
 /// The faults of a run, asked for what they excuse.
 pub(super) struct Excuses<'a> {
@@ -28,10 +33,27 @@ impl<'a> Excuses<'a> {
         Self { history, without_server: both.filter(|(from, to)| from <= to).collect() }
     }
 
-    /// Whether Redis may have lost something of the player's between two moments: all of it, or what a replica that took
-    /// over had not got yet.
+    /// Whether Redis may have lost something of the player's between two moments.
     pub(super) fn has_lost(&self, player: u32, from: Millis, to: Millis) -> bool {
-        self.losses(player).any(|loss| loss.from <= to && from <= loss.to)
+        self.losses(player).any(|trouble| trouble.has_lost(from, to, to))
+    }
+
+    /// Whether something that was written between two moments may have been lost until a third one. A replica that was
+    /// promoted has all that it had got before.
+    pub(super) fn has_lost_write(&self, player: u32, written: RangeInclusive<Millis>, until: Millis) -> bool {
+        self.losses(player).any(|trouble| trouble.has_lost(*written.start(), *written.end(), until))
+    }
+
+    /// The moments whose data an answer may have. What a node that was demoted answers is as old as its demotion, for as
+    /// long as a server may take to notice.
+    pub(super) fn moments(&self, read: &Read) -> RangeInclusive<Millis> {
+        let is_stale = |trouble: &&Trouble| {
+            matches!(trouble.kind, Kind::Demote | Kind::Hang)
+                && trouble.from <= read.ended
+                && read.as_of <= trouble.to + DETECTION
+        };
+        let demotions = self.history.troubles.iter().filter(is_stale).map(|trouble| trouble.from);
+        demotions.fold(read.as_of, Millis::min)..=read.ended
     }
 
     /// The latest moment at which a call may have taken effect: before its answer, if there was one that says so. One
@@ -53,9 +75,9 @@ impl<'a> Excuses<'a> {
     pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
         let patience = self.history.pace.sweep + SWEEP_SLACK;
         let of_redis =
-            |trouble: &&Trouble| trouble.part == Part::Redis && trouble.concerns(player) && trouble.to >= due;
+            |trouble: &&Trouble| trouble.part == Part::Redis && trouble.concerns(player) && trouble.outage().1 >= due;
         let away = || {
-            let redis = self.history.troubles.iter().filter(of_redis).map(|trouble| (trouble.from, trouble.to));
+            let redis = self.history.troubles.iter().filter(of_redis).map(Trouble::outage);
             redis.chain(self.without_server.iter().copied().filter(|(_, to)| *to >= due))
         };
         extend(due + patience, patience, away)
@@ -63,10 +85,14 @@ impl<'a> Excuses<'a> {
 
     /// Whether the event of a version may have been lost with Redis, before anybody published it.
     pub(super) fn has_lost_event(&self, player: u32, version: u64) -> bool {
-        self.losses(player).any(|loss| match loss.is_failover {
+        self.losses(player).any(|trouble| match &trouble.loss {
+            Loss::Nothing => false,
+            Loss::Everything => {
+                version <= trouble.to
+                    && (version + PUBLISHING >= trouble.from || self.was_held_up(version, trouble.from))
+            }
             // The outbox of a replica that took over has all but the latest.
-            true => (loss.from..=loss.to).contains(&version),
-            false => version <= loss.to && (version + PUBLISHING >= loss.from || self.was_held_up(version, loss.from)),
+            Loss::Writes(lost) => lost.iter().any(|(from, to)| (*from..=*to).contains(&version)),
         })
     }
 
@@ -86,10 +112,24 @@ impl<'a> Excuses<'a> {
     }
 
     fn losses(&self, player: u32) -> impl Iterator<Item = &Trouble> {
-        self.history.troubles.iter().filter(move |trouble| {
-            let has_lost = trouble.is_failover || matches!(trouble.kind, Kind::Kill | Kind::Flush);
-            trouble.part == Part::Redis && has_lost && trouble.concerns(player)
-        })
+        self.history.troubles.iter().filter(move |trouble| trouble.part == Part::Redis && trouble.concerns(player))
+    }
+}
+
+impl Trouble {
+    /// Whether what was written between two moments may have been lost until a third one.
+    fn has_lost(&self, from: Millis, to: Millis, until: Millis) -> bool {
+        match &self.loss {
+            Loss::Nothing => false,
+            Loss::Everything => self.from <= until && from <= self.to,
+            Loss::Writes(lost) => lost.iter().any(|(begin, end)| *begin <= to.min(until) && from <= *end),
+        }
+    }
+
+    /// When the service may be without Redis because of this.
+    fn outage(&self) -> (Millis, Millis) {
+        let has_moved = matches!(self.kind, Kind::Demote | Kind::Hang | Kind::Isolate);
+        (self.from, if has_moved { self.to + DETECTION } else { self.to })
     }
 }
 

@@ -81,7 +81,7 @@ impl<'a> Leases<'a> {
                         close.call.outcome == Outcome::Accepted
                             && close.call.ended < renewal.sent
                             && renewal.ended < close.call.sent + 2 * self.ttl
-                            && !self.excuses.has_lost(self.player, close.call.sent, renewal.ended)
+                            && !self.has_lost(close.call, renewal.ended)
                     })
             })
         })
@@ -113,7 +113,7 @@ impl<'a> Leases<'a> {
                 && renewal.ended < first
                 && last < renewal.sent + self.ttl
                 && !self.sign_outs().any(|told| told.call.sent <= last && told.latest >= renewal.sent)
-                && !self.excuses.has_lost(self.player, renewal.sent, last)
+                && !self.has_lost(renewal, last)
         })
     }
 
@@ -130,7 +130,12 @@ impl<'a> Leases<'a> {
         let forgotten_at = close.sent + 2 * self.ttl;
         close.outcome == Outcome::Accepted
             && close.ended < *when.start()
-            && !self.excuses.has_lost(self.player, close.sent, *when.end())
+            && !self.has_lost(close, *when.end())
             && !connection.renewals.iter().any(|told| told.call.sent <= *when.end() && told.latest >= forgotten_at)
+    }
+
+    /// Whether what an accepted call wrote may have been lost until a moment.
+    fn has_lost(&self, call: &Call, until: Millis) -> bool {
+        self.excuses.has_lost_write(self.player, call.sent..=call.ended, until)
     }
 }

@@ -4,6 +4,7 @@ mod answers;
 mod excuses;
 mod gateways;
 mod leases;
+mod recovery;
 mod story;
 mod stream;
 #[cfg(test)]
@@ -43,6 +44,8 @@ pub enum Invariant {
     ClosedStaysClosed,
     /// Gateways tell the truth: no beat for a socket that is closed, no disconnect of one that is open.
     TruthfulGateway,
+    /// Soon after a fault of Redis, every server reads and writes again.
+    PromptRecovery,
     /// When all is well again, answers agree with the sockets; in the end nobody and nothing is left.
     FinalTruth,
 }
@@ -65,7 +68,7 @@ pub struct Violation {
 pub struct Report {
     /// All that must not be.
     pub violations: Vec<Violation>,
-    /// How often each check had something to look at, and how often an excuse was needed.
+    /// How often each check had something to look at, and how often an excuse was needed; and the longest recovery.
     pub counts: BTreeMap<&'static str, usize>,
 }
 
@@ -92,6 +95,7 @@ pub fn check(history: &History) -> Report {
     let mut report = Report::default();
     let excuses = Excuses::new(history);
     stream::check_ids(history, &mut report);
+    recovery::check(history, &mut report);
     for mishap in &history.mishaps {
         report.violate(Invariant::FinalTruth, None, 0, mishap.clone());
     }
@@ -113,6 +117,11 @@ impl Report {
 
     fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn longest(&mut self, what: &'static str, took: Millis) {
+        let longest = self.counts.entry(what).or_default();
+        *longest = (took as usize).max(*longest);
     }
 
     /// How often a check had something to look at.

@@ -1,7 +1,7 @@
 //! What was seen of a player around a moment, for whoever has to find out why.
 
 use super::Violation;
-use crate::chaos::history::{History, Millis};
+use crate::chaos::history::{History, Loss, Millis};
 
 /// So much is told of what came before, and after.
 const BEFORE: Millis = 8_000;
@@ -14,7 +14,7 @@ pub(super) fn tell(history: &History, violation: &Violation) -> String {
     let is_near = |time: Millis| time + BEFORE >= at && time <= at + AFTER;
     let mut lines = Vec::new();
     for trouble in history.troubles.iter().filter(|trouble| is_near(trouble.from) || is_near(trouble.to)) {
-        let failover = if trouble.is_failover { ", failover" } else { "" };
+        let failover = if matches!(trouble.loss, Loss::Writes(_)) { ", failover" } else { "" };
         let concerned = if trouble.concerns(player) { "" } else { " (of others)" };
         let what = format!("{:?} {:?}{failover}{concerned}", trouble.kind, trouble.part);
         lines.push((trouble.from, Some(trouble.to), what));

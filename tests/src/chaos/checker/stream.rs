@@ -50,7 +50,7 @@ fn check_order(scene: &Scene<'_>, before: Option<&Event>, event: &Event, report:
     if event.previous_state == state && event.state != state {
         return;
     }
-    if event.state != event.previous_state && scene.excuses.has_lost(player, since, event.occurred_at) {
+    if event.state != event.previous_state && scene.excuses.has_lost_write(player, since..=since, event.occurred_at) {
         report.count("excused by a loss: a chain that is broken");
     } else if before.is_none_or(|before| before.id != event.id) {
         let text = format!("{:?} → {:?} follows on {state:?}", event.previous_state, event.state);

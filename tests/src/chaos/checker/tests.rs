@@ -1,7 +1,7 @@
 //! Each invariant finds what violates it, and lets pass what a fault excuses.
 
 use super::*;
-use crate::chaos::history::{Kind, Outcome, Pace, Part, State, Trouble, Verb};
+use crate::chaos::history::{Attempt, Kind, Loss, Outcome, Pace, Part, State, Trouble, Verb};
 
 const TTL: Millis = 3_000;
 
@@ -41,6 +41,7 @@ fn call(verb: Verb, sent: Millis) -> Call {
         connection: Some("c".into()),
         verb,
         gateway: 0,
+        server: 0,
         asked: sent,
         sent,
         ended: sent + 5,
@@ -71,7 +72,11 @@ fn event(previous_state: State, state: State, reason: &str, at: Millis) -> Event
 }
 
 fn trouble(part: Part, kind: Kind, from: Millis, to: Millis) -> Trouble {
-    Trouble { part, kind, slots: Vec::new(), is_failover: false, from, to }
+    let loss = match (part, kind) {
+        (Part::Redis, Kind::Kill | Kind::Flush) => Loss::Everything,
+        _ => Loss::Nothing,
+    };
+    Trouble { part, kind, slots: Vec::new(), loss, from, to }
 }
 
 /// What is violated once a good history was changed.
@@ -265,4 +270,87 @@ fn a_call_that_failed_may_take_effect_when_the_frozen_process_goes_on() {
         history.reads.push(read(9_400, State::Away, 1, Some(3_501)));
     });
     assert_eq!(late, []);
+}
+
+fn demotion(from: Millis) -> Trouble {
+    trouble(Part::Redis, Kind::Demote, from, from + 50)
+}
+
+#[test]
+fn an_answer_of_a_demoted_node_may_be_as_old_as_its_demotion_for_five_seconds() {
+    // The player left at 5,000.
+    let stale = |demoted_at| {
+        violated(move |history| {
+            history.reads.push(read(5_800, State::Away, 1, Some(3_501)));
+            history.troubles.push(demotion(demoted_at));
+        })
+    };
+    assert_eq!(stale(4_900), []);
+    assert_eq!(stale(751), []);
+    let too_late = stale(700);
+    assert!(too_late.contains(&Invariant::NoGhost), "{too_late:?}");
+    assert!(too_late.contains(&Invariant::RisingVersions), "{too_late:?}");
+}
+
+#[test]
+fn a_demoted_node_is_no_excuse_for_a_false_offline() {
+    let found = violated(|history| {
+        history.reads[1] = read(2_500, State::Offline, 0, None);
+        history.troubles.push(demotion(2_400));
+    });
+    assert!(found.contains(&Invariant::NoFalseOffline), "{found:?}");
+}
+
+#[test]
+fn a_failover_loses_the_writes_of_its_last_moments_alone() {
+    let with_loss = |lost, offline_at| {
+        violated(move |history| {
+            history.calls.pop();
+            history.reads.truncate(3);
+            let loss = Loss::Writes(vec![lost]);
+            history.troubles.push(Trouble { loss, ..trouble(Part::Redis, Kind::Kill, 4_050, 4_300) });
+            let end = event(State::Away, State::Offline, "expired", offline_at);
+            history.events[2] = Event { last_seen: 3_001, ..end };
+            history.reads.push(read(offline_at + 100, State::Offline, 0, Some(offline_at)));
+        })
+    };
+    // The heartbeat of 4,000 is lost, the one of 3,000 is not.
+    assert_eq!(with_loss((3_950, 4_050), 6_500), []);
+    assert!(with_loss((3_950, 4_050), 5_500).contains(&Invariant::NoFalseOffline));
+    assert!(with_loss((4_010, 4_050), 6_500).contains(&Invariant::NoFalseOffline));
+}
+
+#[test]
+fn a_server_that_does_not_find_the_new_primary_is_found() {
+    let until = |recovered_at: Millis, relapsed_at: Millis| {
+        violated(move |history| {
+            history.troubles.push(demotion(1_050));
+            let is_answered = |sent| (recovered_at..relapsed_at).contains(&sent);
+            let attempt = |sent| Attempt { server: 0, sent, ended: sent + 5, is_answered: is_answered(sent) };
+            history.attempts = (0..20_000).step_by(300).map(attempt).collect();
+        })
+    };
+    assert_eq!(until(6_000, Millis::MAX), []);
+    assert_eq!(until(8_000, Millis::MAX), [Invariant::PromptRecovery], "late");
+    assert_eq!(until(0, 7_000), [Invariant::PromptRecovery], "it does not last");
+    let writes = violated(|history| {
+        history.troubles.push(demotion(4_200));
+        let failed = |sent| Call { outcome: Outcome::Unknown, ..call(Verb::Heartbeat, sent) };
+        history.calls.truncate(5);
+        history.calls.extend((5_000..12_000).step_by(1_000).map(failed));
+        history.sockets[0].closed = None;
+        history.reads.pop();
+        history.events.pop();
+    });
+    assert_eq!(writes, [Invariant::PromptRecovery]);
+}
+
+#[test]
+fn a_server_that_had_no_time_to_recover_is_excused() {
+    let found = violated(|history| {
+        history.troubles = vec![demotion(1_050), demotion(7_500), trouble(Part::Server(0), Kind::Freeze, 3_000, 7_600)];
+        let attempt = |sent| Attempt { server: 0, sent, ended: sent + 5, is_answered: false };
+        history.attempts = (0..14_000).step_by(300).map(attempt).collect();
+    });
+    assert_eq!(found, []);
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    history::{Millis, Notes, Read, State, now, player_id},
+    history::{Attempt, Millis, Notes, Read, State, now, player_id},
     plan::SERVERS,
     stage::Stage,
 };
@@ -19,14 +19,14 @@ const LIMIT: Duration = Duration::from_secs(2);
 
 /// Asks, and notes the answers.
 #[derive(Clone)]
-pub(super) struct Onlooker {
+pub(super) struct Observer {
     stage: Arc<Stage>,
     notes: Notes,
     http: reqwest::Client,
     body: Arc<Value>,
 }
 
-impl Onlooker {
+impl Observer {
     pub(super) fn new(stage: Arc<Stage>, notes: Notes, players: u32) -> Self {
         let ids: Vec<_> = (0..players).map(player_id).collect();
         let body = Arc::new(json!({"player_ids": ids, "history": true}));
@@ -83,16 +83,23 @@ impl Onlooker {
         }
     }
 
-    /// Asks one server for all players.
+    /// Asks one server for all players, and notes the attempt.
     async fn look(&self, server: usize) -> Option<Vec<Read>> {
+        let sent = now();
+        let reads = self.ask(server).await;
+        let attempt = Attempt { server, sent, ended: now(), is_answered: reads.is_some() };
+        let mut history = self.notes.lock();
+        history.attempts.push(attempt);
+        history.reads.extend(reads.iter().flatten());
+        reads
+    }
+
+    async fn ask(&self, server: usize) -> Option<Vec<Read>> {
         let url = format!("http://{}/presence/friends", self.stage.address(server));
         let response = self.http.post(url).timeout(LIMIT).json(&*self.body).send().await.ok()?;
         let body: Value = response.error_for_status().ok()?.json().await.ok()?;
         let (ended, as_of) = (now(), body["as_of"].as_u64()?);
-        let reads: Option<Vec<_>> =
-            (0..).zip(body["presences"].as_array()?).map(|read| parse(read, as_of, ended)).collect();
-        self.notes.lock().reads.extend(reads.iter().flatten());
-        reads
+        (0..).zip(body["presences"].as_array()?).map(|read| parse(read, as_of, ended)).collect()
     }
 }
 
