@@ -205,9 +205,13 @@ mod tests {
 
     #[test]
     fn a_clusters_seeds_agree_about_tls_and_name_no_database() {
-        for urls in ["rediss://a:1,redis://b:2", "redis://a:1/2"] {
-            let error = config(&[("PRESENCE_REDIS_MODE", "cluster"), ("PRESENCE_REDIS_URL", urls)]).unwrap_err();
-            assert_eq!(error.variable, "PRESENCE_REDIS_URL", "{urls}");
+        let cluster = |urls| config(&[("PRESENCE_REDIS_MODE", "cluster"), ("PRESENCE_REDIS_URL", urls)]);
+        for urls in ["rediss://a:1,redis://b:2", "redis://a:1/2", "redis://:p@a,redis://:q@b", "redis://a,redis://:p@b"]
+        {
+            assert_eq!(cluster(urls).unwrap_err().variable, "PRESENCE_REDIS_URL", "{urls}");
+        }
+        for urls in ["redis://:p@a,redis://b", "redis://u:p@a,redis://u:p@b"] {
+            assert!(cluster(urls).is_ok(), "{urls}");
         }
         assert!(config(&[("PRESENCE_REDIS_URL", "redis://a:1/2")]).is_ok());
     }

@@ -47,7 +47,7 @@ impl RedisConfig {
             }
             RedisMode::Cluster => {
                 "one or more URLs, separated by commas, such as redis://user:password@host:6379: all redis:// or all \
-                 rediss://, with the same user and password, without a database, a query or a fragment"
+                 rediss://, with no user and password but the first one's, without a database, a query or a fragment"
             }
         };
         let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, parse_redis_urls)?;
@@ -150,9 +150,11 @@ fn has_user_alone(url: &::redis::ConnectionInfo) -> bool {
 fn are_seeds(urls: &[::redis::ConnectionInfo]) -> bool {
     let has_tls = |url: &::redis::ConnectionInfo| matches!(url.addr(), ::redis::ConnectionAddr::TcpTls { .. });
     let is_like_the_first = |url: &::redis::ConnectionInfo| {
-        let (first, other) = (urls[0].redis_settings(), url.redis_settings());
+        let first = urls[0].redis_settings();
+        let other = url.redis_settings();
+        let is_anonymous = other.username().is_none() && other.password().is_none();
         let has_same_user = other.username() == first.username() && other.password() == first.password();
-        other.db() == 0 && has_tls(url) == has_tls(&urls[0]) && has_same_user
+        other.db() == 0 && has_tls(url) == has_tls(&urls[0]) && (is_anonymous || has_same_user)
     };
     urls.iter().all(is_like_the_first)
 }
