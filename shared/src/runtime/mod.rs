@@ -1,6 +1,7 @@
 //! What runs a handler.
 
 mod app;
+mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod lambda;

@@ -9,6 +9,7 @@ use lambda_http::{
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value, json, value::RawValue};
 
+use super::event;
 use crate::{
     http::{Answer, Request, Response},
     trace,
@@ -25,7 +26,7 @@ const NOT_IN_A_PATH: &AsciiSet = &NOT_IN_A_QUERY.add(b'?').add(b'`');
 /// # Errors
 /// Where the event is no request of any kind that is known.
 pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request, RequestOrigin), serde_json::Error> {
-    let mut event: LambdaRequest = serde_json::from_str(event.get())?;
+    let mut event = event::read(event)?;
     let origin = event.request_origin();
     make_a_url_of(&mut event);
     Ok((into_request(event.into(), context), origin))

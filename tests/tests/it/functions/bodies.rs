@@ -43,6 +43,13 @@ async fn what_is_no_json_object_is_refused() {
         let mut not_utf8 = HttpEvent::new(Kind::RestApi, "POST", "/").body("/w==").build();
         not_utf8["isBase64Encoded"] = true.into();
         functions.invoke(name, not_utf8).await.assert_problem(400, "invalid-request", "a byte that is not UTF-8");
+        let mut not_base64 = HttpEvent::new(Kind::LoadBalancer, "POST", "/").body("{}").build();
+        not_base64["isBase64Encoded"] = true.into();
+        functions.invoke(name, not_base64).await.assert_problem(
+            400,
+            "invalid-request",
+            "not the base64 it is said to be",
+        );
         let no_body = HttpEvent::new(Kind::HttpApi, "POST", "/").build();
         functions.invoke(name, no_body).await.assert_problem(400, "invalid-request", "no body");
     }
