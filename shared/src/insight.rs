@@ -61,7 +61,7 @@ impl Insight {
     /// [`StoreError`] where a Redis node did not answer.
     pub async fn statistics(&self) -> Result<Statistics, StoreError> {
         let (total, players, as_of) = self.repository.some_players(SAMPLE).await?;
-        let snapshot = self.repository.presences(&players).await?;
+        let snapshot = self.repository.countable_presences(&players).await?;
         Ok(Statistics::reckon(total, &snapshot.presences, as_of).measured())
     }
 

@@ -1,15 +1,20 @@
-//! The sweep: players whose record ran out without anybody's call make their OFFLINE transition.
+//! The sweep: players whose record expired make their OFFLINE transition without a call of theirs.
 
-use std::{ops::Add, time::Duration};
+use std::{
+    ops::Add,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use futures_util::{StreamExt as _, future::try_join_all, stream};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
 use crate::{
     events::RelaySignal,
-    repository::{Expired, Partial, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
-    telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED},
+    model::PlayerId,
+    repository::{Expired, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
+    telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
     trace::{SweepSpan, TraceContext},
 };
 
@@ -27,6 +32,7 @@ const PAGES_PER_PASS: usize = 200;
 pub struct Sweeper {
     repository: Repository,
     signal: RelaySignal,
+    total: Arc<Mutex<Swept>>,
 }
 
 /// What a pass of the sweep did.
@@ -34,67 +40,118 @@ pub struct Sweeper {
 pub struct Swept {
     /// Players who went OFFLINE.
     pub expired: u64,
-    /// Players who turned out to be alive, and were filed anew.
+    /// Players who turned out to be alive, and were rescheduled.
     pub refiled: u64,
+    /// Members of the index that are not players, and were removed.
+    pub removed: u64,
 }
 
+/// What was done in a shard, and what went wrong there.
+type Part = (Swept, Option<StoreError>);
+
 impl Sweeper {
-    /// A sweeper of the players in `repository`, which tells the relay of its process of the events that it makes.
+    /// A sweeper of the players in `repository`, which notifies the relay of its process of the events that it makes.
     pub fn new(repository: Repository, signal: RelaySignal) -> Self {
-        Self { repository, signal }
+        Self { repository, signal, total: Arc::default() }
     }
 
     /// Looks at all players whose time in the index has come.
     ///
     /// # Errors
-    /// [`StoreError`] where a Redis node did not answer; the players of the others were looked at all the same.
+    /// [`StoreError`] if a Redis node did not answer. The players of the others were looked at all the same, and are
+    /// counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let due = self.repository.due_shards().await;
-        // With nobody due there is nothing to tell of, in pass after pass.
+        // A pass that finds nobody due has no span.
         let span = (!due.found.is_empty()).then(SweepSpan::start);
         let trace = span.as_ref().map_or_else(TraceContext::new_root, SweepSpan::context);
         let sweeps = stream::iter(due.found).map(|(shard, now)| self.sweep(shard, now, &trace));
-        let results: Vec<_> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
-        let swept = Partial::collect(results.into_iter().map(|swept| swept.map(Some)));
-        let swept = Partial { failure: due.failure.or(swept.failure), found: swept.found };
-        let swept = swept.complete()?.into_iter().fold(Swept::default(), Add::add);
-        self.repository.note_sweep().await?;
+        let parts: Vec<Part> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
+        let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+        self.count(swept);
         if let Some(span) = span {
             span.swept(swept.expired, swept.refiled);
         }
-        metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
-        metrics::counter!(SWEEP_REFILED).increment(swept.refiled);
+        if let Some(error) = due.failure.or(parts.into_iter().find_map(|(_, failure)| failure)) {
+            return Err(error);
+        }
+        self.repository.note_sweep().await?;
         Ok(swept)
     }
 
-    /// Sweeps for ever, twice in every `interval`: a record that runs out right after a pass waits for the next one, and then
-    /// for what ran out before it. Both together are to be within `interval`.
+    /// Sweeps at half of `interval`, without an end: a record that expires right after a pass waits for the next one, and
+    /// then for what expired before it. Both together are to be within `interval`.
     pub async fn run(&self, interval: Duration) {
         let mut ticks = tokio::time::interval(interval / 2);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             if let Err(error) = self.pass().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; the next one may not");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "sweep pass failed, retrying at the next interval"
+                );
             }
         }
     }
 
-    async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Result<Swept, StoreError> {
+    /// What this sweeper, and its clones, have done so far.
+    pub fn total(&self) -> Swept {
+        self.total.lock().map(|total| *total).unwrap_or_default()
+    }
+
+    fn count(&self, swept: Swept) {
+        metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
+        metrics::counter!(SWEEP_REFILED).increment(swept.refiled);
+        metrics::counter!(SWEEP_REMOVED).increment(swept.removed);
+        if swept.removed > 0 {
+            tracing::warn!(removed = swept.removed, "the expiry index held members that are not players; removed");
+        }
+        if let Ok(mut total) = self.total.lock() {
+            *total = *total + swept;
+        }
+    }
+
+    async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Part {
         let mut swept = Swept::default();
         for _ in 0..PAGES_PER_PASS {
-            let due = self.repository.due(shard, PAGE, now).await?;
-            let calls = due.chunks(PLAYERS_PER_CALL).map(|players| self.repository.expire(players, trace));
-            for Expired { ran_out, alive, events } in try_join_all(calls).await? {
-                swept.expired += ran_out as u64;
-                swept.refiled += alive as u64;
-                self.signal.tell(&events);
+            let due = match self.repository.due(shard, PAGE, now).await {
+                Ok(due) => due,
+                Err(error) => return (swept, Some(error)),
+            };
+            let (page, failure) = self.expire_page(&due.players, trace).await;
+            swept = swept + page;
+            if failure.is_some() {
+                return (swept, failure);
             }
-            if due.len() < PAGE {
+            if !due.strangers.is_empty() {
+                if let Err(error) = self.repository.remove_strangers(shard, &due.strangers).await {
+                    return (swept, Some(error));
+                }
+                swept.removed += due.strangers.len() as u64;
+            }
+            if !due.has_more {
                 break;
             }
         }
-        Ok(swept)
+        (swept, None)
+    }
+
+    async fn expire_page(&self, players: &[PlayerId], trace: &TraceContext) -> Part {
+        let calls = players.chunks(PLAYERS_PER_CALL).map(|players| self.repository.expire(players, trace));
+        let mut swept = Swept::default();
+        let mut failure = None;
+        for result in join_all(calls).await {
+            match result {
+                Ok(Expired { ran_out, alive, events }) => {
+                    swept.expired += ran_out as u64;
+                    swept.refiled += alive as u64;
+                    self.signal.tell(&events);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        (swept, failure)
     }
 }
 
@@ -102,6 +159,10 @@ impl Add for Swept {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { expired: self.expired + other.expired, refiled: self.refiled + other.refiled }
+        Self {
+            expired: self.expired + other.expired,
+            refiled: self.refiled + other.refiled,
+            removed: self.removed + other.removed,
+        }
     }
 }

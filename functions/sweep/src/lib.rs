@@ -1,4 +1,4 @@
-//! The scheduled sweep: notices players whose record ran out, and publishes the events that still wait.
+//! The scheduled sweep: makes the OFFLINE transition of players whose record expired, and publishes the events that wait.
 
 use std::{
     sync::Arc,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use presence::{
-    StoreError, Sweeper, Swept,
+    Sweeper,
     events::{RelaySignal, Relayed},
     runtime::{App, Error, Event},
 };
@@ -25,14 +25,15 @@ const OVERDUE: Duration = Duration::from_secs(1);
 /// Sweeps at every interval until the invocation's deadline is near, and relays events beside it.
 ///
 /// # Errors
-/// Where Redis did not answer the first pass, or the last.
+/// Redis did not answer the first pass, or the last, or the relay after it.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     let start = Instant::now();
     let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
     let stop = start + left.saturating_sub(STOP);
     let work = if left.is_zero() { OVERDUE } else { left.saturating_sub(BREAK_OFF).max(left * 3 / 4) };
-    let (interval, signal) = (app.config.lifetimes.sweep_interval, RelaySignal::default());
-    let mut sweeps = Sweeps { sweeper: app.sweeper(signal.clone()), passes: 0, swept: Swept::default() };
+    let interval = app.config.lifetimes.sweep_interval;
+    let signal = RelaySignal::default();
+    let mut sweeps = Sweeps { sweeper: app.sweeper(signal.clone()), passes: 0 };
 
     let Some(relay) = app.relay() else {
         sweeps.run(interval, stop, start + work).await?;
@@ -42,33 +43,35 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
         result = sweeps.run(interval, stop, start + work) => result?,
         () = relay.run(&signal, interval) => {}
     }
-    // What the last sweep made, and what was under way.
-    if let Ok(Err(error)) = timeout_at(start + work, relay.pass()).await {
-        tracing::error!(error = &error as &dyn std::error::Error, "relay failed; events wait");
+    // The events of the last pass, and those that were under way.
+    match timeout_at(start + work, relay.pass()).await {
+        Ok(relayed) => _ = relayed?,
+        Err(_) => tracing::warn!("relay broken off before the deadline; events wait for the next one"),
     }
     Ok(sweeps.report(relay.total()))
 }
 
 struct Sweeps {
     sweeper: Sweeper,
+    /// Passes that came to their end.
     passes: u64,
-    swept: Swept,
 }
 
 impl Sweeps {
-    async fn run(&mut self, interval: Duration, stop: Instant, break_off: Instant) -> Result<(), StoreError> {
+    async fn run(&mut self, interval: Duration, stop: Instant, break_off: Instant) -> Result<(), Error> {
         loop {
             let next = Instant::now() + interval;
             let is_last = next >= stop;
             match timeout_at(break_off, self.sweeper.pass()).await {
-                Ok(Ok(swept)) => {
-                    self.swept = self.swept + swept;
-                    self.passes += 1;
-                }
-                Ok(Err(error)) if is_last || self.passes == 0 => return Err(error),
+                Ok(Ok(_)) => self.passes += 1,
+                Ok(Err(error)) if is_last || self.passes == 0 => return Err(error.into()),
                 Ok(Err(error)) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "sweep failed; the next one may not");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "sweep pass failed, retrying at the next interval"
+                    );
                 }
+                Err(_) if self.passes == 0 => return Err("no pass of the sweep ended before the deadline".into()),
                 Err(_) => tracing::warn!("sweep broken off before the deadline; the next one goes on"),
             }
             sleep_until(next.min(stop)).await;
@@ -79,10 +82,11 @@ impl Sweeps {
     }
 
     fn report(&self, relayed: Relayed) -> Value {
+        let swept = self.sweeper.total();
         json!({
             "passes": self.passes,
-            "expired": self.swept.expired,
-            "refiled": self.swept.refiled,
+            "expired": swept.expired,
+            "refiled": swept.refiled,
             "published": relayed.published,
             "dropped": relayed.dropped,
         })

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use redis::{Cmd, Value, streams::StreamRangeReply};
 
-use super::{OutboxEntry, Partial, Repository, StoreError, keys::Shard};
+use super::{OutboxEntry, Partial, Repository, StoreError, keys::Shard, sweep::is_wrong_type};
 use crate::trace::TraceContext;
 
 /// Events that wait in a shard's outbox.
@@ -26,14 +26,26 @@ impl Waiting {
 
 impl Repository {
     /// The shards where events wait.
+    ///
+    /// An outbox of another type is deleted: with it no transition of its players can be made.
     pub(crate) async fn waiting_shards(&self) -> Partial<Waiting> {
         let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_outbox(shard, 1))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
-        Partial::collect(heads.iter().zip(answers).map(|((shard, _), answer)| {
-            let (head, now) = answer?;
-            let oldest = entries(*shard, head)?.first().and_then(OutboxEntry::made_at);
-            Ok(oldest.map(|oldest| Waiting { shard: *shard, oldest, now }))
-        }))
+        let mut results = Vec::new();
+        for ((shard, _), answer) in heads.iter().zip(answers) {
+            results.push(match answer {
+                Ok((head, now)) => entries(*shard, head).map(|entries| {
+                    let oldest = entries.first().and_then(OutboxEntry::made_at);
+                    oldest.map(|oldest| Waiting { shard: *shard, oldest, now })
+                }),
+                Err(error) if is_wrong_type(&error) => {
+                    let outbox = self.keys.outbox(*shard).to_string();
+                    self.delete_wrong_type(*shard, outbox, &["XRANGE", "-", "+", "COUNT", "1"]).await.map(|()| None)
+                }
+                Err(error) => Err(error),
+            });
+        }
+        Partial::collect(results.into_iter())
     }
 
     /// The oldest events of a shard, at most `count` of them.
@@ -70,11 +82,12 @@ impl Repository {
 pub(super) fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
     let answer: StreamRangeReply = redis::from_redis_value(answer)?;
     let entries = answer.ids.into_iter().map(|entry| {
+        // Whatever is missing or of another form is for the publisher to judge.
         let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
         OutboxEntry {
             shard,
-            body: text("event").into_bytes(),
-            trace: TraceContext::from_parts(text("traceparent"), text("tracestate")),
+            body: entry.get("event").unwrap_or_default(),
+            trace: TraceContext::from_stored(&text("traceparent"), &text("tracestate")),
             entry_id: entry.id,
         }
     });

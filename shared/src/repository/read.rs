@@ -29,6 +29,16 @@ impl Repository {
         .await
     }
 
+    /// Reads the presences of `players` to count them. A player whose record is malformed counts as OFFLINE: one such record
+    /// must not take the number of all others away.
+    pub(crate) async fn countable_presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
+        let presence = |player: PlayerId, [record]: &[Value; 1], now| {
+            let presence = reply::presence(player.clone(), record, None, now);
+            Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
+        };
+        self.read(players, |player| [self.keys.record(player)], presence).await
+    }
+
     /// The same with the past of OFFLINE players, where it is still known.
     ///
     /// # Errors

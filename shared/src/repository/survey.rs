@@ -39,8 +39,8 @@ impl Repository {
         }
         let mut players = Vec::new();
         for ids in self.connection.query_all(&zrandmembers).await {
-            let ids: Vec<String> = redis::from_redis_value(ids?)?;
-            players.extend(ids.iter().filter_map(|id| PlayerId::parse(id).ok()));
+            let ids: Vec<Vec<u8>> = redis::from_redis_value(ids?)?;
+            players.extend(ids.iter().filter_map(|id| PlayerId::parse(str::from_utf8(id).ok()?).ok()));
         }
         Ok((sizes.iter().map(|(size, _)| size).sum(), players, now))
     }

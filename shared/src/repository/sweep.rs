@@ -1,34 +1,69 @@
-//! The expiry index: who may have run out.
+//! The expiry index: players whose record may have expired.
 
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, node::Timed, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, reply, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
+
+/// Deletes a key whose type is not the one that a read command needs, and nothing else. The check and the deletion are one
+/// step, so that a key of the right type, made in between, is safe.
+const DELETE_WRONG_TYPE: &str = "local reply = redis.pcall(ARGV[1], KEYS[1], unpack(ARGV, 2)) \
+    if type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) then \
+    return redis.call('DEL', KEYS[1]) end return 0";
+
+/// The players of one shard who are due, as one read of its index found them.
+#[derive(Debug, Default)]
+pub(crate) struct DuePage {
+    pub(crate) players: Vec<PlayerId>,
+    /// Members that are not players of this shard.
+    pub(crate) strangers: Vec<Vec<u8>>,
+    /// Whether more players may be due: Redis returned as many as it was asked for.
+    pub(crate) has_more: bool,
+}
 
 /// What became of players whose time in the index had come.
 #[derive(Debug)]
 pub(crate) struct Expired {
     /// Players who made their OFFLINE transition.
     pub(crate) ran_out: usize,
-    /// Players who turned out to be alive, and were filed anew.
+    /// Players who turned out to be alive, and were rescheduled.
     pub(crate) alive: usize,
     pub(crate) events: Vec<OutboxEntry>,
 }
 
+impl DuePage {
+    fn is_empty(&self) -> bool {
+        self.players.is_empty() && self.strangers.is_empty()
+    }
+}
+
 impl Repository {
     /// The shards with somebody who is due, and their node's clock (Unix milliseconds).
+    ///
+    /// An index of another type is deleted: with it no call of its players can succeed.
     pub(crate) async fn due_shards(&self) -> Partial<(Shard, u64)> {
         let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_index(shard, 1))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
-        Partial::collect(heads.iter().zip(answers).map(|((shard, _), answer)| {
-            let (head, now) = answer?;
-            Ok((!due(head, now)?.is_empty()).then_some((*shard, now)))
-        }))
+        let mut results = Vec::with_capacity(1);
+        for ((shard, _), answer) in heads.iter().zip(answers) {
+            results.push(match answer {
+                Ok((head, now)) => {
+                    self.due_page(*shard, head, 1, now).map(|due| (!due.is_empty()).then_some((*shard, now)))
+                }
+                Err(error) if is_wrong_type(&error) => {
+                    let index = self.keys.index(*shard).to_string();
+                    self.delete_wrong_type(*shard, index, &["ZRANGE", "0", "0"]).await.map(|()| None)
+                }
+                Err(error) => Err(error),
+            });
+        }
+        Partial::collect(results.into_iter())
     }
 
     /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
-    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<Vec<PlayerId>, StoreError> {
-        due(self.connection.query(shard, &self.first_of_index(shard, count)).await?, now)
+    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<DuePage, StoreError> {
+        let first = self.connection.query(shard, &self.first_of_index(shard, count)).await?;
+        self.due_page(shard, first, count, now)
     }
 
     fn first_of_index(&self, shard: Shard, count: usize) -> Cmd {
@@ -37,8 +72,28 @@ impl Repository {
         zrange
     }
 
-    /// Looks again at players who are due, all of one shard, and makes the OFFLINE transition of those whose record ran
-    /// out. However many call this at the same time, each transition is made once.
+    fn due_page(&self, shard: Shard, first: Value, count: usize, now: u64) -> Result<DuePage, StoreError> {
+        let members = due(first, now)?;
+        let mut page = DuePage { has_more: members.len() == count, ..DuePage::default() };
+        for member in members {
+            let player = str::from_utf8(&member).ok().and_then(|id| PlayerId::parse(id).ok());
+            match player.filter(|player| self.keys.shard(player) == shard) {
+                Some(player) => page.players.push(player),
+                None => page.strangers.push(member),
+            }
+        }
+        Ok(page)
+    }
+
+    /// Removes members from an index that are not players of its shard.
+    pub(crate) async fn remove_strangers(&self, shard: Shard, strangers: &[Vec<u8>]) -> Result<(), StoreError> {
+        let mut zrem = redis::cmd("ZREM");
+        zrem.arg(self.keys.index(shard)).arg(strangers);
+        self.connection.query(shard, &zrem).await.map(drop)
+    }
+
+    /// Looks again at players who are due, all of one shard, and makes the OFFLINE transition of those whose record
+    /// expired. However many call this at the same time, each transition is made once.
     pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
         let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
@@ -46,30 +101,42 @@ impl Repository {
         Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted), events: reply.events })
     }
 
+    /// Deletes a key of ours that holds another type than it should.
+    pub(super) async fn delete_wrong_type(&self, shard: Shard, key: String, read: &[&str]) -> Result<(), StoreError> {
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(DELETE_WRONG_TYPE).arg(1).arg(&key).arg(read);
+        let deleted: u64 = redis::from_redis_value(self.connection.query(shard, &eval).await?)?;
+        if deleted > 0 {
+            tracing::error!(key, "a key of another type stood in the way and was deleted");
+        }
+        Ok(())
+    }
+
     /// Notes that a sweep of all shards has ended.
     pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
-        let (_, now) = self.swept().await?;
+        let now = reply::time(&self.connection.query(Shard::FIRST, &redis::cmd("TIME")).await?)?;
         self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
         Ok(())
     }
 
-    /// The time since the last sweep of all shards ended, in milliseconds; `None` where there was none yet.
+    /// The time since the last sweep of all shards ended, in milliseconds; `None` if there was none yet.
     pub(crate) async fn sweep_lag(&self) -> Result<Option<u64>, StoreError> {
-        let (swept, now) = self.swept().await?;
+        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.swept()).to_owned())];
+        let answer = self.connection.query_all_timed(&get).await.pop();
+        let (swept, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
         let swept: Option<u64> = redis::from_redis_value(swept)?;
         Ok(swept.map(|swept| now.saturating_sub(swept)))
     }
-
-    async fn swept(&self) -> Result<Timed, StoreError> {
-        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.swept()).to_owned())];
-        let answer = self.connection.query_all_timed(&get).await.pop();
-        answer.unwrap_or(Err(StoreError::Unexpected("no answer")))
-    }
 }
 
-/// The players of an answer of `ZRANGE … WITHSCORES` whose time has come.
-pub(super) fn due(first: Value, now: u64) -> Result<Vec<PlayerId>, StoreError> {
-    let first: Vec<(String, f64)> = redis::from_redis_value(first)?;
-    let due = first.iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
-    Ok(due.filter_map(|(player, _)| PlayerId::parse(player).ok()).collect())
+/// The members of an answer of `ZRANGE … WITHSCORES` whose time has come.
+pub(super) fn due(first: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    let first: Vec<(Vec<u8>, f64)> = redis::from_redis_value(first)?;
+    let due = first.into_iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
+    Ok(due.map(|(member, _)| member).collect())
+}
+
+/// Whether Redis refused a command because a key holds another type.
+pub(super) fn is_wrong_type(error: &StoreError) -> bool {
+    matches!(error, StoreError::Redis(error) if error.code() == Some("WRONGTYPE"))
 }

@@ -12,12 +12,14 @@ pub const STORE_ERRORS: &str = "presence_store_errors_total";
 pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";
 /// Attempts to publish an event that failed; the event waits in the outbox.
 pub const EVENTS_FAILED: &str = "presence_events_failed_total";
-/// Events that waited longer than the retention, and are lost.
+/// Events that are lost: they waited longer than the retention, are malformed, or JetStream refuses them for good.
 pub const EVENTS_DROPPED: &str = "presence_events_dropped_total";
-/// Players whom the sweep found run out.
+/// Players the sweep moved to OFFLINE.
 pub const SWEEP_EXPIRED: &str = "presence_sweep_expired_total";
-/// Players whom the sweep found alive.
+/// Players the sweep found alive and rescheduled.
 pub const SWEEP_REFILED: &str = "presence_sweep_refiled_total";
+/// Members of the expiry index that are not players, and were removed.
+pub const SWEEP_REMOVED: &str = "presence_sweep_removed_total";
 /// The time since the last sweep ended.
 pub const SWEEP_LAG: &str = "presence_sweep_lag_seconds";
 /// The age of the oldest event in the outbox.
@@ -32,7 +34,7 @@ pub const PLAYERS: &str = "presence_players";
 pub const CONNECTIONS: &str = "presence_connections";
 /// 1, by the `version` and `revision` of the program.
 pub const BUILD_INFO: &str = "presence_build_info";
-/// Whether JetStream answers: 1 or 0.
+/// Whether JetStream answers and the stream takes events: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
 /// Tells the recorder what the metrics are.
@@ -42,9 +44,10 @@ pub fn describe() {
     describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis did, by kind");
     describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");
     describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
-    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events that waited longer than the retention, and are lost");
-    describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players whom the sweep found run out");
-    describe_counter!(SWEEP_REFILED, Unit::Count, "Players whom the sweep found alive");
+    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events lost: too old, malformed, or refused for good");
+    describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players the sweep moved to OFFLINE");
+    describe_counter!(SWEEP_REFILED, Unit::Count, "Players the sweep found alive and rescheduled");
+    describe_counter!(SWEEP_REMOVED, Unit::Count, "Members of the expiry index that are not players, and were removed");
     describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
     describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
     describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
@@ -52,5 +55,5 @@ pub fn describe() {
     describe_gauge!(PLAYERS, Unit::Count, "Players who are not OFFLINE, by state");
     describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
-    describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers: 1 or 0");
+    describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
 }

@@ -27,7 +27,18 @@ impl TraceContext {
         Some(Self { traceparent, tracestate: tracestate(headers) })
     }
 
-    /// A context whose parts are known: of an event in the outbox, or of a span.
+    /// The trace of an event in the outbox. Anything may stand in Redis: a malformed `traceparent` starts a new trace, and
+    /// a malformed `tracestate` is left out.
+    pub(crate) fn from_stored(traceparent: &str, tracestate: &str) -> Self {
+        let is_valid = tracestate.len() <= MAX_TRACESTATE && tracestate.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        let tracestate = if is_valid { tracestate } else { "" };
+        match parse_traceparent(traceparent) {
+            Some(traceparent) => Self { traceparent, tracestate: tracestate.to_owned() },
+            None => Self::new_root(),
+        }
+    }
+
+    /// A span's context, from valid parts.
     pub(crate) fn from_parts(traceparent: String, tracestate: String) -> Self {
         Self { traceparent, tracestate }
     }
@@ -129,6 +140,21 @@ mod tests {
         }
         let trace = TraceContext::from_headers(&headers(&[("traceparent", PARENT), ("traceparent", PARENT)]));
         assert_ne!(trace.traceparent(), PARENT);
+    }
+
+    #[test]
+    fn a_stored_trace_that_no_header_can_carry_is_not_continued() {
+        let stored = TraceContext::from_stored;
+        assert_eq!(stored(PARENT, "a=1"), TraceContext::from_parts(PARENT.to_owned(), "a=1".to_owned()));
+        for tracestate in ["a=1\r\nNats-Msg-Id: x", "a=\u{e4}", &"a".repeat(MAX_TRACESTATE + 1)] {
+            let trace = stored(PARENT, tracestate);
+            assert_eq!((trace.traceparent(), trace.tracestate()), (PARENT, ""));
+        }
+        for traceparent in ["", "00-x\r\n", &format!("{PARENT}\n")] {
+            let trace = stored(traceparent, "a=1");
+            assert!(parse_traceparent(trace.traceparent()).is_some());
+            assert_eq!(trace.tracestate(), "");
+        }
     }
 
     #[test]

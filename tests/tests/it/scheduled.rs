@@ -75,6 +75,42 @@ async fn a_sweep_with_little_time_still_makes_one_pass() {
 }
 
 #[tokio::test]
+async fn a_sweep_with_little_time_still_relays_what_waits() {
+    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let event = r#"{"id":"alice:1","type":"PresenceOnline","player_id":"alice","occurred_at":1}"#;
+    for _ in 0..600 {
+        redis.connection().await.xadd("presence:{all}:outbox", "*", &[("event", event)]).await.unwrap();
+    }
+    let sweep = start("sweep", &redis.url(), &nats.url()).await;
+    let report = sweep.invoke_within(schedule(), Duration::from_secs(3)).await.unwrap();
+    assert!(report["passes"].as_u64().unwrap() >= 1, "{report}");
+    assert_eq!(redis.connection().await.xlen("presence:{all}:outbox").await.unwrap(), 0, "{report}");
+    assert_eq!(nats.messages("PRESENCE_EVENTS").await.len(), 1);
+}
+
+/// Neither of the two may keep the sweep beyond its deadline.
+#[tokio::test]
+async fn a_sweep_ends_before_its_deadline_though_nats_hangs_or_redis() {
+    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let connect = start("connect", &redis.url(), "nats://127.0.0.1:1").await;
+    let sweep = start("sweep", &redis.url(), &nats.url()).await;
+    sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
+    let alice = json!({"player_id": "a", "connection_id": "c"});
+    connect.invoke(event::post("/presence/connect", &alice)).await.unwrap();
+    nats.pause();
+    let begin = Instant::now();
+    let report = sweep.invoke_within(schedule(), Duration::from_secs(4)).await.unwrap();
+    assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert_eq!((&report["expired"], &report["published"]), (&json!(1), &json!(0)), "events wait: {report}");
+    nats.resume();
+    redis.pause();
+    let begin = Instant::now();
+    assert!(sweep.invoke_within(schedule(), Duration::from_secs(4)).await.is_err(), "Redis away fails the invocation");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    redis.resume();
+}
+
+#[tokio::test]
 async fn a_sweep_without_redis_fails() {
     let sweep = start("sweep", "redis://127.0.0.1:1", "").await;
     assert!(sweep.invoke(schedule()).await.is_err());

@@ -79,3 +79,15 @@ async fn counting_takes_four_bounded_reads_however_many_players_there_are() {
     let reads = ["mget:calls=1", "time:calls=2", "zcard:calls=1", "zrandmember:calls=1"];
     assert_eq!(calls, BTreeSet::from_iter(reads.into_iter().chain(["config|resetstat:calls=1"])));
 }
+
+#[tokio::test]
+async fn what_is_malformed_does_not_take_the_other_players_number_away() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    app.presence().connect_batch(connections(10), &TraceContext::new_root()).await.unwrap();
+    let mut raw = redis.connection().await;
+    redis::cmd("SET").arg("presence:p3").arg("not a record").exec_async(&mut raw).await.unwrap();
+    redis::cmd("ZADD").arg("presence:{all}:expiry").arg(1e15).arg(b"\xff").exec_async(&mut raw).await.unwrap();
+    let statistics = app.insight().statistics().await.unwrap();
+    assert_eq!(statistics.states.online, 10, "9 of 10, of 11 members: {statistics:?}");
+}

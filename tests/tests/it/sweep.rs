@@ -117,3 +117,76 @@ async fn three_sweepers_at_once_make_each_of_5000_transitions_once() {
     assert_eq!(offline.len(), 5_000);
     assert!(offline.values().all(|count| *count == 1));
 }
+
+#[tokio::test]
+async fn members_of_the_index_that_are_not_players_are_removed_and_stop_nobody() {
+    const STRANGERS: usize = 2_500;
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    let trace = TraceContext::new_root();
+    app.presence().connect_batch(connections(100), &trace).await.unwrap();
+    let mut raw = redis.connection().await;
+    let mut zadd = redis::cmd("ZADD");
+    zadd.arg("presence:{all}:expiry")
+        .arg(0)
+        .arg("not an id")
+        .arg("-inf")
+        .arg(b"\xff\xfe")
+        .arg(1)
+        .arg("")
+        .arg(2)
+        .arg("..");
+    for n in 4..STRANGERS {
+        zadd.arg(n).arg(format!("stranger {n}"));
+    }
+    zadd.exec_async(&mut raw).await.unwrap();
+    redis.pass(Duration::from_secs(46)).await;
+
+    let sweeper = app.sweeper(RelaySignal::default());
+    let swept = sweeper.pass().await.unwrap();
+    assert_eq!((swept.expired, swept.removed), (100, STRANGERS as u64), "in one pass");
+    assert_eq!(raw.zcard("presence:{all}:expiry").await.unwrap(), 0);
+    assert_eq!(sweeper.total(), swept);
+}
+
+#[tokio::test]
+async fn an_index_of_another_type_is_deleted_and_players_expire_again() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    let trace = TraceContext::new_root();
+    redis.connection().await.set("presence:{all}:expiry", "a string").await.unwrap();
+    let sweeper = app.sweeper(RelaySignal::default());
+    sweeper.pass().await.unwrap();
+    app.presence().connect(&connection("alice", "c"), &trace).await.unwrap();
+    redis.pass(Duration::from_secs(46)).await;
+    assert_eq!(sweeper.pass().await.unwrap().expired, 1);
+}
+
+#[tokio::test]
+async fn what_stands_in_the_place_of_the_last_sweeps_time_is_overwritten() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    let mut raw = redis.connection().await;
+    raw.lpush("presence:{all}:swept", "x").await.unwrap();
+    app.sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert!(raw.get("presence:{all}:swept").await.unwrap().unwrap().parse::<u64>().is_ok());
+}
+
+#[tokio::test]
+async fn a_player_whose_data_is_invalid_does_not_keep_others_online() {
+    let redis = RedisServer::start().await;
+    let app = app(&redis, &[]);
+    let trace = TraceContext::new_root();
+    app.presence().connect_batch(connections(60), &trace).await.unwrap();
+    let mut raw = redis.connection().await;
+    let bad = ["p7", "p33"];
+    for player in bad {
+        let past = format!("{{presence:{player}}}:past");
+        raw.del(&past).await.unwrap();
+        raw.lpush(&past, "not a line of text").await.unwrap();
+    }
+    redis.pass(Duration::from_secs(46)).await;
+    let swept = app.sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert!(swept.expired >= 58, "{swept:?}");
+    assert_eq!(raw.zcard("presence:{all}:expiry").await.unwrap(), 0);
+}

@@ -61,9 +61,22 @@ async fn the_sweep_goes_on_without_a_dead_node() {
         let past = format!("{{{}}}:past", record(connection));
         cluster.ask(1, &["GET", &past]).contains("OFFLINE")
     };
+    let sweeper = app.sweeper(RelaySignal::default());
     while !spared.iter().all(has_ended) {
-        app.sweeper(RelaySignal::default()).pass().await.unwrap_err();
+        sweeper.pass().await.unwrap_err();
     }
+    let expired = sweeper.total().expired as usize;
+    assert!(expired >= spared.len(), "what was done is counted: {expired} of {}", spared.len());
+}
+
+#[tokio::test]
+async fn a_player_in_another_slots_index_is_removed_from_it() {
+    let cluster = RedisCluster::start().await;
+    let app = cluster_app(&cluster, &[]);
+    let index = "presence:{0}:expiry"; // of another slot than that of `alice`
+    cluster.ask(cluster.master_of(index), &["ZADD", index, "0", "alice"]);
+    let swept = app.sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert_eq!((swept.removed, swept.expired), (1, 0));
 }
 
 #[tokio::test]
