@@ -40,7 +40,7 @@ impl LogConfig {
                 "RUST_LOG",
                 "info",
                 "a level (off, error, warn, info, debug or trace), levels of modules, or both, each once: info,presence=debug",
-                parse_filter,
+                |text| parse_filter(text).map(quiet_nats_client),
             )?,
             format: variables.parse(
                 "PRESENCE_LOG_FORMAT",
@@ -93,6 +93,15 @@ fn is_module(text: &str) -> bool {
     parse_level(text).is_none() && text.split("::").all(is_name)
 }
 
+/// Silences the client of NATS, which logs each attempt to connect to a server that is down, unless `RUST_LOG` names it or
+/// asks for `debug`. The service itself logs each loss, its cause and the recovery, once.
+fn quiet_nats_client(filter: Targets) -> Targets {
+    const CLIENT: &str = "async_nats";
+    let is_named = filter.iter().any(|(target, _)| target.starts_with(CLIENT));
+    let is_detailed = filter.default_level().is_some_and(|level| level > LevelFilter::INFO);
+    if is_named || is_detailed { filter } else { filter.with_target(CLIENT, LevelFilter::OFF) }
+}
+
 #[cfg(test)]
 mod tests {
     use tracing::Level;
@@ -119,6 +128,16 @@ mod tests {
             ("opentelemetry-otlp=warn", "opentelemetry-otlp", Level::WARN, true),
         ] {
             assert_eq!(config(text).unwrap().filter.would_enable(module, &level), expected, "{text} {module} {level}");
+        }
+    }
+
+    #[test]
+    fn the_nats_client_is_silent_unless_it_is_asked_for() {
+        for (text, expected) in
+            [("info", false), ("warn,presence=debug", false), ("debug", true), ("info,async_nats=warn", true)]
+        {
+            let filter = config(text).unwrap().filter;
+            assert_eq!(filter.would_enable("async_nats::connector", &Level::ERROR), expected, "{text}");
         }
     }
 
