@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::{
-    events::Publisher,
+    events::{NatsHealth, Publisher},
     repository::{Repository, Waiting},
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
@@ -41,7 +41,8 @@ pub struct Checks {
     /// Redis answers, and runs scripts. Degraded where some nodes of a cluster do not: the players of the others are
     /// served.
     pub redis: Check,
-    /// JetStream answers. Disabled where no events are made.
+    /// JetStream answers, and the stream takes events. Degraded if only the latter does not hold. Disabled if no events
+    /// are made.
     pub nats: Check,
     /// The last sweep ended not long ago. Unknown where there was none yet.
     pub sweep: Check,
@@ -104,11 +105,12 @@ impl HealthProbe {
 
     async fn nats(&self) -> Check {
         let Some(publisher) = &self.publisher else { return Check::new(HealthStatus::Disabled) };
-        if publisher.is_up(NATS_LIMIT).await {
-            return Check::new(HealthStatus::Ok);
-        }
-        tracing::warn!("NATS is unavailable; events wait in the outbox");
-        Check::new(HealthStatus::Unavailable)
+        // The publisher logs what is wrong, once.
+        Check::new(match publisher.health(NATS_LIMIT).await {
+            NatsHealth::Ok => HealthStatus::Ok,
+            NatsHealth::Degraded => HealthStatus::Degraded,
+            NatsHealth::Unavailable => HealthStatus::Unavailable,
+        })
     }
 
     async fn sweep(&self) -> Check {

@@ -1,18 +1,14 @@
 //! The use cases: what gateways and other services ask for. The one place that orders store → publish.
 
-use std::{collections::HashSet, time::Duration};
+use std::collections::HashSet;
 
 use crate::{
     config::{Config, Lifetimes, Limits},
-    events::{Delivery, Publisher},
+    events::{Delivery, Patience, Publisher},
     model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
     repository::{AppliedBatch, Mutation, OutboxEntry, Outcome, Repository, Snapshot, StoreError},
     trace::TraceContext,
 };
-
-/// How long the publishing of a call's events may take before the call is answered; what is not published by then
-/// waits in the outbox for the sweep.
-const PUBLISH_LIMIT: Duration = Duration::from_millis(250);
 
 /// Presence: any number of instances may serve the same players.
 #[derive(Clone)]
@@ -228,8 +224,8 @@ impl PresenceService {
     }
 
     async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
-        let published = publisher.publish(events, PUBLISH_LIMIT).await;
-        if let Err(error) = self.repository.strike(&published).await {
+        let published = publisher.publish(events, Patience::CALL).await;
+        if let Err(error) = self.repository.strike(&published.all()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "published events not struck; they are published again");
         }

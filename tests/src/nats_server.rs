@@ -24,32 +24,67 @@ pub struct NatsServer {
     process: Process,
     port: u16,
     directory: TempDir,
-    /// Where the server knows its users.
-    credentials: Option<String>,
+    login: Login,
+}
+
+/// How clients log in.
+#[derive(Debug, Clone)]
+enum Login {
+    None,
+    /// The text of a credentials file.
+    Credentials(String),
+    Password {
+        user: String,
+        password: String,
+    },
+    Token(String),
 }
 
 impl NatsServer {
     /// Starts a server and waits until it answers.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let configuration = format!("jetstream {{ store_dir: '{}' }}", directory.path().display());
-        Self::start_with(directory, &configuration, None).await
+        let configuration = jetstream(&directory);
+        Self::start_with(directory, &configuration, Login::None).await
+    }
+
+    /// Starts a server with further settings, in the words of its configuration file.
+    pub async fn start_configured(settings: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let configuration = format!("{}\n{settings}", jetstream(&directory));
+        Self::start_with(directory, &configuration, Login::None).await
+    }
+
+    /// Starts a server that lets in one user with a password.
+    pub async fn start_with_password(user: &str, password: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let guard = format!("authorization {{ user: {user:?}, password: {password:?} }}");
+        let configuration = format!("{}\n{guard}", jetstream(&directory));
+        let login = Login::Password { user: user.to_owned(), password: password.to_owned() };
+        Self::start_with(directory, &configuration, login).await
+    }
+
+    /// Starts a server that lets in clients with a token.
+    pub async fn start_with_token(token: &str) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let configuration = format!("{}\nauthorization {{ token: {token:?} }}", jetstream(&directory));
+        Self::start_with(directory, &configuration, Login::Token(token.to_owned())).await
     }
 
     /// Starts a server that lets in nobody but one user, whose [`credentials`](Self::credentials) it made.
     pub async fn start_guarded() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let account = Account::new(directory.path());
-        Self::start_with(directory, &account.configuration, Some(account.credentials)).await
+        Self::start_with(directory, &account.configuration, Login::Credentials(account.credentials)).await
     }
 
-    async fn start_with(directory: TempDir, configuration: &str, credentials: Option<String>) -> Self {
+    async fn start_with(directory: TempDir, configuration: &str, login: Login) -> Self {
         std::fs::write(directory.path().join("nats.conf"), configuration).expect("a file");
         loop {
             let port = free_port();
             let mut process = Process::start(&mut command(port, &directory));
-            if is_up(&mut process, port, &directory, credentials.as_deref()).await {
-                return Self { process, port, directory, credentials };
+            if is_up(&mut process, port, &directory, &login).await {
+                return Self { process, port, directory, login };
             }
         }
     }
@@ -59,12 +94,20 @@ impl NatsServer {
     /// # Panics
     /// Where anybody is let in.
     pub fn credentials(&self) -> &str {
-        self.credentials.as_deref().expect("a guarded server")
+        match &self.login {
+            Login::Credentials(credentials) => credentials,
+            other => panic!("a guarded server: {other:?}"),
+        }
     }
 
     /// `nats://…` of this server.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The server's port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The server's process id.
@@ -74,7 +117,7 @@ impl NatsServer {
 
     /// A connection.
     pub async fn client(&self) -> Client {
-        connect(self.port, self.credentials.as_deref()).await.expect("NATS answers")
+        connect(self.port, &self.login).await.expect("NATS answers")
     }
 
     /// Stops the server for a while, as a machine that hangs does.
@@ -97,7 +140,7 @@ impl NatsServer {
         self.kill();
         while {
             self.process = Process::start(&mut command(self.port, &self.directory));
-            !is_up(&mut self.process, self.port, &self.directory, self.credentials.as_deref()).await
+            !is_up(&mut self.process, self.port, &self.directory, &self.login).await
         } {}
     }
 
@@ -135,15 +178,24 @@ fn name(directory: &TempDir) -> String {
     directory.path().display().to_string()
 }
 
-async fn connect(port: u16, credentials: Option<&str>) -> Result<Client, async_nats::ConnectError> {
-    let options = credentials.map(|text| ConnectOptions::with_credentials(text).expect("credentials"));
-    options.unwrap_or_default().connect(format!("nats://127.0.0.1:{port}")).await
+fn jetstream(directory: &TempDir) -> String {
+    format!("jetstream {{ store_dir: '{}' }}", directory.path().display())
+}
+
+async fn connect(port: u16, login: &Login) -> Result<Client, async_nats::ConnectError> {
+    let options = match login.clone() {
+        Login::None => ConnectOptions::new(),
+        Login::Credentials(text) => ConnectOptions::with_credentials(&text).expect("credentials"),
+        Login::Password { user, password } => ConnectOptions::with_user_and_password(user, password),
+        Login::Token(token) => ConnectOptions::with_token(token),
+    };
+    options.connect(format!("nats://127.0.0.1:{port}")).await
 }
 
 /// Waits until the process's own JetStream answers; `false` if it ended instead, because its port was taken.
-async fn is_up(process: &mut Process, port: u16, directory: &TempDir, credentials: Option<&str>) -> bool {
+async fn is_up(process: &mut Process, port: u16, directory: &TempDir, login: &Login) -> bool {
     while !process.has_ended() {
-        if let Ok(client) = connect(port, credentials).await
+        if let Ok(client) = connect(port, login).await
             && client.server_info().server_name == name(directory)
             && client.request("$JS.API.INFO", "".into()).await.is_ok()
         {

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -15,6 +16,7 @@ use crate::process::{binary, signal};
 pub struct Server {
     process: Child,
     address: String,
+    log: Arc<Mutex<String>>,
 }
 
 /// A response of the server.
@@ -43,14 +45,24 @@ impl Server {
             .find_map(|line| serde_json::from_str::<Value>(&line).ok()?.get("address")?.as_str().map(str::to_owned))
             .expect("presence-server listens");
         let is_shown = std::env::var_os("PRESENCE_TEST_OUTPUT").is_some();
+        let log = Arc::<Mutex<String>>::default();
+        let written = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines {
                 if is_shown {
                     eprintln!("{line}");
                 }
+                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
             }
         });
-        Self { process, address }
+        Self { process, address, log }
+    }
+
+    /// What the server has logged since it listens.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where the server listens.

@@ -1,20 +1,32 @@
-//! A NATS credentials file: who a process is to NATS.
+//! Credentials for NATS.
 
 use std::sync::Arc;
 
 use super::Secret;
 
-/// A user's JWT, and the key that answers NATS's challenge.
+/// Credentials for NATS, of one of the three kinds that it knows.
 #[derive(Clone)]
-pub struct NatsCredentials {
-    /// What the account's owner said of the user.
-    pub jwt: Secret,
-    /// Signs the challenge.
-    pub key: Arc<nkeys::KeyPair>,
+pub enum NatsCredentials {
+    /// A credentials file.
+    Jwt {
+        /// The user's claims, signed by the account.
+        jwt: Secret,
+        /// Signs the server's challenge.
+        key: Arc<nkeys::KeyPair>,
+    },
+    /// A user and a password.
+    Password {
+        /// The user's name.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A token.
+    Token(Secret),
 }
 
 impl NatsCredentials {
-    /// Reads the text of a credentials file: two values between lines of dashes, the JWT first, then the seed of the key.
+    /// Parses a credentials file: two values between lines of dashes, the JWT first, then the seed of the key.
     ///
     /// The client has a parser of its own, but that brings the whole of `regex` along: an eighth of a function's binary.
     pub(super) fn parse(text: &str) -> Option<Self> {
@@ -25,7 +37,7 @@ impl NatsCredentials {
             _ => None,
         });
         let (jwt, seed) = (values.next()?, values.next()?);
-        Some(Self { jwt: Secret::new(jwt), key: Arc::new(nkeys::KeyPair::from_seed(seed).ok()?) })
+        Some(Self::Jwt { jwt: Secret::new(jwt), key: Arc::new(nkeys::KeyPair::from_seed(seed).ok()?) })
     }
 }
 
@@ -56,9 +68,9 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
         let terse: Vec<_> = FILE.lines().filter(|line| !line.starts_with("***") && !line.starts_with("NKEY")).collect();
         let terse = terse.join("\n").replace("\n\n\n", "\n\n");
         for text in [FILE.to_owned(), FILE.replace('\n', "\r\n"), FILE.trim().to_owned(), terse] {
-            let credentials = NatsCredentials::parse(&text).unwrap();
-            assert_eq!(credentials.jwt.expose(), "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.c2lnbmF0dXJl");
-            assert_eq!(credentials.key.seed().unwrap(), "SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM");
+            let Some(NatsCredentials::Jwt { jwt, key }) = NatsCredentials::parse(&text) else { panic!("{text}") };
+            assert_eq!(jwt.expose(), "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.c2lnbmF0dXJl");
+            assert_eq!(key.seed().unwrap(), "SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM");
         }
     }
 

@@ -1,11 +1,18 @@
-//! Events as they come, for whoever looks on.
+//! Live events, for consoles: one consumer of the stream per process, however many listeners there are.
 
 use std::{
+    error::Error,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use async_nats::jetstream::{Message, consumer::pull};
+use async_nats::{
+    datetime::DateTime,
+    jetstream::{
+        consumer::{AckPolicy, DeliverPolicy, StreamError, pull},
+        stream::{ConsumerError, Info},
+    },
+};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::{
@@ -14,47 +21,88 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use super::Publisher;
+use super::{Publisher, window::PublishError};
 use crate::supervise;
 
 /// How many events a listener may be behind before it misses the oldest.
 const WINDOW: usize = 1_024;
 
-/// How long a listener waits for NATS at its start; the events begin as soon as it is there.
-const READY_LIMIT: Duration = Duration::from_secs(1);
+/// How long a new listener waits for the feed to be live before it is told that it is not.
+const FIRST_STATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often to look whether anybody is still listening, and to try again where NATS is away.
-const UPKEEP: Duration = Duration::from_secs(1);
+/// How often the feed looks whether it has listeners and a connection, and tries again without one.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The events of all processes, as the stream gets them. However many listen, a process has one consumer of it; and none
-/// while nobody does.
+/// Time limit of one attempt to follow the stream.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often JetStream says that it has nothing to deliver. After two silent intervals the consumer is made again.
+const IDLE_HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long JetStream keeps the consumer of a process that is gone.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
+
+/// The events of all processes, in the stream's order. The consumer exists only while somebody listens.
 #[derive(Clone)]
 pub struct LiveEvents(Arc<Inner>);
+
+/// One listener's share of the feed.
+pub struct Listener {
+    /// Each event's JSON, from now on.
+    pub events: broadcast::Receiver<Bytes>,
+    /// Whether events arrive: `false` while NATS is down or the stream cannot be read.
+    pub is_live: watch::Receiver<bool>,
+}
 
 struct Inner {
     publisher: Publisher,
     events: broadcast::Sender<Bytes>,
     subscriber: Mutex<Option<JoinHandle<()>>>,
-    is_ready: watch::Sender<bool>,
+    is_live: watch::Sender<bool>,
+}
+
+/// A consumer that delivers.
+struct Feed {
+    messages: pull::Stream,
+    position: Position,
+}
+
+/// The last event of the stream that was seen.
+#[derive(Clone, Copy)]
+struct Position {
+    /// When the stream was created: its numbers mean nothing in another one of the same name.
+    created: DateTime,
+    sequence: u64,
+}
+
+/// Why the stream cannot be followed.
+#[derive(Debug, thiserror::Error)]
+enum FollowError {
+    #[error("NATS cannot be used, or the stream could not be created")]
+    Publish(#[from] PublishError),
+    #[error("JetStream creates no consumer")]
+    Consumer(#[from] ConsumerError),
+    #[error("the consumer does not deliver")]
+    Messages(#[from] StreamError),
 }
 
 impl LiveEvents {
-    /// Prepares; the consumer is made for the first listener.
+    /// Prepares the feed; the consumer is created for the first listener.
     pub fn new(publisher: Publisher) -> Self {
         Self(Arc::new(Inner {
             publisher,
             events: broadcast::Sender::new(WINDOW),
             subscriber: Mutex::default(),
-            is_ready: watch::Sender::default(),
+            is_live: watch::Sender::default(),
         }))
     }
 
-    /// Listens: each event's JSON, from now on.
-    pub async fn listen(&self) -> broadcast::Receiver<Bytes> {
-        let receiver = self.start();
-        let mut is_ready = self.0.is_ready.subscribe();
-        let _ = timeout(READY_LIMIT, is_ready.wait_for(|is_ready| *is_ready)).await; // if not, it is later
-        receiver
+    /// Listens from now on. If the feed is not live within a second, the listener learns that from its state.
+    pub async fn listen(&self) -> Listener {
+        let events = self.start();
+        let mut is_live = self.0.is_live.subscribe();
+        let _ = timeout(FIRST_STATE_TIMEOUT, is_live.wait_for(|is_live| *is_live)).await;
+        Listener { events, is_live }
     }
 
     fn start(&self) -> broadcast::Receiver<Bytes> {
@@ -62,49 +110,112 @@ impl LiveEvents {
         let receiver = self.0.events.subscribe();
         if subscriber.as_ref().is_none_or(JoinHandle::is_finished) {
             let live = Arc::clone(&self.0);
-            *subscriber =
-                Some(tokio::spawn(async move { supervise("live-events", || forward(Arc::clone(&live))).await }));
+            let forwarding = async move { supervise("live-events", || forward(Arc::clone(&live))).await };
+            *subscriber = Some(tokio::spawn(forwarding));
         }
         receiver
     }
 }
 
 impl Inner {
-    /// Whether nobody listens any more. If so, the next one starts anew.
+    /// Whether nobody listens any more. If so, the next listener starts the feed again.
     fn has_ended(&self) -> bool {
         let mut subscriber = self.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
         let has_ended = self.events.receiver_count() == 0;
         if has_ended {
             *subscriber = None;
-            self.is_ready.send_replace(false);
+            self.is_live.send_replace(false);
         }
         has_ended
     }
+
+    fn set_live(&self, is_live: bool) {
+        self.is_live.send_if_modified(|was_live| std::mem::replace(was_live, is_live) != is_live);
+    }
 }
 
-/// Hands on what NATS has, for as long as anybody listens.
+/// Passes on what the stream gets, for as long as anybody listens.
 async fn forward(live: Arc<Inner>) {
-    let mut upkeep = interval(UPKEEP);
-    let mut stream = None;
+    let mut upkeep = interval(UPKEEP_INTERVAL);
+    let mut feed: Option<Feed> = None;
+    let mut position = None;
+    live.set_live(false);
     loop {
-        if stream.is_none() {
-            stream = live.publisher.follow().await;
-            live.is_ready.send_replace(stream.is_some());
-        }
         tokio::select! {
-            message = next(&mut stream) => match message {
-                Some(Ok(message)) => _ = live.events.send(message.message.payload), // nobody may be listening
-                Some(Err(_)) | None => stream = None,
+            body = next(&mut feed) => match body {
+                Some(body) => _ = live.events.send(body), // the last listener may just have left
+                None => {
+                    feed = None;
+                    // Not at once: NATS 2.9 spoils a stream that is created while one of its name is being deleted.
+                    upkeep.reset();
+                }
             },
-            _ = upkeep.tick() => if live.has_ended() { return },
+            _ = upkeep.tick() => {
+                if live.has_ended() {
+                    return;
+                }
+                if !live.publisher.is_connected().await {
+                    feed = None;
+                }
+                if feed.is_none() {
+                    live.set_live(false);
+                    feed = follow(&live.publisher, position).await;
+                }
+            }
+        }
+        live.set_live(feed.is_some());
+        if let Some(feed) = &feed {
+            position = Some(feed.position);
         }
     }
 }
 
-/// The next message; without a stream there is none, and it is tried again after the next upkeep.
-async fn next(stream: &mut Option<pull::Ordered>) -> Option<Result<Message, pull::OrderedError>> {
-    match stream {
-        Some(stream) => stream.next().await,
-        None => std::future::pending().await,
+/// The next event; `None` when the consumer broke. Without a feed it waits for the next upkeep.
+async fn next(feed: &mut Option<Feed>) -> Option<Bytes> {
+    let Some(feed) = feed else { return std::future::pending().await };
+    let message = feed.messages.next().await?.ok()?;
+    feed.position.sequence = message.info().ok()?.stream_sequence;
+    Some(message.message.payload)
+}
+
+async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Feed> {
+    match timeout(FOLLOW_TIMEOUT, create_consumer(publisher, position)).await {
+        Ok(Ok(feed)) => Some(feed),
+        Ok(Err(error)) => {
+            tracing::debug!(error = &error as &dyn Error, "events cannot be followed");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// By a consumer, and not by a plain subscription: that would get events again that are published twice, and none of those
+/// that were published while it was not connected.
+async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> Result<Feed, FollowError> {
+    let stream = publisher.stream().await?;
+    let (deliver_policy, position) = start(stream.cached_info(), position);
+    let consumer = stream.create_consumer(pull::Config {
+        deliver_policy,
+        ack_policy: AckPolicy::None,
+        filter_subject: publisher.subject().to_owned(),
+        inactive_threshold: INACTIVE_THRESHOLD,
+        memory_storage: true,
+        num_replicas: 1,
+        ..pull::Config::default()
+    });
+    let messages = consumer.await?.stream().heartbeat(IDLE_HEARTBEAT).messages().await?;
+    Ok(Feed { messages, position })
+}
+
+/// Where to begin: behind the last event that was seen; with a new one's first event if the stream was made again; and with
+/// the next event if nothing was seen yet.
+fn start(info: &Info, position: Option<Position>) -> (DeliverPolicy, Position) {
+    let end = Position { created: info.created, sequence: info.state.last_sequence };
+    match position {
+        None => (DeliverPolicy::New, end),
+        Some(seen) if seen.created == end.created && seen.sequence <= end.sequence => {
+            (DeliverPolicy::ByStartSequence { start_sequence: seen.sequence + 1 }, seen)
+        }
+        Some(_) => (DeliverPolicy::All, Position { sequence: 0, ..end }),
     }
 }

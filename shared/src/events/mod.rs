@@ -4,15 +4,20 @@
 //! the outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
 //! publish harmless.
 
+mod breaker;
+mod connection;
 mod live;
 mod message;
 mod publisher;
 mod relay;
 mod signal;
 mod spans;
+mod stream;
+mod window;
 
-pub use live::LiveEvents;
+pub use live::{Listener, LiveEvents};
 pub use publisher::Publisher;
+pub(crate) use publisher::{NatsHealth, Patience};
 pub use relay::{Relay, Relayed};
 pub use signal::RelaySignal;
 

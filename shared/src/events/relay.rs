@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use super::{Publisher, RelaySignal};
+use super::{Patience, Publisher, RelaySignal};
 use crate::{
     repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Waiting},
     telemetry::metrics::EVENTS_DROPPED,
@@ -19,9 +19,6 @@ use crate::{
 
 /// The number of events read from an outbox at a time.
 const PAGE: usize = 512;
-
-/// How long the publishing of a page may take.
-const PAGE_LIMIT: Duration = Duration::from_secs(3);
 
 /// Publishes the events that nobody else has published. Any number of relays may run: an event that two of them publish
 /// stands in the stream once.
@@ -38,7 +35,7 @@ pub struct Relay {
 pub struct Relayed {
     /// Events that JetStream acknowledged.
     pub published: u64,
-    /// Events that were older than the retention: worthless, and dropped.
+    /// Events that were dropped: older than the retention and so worthless, malformed, or refused for good.
     pub dropped: u64,
 }
 
@@ -48,18 +45,19 @@ impl Relay {
         Self { repository, publisher, retention, total: Arc::default() }
     }
 
-    /// Publishes what waits in the outbox, and strikes what JetStream acknowledged. With NATS away it changes nothing
-    /// but what is dropped.
+    /// Publishes what waits in the outbox, and removes what JetStream acknowledged. With NATS down it changes nothing but
+    /// what is dropped.
     ///
     /// # Errors
-    /// [`StoreError`] where Redis did not answer.
+    /// [`StoreError`] if a Redis node did not answer. The events of the others are published all the same, and counted in
+    /// [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.repository.waiting_shards().await;
         let relays = stream::iter(waiting.found).map(|waiting| self.relay(waiting));
-        let sum = async |sum, relayed| Ok(sum + relayed);
-        let relayed = relays.buffer_unordered(SHARDS_AT_A_TIME).try_fold(Relayed::default(), sum).await?;
+        let results = relays.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
+        let relayed = sum(results);
         match waiting.failure {
-            None => Ok(relayed),
+            None => relayed,
             Some(error) => Err(error),
         }
     }
@@ -93,29 +91,31 @@ impl Relay {
 
     async fn relay(&self, waiting: Waiting) -> Result<Relayed, StoreError> {
         let dropped = if waiting.age() > self.retention { self.drop_older(waiting).await? } else { 0 };
-        Ok(Relayed { published: self.publish(waiting.shard).await?, dropped })
+        Ok(self.publish(waiting.shard).await? + Relayed { published: 0, dropped })
     }
 
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
-        let shards = stream::iter(shards).map(|shard| self.publish(shard));
-        shards.buffer_unordered(SHARDS_AT_A_TIME).try_fold(0, async |sum, published| Ok(sum + published)).await?;
-        Ok(())
+        let publishing = stream::iter(shards).map(|shard| self.publish(shard));
+        let results = publishing.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
+        sum(results).map(drop)
     }
 
-    /// Publishes what waits in one outbox, and returns the number of events.
-    async fn publish(&self, shard: Shard) -> Result<u64, StoreError> {
-        let mut published = 0;
-        while self.publisher.is_ready() {
+    /// Publishes what waits in one outbox.
+    async fn publish(&self, shard: Shard) -> Result<Relayed, StoreError> {
+        let mut total = Relayed::default();
+        while self.publisher.is_ready(Patience::RELAY) {
             let page = self.repository.outbox(shard, PAGE).await?;
-            let acknowledged = self.publisher.publish(&page, PAGE_LIMIT).await;
-            self.repository.strike(&acknowledged).await?;
-            published += acknowledged.len() as u64;
-            self.count(Relayed { published: acknowledged.len() as u64, dropped: 0 });
+            let published = self.publisher.publish(&page, Patience::RELAY).await;
+            self.repository.strike(&published.all()).await?;
+            let relayed =
+                Relayed { published: published.acknowledged.len() as u64, dropped: published.dropped.len() as u64 };
+            self.count(relayed);
+            total = total + relayed;
             if page.len() < PAGE {
                 break;
             }
         }
-        Ok(published)
+        Ok(total)
     }
 
     async fn drop_older(&self, waiting: Waiting) -> Result<u64, StoreError> {
@@ -135,4 +135,9 @@ impl Add for Relayed {
     fn add(self, other: Self) -> Self {
         Self { published: self.published + other.published, dropped: self.dropped + other.dropped }
     }
+}
+
+/// What was done for all shards together, or one of the failures.
+fn sum(results: Vec<Result<Relayed, StoreError>>) -> Result<Relayed, StoreError> {
+    results.into_iter().try_fold(Relayed::default(), |sum, relayed| Ok(sum + relayed?))
 }

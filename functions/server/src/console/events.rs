@@ -7,7 +7,10 @@ use axum::response::{
     sse::{Event, KeepAlive},
 };
 use futures_util::{Stream, StreamExt as _, stream};
-use presence::{events::LiveEvents, http::Problem};
+use presence::{
+    events::{Listener, LiveEvents},
+    http::Problem,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, watch};
 
 use crate::body::respond;
@@ -31,8 +34,9 @@ impl Streams {
         Self { live, slots: Arc::new(Semaphore::new(MAX_STREAMS)), closing }
     }
 
-    /// `event: ready` first; then each presence event as `event: presence`, until the server ends. Where the client is
-    /// slower than the events: `event: missed`, with their number.
+    /// `event: feed` first and at each change, with `live` or `down`; `event: ready` whenever it becomes live; each presence
+    /// event as `event: presence`, until the server ends. For a client that is slower than the events: `event: missed`,
+    /// with their number.
     pub(super) async fn open(&self) -> Response {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return respond(Err(Problem::overloaded()));
@@ -42,20 +46,35 @@ impl Streams {
     }
 
     async fn events(&self, slot: OwnedSemaphorePermit) -> impl Stream<Item = Event> + use<> {
-        let receiver = self.live.listen().await;
+        let mut listener = self.live.listen().await;
+        listener.is_live.mark_changed(); // the first state is news as well
         let mut closing = self.closing.clone();
-        let ready = Event::default().event("ready").data("{}");
-        let events = stream::unfold((receiver, slot), async |(mut receiver, slot)| {
-            let event = match receiver.recv().await {
-                Ok(body) => Event::default().event("presence").data(String::from_utf8_lossy(&body)),
-                Err(RecvError::Lagged(count)) => {
-                    Event::default().event("missed").data(format!(r#"{{"count":{count}}}"#))
-                }
-                Err(RecvError::Closed) => return None,
-            };
-            Some((event, (receiver, slot)))
+        let messages = stream::unfold((listener, slot), async |(mut listener, slot)| {
+            Some((next(&mut listener).await?, (listener, slot)))
         });
         let closed = async move { _ = closing.changed().await };
-        stream::once(std::future::ready(ready)).chain(events).take_until(Box::pin(closed))
+        messages.flat_map(stream::iter).take_until(Box::pin(closed))
+    }
+}
+
+/// The next messages; `None` at the end.
+async fn next(listener: &mut Listener) -> Option<Vec<Event>> {
+    let message = |name: &str, data: String| Event::default().event(name).data(data);
+    tokio::select! {
+        biased; // a state before the events that follow it
+        changed = listener.is_live.changed() => {
+            changed.ok()?;
+            let is_live = *listener.is_live.borrow_and_update();
+            Some(match is_live {
+                // Clients of earlier versions wait for the first `ready`, and know no `feed`.
+                true => vec![message("ready", "{}".to_owned()), message("feed", r#"{"feed":"live"}"#.to_owned())],
+                false => vec![message("feed", r#"{"feed":"down"}"#.to_owned())],
+            })
+        }
+        event = listener.events.recv() => match event {
+            Ok(body) => Some(vec![message("presence", String::from_utf8_lossy(&body).into_owned())]),
+            Err(RecvError::Lagged(count)) => Some(vec![message("missed", format!(r#"{{"count":{count}}}"#))]),
+            Err(RecvError::Closed) => None,
+        },
     }
 }

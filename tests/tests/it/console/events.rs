@@ -48,6 +48,47 @@ async fn whoever_listens_before_the_first_event_does_not_hold_it_up() {
 }
 
 #[tokio::test]
+async fn a_feed_without_nats_says_so_and_goes_on_when_nats_is_back() {
+    let mut world = World::new(&[]).await;
+    world.connect("alice", "c1").await;
+    world.nats.kill();
+    let (mut stream, mut read) = (reqwest::get(world.server.url("/console/events")).await.unwrap(), String::new());
+    until(&mut stream, &mut read, "event: feed\ndata: {\"feed\":\"down\"}\n").await;
+    assert!(!read.contains("ready") && !read.contains("live"), "{read}");
+    for _ in 0..2 {
+        world.nats.restart().await;
+        let mut read = String::new();
+        until(&mut stream, &mut read, "event: ready\n").await;
+        until(&mut stream, &mut read, "event: feed\ndata: {\"feed\":\"live\"}\n").await;
+        world.nats.kill();
+        let mut read = String::new();
+        until(&mut stream, &mut read, "event: feed\ndata: {\"feed\":\"down\"}\n").await;
+    }
+    // Events that were made meanwhile are not missed by who listened before.
+    world.connect("bob", "c1").await;
+    world.nats.restart().await;
+    until(&mut stream, &mut read, "\"player_id\":\"bob\"").await;
+    assert!(read.contains(r#"{"feed":"live"}"#));
+}
+
+#[tokio::test]
+async fn a_feed_outlives_a_server_that_hangs_and_a_stream_that_is_deleted() {
+    let world = World::new(&[]).await;
+    world.connect("alice", "c1").await;
+    let (mut stream, mut read) = (reqwest::get(world.server.url("/console/events")).await.unwrap(), String::new());
+    until(&mut stream, &mut read, r#"{"feed":"live"}"#).await;
+    world.nats.pause();
+    until(&mut stream, &mut read, r#"{"feed":"down"}"#).await;
+    world.nats.resume();
+    let mut read = String::new();
+    until(&mut stream, &mut read, r#"{"feed":"live"}"#).await;
+    let jetstream = async_nats::jetstream::new(world.nats.client().await);
+    jetstream.delete_stream("PRESENCE_EVENTS").await.unwrap();
+    world.connect("bob", "c1").await;
+    until(&mut stream, &mut read, "\"player_id\":\"bob\"").await;
+}
+
+#[tokio::test]
 async fn a_listener_who_is_too_slow_is_told_how_many_events_it_missed() {
     const BATCHES: usize = 20;
     let world = World::new(&[("PRESENCE_STORE_TIMEOUT", "5s")]).await;

@@ -7,7 +7,7 @@ use presence_tests::{NatsCluster, RedisServer, SecuredNats, SecuredRedis, Server
 use redis::AsyncTypedCommands as _;
 use serde_json::json;
 
-const STREAM: &str = "PRESENCE_EVENTS";
+use super::STREAM;
 
 #[tokio::test]
 async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed() {

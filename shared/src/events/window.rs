@@ -1,0 +1,160 @@
+//! A window of messages: sent in order, then all acknowledgements awaited together.
+//!
+//! The acknowledgements have an inbox of their own. The client's own way takes the first reply to a message for JetStream's,
+//! and so the reply of any other subscriber to the subject.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client, Message, StatusCode, SubscribeError, Subscriber,
+    client::{PublishError as SendError, PublishErrorKind as SendErrorKind},
+    jetstream::{self, ErrorCode, publish::PublishAck, response::Response},
+};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    message::{self, MalformedEvent},
+    spans::PublishSpans,
+    stream::StreamError,
+};
+use crate::{config::EventsConfig, repository::OutboxEntry};
+
+/// The number of messages that may wait for their acknowledgement at a time: many enough to hide the round trip, few enough
+/// to bound memory.
+pub(super) const WINDOW: usize = 512;
+
+/// How long JetStream may take to acknowledge a window after it was sent.
+const ACK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why an event was not published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PublishError {
+    #[error("the outbox holds something that is not an event")]
+    Malformed(#[from] MalformedEvent),
+    #[error("the event is larger than NATS accepts")]
+    TooLarge(#[source] SendError),
+    #[error("JetStream refused the event for good")]
+    Refused(#[source] jetstream::Error),
+    #[error("JetStream refused the event for now")]
+    NotNow(#[source] jetstream::Error),
+    #[error("the stream {0} acknowledged the event instead of the configured one")]
+    OtherStream(String),
+    #[error("no stream takes the event")]
+    NoStream,
+    #[error("JetStream did not acknowledge the event")]
+    NoAck,
+    #[error("the event could not be sent")]
+    Send(#[source] SendError),
+    #[error("the inbox for acknowledgements could not be opened")]
+    Inbox(#[from] SubscribeError),
+    #[error("the stream does not take events")]
+    Stream(#[from] StreamError),
+    #[error("NATS cannot be used as configured")]
+    Connect(#[from] async_nats::ConnectError),
+    #[error("NATS is not connected")]
+    NotConnected,
+    #[error("JetStream did not say in time whether there is a stream")]
+    NoAnswer,
+}
+
+/// What became of each message of a window, in its order.
+pub(super) type Results = Vec<Result<(), PublishError>>;
+
+impl PublishError {
+    /// Whether another attempt cannot succeed: it is the event that is bad, not the connection or the stream.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::TooLarge(_) | Self::Refused(_))
+    }
+
+    /// Whether JetStream did not answer at all. Another server may.
+    pub(super) fn is_silence(&self) -> bool {
+        match self {
+            Self::NoAck | Self::NoAnswer => true,
+            Self::Stream(error) => error.is_silence(),
+            _ => false,
+        }
+    }
+}
+
+/// Sends a window, and waits for its acknowledgements until `deadline` at the latest.
+pub(super) async fn send(
+    client: &Client,
+    config: &EventsConfig,
+    entries: &[OutboxEntry],
+    spans: &PublishSpans<'_>,
+    deadline: Instant,
+) -> Result<Results, PublishError> {
+    let inbox = client.new_inbox();
+    let subscribed = timeout_at(deadline, client.subscribe(format!("{inbox}.*"))).await;
+    let replies = subscribed.map_err(|_| PublishError::NoAck)??;
+    let mut results = Vec::with_capacity(entries.len());
+    for (place, entry) in entries.iter().enumerate() {
+        let sent = async {
+            let headers = message::headers(entry, spans.context_of(entry))?;
+            let (subject, reply) = (config.subject.clone(), format!("{inbox}.{place}"));
+            let body = Bytes::from(entry.body.clone());
+            client.publish_with_reply_and_headers(subject, reply, headers, body).await.map_err(not_sent)
+        };
+        let sent = timeout_at(deadline, sent).await.unwrap_or(Err(PublishError::NoAck));
+        results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgement comes
+    }
+    let deadline = deadline.min(Instant::now() + ACK_TIMEOUT);
+    receive(replies, &config.stream, &mut results, deadline).await;
+    Ok(results)
+}
+
+/// Puts the acknowledgements in their places, until none is missing.
+async fn receive(mut replies: Subscriber, stream: &str, results: &mut Results, deadline: Instant) {
+    let mut missing = results.iter().filter(|result| is_open(result)).count();
+    while missing > 0 {
+        let Ok(Some(reply)) = timeout_at(deadline, replies.next()).await else { return };
+        let place = reply.subject.rsplit('.').next().and_then(|place| place.parse::<usize>().ok());
+        let Some(result) = place.and_then(|place| results.get_mut(place)) else { continue };
+        let Some(verdict) = verdict(&reply, stream).filter(|_| is_open(result)) else { continue };
+        *result = verdict;
+        missing -= usize::from(!is_open(result));
+    }
+}
+
+/// Whether the configured stream may still acknowledge the message.
+fn is_open(result: &Result<(), PublishError>) -> bool {
+    matches!(result, Err(PublishError::NoAck | PublishError::OtherStream(_)))
+}
+
+/// What a reply says; `None` if it is not JetStream's.
+fn verdict(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
+    if reply.status == Some(StatusCode::NO_RESPONDERS) {
+        return Some(Err(PublishError::NoStream));
+    }
+    Some(match serde_json::from_slice(&reply.payload).ok()? {
+        Response::Ok(PublishAck { stream: other, .. }) if other != stream => Err(PublishError::OtherStream(other)),
+        Response::Ok(_) => Ok(()),
+        Response::Err { error } if is_about_the_message(&error) => Err(PublishError::Refused(error)),
+        Response::Err { error } => Err(PublishError::NotNow(error)),
+    })
+}
+
+/// Whether JetStream will refuse this message again whenever it is sent. The other errors of the 400 class are about the
+/// stream or the moment.
+fn is_about_the_message(error: &jetstream::Error) -> bool {
+    let is_about_the_stream = matches!(
+        error.error_code(),
+        ErrorCode::STREAM_SEALED
+            | ErrorCode::STREAM_NOT_MATCH
+            | ErrorCode::STREAM_MISMATCH
+            | ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
+            | ErrorCode::STREAM_TOO_MANY_REQUESTS
+            | ErrorCode::BATCH_PUBLISH_TOO_MANY_INFLIGHT
+    );
+    let is_about_the_moment = matches!(error.code(), 401 | 403 | 404 | 408 | 429);
+    (400..500).contains(&error.code()) && !is_about_the_stream && !is_about_the_moment
+}
+
+fn not_sent(error: SendError) -> PublishError {
+    match error.kind() {
+        SendErrorKind::MaxPayloadExceeded => PublishError::TooLarge(error),
+        SendErrorKind::InvalidSubject | SendErrorKind::Send => PublishError::Send(error),
+    }
+}
