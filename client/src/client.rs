@@ -32,6 +32,14 @@ impl PresenceClient {
         Transport::new(endpoint).map(|transport| Self { transport })
     }
 
+    /// Sends this bearer token with every call from now on, also those of the client's clones.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::Token`]; the token stays what it was.
+    pub fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
+        self.transport.set_token(token)
+    }
+
     /// One player's presence. A player whom nobody knows is OFFLINE.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ pub struct Endpoint {
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
+    pub(crate) max_connection_age: Duration,
 }
 
 /// Why an [`Endpoint`] cannot be used.
@@ -19,15 +20,15 @@ pub struct Endpoint {
 pub enum InvalidEndpoint {
     /// Not the address of an HTTP service.
     #[error(
-        "the presence service's address is http:// or https:// and a host, without a user's name, with a path before \
-         /presence if need be"
+        "not the URL of a presence service; expected http://HOST[:PORT] or https://HOST[:PORT], optionally with the \
+         path that comes before /presence, and without user name and query"
     )]
     Url,
-    /// The token has characters that no header can carry.
-    #[error("a token has visible ASCII characters only, and at least one")]
+    /// The token is empty, or has characters that an HTTP header cannot carry.
+    #[error("not a token; expected one or more visible ASCII characters")]
     Token,
-    /// An `https` address, on a machine without root certificates.
-    #[error("the machine's root certificates cannot be read")]
+    /// The root certificates of this machine, which an `https` address needs, cannot be read.
+    #[error("cannot read the root certificates of this machine, which an https address needs")]
     RootCertificates(#[source] std::io::Error),
 }
 
@@ -50,20 +51,16 @@ impl Endpoint {
             authorization: None,
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(3),
+            max_connection_age: Duration::from_secs(120),
         })
     }
 
-    /// Shows this bearer token with every call.
+    /// Sends this bearer token with every call. A client that runs takes a new one by its `set_token`.
     ///
     /// # Errors
     /// [`InvalidEndpoint::Token`].
     pub fn with_token(mut self, token: &str) -> Result<Self, InvalidEndpoint> {
-        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(InvalidEndpoint::Token);
-        }
-        let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| InvalidEndpoint::Token)?;
-        value.set_sensitive(true);
-        self.authorization = Some(value);
+        self.authorization = Some(bearer(token)?);
         Ok(self)
     }
 
@@ -75,6 +72,24 @@ impl Endpoint {
         self.request_timeout = request;
         self
     }
+
+    /// The age at which a TCP connection is replaced at the latest (default 2 min), so that servers that were added
+    /// behind a load balancer get calls, too. Connections are replaced at a random age from half of it.
+    #[must_use]
+    pub fn with_max_connection_age(mut self, age: Duration) -> Self {
+        self.max_connection_age = age;
+        self
+    }
+}
+
+/// The `Authorization` header for a token.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue, InvalidEndpoint> {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(InvalidEndpoint::Token);
+    }
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| InvalidEndpoint::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// The address, without the token.

@@ -5,7 +5,7 @@
 //!
 //! - [`PlayerId`], [`ConnectionId`], [`State`], [`Reason`], [`Presence`]: the words, parsed at the edge.
 //! - [`Endpoint`]: where the service is; [`CallError`] and [`Problem`]: why a call failed.
-//! - `transport`: one HTTP call, within its limits.
+//! - `transport`: one HTTP call, within its limits; `pool`: its connections, with a maximum age.
 //! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
 //! - [`operator`]: the calls for people who run the service, and its events as they come.
 //! - [`Notifier`]: what a gateway tells, without waiting. [`NoopNotifier`] tells nobody, [`HttpNotifier`] the service.
@@ -22,7 +22,7 @@
 //! let endpoint = Endpoint::parse("http://presence:8080")?.with_token("secret")?;
 //! let presence = Arc::new(
 //!     HttpNotifier::builder(endpoint)
-//!         .on_closed(|player, connection| println!("shut the socket {connection} of {player}"))
+//!         .on_closed(|player, connection| println!("close the socket {connection} of {player}"))
 //!         .start()?,
 //! );
 //! let notifier: Arc<dyn Notifier> = presence.clone(); // what the gateway's code gets to see
@@ -57,16 +57,23 @@
 //! - Heartbeats are no queue: every open connection has one next heartbeat, and a batch of those that come first goes out
 //!   at even distances (10,000 connections: 1,000 every 1.5 s). One that is late takes the place of the next, counted as
 //!   [dropped](Stats::dropped).
-//! - A call that fails (no answer, 408, 429, 5xx) closes the gate of its kind for a while that grows from 0.1 s to 6 s
-//!   with jitter, `Retry-After` added, 15 s at most; then one call at a time tries, until one succeeds. What it carried
-//!   is told again; all calls may be repeated. Where only some entries of a batch failed, these are told again a second
-//!   or two later.
-//! - A call that is refused (any other 4xx) is not repeated: a connection is then left to its heartbeats, which restore
-//!   it. Where a 400 names one entry of a batch, that is dropped and the others told again; where a batch is too long for
-//!   the service, batches are halved from then on.
-//! - Memory is bounded, however long the service is away. A lane has at most two tasks a connection and three about the
-//!   state; and what could not be told for twice a lease's time is given up, as the service has forgotten by then what
-//!   it was about. What remains after that is a lane for each open connection.
+//! - A call that fails (no answer, or a status that is not about what the call says, such as 401, 403, 429 or 503) closes
+//!   the gate of its kind for a while that grows from 0.1 s to 6 s with jitter, `Retry-After` added, 15 s at most; then
+//!   one call at a time tries, until one succeeds. What it carried is sent again; all calls may be repeated. If only some
+//!   entries of a batch failed, these are sent again a second or two later. So a token that is not accepted costs no
+//!   report: [`set_token`](HttpNotifier::set_token) gives a new one, and ends the pause.
+//! - A call that is refused (400, 409, 410, 413) is not repeated: a connection is then left to its heartbeats, which
+//!   restore it. If a 400 names one entry of a batch, that is dropped and the others are sent again; if a batch is too
+//!   long for the service, batches are halved from then on.
+//! - The last state of each player with an open connection is kept. If the service lost the player's record (a heartbeat
+//!   restored a connection, or no lease of the player was renewed for a TTL), the state is reported again, unless a newer
+//!   one waits. A sign-out ends that, by this gateway or by another caller.
+//! - Memory is bounded, however long the service is down. A lane has at most two tasks per connection and three about the
+//!   state; and what could not be delivered for twice a lease's time is given up, as the service has forgotten by then
+//!   what it was about: all but the state of a player who is connected. What remains after that is a lane for each open
+//!   connection.
+//! - TCP connections are replaced [regularly](Endpoint::with_max_connection_age), so that new servers behind a load
+//!   balancer get calls.
 
 mod client;
 mod endpoint;
@@ -74,6 +81,7 @@ mod error;
 mod id;
 mod notifier;
 pub mod operator;
+mod pool;
 mod presence;
 mod transport;
 

@@ -1,22 +1,13 @@
-//! HTTP: one call at a time, each within its limit, over connections that are kept.
+//! HTTP calls with a time limit.
 
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{CallError, Endpoint, InvalidEndpoint, Problem};
-
-/// Connections that were not used for so long are closed: before the usual load balancer does, after 60 s.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+use crate::{CallError, Endpoint, InvalidEndpoint, Problem, endpoint::bearer, pool::Pool};
 
 /// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -31,27 +22,27 @@ pub(crate) struct BrokenBody(BoxError);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Makes the calls.
+/// Makes the calls. Clones share their connections and their token.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Arc<Pool>,
+    authorization: Arc<RwLock<Option<HeaderValue>>>,
     endpoint: Endpoint,
 }
 
 impl Transport {
-    /// Nothing is connected before the first call.
+    /// Prepares the calls; nothing is connected before the first one.
     pub(crate) fn new(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(endpoint.connect_timeout));
-        let https = HttpsConnectorBuilder::new().with_tls_config(tls(endpoint.is_encrypted)?);
-        let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build(connector);
-        Ok(Self { client, endpoint })
+        let pool = Arc::new(Pool::new(&endpoint)?);
+        let authorization = Arc::new(RwLock::new(endpoint.authorization.clone()));
+        Ok(Self { pool, authorization, endpoint })
+    }
+
+    /// Sends this bearer token with every call from now on.
+    pub(crate) fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
+        let authorization = bearer(token)?;
+        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
+        Ok(())
     }
 
     pub(crate) async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, CallError> {
@@ -96,31 +87,22 @@ impl Transport {
 
     async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Stream>, BoxError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base));
-        if let Some(authorization) = &self.endpoint.authorization {
+        if let Some(authorization) = self.authorization() {
             request = request.header(header::AUTHORIZATION, authorization);
         }
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
-        let response = self.client.request(request.body(Full::new(body))?).await?;
+        let response = self.pool.client().request(request.body(Full::new(body))?).await?;
         Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
+    }
+
+    fn authorization(&self) -> Option<HeaderValue> {
+        self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> {
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
-}
-
-/// Root certificates are read only where they are needed: the smallest containers have none.
-fn tls(is_encrypted: bool) -> Result<ClientConfig, InvalidEndpoint> {
-    let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| InvalidEndpoint::RootCertificates(std::io::Error::other(error)))?;
-    let roots = if is_encrypted {
-        versions.with_native_roots().map_err(InvalidEndpoint::RootCertificates)?
-    } else {
-        versions.with_root_certificates(RootCertStore::empty())
-    };
-    Ok(roots.with_no_client_auth())
 }

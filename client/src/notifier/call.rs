@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::{ConnectionId, PlayerId, Reason, State};
 
@@ -30,6 +31,16 @@ pub(super) enum Kind {
 pub(super) struct Call {
     pub(super) kind: Kind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
+    pub(super) sent_at: Instant,
+}
+
+/// What the gateway is notified of after a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// The service closed a connection that the gateway has open.
+    Closed(Connection),
+    /// The service had lost a connection that the gateway has open, and has it again.
+    Restored(Connection),
 }
 
 /// One open socket of one player.
@@ -46,8 +57,8 @@ pub(super) struct Answer {
     pub(super) restored: Vec<Connection>,
     pub(super) closed: Vec<Connection>,
     pub(super) failed: Vec<Connection>,
-    heartbeat_interval_ms: Option<u64>,
-    ttl_ms: Option<u64>,
+    pub(super) heartbeat_interval_ms: Option<u64>,
+    pub(super) ttl_ms: Option<u64>,
 }
 
 /// A call's JSON.

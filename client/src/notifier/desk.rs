@@ -8,17 +8,22 @@ use tokio::time::Instant;
 use super::{
     Stats,
     beats::Beats,
-    call::{Answer, Call, Connection, Kind, Task},
+    call::{Answer, Call, Connection, Kind, Notice, Task},
+    episode::Episode,
     gate::Gate,
-    outcome::{Outcome, Verdict},
-    players::Players,
+    outcome::{Outcome, Verdict, is_final},
+    players::{Players, Settlement},
 };
 use crate::{CallError, ConnectionId, PlayerId, Reason, State};
 
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod tests;
 
@@ -44,25 +49,28 @@ pub(super) struct Pace {
 pub(super) struct Desk {
     players: Players,
     gates: [Gate; Kind::ALL.len()],
-    ttl: Duration,
     max_batch: usize,
     cleaned_up_at: Instant,
     /// When the tasks are told again that the service could not see to, though to others of their calls.
     failed_again_at: Instant,
     is_draining: bool,
+    /// Disconnects and states that were refused or given up since the drain began.
+    refused: usize,
+    episode: Episode,
     stats: Stats,
 }
 
 impl Desk {
     pub(super) fn new(pace: &Pace, now: Instant) -> Self {
         Self {
-            players: Players::new(Beats::new(pace.heartbeat_interval, now)),
+            players: Players::new(Beats::new(pace.heartbeat_interval, now), pace.ttl),
             gates: Kind::ALL.map(|kind| Gate::new(kind.width())),
-            ttl: pace.ttl,
             max_batch: pace.max_batch,
             cleaned_up_at: now,
             failed_again_at: now,
             is_draining: false,
+            refused: 0,
+            episode: Episode::default(),
             stats: Stats::default(),
         }
     }
@@ -84,14 +92,25 @@ impl Desk {
     /// Disconnects all, and takes no new connections.
     pub(super) fn drain(&mut self, reason: Reason, now: Instant) {
         self.is_draining = true;
+        self.refused = 0;
         for Connection { player_id, connection_id } in self.players.open() {
             self.players.disconnected(&player_id, &connection_id, reason, now);
         }
     }
 
+    /// Ends the pauses after calls that failed, as there is a new reason to expect that they succeed.
+    pub(super) fn end_pauses(&mut self, now: Instant) {
+        self.gates.iter_mut().for_each(|gate| gate.end_pause(now));
+    }
+
     /// The number of tasks that are not through yet.
     pub(super) fn undelivered(&self) -> usize {
         if self.players.is_empty() { 0 } else { self.players.count().1 }
+    }
+
+    /// The number of disconnects and states that were refused or given up since the drain began.
+    pub(super) fn refused(&self) -> usize {
+        self.refused
     }
 
     /// A call to make now. Its answer has to be [settled](Self::settle).
@@ -101,7 +120,7 @@ impl Desk {
         let tasks = self.players.take(kind, self.max_batch, now, &mut self.stats);
         self.gates[kind as usize].enter();
         self.stats.calls += 1;
-        Some(Call { kind, tasks })
+        Some(Call { kind, tasks, sent_at: now })
     }
 
     /// When to ask for the next call, if nothing happens until then.
@@ -109,29 +128,28 @@ impl Desk {
         Kind::ALL.into_iter().filter_map(|kind| self.call_at(kind)).min()
     }
 
-    /// Learns from the answer to a call. Returns the connections that the service closed while the gateway has them
-    /// open.
-    pub(super) fn settle(&mut self, call: Call, result: Result<Answer, CallError>, now: Instant) -> Vec<Connection> {
+    /// Learns from the answer to a call. Returns what the gateway is to be notified of.
+    pub(super) fn settle(&mut self, call: Call, result: Result<Answer, CallError>, now: Instant) -> Vec<Notice> {
         let outcome = Outcome::of(&call, &result);
-        let mut again_at = now;
+        let mut at = Settlement { sent_at: call.sent_at, now, again_at: now };
         match &result {
             Ok(answer) => {
                 self.settle_success(call.kind, answer);
-                again_at = self.failed_again_at(now);
+                at.again_at = self.failed_again_at(now);
             }
             Err(error) => self.settle_failure(call.kind, error, now),
         }
         if outcome.was_too_large {
             self.max_batch = self.max_batch.min(call.tasks.len() / 2).max(1);
         }
-        let mut closed = Vec::new();
+        let mut notices = Vec::new();
         for (player, task) in call.tasks {
             let verdict = outcome.verdict(&player, &task);
             self.count(&task, verdict);
-            closed.extend(self.players.settle(player, &task, verdict, again_at, now));
+            notices.extend(self.players.settle(player, &task, verdict, at));
         }
-        self.stats.closed += closed.len() as u64;
-        closed
+        self.stats.closed += notices.iter().filter(|notice| matches!(notice, Notice::Closed(_))).count() as u64;
+        notices
     }
 
     pub(super) fn stats(&self) -> Stats {
@@ -145,56 +163,60 @@ impl Desk {
 
     fn count(&mut self, task: &Task, verdict: Verdict) {
         match (task, verdict) {
-            (Task::Beat(_), Verdict::Done) => self.stats.beats += 1,
+            (Task::Beat(_), Verdict::Done | Verdict::Restored) => self.stats.beats += 1,
             (Task::Beat(_), Verdict::Again) => self.stats.retries += 1,
-            (_, Verdict::Refused | Verdict::Invalid) => self.stats.dropped += 1,
+            (_, Verdict::Rejected | Verdict::Refused | Verdict::Invalid) => self.stats.dropped += 1,
             _ => {}
+        }
+        let is_lost = matches!(verdict, Verdict::Refused | Verdict::Invalid);
+        if is_lost && matches!(task, Task::Disconnect(..) | Task::SetState(_)) {
+            self.refused += 1;
         }
     }
 
     fn settle_success(&mut self, kind: Kind, answer: &Answer) {
-        let gate = &mut self.gates[kind as usize];
-        if gate.is_failing() {
-            tracing::info!(?kind, "presence calls work again");
+        self.gates[kind as usize].leave();
+        if Kind::ALL.into_iter().all(|kind| self.is_well(kind)) {
+            self.episode.end();
         }
-        gate.leave();
         if let Some(interval) = answer.heartbeat_interval() {
             self.players.beats.set_interval(interval);
         }
         if let Some(ttl) = answer.ttl() {
-            self.ttl = ttl;
+            self.players.ttl = ttl;
         }
         self.stats.restored += answer.restored.len() as u64;
     }
 
     fn settle_failure(&mut self, kind: Kind, error: &CallError, now: Instant) {
         self.stats.failures += 1;
+        self.episode.note(kind, error);
         let gate = &mut self.gates[kind as usize];
-        let is_news = !gate.is_failing();
-        if error.is_transient() {
-            gate.leave_failing(now, error.retry_after());
-        } else {
-            gate.leave();
-        }
         match error {
-            CallError::Problem(problem) if matches!(problem.status, 409 | 410) => {
-                tracing::debug!(?kind, %error, "presence call refused");
-            }
-            error if is_news => tracing::warn!(?kind, error = error as &dyn std::error::Error, "presence call failed"),
-            error => tracing::debug!(?kind, %error, "presence call failed again"),
+            CallError::Problem(problem) if is_final(problem) => gate.leave(),
+            error => gate.leave_failing(now, error.retry_after()),
         }
     }
 
+    /// Whether calls of the kind do not fail, or there are none to make.
+    fn is_well(&self, kind: Kind) -> bool {
+        let gate = &self.gates[kind as usize];
+        !gate.is_failing() || (gate.is_idle() && self.players.ready_at(kind, self.max_batch).is_none())
+    }
+
     /// Twice a lease's time after a task came up, all that it could change has run out by itself: a connection that
-    /// could not be closed is no longer counted; one that could not be opened is restored by its heartbeats; and a
-    /// state would be set on another record than the one it was meant for.
+    /// could not be closed is no longer counted; one that could not be opened is restored by its heartbeats; and the
+    /// state of a player who is no longer connected would be set on another record than the one it was meant for. That
+    /// of a player who is connected is kept.
     fn give_up_old_tasks(&mut self, now: Instant) {
         if now < self.cleaned_up_at + CLEAN_UP_INTERVAL {
             return;
         }
         self.cleaned_up_at = now;
-        if let Some(oldest) = now.checked_sub(self.ttl.saturating_mul(2)) {
-            self.stats.dropped += self.players.give_up(oldest, now);
+        if let Some(oldest) = now.checked_sub(self.players.ttl.saturating_mul(2)) {
+            let given_up = self.players.give_up(oldest, now);
+            self.stats.dropped += given_up;
+            self.refused += given_up as usize;
         }
     }
 

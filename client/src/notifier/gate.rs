@@ -57,8 +57,17 @@ impl Gate {
         self.opens_at = Some(now + pause.min(LONGEST_PAUSE));
     }
 
+    /// Ends the pause: the next call may pass at `now`.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        self.opens_at = self.opens_at.map(|opens_at| opens_at.min(now));
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         self.opens_at.is_some()
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way == 0
     }
 }
 
@@ -107,6 +116,18 @@ mod tests {
             let pause = (gate.passes_at(now).unwrap() - now).as_millis();
             assert!((shortest..=longest).contains(&pause), "{pause}");
         }
+    }
+
+    #[test]
+    fn a_pause_that_is_ended_lets_one_call_pass_at_once() {
+        let now = Instant::now();
+        let mut gate = Gate::new(4);
+        gate.enter();
+        gate.leave_failing(now, Some(Duration::from_secs(10)));
+        gate.end_pause(now);
+        assert_eq!(gate.passes_at(now), Some(now));
+        gate.enter();
+        assert_eq!(gate.passes_at(now), None);
     }
 
     #[test]

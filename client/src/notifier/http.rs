@@ -2,7 +2,11 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +18,7 @@ use tokio::{
 
 use super::{
     Notifier, Stats,
-    call::{Call, Connection},
+    call::{Call, Connection, Notice},
     desk::{Desk, Pace},
 };
 use crate::{ConnectionId, Endpoint, InvalidEndpoint, PlayerId, Reason, State, transport::Transport};
@@ -35,18 +39,26 @@ pub struct HttpNotifier {
 pub struct HttpNotifierBuilder {
     endpoint: Endpoint,
     pace: Pace,
-    on_closed: Arc<OnClosed>,
+    callbacks: Callbacks,
 }
 
-/// Some of what [`HttpNotifier::drain`] had to tell was not through in time. The leases run out by themselves.
+/// Some of what [`HttpNotifier::drain`] had to report was refused, or was not delivered in time. The leases expire by
+/// themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{tasks} disconnects and states were not through in time")]
+#[error("{tasks} disconnects and states were refused, or not delivered in time")]
 pub struct Undelivered {
     /// How many disconnects and states.
     pub tasks: usize,
 }
 
-type OnClosed = dyn Fn(&PlayerId, &ConnectionId) + Send + Sync;
+type Callback = dyn Fn(&PlayerId, &ConnectionId) + Send + Sync;
+
+/// What the gateway does about notices.
+#[derive(Clone)]
+struct Callbacks {
+    on_closed: Arc<Callback>,
+    on_restored: Arc<Callback>,
+}
 
 struct Shared {
     desk: Mutex<Desk>,
@@ -55,7 +67,9 @@ struct Shared {
     /// The answer to a call was settled.
     settled: Notify,
     transport: Transport,
-    on_closed: Arc<OnClosed>,
+    callbacks: Callbacks,
+    /// A callback panicked before.
+    has_panicked: AtomicBool,
 }
 
 impl HttpNotifierBuilder {
@@ -85,10 +99,23 @@ impl HttpNotifierBuilder {
     /// Called for an open connection that the service says is closed, because the player was signed out or has too
     /// many connections: its socket should be shut. It is no longer beaten, and its disconnect need not be told.
     ///
-    /// Runs on the notifier's task: it should hand the news on and not block.
+    /// Runs on a task of the notifier: it should hand the notice on and not block. If it panics, the other connections
+    /// are reported all the same.
     #[must_use]
     pub fn on_closed(mut self, on_closed: impl Fn(&PlayerId, &ConnectionId) + Send + Sync + 'static) -> Self {
-        self.on_closed = Arc::new(on_closed);
+        self.callbacks.on_closed = Arc::new(on_closed);
+        self
+    }
+
+    /// Called for an open connection that the service had lost, with its store's data or in an outage longer than the
+    /// TTL, and that a heartbeat restored. The notifier reports the last
+    /// [state](crate::Notifier::state_changed) of a player with an open connection again by itself; a state that is set
+    /// from here on replaces it.
+    ///
+    /// Runs on a task of the notifier, as [`on_closed`](Self::on_closed) does.
+    #[must_use]
+    pub fn on_restored(mut self, on_restored: impl Fn(&PlayerId, &ConnectionId) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_restored = Arc::new(on_restored);
         self
     }
 
@@ -105,7 +132,8 @@ impl HttpNotifierBuilder {
             changed: Notify::new(),
             settled: Notify::new(),
             transport: Transport::new(self.endpoint)?,
-            on_closed: self.on_closed,
+            callbacks: self.callbacks,
+            has_panicked: AtomicBool::new(false),
         });
         Ok(HttpNotifier { pump: tokio::spawn(pump(Arc::clone(&shared))), shared })
     }
@@ -119,14 +147,26 @@ impl HttpNotifier {
             ttl: Duration::from_secs(45),
             max_batch: MAX_BATCH / 2,
         };
-        HttpNotifierBuilder { endpoint, pace, on_closed: Arc::new(|_, _| {}) }
+        let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}) };
+        HttpNotifierBuilder { endpoint, pace, callbacks }
     }
 
-    /// For the end of the gateway: disconnects all that is open, and waits until all is through, for `limit` at most.
-    /// Connections that come later are not taken.
+    /// Sends this bearer token with every call from now on. Calls that wait because the service did not accept the
+    /// previous one are sent at once.
     ///
     /// # Errors
-    /// [`Undelivered`] where the limit came first.
+    /// [`InvalidEndpoint::Token`]; the token stays what it was.
+    pub fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
+        self.shared.transport.set_token(token)?;
+        self.change(Desk::end_pauses);
+        Ok(())
+    }
+
+    /// For the end of the gateway: disconnects all that is open, and waits until everything is delivered, for `limit` at
+    /// most. Connections that come later are not taken.
+    ///
+    /// # Errors
+    /// [`Undelivered`] if the service refused some of it, or the limit came first.
     pub async fn drain(&self, reason: Reason, limit: Duration) -> Result<(), Undelivered> {
         self.change(|desk, now| desk.drain(reason, now));
         let all_through = async {
@@ -138,7 +178,10 @@ impl HttpNotifier {
                 settled.await;
             }
         };
-        timeout(limit, all_through).await.map_err(|_| Undelivered { tasks: self.shared.desk().undelivered() })
+        let is_in_time = timeout(limit, all_through).await.is_ok();
+        let desk = self.shared.desk();
+        let tasks = desk.refused() + if is_in_time { 0 } else { desk.undelivered() };
+        if tasks == 0 { Ok(()) } else { Err(Undelivered { tasks }) }
     }
 
     /// The counters. Walks through all connections.
@@ -192,6 +235,18 @@ impl Shared {
     fn desk(&self) -> MutexGuard<'_, Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Calls the gateway's callback. One that panics does not keep the gateway from the other notices.
+    fn notify_gateway(&self, notice: Notice) {
+        let (callback, Connection { player_id, connection_id }) = match notice {
+            Notice::Closed(connection) => (&self.callbacks.on_closed, connection),
+            Notice::Restored(connection) => (&self.callbacks.on_restored, connection),
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| callback(&player_id, &connection_id)));
+        if result.is_err() && !self.has_panicked.swap(true, Ordering::Relaxed) {
+            tracing::error!("a callback of the presence notifier panicked; further panics are not logged here");
+        }
+    }
 }
 
 /// Makes the calls when they are due.
@@ -218,10 +273,10 @@ async fn pump(shared: Arc<Shared>) {
 
 async fn perform(shared: Arc<Shared>, call: Call) {
     let result = shared.transport.post(call.path(), &call.body()).await;
-    let closed = shared.desk().settle(call, result, Instant::now());
+    let notices = shared.desk().settle(call, result, Instant::now());
     shared.changed.notify_one();
     shared.settled.notify_waiters();
-    for Connection { player_id, connection_id } in closed {
-        (shared.on_closed)(&player_id, &connection_id);
+    for notice in notices {
+        shared.notify_gateway(notice);
     }
 }

@@ -1,6 +1,6 @@
 //! One player's connections, and what is still to be told about the player: first in, first out, one call at a time.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
@@ -16,6 +16,8 @@ use crate::{ConnectionId, Reason, State};
 pub(super) struct Lane {
     open: Vec<Open>,
     work: VecDeque<Work>,
+    /// The last state that the gateway reported: the service has to be told again if it loses the player's record.
+    state: Option<State>,
     /// The first task is being told.
     is_under_way: bool,
     /// Where the lane waits for its first task to be told.
@@ -27,6 +29,8 @@ struct Open {
     id: ConnectionId,
     /// The next heartbeat, from when on the service was told of the connection.
     beat: Option<Beat>,
+    /// When the last call was sent by which the service renewed the lease.
+    renewed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -39,7 +43,7 @@ struct Work {
 impl Lane {
     pub(super) fn connect(&mut self, id: &ConnectionId, now: Instant) {
         if !self.is_open(id) {
-            self.open.push(Open { id: id.clone(), beat: None });
+            self.open.push(Open { id: id.clone(), beat: None, renewed_at: None });
             self.push(Task::Connect(id.clone()), now);
         }
     }
@@ -51,24 +55,70 @@ impl Lane {
             Task::SetState(_) => true,
             _ => false,
         });
+        self.state = (state != State::Offline).then_some(state);
         self.push(Task::SetState(state), now);
+    }
+
+    /// The service renewed a connection's lease by a call that was sent at `sent_at`. If it had no lease of the player
+    /// left before, it may have lost the player's record and with it the state, also if the answer that said so did not
+    /// arrive: that is reported again.
+    pub(super) fn renewed(&mut self, id: &ConnectionId, sent_at: Instant, ttl: Duration, now: Instant) {
+        let has_lease = |open: &Open| open.renewed_at.is_some_and(|renewed_at| now < renewed_at + ttl);
+        if !self.open.iter().any(has_lease) {
+            self.report_state_again(now);
+        }
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == *id) {
+            open.renewed_at = open.renewed_at.max(Some(sent_at));
+        }
+    }
+
+    /// The service lost the player's record: the state is reported again, unless a newer one waits anyway.
+    pub(super) fn report_state_again(&mut self, now: Instant) {
+        if let Some(state) = self.state
+            && self.waiting_state().is_none()
+        {
+            self.push(Task::SetState(state), now);
+        }
+    }
+
+    /// Has the first task wait behind the others, for as long as any, if it is the state of a player who is connected.
+    /// So a state that cannot be reported is not given up while it is true, and holds up nothing.
+    pub(super) fn keep_state(&mut self, now: Instant) -> bool {
+        let is_state = |work: &Work| matches!(work.task, Task::SetState(state) if Some(state) == self.state);
+        if self.open.is_empty() || !self.work.front().is_some_and(is_state) {
+            return false;
+        }
+        self.work.rotate_left(1);
+        if let Some(work) = self.work.back_mut() {
+            work.since = now;
+        }
+        true
     }
 
     /// Returns the heartbeat that is now needless. Of a connection of which the service was never told, nothing is.
     pub(super) fn disconnect(&mut self, id: &ConnectionId, reason: Reason, now: Instant) -> Option<Beat> {
         let index = self.open.iter().position(|open| open.id == *id)?;
         let beat = self.open.swap_remove(index).beat;
+        if self.open.is_empty() {
+            self.state = None;
+        }
         let waiting = self.waiting_from();
         let connect = (waiting..self.work.len()).find(|&index| self.work[index].task == Task::Connect(id.clone()));
         let never_sent = connect.is_some_and(|index| !self.work[index].was_sent);
         if let Some(index) = connect {
             self.work.remove(index);
-            self.drop_states_of_nobody(index);
+            self.mend_from(index);
         }
         if !never_sent {
             self.push(Task::Disconnect(id.clone(), reason), now);
         }
         beat
+    }
+
+    /// The service closed a connection, as it does with all of a player who is signed out: of the player's states, only
+    /// one that waits counts.
+    pub(super) fn forget_state(&mut self) {
+        self.state = self.waiting_state().filter(|state| *state != State::Offline);
     }
 
     /// The service refused the connection, or closed it. Returns the heartbeat that is now needless, if it was open.
@@ -110,7 +160,7 @@ impl Lane {
             && !self.is_open(id)
         {
             self.work.pop_front();
-            self.drop_states_of_nobody(0);
+            self.mend_from(0);
         }
     }
 
@@ -136,10 +186,23 @@ impl Lane {
         self.work.push_back(Work { task, since: now, was_sent: false });
     }
 
-    /// A connect was taken back: the states set after it would make ONLINE or AWAY who is not there.
-    fn drop_states_of_nobody(&mut self, from: usize) {
-        if self.open.is_empty() {
-            self.drop_from(from, |task| matches!(task, Task::SetState(state) if *state != State::Offline));
+    /// A connect at `index` was taken back. The states after it need another connection, else they would be rejected, or
+    /// make a player ONLINE or AWAY who is not connected.
+    fn mend_from(&mut self, index: usize) {
+        let is_bound = |work: &Work| !matches!(work.task, Task::SetState(state) if state != State::Offline);
+        let bound = (index..self.work.len()).find(|&bound| is_bound(&self.work[bound]));
+        let end = bound.unwrap_or(self.work.len());
+        let has_connection = self.open().any(|id| {
+            let connect = Task::Connect(id.clone());
+            !self.work.range(index..).any(|work| work.task == connect)
+        });
+        if let Some(connect) = bound.filter(|&bound| matches!(self.work[bound].task, Task::Connect(_))) {
+            // Connects of distinct connections may change places.
+            if let Some(connect) = self.work.remove(connect) {
+                self.work.insert(index, connect);
+            }
+        } else if !has_connection {
+            self.work.drain(index..end);
         }
     }
 
@@ -149,6 +212,14 @@ impl Lane {
             index += 1;
             index <= from || !is_needless(&work.task)
         });
+    }
+
+    /// The newest state that waits to be sent.
+    fn waiting_state(&self) -> Option<State> {
+        self.work.iter().skip(self.waiting_from()).rev().find_map(|work| match work.task {
+            Task::SetState(state) => Some(state),
+            _ => None,
+        })
     }
 
     fn waiting_from(&self) -> usize {

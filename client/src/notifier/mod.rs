@@ -4,6 +4,7 @@ mod agenda;
 mod beats;
 mod call;
 mod desk;
+mod episode;
 mod gate;
 mod http;
 mod lane;

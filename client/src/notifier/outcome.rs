@@ -10,10 +10,14 @@ use crate::{CallError, PlayerId, Problem};
 pub(super) enum Verdict {
     /// It took effect, or was already so.
     Done,
+    /// It took effect, and the service had lost the connection before.
+    Restored,
     /// Its connection is closed, and stays so.
     Closed,
-    /// It is to be told again.
+    /// It is to be sent again.
     Again,
+    /// The service does not allow the transition.
+    Rejected,
     /// The call was refused, and would be again.
     Refused,
     /// The task was refused, and would be in any call.
@@ -33,7 +37,7 @@ impl Outcome {
     pub(super) fn of(call: &Call, result: &Result<Answer, CallError>) -> Self {
         match result {
             Ok(answer) => Self::of_answer(answer),
-            Err(error @ CallError::Problem(problem)) if !error.is_transient() => Self::of_problem(call, problem),
+            Err(CallError::Problem(problem)) if is_final(problem) => Self::of_problem(call, problem),
             Err(_) => Self::all(Verdict::Again),
         }
     }
@@ -57,7 +61,8 @@ impl Outcome {
     fn of_answer(answer: &Answer) -> Self {
         let closed = answer.closed.iter().map(|connection| (connection.clone(), Verdict::Closed));
         let failed = answer.failed.iter().map(|connection| (connection.clone(), Verdict::Again));
-        Self { others: closed.chain(failed).collect(), ..Self::all(Verdict::Done) }
+        let restored = answer.restored.iter().map(|connection| (connection.clone(), Verdict::Restored));
+        Self { others: closed.chain(failed).chain(restored).collect(), ..Self::all(Verdict::Done) }
     }
 
     /// One entry at fault does not fail the others for ever, nor does a batch that is longer than the service takes.
@@ -65,6 +70,7 @@ impl Outcome {
         let field = problem.field.as_deref().unwrap_or_default();
         let has_many = call.tasks.len() > 1;
         match (problem.status, culprit(call, field)) {
+            (409, _) => Self::all(Verdict::Rejected),
             (410, _) => Self::all(Verdict::Closed),
             (400, Some(culprit)) if has_many => {
                 Self { others: HashMap::from([(culprit, Verdict::Invalid)]), ..Self::all(Verdict::Again) }
@@ -75,6 +81,12 @@ impl Outcome {
             _ => Self::all(Verdict::Refused),
         }
     }
+}
+
+/// Whether a problem is about what the call says. Any other (a token that is not accepted, a path that a load balancer
+/// does not know yet, a service that is down) is about how the service is reached: the call is sent again.
+pub(super) fn is_final(problem: &Problem) -> bool {
+    matches!(problem.status, 400 | 409 | 410 | 413)
 }
 
 /// The entry that is at fault: `player_id` is about the only one, `connections[3].player_id` about the fourth.

@@ -8,7 +8,7 @@ use super::{
     Stats,
     agenda::Agenda,
     beats::Beats,
-    call::{Connection, Kind, Task},
+    call::{Connection, Kind, Notice, Task},
     lane::Lane,
     outcome::Verdict,
 };
@@ -24,11 +24,22 @@ pub(super) struct Players {
     /// By the kind of the lane's first task. That of the heartbeats stays empty.
     waiting: [Agenda<PlayerId>; Kind::ALL.len()],
     pub(super) beats: Beats,
+    /// How long a lease lasts.
+    pub(super) ttl: Duration,
+}
+
+/// The end of a call.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settlement {
+    pub(super) sent_at: Instant,
+    pub(super) now: Instant,
+    /// When tasks are sent again that the service could not see to.
+    pub(super) again_at: Instant,
 }
 
 impl Players {
-    pub(super) fn new(beats: Beats) -> Self {
-        Self { lanes: HashMap::new(), waiting: std::array::from_fn(|_| Agenda::new()), beats }
+    pub(super) fn new(beats: Beats, ttl: Duration) -> Self {
+        Self { lanes: HashMap::new(), waiting: std::array::from_fn(|_| Agenda::new()), beats, ttl }
     }
 
     pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
@@ -83,55 +94,67 @@ impl Players {
         tasks
     }
 
-    /// The call with the task came back; what is to be told again is told from `again_at` on. Returns the connection
-    /// that the service closed, if the gateway has it open.
-    pub(super) fn settle(
-        &mut self,
-        player: PlayerId,
-        task: &Task,
-        verdict: Verdict,
-        again_at: Instant,
-        now: Instant,
-    ) -> Option<Connection> {
+    /// A call with the task ended. Returns what the gateway is to be notified of.
+    pub(super) fn settle(&mut self, player: PlayerId, task: &Task, verdict: Verdict, at: Settlement) -> Option<Notice> {
         let lane = self.lanes.get_mut(&player)?;
         match (task, verdict) {
             (Task::Beat(_), _) => {}
             (_, Verdict::Again) => lane.put_back(),
             (_, _) => lane.finish(),
         }
-        let mut closed = None;
+        if let (Task::Connect(id) | Task::Beat(id), Verdict::Done | Verdict::Restored) = (task, verdict) {
+            lane.renewed(id, at.sent_at, self.ttl, at.now);
+        }
+        let mut notice = None;
         match (task, verdict) {
             (Task::Beat(id), Verdict::Again) => {
                 if let Some(Some(beat)) = lane.beat_mut(id) {
-                    *beat = self.beats.again(*beat, Connection::new(&player, id), again_at);
+                    *beat = self.beats.again(*beat, Connection::new(&player, id), at.again_at);
                 }
             }
-            // A connect that was not heard is made up for by the next heartbeat.
-            (Task::Connect(id), Verdict::Done | Verdict::Refused) => {
+            (Task::Beat(id), Verdict::Restored) => {
+                lane.report_state_again(at.now);
+                notice = lane.beat_mut(id).map(|_| Notice::Restored(Connection::new(&player, id)));
+            }
+            // A connect that the service refused is made up for by the next heartbeat.
+            (Task::Connect(id), Verdict::Done | Verdict::Restored | Verdict::Refused) => {
                 if let Some(beat) = lane.beat_mut(id) {
-                    *beat = Some(self.beats.add(Connection::new(&player, id), now));
+                    *beat = Some(self.beats.add(Connection::new(&player, id), at.now));
                 }
             }
             (Task::Connect(id) | Task::Beat(id), Verdict::Closed | Verdict::Invalid) => {
                 if let Some(beat) = lane.forget(id) {
                     beat.into_iter().for_each(|beat| self.beats.remove(beat));
-                    closed = (verdict == Verdict::Closed).then(|| Connection::new(&player, id));
+                    if verdict == Verdict::Closed {
+                        lane.forget_state();
+                        notice = Some(Notice::Closed(Connection::new(&player, id)));
+                    }
                 }
             }
             _ => {}
         }
-        self.place(&player, if verdict == Verdict::Again { again_at } else { now });
-        closed
+        self.place(&player, if verdict == Verdict::Again { at.again_at } else { at.now });
+        notice
     }
 
     /// Gives up the tasks that have waited since `oldest` or longer. Returns how many.
     pub(super) fn give_up(&mut self, oldest: Instant, now: Instant) -> u64 {
         let is_old = |player: &&PlayerId| self.lanes.get(*player).and_then(|lane| lane.waiting_since(oldest)).is_some();
         let players: Vec<_> = self.waiting.iter().flat_map(Agenda::iter).filter(is_old).cloned().collect();
+        let given_up = players.into_iter().map(|player| self.give_up_of(player, oldest, now));
+        given_up.sum()
+    }
+
+    fn give_up_of(&mut self, player: PlayerId, oldest: Instant, now: Instant) -> u64 {
+        let at = Settlement { sent_at: now, now, again_at: now };
         let mut given_up = 0;
-        for player in players {
-            while let Some(task) = self.lanes.get(&player).and_then(|lane| lane.waiting_since(oldest)).cloned() {
-                self.settle(player.clone(), &task, Verdict::Refused, now, now);
+        while let Some(lane) = self.lanes.get_mut(&player)
+            && let Some(task) = lane.waiting_since(oldest).cloned()
+        {
+            if lane.keep_state(now) {
+                self.place(&player, now);
+            } else {
+                self.settle(player.clone(), &task, Verdict::Refused, at);
                 given_up += 1;
             }
         }

@@ -29,6 +29,14 @@ impl OperatorClient {
         Transport::new(endpoint).map(|transport| Self { transport })
     }
 
+    /// Sends this bearer token with every call from now on, also those of the client's clones.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::Token`]; the token stays what it was.
+    pub fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
+        self.transport.set_token(token)
+    }
+
     /// How many players there are by state. Transient failures are tried again, twice at most.
     ///
     /// # Errors

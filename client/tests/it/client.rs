@@ -78,3 +78,14 @@ async fn what_is_not_the_service_is_told_from_it() {
     service.stop().await;
     assert!(matches!(client.get(&player(1), History::Omit).await, Err(CallError::Unreachable(_))));
 }
+
+#[tokio::test]
+async fn a_new_token_is_sent_with_the_next_call_also_by_clones() {
+    let service = StandIn::start().await;
+    let client = PresenceClient::new(service.endpoint().with_token("old").unwrap()).unwrap();
+    let clone = client.clone();
+    client.set_token("new").unwrap();
+    assert!(client.set_token("").is_err());
+    assert!(clone.get(&player(1), History::Omit).await.is_ok());
+    assert_eq!(service.calls("get")[0].authorization.as_deref(), Some("Bearer new"));
+}

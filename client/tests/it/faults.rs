@@ -130,6 +130,38 @@ async fn an_entry_that_the_service_takes_for_malformed_does_not_hold_up_the_othe
 }
 
 #[tokio::test]
+async fn a_token_that_is_not_accepted_costs_no_report_and_a_new_one_is_used_at_once() {
+    let service = StandIn::start().await;
+    let endpoint = service.endpoint().with_token("old").unwrap();
+    let notifier = HttpNotifier::builder(endpoint).start().unwrap();
+    (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    service.until(|world| world.leases.len() == 450).await;
+    service.answer_instead(|call| {
+        (call.authorization.as_deref() != Some("Bearer new")).then(|| problem(401, "unauthorized", None))
+    });
+    (0..450).for_each(|number| notifier.disconnected(&player(number), &connection(number), Reason::Quit));
+    until_failures(&notifier, 1).await;
+    assert_eq!((notifier.stats().dropped, notifier.stats().queue_length), (0, 450));
+    assert!(notifier.set_token("not a token").is_err());
+    notifier.set_token("new").unwrap();
+    service.until(|world| world.leases.is_empty()).await;
+    assert_eq!(notifier.stats().dropped, 0);
+}
+
+#[tokio::test]
+async fn a_drain_returns_what_the_service_refused() {
+    for (status, limit) in [(401, Duration::from_millis(500)), (400, Duration::from_secs(20))] {
+        let service = StandIn::start().await;
+        let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+        (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
+        service.until(|world| world.leases.len() == 450).await;
+        service.answer_instead(move |_| Some(problem(status, "refused", None)));
+        let drained = notifier.drain(Reason::Quit, limit).await;
+        assert_eq!(drained, Err(Undelivered { tasks: 450 }), "{status}");
+    }
+}
+
+#[tokio::test]
 async fn draining_gives_up_at_its_limit() {
     let mut service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();

@@ -1,6 +1,9 @@
 //! Whatever goes wrong on the way, gateway and service agree in the end.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use proptest::prelude::*;
 
@@ -66,15 +69,21 @@ fn set_weather(simulation: &mut Simulation, weather: Weather) {
     }));
 }
 
-/// Returns the connections that the gateway has open in the end.
-fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> HashSet<Connection> {
-    let mut open = Vec::new();
+/// Returns the connections that the gateway has open in the end, and the states of the players who never signed out: the
+/// last one that was set while a connection was open.
+fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> (HashSet<Connection>, HashMap<usize, State>) {
+    let mut open: Vec<Connection> = Vec::new();
+    let mut states = HashMap::new();
+    let mut unclear = HashSet::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Open(player_number) => {
                 let connection_id = ConnectionId::parse(&format!("c{number}")).unwrap();
                 let connection = Connection { player_id: player(player_number), connection_id };
                 simulation.desk.connected(&connection.player_id, &connection.connection_id, simulation.now);
+                if !open.iter().any(|open| open.player_id == connection.player_id) {
+                    states.remove(&player_number);
+                }
                 open.push(connection);
             }
             Step::Close(player_number, reason) => {
@@ -83,12 +92,20 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> HashSet<Connecti
                     simulation.desk.disconnected(&player_id, &connection_id, reason, simulation.now);
                 }
             }
-            Step::SetState(player_number, state) => simulation.set_state(player_number, state),
+            Step::SetState(player_number, state) => {
+                simulation.set_state(player_number, state);
+                states.insert(player_number, state);
+                // A state without a connection has no owner: what becomes of it is not looked at here.
+                if state == State::Offline || !open.iter().any(|open| open.player_id == player(player_number)) {
+                    unclear.insert(player_number);
+                }
+            }
             Step::Wait(time) => simulation.run(time),
             Step::Weather(weather) => set_weather(simulation, weather),
         }
     }
-    open.into_iter().collect()
+    states.retain(|number, _| !unclear.contains(number));
+    (open.into_iter().collect(), states)
 }
 
 proptest! {
@@ -101,7 +118,7 @@ proptest! {
     ) {
         let mut simulation = Simulation::new();
         simulation.latency = Duration::from_millis(latency);
-        let open = go_through(&mut simulation, steps);
+        let (open, states) = go_through(&mut simulation, steps);
         set_weather(&mut simulation, Weather::Fine);
         simulation.run(2 * TTL + 2 * INTERVAL);
 
@@ -112,6 +129,11 @@ proptest! {
         prop_assert_eq!(&leases, &expected);
         let stats = simulation.desk.stats();
         prop_assert_eq!((stats.open_connections as usize, stats.queue_length), (expected.len(), 0));
+        for number in 0..6 {
+            let is_open = expected.iter().any(|open| open.player_id == player(number));
+            let state = if is_open { states.get(&number).copied() } else { Some(State::Offline) };
+            prop_assert_eq!(simulation.state(number), state.unwrap_or_else(|| simulation.state(number)));
+        }
         prop_assert_eq!(order_mistakes(&simulation), vec![]);
     }
 }

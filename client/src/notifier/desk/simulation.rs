@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    super::call::{Answer, Call, Connection, Kind, Task},
+    super::call::{Answer, Call, Connection, Kind, Notice, Task},
     Desk, Pace,
 };
 use crate::{CallError, ConnectionId, PlayerId, Problem, Reason, State};
@@ -20,7 +20,9 @@ pub(super) struct Simulation {
     pub(super) desk: Desk,
     pub(super) service: Service,
     pub(super) now: Instant,
+    /// The connections of which the gateway heard that they are closed, or restored.
     pub(super) reported: Vec<Connection>,
+    pub(super) restored: Vec<Connection>,
     start: Instant,
     pub(super) latency: Duration,
     under_way: BTreeMap<(Instant, u64), (Call, Answered)>,
@@ -32,7 +34,10 @@ pub(super) struct Simulation {
 pub(super) struct Service {
     pub(super) leases: HashMap<Connection, Instant>,
     pub(super) closed: HashSet<Connection>,
-    pub(super) states: HashMap<PlayerId, State>,
+    /// The players who are not OFFLINE, each with the end of the record.
+    records: HashMap<PlayerId, (State, Instant)>,
+    /// Added to each answer of a batch.
+    pub(super) heartbeat_interval: Option<Duration>,
     pub(super) log: Vec<Told>,
     /// Fails a call as a whole: before it took effect, or after.
     pub(super) fails: Option<Box<Fails>>,
@@ -64,6 +69,7 @@ impl Simulation {
             service: Service::default(),
             now,
             reported: Vec::new(),
+            restored: Vec::new(),
             start: now,
             latency: Duration::from_millis(2),
             under_way: BTreeMap::new(),
@@ -99,10 +105,20 @@ impl Simulation {
             if answer_at.is_some_and(|at| at <= self.now)
                 && let Some((_, (call, result))) = self.under_way.pop_first()
             {
-                self.reported.extend(self.desk.settle(call, result, self.now));
+                let notices = self.desk.settle(call, result, self.now);
+                self.take(notices);
             }
         }
         self.now = end;
+    }
+
+    fn take(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
+            match notice {
+                Notice::Closed(connection) => self.reported.push(connection),
+                Notice::Restored(connection) => self.restored.push(connection),
+            }
+        }
     }
 
     /// The times of the calls of a kind since the start, and how many tasks they had.
@@ -116,6 +132,12 @@ impl Simulation {
         let tasks = self.service.log.iter().flat_map(|told| &told.tasks);
         let tasks = tasks.filter(|(of, task)| *of == player(number) && task.kind() != Kind::Beat);
         tasks.map(|(_, task)| task.clone()).collect()
+    }
+
+    /// A player's state by the service.
+    pub(super) fn state(&mut self, number: usize) -> State {
+        self.service.expire(self.now);
+        self.service.records.get(&player(number)).map_or(State::Offline, |(state, _)| *state)
     }
 
     /// Makes the service unreachable, or reachable again.
@@ -138,37 +160,75 @@ impl Service {
         self.apply(call, now)
     }
 
+    /// Loses all data, as a store does that was flushed.
+    pub(super) fn flush(&mut self) {
+        self.leases.clear();
+        self.closed.clear();
+        self.records.clear();
+    }
+
+    fn expire(&mut self, now: Instant) {
+        self.leases.retain(|_, expires_at| *expires_at > now);
+        self.records.retain(|_, (_, expires_at)| *expires_at > now);
+    }
+
     fn apply(&mut self, call: &Call, now: Instant) -> Answered {
-        self.leases.retain(|_, expiry| *expiry > now);
-        let mut answer = Answer::default();
+        self.expire(now);
+        let mut answer = Answer { heartbeat_interval_ms: self.heartbeat_interval.map(ms), ..Answer::default() };
         for (player, task) in &call.tasks {
             match (task.connection(player), task) {
                 (Some(connection), _) if self.failing.contains(player) => answer.failed.push(connection),
-                (Some(connection), Task::Disconnect(..)) => {
-                    self.leases.remove(&connection);
-                    self.closed.insert(connection);
-                }
+                (Some(connection), Task::Disconnect(..)) => self.disconnect(connection),
                 (Some(connection), _) if self.closed.contains(&connection) => answer.closed.push(connection),
                 (Some(connection), _) => {
-                    self.leases.insert(connection, now + TTL);
-                }
-                (None, Task::SetState(State::Offline)) => {
-                    let (gone, left) = self.leases.drain().partition(|(lease, _)| lease.player_id == *player);
-                    self.leases = left;
-                    self.closed.extend(HashMap::into_keys(gone));
-                }
-                (None, Task::SetState(state)) => {
-                    let is_online = self.leases.keys().any(|lease| lease.player_id == *player);
-                    if !is_online && matches!(state, State::InMatch | State::InQueue) {
-                        return Err(problem(409, None));
+                    if self.renew(connection.clone(), now) && matches!(task, Task::Beat(_)) {
+                        answer.restored.push(connection);
                     }
-                    self.states.insert(player.clone(), *state);
                 }
+                (None, Task::SetState(state)) => self.set_state(player, *state, now)?,
                 (None, _) => {}
             }
         }
         Ok(answer)
     }
+
+    /// Says whether the lease is a new one.
+    fn renew(&mut self, connection: Connection, now: Instant) -> bool {
+        let record = self.records.entry(connection.player_id.clone()).or_insert((State::Online, now));
+        record.1 = now + TTL;
+        self.leases.insert(connection, now + TTL).is_none()
+    }
+
+    fn disconnect(&mut self, connection: Connection) {
+        let had_lease = self.leases.remove(&connection).is_some();
+        let left = self.leases.iter().filter(|(lease, _)| lease.player_id == connection.player_id);
+        let longest = left.map(|(_, expires_at)| *expires_at).max();
+        match (had_lease, longest, self.records.get_mut(&connection.player_id)) {
+            (true, Some(longest), Some((_, expires_at))) => *expires_at = longest,
+            (true, None, _) => _ = self.records.remove(&connection.player_id),
+            _ => {}
+        }
+        self.closed.insert(connection);
+    }
+
+    fn set_state(&mut self, player: &PlayerId, state: State, now: Instant) -> Result<(), CallError> {
+        match (state, self.records.get_mut(player)) {
+            (State::Offline, _) => {
+                let (gone, left) = self.leases.drain().partition(|(lease, _)| lease.player_id == *player);
+                self.leases = left;
+                self.closed.extend(HashMap::into_keys(gone));
+                self.records.remove(player);
+            }
+            (state, Some(record)) => record.0 = state,
+            (State::InMatch | State::InQueue, None) => return Err(problem(409, None)),
+            (state, None) => _ = self.records.insert(player.clone(), (state, now + TTL)),
+        }
+        Ok(())
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 pub(super) fn player(number: usize) -> PlayerId {

@@ -183,7 +183,7 @@ fn after_hours_without_the_service_all_ends_right_and_little_was_kept() {
     leases.sort();
     open.sort();
     assert_eq!(leases, open);
-    assert_eq!(simulation.service.states[&player(newest - 1)], State::InMatch);
+    assert_eq!(simulation.state(newest - 1), State::InMatch);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_connect_that_never_came_through_is_made_up_for_by_the_heartbeats() {
 #[test]
 fn a_refused_call_is_not_repeated_and_the_heartbeats_go_on() {
     let mut simulation = Simulation::new();
-    simulation.service.fails = Some(Box::new(|_| Some(Failure::Before(problem(401, None)))));
+    simulation.service.fails = Some(Box::new(|_| Some(Failure::Before(problem(400, None)))));
     (0..3).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
     (0..3).for_each(|number| simulation.set_state(number, State::Away));
@@ -353,4 +353,15 @@ fn a_late_answer_to_a_heartbeat_does_not_bring_back_a_connection() {
     simulation.run(2 * INTERVAL);
     assert_eq!(simulation.desk.next_call_at(), None);
     assert_eq!(simulation.service.leases.len(), 0);
+}
+
+#[test]
+fn the_service_says_how_often_it_wants_heartbeats() {
+    let mut simulation = Simulation::new();
+    simulation.service.heartbeat_interval = Some(SECOND);
+    simulation.connect(1);
+    simulation.run(INTERVAL + SECOND);
+    let beats: Vec<_> = simulation.calls(Kind::Beat).into_iter().map(|(at, _)| at.as_millis()).collect();
+    assert_eq!(beats.len(), 15, "{beats:?}");
+    assert!(beats.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{beats:?}");
 }
