@@ -2,7 +2,7 @@
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use presence_client::{Endpoint, PlayerId, State};
+use presence_client::{PlayerId, State};
 
 /// Version, and the commit that it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRESENCE_REVISION"), ")");
@@ -29,15 +29,17 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Which service, and who asks.
-#[derive(Debug, ClapArgs)]
+/// Which service, and the token for it. The variables are read only by commands that call the service, and only if the
+/// flag is not given.
+#[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Target {
-    /// Where the service is: a presence-server, or what stands before the functions.
-    #[arg(long, global = true, env = "PRESENCE_URL", default_value = "http://127.0.0.1:8080", value_parser = Endpoint::parse)]
-    pub(crate) url: Endpoint,
-    /// The bearer token, where the service wants one. The variable is the better place: other users of this machine may
-    /// see a command's arguments.
-    #[arg(long, global = true, env = "PRESENCE_TOKEN", hide_env_values = true)]
+    /// URL of the service: a presence-server, or what stands before the functions [env: PRESENCE_URL] [default:
+    /// http://127.0.0.1:8080]
+    #[arg(long, global = true)]
+    pub(crate) url: Option<String>,
+    /// Bearer token, if the service requires one. The variable is the better place: other users of this machine may see a
+    /// command's arguments [env: PRESENCE_TOKEN]
+    #[arg(long, global = true)]
     pub(crate) token: Option<String>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layout, in the direction of its arrows:
 //!
-//! - `args`: what the command line says.
+//! - `args`: what the command line says; `target`: the service that it, or the environment, names.
 //! - `commands`: one file a command.
 //! - `service`: the service, and whatever it answers that is no answer to the question.
 //! - `failure`: why nothing came of it, and the exit status for that.
@@ -15,6 +15,7 @@ mod output;
 mod service;
 mod style;
 mod table;
+mod target;
 
 use std::process::ExitCode;
 

@@ -3,8 +3,8 @@
 use presence_client::{CallError, Endpoint, PresenceClient, Problem, operator::OperatorClient};
 
 use crate::{
-    args::Target,
     failure::{Failure, Status, root_cause},
+    target::unusable,
 };
 
 /// The service that the command line names.
@@ -19,19 +19,12 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Prepares; nothing is connected before the first call.
-    pub(crate) fn new(target: Target) -> Result<Self, Failure> {
-        let token = target.token.filter(|token| !token.is_empty()); // an empty variable is an unset one
-        let (url, has_token) = (target.url.to_string(), token.is_some());
-        let usage = |error: &dyn std::fmt::Display| Failure::new(Status::Usage, error.to_string());
-        let endpoint: Endpoint = match &token {
-            Some(token) => target.url.with_token(token).map_err(|error| usage(&error))?,
-            None => target.url,
-        };
+    /// Prepares the calls; nothing is connected before the first one.
+    pub(crate) fn new(endpoint: Endpoint, has_token: bool) -> Result<Self, Failure> {
         Ok(Self {
-            players: PresenceClient::new(endpoint.clone()).map_err(|error| usage(&error))?,
-            operator: OperatorClient::new(endpoint).map_err(|error| usage(&error))?,
-            url,
+            url: endpoint.to_string(),
+            players: PresenceClient::new(endpoint.clone()).map_err(|error| unusable(&error))?,
+            operator: OperatorClient::new(endpoint).map_err(|error| unusable(&error))?,
             has_token,
         })
     }
@@ -119,8 +112,7 @@ mod tests {
     use super::*;
 
     fn service(token: Option<&str>) -> Service {
-        let url = Endpoint::parse("http://presence:8080").unwrap();
-        Service::new(Target { url, token: token.map(str::to_owned) }).unwrap()
+        Service::new(Endpoint::parse("http://presence:8080").unwrap(), token.is_some()).unwrap()
     }
 
     fn problem(status: u16, slug: &str) -> CallError {

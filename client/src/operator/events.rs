@@ -23,44 +23,55 @@ const MAX_MESSAGE: usize = 16 * 1024;
 pub struct EventStream {
     body: Stream,
     messages: Messages,
+    /// What the service said first, if that is an item.
+    first: Option<News>,
 }
 
-/// What there is to hear.
+/// An item of an [`EventStream`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum News {
     /// A player's state changed.
     Event(PresenceEvent),
     /// So many events came faster than they were read, and are lost to this stream.
     Missed(u64),
+    /// Whether events arrive: at the beginning and after each change.
+    Feed(Feed),
+}
+
+/// Whether the service receives events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Feed {
+    /// Events arrive as they are made.
+    Live,
+    /// The service cannot read its events, because NATS is down. They arrive when it is back.
+    Down,
 }
 
 impl EventStream {
-    /// Waits until the service listens.
+    /// Waits until the service listens, or says that it cannot.
     pub(super) async fn open(body: Stream) -> Result<Self, CallError> {
-        let mut stream = Self { body, messages: Messages::default() };
+        let mut stream = Self { body, messages: Messages::default(), first: None };
         match stream.message().await? {
-            Some(message) if message.name == "ready" => Ok(stream),
-            Some(_) | None => Err(CallError::Unreachable("the stream of events did not begin".into())),
+            Some(message) if message.name == "ready" => {}
+            Some(message) if message.name == "feed" => stream.first = News::parse(&message)?,
+            Some(_) | None => return Err(CallError::Unreachable("the stream of events did not begin".into())),
         }
+        Ok(stream)
     }
 
-    /// Waits for the next news; `None` where the service has ended the stream, as it does when it stops.
+    /// Waits for the next item; `None` if the service has ended the stream, as it does when it stops.
     ///
     /// # Errors
-    /// [`CallError`]; [`CallError::TimedOut`] where nothing was heard for 40 s, not even that there is nothing to tell.
+    /// [`CallError`]; [`CallError::TimedOut`] if nothing was received for 40 s, not even a sign of life.
     pub async fn next(&mut self) -> Result<Option<News>, CallError> {
-        #[derive(Deserialize)]
-        struct Missed {
-            count: u64,
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
         }
-
-        while let Some(Message { name, data }) = self.message().await? {
-            let news = match &*name {
-                "presence" => serde_json::from_str(&data).map(News::Event),
-                "missed" => serde_json::from_str(&data).map(|Missed { count }| News::Missed(count)),
-                _ => continue, // of a newer service
-            };
-            return news.map(Some).map_err(CallError::Garbled);
+        while let Some(message) = self.message().await? {
+            if let Some(news) = News::parse(&message)? {
+                return Ok(Some(news));
+            }
         }
         Ok(None)
     }
@@ -79,5 +90,29 @@ impl EventStream {
                 None => return Ok(None),
             }
         }
+    }
+}
+
+impl News {
+    /// `None` for a message that only a newer service has.
+    fn parse(Message { name, data }: &Message) -> Result<Option<Self>, CallError> {
+        #[derive(Deserialize)]
+        struct Missed {
+            count: u64,
+        }
+
+        #[derive(Deserialize)]
+        struct FeedState {
+            feed: String,
+        }
+
+        let news = match &**name {
+            "presence" => serde_json::from_str(data).map(Self::Event),
+            "missed" => serde_json::from_str(data).map(|Missed { count }| Self::Missed(count)),
+            "feed" => serde_json::from_str(data)
+                .map(|FeedState { feed }| Self::Feed(if feed == "live" { Feed::Live } else { Feed::Down })),
+            _ => return Ok(None),
+        };
+        news.map(Some).map_err(CallError::Garbled)
     }
 }

@@ -10,7 +10,7 @@ use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, client::wit
 pub use self::{
     answers::{Check, Checks, Explanation, Health, HealthStatus, Lease, States, Statistics, Transition},
     event::PresenceEvent,
-    events::{EventStream, News},
+    events::{EventStream, Feed, News},
 };
 
 /// Asks a `presence-server` what operators want to know. Of these calls the functions have [`health`](Self::health) alone.
@@ -67,7 +67,7 @@ impl OperatorClient {
         }
     }
 
-    /// All events of all players from now on.
+    /// All events of all players from now on, and whether the service receives them.
     ///
     /// # Errors
     /// [`CallError`]; a [`Problem`] `not-found` (404) where the service makes no events.

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod client;
+mod events;
 mod faults;
 mod gateway;
 mod notifier;

@@ -25,7 +25,8 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     if let Command::Completions { shell } = args.command {
         return completions::run(shell);
     }
-    let service = Service::new(args.target)?;
+    let (endpoint, has_token) = args.target.endpoint(|name| std::env::var_os(name))?;
+    let service = Service::new(endpoint, has_token)?;
     match args.command {
         Command::Get { player, history } => get::run(&service, &player, of_flag(history), output).await,
         Command::Friends { players, history } => friends::run(&service, &players, of_flag(history), output).await,

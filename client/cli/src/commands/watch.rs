@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 
 use presence_client::{
     History, PlayerId, Presence, State,
-    operator::{EventStream, News, PresenceEvent},
+    operator::{EventStream, Feed, News, PresenceEvent},
 };
 use tokio::time::sleep;
 
@@ -39,6 +39,8 @@ struct Watch<'a> {
     players: Vec<PlayerId>,
     /// The newest version that was shown of each of them.
     shown: HashMap<PlayerId, Option<u64>>,
+    /// Whether the service receives events, as far as was said.
+    feed: Feed,
     width: usize,
     output: Output,
 }
@@ -47,7 +49,7 @@ impl<'a> Watch<'a> {
     fn new(service: &'a Service, players: Vec<PlayerId>, output: Output) -> Self {
         const USUAL_WIDTH: usize = 16;
         let width = players.iter().map(|player| player.as_str().len()).max().unwrap_or(USUAL_WIDTH);
-        Self { service, players, shown: HashMap::new(), width, output }
+        Self { service, players, shown: HashMap::new(), feed: Feed::Live, width, output }
     }
 
     /// Shows events until there were enough.
@@ -60,9 +62,28 @@ impl<'a> Watch<'a> {
                     anstream::eprintln!("presence: {missed} events came too fast to be shown");
                     self.catch_up().await?;
                 }
+                Ok(Some(News::Feed(feed))) => self.note(feed).await?,
+                Ok(Some(_)) => {} // of a newer service
                 Ok(None) => events = self.reopen("the service ended the connection").await?,
                 Err(error) => events = self.reopen(&error.to_string()).await?,
             }
+        }
+        Ok(())
+    }
+
+    /// Says when events stop to arrive, and when they arrive again.
+    async fn note(&mut self, feed: Feed) -> Result<(), Failure> {
+        match (std::mem::replace(&mut self.feed, feed), feed) {
+            (Feed::Live, Feed::Down) => {
+                anstream::eprintln!(
+                    "presence: no live events: the service's NATS is down; changes are shown when it is back"
+                );
+            }
+            (Feed::Down, Feed::Live) => {
+                anstream::eprintln!("presence: events are live again");
+                self.catch_up().await?;
+            }
+            (Feed::Live, Feed::Live) | (Feed::Down, Feed::Down) => {}
         }
         Ok(())
     }

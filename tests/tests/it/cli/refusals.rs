@@ -31,6 +31,37 @@ fn a_command_line_that_cannot_be_understood_ends_with_2() {
 }
 
 #[tokio::test]
+async fn a_flag_overrides_a_bad_variable_and_an_empty_variable_is_an_unset_one() {
+    let redis = RedisServer::start().await;
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
+    let url = server.url("");
+    for bad in ["presence:8080", "htp://x", "http://user:secret@x", "\u{1F600}"] {
+        for arguments in [&["get", "alice", "--url", &url][..], &["--url", &url, "get", "alice"]] {
+            let answered = said(&mut command(bad, arguments));
+            assert_eq!(answered.status, Some(0), "{answered:?}");
+        }
+        let refused = said(&mut command(bad, &["get", "alice"]));
+        assert_eq!(refused.status, Some(2));
+        assert!(refused.err.starts_with("presence: PRESENCE_URL is not the URL of a presence service"), "{refused:?}");
+        assert!(refused.err.contains("expected http://HOST") && !refused.err.contains("secret"), "{refused:?}");
+    }
+    let token = said(command(&url, &["get", "alice", "--token", "fine"]).env("PRESENCE_TOKEN", "not fine"));
+    assert_eq!(token.status, Some(0), "{token:?}");
+    let by_default = said(&mut command("", &["get", "alice"]));
+    assert_ne!(by_default.status, Some(2), "{by_default:?}"); // whatever is at the default address
+}
+
+#[test]
+fn completions_and_help_need_neither_address_nor_token() {
+    for arguments in [&["completions", "bash"][..], &["--help"], &["help", "get"], &["--version"]] {
+        for url in ["", "htp://x"] {
+            let said = said(command(url, arguments).env("PRESENCE_TOKEN", "not a token"));
+            assert_eq!((said.status, &*said.err), (Some(0), ""), "{arguments:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_wanted_accepted_or_refused_and_never_shown() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_AUTH_TOKENS", "hunter2")]);

@@ -1,0 +1,62 @@
+//! The stream of events, from a server that sends prepared ones.
+
+use axum::{Router, http::header, routing::get};
+use presence_client::{
+    CallError, Endpoint,
+    operator::{EventStream, Feed, News, OperatorClient},
+};
+use tokio::net::TcpListener;
+
+const EVENT: &str = r#"{"id":"alice:7","type":"PresenceOnline","player_id":"alice","state":"ONLINE",
+"previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":7,"occurred_at":7,"reason":"connect"}"#;
+
+/// Messages, as names with data.
+async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
+    let message = |(name, data): &(&str, &str)| format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""));
+    let body: String = messages.iter().map(message).collect();
+    let answer = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().route("/console/events", get(answer));
+    tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+    OperatorClient::new(Endpoint::parse(&url).unwrap()).unwrap().events().await
+}
+
+async fn all(mut stream: EventStream) -> Vec<News> {
+    let mut news = Vec::new();
+    while let Some(item) = stream.next().await.unwrap() {
+        news.push(item);
+    }
+    news
+}
+
+fn live() -> (&'static str, &'static str) {
+    ("feed", r#"{"feed":"live"}"#)
+}
+
+fn down() -> (&'static str, &'static str) {
+    ("feed", r#"{"feed":"down"}"#)
+}
+
+#[tokio::test]
+async fn a_stream_says_whether_events_arrive() {
+    let messages = [("ready", "{}"), live(), ("presence", EVENT), down(), ("ready", "{}"), live()];
+    let news = all(open(&messages).await.unwrap()).await;
+    let event = serde_json::from_str(EVENT).unwrap();
+    let (live, down) = (News::Feed(Feed::Live), News::Feed(Feed::Down));
+    assert_eq!(news, [live.clone(), News::Event(event), down, live]);
+}
+
+#[tokio::test]
+async fn a_stream_may_begin_without_events() {
+    let news = all(open(&[down(), ("missed", r#"{"count":3}"#), ("of-a-newer-service", "")]).await.unwrap()).await;
+    assert_eq!(news, [News::Feed(Feed::Down), News::Missed(3)]);
+}
+
+#[tokio::test]
+async fn what_is_not_a_stream_of_events_is_an_error() {
+    for messages in [&[][..], &[("presence", EVENT)]] {
+        assert!(matches!(open(messages).await, Err(CallError::Unreachable(_))));
+    }
+    assert!(matches!(open(&[("feed", "?")]).await, Err(CallError::Garbled(_))));
+}
