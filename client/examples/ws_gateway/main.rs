@@ -1,0 +1,105 @@
+//! A WebSocket gateway that reports its sockets to the presence service.
+//!
+//!     cargo run -p presence-client --example ws_gateway -- --bind 127.0.0.1:9001 --presence-url http://127.0.0.1:8080
+//!
+//! Then open `ws://127.0.0.1:9001/ws?player=alice` and send `{"state":"IN_MATCH"}`. Without a presence URL it is the same
+//! gateway, and reports to nothing. Its counters are at `/stats`. A real gateway authenticates its players; this one
+//! believes what they say.
+//!
+//! - `main`: arguments, start and stop.
+//! - `http`: connections until they are WebSockets.
+//! - `sockets`: the open sockets, and how to have them closed.
+//! - `conversation`: one socket from its first moment to its last.
+
+mod conversation;
+mod http;
+mod sockets;
+
+use std::{error::Error, future::pending, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::extract::ws::close_code;
+use clap::Parser;
+use presence_client::{ConnectionId, Endpoint, HttpNotifier, InvalidEndpoint, PlayerId, Reason};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+pub(crate) use self::{
+    http::{Gateway, accept},
+    sockets::Sockets,
+};
+
+/// How long the sockets have to close when the gateway stops, and the presence service to accept their disconnects.
+const CLOSE_ALL_TIMEOUT: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
+
+#[derive(Parser)]
+struct Args {
+    /// Address that players connect to.
+    #[arg(long, env = "GATEWAY_BIND", default_value = "127.0.0.1:9001")]
+    bind: SocketAddr,
+    /// The presence service, such as http://127.0.0.1:8080; without it nothing is reported.
+    #[arg(long, env = "GATEWAY_PRESENCE_URL", default_value = "")]
+    presence_url: String,
+    /// The bearer token that the presence service requires.
+    #[arg(long, env = "GATEWAY_PRESENCE_TOKEN", default_value = "", hide_env_values = true)]
+    presence_token: String,
+    /// Interval of the heartbeats of an open socket: what the service's PRESENCE_HEARTBEAT_INTERVAL says.
+    #[arg(long, env = "GATEWAY_HEARTBEAT_INTERVAL", default_value = "15s", value_parser = humantime::parse_duration)]
+    heartbeat_interval: Duration,
+    /// Interval of the pings to a socket. One that sent nothing from one ping to the next is lost.
+    #[arg(long, env = "GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
+    ping_interval: Duration,
+    /// How many sockets may be open at a time; more are answered with 503. The limit of open files has to be higher.
+    #[arg(long, env = "GATEWAY_MAX_SOCKETS", default_value_t = 20_000)]
+    max_sockets: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().init();
+    let args = Args::parse();
+    let sockets = Arc::new(Sockets::new(args.max_sockets));
+    let presence = presence(&args, Arc::clone(&sockets))?.map(Arc::new);
+    let gateway = Gateway::new(presence.clone(), Arc::clone(&sockets), args.ping_interval);
+    let listener = TcpListener::bind(args.bind).await?;
+    tracing::info!(address = %listener.local_addr()?, has_presence = presence.is_some(), "listening");
+    tokio::select! {
+        () = accept(listener, gateway) => {}
+        () = signalled(SignalKind::terminate()) => {}
+        () = signalled(SignalKind::interrupt()) => {}
+    }
+
+    // The players should come back, to another gateway: a restart is a loss, not a quit.
+    let closed = timeout(CLOSE_ALL_TIMEOUT, sockets.close_all(close_code::RESTART)).await;
+    if let Some(presence) = presence {
+        let drained = presence.drain(Reason::Lost, DRAIN_TIMEOUT).await;
+        tracing::info!(stats = ?presence.stats(), ?drained, "drained");
+    }
+    tracing::info!(?closed, "stopped");
+    Ok(())
+}
+
+/// A notifier that has the sockets closed whose players were signed out; none without a presence URL.
+fn presence(args: &Args, sockets: Arc<Sockets>) -> Result<Option<HttpNotifier>, InvalidEndpoint> {
+    if args.presence_url.is_empty() {
+        return Ok(None);
+    }
+    let mut endpoint = Endpoint::parse(&args.presence_url)?;
+    if !args.presence_token.is_empty() {
+        endpoint = endpoint.with_token(&args.presence_token)?;
+    }
+    let on_closed = move |_: &PlayerId, connection: &ConnectionId| sockets.close(connection, close_code::POLICY);
+    let builder = HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval);
+    builder.on_closed(on_closed).start().map(Some)
+}
+
+/// Waits for a signal.
+async fn signalled(kind: SignalKind) {
+    match signal(kind) {
+        Ok(mut signals) => _ = signals.recv().await,
+        Err(_) => pending().await,
+    }
+}
