@@ -74,6 +74,25 @@ impl Gateway {
         signal(self.id(), "CONT");
     }
 
+    /// Asks the gateway to end, by a signal such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// Whether the gateway has ended, with exit status 0.
+    ///
+    /// # Panics
+    /// If it ended with another status.
+    pub fn has_ended(&mut self) -> bool {
+        let status = self.process.try_wait().expect("the gateway's state is known");
+        status.inspect(|status| assert!(status.success(), "{status}")).is_some()
+    }
+
+    /// Address of the gateway.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Ends the gateway, as kill -9 does.
     pub fn kill(&mut self) {
         let _ = self.process.kill();

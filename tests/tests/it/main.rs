@@ -12,6 +12,8 @@ mod costs;
 mod events;
 mod functions;
 mod gateway;
+mod gateway_recovery;
+mod gateway_stop;
 #[cfg(target_os = "linux")]
 mod instructions;
 mod metrics;
