@@ -18,13 +18,11 @@ use tokio::{
 
 use super::{
     Notifier, Stats,
+    builder::{Callbacks, HttpNotifierBuilder},
     call::{Call, Connection, Notice},
-    desk::{Desk, Pace},
+    desk::Desk,
 };
 use crate::{ConnectionId, Endpoint, InvalidEndpoint, PlayerId, Reason, State, transport::Transport};
-
-/// The most entries that the service takes in one call.
-const MAX_BATCH: usize = 2_000;
 
 /// Tells the presence service, from a task of its own, of all that happens; and of every open connection once in a
 /// heartbeat interval. See the [crate's documentation](crate) for what it promises.
@@ -35,13 +33,6 @@ pub struct HttpNotifier {
     pump: JoinHandle<()>,
 }
 
-/// Configures an [`HttpNotifier`].
-pub struct HttpNotifierBuilder {
-    endpoint: Endpoint,
-    pace: Pace,
-    callbacks: Callbacks,
-}
-
 /// Some of what [`HttpNotifier::drain`] had to report was refused, or was not delivered in time. The leases expire by
 /// themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,15 +40,6 @@ pub struct HttpNotifierBuilder {
 pub struct Undelivered {
     /// How many disconnects and states.
     pub tasks: usize,
-}
-
-type Callback = dyn Fn(&PlayerId, &ConnectionId) + Send + Sync;
-
-/// What the gateway does about notices.
-#[derive(Clone)]
-struct Callbacks {
-    on_closed: Arc<Callback>,
-    on_restored: Arc<Callback>,
 }
 
 struct Shared {
@@ -72,83 +54,22 @@ struct Shared {
     has_panicked: AtomicBool,
 }
 
-impl HttpNotifierBuilder {
-    /// How often the service is told of an open connection, until it says itself how often (default 15 s; from
-    /// 100 ms to 1 h).
-    #[must_use]
-    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
-        self.pace.heartbeat_interval = interval;
-        self
-    }
-
-    /// How long a connection lives in the service after its last heartbeat, until the service says so itself (default
-    /// 45 s). What is not through after twice that time is given up.
-    #[must_use]
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.pace.ttl = ttl;
-        self
-    }
-
-    /// The most entries of one call, 1 to 2,000 (default 1,000).
-    #[must_use]
-    pub fn max_batch(mut self, max_batch: usize) -> Self {
-        self.pace.max_batch = max_batch.clamp(1, MAX_BATCH);
-        self
-    }
-
-    /// Called for an open connection that the service says is closed, because the player was signed out or has too
-    /// many connections: its socket should be shut. It is no longer beaten, and its disconnect need not be told.
-    ///
-    /// Runs on a task of the notifier: it should hand the notice on and not block. If it panics, the other connections
-    /// are reported all the same.
-    #[must_use]
-    pub fn on_closed(mut self, on_closed: impl Fn(&PlayerId, &ConnectionId) + Send + Sync + 'static) -> Self {
-        self.callbacks.on_closed = Arc::new(on_closed);
-        self
-    }
-
-    /// Called for an open connection that the service had lost, with its store's data or in an outage longer than the
-    /// TTL, and that a heartbeat restored. The notifier reports the last
-    /// [state](crate::Notifier::state_changed) of a player with an open connection again by itself; a state that is set
-    /// from here on replaces it.
-    ///
-    /// Runs on a task of the notifier, as [`on_closed`](Self::on_closed) does.
-    #[must_use]
-    pub fn on_restored(mut self, on_restored: impl Fn(&PlayerId, &ConnectionId) + Send + Sync + 'static) -> Self {
-        self.callbacks.on_restored = Arc::new(on_restored);
-        self
-    }
-
-    /// Starts the notifier. Nothing is connected before there is something to tell.
-    ///
-    /// # Errors
-    /// [`InvalidEndpoint::RootCertificates`].
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn start(self) -> Result<HttpNotifier, InvalidEndpoint> {
-        let shared = Arc::new(Shared {
-            desk: Mutex::new(Desk::new(&self.pace, Instant::now())),
-            changed: Notify::new(),
-            settled: Notify::new(),
-            transport: Transport::new(self.endpoint)?,
-            callbacks: self.callbacks,
-            has_panicked: AtomicBool::new(false),
-        });
-        Ok(HttpNotifier { pump: tokio::spawn(pump(Arc::clone(&shared))), shared })
-    }
-}
-
 impl HttpNotifier {
     /// A notifier for the service at `endpoint`, with the defaults.
     pub fn builder(endpoint: Endpoint) -> HttpNotifierBuilder {
-        let pace = Pace {
-            heartbeat_interval: Duration::from_secs(15),
-            ttl: Duration::from_secs(45),
-            max_batch: MAX_BATCH / 2,
-        };
-        let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}) };
-        HttpNotifierBuilder { endpoint, pace, callbacks }
+        HttpNotifierBuilder::new(endpoint)
+    }
+
+    pub(super) fn start(desk: Desk, transport: Transport, callbacks: Callbacks) -> Self {
+        let shared = Arc::new(Shared {
+            desk: Mutex::new(desk),
+            changed: Notify::new(),
+            settled: Notify::new(),
+            transport,
+            callbacks,
+            has_panicked: AtomicBool::new(false),
+        });
+        Self { pump: tokio::spawn(pump(Arc::clone(&shared))), shared }
     }
 
     /// Sends this bearer token with every call from now on. Calls that wait because the service did not accept the
@@ -218,15 +139,6 @@ impl Drop for HttpNotifier {
 impl fmt::Debug for HttpNotifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpNotifier").field("stats", &self.stats()).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HttpNotifierBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpNotifierBuilder")
-            .field("endpoint", &self.endpoint)
-            .field("pace", &self.pace)
-            .finish_non_exhaustive()
     }
 }
 

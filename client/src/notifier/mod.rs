@@ -2,6 +2,7 @@
 
 mod agenda;
 mod beats;
+mod builder;
 mod call;
 mod desk;
 mod episode;
@@ -15,7 +16,8 @@ mod stats;
 use std::sync::Arc;
 
 pub use self::{
-    http::{HttpNotifier, HttpNotifierBuilder, Undelivered},
+    builder::HttpNotifierBuilder,
+    http::{HttpNotifier, Undelivered},
     stats::Stats,
 };
 use crate::{ConnectionId, PlayerId, Reason, State};

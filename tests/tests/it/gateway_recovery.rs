@@ -55,9 +55,9 @@ async fn open(gateway: &Gateway, players: usize) -> Vec<Device> {
 async fn everybody_is_back_with_their_states_after_redis_was_flushed() {
     const PLAYERS: usize = 200;
     let redis = RedisServer::start().await;
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url())]);
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_HEARTBEAT_INTERVAL", "500ms")]);
     let gateway =
-        Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "300ms")]);
+        Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "500ms")]);
     let devices = open(&gateway, PLAYERS).await;
     until_all_are_as_set(&server, PLAYERS).await;
     for _ in 0..2 {
