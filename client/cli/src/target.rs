@@ -83,7 +83,7 @@ mod tests {
         let bad = [Some("htp:/presence"), Some("no token")];
         let (url, has_token) = resolved([Some("http://other"), Some("hunter2")], bad).unwrap();
         assert_eq!((&*url, has_token), ("http://other", true));
-        assert_eq!(resolved([Some("http://other"), Some("")], bad).unwrap().1, false);
+        assert!(!resolved([Some("http://other"), Some("")], bad).unwrap().1);
         let set = [Some("http://variable"), Some("hunter2")];
         assert_eq!(resolved([None, None], set).unwrap(), ("http://variable".to_owned(), true));
     }
