@@ -77,7 +77,8 @@ pub enum Kind {
     Flush,
     /// The primary becomes a replica, its connections stay open, and the endpoint moves to the new primary.
     Demote,
-    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica.
+    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica. Of NATS, one of two addresses: connections to it
+    /// are silent from then on, new ones until the fault is over.
     Hang,
     /// The network loses every byte of open connections, and the endpoint moves to the replica.
     Isolate,

@@ -44,6 +44,9 @@ use stage::Stage;
 /// met only failures tries again after 6 s, and the last of its heartbeats follows within an interval.
 const HEALING: Duration = Duration::from_secs(9);
 
+/// How long it may take until Redis holds no event: a server has 30 s to notice that NATS is silent.
+const EMPTYING: Duration = Duration::from_secs(35);
+
 /// So many sockets are opened at a time.
 const OPENING: usize = 50;
 
@@ -74,7 +77,7 @@ pub async fn play(plan: &Plan) -> History {
     }
     if is_well {
         end(&stage, &crowd, &observer, healing).await;
-        until_empty(&stage, &notes, healing).await;
+        until_empty(&stage, &notes).await;
     }
     notes.lock().events = stage.events().await;
     notes.copy()
@@ -156,14 +159,14 @@ async fn end(stage: &Stage, crowd: &Crowd, observer: &Observer, healing: Duratio
 }
 
 /// Waits until Redis holds nothing but the past.
-async fn until_empty(stage: &Stage, notes: &Notes, healing: Duration) {
+async fn until_empty(stage: &Stage, notes: &Notes) {
     let begin = Instant::now();
     loop {
         let left = stage.store.leftovers().await;
         if left.is_empty() {
             return;
         }
-        if begin.elapsed() > healing {
+        if begin.elapsed() > EMPTYING {
             return notes.mishap(format!("Redis still holds {left:?}"));
         }
         sleep(Duration::from_millis(100)).await;

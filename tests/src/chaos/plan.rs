@@ -212,6 +212,9 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
             &[(Kind::Freeze, 100..500), (Kind::Freeze, 2_500..4_000), (Kind::Kill, 2_500..4_000), (Kind::Flush, 1..2)]
         }
         (Part::Server(_), _) => &[(Kind::Freeze, 300..4_000), (Kind::Kill, 100..1_500), (Kind::Terminate, 100..1_000)],
+        (Part::Nats, Topology::Endpoint) => {
+            &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000), (Kind::Hang, 1_000..6_000)]
+        }
         (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
         (Part::Gateway(_), _) => &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)],
     };

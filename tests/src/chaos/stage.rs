@@ -14,7 +14,7 @@ use super::{
     proxy::Proxy,
     store::Store,
 };
-use crate::{Gateway, NatsServer, Server, process::free_port};
+use crate::{Gateway, MovingEndpoint, NatsServer, Server, process::free_port};
 
 /// The stream of the events.
 const STREAM: &str = "PRESENCE_EVENTS";
@@ -23,6 +23,8 @@ const STREAM: &str = "PRESENCE_EVENTS";
 pub(super) struct Stage {
     pub(super) store: Store,
     nats: Mutex<NatsServer>,
+    /// The addresses under which the servers know NATS. Each leads there.
+    nats_addresses: [MovingEndpoint; 2],
     servers: Vec<Mutex<Server>>,
     addresses: [String; SERVERS],
     gateways: Vec<Mutex<Gateway>>,
@@ -36,9 +38,11 @@ impl Stage {
     /// Starts everything.
     pub(super) async fn set(plan: &Plan, notes: &Notes) -> Self {
         let (store, nats) = (Store::start(plan.topology).await, NatsServer::start().await);
+        let nats_addresses = [MovingEndpoint::start(nats.port()).await, MovingEndpoint::start(nats.port()).await];
         let pace = notes.lock().pace;
+        let nats_urls = nats_addresses.each_ref().map(|address| format!("nats://127.0.0.1:{}", address.port()));
         let mut variables = vec![
-            ("PRESENCE_NATS_URL", nats.url()),
+            ("PRESENCE_NATS_URL", nats_urls.join(",")),
             ("PRESENCE_TTL", format!("{}ms", pace.ttl)),
             ("PRESENCE_HEARTBEAT_INTERVAL", format!("{}ms", pace.heartbeat)),
             ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
@@ -56,7 +60,17 @@ impl Stage {
             proxies.push(proxy);
         }
         let servers = servers.into_iter().map(Mutex::new).collect();
-        Self { store, nats: Mutex::new(nats), servers, addresses, gateways, proxies, variables, notes: notes.clone() }
+        Self {
+            store,
+            nats: Mutex::new(nats),
+            nats_addresses,
+            servers,
+            addresses,
+            gateways,
+            proxies,
+            variables,
+            notes: notes.clone(),
+        }
     }
 
     /// Where a server is, which is not asked by way of any proxy.
@@ -77,7 +91,7 @@ impl Stage {
     pub(super) async fn suffer(&self, fault: Fault) {
         let trouble = match fault.part {
             Part::Redis => self.store.suffer(fault).await,
-            Part::Nats => Self::suffer_nats(self.nats.lock().await, fault).await,
+            Part::Nats => self.suffer_nats(self.nats.lock().await, fault).await,
             Part::Server(number) => self.suffer_server(self.servers[number].lock().await, fault).await,
             Part::Gateway(number) => self.suffer_gateway(number, fault).await,
         };
@@ -118,16 +132,26 @@ impl Stage {
         event
     }
 
-    async fn suffer_nats(mut nats: MutexGuard<'_, NatsServer>, fault: Fault) -> Trouble {
-        let (from, time) = (now(), Duration::from_millis(fault.lasts));
-        if fault.kind == Kind::Kill {
-            nats.kill();
-            sleep(time).await;
-            nats.restart().await;
-        } else {
-            nats.pause();
-            sleep(time).await;
-            nats.resume();
+    async fn suffer_nats(&self, mut nats: MutexGuard<'_, NatsServer>, fault: Fault) -> Trouble {
+        let from = now();
+        let time = Duration::from_millis(fault.lasts);
+        match fault.kind {
+            Kind::Kill => {
+                nats.kill();
+                sleep(time).await;
+                nats.restart().await;
+            }
+            Kind::Hang => {
+                let address = &self.nats_addresses[fault.which % 2];
+                address.silence_all();
+                sleep(time).await;
+                address.end_silence();
+            }
+            _ => {
+                nats.pause();
+                sleep(time).await;
+                nats.resume();
+            }
         }
         over(fault, from)
     }

@@ -16,6 +16,9 @@ const PUBLISHING: Millis = 1_500;
 /// A relay that saw NATS fail lets it be for 5 s, and NATS's client takes its time to connect anew.
 const NATS_SHYNESS: Millis = 8_000;
 
+/// A server notices within this time that its connection to NATS is silent.
+const NATS_DETECTION: Millis = 30_000;
+
 /// A server notices within this time that its connection leads to a node that is not the primary any more.
 pub(super) const DETECTION: Millis = 5_000;
 
@@ -106,7 +109,10 @@ impl<'a> Excuses<'a> {
     /// Whether nobody may have published an event until `until`, as NATS was away or the servers were.
     fn was_held_up(&self, version: u64, until: Millis) -> bool {
         let nats = self.history.troubles.iter().filter(|trouble| trouble.part == Part::Nats);
-        let nats = nats.map(|trouble| (trouble.from, trouble.to + NATS_SHYNESS));
+        let nats = nats.map(|trouble| {
+            let recovery = if trouble.kind == Kind::Hang { NATS_DETECTION } else { NATS_SHYNESS };
+            (trouble.from, trouble.to + recovery)
+        });
         let servers = self.without_server.iter().map(|(from, to)| (*from, to + PUBLISHING));
         nats.chain(servers).any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
     }

@@ -83,7 +83,8 @@ impl Store {
         let mut left = Vec::new();
         for port in &self.ports {
             let keys: Vec<String> = ask(*port, redis::cmd("KEYS").arg("*")).await.unwrap_or_default();
-            for key in keys.into_iter().filter(|key| !key.starts_with('{') && !key.ends_with(":swept")) {
+            let is_left = |key: &String| !key.starts_with('{') && !key.ends_with(":swept") && !key.ends_with(":probe");
+            for key in keys.into_iter().filter(is_left) {
                 let is_outbox = key.ends_with(":outbox");
                 let length = if is_outbox { ask(*port, redis::cmd("XLEN").arg(&key)).await } else { Some(1) };
                 if length.is_some_and(|length| length > 0) {
