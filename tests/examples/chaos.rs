@@ -12,6 +12,9 @@ use presence_tests::chaos::{History, Plan, Report, Scale, Topology, check, play}
 const USAGE: &str =
     "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|cluster] | chaos --history FILE";
 
+/// The order in which seeds take turns.
+const TOPOLOGIES: [Topology; 3] = [Topology::Standalone, Topology::Cluster, Topology::Endpoint];
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -23,7 +26,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     for seed in seeds.clone() {
-        let turn = || [Topology::Standalone, Topology::Cluster, Topology::Endpoint][(seed % 3) as usize];
+        let turn = || TOPOLOGIES[(seed % 3) as usize];
         if !run(seed, scale, topology.unwrap_or_else(turn)).await {
             return ExitCode::FAILURE;
         }
@@ -49,14 +52,20 @@ impl Options {
         let first: u64 = number("--seed", unix_seconds)?;
         let seeds = first..first + number("--runs", 1)?;
         let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
-        let topology = match value(arguments, "--redis").as_deref() {
+        let topology = match value(arguments, "--redis") {
             None => None,
-            Some("one") => Some(Topology::Standalone),
-            Some("cluster") => Some(Topology::Cluster),
-            Some("endpoint") => Some(Topology::Endpoint),
-            Some(_) => return None,
+            Some(name) => Some(TOPOLOGIES.into_iter().find(|topology| option(*topology) == name)?),
         };
         Some(Self { seeds, scale, topology })
+    }
+}
+
+/// The value of `--redis`.
+fn option(topology: Topology) -> &'static str {
+    match topology {
+        Topology::Standalone => "one",
+        Topology::Cluster => "cluster",
+        Topology::Endpoint => "endpoint",
     }
 }
 
@@ -73,7 +82,11 @@ async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {
     let is_well = judge(&history, &format!("seed {seed}, {:.0} s", begin.elapsed().as_secs_f64())).is_well;
     if !is_well {
         match write(seed, &history) {
-            Ok(path) => println!("what was seen is in {}; --seed {seed} plays the same plan again", path.display()),
+            Ok(path) => println!(
+                "what was seen is in {}; --seed {seed} --redis {} plays the same plan again",
+                path.display(),
+                option(topology)
+            ),
             Err(error) => println!("what was seen could not be written: {error}"),
         }
     }
