@@ -62,6 +62,8 @@ pub enum Part {
     Server(usize),
     /// One of the gateways.
     Gateway(usize),
+    /// The machine, which did not run the chaos test itself for a while. Nobody plans that.
+    Machine,
 }
 
 /// What is done to it.

@@ -35,7 +35,7 @@ pub use history::History;
 pub use plan::{Plan, Scale, Topology};
 
 use crowd::Crowd;
-use history::{Notes, Pace, State, now};
+use history::{Kind, Millis, Notes, Pace, Part, State, Trouble, now};
 use observer::Observer;
 use plan::{Act, Step, Weather};
 use stage::Stage;
@@ -46,6 +46,12 @@ const HEALING: Duration = Duration::from_secs(9);
 
 /// How long it may take until Redis holds no event: a server has 30 s to notice that NATS is silent.
 const EMPTYING: Duration = Duration::from_secs(35);
+
+/// How often the process looks at its clock.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A tick that takes longer is a stall of the machine, in milliseconds.
+const STALL: Millis = 400;
 
 /// So many sockets are opened at a time.
 const OPENING: usize = 50;
@@ -63,6 +69,7 @@ pub async fn play(plan: &Plan) -> History {
     for acts in plan.first.chunks(OPENING) {
         join_all(acts.iter().map(|act| crowd.act(*act))).await;
     }
+    let _stalls = Task(tokio::spawn(note_stalls(notes.clone())).abort_handle());
     let _watch = Task(tokio::spawn(observer.clone().watch()).abort_handle());
     let (watched, noted) = (Arc::clone(&stage), notes.clone());
     let _epochs = (plan.topology == Topology::Cluster)
@@ -104,6 +111,17 @@ fn pace(topology: Topology) -> Pace {
         Topology::Standalone => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 300 },
         Topology::Endpoint => Pace { ttl: 9_000, heartbeat: 1_000, sweep: 300 },
         Topology::Cluster => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 1_000 },
+    }
+}
+
+/// Notes when the machine is so busy that this process stands still, and with it all that passes through its proxies.
+async fn note_stalls(notes: Notes) {
+    loop {
+        let begin = now();
+        sleep(TICK).await;
+        if now() - begin > STALL {
+            notes.lock().troubles.push(Trouble::over(Part::Machine, Kind::Freeze, begin));
+        }
     }
 }
 

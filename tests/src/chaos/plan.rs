@@ -216,7 +216,7 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
             &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000), (Kind::Hang, 1_000..6_000)]
         }
         (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
-        (Part::Gateway(_), _) => &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)],
+        (Part::Gateway(_) | Part::Machine, _) => &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)],
     };
     let (kind, lasts) = kinds.choose(rng).cloned().unwrap_or((Kind::Freeze, 300..1_000));
     Fault { part, which, kind, lasts: rng.random_range(lasts) }

@@ -67,7 +67,7 @@ impl<'a> Excuses<'a> {
         }
         let is_frozen = |trouble: &&Trouble| {
             trouble.kind == Kind::Freeze
-                && matches!(trouble.part, Part::Redis | Part::Server(_))
+                && matches!(trouble.part, Part::Redis | Part::Server(_) | Part::Machine)
                 && trouble.to >= call.sent
         };
         let freezes = || self.history.troubles.iter().filter(is_frozen).map(|trouble| (trouble.from, trouble.to));
@@ -77,8 +77,9 @@ impl<'a> Excuses<'a> {
     /// The latest moment at which the sweep has noticed what was due at `due`.
     pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
         let patience = self.history.pace.sweep + SWEEP_SLACK;
-        let of_redis =
-            |trouble: &&Trouble| trouble.part == Part::Redis && trouble.concerns(player) && trouble.outage().1 >= due;
+        let of_redis = |trouble: &&Trouble| {
+            matches!(trouble.part, Part::Redis | Part::Machine) && trouble.concerns(player) && trouble.outage().1 >= due
+        };
         let away = || {
             let redis = self.history.troubles.iter().filter(of_redis).map(Trouble::outage);
             redis.chain(self.without_server.iter().copied().filter(|(_, to)| *to >= due))
@@ -114,7 +115,9 @@ impl<'a> Excuses<'a> {
             (trouble.from, trouble.to + recovery)
         });
         let servers = self.without_server.iter().map(|(from, to)| (*from, to + PUBLISHING));
-        nats.chain(servers).any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
+        let stalls = self.history.troubles.iter().filter(|trouble| trouble.part == Part::Machine);
+        let stalls = stalls.map(|stall| (stall.from, stall.to + PUBLISHING));
+        nats.chain(servers).chain(stalls).any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
     }
 
     fn losses(&self, player: u32) -> impl Iterator<Item = &Trouble> {

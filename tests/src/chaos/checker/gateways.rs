@@ -38,7 +38,8 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
 /// When a socket's gateway knows that the socket is closed. One that is frozen finds out when it goes on.
 fn noticed_by(scene: &Scene<'_>, socket: &Socket) -> Millis {
     let Some(closed) = socket.closed else { return Millis::MAX };
-    let of_gateway = scene.history.troubles.iter().filter(|trouble| trouble.part == Part::Gateway(socket.gateway));
+    let parts = [Part::Gateway(socket.gateway), Part::Machine];
+    let of_gateway = scene.history.troubles.iter().filter(|trouble| parts.contains(&trouble.part));
     let during = of_gateway.filter(|trouble| trouble.from <= closed + NOTICE && closed <= trouble.to + NOTICE);
     during.map(|trouble| trouble.to).fold(closed, Millis::max) + NOTICE
 }

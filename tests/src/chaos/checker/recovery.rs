@@ -27,7 +27,7 @@ pub(super) fn check(history: &History, report: &mut Report) {
 
 /// From the end of a fault to the beginning of the next one.
 fn calms(history: &History, server: usize) -> Vec<(Millis, Millis)> {
-    let disturbs = |part| [Part::Redis, Part::Server(server)].contains(&part);
+    let disturbs = |part| [Part::Redis, Part::Server(server), Part::Machine].contains(&part);
     let faults = history.troubles.iter().filter(|trouble| disturbs(trouble.part));
     let mut faults: Vec<_> = faults.map(|trouble| (trouble.from, trouble.to)).collect();
     faults.sort_unstable();

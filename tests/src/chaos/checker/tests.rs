@@ -250,6 +250,11 @@ fn a_gateway_that_beats_for_a_closed_socket_is_found() {
         history.calls.push(Call { outcome: Outcome::Closed, ..call(Verb::Heartbeat, 6_100) });
     });
     assert_eq!(found, [Invariant::TruthfulGateway]);
+    let stalled = violated(|history| {
+        history.calls.push(Call { outcome: Outcome::Closed, ..call(Verb::Heartbeat, 6_100) });
+        history.troubles.push(trouble(Part::Machine, Kind::Freeze, 5_100, 5_900));
+    });
+    assert_eq!(stalled, []);
     assert_eq!(violated(|history| history.sockets[0].closed = None), [Invariant::TruthfulGateway]);
 }
 
