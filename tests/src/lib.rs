@@ -1,6 +1,7 @@
 //! A harness for tests: real servers, one for each test, on free loopback ports, gone with the test.
 //!
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
+//! - [`VirtualClock`]: a wall clock for it that stands still until a test sets it.
 //! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
 //! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections can be silenced.
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
@@ -40,6 +41,7 @@ mod redis_server;
 mod runtime_api;
 mod secured;
 mod server;
+mod virtual_clock;
 
 pub use authority::Authority;
 pub use browser::Browser;
@@ -59,3 +61,4 @@ pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};
 pub use secured::SecuredRedis;
 pub use server::{Answer, Server, answer};
+pub use virtual_clock::VirtualClock;

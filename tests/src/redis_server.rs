@@ -1,29 +1,59 @@
 //! A throwaway Redis.
 
-use std::{process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use redis::{AsyncConnectionConfig, AsyncTypedCommands as _, aio::MultiplexedConnection};
 use tempfile::TempDir;
 
-use crate::process::{Process, free_port, signal};
+use crate::{
+    VirtualClock,
+    process::{Process, free_port, signal},
+    redis_cluster::valkey,
+};
 
 /// A Redis of its own, without persistence.
 #[derive(Debug)]
 pub struct RedisServer {
     process: Process,
+    program: Program,
     port: u16,
     directory: TempDir,
 }
 
+/// What runs, and the variables of its environment.
+#[derive(Debug)]
+struct Program {
+    path: PathBuf,
+    arguments: &'static [&'static str],
+    environment: Vec<(&'static str, PathBuf)>,
+}
+
+/// The allocator's thread waits until a time of the wall clock, and would wait in a loop if that stands still.
+const WITHOUT_BACKGROUND_THREAD: [&str; 2] = ["--jemalloc-bg-thread", "no"];
+
 impl RedisServer {
     /// Starts a Redis and waits until it answers.
     pub async fn start() -> Self {
+        Self::of(Program { path: "redis-server".into(), arguments: &[], environment: Vec::new() }).await
+    }
+
+    /// Starts a Redis that reads its wall clock from `clock`.
+    pub async fn start_with_clock(clock: &VirtualClock) -> Self {
+        Self::of(Program::with_clock("redis-server".into(), clock)).await
+    }
+
+    /// As [`start_with_clock`](Self::start_with_clock), a Valkey; `None` if there is none on this machine.
+    pub async fn start_valkey_with_clock(clock: &VirtualClock) -> Option<Self> {
+        Some(Self::of(Program::with_clock(valkey()?, clock)).await)
+    }
+
+    async fn of(program: Program) -> Self {
         loop {
             let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let mut process = Process::start(&mut command(port, &directory));
+            let mut process = Process::start(&mut command(&program, port, &directory));
             if is_up(&mut process, port).await {
-                return Self { process, port, directory };
+                return Self { process, program, port, directory };
             }
         }
     }
@@ -67,7 +97,7 @@ impl RedisServer {
     pub async fn restart(&mut self) {
         self.kill();
         while {
-            self.process = Process::start(&mut command(self.port, &self.directory));
+            self.process = Process::start(&mut command(&self.program, self.port, &self.directory));
             !is_up(&mut self.process, self.port).await
         } {}
     }
@@ -89,8 +119,15 @@ impl RedisServer {
     }
 }
 
-fn command(port: u16, directory: &TempDir) -> Command {
-    let mut command = Command::new("redis-server");
+impl Program {
+    fn with_clock(path: PathBuf, clock: &VirtualClock) -> Self {
+        Self { path, arguments: &WITHOUT_BACKGROUND_THREAD, environment: clock.environment().into() }
+    }
+}
+
+fn command(program: &Program, port: u16, directory: &TempDir) -> Command {
+    let mut command = Command::new(&program.path);
+    command.envs(program.environment.iter().map(|(name, value)| (name, value))).args(program.arguments);
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(directory.path());
     command

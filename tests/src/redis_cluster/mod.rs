@@ -254,7 +254,7 @@ impl RedisCluster {
 }
 
 /// Where `scripts/setup valkey` puts it, or the system has it.
-fn valkey() -> Option<PathBuf> {
+pub(crate) fn valkey() -> Option<PathBuf> {
     let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/valkey/usr/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::iter::once(PathBuf::from(unpacked)).chain(std::env::split_paths(&path));
