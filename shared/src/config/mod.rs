@@ -70,7 +70,7 @@ pub struct Lifetimes {
 pub struct Limits {
     /// `PRESENCE_MAX_BATCH` (`2000`): entries of a list.
     pub max_batch: usize,
-    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player.
+    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player, 256 at most: a script call looks at those of 50 players.
     pub max_connections: u32,
 }
 
@@ -128,7 +128,7 @@ impl Limits {
     fn from(variables: &Variables<'_>) -> Result<Self> {
         Ok(Self {
             max_batch: variables.number("PRESENCE_MAX_BATCH", "2000", 1..=100_000)? as usize,
-            max_connections: variables.number("PRESENCE_MAX_CONNECTIONS", "64", 1..=10_000)?,
+            max_connections: variables.number("PRESENCE_MAX_CONNECTIONS", "64", 1..=256)?,
         })
     }
 }
@@ -180,6 +180,7 @@ mod tests {
             ("PRESENCE_OFFLINE_GRACE", "46s"),
             ("PRESENCE_MAX_BATCH", "0"),
             ("PRESENCE_MAX_CONNECTIONS", "-1"),
+            ("PRESENCE_MAX_CONNECTIONS", "257"),
             ("PRESENCE_REDIS_MODE", "sentinel"),
             ("PRESENCE_REDIS_URL", "http://127.0.0.1"),
             ("PRESENCE_REDIS_URL", "redis://a,redis://b"),

@@ -58,6 +58,9 @@ async fn measure(names: &[String]) -> Report {
     if is_wanted("size") {
         rows::size::measure(&mut report);
     }
+    if is_asked_for("connections") {
+        rows::connections::measure(&mut report).await;
+    }
     if is_asked_for("growth") {
         rows::growth::measure(&mut report).await;
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod cold_start;
+pub(crate) mod connections;
 pub(crate) mod expiry;
 pub(crate) mod friends;
 pub(crate) mod growth;

@@ -1,0 +1,49 @@
+//! Script calls for players who have as many connections as they may.
+
+use presence::{
+    model::{Connection, DisconnectReason},
+    trace::TraceContext,
+};
+use presence_tests::{connection, service};
+
+use crate::{redis, report::Report};
+
+/// The number of players in one script call.
+const PLAYERS: usize = 50;
+
+/// The most that `PRESENCE_MAX_CONNECTIONS` accepts.
+const MAX_CONNECTIONS: usize = 256;
+
+/// A connection of each player.
+fn of_each(number: usize) -> Vec<Connection> {
+    (0..PLAYERS).map(|player| connection(&format!("p{player}"), &format!("connection-{number:04}"))).collect()
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    let server = redis::start().await;
+    let limit = MAX_CONNECTIONS.to_string();
+    let presence = service(&server, &[("PRESENCE_MAX_CONNECTIONS", &limit)]);
+    let trace = TraceContext::new_root();
+    for number in 0..MAX_CONNECTIONS {
+        presence.connect_batch(of_each(number), &trace).await.expect("an answer");
+    }
+    presence.heartbeat_batch(of_each(0), &trace).await.expect("an answer"); // Redis learns the script
+
+    let mut raw = server.connection().await;
+    redis::reset(&mut raw).await;
+    let mut note = async |what: &str| {
+        // The first disconnect is the only one, and so goes by source.
+        let spent = redis::spent(&mut raw, "evalsha").await + redis::spent(&mut raw, "eval").await;
+        redis::reset(&mut raw).await;
+        report.note(
+            &format!("one call, {PLAYERS} players with {MAX_CONNECTIONS} connections each: {what}"),
+            &format!("{:.1} ms", spent.as_secs_f64() * 1e3),
+        );
+    };
+    presence.heartbeat_batch(of_each(0), &trace).await.expect("an answer");
+    note("heartbeat").await;
+    presence.connect_batch(of_each(MAX_CONNECTIONS), &trace).await.expect("an answer");
+    note("connect of one more").await;
+    presence.disconnect_batch(of_each(5), DisconnectReason::Quit, &trace).await.expect("an answer");
+    note("disconnect").await;
+}
