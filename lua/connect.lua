@@ -1,10 +1,11 @@
 -- Opens connections: each gets a lease, or has it renewed. The first one makes an OFFLINE player ONLINE.
--- KEYS: see lib/call.lua
--- ARGV: …, connection_id of each entry
--- Returns: see lib/reply.lua
+-- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the outbox, if there is one
+-- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry
+-- Returns: see lib/reply.lua; per entry A renewed, R new, C closed before, F failed
 
 -- @include call
 -- @include clock
+-- @include types
 -- @include record
 -- @include past
 -- @include events
@@ -15,7 +16,6 @@
 
 local outcomes, player = {}, nil
 for entry = 1, entries do
-  player = load_player(entry)
-  outcomes[entry] = renew_lease(player, ARGV[2 + entry], 'connect')
+  outcomes[entry], player = renew_lease(entry, ARGV[2 + entry], 'connect')
 end
 return reply(outcomes, player)

@@ -1,16 +1,18 @@
 -- Renews leases. A lease that the player does not hold, and that was not closed, is restored.
--- KEYS: see lib/call.lua
--- ARGV: …, connection_id of each entry
--- Returns: see lib/reply.lua; the last entry's record alone where all leases were known and nothing else was to be done
+-- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the outbox, if there is one
+-- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry
+-- Returns: if all leases were known and nothing else was to be done, the record alone, or of several entries an empty
+--          string; else see lib/reply.lua; per entry A renewed, R restored, C closed before, F failed
 
 local keys_each, before_ids = 3, 2
 -- @include known
 if not unknown then
-  return records[entries]
+  return entries == 1 and records[1] or ''
 end
 
 -- @include call
--- @include clock
+local now = tonumber(now_text) -- one call, one time
+-- @include types
 -- @include record
 -- @include past
 -- @include events
@@ -24,7 +26,6 @@ for entry = 1, entries do
   outcomes[entry] = 'A'
 end
 for _, entry in ipairs(unknown) do
-  player = load_player(entry)
-  outcomes[entry] = renew_lease(player, ARGV[before_ids + entry], 'restore')
+  outcomes[entry], player = renew_lease(entry, ARGV[before_ids + entry], 'restore')
 end
 return reply(outcomes, player)

@@ -5,8 +5,9 @@
 -- While the player is not OFFLINE it says what the record said last, so that a record that ran out is still known: its
 -- state, why it ended (`expired` or, in a grace, `lost`), and when: so many milliseconds after `last_seen`; and each
 -- lease with the milliseconds that it counts. What is as usual is left out: the state where it is ONLINE, the reason where
--- it is `expired`, milliseconds where they are the TTL. Once the OFFLINE transition is made the state is OFFLINE, there is
--- no lease, and the key lives for the retention. lib/known.lua patches the 13 digits of `last_seen` in place.
+-- it is `expired`, milliseconds where they are the TTL. Once the OFFLINE transition is made the state is OFFLINE, the reason
+-- is always there, the leases are those that expired without a disconnect, so that a sign-out can still close them, and
+-- the key lives for the retention. lib/known.lua patches the 13 digits of `last_seen` in place.
 
 -- Returns { last_seen, version, state, reason, expires_at, leases = list of { id, expiry } }, or nil.
 local function decode_past(line)
@@ -30,7 +31,7 @@ end
 
 local function encode_past(player, expires_at, reason)
   local function with_duration(text, ends_at)
-    local duration = ends_at - player.last_seen
+    local duration = math.max(ends_at - player.last_seen, 0)
     return duration == ttl and text or text .. ' ' .. duration
   end
 
@@ -38,11 +39,12 @@ local function encode_past(player, expires_at, reason)
   if player.state ~= 'ONLINE' then
     line = line .. ' ' .. player.state
   end
-  if reason ~= 'expired' then
+  -- With its reason, an OFFLINE past is never taken for one that lib/known.lua may renew.
+  if reason ~= 'expired' or player.state == 'OFFLINE' then
     line = line .. ' ' .. reason
   end
   local parts = { with_duration(line, expires_at) }
-  for i, lease in ipairs(player.leases) do
+  for i, lease in ipairs(player.state == 'OFFLINE' and player.lapsed or player.leases) do
     parts[i + 1] = with_duration(lease.id, lease.expiry)
   end
   return table.concat(parts, ';')

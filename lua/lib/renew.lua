@@ -1,7 +1,9 @@
 -- Opens or renews a lease: what connect and heartbeat have in common.
+-- Needs max_connections, the player and its tombstones. Defines renew_lease.
 
--- Makes room for one more lease by closing those that run out first.
+-- Makes room for one more lease by closing those that expire first; of several, the one that was opened first.
 local function evict(player)
+  local evicted = {}
   while #player.leases >= max_connections do
     local first = 1
     for i, lease in ipairs(player.leases) do
@@ -9,17 +11,24 @@ local function evict(player)
         first = i
       end
     end
-    close_connection(player, player.leases[first].id)
-    table.remove(player.leases, first)
+    evicted[#evicted + 1] = table.remove(player.leases, first).id
   end
+  close_connections(player, evicted)
 end
 
--- Returns 'A' (accepted: the lease was known), 'R' (restored, or new) or 'C' (closed: nothing changed).
-local function renew_lease(player, connection, reason)
-  if is_closed(player, connection) then
-    return 'C'
+-- Returns 'A' (accepted: the lease was known), 'R' (restored, or new), 'C' (closed: nothing changed) or 'F' (failed: a key
+-- of another type, nothing changed); and the player.
+local function renew_lease(entry, connection, reason)
+  local player = load_player(entry)
+  local refused = player and is_closed(player, connection)
+  if refused == nil then
+    return 'F'
   end
-  local known = find_lease(player, connection)
+  expire_if_due(player)
+  if refused then
+    return 'C', player
+  end
+  local known = find_lease(player.leases, connection)
   if known then
     player.leases[known].expiry = now + ttl
   else
@@ -31,5 +40,5 @@ local function renew_lease(player, connection, reason)
     go_to(player, 'ONLINE', reason)
   end
   store_player(player, now + ttl, 'expired')
-  return known and 'A' or 'R'
+  return known and 'A' or 'R', player
 end

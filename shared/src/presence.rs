@@ -6,7 +6,7 @@ use crate::{
     config::{Config, Lifetimes, Limits},
     events::{Delivery, Patience, Publisher},
     model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
-    repository::{AppliedBatch, Mutation, OutboxEntry, Outcome, Repository, Snapshot, StoreError},
+    repository::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Repository, Snapshot, StateOutcome, StoreError},
     trace::TraceContext,
 };
 
@@ -42,7 +42,7 @@ pub struct BatchOutcome {
     pub restored: Vec<Connection>,
     /// Connections that were closed before: nothing changed.
     pub closed: Vec<Connection>,
-    /// Connections whose Redis node did not answer.
+    /// Connections whose Redis node did not answer, or whose keys are of another type.
     pub failed: Vec<Connection>,
 }
 
@@ -143,8 +143,8 @@ impl PresenceService {
         let applied = self.repository.set_state(player, state, trace).await?;
         self.deliver(&applied.events).await;
         match applied.outcome {
-            Outcome::Rejected => Err(PresenceError::TransitionRejected(state)),
-            _ => Ok(applied.presence),
+            StateOutcome::Rejected => Err(PresenceError::TransitionRejected(state)),
+            StateOutcome::Accepted => Ok(applied.presence),
         }
     }
 
@@ -168,8 +168,8 @@ impl PresenceService {
         let applied = self.repository.apply(mutation, connection, trace).await?;
         self.deliver(&applied.events).await;
         match applied.outcome {
-            Outcome::Closed => Err(PresenceError::ConnectionClosed),
-            _ => Ok(applied.presence),
+            LeaseOutcome::Closed => Err(PresenceError::ConnectionClosed),
+            LeaseOutcome::Accepted | LeaseOutcome::Restored => Ok(applied.presence),
         }
     }
 
@@ -188,10 +188,10 @@ impl PresenceService {
         let mut batch = BatchOutcome::default();
         for (connection, outcome) in connections.into_iter().zip(outcomes) {
             match outcome {
-                Some(Outcome::Closed) => batch.closed.push(connection),
+                Some(LeaseOutcome::Closed) => batch.closed.push(connection),
                 Some(outcome) => {
                     batch.accepted += 1;
-                    if outcome == Outcome::Restored {
+                    if outcome == LeaseOutcome::Restored {
                         batch.restored.push(connection);
                     }
                 }

@@ -27,11 +27,12 @@ mod tokens;
 mod topology;
 
 pub use error::StoreError;
-pub(crate) use mutate::{AppliedBatch, Mutation};
+pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;
 pub use read::Snapshot;
-pub(crate) use reply::{OutboxEntry, Outcome};
+pub(crate) use reply::OutboxEntry;
+use reply::Outcome;
 
 use crate::config::Config;
 use connection::Connection;

@@ -18,6 +18,9 @@ use crate::{
 /// up other clients for long.
 const ENTRIES_PER_CALL: usize = 50;
 
+/// The keys of an entry cannot be used, since someone wrote to them: nothing of it changed.
+pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
+
 /// What is done with a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mutation {
@@ -26,10 +29,30 @@ pub(crate) enum Mutation {
     Disconnect(DisconnectReason),
 }
 
+/// What became of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseOutcome {
+    /// It took effect, or was already so.
+    Accepted,
+    /// The record did not hold the lease: it was made.
+    Restored,
+    /// The connection was closed before: nothing changed.
+    Closed,
+}
+
+/// What became of a state that was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateOutcome {
+    /// It took effect, or was already so.
+    Accepted,
+    /// The transition is not allowed: nothing changed.
+    Rejected,
+}
+
 /// What was done with one player.
 #[derive(Debug)]
-pub(crate) struct Applied {
-    pub(crate) outcome: Outcome,
+pub(crate) struct Applied<O> {
+    pub(crate) outcome: O,
     /// The player's presence afterwards.
     pub(crate) presence: Presence,
     pub(crate) events: Vec<OutboxEntry>,
@@ -38,10 +61,10 @@ pub(crate) struct Applied {
 /// What was done with many connections.
 #[derive(Debug, Default)]
 pub(crate) struct AppliedBatch {
-    /// For each connection, in order; `None` where its Redis node did not answer.
-    pub(crate) outcomes: Vec<Option<Outcome>>,
+    /// For each connection, in order; `None` if its Redis node did not answer, or its keys are of another type.
+    pub(crate) outcomes: Vec<Option<LeaseOutcome>>,
     pub(crate) events: Vec<OutboxEntry>,
-    /// Why a node did not answer.
+    /// Why entries failed.
     pub(crate) failure: Option<StoreError>,
 }
 
@@ -52,7 +75,7 @@ impl Repository {
         mutation: Mutation,
         connection: &Connection,
         trace: &TraceContext,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let span = Span::script(trace, mutation.script().name, 1);
         let applied = self.apply_within(mutation, connection, span.context()).await;
         span.end(applied.as_ref().err().map(StoreError::kind));
@@ -64,16 +87,16 @@ impl Repository {
         mutation: Mutation,
         connection: &Connection,
         trace: &TraceContext,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
         if let Mutation::Heartbeat = mutation
             && let Some(record) = self.renew_with_others(connection).await?
         {
             let presence = record.presence(player.clone());
-            return Ok(Applied { outcome: Outcome::Accepted, presence, events: Vec::new() });
+            return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
         }
         let arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
-        applied(Box::pin(self.run(mutation.script(), &[player], trace, arguments)).await?, player)
+        applied(Box::pin(self.run(mutation.script(), &[player], trace, arguments)).await?, player, lease_outcome)
     }
 
     /// The same for many connections, in one round trip to each Redis node involved.
@@ -103,7 +126,10 @@ impl Repository {
             match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
                 Ok(reply) => {
                     for (place, outcome) in places.iter().zip(reply.outcomes) {
-                        batch.outcomes[*place] = Some(outcome);
+                        match lease_outcome(outcome) {
+                            Ok(outcome) => batch.outcomes[*place] = Some(outcome),
+                            Err(error) => batch.failure = Some(error),
+                        }
                     }
                     batch.events.extend(reply.events);
                 }
@@ -120,13 +146,13 @@ impl Repository {
         player: &PlayerId,
         state: PresenceState,
         trace: &TraceContext,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<Applied<StateOutcome>, StoreError> {
         let reply = self
             .call(&scripts::SET_STATE, &[player], trace, |command| {
                 command.arg(state.as_str());
             })
             .await?;
-        applied(reply, player)
+        applied(reply, player, state_outcome)
     }
 
     /// Calls a script for players of one shard. `arguments` appends what the script's own header names.
@@ -244,8 +270,34 @@ impl Mutation {
     }
 }
 
-fn applied(reply: Reply, player: &PlayerId) -> Result<Applied, StoreError> {
-    let outcome = *reply.outcomes.first().ok_or(StoreError::Unexpected("no outcome"))?;
+/// A letter that the script in question does not answer with.
+const OTHER_OUTCOME: StoreError = StoreError::Unexpected("another script's outcome");
+
+fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
+    match outcome {
+        Outcome::Accepted => Ok(LeaseOutcome::Accepted),
+        Outcome::Restored => Ok(LeaseOutcome::Restored),
+        Outcome::Closed => Ok(LeaseOutcome::Closed),
+        Outcome::Failed => Err(OTHER_TYPE),
+        Outcome::Expired | Outcome::Rejected => Err(OTHER_OUTCOME),
+    }
+}
+
+fn state_outcome(outcome: Outcome) -> Result<StateOutcome, StoreError> {
+    match outcome {
+        Outcome::Accepted => Ok(StateOutcome::Accepted),
+        Outcome::Rejected => Ok(StateOutcome::Rejected),
+        Outcome::Failed => Err(OTHER_TYPE),
+        Outcome::Restored | Outcome::Closed | Outcome::Expired => Err(OTHER_OUTCOME),
+    }
+}
+
+fn applied<O>(
+    reply: Reply,
+    player: &PlayerId,
+    decode: impl Fn(Outcome) -> Result<O, StoreError>,
+) -> Result<Applied<O>, StoreError> {
+    let outcome = decode(*reply.outcomes.first().ok_or(StoreError::Unexpected("no outcome"))?)?;
     let presence = match reply.record {
         Some(record) => record.presence(player.clone()),
         None => Presence::offline(player.clone(), None),

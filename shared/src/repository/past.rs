@@ -11,7 +11,7 @@ pub(super) struct Past {
     pub(super) reason: String,
     /// When the player went OFFLINE, or will if nobody renews the record, in Unix milliseconds.
     pub(super) ends_at: u64,
-    /// The connections as they were then, and when each stops counting, in Unix milliseconds.
+    /// The connections as they were then, and the last millisecond at which each counts, in Unix time.
     pub(super) leases: Vec<(String, u64)>,
 }
 
@@ -43,12 +43,12 @@ impl Past {
         Some(past)
     }
 
-    /// What is still known at `now` (Unix ms); `None` where the retention (ms) is over.
+    /// What is still known at `now` (Unix ms); `None` after the retention (ms), whose last millisecond counts.
     ///
-    /// The key itself is gone by then, once the OFFLINE transition is made. Until somebody makes it, the past of a
-    /// record that ran out counts from the record's expiry.
+    /// The key may live longer: until the OFFLINE transition is made, and then for one TTL at least, so that the next
+    /// version is above this one.
     pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<LastSeen> {
-        let is_known = now < self.ends_at.saturating_add(retention);
+        let is_known = now <= self.ends_at.saturating_add(retention);
         is_known.then_some(LastSeen { last_seen: self.last_seen, version: self.version })
     }
 }
@@ -80,6 +80,14 @@ mod tests {
         let signed_out =
             Past { state: PresenceState::Offline, reason: "signed_out".to_owned(), ends_at: 1_000, ..usual };
         assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
+    }
+
+    #[test]
+    fn the_past_is_known_through_the_last_millisecond_of_the_retention() {
+        let past = parse("1000 900 OFFLINE signed_out 500").unwrap();
+        let last_seen = Some(LastSeen { last_seen: 1_000, version: 900 });
+        assert_eq!(past.last_seen(2_500, 1_000), last_seen);
+        assert_eq!(past.last_seen(2_501, 1_000), None);
     }
 
     #[test]

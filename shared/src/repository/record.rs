@@ -53,10 +53,11 @@ impl Record {
         }
     }
 
-    /// The presence at `now` (Unix milliseconds): leases that ran out since the record was written do not count.
+    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written do not count. A lease
+    /// counts through the millisecond of its expiry, as the record's key does.
     pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
         let elapsed = now.saturating_sub(self.last_seen);
-        let lapsed = self.leases.iter().filter(|duration| **duration <= elapsed).count();
+        let lapsed = self.leases.iter().filter(|duration| **duration < elapsed).count();
         self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
         self.presence(player_id)
     }
@@ -104,11 +105,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_ran_out_does_not_count() {
+    fn a_lease_counts_through_the_millisecond_of_its_expiry() {
         let count = |now| {
             let record = Record::parse(TWO.as_bytes()).unwrap();
             record.presence_at(PlayerId::parse("alice").unwrap(), now).connection_count
         };
-        assert_eq!([count(1_000), count(30_999), count(31_000), count(46_000)], [2, 2, 1, 0]);
+        assert_eq!([count(1_000), count(31_000), count(31_001), count(46_000), count(46_001)], [2, 2, 1, 1, 0]);
+        assert_eq!(count(999), 2, "a clock that was set back");
     }
 }

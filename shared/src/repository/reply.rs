@@ -23,13 +23,15 @@ pub(crate) enum Outcome {
     Expired,
     /// The transition is not allowed, or there was none to make: nothing changed.
     Rejected,
+    /// One of the keys is of another type, someone having written to it: nothing changed.
+    Failed,
 }
 
 /// The reply of a script, as `lua/lib/reply.lua` describes it.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) outcomes: Vec<Outcome>,
-    /// The last entry's record; `None` where that player is OFFLINE.
+    /// Of a call with one entry, the record afterwards; `None` if the player is OFFLINE, or there are several entries.
     pub(crate) record: Option<Record>,
     /// The transitions made.
     pub(crate) events: Vec<OutboxEntry>,
@@ -63,7 +65,7 @@ impl Reply {
     pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
         let parts = match value {
             Value::Array(parts) => parts,
-            Value::BulkString(record) => return Self::renewed(entries, &record),
+            Value::BulkString(record) => return Self::renewed(entries, (entries == 1).then_some(&*record)),
             _ => return Err(UNEXPECTED),
         };
         let mut parts = parts.into_iter();
@@ -83,8 +85,8 @@ impl Reply {
     }
 
     /// All leases were known, and nothing else was to be done.
-    fn renewed(entries: usize, record: &[u8]) -> Result<Self, StoreError> {
-        let record = Some(Record::parse(record)?);
+    fn renewed(entries: usize, record: Option<&[u8]>) -> Result<Self, StoreError> {
+        let record = record.map(Record::parse).transpose()?;
         Ok(Self { outcomes: vec![Outcome::Accepted; entries], record, events: Vec::new() })
     }
 }
@@ -107,6 +109,7 @@ fn outcome(letter: u8) -> Option<Outcome> {
         b'C' => Some(Outcome::Closed),
         b'E' => Some(Outcome::Expired),
         b'X' => Some(Outcome::Rejected),
+        b'F' => Some(Outcome::Failed),
         _ => None,
     }
 }

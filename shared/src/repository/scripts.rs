@@ -31,9 +31,10 @@ pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 const CAPACITY: (usize, usize) = (12, 512);
 
 /// What `-- @include <name>` in a script stands for.
-const LIBRARY: [(&str, &str); 10] = [
+const LIBRARY: [(&str, &str); 11] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
     ("clock", include_str!("../../../lua/lib/clock.lua")),
+    ("types", include_str!("../../../lua/lib/types.lua")),
     ("record", include_str!("../../../lua/lib/record.lua")),
     ("past", include_str!("../../../lua/lib/past.lua")),
     ("events", include_str!("../../../lua/lib/events.lua")),

@@ -66,6 +66,8 @@ impl Repository {
         let past = reply::past(&past, self.ttl)?;
         let history = past.as_ref().and_then(|past| past.last_seen(now, self.retention));
         let presence = reply::presence(player.clone(), &record, history, now)?;
+        // Its key outlives the retention for the next version alone.
+        let past = past.filter(|past| past.state != PresenceState::Offline || history.is_some());
         let record = match reply::text(&record)? {
             Some(json) => Some(Record::parse(json)?),
             None => None,
@@ -87,9 +89,9 @@ impl Record {
     }
 }
 
-/// The leases that count at `now` (Unix ms), the one that runs out first first.
+/// The leases that count at `now` (Unix ms), soonest expiry first. A lease counts through the millisecond of its expiry.
 fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
-    let live = past.leases.iter().filter(|(_, expires_at)| *expires_at > now);
+    let live = past.leases.iter().filter(|(_, expires_at)| *expires_at >= now);
     let lease = |(id, expires_at): &(String, u64)| Lease {
         connection_id: id.clone(),
         expires_at: *expires_at,

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, reply, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, mutate::OTHER_TYPE, reply, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// Deletes a key whose type is not the one that a read command needs, and nothing else. The check and the deletion are one
@@ -97,6 +97,9 @@ impl Repository {
     pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
         let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
+        if reply.outcomes.contains(&Outcome::Failed) {
+            return Err(OTHER_TYPE);
+        }
         let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
         Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted), events: reply.events })
     }
@@ -129,10 +132,11 @@ impl Repository {
     }
 }
 
-/// The members of an answer of `ZRANGE … WITHSCORES` whose time has come.
+/// The members of an answer of `ZRANGE … WITHSCORES` whose time is over: a record counts through the millisecond of its
+/// expiry.
 pub(super) fn due(first: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
     let first: Vec<(Vec<u8>, f64)> = redis::from_redis_value(first)?;
-    let due = first.into_iter().take_while(|(_, expires_at)| *expires_at <= now as f64);
+    let due = first.into_iter().take_while(|(_, expires_at)| *expires_at < now as f64);
     Ok(due.map(|(member, _)| member).collect())
 }
 

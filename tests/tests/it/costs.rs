@@ -101,6 +101,16 @@ async fn a_heartbeat_of_one_of_several_devices_reads_one_key_twice_and_writes_tw
 }
 
 #[tokio::test]
+async fn a_call_reads_the_clock_once_whatever_it_finds() {
+    let mut costs = Costs::of(2).await;
+    let beats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
+    let beats = beats.map(|(player, id)| connection(player, id)).collect();
+    costs.presence.heartbeat_batch(beats, &costs.trace).await.unwrap();
+    let (scripts, commands) = costs.spent().await;
+    assert_eq!((scripts, commands["time"]), (1, 1), "{commands:?}");
+}
+
+#[tokio::test]
 async fn friends_are_one_mget_however_many() {
     let mut costs = Costs::of(500).await;
     let friends: Vec<_> = (0..500).map(|n| player(&format!("p{n}"))).collect();

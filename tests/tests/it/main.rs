@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 mod attacks;
+#[cfg(target_os = "linux")]
+mod boundaries;
 mod cache_tokens;
 mod chaos;
 mod cli;

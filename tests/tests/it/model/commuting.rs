@@ -14,7 +14,7 @@ use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestCas
 use redis::AsyncTypedCommands as _;
 use serde_json::Value;
 
-use super::{PLAYERS, hold, runtime, world::unexpected};
+use super::{PLAYERS, hold, runtime, unexpected};
 
 const CONNECTIONS: [&str; 5] = ["c", "cc", "leases", "a=/+b", "0"];
 

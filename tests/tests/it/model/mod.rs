@@ -1,19 +1,17 @@
-//! The rules hold in every history: random ones, played on a real Redis and on a [reference] at the same time.
+//! The rules hold in every history: random ones, played on a real Redis.
 //!
 //! `PROPTEST_CASES` asks for more of them than a quick run takes, `PROPTEST_RNG_SEED` for the very same ones again.
 
 mod commuting;
-mod history;
-mod keys;
-mod reads;
-mod reference;
-mod world;
+#[cfg(target_os = "linux")]
+mod exact;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use presence::PresenceError;
 use proptest::{
     strategy::Strategy,
-    test_runner::{Config, RngSeed, TestCaseResult, TestError, TestRunner},
+    test_runner::{Config, RngSeed, TestCaseError, TestCaseResult, TestError, TestRunner},
 };
 
 /// How many histories a quick run takes.
@@ -38,6 +36,10 @@ fn hold<S: Strategy>(strategy: &S, property: impl Fn(S::Value) -> TestCaseResult
         Err(TestError::Fail(why, case)) => panic!("{why}\nin {case:?}\nthe same again: PROPTEST_RNG_SEED={seed}"),
         Err(TestError::Abort(why)) => panic!("{why}"),
     }
+}
+
+fn unexpected(error: PresenceError) -> TestCaseError {
+    TestCaseError::fail(format!("{error:?}"))
 }
 
 /// A runtime of the kind that the functions have.

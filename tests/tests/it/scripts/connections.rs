@@ -100,12 +100,12 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_over_this_very_millisecond_is_over() {
+async fn a_lease_is_over_the_millisecond_after_its_expiry() {
     let test = Fixture::new().await;
     test.connect("phone").await;
     test.connect("laptop").await;
-    test.redis.pass(Duration::from_millis(TTL - 1)).await;
-    // At the latest a millisecond later both leases have run out; the record may still stand at that moment.
+    test.redis.pass(Duration::from_millis(TTL)).await;
+    // At the latest a millisecond later both leases have expired.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(test.heartbeat("laptop").await.unwrap(), 1);
 }

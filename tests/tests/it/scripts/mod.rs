@@ -2,9 +2,11 @@
 
 mod connections;
 mod healing;
+mod other_types;
 mod reads;
 mod shared;
 mod states;
+mod tombstones;
 
 use std::time::Duration;
 

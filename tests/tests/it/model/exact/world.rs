@@ -1,33 +1,45 @@
 //! The real thing and the [reference](super::reference), side by side.
 
-use std::time::{Duration, Instant};
+use std::{cell::RefCell, collections::HashMap};
 
 use presence::{
-    BatchOutcome, PresenceError, PresenceService,
+    BatchOutcome, PresenceError, PresenceService, Sweeper,
+    events::RelaySignal,
+    insight::Insight,
     model::{Connection, Presence},
+    runtime::App,
     trace::TraceContext,
 };
-use presence_tests::{RedisServer, connection, player, service};
+use presence_tests::{RedisServer, VirtualClock, app, connection, player};
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    PLAYERS,
-    history::{Call, SLACK, Socket, Step},
+    PLAYERS, events,
+    history::{Call, Moment, Socket, Step},
     keys,
-    reads::Reads,
-    reference::{Reference, Renewal, Rules, SOCKETS},
+    player::{Reason, SOCKETS},
+    reads,
+    reference::{Reference, Renewal, Rules},
+    unexpected,
 };
 
+/// What all histories share.
+pub(super) struct Environment {
+    pub(super) redis: RedisServer,
+    clock: RefCell<VirtualClock>,
+    /// Two replicas for each configuration: any of them may serve any call.
+    apps: RefCell<HashMap<Rules, [App; 2]>>,
+}
+
 pub(super) struct World<'a> {
-    redis: &'a RedisServer,
+    clock: &'a RefCell<VirtualClock>,
     raw: MultiplexedConnection,
-    /// Replicas: any of them may serve any call.
     services: [PresenceService; 2],
+    sweeper: Sweeper,
+    insight: Insight,
     trace: TraceContext,
     pub(super) reference: Reference,
-    reads: Reads,
-    began: Instant,
     calls: usize,
 }
 
@@ -39,10 +51,12 @@ struct Batch {
     closed: Vec<Connection>,
 }
 
-impl<'a> World<'a> {
-    pub(super) async fn new(redis: &'a RedisServer, rules: Rules) -> Self {
-        let mut raw = redis.connection().await;
-        send(&mut raw, &["FLUSHALL"]).await;
+impl Environment {
+    pub(super) fn new(redis: RedisServer, clock: VirtualClock) -> Self {
+        Self { redis, clock: RefCell::new(clock), apps: RefCell::default() }
+    }
+
+    fn apps(&self, rules: Rules) -> [App; 2] {
         let limit = rules.max_connections.to_string();
         let [ttl, grace, retention] = [rules.ttl, rules.grace, rules.retention].map(|ms| format!("{ms}ms"));
         let variables = [
@@ -50,30 +64,72 @@ impl<'a> World<'a> {
             ("PRESENCE_OFFLINE_GRACE", grace.as_str()),
             ("PRESENCE_LAST_SEEN_RETENTION", retention.as_str()),
             ("PRESENCE_MAX_CONNECTIONS", limit.as_str()),
+            ("PRESENCE_NATS_URL", "nats://127.0.0.1:1"), // nothing listens there: events stay in the outbox
         ];
+        let new = || [(); 2].map(|()| app(&self.redis, &variables));
+        self.apps.borrow_mut().entry(rules).or_insert_with(new).clone()
+    }
+}
+
+impl<'a> World<'a> {
+    pub(super) async fn new(environment: &'a Environment, rules: Rules) -> Self {
+        let mut raw = environment.redis.connection().await;
+        send(&mut raw, &["FLUSHALL"]).await;
+        let apps = environment.apps(rules);
+        let now = environment.clock.borrow().now();
         Self {
-            redis,
+            clock: &environment.clock,
             raw,
-            services: [(); 2].map(|()| service(redis, &variables)),
+            services: apps.each_ref().map(|app| app.presence_with_relay(RelaySignal::default())),
+            sweeper: apps[0].sweeper(RelaySignal::default()),
+            insight: apps[1].insight(),
             trace: TraceContext::new_root(),
-            reference: Reference::new(rules, PLAYERS.len()),
-            reads: Reads::default(),
-            began: Instant::now(),
+            reference: Reference::new(rules, now, PLAYERS.len()),
             calls: 0,
         }
     }
 
-    /// Takes one step, and compares everything that a caller can see.
+    /// Takes one step, and compares what a caller or an operator can see.
     pub(super) async fn take(&mut self, step: &Step) -> TestCaseResult {
-        self.redis.pass(Duration::from_millis(step.after)).await;
-        self.reference.pass(step.after);
-        self.let_the_clock_overtake(step).await;
-        let began_at = clock(&mut self.raw).await;
-        let answer = self.call(&step.call).await?;
-        let elapsed = self.began.elapsed();
-        prop_assert!(elapsed < Duration::from_millis(SLACK), "too slow to tell one lap from the next: {elapsed:?}");
-        self.reads.compare(&self.services[0], &self.reference, began_at, answer).await?;
+        self.set_clock(&step.moment);
+        if let Some(answer) = self.call(&step.call).await? {
+            reads::compare_answer(&self.reference, &answer)?;
+        }
+        reads::compare_with_history(&self.services[0], &self.reference).await?;
+        // The others take turns, and so do the players.
+        let at = self.calls % PLAYERS.len();
+        match self.calls % 4 {
+            0 => reads::compare_together(&self.services[1], &self.reference).await?,
+            1 => reads::compare_alone(&self.services[1], &self.reference, at).await?,
+            2 => reads::compare_explanation(&self.insight, &self.reference, at).await?,
+            _ => {}
+        }
         keys::check_lifetimes(&mut self.raw, &self.reference).await
+    }
+
+    /// Compares what consumers can see, and all that Redis holds.
+    pub(super) async fn end(&mut self, environment: &Environment) -> TestCaseResult {
+        events::compare(&mut self.raw, &self.reference).await?;
+        keys::check(&environment.redis, &mut self.raw, &self.reference).await
+    }
+
+    fn set_clock(&mut self, moment: &Moment) {
+        let now = self.reference.now;
+        let boundaries = self.reference.boundaries();
+        let mut then = match moment {
+            Moment::After(ms) => now + ms,
+            Moment::Before(ms) => now - ms,
+            Moment::Boundary { place, offset } => match boundaries.get(place % boundaries.len().max(1)) {
+                Some(boundary) => boundary.saturating_add_signed(*offset).max(now),
+                None => now,
+            },
+        };
+        // Versions rise across a loss of data only if the clock has overtaken them (rule 11).
+        if self.reference.has_forgotten() {
+            then = then.max(self.reference.newest_version + 1);
+        }
+        self.clock.borrow_mut().set(then);
+        self.reference.set_clock(then);
     }
 
     /// Makes a call, compares what became of it, and returns the presence that it was answered with, if it was.
@@ -84,16 +140,17 @@ impl<'a> World<'a> {
         match call {
             Call::Connect(socket) => {
                 let answer = service.connect(&self.id(*socket), &trace).await;
-                self.compare_renewal(*socket, answer)
+                self.compare_renewal(*socket, Reason::Connect, answer)
             }
             Call::Heartbeat(socket) => {
                 let answer = service.heartbeat(&self.id(*socket), &trace).await;
-                self.compare_renewal(*socket, answer)
+                self.compare_renewal(*socket, Reason::Restore, answer)
             }
             Call::Disconnect(socket, reason) => {
                 let answer = service.disconnect(&self.id(*socket), *reason, &trace).await;
                 self.reference.disconnect(*socket, *reason);
-                answer.map(Some).map_err(unexpected)
+                let is_deleted = self.reference.players[socket.0].overdue.is_some();
+                answer.map(|presence| (!is_deleted).then_some(presence)).map_err(unexpected)
             }
             Call::SetState(at, state) => {
                 let answer = service.set_state(&player(PLAYERS[*at]), *state, &trace).await;
@@ -106,12 +163,12 @@ impl<'a> World<'a> {
             Call::ConnectBatch(sockets) => {
                 let sockets = self.entries(sockets);
                 let answer = service.connect_batch(self.ids(&sockets), &trace).await;
-                Batch { restored: Vec::new(), ..self.renew_all(&sockets) }.compare(answer)
+                Batch { restored: Vec::new(), ..self.renew_all(&sockets, Reason::Connect) }.compare(answer)
             }
             Call::HeartbeatBatch(sockets) => {
                 let sockets = self.entries(sockets);
                 let answer = service.heartbeat_batch(self.ids(&sockets), &trace).await;
-                self.renew_all(&sockets).compare(answer)
+                self.renew_all(&sockets, Reason::Restore).compare(answer)
             }
             Call::DisconnectBatch(sockets, reason) => {
                 let sockets = self.entries(sockets);
@@ -119,7 +176,9 @@ impl<'a> World<'a> {
                 let accepted = distinct(&sockets).map(|socket| self.reference.disconnect(socket, *reason)).count();
                 Batch { accepted, ..Batch::default() }.compare(answer)
             }
+            Call::Sweep => self.sweep().await.map(|()| None),
             Call::Flush => {
+                events::compare(&mut self.raw, &self.reference).await?;
                 send(&mut self.raw, &["FLUSHALL"]).await;
                 self.reference.flush();
                 Ok(None)
@@ -131,23 +190,39 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The sweep finds those who are due by the index. That is never later than they are, unless the clock was set back.
+    async fn sweep(&mut self) -> TestCaseResult {
+        let mut noticed = 0;
+        for at in 0..PLAYERS.len() {
+            let is_due = keys::indexed_until(&mut self.raw, at).await.is_some_and(|due_at| due_at < self.reference.now);
+            if is_due && self.reference.players[at].overdue.is_some() {
+                noticed += 1;
+                self.reference.notice(at);
+            }
+        }
+        let swept = self.sweeper.pass().await.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+        prop_assert_eq!(swept.expired, noticed);
+        Ok(())
+    }
+
     fn compare_renewal(
         &mut self,
         socket: Socket,
+        reason: Reason,
         answer: Result<Presence, PresenceError>,
     ) -> Result<Option<Presence>, TestCaseError> {
-        match (answer, self.reference.renew(socket)) {
+        match (answer, self.reference.renew(socket, reason)) {
             (Ok(presence), Renewal::Renewed | Renewal::Opened) => Ok(Some(presence)),
             (Err(PresenceError::ConnectionClosed), Renewal::Refused) => Ok(None),
             (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
         }
     }
 
-    fn renew_all(&mut self, sockets: &[Socket]) -> Batch {
+    fn renew_all(&mut self, sockets: &[Socket], reason: Reason) -> Batch {
         let mut batch = Batch::default();
         for socket in distinct(sockets) {
             let id = self.id(socket);
-            let renewal = self.reference.renew(socket);
+            let renewal = self.reference.renew(socket, reason);
             batch.accepted += usize::from(renewal != Renewal::Refused);
             match renewal {
                 Renewal::Renewed => {}
@@ -178,15 +253,6 @@ impl<'a> World<'a> {
     fn ids(&self, sockets: &[Socket]) -> Vec<Connection> {
         sockets.iter().map(|socket| self.id(*socket)).collect()
     }
-
-    /// Versions rise also where Redis forgot the last one, given at most one transition a millisecond. Steps are
-    /// quicker than that, so the clock needs a moment where something was, or is to be, forgotten.
-    async fn let_the_clock_overtake(&mut self, step: &Step) {
-        let forgets = matches!(step.call, Call::Flush) || self.reference.has_forgotten();
-        while (forgets || self.reads.missed_a_version()) && clock(&mut self.raw).await <= self.reads.newest_version() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
 }
 
 impl Batch {
@@ -198,20 +264,10 @@ impl Batch {
     }
 }
 
-pub(super) fn unexpected(error: PresenceError) -> TestCaseError {
-    TestCaseError::fail(format!("{error:?}"))
-}
-
 /// The entries without those named before.
 fn distinct(sockets: &[Socket]) -> impl Iterator<Item = Socket> {
     let is_first = |at: usize| !sockets[..at].contains(&sockets[at]);
     (0..sockets.len()).filter(move |at| is_first(*at)).map(|at| sockets[at])
-}
-
-/// Redis's clock, in Unix milliseconds.
-pub(super) async fn clock(raw: &mut MultiplexedConnection) -> u64 {
-    let (seconds, micros): (u64, u64) = redis::cmd("TIME").query_async(raw).await.unwrap();
-    seconds * 1_000 + micros / 1_000
 }
 
 async fn send(raw: &mut MultiplexedConnection, command: &[&str]) {

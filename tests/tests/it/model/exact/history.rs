@@ -1,0 +1,145 @@
+//! What happens to players, at random, to the millisecond.
+
+use presence::model::{DisconnectReason, PresenceState};
+use presence_tests::{RedisServer, VirtualClock};
+use proptest::prelude::*;
+
+use super::{
+    PLAYERS, hold,
+    player::SOCKETS,
+    reference::Rules,
+    runtime,
+    world::{Environment, World},
+};
+
+const TTL: u64 = 45_000;
+
+/// One thing that happens, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    pub(super) moment: Moment,
+    pub(super) call: Call,
+}
+
+/// How the clock moves before a call.
+#[derive(Debug, Clone)]
+pub(super) enum Moment {
+    /// By so many milliseconds.
+    After(u64),
+    /// To one of the next moments at which something expires, or the millisecond before or after it.
+    Boundary { place: usize, offset: i64 },
+    /// The clock is set back by so many milliseconds.
+    Before(u64),
+}
+
+/// Players and sockets by number. Late and doubled calls come by themselves, sockets being few.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Connect(Socket),
+    Heartbeat(Socket),
+    Disconnect(Socket, DisconnectReason),
+    ConnectBatch(Vec<Socket>),
+    HeartbeatBatch(Vec<Socket>),
+    DisconnectBatch(Vec<Socket>, DisconnectReason),
+    SetState(usize, PresenceState),
+    Sweep,
+    /// Redis loses its data.
+    Flush,
+    /// Redis loses its scripts.
+    ScriptFlush,
+}
+
+/// A player's number and a socket's.
+pub(super) type Socket = (usize, usize);
+
+fn step() -> impl Strategy<Value = Step> {
+    (moment(), call()).prop_map(|(moment, call)| Step { moment, call })
+}
+
+/// Most calls come at a moment that matters. Several at the same one are common.
+fn moment() -> impl Strategy<Value = Moment> {
+    prop_oneof![
+        8 => Just(Moment::After(0)),
+        3 => Just(Moment::After(1)),
+        4 => (1..TTL / 2).prop_map(Moment::After),
+        12 => (0..3_usize, -1..=1_i64).prop_map(|(place, offset)| Moment::Boundary { place, offset }),
+        3 => (0..20_usize, -1..=1_i64).prop_map(|(place, offset)| Moment::Boundary { place, offset }),
+        1 => (1..2 * TTL).prop_map(Moment::Before),
+    ]
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        12 => socket().prop_map(Call::Connect),
+        14 => socket().prop_map(Call::Heartbeat),
+        12 => (socket(), reason()).prop_map(|(socket, reason)| Call::Disconnect(socket, reason)),
+        2 => sockets().prop_map(Call::ConnectBatch),
+        6 => sockets().prop_map(Call::HeartbeatBatch),
+        2 => (sockets(), reason()).prop_map(|(sockets, reason)| Call::DisconnectBatch(sockets, reason)),
+        10 => (player(), proptest::sample::select(&PresenceState::ALL[..]))
+            .prop_map(|(player, state)| Call::SetState(player, state)),
+        5 => Just(Call::Sweep),
+        1 => Just(Call::Flush),
+        1 => Just(Call::ScriptFlush),
+    ]
+}
+
+/// The first player has most of it, so that something happens.
+fn player() -> impl Strategy<Value = usize> {
+    prop_oneof![3 => Just(0), 1 => 1..PLAYERS.len()]
+}
+
+fn socket() -> impl Strategy<Value = Socket> {
+    (player(), prop_oneof![2 => 0..3_usize, 1 => 0..SOCKETS])
+}
+
+fn sockets() -> impl Strategy<Value = Vec<Socket>> {
+    proptest::collection::vec(socket(), 1..8)
+}
+
+fn reason() -> impl Strategy<Value = DisconnectReason> {
+    prop_oneof![Just(DisconnectReason::Quit), Just(DisconnectReason::Lost)]
+}
+
+/// A retention that is shorter than the TTL, too: its end comes before the sweep in many histories.
+fn rules(deletes_at_expiry: bool) -> impl Strategy<Value = Rules> {
+    let graces = proptest::sample::select(&[0, 20_000, 20_000, TTL][..]);
+    let retentions = proptest::sample::select(&[1, 10_000, 3_600_000][..]);
+    let limits = proptest::sample::select(&[1, 2, 3, 64][..]);
+    (graces, retentions, limits).prop_map(move |(grace, retention, max_connections)| Rules {
+        ttl: TTL,
+        grace,
+        retention,
+        max_connections,
+        deletes_at_expiry,
+    })
+}
+
+fn every_history_goes_as_the_rules_say(redis: RedisServer, clock: VirtualClock, rules: impl Strategy<Value = Rules>) {
+    let (runtime, environment) = (runtime(), Environment::new(redis, clock));
+    hold(&(rules, proptest::collection::vec(step(), 1..40)), |(rules, history)| {
+        runtime.block_on(async {
+            let mut world = World::new(&environment, rules).await;
+            for step in &history {
+                world.take(step).await?;
+            }
+            world.end(&environment).await
+        })
+    });
+}
+
+#[test]
+fn every_history_goes_as_the_rules_say_to_the_millisecond() {
+    let clock = VirtualClock::new();
+    let redis = runtime().block_on(RedisServer::start_with_clock(&clock));
+    every_history_goes_as_the_rules_say(redis, clock, rules(false));
+}
+
+#[test]
+fn every_history_goes_as_the_rules_say_on_valkey() {
+    let clock = VirtualClock::new();
+    match runtime().block_on(RedisServer::start_valkey_with_clock(&clock)) {
+        Some(valkey) => every_history_goes_as_the_rules_say(valkey, clock, rules(true)),
+        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+    }
+}

@@ -1,0 +1,77 @@
+//! What reads must show after a step.
+
+use presence::{
+    PresenceService,
+    insight::Insight,
+    model::{Presence, PresenceState},
+};
+use presence_tests::player;
+use proptest::{prelude::*, test_runner::TestCaseResult};
+
+use super::{PLAYERS, reference::Reference, unexpected};
+
+/// The answer of a call is what a read would show.
+pub(super) fn compare_answer(reference: &Reference, answer: &Presence) -> TestCaseResult {
+    let at = PLAYERS.iter().position(|name| player(name) == answer.player_id);
+    prop_assert_eq!(answer, &presence(reference, at.unwrap(), History::Hidden));
+    Ok(())
+}
+
+pub(super) async fn compare_with_history(service: &PresenceService, reference: &Reference) -> TestCaseResult {
+    let snapshot = service.presences(&PLAYERS.map(player), true).await.map_err(unexpected)?;
+    let expected: Vec<_> = (0..PLAYERS.len()).map(|at| presence(reference, at, History::Shown)).collect();
+    prop_assert_eq!(&snapshot.presences, &expected, "{:?}", reference.players);
+    prop_assert_eq!(snapshot.as_of, reference.now);
+    Ok(())
+}
+
+pub(super) async fn compare_together(service: &PresenceService, reference: &Reference) -> TestCaseResult {
+    let snapshot = service.presences(&PLAYERS.map(player), false).await.map_err(unexpected)?;
+    let expected: Vec<_> = (0..PLAYERS.len()).map(|at| presence(reference, at, History::Hidden)).collect();
+    prop_assert_eq!(&snapshot.presences, &expected, "{:?}", reference.players);
+    Ok(())
+}
+
+pub(super) async fn compare_alone(service: &PresenceService, reference: &Reference, at: usize) -> TestCaseResult {
+    let snapshot = service.presences(&[player(PLAYERS[at])], false).await.map_err(unexpected)?;
+    prop_assert_eq!(&snapshot.presences, &[presence(reference, at, History::Hidden)], "{:?}", reference.players);
+    Ok(())
+}
+
+/// Whether the past of an OFFLINE player is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum History {
+    Shown,
+    Hidden,
+}
+
+/// The history adds to an OFFLINE player what is still known (rule 12), and nothing to anybody else.
+fn presence(reference: &Reference, at: usize, history: History) -> Presence {
+    let player_now = &reference.players[at];
+    let state = player_now.state();
+    let retention = reference.rules.retention;
+    let last_seen = player_now
+        .last_seen(reference.now, retention)
+        .filter(|_| history == History::Shown || state != PresenceState::Offline);
+    Presence {
+        player_id: player(PLAYERS[at]),
+        state,
+        last_seen,
+        connection_count: player_now.leases(reference.now).count() as u32,
+        version: last_seen.map(|_| player_now.version),
+    }
+}
+
+/// Operators see the leases that count, soonest expiry first.
+pub(super) async fn compare_explanation(insight: &Insight, reference: &Reference, at: usize) -> TestCaseResult {
+    let explanation = insight.explain(&player(PLAYERS[at])).await;
+    let explanation = explanation.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+    let player_now = &reference.players[at];
+    let mut expected: Vec<_> = player_now.leases(reference.now).collect();
+    expected.sort_by_key(|lease| (lease.until, lease.opened));
+    let expected: Vec<_> = expected.iter().map(|lease| (player_now.connection_id(lease.socket), lease.until)).collect();
+    let shown = explanation.connections.into_iter().map(|lease| (lease.connection_id, lease.expires_at));
+    prop_assert_eq!(shown.collect::<Vec<_>>(), expected);
+    prop_assert_eq!(explanation.presence, presence(reference, at, History::Shown));
+    Ok(())
+}

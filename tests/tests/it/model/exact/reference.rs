@@ -1,0 +1,247 @@
+//! The contract's rules 1–13 and 15 on one page, with a clock that is set. Written from the contract: it knows nothing of
+//! keys or scripts.
+
+use presence::model::{DisconnectReason, PresenceState};
+
+use super::{
+    history::Socket,
+    player::{Past, Player, Reason, Record, Standing},
+};
+
+/// What is configured, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Rules {
+    pub(super) ttl: u64,
+    pub(super) grace: u64,
+    pub(super) retention: u64,
+    pub(super) max_connections: usize,
+    /// Valkey deletes a record at once whose expiry is set to this very millisecond.
+    pub(super) deletes_at_expiry: bool,
+}
+
+/// All players at one moment.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub(super) rules: Rules,
+    /// Redis's clock, in Unix milliseconds.
+    pub(super) now: u64,
+    pub(super) players: Vec<Player>,
+    /// Every transition since Redis last lost its data, in order.
+    pub(super) events: Vec<Event>,
+    /// The highest version so far.
+    pub(super) newest_version: u64,
+    /// Whether the clock ever was set back.
+    pub(super) was_set_back: bool,
+    opened: u64,
+}
+
+/// A transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    pub(super) player: usize,
+    pub(super) previous_state: PresenceState,
+    pub(super) state: PresenceState,
+    pub(super) connection_count: usize,
+    pub(super) last_seen: u64,
+    pub(super) version: u64,
+    pub(super) occurred_at: u64,
+    pub(super) reason: Reason,
+}
+
+/// What becomes of a connect or heartbeat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Renewal {
+    Renewed,
+    Opened,
+    Refused,
+}
+
+/// A set-state that is not allowed: OFFLINE → IN_QUEUE or IN_MATCH.
+#[derive(Debug)]
+pub(super) struct Rejected;
+
+impl Reference {
+    pub(super) fn new(rules: Rules, now: u64, players: usize) -> Self {
+        let players = (0..players).map(|_| Player::default()).collect();
+        Self { rules, now, players, events: Vec::new(), newest_version: 0, was_set_back: false, opened: 0 }
+    }
+
+    /// The clock is set: what has expired by then is gone (rules 1, 4, 5, 9, 12). Everything counts through the
+    /// millisecond of its expiry and not after (15).
+    pub(super) fn set_clock(&mut self, now: u64) {
+        self.was_set_back |= now < self.now;
+        self.now = now;
+        for player in &mut self.players {
+            player.expire(now);
+        }
+    }
+
+    /// Every moment from now on at which something expires, in order.
+    pub(super) fn boundaries(&self) -> Vec<u64> {
+        let mut boundaries: Vec<_> =
+            self.players.iter().flat_map(|player| player.boundaries(self.rules.retention)).collect();
+        boundaries.retain(|boundary| *boundary >= self.now);
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        boundaries
+    }
+
+    /// Whether a version was given that Redis has forgotten.
+    pub(super) fn has_forgotten(&self) -> bool {
+        self.players.iter().any(|player| player.has_versions && player.version == 0)
+    }
+
+    /// Redis loses everything. Which connections were closed is not asked of it any more.
+    pub(super) fn flush(&mut self) {
+        self.events.clear();
+        for player in &mut self.players {
+            player.retire(|standing| matches!(standing, Standing::Closed { .. }));
+            player.forget_leases(|_| true);
+            let (sockets, has_versions) = (player.sockets, player.has_versions);
+            *player = Player { sockets, has_versions, ..Player::default() };
+        }
+    }
+
+    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13).
+    pub(super) fn renew(&mut self, (at, socket): Socket, reason: Reason) -> Renewal {
+        self.notice(at);
+        let (now, rules) = (self.now, self.rules);
+        let player = &mut self.players[at];
+        let renewal = match player.sockets[socket].standing {
+            Standing::Closed { .. } => return Renewal::Refused,
+            Standing::Leased { until, .. } if player.record.is_some() && until >= now => Renewal::Renewed,
+            _ => Renewal::Opened,
+        };
+        while renewal == Renewal::Opened && player.leases(now).count() >= rules.max_connections {
+            let first = player.leases(now).min_by_key(|lease| (lease.until, lease.opened));
+            player.close(first.expect("a lease").socket, now + 2 * rules.ttl);
+        }
+        let opened = match player.sockets[socket].standing {
+            Standing::Leased { opened, .. } if renewal == Renewal::Renewed => opened,
+            _ => {
+                self.opened += 1;
+                self.opened
+            }
+        };
+        let state = player.state();
+        if state == PresenceState::Offline {
+            player.forget_leases(|_| true);
+        }
+        player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened };
+        player.store(
+            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired },
+            now,
+            rules.ttl,
+        );
+        if state == PresenceState::Offline {
+            self.transition(at, PresenceState::Online, reason);
+        }
+        renewal
+    }
+
+    /// Rules 5, 7 and 9.
+    pub(super) fn disconnect(&mut self, (at, socket): Socket, why: DisconnectReason) {
+        self.notice(at);
+        let (now, rules) = (self.now, self.rules);
+        let player = &mut self.players[at];
+        let is_live = player.leases(now).any(|lease| lease.socket == socket);
+        let had_lapsed = matches!(player.sockets[socket].standing, Standing::Leased { .. });
+        player.close(socket, now + 2 * rules.ttl);
+        let longest = player.leases(now).map(|lease| lease.until).max();
+        let (Some(record), true) = (player.record, had_lapsed) else { return };
+        let lost = why == DisconnectReason::Lost;
+        let record = match longest {
+            _ if !is_live => record, // it was unknown already
+            Some(expires_at) => Record { last_seen: now, expires_at, reason: Reason::Expired, ..record },
+            None if lost && rules.grace > 0 => {
+                Record { last_seen: now, expires_at: now + rules.grace, reason: Reason::Lost, ..record }
+            }
+            None => return self.go_offline(at, if lost { Reason::Lost } else { Reason::Disconnect }),
+        };
+        let is_deleted = rules.deletes_at_expiry && record.expires_at == now && player.expires_at() != Some(now);
+        player.store(record, now, rules.ttl);
+        if is_deleted {
+            player.overdue = player.record.take();
+        }
+    }
+
+    /// Rule 8.
+    pub(super) fn set_state(&mut self, at: usize, state: PresenceState) -> Result<(), Rejected> {
+        use PresenceState::{InMatch, InQueue, Offline};
+        self.notice(at);
+        let (now, rules) = (self.now, self.rules);
+        let player = &mut self.players[at];
+        match (player.record, state) {
+            (None, InQueue | InMatch) => return Err(Rejected),
+            (record, Offline) => {
+                // Those whose leases have lapsed, too, while nothing has taken their place.
+                for socket in player.all_leases().map(|lease| lease.socket).collect::<Vec<_>>() {
+                    player.close(socket, now + 2 * rules.ttl);
+                }
+                if record.is_some() {
+                    self.go_offline(at, Reason::SignedOut);
+                }
+            }
+            (Some(record), _) => {
+                player.store(Record { last_seen: now, ..record }, now, rules.ttl);
+                if record.state != state {
+                    self.transition(at, state, Reason::SetState);
+                }
+            }
+            (None, _) => {
+                player.forget_leases(|_| true);
+                let record =
+                    Record { state: Offline, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired };
+                player.store(record, now, rules.ttl);
+                self.transition(at, state, Reason::SetState);
+            }
+        }
+        Ok(())
+    }
+
+    /// A mutation, or the sweep, that finds an expired record makes the missed transition (rule 10).
+    pub(super) fn notice(&mut self, at: usize) {
+        let now = self.now;
+        let player = &mut self.players[at];
+        let Some(record) = player.overdue.take() else { return };
+        let ended_at = record.expires_at.min(now);
+        player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at });
+        player.remembered_until = (ended_at + self.rules.retention).max(now + self.rules.ttl);
+        self.event(at, record.state, PresenceState::Offline, record.reason);
+        self.players[at].expire(now);
+    }
+
+    fn go_offline(&mut self, at: usize, reason: Reason) {
+        let (now, rules) = (self.now, self.rules);
+        let player = &mut self.players[at];
+        let record = player.record.take().expect("a record");
+        player.past = Some(Past { last_seen: now, ended_at: now });
+        player.remembered_until = now + rules.retention.max(rules.ttl);
+        self.event(at, record.state, PresenceState::Offline, reason);
+    }
+
+    fn transition(&mut self, at: usize, state: PresenceState, reason: Reason) {
+        let record = self.players[at].record.as_mut().expect("a record");
+        let previous_state = std::mem::replace(&mut record.state, state);
+        self.event(at, previous_state, state, reason);
+    }
+
+    /// Rule 11.
+    fn event(&mut self, at: usize, previous_state: PresenceState, state: PresenceState, reason: Reason) {
+        let now = self.now;
+        let player = &mut self.players[at];
+        player.version = now.max(player.version + 1);
+        player.has_versions = true;
+        self.newest_version = self.newest_version.max(player.version);
+        self.events.push(Event {
+            player: at,
+            previous_state,
+            state,
+            connection_count: player.leases(now).count(),
+            last_seen: player.last_seen(now, u64::MAX).expect("a record or a past"),
+            version: player.version,
+            occurred_at: now,
+            reason,
+        });
+    }
+}
