@@ -1,12 +1,13 @@
-//! Whether the service can do its work.
+//! Health: whether the service can do its work.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
-    events::{NatsHealth, Publisher},
-    repository::{Repository, Waiting},
+    Cached,
+    events::{Backlog, NatsHealth, Oldest, Publisher},
+    repository::Repository,
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
 
@@ -19,11 +20,22 @@ const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
 /// How long JetStream may take to answer.
 const NATS_LIMIT: Duration = Duration::from_millis(500);
 
-/// Looks after Redis, JetStream, the sweep and the outbox.
+/// How long a check is shared.
+const CACHE_TTL: Duration = Duration::from_secs(1);
+
+/// Checks Redis, JetStream, the sweep and the outbox.
 #[derive(Clone)]
 pub struct HealthProbe {
     repository: Repository,
     publisher: Option<Publisher>,
+    backlog: Backlog,
+}
+
+/// The health of the service, for any number of callers: one check at a time, shared for a second.
+#[derive(Clone)]
+pub struct HealthMonitor {
+    probe: HealthProbe,
+    latest: Arc<Cached<Health>>,
 }
 
 /// What the probe found.
@@ -77,14 +89,31 @@ pub enum HealthStatus {
 }
 
 impl HealthProbe {
-    /// A probe of the service on `repository` and, where events are made, `publisher`.
-    pub fn new(repository: Repository, publisher: Option<Publisher>) -> Self {
-        Self { repository, publisher }
+    /// A probe of the service on `repository` and, if events are made, `publisher`. What it finds in the outbox is kept in
+    /// `backlog`.
+    pub fn new(repository: Repository, publisher: Option<Publisher>, backlog: Backlog) -> Self {
+        Self { repository, publisher, backlog }
     }
 
-    /// Looks at everything, and sets the gauges.
+    /// Checks everything, and sets the gauges. Takes a command per shard for the outbox.
     pub async fn check(&self) -> Health {
-        let (redis, nats, sweep, outbox) = tokio::join!(self.redis(), self.nats(), self.sweep(), self.outbox());
+        self.check_with(self.outbox()).await
+    }
+
+    /// Checks everything, and sets the gauges. Takes a few commands per node: of the outbox it tells what the relay of this
+    /// process, or an earlier check, found in the last minute.
+    pub async fn check_lightly(&self) -> Health {
+        self.check_with(async {
+            match self.backlog.oldest() {
+                Some(oldest) if self.publisher.is_some() => Check::of_outbox(oldest),
+                _ => self.outbox().await,
+            }
+        })
+        .await
+    }
+
+    async fn check_with(&self, outbox: impl Future<Output = Check>) -> Health {
+        let (redis, nats, sweep, outbox) = tokio::join!(self.redis(), self.nats(), self.sweep(), outbox);
         let checks = Checks { redis, nats, sweep, outbox };
         Health { status: checks.status(), checks }.measured()
     }
@@ -124,10 +153,22 @@ impl HealthProbe {
         if self.publisher.is_none() {
             return Check::new(HealthStatus::Disabled);
         }
-        match self.repository.waiting_shards().await.complete() {
-            Ok(waiting) => Check::of_age(waiting.iter().map(Waiting::age).max().unwrap_or_default(), MAX_OUTBOX_AGE),
-            Err(_) => Check::new(HealthStatus::Unknown),
-        }
+        let oldest = Oldest::of(&self.repository.waiting_shards().await);
+        self.backlog.record(oldest);
+        Check::of_outbox(oldest)
+    }
+}
+
+impl HealthMonitor {
+    /// Monitors what `probe` checks. Nothing is checked before the first caller asks.
+    pub fn new(probe: HealthProbe) -> Self {
+        Self { probe, latest: Arc::new(Cached::new(CACHE_TTL)) }
+    }
+
+    /// The health as of a second ago at most.
+    pub async fn latest(&self) -> Health {
+        let probe = self.probe.clone();
+        self.latest.get(async move || probe.check_lightly().await).await.unwrap_or_else(Health::unknown)
     }
 }
 
@@ -135,6 +176,19 @@ impl Health {
     /// Whether calls are answered.
     pub fn is_available(&self) -> bool {
         self.status != HealthStatus::Unavailable
+    }
+
+    /// The same parts of a service that is about to stop answering calls.
+    #[must_use]
+    pub fn unavailable(self) -> Self {
+        Self { status: HealthStatus::Unavailable, ..self }
+    }
+
+    /// The health of a service that could not be checked.
+    fn unknown() -> Self {
+        let unknown = Check::new(HealthStatus::Unknown);
+        let checks = Checks { redis: unknown, nats: unknown, sweep: unknown, outbox: unknown };
+        Self { status: HealthStatus::Unavailable, checks }
     }
 
     fn measured(self) -> Self {
@@ -169,6 +223,14 @@ impl Checks {
 impl Check {
     fn new(status: HealthStatus) -> Self {
         Self { status, age: None }
+    }
+
+    fn of_outbox(oldest: Oldest) -> Self {
+        match oldest {
+            Oldest::Unknown => Self::new(HealthStatus::Unknown),
+            Oldest::None => Self::of_age(Duration::ZERO, MAX_OUTBOX_AGE),
+            Oldest::Aged(age) => Self::of_age(age, MAX_OUTBOX_AGE),
+        }
     }
 
     fn of_age(age: Duration, max: Duration) -> Self {

@@ -8,10 +8,12 @@
 //! - [`insight`]: what operators ask for.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`aws`], [`config`], [`trace`], [`telemetry`], [`supervise`] (background tasks), and what was built ([`VERSION`], [`REVISION`]) beside them;
+//! - [`aws`], [`config`], [`trace`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background tasks), and what
+//!   was built ([`VERSION`], [`REVISION`]) beside them;
 //!   `fuzz`, for fuzzers alone.
 
 pub mod aws;
+mod cached;
 pub mod config;
 pub mod events;
 #[cfg(any(test, fuzzing))]
@@ -29,6 +31,7 @@ pub mod telemetry;
 pub mod trace;
 mod version;
 
+pub use cached::Cached;
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use repository::{Repository, Snapshot, StoreError};
 pub use supervise::supervise;

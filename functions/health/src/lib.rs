@@ -15,7 +15,7 @@ use serde_json::Value;
 /// Where the event is no HTTP request and the service is unavailable.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     match http_method(&event.payload) {
-        Some(("GET" | "HEAD", origin)) => Ok(http_answer(Ok(ready(&app.health_probe().check().await)), &origin)),
+        Some(("GET" | "HEAD", origin)) => Ok(http_answer(Ok(ready(&app.health().latest().await)), &origin)),
         Some((_, origin)) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
         None => {
             let health = app.health_probe().check().await;

@@ -4,6 +4,7 @@
 //! the outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
 //! publish harmless.
 
+mod backlog;
 mod breaker;
 mod connection;
 mod live;
@@ -15,6 +16,8 @@ mod spans;
 mod stream;
 mod window;
 
+pub use backlog::Backlog;
+pub(crate) use backlog::Oldest;
 pub use live::{Listener, LiveEvents};
 pub use publisher::Publisher;
 pub(crate) use publisher::{NatsHealth, Patience};

@@ -11,7 +11,7 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::time::MissedTickBehavior;
 
-use super::{Patience, Publisher, RelaySignal};
+use super::{Backlog, Oldest, Patience, Publisher, RelaySignal};
 use crate::{
     repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Waiting},
     telemetry::metrics::EVENTS_DROPPED,
@@ -27,6 +27,7 @@ pub struct Relay {
     repository: Repository,
     publisher: Publisher,
     retention: Duration,
+    backlog: Backlog,
     total: Arc<Mutex<Relayed>>,
 }
 
@@ -40,9 +41,10 @@ pub struct Relayed {
 }
 
 impl Relay {
-    /// A relay from the outbox of `repository`; events older than `retention` are dropped.
-    pub fn new(repository: Repository, publisher: Publisher, retention: Duration) -> Self {
-        Self { repository, publisher, retention, total: Arc::default() }
+    /// A relay from the outbox of `repository`; events older than `retention` are dropped. Each pass records in `backlog` how
+    /// long events wait.
+    pub fn new(repository: Repository, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
+        Self { repository, publisher, retention, backlog, total: Arc::default() }
     }
 
     /// Publishes what waits in the outbox, and removes what JetStream acknowledged. With NATS down it changes nothing but
@@ -53,6 +55,7 @@ impl Relay {
     /// [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.repository.waiting_shards().await;
+        self.backlog.record(Oldest::of(&waiting));
         let relays = stream::iter(waiting.found).map(|waiting| self.relay(waiting));
         let results = relays.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
         let relayed = sum(results);

@@ -21,12 +21,4 @@ impl<T> Partial<T> {
         }
         partial
     }
-
-    /// Everything that was found, where all nodes answered.
-    pub(crate) fn complete(self) -> Result<Vec<T>, StoreError> {
-        match self.failure {
-            None => Ok(self.found),
-            Some(error) => Err(error),
-        }
-    }
 }

@@ -3,8 +3,8 @@
 use crate::{
     PresenceService, Repository, StoreError, Sweeper,
     config::Config,
-    events::{Delivery, LiveEvents, Publisher, Relay, RelaySignal},
-    health::HealthProbe,
+    events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
+    health::{HealthMonitor, HealthProbe},
     insight::Insight,
 };
 
@@ -15,6 +15,8 @@ pub struct App {
     pub config: Config,
     repository: Repository,
     publisher: Option<Publisher>,
+    backlog: Backlog,
+    health: HealthMonitor,
 }
 
 impl App {
@@ -25,7 +27,9 @@ impl App {
     pub fn new(config: Config) -> Result<Self, StoreError> {
         let repository = Repository::new(&config)?;
         let publisher = config.events.clone().map(Publisher::new);
-        Ok(Self { config, repository, publisher })
+        let backlog = Backlog::default();
+        let health = HealthMonitor::new(HealthProbe::new(repository.clone(), publisher.clone(), backlog.clone()));
+        Ok(Self { config, repository, publisher, backlog, health })
     }
 
     /// The use cases; each call publishes its own events before it is answered.
@@ -48,7 +52,7 @@ impl App {
     /// The relay, where events are made.
     pub fn relay(&self) -> Option<Relay> {
         let (events, publisher) = (self.config.events.as_ref()?, self.publisher.clone()?);
-        Some(Relay::new(self.repository.clone(), publisher, events.retention))
+        Some(Relay::new(self.repository.clone(), publisher, events.retention, self.backlog.clone()))
     }
 
     /// What operators ask for.
@@ -61,8 +65,13 @@ impl App {
         self.publisher.clone().map(LiveEvents::new)
     }
 
-    /// The health probe.
+    /// The health probe, which asks at each check.
     pub fn health_probe(&self) -> HealthProbe {
-        HealthProbe::new(self.repository.clone(), self.publisher.clone())
+        HealthProbe::new(self.repository.clone(), self.publisher.clone(), self.backlog.clone())
+    }
+
+    /// The health of the service, checked once for all callers at a time.
+    pub fn health(&self) -> HealthMonitor {
+        self.health.clone()
     }
 }

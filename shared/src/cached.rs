@@ -1,0 +1,136 @@
+//! A value that is computed once at a time, and shared for a while.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use tokio::{sync::watch, time::Instant};
+
+/// A value that is computed when it is asked for, once at a time however many callers ask, and shared for a while.
+#[derive(Debug)]
+pub struct Cached<T> {
+    ttl: Duration,
+    slot: Mutex<Slot<T>>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    latest: Option<Computed<T>>,
+    /// The next one, while it is being computed.
+    in_flight: Option<watch::Receiver<Option<Computed<T>>>>,
+}
+
+/// A value, and when it was computed, by two clocks: while AWS Lambda freezes a process, only the second one goes on.
+#[derive(Debug, Clone)]
+struct Computed<T> {
+    value: T,
+    at: Instant,
+    at_system: SystemTime,
+}
+
+impl<T: Clone + Send + Sync + 'static> Cached<T> {
+    /// Nothing is computed yet; what will be is shared for `ttl`.
+    pub fn new(ttl: Duration) -> Self {
+        Self { ttl, slot: Mutex::new(Slot { latest: None, in_flight: None }) }
+    }
+
+    /// The latest value, or a new one. `None` if computing it panicked. Needs a tokio runtime.
+    ///
+    /// `compute` runs in a task: callers that go away do not abort it, and so cannot have it begun again and again.
+    pub async fn get<F>(&self, compute: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut in_flight = {
+            let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+            slot.settle();
+            match &slot.latest {
+                Some(computed) if computed.is_younger_than(self.ttl) => return Some(computed.value.clone()),
+                _ => slot.in_flight.get_or_insert_with(|| start(compute())).clone(),
+            }
+        };
+        let computed = in_flight.wait_for(Option::is_some).await.ok()?.clone();
+        computed.map(|computed| computed.value)
+    }
+}
+
+impl<T: Clone> Slot<T> {
+    /// Moves what has been computed to its place.
+    fn settle(&mut self) {
+        let Some(in_flight) = &self.in_flight else { return };
+        let computed = in_flight.borrow().clone();
+        // A sender that is gone without a value panicked.
+        if computed.is_some() || in_flight.has_changed().is_err() {
+            self.latest = computed;
+            self.in_flight = None;
+        }
+    }
+}
+
+impl<T> Computed<T> {
+    fn new(value: T) -> Self {
+        Self { value, at: Instant::now(), at_system: SystemTime::now() }
+    }
+
+    fn is_younger_than(&self, ttl: Duration) -> bool {
+        // A system clock that was set back tells nothing.
+        self.at.elapsed() < ttl && self.at_system.elapsed().unwrap_or(ttl) < ttl
+    }
+}
+
+fn start<T: Send + Sync + 'static>(
+    computing: impl Future<Output = T> + Send + 'static,
+) -> watch::Receiver<Option<Computed<T>>> {
+    let (sender, receiver) = watch::channel(None);
+    tokio::spawn(async move { sender.send_replace(Some(Computed::new(computing.await))) });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::future::join_all;
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    /// Counts how often it is computed; each time takes half a second.
+    async fn count(computed: Arc<AtomicUsize>) -> usize {
+        let count = computed.fetch_add(1, Ordering::Relaxed) + 1;
+        sleep(Duration::from_millis(500)).await;
+        count
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_at_the_same_time_and_shortly_after_share_a_value() {
+        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        let get = || cached.get(|| count(Arc::clone(&computed)));
+        assert_eq!(join_all((0..100).map(|_| get())).await, vec![Some(1); 100]);
+        advance(Duration::from_millis(900)).await;
+        assert_eq!(get().await, Some(1));
+        advance(Duration::from_millis(200)).await;
+        assert_eq!(get().await, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn callers_that_go_away_do_not_have_it_begun_again() {
+        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        for _ in 0..100 {
+            let get = cached.get(|| count(Arc::clone(&computed)));
+            assert!(tokio::time::timeout(Duration::from_millis(1), get).await.is_err());
+        }
+        assert_eq!(cached.get(|| count(Arc::clone(&computed))).await, Some(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_that_cannot_be_computed_is_tried_again() {
+        let cached = Cached::new(Duration::from_secs(1));
+        assert_eq!(cached.get(async || panic!("on purpose")).await, None::<usize>);
+        assert_eq!(cached.get(async || 1).await, Some(1));
+    }
+}
