@@ -2,6 +2,8 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 const SPAN = 5 * 60_000;
+/** Counts that are further apart have a gap between them: the page was hidden, or nothing was counted. */
+const LONGEST_STEP = 6_000;
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
 
 export const STATES = ['ONLINE', 'IN_QUEUE', 'IN_MATCH', 'AWAY'];
@@ -10,25 +12,54 @@ export class Chart {
   constructor(svg) {
     this.svg = svg;
     this.samples = [];
+    /** How far Redis's clock is ahead of this one. */
+    this.ahead = 0;
     new ResizeObserver(() => this.draw()).observe(svg);
   }
 
   /** Adds what `GET presence` answered. */
   add(statistics) {
+    this.ahead = statistics.as_of - Date.now();
     this.samples.push({ at: statistics.as_of, ...statistics.states });
-    this.samples = this.samples.filter((sample) => sample.at > statistics.as_of - SPAN);
-    this.draw();
     const counts = STATES.map((state) => `${statistics.states[state]} ${state}`).join(', ');
-    this.svg.setAttribute('aria-label', `Players by state over time; now ${counts}`);
+    this.draw();
+    this.label(`now ${counts}`);
+  }
+
+  /** Notes that the players could not be counted. */
+  addGap() {
+    this.samples.push({ at: Date.now() + this.ahead, isGap: true });
+    this.draw();
+    this.label('now unknown');
+  }
+
+  label(text) {
+    this.svg.setAttribute('aria-label', `Players by state over time; ${text}`);
+  }
+
+  /** Runs of counts without a gap between them. */
+  runs() {
+    const runs = [];
+    let last = null;
+    for (const sample of this.samples) {
+      if (!sample.isGap) {
+        if (!last || sample.at - last.at > LONGEST_STEP) runs.push([]);
+        runs.at(-1).push(sample);
+      }
+      last = sample.isGap ? null : sample;
+    }
+    return runs;
   }
 
   draw() {
     const { width, height } = this.svg.getBoundingClientRect();
-    const now = this.samples.at(-1)?.at;
-    if (!now || !width) return;
+    const now = Date.now() + this.ahead;
+    this.samples = this.samples.filter((sample) => sample.at > now - SPAN);
+    const runs = this.runs();
+    if (runs.length === 0 || !width) return;
     const first = this.samples[0].at;
     const span = Math.max(now - first, 20_000);
-    const top = ceiling(Math.max(...this.samples.map((sample) => sum(sample, STATES))));
+    const top = ceiling(Math.max(...runs.flat().map((sample) => sum(sample, STATES))));
     const x = (at) => width - MARGIN.right - ((now - at) / span) * (width - MARGIN.left - MARGIN.right);
     const y = (count) => height - MARGIN.bottom - (count / top) * (height - MARGIN.top - MARGIN.bottom);
 
@@ -38,12 +69,14 @@ export class Chart {
       parts.push(element('line', { class: 'grid', x1: MARGIN.left, x2: width - MARGIN.right, y1: y(count), y2: y(count) }));
       if (Number.isInteger(count)) parts.push(text(MARGIN.left - 8, y(count) + 4, 'end', count.toLocaleString('en')));
     }
-    STATES.forEach((state, n) => {
-      const edge = (states) => this.samples.map((sample) => `${x(sample.at).toFixed(1)},${y(sum(sample, states)).toFixed(1)}`);
-      const upper = edge(STATES.slice(0, n + 1));
-      const lower = edge(STATES.slice(0, n)).reverse();
-      parts.push(element('polygon', { class: `area ${state}`, points: [...upper, ...lower].join(' ') }));
-    });
+    for (const run of runs) {
+      STATES.forEach((state, n) => {
+        const edge = (states) => run.map((sample) => `${x(sample.at).toFixed(1)},${y(sum(sample, states)).toFixed(1)}`);
+        const upper = edge(STATES.slice(0, n + 1));
+        const lower = edge(STATES.slice(0, n)).reverse();
+        parts.push(element('polygon', { class: `area ${state}`, points: [...upper, ...lower].join(' ') }));
+      });
+    }
     parts.push(text(x(now), height - 4, 'end', 'now'));
     parts.push(text(MARGIN.left, height - 4, 'start', `${Math.round(span / 1000)} s ago`));
     this.svg.replaceChildren(...parts);

@@ -19,7 +19,7 @@ let isDrawing = false;
 /** The events of a player that this page has seen, the newest first. */
 export const eventsOf = (player) => events.filter((event) => event.player_id === player);
 
-/** Follows the events for ever. `explain` is called with the id of a player who was chosen. */
+/** Follows the events as long as the page is open. `explain` is called with the id of a player who was chosen. */
 export async function follow(explain) {
   rows.addEventListener('click', (event) => {
     if (event.target.dataset.player) explain(event.target.dataset.player);
@@ -38,7 +38,7 @@ export async function follow(explain) {
         wait = 1_000;
         take(message);
       }
-    } catch { /* the server is away, or ends: it is asked again */ }
+    } catch { /* the server is down, or ends: it is asked again */ }
     say('poor', 'not connected');
     await sleep(wait);
   }
@@ -53,20 +53,42 @@ async function* messages(body) {
     const blocks = (text + value).split('\n\n');
     text = blocks.pop();
     for (const block of blocks) {
-      const fields = block.split('\n').map((line) => line.split(/: (.*)/s));
-      const field = (name) => fields.find(([key]) => key === name)?.[1];
-      if (field('event')) yield { event: field('event'), data: JSON.parse(field('data')) };
+      const fields = block.split('\n').map((line) => line.split(/: ?(.*)/s));
+      const values = (name) => fields.filter(([key]) => key === name).map(([, value]) => value);
+      const [event] = values('event');
+      if (event) yield { event, data: parse(values('data').join('\n')) };
     }
   }
 }
 
+/** JSON, or undefined. */
+function parse(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether this is an event of the service: anything that may publish on its subject can put something else there. */
+function isEvent(data) {
+  const texts = ['id', 'player_id', 'state', 'previous_state', 'reason'];
+  return texts.every((name) => typeof data?.[name] === 'string') && Number.isFinite(data.occurred_at);
+}
+
 function take({ event, data }) {
-  if (event === 'ready') return say('good', 'live');
-  if (event === 'missed') data = { missed: data.count };
+  if (event === 'feed') return sayFeed(data?.feed);
+  if (event === 'missed') return keep({ missed: data?.count });
+  if (event !== 'presence') return undefined;
+  if (!isEvent(data)) return keep({ isMalformed: true });
   if (known.has(data.id)) return undefined; // published twice
-  events.unshift(data);
+  known = known.size > 2 * KEPT ? new Set(events.map(({ id }) => id)) : known.add(data.id);
+  return keep(data);
+}
+
+function keep(event) {
+  events.unshift(event);
   if (events.length > KEPT) events = events.slice(0, KEPT / 2);
-  known = known.size > 2 * KEPT ? new Set(events.map(({ id }) => id)) : known.add(data.id ?? Symbol('missed'));
   return schedule();
 }
 
@@ -88,13 +110,14 @@ function draw() {
 
 function row(event) {
   const tr = document.createElement('tr');
-  if (event.missed) {
+  if (!event.player_id) {
     tr.className = 'missed';
-    tr.append(cell('…'), cell(`${event.missed} events were too fast for this page`), cell(''), cell(''));
+    const what = event.isMalformed ? 'a message that is not an event' : `${event.missed} events were too fast for this page`;
+    tr.append(cell('…'), Object.assign(cell(what), { colSpan: 3 }));
     return tr;
   }
   const player = document.createElement('button');
-  Object.assign(player, { type: 'button', className: 'player', textContent: event.player_id });
+  Object.assign(player, { type: 'button', className: 'player', textContent: event.player_id, title: event.player_id });
   player.dataset.player = event.player_id;
   const arrow = Object.assign(document.createElement('span'), { className: 'arrow', textContent: '→' });
   tr.append(cell(clock(event.occurred_at)), cell(player), cell(state(event.previous_state), arrow, state(event.state)));
@@ -116,6 +139,12 @@ export function state(name) {
 export const clock = (ms) => new Date(ms).toLocaleTimeString('en-GB');
 
 const isPaused = () => pause.getAttribute('aria-pressed') === 'true';
+
+/** Without NATS the stream stays open, and nothing comes. */
+function sayFeed(feed) {
+  if (feed === 'live') say('good', 'live');
+  else say('poor', 'NATS is down: events are delayed');
+}
 
 function say(quality, text) {
   pill.className = `pill ${quality}`;

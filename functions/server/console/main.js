@@ -1,4 +1,4 @@
-// The page: counts and health, asked for again and again; the rest is set going.
+// The page: counts and health, asked for repeatedly; starts the rest.
 
 import { Chart, STATES } from './chart.js';
 import { follow } from './feed.js';
@@ -37,6 +37,7 @@ async function count() {
   } catch (error) {
     accuracy.className = 'error';
     accuracy.textContent = error.message;
+    chart.addGap();
   }
 }
 

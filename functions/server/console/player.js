@@ -10,7 +10,7 @@ const REASONS = {
   set_state: 'a service or the game set it',
   disconnect: 'the player left',
   lost: 'the last connection broke',
-  expired: 'nobody renewed the connections',
+  expired: 'the connections were not renewed',
   signed_out: 'the player was signed out',
 };
 
@@ -19,7 +19,6 @@ const input = document.getElementById('player-id');
 const place = document.getElementById('explanation');
 
 let shown = null;
-let longest = 0;
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
@@ -33,7 +32,6 @@ export function explain(player) {
   input.value = player;
   if (!player) return;
   location.hash = `player=${encodeURIComponent(player)}`;
-  longest = 0;
   shown = player;
   refresh();
 }
@@ -60,7 +58,7 @@ function describe(answer) {
   const title = make('h3', '', presence.player_id, state(presence.state));
   const parts = [title, make('p', '', sentence(answer))];
   if (connections.length > 0) {
-    parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map(lease))));
+    parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map((connection) => lease(connection, answer.ttl_ms)))));
   }
   const facts = { 'Closed connections': answer.closed_connections };
   if (presence.last_seen) facts['Last seen'] = `${clock(presence.last_seen)}, ${ago(answer.as_of - presence.last_seen)}`;
@@ -94,10 +92,10 @@ function why({ presence, last_transition: last }) {
   return reason ? `: ${REASONS[reason] ?? reason}` : '';
 }
 
-function lease({ connection_id: id, expires_in_ms: left }) {
-  longest = Math.max(longest, left);
+/** A connection, with the share of a lease's full time that is left. */
+function lease({ connection_id: id, expires_in_ms: left }, ttl) {
   const bar = make('progress', '');
-  Object.assign(bar, { max: longest, value: left });
+  Object.assign(bar, { max: ttl, value: left });
   bar.setAttribute('aria-label', `Time left of ${id}`);
   return make('li', 'lease', make('code', '', id), make('span', 'note', seconds(left)), bar);
 }

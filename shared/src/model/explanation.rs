@@ -9,7 +9,9 @@ use super::{Presence, PresenceState};
 pub struct Explanation {
     /// When it was read, in Unix milliseconds of Redis's clock; all other times are of this clock too.
     pub as_of: u64,
-    /// What a caller is told, with the history.
+    /// How long a lease lives after a heartbeat, in milliseconds.
+    pub ttl_ms: u64,
+    /// The presence that callers get, with the history.
     pub presence: Presence,
     /// The live leases, the one that runs out first first.
     pub connections: Vec<Lease>,

@@ -74,6 +74,7 @@ impl Repository {
         };
         Ok(Explanation {
             as_of: now,
+            ttl_ms: self.ttl,
             presence,
             connections: record.as_ref().and(past.as_ref()).map(|past| live_leases(past, now)).unwrap_or_default(),
             closed_connections: redis::from_redis_value(closed)?,

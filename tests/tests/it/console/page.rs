@@ -87,3 +87,128 @@ async fn searching_explains_a_player() {
     browser.until_shown("#explanation", "the player left").await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
+
+#[tokio::test]
+async fn messages_that_are_no_events_do_not_stop_the_feed() {
+    let world = World::new(&[]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console")).await;
+    browser.until_shown("#events-state", "live").await;
+    world.connect("alice", "c1").await;
+    browser.until_shown("#events", "alice").await;
+    let strange = [
+        "not JSON",
+        "",
+        "null",
+        "[]",
+        "5",
+        "{}",
+        "{\n\"id\":\n1}",
+        "a\r\n\r\nevent: ready",
+        r#"{"player_id":"eve"}"#,
+        r#"{"id":"eve:1","player_id":"eve","state":null,"previous_state":"OFFLINE","reason":5,"occurred_at":"now"}"#,
+        r#"{"id":"eve:1","player_id":{},"state":"ONLINE","previous_state":"OFFLINE","reason":"connect","occurred_at":1}"#,
+    ];
+    let nats = world.nats.client().await;
+    for message in strange {
+        nats.publish("events.presence", message.into()).await.unwrap();
+    }
+    nats.flush().await.unwrap();
+    world.connect("bob", "c1").await;
+    browser.until_shown("#events tr:first-child", "bob").await;
+    let rows = browser.evaluate("document.querySelectorAll('#events tr').length").await;
+    assert_eq!(rows, strange.len() + 2, "each of them is a row");
+    assert_eq!(browser.evaluate("document.querySelectorAll('#events tr.missed').length").await, strange.len());
+    browser.until_shown("#events-state", "live").await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn an_outage_is_a_gap_in_the_chart() {
+    let mut world = World::new(&[]).await;
+    world.connect("alice", "c1").await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console")).await;
+    browser.until("document.querySelector('#chart .area.ONLINE')").await;
+    world.redis.kill();
+    browser.until("document.querySelector('#chart').getAttribute('aria-label').includes('unknown')").await;
+    world.redis.restart().await;
+    browser.until("document.querySelectorAll('#chart .area.ONLINE').length == 2").await;
+    // What was counted before the outage ends before what was counted after it begins.
+    let edges = "JSON.stringify([...document.querySelectorAll('#chart .area.ONLINE')].map((area) => \
+                 area.getAttribute('points').split(' ').map((point) => Number(point.split(',')[0]))))";
+    let edges = browser.evaluate(edges).await;
+    let edges: Vec<Vec<f64>> = serde_json::from_str(edges.as_str().unwrap()).unwrap();
+    let end = edges[0].iter().copied().fold(f64::MIN, f64::max);
+    let begin = edges[1].iter().copied().fold(f64::MAX, f64::min);
+    assert!(end < begin, "{end} and {begin}");
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn without_nats_the_page_does_not_say_that_it_is_live() {
+    let mut world = World::new(&[]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console")).await;
+    browser.until_shown("#events-state", "live").await;
+    world.nats.kill();
+    browser.until_shown("#events-state", "NATS is down").await;
+    world.nats.restart().await;
+    browser.until_shown("#events-state", "live").await;
+    world.connect("alice", "c1").await;
+    browser.until_shown("#events tr:first-child", "alice").await;
+}
+
+#[tokio::test]
+async fn a_leases_bar_is_what_is_left_of_the_ttl() {
+    let world = World::new(&[("PRESENCE_TTL", "60s")]).await;
+    world.connect("alice", "phone").await;
+    world.redis.pass(std::time::Duration::from_secs(45)).await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console#player=alice")).await;
+    browser.until_shown("#explanation", "phone").await;
+    let bar = "(() => { const bar = document.querySelector('.lease progress'); return bar.value / bar.max; })()";
+    let share = browser.evaluate(bar).await.as_f64().unwrap();
+    assert!((0.01..=0.25).contains(&share), "{share}");
+}
+
+#[tokio::test]
+async fn the_root_and_a_slash_lead_to_the_console() {
+    let world = World::new(&[]).await;
+    let mut browser = Browser::start().await;
+    for path in ["/", "/console/"] {
+        let url = world.server.url(&format!("{path}#player=alice"));
+        browser.call("Page.navigate", json!({"url": url})).await;
+        browser.until("location.pathname === '/console' && document.readyState === 'complete'").await;
+        browser.until_shown("#explanation", "Nothing is known of this player").await;
+        browser.until_shown("#events-state", "live").await;
+    }
+    let answer = reqwest::get(world.server.url("/console/")).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.url().path()), (200, "/console"));
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn long_ids_stay_within_the_page() {
+    let world = World::new(&[]).await;
+    let (player, connection) = ("W".repeat(128), "w".repeat(128));
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console")).await;
+    browser.until_shown("#events-state", "live").await;
+    world.connect(&player, &connection).await;
+    browser.until_shown("#events", &player).await;
+    browser.evaluate("document.querySelector('#events button').click()").await;
+    browser.until_shown("#explanation", &connection).await;
+    for width in [1280, 901, 600, 360] {
+        let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
+        browser.call("Emulation.setDeviceMetricsOverride", metrics).await;
+        browser.until(&format!("innerWidth === {width}")).await;
+        // Parts that are wider than their place; the table of events scrolls if there is too little of it.
+        let wide = "[document.documentElement, ...document.querySelectorAll('section, td, h3, code, .lease')] \
+                    .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth) \
+                    .map((part) => `${part.tagName}.${part.className} ${part.scrollWidth} > ${part.clientWidth}`).join()";
+        assert_eq!(browser.evaluate(wide).await, "", "at {width}");
+        let row = browser.evaluate("document.querySelector('#events tr').offsetHeight").await;
+        assert!(row.as_u64().unwrap() < 50, "an event is one line, not {row} pixels, at {width}");
+    }
+}
