@@ -41,6 +41,7 @@ mod redis_server;
 mod runtime_api;
 mod secured;
 mod server;
+mod socket;
 mod virtual_clock;
 
 pub use authority::Authority;
@@ -61,4 +62,5 @@ pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};
 pub use secured::SecuredRedis;
 pub use server::{Answer, Server, answer};
+pub use socket::{RawResponse, Socket};
 pub use virtual_clock::VirtualClock;

@@ -16,7 +16,7 @@ use crate::process::{binary, signal};
 pub struct Server {
     process: Child,
     address: String,
-    log: Arc<Mutex<String>>,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// A response of the server.
@@ -34,35 +34,68 @@ impl Server {
     /// Starts the server with `variables` in an otherwise empty environment, and waits until it listens.
     ///
     /// # Panics
-    /// Where it ends instead.
+    /// If it ends instead.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(binary("presence-server"));
+        Self::spawn(Command::new(binary("presence-server")), variables)
+    }
+
+    /// Starts the server, and lets it have `files` files open at a time, and no more.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn start_with_files(files: usize, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--nofile={files}:{files}")).arg(binary("presence-server"));
+        Self::spawn(command, variables)
+    }
+
+    fn spawn(mut command: Command, variables: &[(&str, &str)]) -> Self {
         command.env_clear().env("PRESENCE_BIND", "127.0.0.1:0").env("PRESENCE_LOG_FORMAT", "json");
         command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("presence-server starts");
         let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines().map_while(Result::ok);
+        let log = Arc::<Mutex<Vec<String>>>::default();
+        let keep = |log: &Mutex<Vec<String>>, line: &str| {
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+        };
         let address = lines
+            .by_ref()
+            .inspect(|line| keep(&log, line))
             .find_map(|line| serde_json::from_str::<Value>(&line).ok()?.get("address")?.as_str().map(str::to_owned))
             .expect("presence-server listens");
         let is_shown = std::env::var_os("PRESENCE_TEST_OUTPUT").is_some();
-        let log = Arc::<Mutex<String>>::default();
-        let written = Arc::clone(&log);
+        let kept = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in lines {
+                keep(&kept, &line);
                 if is_shown {
                     eprintln!("{line}");
                 }
-                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
-                log.push_str(&line);
-                log.push('\n');
             }
         });
         Self { process, address, log }
     }
 
-    /// What the server has logged since it listens.
+    /// What the server has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    /// The lines that the server has logged so far and that contain `text`.
+    pub fn logged(&self, text: &str) -> Vec<Value> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = log.iter().filter(|line| line.contains(text));
+        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until the server has logged a line that contains `text`, and returns the first one.
+    pub async fn await_log(&self, text: &str) -> Value {
+        loop {
+            if let Some(line) = self.logged(text).into_iter().next() {
+                return line;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Where the server listens.
@@ -106,9 +139,19 @@ impl Server {
         let _ = self.process.wait();
     }
 
+    /// Sends SIGTERM.
+    pub fn begin_termination(&self) {
+        signal(self.id(), "TERM");
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&mut self) -> ExitStatus {
-        signal(self.id(), "TERM");
+        self.begin_termination();
+        self.ended().await
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
         loop {
             if let Some(status) = self.process.try_wait().expect("a status") {
                 return status;

@@ -1,4 +1,4 @@
-//! Bodies: requests' whole and bounded, answers' as axum has them.
+//! Bodies: those of requests read whole and bounded, those of responses as axum has them.
 
 use std::time::Duration;
 
@@ -12,49 +12,53 @@ use http_body_util::BodyExt as _;
 use presence::http::{self, Answer, MAX_BODY, Problem};
 use tokio::time::timeout;
 
-use crate::load::{Load, Room};
+use crate::admission::{Admission, BodyPermit};
 
-/// How much of a body is read that nobody wants, in bytes: a client that is still sending when the connection closes
-/// would not see why.
-const MAX_UNWANTED: usize = 8 * 1024 * 1024;
+/// The most bytes of a refused request's body that are read: a client that is still sending when the connection closes would
+/// not see why.
+const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
-/// For how long, likewise.
-const UNWANTED_LIMIT: Duration = Duration::from_secs(5);
+/// Time limit for draining a refused request's body.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The request with its whole body, and the room that this takes up.
+/// The request with its whole body, and the permit for its memory.
 ///
 /// # Errors
-/// 413 for a body that is too long; 400 for one that does not arrive; 503 where others take up the room for it.
-pub(crate) async fn with_body(request: Request, load: &Load) -> Result<(http::Request, Room<'_>), Problem> {
+/// 413 for a body that is too long; 400 for one that does not arrive; 503 if other bodies take up too much memory.
+pub(crate) async fn with_body(
+    request: Request,
+    admission: &Admission,
+) -> Result<(http::Request, BodyPermit<'_>), Problem> {
     let (parts, mut body) = request.into_parts();
-    let (mut whole, mut room) = (Vec::new(), Room::default());
+    let mut whole = Vec::new();
+    let mut permit = BodyPermit::default();
     if matches!(parts.method, Method::GET | Method::HEAD) {
-        return Ok((http::Request::from_parts(parts, Bytes::new()), room));
+        return Ok((http::Request::from_parts(parts, Bytes::new()), permit));
     }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::invalid_request("the body did not arrive whole"))?;
         let Ok(data) = frame.into_data() else { continue };
         if whole.len() + data.len() > MAX_BODY {
-            drop((whole, room));
+            drop((whole, permit));
             discard(body).await;
             return Err(Problem::too_large(MAX_BODY));
         }
         whole.reserve(if whole.is_empty() && body.is_end_stream() { 0 } else { data.len() });
-        load.make_room(&mut room, whole.capacity().max(data.len()))?;
+        admission.reserve(&mut permit, whole.capacity().max(data.len()))?;
         if whole.is_empty() && body.is_end_stream() {
-            return Ok((http::Request::from_parts(parts, data), room)); // as most are: one piece, not copied
+            return Ok((http::Request::from_parts(parts, data), permit)); // as most are: one piece, not copied
         }
         whole.extend_from_slice(&data);
     }
-    Ok((http::Request::from_parts(parts, whole.into()), room))
+    Ok((http::Request::from_parts(parts, whole.into()), permit))
 }
 
-/// A handler's answer, as axum has it.
+/// A handler's answer as axum's response.
 pub(crate) fn respond(answer: Answer) -> Response {
     answer.unwrap_or_else(Into::into).map(Body::from)
 }
 
-/// Answers a request whose body nobody wants.
+/// Answers a request without looking at its body.
 pub(crate) async fn refuse(request: Request, problem: Problem) -> Response {
     discard(request.into_body()).await;
     respond(Err(problem))
@@ -65,10 +69,10 @@ async fn discard(mut body: Body) {
         let mut length = 0;
         while let Some(Ok(frame)) = body.frame().await {
             length += frame.data_ref().map_or(0, Bytes::len);
-            if length > MAX_UNWANTED {
+            if length > MAX_DISCARDED_BYTES {
                 break;
             }
         }
     };
-    let _ = timeout(UNWANTED_LIMIT, read).await; // who is as slow as that does not see why
+    let _ = timeout(DISCARD_TIMEOUT, read).await; // a client as slow as that does not see why
 }

@@ -1,26 +1,37 @@
 //! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
 //!
-//! - `routes`: paths, and what answers them.
-//! - `auth`: bearer tokens.
-//! - `body`: bodies of requests and answers.
+//! - `accept`: the listener.
+//! - `access`: tokens, and who may make which call.
+//! - `admission`: how many calls and bodies are worked on at a time.
+//! - `body`: bodies of requests and responses.
+//! - `connection`: HTTP/1.1 on a socket, bounded in time and in memory.
 //! - `console`: a page that shows what goes on.
-//! - `gate`: what every call passes.
-//! - `listen`: sockets, from the first connection to the last.
-//! - `measure`: what is counted of each call.
+//! - `file_limit`: the number of files that may be open.
+//! - `lifecycle`: whether the server is about to end.
+//! - `middleware`: access, metrics, tracing, timeout and panic recovery per route.
 //! - `openapi`: a description of all calls.
+//! - `origin`: requests that a browser sends on behalf of another site.
 //! - `probe`: a container's health check.
+//! - `refusals`: the log of refused calls.
+//! - `route_metrics`: the recorder, the gauges, and what is recorded per route.
+//! - `routes`: paths, and the handlers behind them.
 //! - `statistics`: how many players there are.
 //! - `workers`: the threads that serve.
 
-mod auth;
+mod accept;
+mod access;
+mod admission;
 mod body;
+mod connection;
 mod console;
-mod gate;
-mod listen;
-mod load;
-mod measure;
+mod file_limit;
+mod lifecycle;
+mod middleware;
 mod openapi;
+mod origin;
 mod probe;
+mod refusals;
+mod route_metrics;
 mod routes;
 mod statistics;
 mod workers;
@@ -36,17 +47,21 @@ use presence::{
     telemetry::traces,
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
     time::timeout,
 };
 
-use gate::Gates;
+use accept::Acceptor;
+use access::AccessPolicy;
+use connection::{ConnectionContext, Connections};
+use lifecycle::Lifecycle;
+use middleware::Middleware;
+use routes::Parts;
 use workers::Workers;
 
-/// How long requests may take to finish after SIGTERM. What is left of ten seconds is for the last events.
-const DRAIN: Duration = Duration::from_secs(7);
+/// Time limit for connections to end after SIGTERM. What is left of ten seconds is for the last events.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// How long publishing the last events may take.
 const LAST_RELAY: Duration = Duration::from_millis(2_000);
@@ -100,16 +115,27 @@ fn run_server() -> ExitCode {
 }
 
 async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
-    let prometheus = measure::install()?;
+    let prometheus = route_metrics::install()?;
     if let Some(config) = &config.traces {
         traces::start(config).map_err(|error| format!("no traces can be exported: {error}"))?;
+    }
+    for variable in server.variables_with_short_tokens() {
+        tracing::warn!(variable, "a token shorter than 16 characters can be guessed: replace it with a longer one");
     }
     let interval = config.lifetimes.sweep_interval;
     let app = App::new(config)?;
     let signal = RelaySignal::default();
-    let upkeep = prometheus.clone();
+    let lifecycle = Lifecycle::default();
+    let connections = Arc::new(Connections::new(file_limit::connections()));
     let (open, closing) = watch::channel(());
-    let routes = routes::routes(&app, &Gates::new(server.tokens), prometheus, closing);
+    let routes = routes::routes(Parts {
+        app: &app,
+        middleware: &Middleware::new(AccessPolicy::new(&server)),
+        prometheus: prometheus.clone(),
+        health: app.health(),
+        lifecycle: lifecycle.clone(),
+        closing,
+    });
     let workers = Workers::start(|| {
         // With a connection to Redis of its own.
         let app = App::new(app.config.clone())?;
@@ -117,25 +143,30 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
             routes.clone().with_state(Arc::new(app.presence_with_relay(signal.clone()))),
         )
     })?;
-    let (mut terminate, mut interrupt) =
-        (self::signal(SignalKind::terminate())?, self::signal(SignalKind::interrupt())?);
+    let mut terminate = self::signal(SignalKind::terminate())?;
+    let mut interrupt = self::signal(SignalKind::interrupt())?;
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        drop(open);
     };
-    let listener =
-        TcpListener::bind(server.bind).await.map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
+    let listener = accept::bind(server.bind).map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
-    let (sweeper, probe, insight) = (app.sweeper(signal.clone()), app.health_probe(), app.insight());
-    tokio::spawn(async move { supervise("gauges", || measure::keep_fresh(&upkeep, &probe, &insight)).await });
+    let sweeper = app.sweeper(signal.clone());
+    let (health, insight) = (app.health(), app.insight());
+    tokio::spawn(
+        async move { supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &insight)).await },
+    );
     let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
     let relay =
         app.relay().map(|relay| tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await }));
-    listen::serve(listener, workers, stop, DRAIN).await;
+    let timeouts = Arc::clone(&connections);
+    tokio::spawn(async move { supervise("timeouts", || timeouts.enforce_timeouts()).await });
+    let context = ConnectionContext::new(lifecycle.clone());
+    let acceptor = Acceptor { listener, workers, connections, context };
+    acceptor.serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open)).await;
 
     sweep.abort();
     if let (Some(running), Some(relay)) = (relay, app.relay()) {

@@ -1,4 +1,4 @@
-//! Paths, and what answers them. Checks come in the order 404, 405, 401, 413, 415, 400.
+//! Routes: paths, and the handlers behind them. Checks come in the order 404, 405, 401, 403, 413, 415, 400.
 
 use std::sync::Arc;
 
@@ -6,11 +6,12 @@ use axum::{
     Router,
     extract::Request,
     response::{IntoResponse as _, Response},
-    routing::{MethodFilter, get},
+    routing::MethodFilter,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
     PresenceService, REVISION, VERSION,
+    health::{Health, HealthMonitor},
     http::{self, Answer, Problem, json, ready},
     runtime::App,
 };
@@ -18,81 +19,118 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
+    access::Access,
+    admission::Admission,
     body::{refuse, respond, with_body},
     console,
-    gate::{Gate, Gates},
-    load::Load,
+    lifecycle::Lifecycle,
+    middleware::{Middleware, RouteMiddleware},
     openapi,
-    statistics::Counts,
+    statistics::CachedCounts,
 };
 
 /// What answers a call.
 type Handler<F> = fn(Arc<PresenceService>, http::Request) -> F;
 
-/// All routes; what serves the calls of players is left open. Streams of the console end when the sender of `closing` is
-/// gone.
-pub(crate) fn routes(
-    app: &App,
-    gates: &Gates,
-    prometheus: PrometheusHandle,
-    closing: watch::Receiver<()>,
-) -> Router<Arc<PresenceService>> {
-    let load = &Arc::new(Load::new());
+/// What the routes need beside the service that answers the calls of players.
+pub(crate) struct Parts<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) middleware: &'a Middleware,
+    pub(crate) prometheus: PrometheusHandle,
+    pub(crate) health: HealthMonitor,
+    pub(crate) lifecycle: Lifecycle,
+    /// Streams of the console end when the sender of this is gone.
+    pub(crate) closing: watch::Receiver<()>,
+}
+
+/// All routes; what serves the calls of players is left open.
+pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
+    let Parts { app, middleware, prometheus, health, lifecycle, closing } = parts;
+    let admission = &Arc::new(Admission::new());
     let calls = Router::new()
-        .merge(call(&gates.private("/presence/connect"), load, connect::handle))
-        .merge(call(&gates.private("/presence/heartbeat"), load, heartbeat::handle))
-        .merge(call(&gates.private("/presence/disconnect"), load, disconnect::handle))
-        .merge(call(&gates.private("/presence/state"), load, set_state::handle))
-        .merge(call(&gates.private("/presence/friends"), load, friends::handle))
-        .merge(read(&gates.private("/presence/{player_id}"), load));
-    let counts = Counts::new(app.insight());
+        .merge(call(middleware, "/presence/connect", Access::Change, admission, connect::handle))
+        .merge(call(middleware, "/presence/heartbeat", Access::Change, admission, heartbeat::handle))
+        .merge(call(middleware, "/presence/disconnect", Access::Change, admission, disconnect::handle))
+        .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
+        .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))
+        .merge(read(&middleware.calls("/presence/{player_id}"), admission));
+    let counts = CachedCounts::new(app.insight());
+    // `/presence/` would be the path of a player without an id.
+    let presence = middleware.calls("/presence");
+    let metrics = middleware.calls("/metrics");
+    let description = middleware.calls("/openapi.json");
     let operators = Router::new()
-        .merge(gates.private("/presence").on(MethodFilter::GET, async move |_, _| counts.answer().await))
-        .merge(gates.private("/metrics").on(MethodFilter::GET, async move |_, _| prometheus.render().into_response()))
-        .merge(gates.private("/openapi.json").on(MethodFilter::GET, async |_, _| openapi::describe()));
-    let probe = app.health_probe();
+        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, async move |_, _| counts.answer().await))
+        .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
+        .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
     calls
         .merge(operators)
-        .merge(console::routes(app, gates, closing))
-        .route("/health/live", get(live))
-        .route("/health/ready", get(async move || respond(Ok(ready(&probe.check().await)))))
+        .merge(console::routes(app, middleware, closing))
+        .merge(middleware.probes("/health/live").on(MethodFilter::GET, Access::Open, async |_, _| live()))
+        .merge(middleware.probes("/health/ready").on(MethodFilter::GET, Access::Open, async move |_, _| {
+            respond(Ok(ready(&current(&health, &lifecycle).await)))
+        }))
         .fallback(async |request| refuse(request, Problem::not_found()).await)
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }
 
-/// A call's route. A GET on it reads the player of that name.
-fn call<F>(gate: &Arc<Gate>, load: &Arc<Load>, handler: Handler<F>) -> Router<Arc<PresenceService>>
+/// Whether calls are answered, and will be.
+async fn current(health: &HealthMonitor, lifecycle: &Lifecycle) -> Health {
+    let health = health.latest().await;
+    if lifecycle.is_closing() { health.unavailable() } else { health }
+}
+
+/// Routes of a call. A GET on them reads the player of that name.
+fn call<F>(
+    middleware: &Middleware,
+    path: &'static str,
+    access: Access,
+    admission: &Arc<Admission>,
+    handler: Handler<F>,
+) -> Router<Arc<PresenceService>>
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    read(gate, load).merge(on(MethodFilter::POST, gate, load, handler))
+    let middleware = middleware.calls(path);
+    read(&middleware, admission).merge(on(&middleware, MethodFilter::POST, access, admission, handler))
 }
 
-fn read(gate: &Arc<Gate>, load: &Arc<Load>) -> Router<Arc<PresenceService>> {
-    on(MethodFilter::GET, gate, load, get_state::handle)
+fn read(middleware: &Arc<RouteMiddleware>, admission: &Arc<Admission>) -> Router<Arc<PresenceService>> {
+    on(middleware, MethodFilter::GET, Access::Read, admission, get_state::handle)
 }
 
-fn on<F>(method: MethodFilter, gate: &Arc<Gate>, load: &Arc<Load>, handler: Handler<F>) -> Router<Arc<PresenceService>>
+fn on<F>(
+    middleware: &Arc<RouteMiddleware>,
+    method: MethodFilter,
+    access: Access,
+    admission: &Arc<Admission>,
+    handler: Handler<F>,
+) -> Router<Arc<PresenceService>>
 where
     F: Future<Output = Answer> + Send + 'static,
 {
-    let load = Arc::clone(load);
-    gate.on(method, async move |request, presence| answer(request, presence, handler, &load).await)
+    let admission = Arc::clone(admission);
+    middleware.on(method, access, async move |request, presence| answer(request, presence, handler, &admission).await)
 }
 
-/// Runs a handler on a request with its whole body, where there is room for both.
-async fn answer<F>(request: Request, presence: Arc<PresenceService>, handler: Handler<F>, load: &Load) -> Response
+/// Runs a handler on a request with its whole body, if both are admitted.
+async fn answer<F>(
+    request: Request,
+    presence: Arc<PresenceService>,
+    handler: Handler<F>,
+    admission: &Admission,
+) -> Response
 where
     F: Future<Output = Answer>,
 {
     let answer = async {
-        let (request, _room) = with_body(request, load).await?;
-        let _call = load.begin()?;
+        let (request, _permit) = with_body(request, admission).await?;
+        let _call = admission.admit()?;
         handler(presence, request).await
     };
     respond(answer.await)
 }
 
-async fn live() -> Response {
+fn live() -> Response {
     respond(Ok(json(&json!({"status": "ok", "version": VERSION, "revision": REVISION}))))
 }

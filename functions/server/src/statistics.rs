@@ -1,50 +1,38 @@
 //! `GET /presence`: how many players there are by state, for operators.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use presence::{
-    http::json,
+    Cached, StoreError,
+    http::{Problem, json},
     insight::{Insight, Statistics},
 };
-use tokio::sync::Mutex;
 
 use crate::body::respond;
 
-/// How long counts are good for: however many look on, Redis is asked once in this time.
-const FRESH: Duration = Duration::from_secs(1);
+/// How long counts are shared: however many callers there are, Redis is asked once in this time.
+const CACHE_TTL: Duration = Duration::from_secs(1);
 
-/// The counts, and when they were taken.
+/// The counts, shared by all callers for a moment.
 #[derive(Clone)]
-pub(crate) struct Counts {
+pub(crate) struct CachedCounts {
     insight: Insight,
-    latest: Arc<Mutex<Option<(Instant, Statistics)>>>,
+    latest: Arc<Cached<Result<Statistics, StoreError>>>,
 }
 
-impl Counts {
+impl CachedCounts {
     pub(crate) fn new(insight: Insight) -> Self {
-        Self { insight, latest: Arc::default() }
+        Self { insight, latest: Arc::new(Cached::new(CACHE_TTL)) }
     }
 
     /// Answers with counts of a moment ago, or with new ones.
     pub(crate) async fn answer(&self) -> Response {
-        // Locked while Redis is asked: whoever comes meanwhile gets the same answer.
-        let mut latest = self.latest.lock().await;
-        if let Some((taken, statistics)) = &*latest
-            && taken.elapsed() < FRESH
-        {
-            return respond(Ok(json(statistics)));
-        }
-        respond(match self.insight.statistics().await {
-            Ok(statistics) => {
-                let answer = json(&statistics);
-                *latest = Some((Instant::now(), statistics));
-                Ok(answer)
-            }
-            Err(error) => Err(error.into()),
+        let insight = self.insight.clone();
+        respond(match self.latest.get(async move || insight.statistics().await).await {
+            Some(Ok(statistics)) => Ok(json(&statistics)),
+            Some(Err(error)) => Err(error.into()),
+            None => Err(Problem::internal()),
         })
     }
 }

@@ -8,58 +8,36 @@
 
 use std::{future::pending, io, thread};
 
-use axum::Router;
-use tokio::{
-    net::TcpStream,
-    runtime::{self, Handle},
-    sync::OwnedSemaphorePermit,
-};
-
-use crate::listen::Talk;
+use tokio::runtime::{self, Handle};
 
 /// All workers of this process.
-pub(crate) struct Workers {
-    workers: Vec<Worker>,
+pub(crate) struct Workers<T> {
+    workers: Vec<(Handle, T)>,
     next: usize,
 }
 
-struct Worker {
-    runtime: Handle,
-    routes: Router,
-}
-
-impl Workers {
-    /// Starts a worker for each CPU that this process may use. `routes` makes each one's, within its runtime.
+impl<T> Workers<T> {
+    /// Starts a worker for each CPU that this process may use. `make` makes what each one serves with, within its runtime.
     ///
     /// # Errors
-    /// Where a thread cannot be had, and whatever `routes` fails with.
-    pub(crate) fn start<E: From<io::Error>>(routes: impl Fn() -> Result<Router, E>) -> Result<Self, E> {
+    /// If a thread cannot be started, and whatever `make` fails with.
+    pub(crate) fn start<E: From<io::Error>>(make: impl Fn() -> Result<T, E>) -> Result<Self, E> {
         let count = thread::available_parallelism().map_or(1, Into::into);
         let workers = (0..count).map(|_| {
             let runtime = start_thread()?;
             let entered = runtime.enter();
-            let routes = routes()?;
+            let made = make()?;
             drop(entered);
-            Ok(Worker { runtime, routes })
+            Ok((runtime, made))
         });
         Ok(Self { workers: workers.collect::<Result<_, E>>()?, next: 0 })
     }
 
-    /// Has a connection served by the worker whose turn it is. `slot` is free again when the connection has ended.
-    ///
-    /// # Errors
-    /// Where the socket cannot be handed over.
-    pub(crate) fn serve(&mut self, stream: TcpStream, slot: OwnedSemaphorePermit, talk: Talk) -> io::Result<()> {
-        let Worker { runtime, routes } = &self.workers[self.next];
+    /// The runtime of the worker whose turn it is, and what it serves with.
+    pub(crate) fn take_turn(&mut self) -> (&Handle, &T) {
+        let (runtime, made) = &self.workers[self.next];
         self.next = (self.next + 1) % self.workers.len();
-        let stream = stream.into_std()?;
-        let _entered = runtime.enter(); // the socket is watched by the runtime that serves it
-        let talk = talk.serve(TcpStream::from_std(stream)?, routes.clone());
-        runtime.spawn(async move {
-            talk.await;
-            drop(slot);
-        });
-        Ok(())
+        (runtime, made)
     }
 }
 

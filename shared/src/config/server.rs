@@ -10,17 +10,30 @@ pub struct ServerConfig {
     /// `PRESENCE_BIND` (`127.0.0.1:8080`).
     pub bind: SocketAddr,
     /// `PRESENCE_AUTH_TOKENS`: bearer tokens, separated by commas; any of them is accepted, so that they can be
-    /// rotated. Empty where anybody may call: on a loopback address, or with `PRESENCE_AUTH=none`.
+    /// rotated. Empty if every caller may do everything: on a loopback address, or with `PRESENCE_AUTH=none`.
     pub tokens: Vec<Secret>,
+    /// `PRESENCE_READ_TOKENS`: bearer tokens, separated by commas, that may read and change nothing.
+    pub read_tokens: Vec<Secret>,
 }
+
+/// Tokens.
+const TOKENS: &str = "PRESENCE_AUTH_TOKENS";
+
+/// Tokens that may read.
+const READ_TOKENS: &str = "PRESENCE_READ_TOKENS";
+
+/// What both accept.
+const ACCEPTED_TOKENS: &str = "bearer tokens of printable ASCII, separated by commas, none of them empty";
+
+/// A shorter token might be guessed.
+const MIN_TOKEN_BYTES: usize = 16;
 
 impl ServerConfig {
     /// Reads the configuration through `lookup`.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be used, and where anybody could call from anywhere.
+    /// [`ConfigError`] for the first value that cannot be used, and if every caller could call from everywhere.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
-        const TOKENS: &str = "PRESENCE_AUTH_TOKENS";
         let variables = Variables(&lookup);
         let bind: SocketAddr = variables.parse(
             "PRESENCE_BIND",
@@ -33,19 +46,45 @@ impl ServerConfig {
             "none" => Some(true),
             _ => None,
         })?;
-        let accepts = "bearer tokens of printable ASCII, separated by commas, none of them empty";
-        let tokens = match variables.text(TOKENS) {
-            Some(tokens) => parse_tokens(&tokens).ok_or_else(|| ConfigError::new(TOKENS, accepts))?,
-            None => Vec::new(),
-        };
+        let tokens = tokens(&variables, TOKENS)?;
+        let read_tokens = tokens_that_read(&variables, &tokens)?;
+        if is_open && !tokens.is_empty() {
+            return Err(ConfigError::new("PRESENCE_AUTH", "none, unless PRESENCE_AUTH_TOKENS is set; or nothing"));
+        }
         if tokens.is_empty() && !is_open && !bind.ip().is_loopback() {
             let accepts = format!(
-                "{accepts}; it must be set where PRESENCE_BIND is not a loopback address, unless PRESENCE_AUTH=none"
+                "{ACCEPTED_TOKENS}; it must be set if PRESENCE_BIND is not a loopback address, unless PRESENCE_AUTH=none"
             );
             return Err(ConfigError::new(TOKENS, accepts));
         }
-        Ok(Self { bind, tokens })
+        Ok(Self { bind, tokens, read_tokens })
     }
+
+    /// The variables with a token that is so short that it might be guessed.
+    pub fn variables_with_short_tokens(&self) -> Vec<&'static str> {
+        let is_short = |token: &Secret| token.expose().len() < MIN_TOKEN_BYTES;
+        let variables = [(TOKENS, &self.tokens), (READ_TOKENS, &self.read_tokens)];
+        variables.into_iter().filter(|(_, tokens)| tokens.iter().any(is_short)).map(|(name, _)| name).collect()
+    }
+}
+
+fn tokens(variables: &Variables<'_>, variable: &'static str) -> Result<Vec<Secret>> {
+    match variables.text(variable) {
+        Some(tokens) => parse_tokens(&tokens).ok_or_else(|| ConfigError::new(variable, ACCEPTED_TOKENS)),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// A token that may only read has to differ from those that may do everything, and there have to be some of these: else
+/// tokens would be asked for, and nobody could change anything.
+fn tokens_that_read(variables: &Variables<'_>, all: &[Secret]) -> Result<Vec<Secret>> {
+    let read = tokens(variables, READ_TOKENS)?;
+    let is_known = |token: &Secret| all.iter().any(|known| known.expose() == token.expose());
+    if !read.is_empty() && (all.is_empty() || read.iter().any(is_known)) {
+        let accepts = format!("{ACCEPTED_TOKENS}, beside PRESENCE_AUTH_TOKENS and none of those");
+        return Err(ConfigError::new(READ_TOKENS, accepts));
+    }
+    Ok(read)
 }
 
 fn parse_tokens(text: &str) -> Option<Vec<Secret>> {
@@ -69,6 +108,8 @@ mod tests {
         assert_eq!(config(&[("PRESENCE_BIND", "0.0.0.0:8080")]).unwrap_err().variable, "PRESENCE_AUTH_TOKENS");
         assert!(config(&[("PRESENCE_BIND", "0.0.0.0:8080"), ("PRESENCE_AUTH", "none")]).is_ok());
         assert!(config(&[("PRESENCE_BIND", "0.0.0.0:8080"), ("PRESENCE_AUTH_TOKENS", "a,b")]).is_ok());
+        let both = config(&[("PRESENCE_AUTH", "none"), ("PRESENCE_AUTH_TOKENS", "a,b")]);
+        assert_eq!(both.unwrap_err().variable, "PRESENCE_AUTH", "one of the two would be ignored");
     }
 
     #[test]
@@ -79,8 +120,29 @@ mod tests {
             ("PRESENCE_AUTH_TOKENS", ","),
             ("PRESENCE_AUTH_TOKENS", "a,,b"),
             ("PRESENCE_AUTH_TOKENS", "a b"),
+            ("PRESENCE_READ_TOKENS", "a,"),
+            ("PRESENCE_READ_TOKENS", "alone"),
         ] {
             assert_eq!(config(&[(variable, value)]).unwrap_err().variable, variable);
         }
+    }
+
+    #[test]
+    fn tokens_that_read_are_others_than_those_that_change() {
+        let read = |tokens| config(&[("PRESENCE_AUTH_TOKENS", "a,b"), ("PRESENCE_READ_TOKENS", tokens)]);
+        assert_eq!(read("c, d").unwrap().read_tokens.len(), 2);
+        assert_eq!(read("c,b").unwrap_err().variable, "PRESENCE_READ_TOKENS");
+    }
+
+    #[test]
+    fn short_tokens_are_noticed() {
+        let long = "0123456789abcdef";
+        let short = |tokens: &str, read_tokens: &str| {
+            let variables = [("PRESENCE_AUTH_TOKENS", tokens), ("PRESENCE_READ_TOKENS", read_tokens)];
+            config(&variables).unwrap().variables_with_short_tokens()
+        };
+        assert!(short(long, "0123456789abcdeg").is_empty());
+        assert_eq!(short("0123456789abcde,0123456789abcdef", ""), ["PRESENCE_AUTH_TOKENS"]);
+        assert_eq!(short(long, "short"), ["PRESENCE_READ_TOKENS"]);
     }
 }

@@ -36,6 +36,32 @@ impl Problem {
             .with_header("www-authenticate", "Bearer")
     }
 
+    /// 403: the caller may not make this call.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "urn:presence:forbidden", "Forbidden", detail)
+    }
+
+    /// 400: the request cannot be read as HTTP/1.1.
+    pub fn malformed() -> Self {
+        Self::invalid_request("the request is not valid HTTP/1.1")
+    }
+
+    /// 431: the head of the request is longer than the server reads.
+    pub fn headers_too_large() -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "urn:presence:headers-too-large",
+            "Headers too large",
+            "the request line and the headers are too long, or too many",
+        )
+    }
+
+    /// 408: the head of the request did not arrive in time.
+    pub fn head_timed_out() -> Self {
+        let detail = "the head of the request did not arrive in time";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "urn:presence:timed-out", "Timed out", detail)
+    }
+
     /// 404: no such route.
     pub fn not_found() -> Self {
         let detail = "there is nothing at this path";

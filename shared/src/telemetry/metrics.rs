@@ -4,6 +4,8 @@ use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Calls answered, by `call` and `status`.
 pub const CALLS: &str = "presence_calls_total";
+/// Calls refused because of who made them, by `reason`: `token`, `read_token`, `cross_site`, `host` or `malformed`.
+pub const CALLS_REFUSED: &str = "presence_calls_refused_total";
 /// How long a call took, by `call`.
 pub const CALL_DURATION: &str = "presence_call_duration_seconds";
 /// Calls that failed because Redis did, by `kind`: `timeout`, `redis` or `unexpected`.
@@ -40,6 +42,7 @@ pub const NATS_UP: &str = "presence_nats_up";
 /// Tells the recorder what the metrics are.
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
+    describe_counter!(CALLS_REFUSED, Unit::Count, "Calls refused because of their token, origin or host, by reason");
     describe_histogram!(CALL_DURATION, Unit::Seconds, "How long a call took");
     describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis did, by kind");
     describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");

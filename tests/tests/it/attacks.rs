@@ -87,16 +87,19 @@ async fn status_of(socket: &mut TcpStream, request: &str) -> String {
 }
 
 fn post(path: &str, length: usize) -> String {
-    format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+    format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 #[tokio::test]
 async fn clients_who_take_their_time_hold_nobody_up_and_are_given_up() {
     let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
-    let authorized = post("/presence/connect", 100).replace("host: x", "host: x\r\nauthorization: Bearer secret");
+    let authorized =
+        post("/presence/connect", 100).replace("host: localhost", "host: localhost\r\nauthorization: Bearer secret");
     // One that comes back after longer than the slow ones are waited for, as load balancers' sockets do.
     let mut idle = world.sockets(1, "").await.remove(0);
-    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await, "HTTP/1.1 200 OK");
+    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await, "HTTP/1.1 200 OK");
     let mut slow = world.sockets(700, &authorized).await; // more than there are calls at a time
     slow.extend(world.sockets(700, &post("/presence/connect", 100)).await);
     slow.extend(world.sockets(100, &post("/nowhere", 100)).await);
@@ -111,14 +114,14 @@ async fn clients_who_take_their_time_hold_nobody_up_and_are_given_up() {
     let words: HashSet<_> = join_all(slow.into_iter().map(last_words)).await.into_iter().collect();
     let statuses: HashSet<_> = words.iter().map(|words| words.split(' ').nth(1).unwrap_or("closed")).collect();
     assert_eq!(statuses, ["408", "401", "404", "closed"].into());
-    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n").await, "HTTP/1.1 200 OK");
+    assert_eq!(status_of(&mut idle, "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await, "HTTP/1.1 200 OK");
 }
 
 #[tokio::test]
 async fn headers_without_an_end_are_refused_and_take_up_little_memory() {
     let world = World::new(&[]).await;
     let before = world.peak();
-    let text = format!("GET /presence/alice HTTP/1.1\r\nhost: x\r\nx-long: {}", "x".repeat(400 * 1024));
+    let text = format!("GET /presence/alice HTTP/1.1\r\nhost: localhost\r\nx-long: {}", "x".repeat(400 * 1024));
     let flood = async || {
         let mut socket = world.socket().await;
         let _ = socket.write_all(text.as_bytes()).await; // the server has seen enough before the end
@@ -132,7 +135,7 @@ async fn headers_without_an_end_are_refused_and_take_up_little_memory() {
     }
     assert!(world.peak() - before < 32, "{} MiB after {before}", world.peak());
     let many: String = (0..1_000).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let sockets = world.sockets(1, &format!("GET /presence/alice HTTP/1.1\r\nhost: x\r\n{many}\r\n")).await;
+    let sockets = world.sockets(1, &format!("GET /presence/alice HTTP/1.1\r\nhost: localhost\r\n{many}\r\n")).await;
     let words = join_all(sockets.into_iter().map(last_words)).await.concat();
     assert!(words.starts_with("HTTP/1.1 431 "), "{words}");
 }
@@ -163,7 +166,7 @@ async fn bodies_without_an_end_are_refused() {
     let before = world.peak();
     let flood = async || {
         let mut socket = world.socket().await;
-        let head = "POST /presence/connect HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        let head = "POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
         socket.write_all(head.as_bytes()).await.unwrap();
         let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
         while socket.write_all(chunk.as_bytes()).await.is_ok() {}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
+mod access;
 mod attacks;
 #[cfg(target_os = "linux")]
 mod boundaries;
@@ -9,6 +10,7 @@ mod cache_tokens;
 mod chaos;
 mod cli;
 mod cluster;
+mod connections;
 mod console;
 mod costs;
 mod events;
@@ -16,6 +18,8 @@ mod functions;
 mod gateway;
 mod gateway_recovery;
 mod gateway_stop;
+mod health;
+mod http;
 #[cfg(target_os = "linux")]
 mod instructions;
 mod metrics;
@@ -25,6 +29,7 @@ mod scheduled;
 mod scripts;
 mod secrets;
 mod server;
+mod shutdown;
 mod statistics;
 mod sweep;
 mod traces;

@@ -24,9 +24,7 @@ async fn the_page_needs_no_token_and_its_data_do() {
         let post = world.server.post(path, "{}".into()).await;
         assert_eq!((post.status, post.headers["allow"].to_str().unwrap()), (405, "GET,HEAD"), "{path}");
     }
-    for path in
-        ["/console/", "/console/nothing", "/console/players", "/presence/", "/console/players/alice/connections"]
-    {
+    for path in ["/console/nothing", "/console/players", "/presence/", "/console/players/alice/connections"] {
         assert_eq!(world.server.get(path).await.status, 404, "{path}");
     }
     assert_eq!(world.server.post("/console", "{}".into()).await.status, 405);

@@ -8,7 +8,7 @@ use presence_tests::{NatsServer, RedisServer, Server};
 use serde_json::{Value, json};
 
 struct World {
-    _redis: RedisServer,
+    redis: RedisServer,
     nats: NatsServer,
     server: Server,
 }
@@ -20,7 +20,7 @@ impl World {
         let mut variables = vec![("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
         variables.extend(more);
         let server = Server::start(&variables);
-        Self { _redis: redis, nats, server }
+        Self { redis, nats, server }
     }
 
     async fn connect(&self, player: &str, connection: &str) {

@@ -1,4 +1,4 @@
-//! What is counted of each call.
+//! Metrics: the recorder, the gauges, and what is recorded per route.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -7,7 +7,7 @@ use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use presence::{
     REVISION, VERSION,
-    health::HealthProbe,
+    health::HealthMonitor,
     insight::Insight,
     telemetry::metrics::{self as names, CALL_DURATION, CALLS},
 };
@@ -15,8 +15,8 @@ use presence::{
 /// The buckets of durations, in seconds: around what a round trip to Redis takes, up to its time limit.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
-/// How often the gauges are set, whether or not anybody asks for health, and old samples are folded.
-const FRESH: Duration = Duration::from_secs(10);
+/// How often the gauges are set, also if no caller asks for health, and old samples are folded.
+const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Makes Prometheus the recorder of this process.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
@@ -30,12 +30,12 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(prometheus)
 }
 
-/// Keeps the gauges fresh and the memory bounded, for ever.
-pub(crate) async fn keep_fresh(prometheus: &PrometheusHandle, probe: &HealthProbe, insight: &Insight) {
-    let mut ticks = tokio::time::interval(FRESH);
+/// Sets the gauges and bounds the recorder's memory, indefinitely.
+pub(crate) async fn refresh_gauges(prometheus: &PrometheusHandle, health: &HealthMonitor, insight: &Insight) {
+    let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         ticks.tick().await;
-        if probe.check().await.is_available()
+        if health.latest().await.is_available()
             && let Err(error) = insight.statistics().await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
@@ -44,21 +44,21 @@ pub(crate) async fn keep_fresh(prometheus: &PrometheusHandle, probe: &HealthProb
     }
 }
 
-/// What is counted of a route's calls.
-pub(crate) struct Measure {
+/// The metrics of a route's calls.
+pub(crate) struct RouteMetrics {
     path: &'static str,
-    /// Found once, by the first call: looking them up takes longer than counting.
+    /// Looked up once, by the first call: looking them up takes longer than counting.
     duration: OnceLock<Histogram>,
     succeeded: OnceLock<Counter>,
 }
 
-impl Measure {
+impl RouteMetrics {
     pub(crate) fn new(path: &'static str) -> Self {
         Self { path, duration: OnceLock::new(), succeeded: OnceLock::new() }
     }
 
-    /// Counts a call by its route and status, and notes how long it took.
-    pub(crate) fn note(&self, status: StatusCode, duration: Duration) {
+    /// Counts a call by its route and status, and records how long it took.
+    pub(crate) fn record(&self, status: StatusCode, duration: Duration) {
         let counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
         match status {
             StatusCode::OK => self.succeeded.get_or_init(counter).increment(1),

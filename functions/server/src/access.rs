@@ -1,0 +1,140 @@
+//! Access: bearer tokens (RFC 6750), compared in constant time, and requests that a browser sends on behalf of another site.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, header::AUTHORIZATION},
+};
+use presence::{
+    config::{Secret, ServerConfig},
+    http::Problem,
+};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use crate::origin;
+
+/// What a call does, which decides what its caller needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Needs no token.
+    Open,
+    /// Changes nothing: any token will do.
+    Read,
+    /// Changes players: a token that only reads will not do.
+    Change,
+}
+
+/// Who may call.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessPolicy {
+    /// Tokens for everything. If there are none, every caller may do everything.
+    tokens: Arc<[Secret]>,
+    /// Tokens for reading.
+    read_tokens: Arc<[Secret]>,
+    /// Whether the callers are those on this machine, with no token to tell them from the pages in their browsers.
+    is_local: bool,
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The token is missing or wrong.
+    Token,
+    /// The token may read, and the call changes something.
+    ReadToken,
+    /// A browser sends the request on behalf of another site.
+    CrossSite,
+    /// The request is not meant for this machine.
+    Host,
+    /// The request is not HTTP as this server reads it.
+    Malformed(&'static str),
+}
+
+impl Refusal {
+    /// The reason in a word, for metrics and logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::ReadToken => "read_token",
+            Self::CrossSite => "cross_site",
+            Self::Host => "host",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Token => Self::unauthorized("send one of the configured tokens: Authorization: Bearer <token>"),
+            Refusal::ReadToken => {
+                Self::forbidden("this token may read and change nothing; send one of PRESENCE_AUTH_TOKENS")
+            }
+            Refusal::CrossSite => Self::forbidden("the request comes from a page of another site"),
+            Refusal::Host => Self::forbidden(
+                "without tokens a server on a loopback address answers to loopback names alone, such as localhost",
+            ),
+            Refusal::Malformed(detail) => Self::invalid_request(detail),
+        }
+    }
+}
+
+impl AccessPolicy {
+    pub(crate) fn new(server: &ServerConfig) -> Self {
+        Self {
+            tokens: server.tokens.clone().into(),
+            read_tokens: server.read_tokens.clone().into(),
+            is_local: server.bind.ip().is_loopback() && server.tokens.is_empty(),
+        }
+    }
+
+    /// Checks that a request may make a call.
+    ///
+    /// # Errors
+    /// 401, 403 and 400, in this order.
+    pub(crate) fn check(&self, access: Access, request: &Request) -> Result<(), Refusal> {
+        let headers = request.headers();
+        if access != Access::Open && !self.tokens.is_empty() {
+            self.check_token(access, headers)?;
+        }
+        origin::check(request, access == Access::Open, self.is_local)
+    }
+
+    fn check_token(&self, access: Access, headers: &HeaderMap) -> Result<(), Refusal> {
+        let token = headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
+        let may_change = token.is_some_and(|token| is_among(token, &self.tokens));
+        if may_change {
+            return Ok(());
+        }
+        match (token.is_some_and(|token| is_among(token, &self.read_tokens)), access) {
+            (true, Access::Change) => Err(Refusal::ReadToken),
+            (true, _) => Ok(()),
+            (false, _) => Err(Refusal::Token),
+        }
+    }
+}
+
+fn bearer(header: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = header.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// Compares a token with all tokens, whichever matches.
+fn is_among(token: &[u8], tokens: &[Secret]) -> bool {
+    let matches = tokens.iter().map(|known| known.expose().as_bytes().ct_eq(token));
+    matches.fold(Choice::from(0), |any, is_equal| any | is_equal).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_is_bearer_in_any_case() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer abc "), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"Basic abc"), None);
+        assert_eq!(bearer(b"Bearer"), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! Admission: how many calls, and how many bytes of bodies, the server works on at a time. More is refused, before memory or
+//! latency grows without bound.
+
+use presence::http::Problem;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+/// The number of calls that are worked on at a time.
+const MAX_CALLS: usize = 512;
+
+/// The memory for bodies that are being received or worked on, in KiB.
+const MAX_BODIES_KIB: usize = 64 * 1024;
+
+/// The bytes of each body that need no permit: calls about one player are served while batches are refused. As many of them
+/// as there are connections fit into memory.
+const FREE_BODY_BYTES: usize = 4 * 1024;
+
+/// The bounds, and how much is in use of them.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    calls: Semaphore,
+    bodies: Semaphore,
+}
+
+/// The memory that one body may take up, given back when this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct BodyPermit<'a>(Option<SemaphorePermit<'a>>);
+
+impl Admission {
+    pub(crate) fn new() -> Self {
+        Self { calls: Semaphore::new(MAX_CALLS), bodies: Semaphore::new(MAX_BODIES_KIB) }
+    }
+
+    /// Admits a call, which lasts until the permit is dropped. Calls begin once their bodies have arrived, so that slow
+    /// clients do not hold up others.
+    ///
+    /// # Errors
+    /// 503 if too many have begun.
+    pub(crate) fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.calls.try_acquire().map_err(|_| Problem::overloaded())
+    }
+
+    /// Extends a permit to a body of `length` bytes.
+    ///
+    /// # Errors
+    /// 503 if other bodies take up too much.
+    pub(crate) fn reserve<'a>(&'a self, permit: &mut BodyPermit<'a>, length: usize) -> Result<(), Problem> {
+        let wanted = length.saturating_sub(FREE_BODY_BYTES).div_ceil(1024);
+        let held = permit.0.as_ref().map_or(0, SemaphorePermit::num_permits);
+        let Ok(more @ 1..) = u32::try_from(wanted.saturating_sub(held)) else { return Ok(()) };
+        let more = self.bodies.try_acquire_many(more).map_err(|_| Problem::overloaded())?;
+        match &mut permit.0 {
+            Some(held) => held.merge(more),
+            held => *held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_bodies_are_refused_while_others_take_up_the_room_and_small_ones_are_not() {
+        let admission = Admission::new();
+        let mut permits: Vec<_> = std::iter::repeat_with(BodyPermit::default).take(65).collect();
+        let results = permits.iter_mut().map(|permit| admission.reserve(permit, 1024 * 1024).is_ok());
+        assert_eq!(results.filter(|is_reserved| *is_reserved).count(), 64);
+        assert!(admission.reserve(&mut BodyPermit::default(), FREE_BODY_BYTES).is_ok());
+        drop(permits);
+        assert_eq!(admission.bodies.available_permits(), MAX_BODIES_KIB);
+    }
+
+    #[test]
+    fn a_body_that_grows_takes_up_its_length_once() {
+        let (admission, mut permit) = (Admission::new(), BodyPermit::default());
+        for length in (0..=100).map(|kib| kib * 1024) {
+            admission.reserve(&mut permit, length).unwrap();
+        }
+        assert_eq!(admission.bodies.available_permits(), MAX_BODIES_KIB - 96);
+    }
+
+    #[test]
+    fn more_calls_than_there_is_room_for_are_refused() {
+        let admission = Admission::new();
+        let calls: Vec<_> = (0..MAX_CALLS).map(|_| admission.admit().unwrap()).collect();
+        assert!(admission.admit().is_err());
+        drop(calls);
+        assert!(admission.admit().is_ok());
+    }
+}

@@ -1,0 +1,76 @@
+//! The answers that hyper gives to requests that it cannot read: 400, 414 and 431.
+//!
+//! hyper has no hook for them: it writes a head without a body, then ends the connection. So they are recognized in what it
+//! is about to write. No answer of ours looks like that: each of our errors has a body.
+
+use presence::http::{Problem, Response};
+
+/// What hyper's own answers begin with, up to the first digit of the status.
+const BEGINNING: &[u8] = b"HTTP/1.1 4";
+
+/// What says that they have no body.
+const NO_BODY: &[u8] = b"content-length: 0\r\n";
+
+/// Where hyper's own answer begins in what it is about to write. It is always the last thing.
+pub(super) fn find(bytes: &[u8]) -> Option<usize> {
+    // Bodies of ours do not end like this, so nearly all answers are done with here.
+    if !bytes.ends_with(b"\r\n\r\n") {
+        return None;
+    }
+    let start = bytes.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
+    position_of_no_body(&bytes[start..]).map(|_| start)
+}
+
+/// hyper's own answer with a body that says what was wrong.
+pub(super) fn with_problem(answer: &[u8]) -> Vec<u8> {
+    let problem = match answer.get(BEGINNING.len() - 1..BEGINNING.len() + 2) {
+        Some(b"431" | b"414") => Problem::headers_too_large(),
+        _ => Problem::malformed(),
+    };
+    let body = Response::from(problem).into_body();
+    let at = position_of_no_body(answer).unwrap_or_default();
+    let headers = format!(
+        "content-type: application/problem+json\r\ncache-control: no-store\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    [&answer[..at], headers.as_bytes(), &answer[at + NO_BODY.len()..], &body].concat()
+}
+
+fn position_of_no_body(answer: &[u8]) -> Option<usize> {
+    answer.windows(NO_BODY.len()).position(|window| window == NO_BODY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &[u8] =
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+    const OURS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+
+    #[test]
+    fn an_answer_of_hyper_gets_a_body() {
+        assert_eq!(find(OWN), Some(0));
+        let answer = String::from_utf8(with_problem(OWN)).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 431 ") && head.contains("date: x"), "{head}");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        assert_eq!(head.matches("content-length").count(), 1);
+        assert!(body.contains("\"status\":431"), "{body}");
+    }
+
+    #[test]
+    fn it_is_found_behind_answers_of_ours() {
+        assert_eq!(find(&[OURS, OWN].concat()), Some(OURS.len()));
+    }
+
+    #[test]
+    fn answers_of_ours_are_left_alone() {
+        let to_head = b"HTTP/1.1 404 Not Found\r\ncontent-length: 145\r\n\r\n";
+        let redirect = b"HTTP/1.1 307 Temporary Redirect\r\ncontent-length: 0\r\n\r\n";
+        let stream = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        for bytes in [OURS, to_head, redirect, stream, b"", b"\r\n\r\n"] {
+            assert_eq!(find(bytes), None, "{}", String::from_utf8_lossy(bytes));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Connections: HTTP/1.1 on a socket, bounded in time and in memory.
+//!
+//! - `automatic_answer`: bodies for the answers that hyper gives by itself.
+//! - `registry`: all connections, their number and their time limits.
+//! - `state`: what a connection is doing.
+//! - `stream`: a client's socket, as hyper sees it.
+
+mod automatic_answer;
+mod registry;
+mod state;
+mod stream;
+
+use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+
+use axum::{
+    Router,
+    body::HttpBody as _,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{HttpService, Service as _, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use presence::http::Problem;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+pub(crate) use registry::Connections;
+pub(crate) use state::ConnectionState;
+use state::Ending;
+use stream::ClientStream;
+
+use crate::{body::respond, lifecycle::Lifecycle, refusals::Refusals};
+
+/// The most bytes of headers that a request may have, and the most of a body that are read at a time: what a connection
+/// takes up, however many there are.
+const MAX_HEADERS_BYTES: usize = 16 * 1024;
+
+/// How much of what a client has still sent is read after its last answer: closing a socket with bytes unread resets it,
+/// and the client may not see the answer.
+const MAX_UNREAD_BYTES: u64 = 1024 * 1024;
+
+/// Time limit for that.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The paths that reserved connections are for.
+const PROBES: &str = "/health/";
+
+/// What all connections have in common.
+#[derive(Clone)]
+pub(crate) struct ConnectionContext {
+    http: http1::Builder,
+    lifecycle: Lifecycle,
+    refusals: Arc<Refusals>,
+}
+
+impl ConnectionContext {
+    pub(crate) fn new(lifecycle: Lifecycle) -> Self {
+        let mut http = http1::Builder::new();
+        // No timer: the registry knows all connections, and needs none for each request.
+        http.max_buf_size(MAX_HEADERS_BYTES).header_read_timeout(None);
+        http.writev(false); // one piece: most answers are short, and copying one costs less than a second piece
+        Self { http, lifecycle, refusals: Arc::default() }
+    }
+
+    /// Serves a connection until its end.
+    pub(crate) async fn serve(self, socket: TcpStream, state: Arc<ConnectionState>, routes: Router) {
+        // A silent connection costs a socket and little more: buffers are made, and the rest of this task is allocated, when
+        // there is something to read.
+        if until_readable(&socket, &state).await {
+            Box::pin(self.serve_requests(socket, state, routes)).await;
+        }
+    }
+
+    async fn serve_requests(self, socket: TcpStream, state: Arc<ConnectionState>, routes: Router) {
+        let stream = TokioIo::new(ClientStream::new(socket, Arc::clone(&state)));
+        let routes = TowerToHyperService::new(routes);
+        let service = service_fn(|request| {
+            state.requested();
+            self.answer(&state, &routes, request)
+        });
+        let mut connection = self.http.serve_connection(stream, service);
+        let ended = until_ended(&mut connection, &state).await;
+        let (socket, has_refused) = connection.into_parts().io.into_inner().into_socket();
+        match ended {
+            Ok(Ending::Close) => {}
+            Ok(Ending::HeadTimeout) => refuse(socket, Problem::head_timed_out()).await,
+            // Nothing is left in the kernel for a client that does not take it.
+            Ok(Ending::Abort) => _ = socket.set_zero_linger(),
+            Err(error) => {
+                tracing::debug!(%error, "connection ended");
+                match error.is_parse() {
+                    true if has_refused => linger(socket).await,
+                    true => refuse(socket, Problem::malformed()).await, // HTTP/2's beginning
+                    false => {}
+                }
+            }
+        }
+    }
+
+    /// Answers one request.
+    async fn answer(
+        &self,
+        state: &ConnectionState,
+        routes: &TowerToHyperService<Router>,
+        request: Request<Incoming>,
+    ) -> Result<Response, Infallible> {
+        // A client that sends requests and takes no answers gets no further ones made.
+        state.until_unblocked().await;
+        let mut response = match state.is_reserved && !request.uri().path().starts_with(PROBES) {
+            false => routes.call(request).await?,
+            true => respond(Err(Problem::overloaded())),
+        };
+        self.refusals.log(state.peer, &response);
+        let has_length = response.body().size_hint().exact().is_some();
+        if !has_length || state.is_reserved || self.lifecycle.is_closing() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        state.answered(has_length);
+        Ok(response)
+    }
+}
+
+/// Waits until the client has sent something, or closed its socket; `false` if the connection is to be ended before that.
+async fn until_readable(socket: &TcpStream, state: &ConnectionState) -> bool {
+    poll_fn(|context| {
+        state.register(context);
+        match socket.poll_read_ready(context) {
+            Poll::Ready(_) => Poll::Ready(true),
+            Poll::Pending => state.ending().map_or(Poll::Pending, |_| Poll::Ready(false)),
+        }
+    })
+    .await
+}
+
+/// Serves until the connection ends by itself, or is to be ended.
+async fn until_ended<S>(
+    connection: &mut http1::Connection<TokioIo<ClientStream>, S>,
+    state: &ConnectionState,
+) -> hyper::Result<Ending>
+where
+    S: HttpService<Incoming, ResBody = axum::body::Body>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    poll_fn(|context| {
+        state.register(context);
+        // First what has been received: a request that was read is answered.
+        if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
+            return Poll::Ready(ended.map(|()| Ending::Close));
+        }
+        state.ending().map_or(Poll::Pending, |ending| Poll::Ready(Ok(ending)))
+    })
+    .await
+}
+
+/// Answers a request that could not be read, and closes the connection.
+async fn refuse(mut socket: TcpStream, problem: Problem) {
+    let (parts, body) = presence::http::Response::from(problem).into_parts();
+    let head = format!(
+        "HTTP/1.1 {}\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        parts.status,
+        body.len()
+    );
+    let answer = [head.as_bytes(), &body].concat();
+    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, socket.write_all(&answer)).await {
+        linger(socket).await;
+    }
+}
+
+/// Reads what a client has still sent, until it closes the connection or has had enough time to.
+async fn linger(mut socket: TcpStream) {
+    let _ = socket.shutdown().await; // an error shows in reading as well
+    let read = async move { tokio::io::copy(&mut (&mut socket).take(MAX_UNREAD_BYTES), &mut tokio::io::sink()).await };
+    let _ = timeout(LINGER_TIMEOUT, read).await;
+}

@@ -1,0 +1,333 @@
+//! All connections of this process: how many there may be, and how long each may do nothing.
+
+use std::{
+    cmp::Reverse,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::state::{ConnectionState, Order, Phase, Seconds};
+
+/// Time limit for the head of a request.
+const HEAD_TIMEOUT_SECONDS: u32 = 10;
+
+/// Time limit for a connection without a request: longer than load balancers (60 s) and the pools of HTTP clients (90 s)
+/// keep one that is idle, since they would send a request into its end.
+const IDLE_TIMEOUT_SECONDS: u32 = 120;
+
+/// Time limit for a client to take an answer, from the moment at which the kernel holds as much of it as it may.
+const UNREAD_TIMEOUT_SECONDS: u32 = 30;
+
+/// Time limit for a reserved connection's request: nobody else can have the slot meanwhile.
+const RESERVED_TIMEOUT_SECONDS: u32 = 2;
+
+/// The share of the slots that is kept free for health probes: one of these many.
+const RESERVED_SHARE: usize = 40;
+
+/// The share of the connections that is evicted at a time: one of these many. Looking for them takes a look at all.
+const EVICTED_SHARE: usize = 64;
+
+/// How long evicted connections may take to end before a reserved slot is used.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// All connections of this process.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    regular: Pool,
+    reserved: Pool,
+    seconds: Seconds,
+}
+
+/// Connections, and room for a number of them.
+#[derive(Debug)]
+struct Pool {
+    count: usize,
+    is_reserved: bool,
+    free: Arc<Semaphore>,
+    /// Those that have ended stay until the next look at all of them.
+    connections: Mutex<Vec<Weak<ConnectionState>>>,
+    /// The second in which a look at all of them found none that is idle: there is no other look in this second.
+    found_busy_at: AtomicU32,
+}
+
+/// Room for one connection.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    permit: OwnedSemaphorePermit,
+    is_reserved: bool,
+}
+
+impl Connections {
+    /// Room for `count` connections. Some of it is for health probes once the rest is in use.
+    pub(crate) fn new(count: usize) -> Self {
+        let reserved = (count / RESERVED_SHARE).max(1);
+        Self {
+            regular: Pool::new(count.saturating_sub(reserved).max(1), false),
+            reserved: Pool::new(reserved, true),
+            seconds: Seconds::new(),
+        }
+    }
+
+    /// A slot for the next connection. If all are taken, connections that are idle make room; if none of them is, it is a
+    /// reserved slot.
+    pub(crate) async fn admit(&self) -> Slot {
+        if let Some(slot) = self.regular.try_take() {
+            return slot;
+        }
+        let now = self.seconds.now();
+        if self.regular.evict(now) > 0
+            && let Ok(slot) = timeout(EVICTION_TIMEOUT, self.regular.take()).await
+        {
+            return slot;
+        }
+        if let Some(slot) = self.reserved.try_take() {
+            return slot;
+        }
+        self.reserved.evict(now);
+        tokio::select! {
+            biased;
+            slot = self.regular.take() => slot,
+            slot = self.reserved.take() => slot,
+        }
+    }
+
+    /// Adds a connection. Its slot is free again when nothing holds its state any more.
+    pub(crate) fn add(&self, peer: SocketAddr, slot: Slot) -> Arc<ConnectionState> {
+        let pool = if slot.is_reserved { &self.reserved } else { &self.regular };
+        let state = Arc::new(ConnectionState::new(peer, slot.is_reserved, self.seconds.clone(), slot.permit));
+        pool.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&state));
+        state
+    }
+
+    /// Enforces the time limits of all connections, once per second, indefinitely.
+    pub(crate) async fn enforce_timeouts(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            ticks.tick().await;
+            self.tick();
+        }
+    }
+
+    /// Ends every connection as soon as it has no request under way.
+    pub(crate) fn drain(&self) {
+        self.each(|connection| connection.order(Order::Drain));
+    }
+
+    /// Returns when all connections have ended.
+    pub(crate) async fn closed(&self) {
+        for Pool { count, free, .. } in [&self.regular, &self.reserved] {
+            let _ = free.acquire_many(*count as u32).await; // never closed
+        }
+    }
+
+    /// Counts a second, and has those connections closed that have exceeded a time limit.
+    fn tick(&self) {
+        self.seconds.advance();
+        self.each(|connection| {
+            if has_timed_out(&connection) {
+                connection.order(Order::Close);
+            }
+        });
+    }
+
+    fn each(&self, mut action: impl FnMut(Arc<ConnectionState>)) {
+        self.regular.each(&mut action);
+        self.reserved.each(&mut action);
+    }
+}
+
+impl Pool {
+    fn new(count: usize, is_reserved: bool) -> Self {
+        Self {
+            count,
+            is_reserved,
+            free: Arc::new(Semaphore::new(count)),
+            connections: Mutex::default(),
+            found_busy_at: AtomicU32::new(0),
+        }
+    }
+
+    fn try_take(&self) -> Option<Slot> {
+        let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        Some(Slot { permit, is_reserved: self.is_reserved })
+    }
+
+    async fn take(&self) -> Slot {
+        match Arc::clone(&self.free).acquire_owned().await {
+            Ok(permit) => Slot { permit, is_reserved: self.is_reserved },
+            Err(_) => std::future::pending().await, // never closed
+        }
+    }
+
+    /// Has those connections closed that have been idle longest, and returns their number.
+    fn evict(&self, now: u32) -> usize {
+        if self.found_busy_at.load(Ordering::Relaxed) == now {
+            return 0;
+        }
+        let mut idle = Vec::new();
+        self.each(&mut |connection| {
+            if let Some(idleness) = connection.idleness() {
+                idle.push((Reverse(idleness), idle.len(), connection));
+            }
+        });
+        let count = self.count.div_ceil(EVICTED_SHARE).min(idle.len());
+        if count == 0 {
+            self.found_busy_at.store(now, Ordering::Relaxed);
+        }
+        if count < idle.len() {
+            // Of those that are equally idle, the ones that were accepted first.
+            idle.select_nth_unstable_by_key(count, |(idleness, place, _)| (*idleness, *place));
+        }
+        idle.iter().take(count).for_each(|(_, _, connection)| connection.order(Order::Close));
+        count
+    }
+
+    fn each(&self, action: &mut impl FnMut(Arc<ConnectionState>)) {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.upgrade().map(&mut *action).is_some());
+    }
+}
+
+fn has_timed_out(connection: &ConnectionState) -> bool {
+    // A second counts once it is over: a phase of n seconds has lasted for more than n - 1.
+    let head_timeout = if connection.is_reserved { RESERVED_TIMEOUT_SECONDS } else { HEAD_TIMEOUT_SECONDS };
+    let timeout = match connection.phase() {
+        (Phase::Silent | Phase::Head, age) => age > head_timeout,
+        (Phase::Idle, age) => age > IDLE_TIMEOUT_SECONDS,
+        (Phase::Busy | Phase::Streaming, _) => false, // a request has a limit of its own
+    };
+    timeout || connection.unread_for().is_some_and(|age| age > UNREAD_TIMEOUT_SECONDS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future as _, pin::pin, task::Context, task::Waker};
+
+    use super::{super::state::Ending, *};
+
+    const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 1);
+
+    /// A registry of 80 slots, 2 of them reserved, with as many connections as there are other slots.
+    fn full() -> (Connections, Vec<Arc<ConnectionState>>) {
+        let connections = Connections::new(80);
+        let states = (0..78).map(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap())).collect();
+        (connections, states)
+    }
+
+    /// The slot that is there at once.
+    fn admit_now(connections: &Connections) -> Option<Slot> {
+        let admitting = pin!(connections.admit());
+        match admitting.poll(&mut Context::from_waker(Waker::noop())) {
+            std::task::Poll::Ready(slot) => Some(slot),
+            std::task::Poll::Pending => None,
+        }
+    }
+
+    fn pass(connections: &Connections, seconds: u32) {
+        (0..seconds).for_each(|_| connections.tick());
+    }
+
+    #[tokio::test]
+    async fn the_connections_that_are_idle_longest_make_room() {
+        let (connections, mut states) = full();
+        states.iter().for_each(|state| state.answered(true));
+        pass(&connections, 1);
+        states[2..].iter().for_each(|state| state.answered(true));
+        assert!(admit_now(&connections).is_none(), "first the evicted ones have to end");
+        let evicted: Vec<_> = states.iter().map(|state| state.ending()).collect();
+        assert_eq!(evicted[..2], [Some(Ending::Close); 2]);
+        assert!(evicted[2..].iter().all(Option::is_none));
+        drop(states.drain(..2));
+        assert!(!admit_now(&connections).unwrap().is_reserved);
+    }
+
+    #[tokio::test]
+    async fn those_that_never_made_a_request_make_room_first() {
+        let (connections, states) = full();
+        states[10..].iter().for_each(|state| state.answered(true));
+        pass(&connections, 5);
+        states[..10].iter().for_each(|state| state.received());
+        let late = states[9].phase();
+        assert_eq!(late, (Phase::Head, 0));
+        pass(&connections, 2);
+        assert!(admit_now(&connections).is_none());
+        let evicted = states[..10].iter().filter(|state| state.ending() == Some(Ending::HeadTimeout)).count();
+        assert_eq!(evicted, 2);
+    }
+
+    #[tokio::test]
+    async fn when_all_are_busy_there_is_a_reserved_slot() {
+        let (connections, states) = full();
+        states.iter().for_each(|state| state.requested());
+        let slot = admit_now(&connections).unwrap();
+        assert!(slot.is_reserved);
+        let silent = connections.add(PEER.into(), slot);
+        let answered = connections.add(PEER.into(), admit_now(&connections).unwrap());
+        answered.requested();
+        assert!(admit_now(&connections).is_none());
+        assert_eq!((silent.ending(), answered.ending()), (Some(Ending::Close), None));
+        drop(silent);
+        assert!(admit_now(&connections).unwrap().is_reserved);
+    }
+
+    #[tokio::test]
+    async fn each_phase_has_its_time_limit() {
+        let connections = Connections::new(80);
+        let [silent, head, idle, busy, unread, streaming] =
+            std::array::from_fn(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap()));
+        head.received();
+        idle.answered(true);
+        busy.requested();
+        unread.answered(true);
+        unread.blocked();
+        streaming.answered(false);
+        let endings = || [&silent, &head, &idle, &busy, &unread, &streaming].map(|state| state.ending());
+        pass(&connections, HEAD_TIMEOUT_SECONDS);
+        assert_eq!(endings(), [None; 6]);
+        pass(&connections, 1);
+        let (close, head_timeout) = (Some(Ending::Close), Some(Ending::HeadTimeout));
+        assert_eq!(endings(), [close, head_timeout, None, None, None, None]);
+        pass(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
+        assert_eq!(endings(), [close, head_timeout, None, None, Some(Ending::Abort), None]);
+        pass(&connections, IDLE_TIMEOUT_SECONDS - UNREAD_TIMEOUT_SECONDS);
+        assert_eq!(endings(), [close, head_timeout, close, None, Some(Ending::Abort), None]);
+    }
+
+    #[tokio::test]
+    async fn a_request_that_comes_before_the_order_is_served() {
+        let connections = Connections::new(80);
+        let state = connections.add(PEER.into(), connections.regular.try_take().unwrap());
+        state.order(Order::Close);
+        state.requested();
+        assert_eq!(state.ending(), None);
+        state.answered(true);
+        assert_eq!(state.ending(), None, "the order is over");
+        connections.drain();
+        assert_eq!(state.ending(), Some(Ending::Close));
+    }
+
+    #[tokio::test]
+    async fn a_drain_waits_for_requests_and_for_answers_to_be_taken() {
+        let connections = Connections::new(80);
+        let state = connections.add(PEER.into(), connections.regular.try_take().unwrap());
+        state.requested();
+        connections.drain();
+        assert_eq!(state.ending(), None);
+        state.answered(true);
+        state.blocked();
+        assert_eq!(state.ending(), None);
+        state.unblocked();
+        assert_eq!(state.ending(), Some(Ending::Close));
+        drop(state);
+        connections.closed().await;
+    }
+}

@@ -1,0 +1,216 @@
+//! The state of one connection, shared by the task that serves it and the registry that enforces time limits.
+
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A connection that has sent nothing, or half of a request's head, for this long is evicted before idle ones, which at
+/// least made a request once. Time for a client's first bytes to arrive.
+const SILENT_SECONDS: u32 = 2;
+
+/// Seconds since the start of the process, counted by the registry. Reading it is cheaper than reading a clock, and
+/// limits of connections need no more precision.
+#[derive(Debug, Clone)]
+pub(super) struct Seconds(Arc<AtomicU32>);
+
+/// What a connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Nothing has been received.
+    Silent,
+    /// A part of a request's head has been received.
+    Head,
+    /// A request is being answered.
+    Busy,
+    /// An answer without a known length is being sent; the connection ends with it.
+    Streaming,
+    /// The last request has been answered.
+    Idle,
+}
+
+/// How the task of a connection ends it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// No request is under way.
+    Close,
+    /// The head of a request did not arrive in time: the client is told so.
+    HeadTimeout,
+    /// The client does not take its answers: what was sent and not taken is dropped.
+    Abort,
+}
+
+/// What the registry asks of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// Serve on.
+    None,
+    /// End, unless a request has been received in the meantime.
+    Close,
+    /// End as soon as no request is under way: the server ends.
+    Drain,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    /// The client's address.
+    pub(crate) peer: SocketAddr,
+    /// Whether this connection is one of those that are kept free for health probes.
+    pub(crate) is_reserved: bool,
+    seconds: Seconds,
+    /// The phase, and the second in which it began, in one word: both are read together by another thread.
+    phase: AtomicU64,
+    /// The second since which the client has left a part of an answer unread; 0 if it has not.
+    unread_since: AtomicU32,
+    order: AtomicU8,
+    task: AtomicWaker,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Seconds {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(AtomicU32::new(1)))
+    }
+
+    pub(super) fn advance(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn now(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Phase {
+    fn at(self, second: u32) -> u64 {
+        u64::from(second) << 8 | self as u64
+    }
+
+    fn from_word(word: u64) -> (Self, u32) {
+        let phases = [Self::Silent, Self::Head, Self::Busy, Self::Streaming, Self::Idle];
+        (phases[(word & 0xff) as usize], (word >> 8) as u32)
+    }
+}
+
+impl ConnectionState {
+    pub(super) fn new(peer: SocketAddr, is_reserved: bool, seconds: Seconds, slot: OwnedSemaphorePermit) -> Self {
+        Self {
+            peer,
+            is_reserved,
+            phase: AtomicU64::new(Phase::Silent.at(seconds.now())),
+            seconds,
+            unread_since: AtomicU32::new(0),
+            order: AtomicU8::new(Order::None as u8),
+            task: AtomicWaker::new(),
+            _slot: slot,
+        }
+    }
+
+    /// Notes that bytes were received: those of a body change nothing.
+    pub(super) fn received(&self) {
+        if let (Phase::Silent | Phase::Idle, _) = self.phase() {
+            self.enter(Phase::Head);
+        }
+    }
+
+    /// Notes that a request's head is complete.
+    pub(super) fn requested(&self) {
+        self.enter(Phase::Busy);
+    }
+
+    /// Notes that a request has its answer; `has_length` if the answer's end is known.
+    pub(super) fn answered(&self, has_length: bool) {
+        self.enter(if has_length { Phase::Idle } else { Phase::Streaming });
+    }
+
+    /// Notes that the client does not take an answer as fast as it is sent.
+    pub(super) fn blocked(&self) {
+        self.unread_since.store(self.seconds.now(), Ordering::Relaxed);
+    }
+
+    /// Notes that the kernel has taken all that was sent.
+    pub(super) fn unblocked(&self) {
+        self.unread_since.store(0, Ordering::Relaxed);
+        self.task.wake(); // a request may wait for this: see `until_unblocked`
+    }
+
+    /// Returns when no answer is left unread. Called by the connection's own task.
+    pub(super) async fn until_unblocked(&self) {
+        let is_blocked = || self.unread_since.load(Ordering::Relaxed) != 0;
+        poll_fn(|_| if is_blocked() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
+    /// Has the task polled when the registry orders something.
+    pub(super) fn register(&self, context: &Context<'_>) {
+        self.task.register(context.waker());
+    }
+
+    /// Asks the task to end the connection.
+    pub(super) fn order(&self, order: Order) {
+        self.order.store(order as u8, Ordering::Release);
+        self.task.wake();
+    }
+
+    /// How the connection is to be ended, now that all that was received has been looked at.
+    pub(super) fn ending(&self) -> Option<Ending> {
+        let order = self.order.load(Ordering::Acquire);
+        if order == Order::None as u8 {
+            return None;
+        }
+        let is_unread = self.unread_since.load(Ordering::Relaxed) != 0;
+        let is_close = order == Order::Close as u8;
+        match self.phase().0 {
+            _ if is_unread && is_close => Some(Ending::Abort),
+            Phase::Silent | Phase::Idle if !is_unread => Some(Ending::Close),
+            Phase::Head if is_close => Some(Ending::HeadTimeout),
+            _ => {
+                // A request came in before the order did. A drain stays in force.
+                let (close, none) = (Order::Close as u8, Order::None as u8);
+                let _ = self.order.compare_exchange(close, none, Ordering::Relaxed, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// The phase, and for how many seconds it has lasted.
+    pub(super) fn phase(&self) -> (Phase, u32) {
+        let (phase, since) = Phase::from_word(self.phase.load(Ordering::Relaxed));
+        (phase, self.seconds.now().saturating_sub(since))
+    }
+
+    /// For how many seconds the client has left an answer unread.
+    pub(super) fn unread_for(&self) -> Option<u32> {
+        let since = self.unread_since.load(Ordering::Relaxed);
+        (since != 0).then(|| self.seconds.now().saturating_sub(since))
+    }
+
+    /// How much this connection deserves to be evicted, the highest first; `None` if a request is under way.
+    pub(super) fn idleness(&self) -> Option<u32> {
+        const BEFORE_IDLE: u32 = 1 << 16;
+        if self.order.load(Ordering::Relaxed) != Order::None as u8 {
+            return None; // it ends already
+        }
+        if let Some(unread) = self.unread_for() {
+            return (unread >= SILENT_SECONDS).then_some(BEFORE_IDLE + unread);
+        }
+        match self.phase() {
+            (Phase::Silent | Phase::Head, age) if age >= SILENT_SECONDS => Some(BEFORE_IDLE + age),
+            (Phase::Silent | Phase::Head | Phase::Idle, age) => Some(age),
+            (Phase::Busy | Phase::Streaming, _) => None,
+        }
+    }
+
+    fn enter(&self, phase: Phase) {
+        self.phase.store(phase.at(self.seconds.now()), Ordering::Relaxed);
+    }
+}

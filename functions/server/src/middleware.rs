@@ -1,0 +1,150 @@
+//! Per-route middleware: access, metrics, tracing, timeout, panic recovery.
+//!
+//! One handler around the other for all of these, and no layers: each layer costs every call two boxes and some moves of
+//! the request.
+
+use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::Request,
+    handler::Handler,
+    response::Response,
+    routing::{MethodFilter, on},
+};
+use futures_util::FutureExt as _;
+use presence::{http::Problem, telemetry::metrics::CALLS_REFUSED, trace::RequestSpan};
+use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
+
+use crate::{
+    access::{Access, AccessPolicy, Refusal},
+    body::{refuse, respond},
+    refusals::Refused,
+    route_metrics::RouteMetrics,
+};
+
+/// Time limit for one request, a slow client's body included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Only routes with this prefix are traced: not metrics, health or the console.
+const TRACED_PREFIX: &str = "/presence/";
+
+/// Makes the middleware of routes.
+pub(crate) struct Middleware {
+    policy: AccessPolicy,
+}
+
+/// The middleware of one route.
+///
+/// Of each route and not of the router: an unknown path is a 404, and a wrong method a 405, for every caller.
+pub(crate) struct RouteMiddleware {
+    path: &'static str,
+    policy: AccessPolicy,
+    /// `None` for probes: their failures are no failed calls.
+    metrics: Option<RouteMetrics>,
+}
+
+/// A handler behind its route's middleware.
+#[derive(Clone)]
+struct WithMiddleware<H> {
+    middleware: Arc<RouteMiddleware>,
+    access: Access,
+    handler: H,
+}
+
+impl Middleware {
+    pub(crate) fn new(policy: AccessPolicy) -> Self {
+        Self { policy }
+    }
+
+    /// The middleware of calls at `path`.
+    pub(crate) fn calls(&self, path: &'static str) -> Arc<RouteMiddleware> {
+        self.route(path, Some(RouteMetrics::new(path)))
+    }
+
+    /// The middleware of probes at `path`.
+    pub(crate) fn probes(&self, path: &'static str) -> Arc<RouteMiddleware> {
+        self.route(path, None)
+    }
+
+    fn route(&self, path: &'static str, metrics: Option<RouteMetrics>) -> Arc<RouteMiddleware> {
+        Arc::new(RouteMiddleware { path, policy: self.policy.clone(), metrics })
+    }
+}
+
+impl RouteMiddleware {
+    /// The routes of this path, with and without a slash at its end, on which `handler` answers a method.
+    pub(crate) fn on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
+    where
+        H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        let handler = WithMiddleware { middleware: Arc::clone(self), access, handler };
+        let with_slash = format!("{}/", self.path);
+        Router::new().route(self.path, on(method, handler.clone())).route(&with_slash, on(method, handler))
+    }
+
+    /// The route of this path alone on which `handler` answers a method.
+    pub(crate) fn exactly_on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
+    where
+        H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Response> + Send + 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new().route(self.path, on(method, WithMiddleware { middleware: Arc::clone(self), access, handler }))
+    }
+
+    /// The span of a request, if traces are exported.
+    fn trace(&self, request: &mut Request) -> RequestSpan {
+        if !self.path.starts_with(TRACED_PREFIX) {
+            return RequestSpan::none();
+        }
+        let method = request.method().clone();
+        RequestSpan::of_route(&method, self.path, request.headers_mut())
+    }
+
+    /// Counts a refusal, and answers it.
+    async fn refuse(&self, request: Request, refusal: Refusal) -> Response {
+        let reason = refusal.reason();
+        metrics::counter!(CALLS_REFUSED, "reason" => reason).increment(1);
+        let mut response = refuse(request, refusal.into()).await;
+        response.extensions_mut().insert(Refused { call: self.path, reason });
+        response
+    }
+}
+
+impl<H, F, S> Handler<F, S> for WithMiddleware<H>
+where
+    H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+    S: Send + 'static,
+{
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, mut request: Request, state: S) -> Self::Future {
+        let start = Instant::now();
+        let Self { middleware, access, handler } = self;
+        let span = middleware.trace(&mut request);
+        Box::pin(async move {
+            let answering = async {
+                match middleware.policy.check(access, &request) {
+                    Ok(()) => handler(request, state).await,
+                    Err(refusal) => middleware.refuse(request, refusal).await,
+                }
+            };
+            let answering = AssertUnwindSafe(answering.instrument(span.of_log())).catch_unwind();
+            let response = match timeout_at(start + REQUEST_TIMEOUT, answering).await {
+                Ok(Ok(response)) => response,
+                Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
+                Err(_) => respond(Err(Problem::timed_out(REQUEST_TIMEOUT))),
+            };
+            if let Some(metrics) = &middleware.metrics {
+                metrics.record(response.status(), start.elapsed());
+            }
+            span.answered(response.status());
+            response
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! Refused callers: counted, and logged with their address at a bounded rate.
+
+use std::{
+    net::SocketAddr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::response::Response;
+
+/// The log has one line for refused calls in this time, however many there are.
+const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why a call was refused; stands in the extensions of its answer, which the log is written from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    /// The route, with its placeholders.
+    pub(crate) call: &'static str,
+    /// The reason, as the metric's label names it.
+    pub(crate) reason: &'static str,
+}
+
+/// The log of refused calls.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    latest: Mutex<Latest>,
+}
+
+#[derive(Debug, Default)]
+struct Latest {
+    logged_at: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Refusals {
+    /// Logs an answer if it is a refusal, unless one has just been logged.
+    pub(crate) fn log(&self, peer: SocketAddr, response: &Response) {
+        let Some(Refused { call, reason }) = response.extensions().get() else { return };
+        if let Some(unlogged) = self.count(Instant::now()) {
+            tracing::warn!(%peer, call, reason, unlogged, "call refused");
+        }
+    }
+
+    /// Counts a refusal; returns the number of earlier ones that were not logged if this one is to be.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        if latest.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
+            latest.unlogged += 1;
+            return None;
+        }
+        latest.logged_at = Some(now);
+        Some(std::mem::take(&mut latest.unlogged))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_refusal_per_second_is_logged_and_the_others_are_counted() {
+        let (refusals, start) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.count(start), Some(0));
+        assert_eq!((0..1_000).filter_map(|_| refusals.count(start)).count(), 0);
+        assert_eq!(refusals.count(start + LOG_INTERVAL), Some(1_000));
+        assert_eq!(refusals.count(start + LOG_INTERVAL), None);
+    }
+}

@@ -1,0 +1,97 @@
+//! A socket to a server, for requests that no HTTP client would send.
+
+use std::io;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::TcpStream,
+};
+
+use crate::Server;
+
+/// A socket to a server.
+#[derive(Debug)]
+pub struct Socket(BufReader<TcpStream>);
+
+/// A response as it was sent.
+#[derive(Debug)]
+pub struct RawResponse {
+    /// The status code.
+    pub status: u16,
+    /// The status line and the headers, in lower case.
+    pub head: String,
+    /// The body; null if it is not JSON.
+    pub body: Value,
+}
+
+impl Socket {
+    /// Connects to a server.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub async fn connect(server: &Server) -> Self {
+        Self::connect_to(server.address()).await
+    }
+
+    /// Connects to the server at an address.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub async fn connect_to(address: &str) -> Self {
+        Self(BufReader::new(TcpStream::connect(address).await.expect("the server listens")))
+    }
+
+    /// Sends text. An error means that the server has closed the socket: reading tells why.
+    pub async fn send(&mut self, text: &str) {
+        let _ = self.0.get_mut().write_all(text.as_bytes()).await;
+    }
+
+    /// Sends a request, and reads the response.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn ask(&mut self, request: &str) -> RawResponse {
+        self.send(request).await;
+        self.response().await.expect("a response")
+    }
+
+    /// Reads a response whose length is known.
+    ///
+    /// # Errors
+    /// If the socket is closed before its end.
+    ///
+    /// # Panics
+    /// If it is not an HTTP response.
+    pub async fn response(&mut self) -> io::Result<RawResponse> {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if self.0.read_line(&mut head).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        let head = head.to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let mut body = vec![0; length.unwrap_or_default()];
+        self.0.read_exact(&mut body).await?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+        Ok(RawResponse { status, body: serde_json::from_slice(&body).unwrap_or_default(), head })
+    }
+
+    /// Whether the server closes the socket without sending anything more.
+    pub async fn is_closed(&mut self) -> bool {
+        !matches!(self.0.read(&mut [0]).await, Ok(1..))
+    }
+}
+
+impl RawResponse {
+    /// Whether the headers have this line.
+    pub fn has(&self, header: &str) -> bool {
+        self.head.lines().any(|line| line == header)
+    }
+
+    /// The `type` of a problem, without what all have in common.
+    pub fn slug(&self) -> &str {
+        self.body["type"].as_str().unwrap_or_default().trim_start_matches("urn:presence:")
+    }
+}
