@@ -30,6 +30,7 @@ mod sweep;
 pub mod telemetry;
 pub mod trace;
 mod version;
+pub mod watch;
 
 pub use cached::Cached;
 pub use presence::{BatchOutcome, PresenceError, PresenceService};

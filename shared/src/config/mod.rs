@@ -13,6 +13,7 @@ mod redis;
 mod server;
 mod traces;
 mod variables;
+mod watch;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use server::ServerConfig;
 pub use traces::{SpanBatchConfig, TracesConfig};
 pub use variables::{ConfigError, Secret};
 use variables::{Result, Variables, parse_duration};
+pub use watch::WatchConfig;
 
 /// The shortest TTL that a heartbeat interval fits into.
 const MIN_TTL: Duration = Duration::from_millis(2);

@@ -2,7 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::variables::{ConfigError, Result, Secret, Variables};
+use super::{
+    WatchConfig,
+    variables::{ConfigError, Result, Secret, Variables},
+};
 
 /// Where the server listens, and who may call.
 #[derive(Debug, Clone)]
@@ -14,6 +17,8 @@ pub struct ServerConfig {
     pub tokens: Vec<Secret>,
     /// `PRESENCE_READ_TOKENS`: bearer tokens, separated by commas, that may read and change nothing.
     pub read_tokens: Vec<Secret>,
+    /// Watching players.
+    pub watch: WatchConfig,
 }
 
 /// Tokens.
@@ -57,7 +62,7 @@ impl ServerConfig {
             );
             return Err(ConfigError::new(TOKENS, accepts));
         }
-        Ok(Self { bind, tokens, read_tokens })
+        Ok(Self { bind, tokens, read_tokens, watch: WatchConfig::from(&variables)? })
     }
 
     /// The variables with a token that is so short that it might be guessed.

@@ -7,6 +7,7 @@
 mod backlog;
 mod breaker;
 mod connection;
+mod follower;
 mod live;
 mod message;
 mod publisher;
@@ -18,6 +19,7 @@ mod window;
 
 pub use backlog::Backlog;
 pub(crate) use backlog::Oldest;
+pub(crate) use follower::{Continuity, FollowError, Follower};
 pub use live::{Listener, LiveEvents};
 pub use publisher::Publisher;
 pub(crate) use publisher::{NatsHealth, Patience};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{Context, stream::Stream};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
@@ -141,6 +141,13 @@ impl Publisher {
     pub(super) async fn stream(&self) -> Result<Stream, PublishError> {
         let session = self.0.connection.connected().await?;
         Ok(stream::ensure(&session.jetstream, &self.0.config).await?)
+    }
+
+    /// Waits for a connection, and returns JetStream with the stream, which is created if it is missing.
+    pub(super) async fn jetstream(&self) -> Result<(Context, Stream), PublishError> {
+        let session = self.0.connection.connected().await?;
+        let stream = stream::ensure(&session.jetstream, &self.0.config).await?;
+        Ok((session.jetstream.clone(), stream))
     }
 
     /// Whether NATS is connected at the moment.

@@ -13,11 +13,11 @@ mod response;
 
 use bytes::Bytes;
 
-pub(crate) use body::parse as parse_message;
 pub use body::{MAX_BODY, check_length, parse_post};
+pub(crate) use body::{parse as parse_message, present};
 pub use connections::{ConnectionsBody, Target};
 pub use problem::Problem;
-pub use query::{expect_get, history, last_segment};
+pub use query::{expect_get, history, last_segment, query_value};
 pub use response::{BatchAnswer, Connected, json, ready};
 
 /// A request with its whole body.

@@ -115,6 +115,20 @@ impl Problem {
             .with_header("retry-after", "1")
     }
 
+    /// 409: a stream would watch more than `limit` players.
+    pub fn too_many(limit: usize) -> Self {
+        let detail = format!("a stream watches at most {limit} players; open another stream for the others");
+        Self::new(StatusCode::CONFLICT, "urn:presence:too-many", "Too many players", detail)
+    }
+
+    /// 426: the path speaks WebSocket, or server-sent events.
+    pub fn upgrade_required() -> Self {
+        let detail = "open a WebSocket (RFC 6455, version 13), or ask for server-sent events with \
+                      `accept: text/event-stream` and `?players=alice,bob`";
+        Self::new(StatusCode::UPGRADE_REQUIRED, "urn:presence:upgrade-required", "Upgrade required", detail)
+            .with_header("upgrade", "websocket")
+    }
+
     /// Names the member of the body, or the part of the URL, that was wrong.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {

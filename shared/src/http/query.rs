@@ -1,6 +1,6 @@
 //! What a GET carries in its URL.
 
-use http::Method;
+use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::{Problem, Request};
@@ -33,18 +33,26 @@ pub fn last_segment(request: &Request) -> Result<String, Problem> {
 /// # Errors
 /// 400 for any other value than `true` and `false`, and where it is given twice.
 pub fn history(request: &Request) -> Result<bool, Problem> {
-    let query = request.uri().query().unwrap_or_default();
+    match query_value(request.uri(), "history")?.as_deref() {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::invalid_request("history is true or false").with_field("history")),
+    }
+}
+
+/// The value of `name` in a URL's query, percent-decoded once; `None` if the query does not have it.
+///
+/// # Errors
+/// 400 if it is given twice.
+pub fn query_value(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
+    let query = uri.query().unwrap_or_default();
     let decode = |text| percent_decode_str(text).decode_utf8_lossy();
     let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut values = pairs.filter(|(name, _)| decode(name) == "history").map(|(_, value)| decode(value));
-    let history = match values.next().as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Problem::invalid_request("history is true or false").with_field("history")),
-    };
+    let mut values = pairs.filter(|(other, _)| decode(other) == name).map(|(_, value)| decode(value).into_owned());
+    let value = values.next();
     match values.next() {
-        None => Ok(history),
-        Some(_) => Err(Problem::invalid_request("history is given twice").with_field("history")),
+        None => Ok(value),
+        Some(_) => Err(Problem::invalid_request(format!("{name} is given twice")).with_field(name)),
     }
 }
 

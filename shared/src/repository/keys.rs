@@ -57,6 +57,11 @@ impl Keys {
         Joined([&self.prefix, "{", self.tag(Shard::FIRST), "}:swept"])
     }
 
+    /// What tells one data set from another: a random text.
+    pub(crate) fn dataset(&self, shard: Shard) -> Joined<'_> {
+        Joined([&self.prefix, "{", self.tag(shard), "}:dataset"])
+    }
+
     /// Where the player's index and outbox lie.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.mode {

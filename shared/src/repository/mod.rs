@@ -4,6 +4,7 @@
 
 mod cluster;
 mod connection;
+mod dataset;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
@@ -16,6 +17,7 @@ mod partial;
 mod past;
 mod probe;
 mod read;
+mod read_each;
 mod record;
 mod renewals;
 mod reply;
@@ -26,11 +28,13 @@ mod sweep;
 mod tokens;
 mod topology;
 
+pub(crate) use dataset::Dataset;
 pub use error::StoreError;
 pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;
 pub use read::Snapshot;
+pub(crate) use read_each::Sighting;
 pub(crate) use reply::OutboxEntry;
 use reply::Outcome;
 

@@ -81,7 +81,7 @@ impl Repository {
 }
 
 /// `GET` of a key that is no string fails, while `MGET` answers that there is none: it would take the player for OFFLINE.
-fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
+pub(super) fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
     let keys: Vec<_> = keys.collect();
     let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });
     command.arg(&keys);

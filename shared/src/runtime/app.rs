@@ -2,10 +2,11 @@
 
 use crate::{
     PresenceService, Repository, StoreError, Sweeper,
-    config::Config,
+    config::{Config, WatchConfig},
     events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
     health::{HealthMonitor, HealthProbe},
     insight::Insight,
+    watch::{Watch, WatchUpkeep},
 };
 
 /// The parts of the service, made once a process. Nothing is connected before it is needed.
@@ -63,6 +64,16 @@ impl App {
     /// Events as they come, where events are made.
     pub fn live_events(&self) -> Option<LiveEvents> {
         self.publisher.clone().map(LiveEvents::new)
+    }
+
+    /// The streams of callers that watch players.
+    pub fn watch(&self, config: WatchConfig) -> Watch {
+        Watch::new(config, self.config.limits.max_batch, self.repository.clone())
+    }
+
+    /// What keeps the streams of callers up to date.
+    pub fn watch_upkeep(&self, watch: Watch) -> WatchUpkeep {
+        WatchUpkeep::new(watch, self.publisher.clone())
     }
 
     /// The health probe, which asks at each check.

@@ -39,6 +39,23 @@ pub const BUILD_INFO: &str = "presence_build_info";
 /// Whether JetStream answers and the stream takes events: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
+/// Streams of callers that watch players.
+pub const WATCH_STREAMS: &str = "presence_watch_streams";
+/// Players that are watched by at least one stream.
+pub const WATCH_PLAYERS: &str = "presence_watch_players";
+/// Pairs of a stream and a player that it watches.
+pub const WATCH_INTERESTS: &str = "presence_watch_interests";
+/// Changes sent to watchers.
+pub const WATCH_CHANGES: &str = "presence_watch_changes_total";
+/// Changes that a watcher was not sent, since a newer one of the same player took their place.
+pub const WATCH_COALESCED: &str = "presence_watch_coalesced_total";
+/// The time from a transition to the message that tells a watcher of it.
+pub const WATCH_DELAY: &str = "presence_watch_delay_seconds";
+/// 1 for the `state` of the feed of watched players: `live`, `polling` or `stale`; 0 for the others.
+pub const WATCH_FEED: &str = "presence_watch_feed";
+/// Players that were read again, to make sure that no change was missed.
+pub const WATCH_READS: &str = "presence_watch_reads_total";
+
 /// Tells the recorder what the metrics are.
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
@@ -59,4 +76,12 @@ pub fn describe() {
     describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
     describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
+    describe_gauge!(WATCH_STREAMS, Unit::Count, "Streams of callers that watch players");
+    describe_gauge!(WATCH_PLAYERS, Unit::Count, "Players that are watched by at least one stream");
+    describe_gauge!(WATCH_INTERESTS, Unit::Count, "Pairs of a stream and a player that it watches");
+    describe_counter!(WATCH_CHANGES, Unit::Count, "Changes sent to watchers");
+    describe_counter!(WATCH_COALESCED, Unit::Count, "Changes that a newer one of the same player took the place of");
+    describe_histogram!(WATCH_DELAY, Unit::Seconds, "The time from a transition to the message to a watcher");
+    describe_gauge!(WATCH_FEED, Unit::Count, "1 for the state of the feed of watched players, 0 for the others");
+    describe_counter!(WATCH_READS, Unit::Count, "Watched players that were read again");
 }

@@ -1,0 +1,111 @@
+//! The identity of the data in Redis: it changes when data is lost or replaced, which makes no events.
+
+use std::collections::BTreeSet;
+
+use redis::Value;
+
+use super::{Repository, StoreError, keys::Shard, reply};
+
+/// The number of shards that are looked at. In a cluster they are spread evenly, so that each master has some of them.
+const MAX_SAMPLED_SHARDS: usize = 32;
+
+/// What tells one data set from another. A flush takes the marks with it, a failover or restart changes the replication
+/// ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Dataset {
+    marks: Vec<Option<Vec<u8>>>,
+    /// Of each master; empty if the server does not say.
+    replication_ids: BTreeSet<String>,
+}
+
+impl Dataset {
+    /// Whether data may have been lost between this look and a later one.
+    pub(crate) fn is_replaced_by(&self, later: &Self) -> bool {
+        let ids = [&self.replication_ids, &later.replication_ids];
+        self.marks != later.marks || (ids.iter().all(|ids| !ids.is_empty()) && ids[0] != ids[1])
+    }
+}
+
+impl Repository {
+    /// The identity of the data set, and the clock of a node (Unix milliseconds). Leaves a mark if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a node did not answer.
+    pub(crate) async fn dataset(&self) -> Result<(Dataset, u64), StoreError> {
+        let (marks, replication_ids) = tokio::join!(self.marks(), self.replication_ids());
+        let (marks, now) = marks?;
+        Ok((Dataset { marks, replication_ids }, now))
+    }
+
+    async fn marks(&self) -> Result<(Vec<Option<Vec<u8>>>, u64), StoreError> {
+        let mark = format!("{:016x}", rand::random::<u64>());
+        let commands: Vec<_> = self
+            .sampled_shards()
+            .flat_map(|shard| {
+                let key = self.keys.dataset(shard);
+                let set = redis::cmd("SET").arg(key).arg(&mark).arg("NX").to_owned();
+                [(shard, set), (shard, redis::cmd("GET").arg(key).to_owned())]
+            })
+            .collect();
+        let replies = self.connection.query_all_timed(&commands).await;
+        let mut now = 0;
+        // A mark that cannot be left (Redis is full) is missing; what counts is whether it can be read.
+        let marks = replies.into_iter().skip(1).step_by(2).map(|reply| {
+            let (mark, time) = reply?;
+            now = time;
+            Ok(reply::text(&mark)?.map(<[u8]>::to_vec))
+        });
+        let marks = marks.collect::<Result<_, StoreError>>()?;
+        Ok((marks, now))
+    }
+
+    /// Users that may not ask have none.
+    async fn replication_ids(&self) -> BTreeSet<String> {
+        let command = redis::cmd("INFO").arg("replication").to_owned();
+        let replies = self.connection.query_nodes(&command).await;
+        let ids: Option<_> = replies.into_iter().map(|reply| replication_id(&reply.ok()?)).collect();
+        ids.unwrap_or_default()
+    }
+
+    fn sampled_shards(&self) -> impl Iterator<Item = Shard> + use<> {
+        let step = self.keys.shards().count().div_ceil(MAX_SAMPLED_SHARDS);
+        self.keys.shards().step_by(step)
+    }
+}
+
+/// The id in a reply of `INFO replication`.
+fn replication_id(reply: &Value) -> Option<String> {
+    let text = match reply {
+        Value::BulkString(bytes) => str::from_utf8(bytes).ok()?,
+        Value::VerbatimString { text, .. } => text,
+        _ => return None,
+    };
+    text.lines().find_map(|line| line.strip_prefix("master_replid:")).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dataset(mark: &str, id: &str) -> Dataset {
+        let ids = [id].into_iter().filter(|id| !id.is_empty());
+        Dataset { marks: vec![Some(mark.into())], replication_ids: ids.map(str::to_owned).collect() }
+    }
+
+    #[test]
+    fn another_mark_or_another_replication_id_is_another_data_set() {
+        let before = dataset("m1", "r1");
+        assert!(!before.is_replaced_by(&dataset("m1", "r1")));
+        assert!(before.is_replaced_by(&dataset("m2", "r1")), "a flush");
+        assert!(before.is_replaced_by(&dataset("m1", "r2")), "a failover");
+        assert!(!before.is_replaced_by(&dataset("m1", "")), "a user that may not ask");
+        assert!(before.is_replaced_by(&Dataset { marks: vec![None], ..before.clone() }), "a full Redis");
+    }
+
+    #[test]
+    fn the_replication_id_is_one_line_of_many() {
+        let text = b"# Replication\r\nrole:master\r\nmaster_replid:c9a2\r\nmaster_replid2:0000\r\n".to_vec();
+        assert_eq!(replication_id(&Value::BulkString(text)).as_deref(), Some("c9a2"));
+        assert_eq!(replication_id(&Value::Nil), None);
+    }
+}

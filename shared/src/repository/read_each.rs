@@ -1,0 +1,54 @@
+//! Reads of many players of which each one may fail alone.
+
+use redis::Value;
+
+use super::{Repository, StoreError, node::Timed, read::read_command, reply};
+use crate::model::{PlayerId, Presence};
+
+/// A presence, and when Redis held it: Unix milliseconds by the clock of the player's node.
+pub(crate) type Sighting = (Presence, u64);
+
+impl Repository {
+    /// Reads presences with their history, in the order asked, in one round trip to each Redis node involved. A player
+    /// whose node does not answer is an error of its own.
+    pub(crate) async fn presences_each(&self, players: &[PlayerId]) -> Vec<Result<Sighting, StoreError>> {
+        let groups = self.keys.group_by_shard(players.iter());
+        let commands: Vec<_> = groups
+            .iter()
+            .map(|(shard, places)| {
+                let players = places.iter().map(|place| &players[*place]);
+                let keys = players.flat_map(|player| [self.keys.record(player), self.keys.past(player)]);
+                (*shard, read_command(keys))
+            })
+            .collect();
+        let replies = self.connection.query_all_timed(&commands).await;
+
+        let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
+        for (reply, places) in replies.into_iter().zip(groups.values()) {
+            let found = self.sightings(reply, places.iter().map(|place| &players[*place]));
+            for (place, sighting) in places.iter().zip(found) {
+                sightings[*place] = sighting;
+            }
+        }
+        sightings
+    }
+
+    /// What one node says of some players.
+    fn sightings<'a>(
+        &self,
+        reply: Result<Timed, StoreError>,
+        players: impl Iterator<Item = &'a PlayerId>,
+    ) -> Vec<Result<Sighting, StoreError>> {
+        let (mut values, now) = match reply {
+            Ok((values, now)) => (reply::values(values).into_iter(), now),
+            Err(error) => return players.map(|_| Err(error.clone())).collect(),
+        };
+        let mut next = || values.next().unwrap_or(Value::Nil);
+        let sighting = |player: &PlayerId| {
+            let (record, past) = (next(), next());
+            let past = reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
+            Ok((reply::presence(player.clone(), &record, past, now)?, now))
+        };
+        players.map(sighting).collect()
+    }
+}

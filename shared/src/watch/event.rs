@@ -1,0 +1,47 @@
+//! What a watcher needs to know of an event.
+
+use serde::Deserialize;
+
+use super::knowledge::Fact;
+use crate::model::PresenceState;
+
+/// An event's members that concern watchers.
+#[derive(Debug, PartialEq, Deserialize)]
+pub(super) struct Transition<'a> {
+    pub(super) player_id: &'a str,
+    state: PresenceState,
+    last_seen: u64,
+    version: u64,
+    pub(super) occurred_at: u64,
+}
+
+impl<'a> Transition<'a> {
+    /// Reads an event's JSON; `None` if it is not an event of this service.
+    pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
+
+    pub(super) fn fact(&self) -> Fact {
+        Fact { state: self.state, last_seen: Some(self.last_seen), version: Some(self.version) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_read_and_anything_else_is_not() {
+        let json = br#"{"id":"alice:5","type":"PresenceOnline","player_id":"alice","state":"ONLINE",
+            "previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":5,"occurred_at":6,"reason":"connect"}"#;
+        let transition = Transition::parse(json).unwrap();
+        assert_eq!((transition.player_id, transition.occurred_at), ("alice", 6));
+        let fact = Fact { state: PresenceState::Online, last_seen: Some(7), version: Some(5) };
+        assert_eq!(transition.fact(), fact);
+        for other in
+            ["", "{}", "null", r#"{"player_id":"alice","state":"GONE","last_seen":1,"version":1,"occurred_at":1}"#]
+        {
+            assert_eq!(Transition::parse(other.as_bytes()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,404 @@
+//! The watch core: which stream watches which players, what is known of them, and what each stream has still to be sent.
+//! No I/O and no clock: the process shares one hub behind a lock.
+//!
+//! A stream holds at most one entry per watched player, whatever happens between two of its messages: what it is sent is
+//! the newest presence at that moment. That is what bounds the memory of a stream that does not read.
+
+use std::{collections::VecDeque, mem};
+
+use super::{
+    knowledge::{Fact, Knowledge, Tick, Verdict},
+    pages::{Handle, Pages},
+    players::{Player, Players, Watcher},
+};
+use crate::model::PlayerId;
+
+/// The number of players whose highest version is kept after the last stream has ended its interest, in case one of them
+/// watches again.
+const MAX_RETIRED: usize = 10_000;
+
+/// The largest number of streams.
+pub(super) const MAX_STREAMS: usize = Watcher::MAX_STREAMS as usize;
+
+/// The index of a stream.
+pub(super) type StreamIndex = u32;
+
+/// All streams of a process, and the players that they watch. `W` wakes a stream's task.
+#[derive(Debug)]
+pub(super) struct Hub<W> {
+    players: Players,
+    streams: Pages<Stream<W>>,
+    tick: Tick,
+    /// Players that are to be read again.
+    in_doubt: Vec<Handle>,
+    /// Players without a watcher, and when the last one left.
+    retired: VecDeque<(Handle, Tick)>,
+    /// Tasks of streams that have something to send.
+    wakers: Vec<W>,
+    counts: Counts,
+}
+
+/// One stream.
+#[derive(Debug)]
+struct Stream<W> {
+    waker: W,
+    /// Whether the task was woken since it last took all changes.
+    is_woken: bool,
+    /// The number of players that the stream watches.
+    watching: usize,
+    /// The players that the stream watches, and some that it no longer does.
+    interests: Vec<Handle>,
+    /// Players that have changed since the stream was sent them, the longest waiting first.
+    changed: VecDeque<Handle>,
+}
+
+/// What a hub holds.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) streams: usize,
+    /// Pairs of a stream and a player that it watches.
+    pub(super) interests: usize,
+    /// Players that are watched by at least one stream.
+    pub(super) players: usize,
+    /// Changes that a stream was not sent, since a newer one of the same player took their place.
+    pub(super) coalesced: u64,
+}
+
+/// A stream would watch more players than it may.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+/// An entry of a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Delivery<'a> {
+    pub(super) player: &'a PlayerId,
+    pub(super) fact: Fact,
+    /// When the transition was made, if it was learned from its event.
+    pub(super) occurred_at: Option<u64>,
+    /// Whether the stream has not been sent this yet.
+    pub(super) is_change: bool,
+}
+
+impl<W> Default for Hub<W> {
+    fn default() -> Self {
+        Self {
+            players: Players::default(),
+            streams: Pages::default(),
+            tick: 0,
+            in_doubt: Vec::new(),
+            retired: VecDeque::new(),
+            wakers: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+}
+
+/// Streams: what they watch, and what they are sent.
+impl<W: Clone> Hub<W> {
+    pub(super) fn open(&mut self, waker: W) -> StreamIndex {
+        self.counts.streams += 1;
+        self.streams.insert(Stream {
+            waker,
+            is_woken: false,
+            watching: 0,
+            interests: Vec::new(),
+            changed: VecDeque::new(),
+        })
+    }
+
+    /// Ends up to `count` interests of a stream that ends. Returns whether the stream is gone.
+    pub(super) fn close(&mut self, stream: StreamIndex, count: usize) -> bool {
+        for _ in 0..count {
+            let interest = self.streams.get_mut(stream).and_then(|stream| stream.interests.pop());
+            let Some(handle) = interest else {
+                self.remove_stream(stream);
+                return true;
+            };
+            self.end_interest(stream, handle);
+        }
+        false
+    }
+
+    /// Marks a stream's interest in players. What happens to them from now on waits for [`deliver_snapshot`], or for
+    /// [`abandon`] if the snapshot cannot be read.
+    ///
+    /// [`deliver_snapshot`]: Self::deliver_snapshot
+    /// [`abandon`]: Self::abandon
+    ///
+    /// # Errors
+    /// [`TooMany`] if the stream would watch more than `limit` players: it watches what it did before.
+    pub(super) fn watch(&mut self, stream: StreamIndex, players: &[PlayerId], limit: usize) -> Result<(), TooMany> {
+        for player in players {
+            self.begin_interest(stream, player);
+        }
+        if self.watching(stream) > limit {
+            self.abandon(stream, players);
+            return Err(TooMany);
+        }
+        Ok(())
+    }
+
+    /// Takes back the interests that the last [`watch`](Self::watch) of these players began.
+    pub(super) fn abandon(&mut self, stream: StreamIndex, players: &[PlayerId]) {
+        for player in players {
+            let Some(handle) = self.players.find(player.as_str()) else { continue };
+            let watcher = self.players.get_mut(handle).and_then(|player| player.watcher(stream).copied());
+            if watcher.is_some_and(Watcher::is_loading) {
+                self.end_interest(stream, handle);
+            }
+        }
+        self.compact(stream);
+    }
+
+    /// Ends a stream's interest in players.
+    pub(super) fn unwatch(&mut self, stream: StreamIndex, players: &[PlayerId]) {
+        for player in players {
+            if let Some(handle) = self.players.find(player.as_str()) {
+                self.end_interest(stream, handle);
+            }
+        }
+        self.compact(stream);
+    }
+
+    /// The number of players that a stream watches.
+    pub(super) fn watching(&self, stream: StreamIndex) -> usize {
+        self.streams.get(stream).map_or(0, |stream| stream.watching)
+    }
+
+    /// Hands over what is known of players that a stream watches; their changes are sent from now on.
+    pub(super) fn deliver_snapshot<'a>(
+        &mut self,
+        stream: StreamIndex,
+        players: impl Iterator<Item = &'a PlayerId>,
+        mut deliver: impl FnMut(Delivery<'_>),
+    ) {
+        for player in players {
+            let Some(handle) = self.players.find(player.as_str()) else { continue };
+            let Some(player) = self.players.get_mut(handle) else { continue };
+            let Some(watcher) = player.watcher(stream) else { continue };
+            let is_change = watcher.note_delivery();
+            if let Some(delivery) = player.delivery(is_change) {
+                deliver(delivery);
+            }
+        }
+    }
+
+    /// Hands over what has changed for a stream, each player once, while `deliver` has room for more. Returns whether
+    /// there is more.
+    pub(super) fn deliver_changes(
+        &mut self,
+        stream: StreamIndex,
+        mut deliver: impl FnMut(Delivery<'_>) -> bool,
+    ) -> bool {
+        let Self { players, streams, .. } = self;
+        let Some(entry) = streams.get_mut(stream) else { return false };
+        while let Some(handle) = entry.changed.pop_front() {
+            let Some(player) = players.get_mut(handle) else { continue };
+            let Some(watcher) = player.watcher(stream) else { continue };
+            if !watcher.note_delivery() {
+                continue; // a snapshot has delivered it
+            }
+            let Some(delivery) = player.delivery(true) else { continue };
+            if !deliver(delivery) {
+                return !entry.changed.is_empty();
+            }
+        }
+        entry.is_woken = false;
+        false
+    }
+
+    /// Tasks of streams that have something to send since this was last asked.
+    pub(super) fn take_wakers(&mut self) -> Vec<W> {
+        mem::take(&mut self.wakers)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn begin_interest(&mut self, stream: StreamIndex, player: &PlayerId) {
+        let handle = self.players.find_or_insert(player);
+        let Self { players, streams, counts, .. } = self;
+        let (Some(player), Some(entry)) = (players.get_mut(handle), streams.get_mut(stream)) else { return };
+        if player.watcher(stream).is_some() {
+            return;
+        }
+        counts.players += usize::from(player.watchers.is_empty());
+        counts.interests += 1;
+        player.watchers.push(Watcher::loading(stream));
+        entry.watching += 1;
+        entry.interests.push(handle);
+    }
+
+    fn end_interest(&mut self, stream: StreamIndex, handle: Handle) {
+        let Some(player) = self.players.get_mut(handle) else { return };
+        if !player.remove_watcher(stream) {
+            return;
+        }
+        let is_last = player.watchers.is_empty();
+        self.counts.interests -= 1;
+        if let Some(stream) = self.streams.get_mut(stream) {
+            stream.watching -= 1;
+        }
+        if is_last {
+            self.counts.players -= 1;
+            self.retire(handle);
+        }
+    }
+
+    /// Keeps a player's highest version for a while: nothing that happens to the player is learned any more.
+    fn retire(&mut self, handle: Handle) {
+        self.tick += 1;
+        if let Some(player) = self.players.get_mut(handle) {
+            player.knowledge.forget(self.tick);
+            player.is_in_doubt = false;
+        }
+        self.retired.push_back((handle, self.tick));
+        while self.retired.len() > MAX_RETIRED
+            && let Some((handle, since)) = self.retired.pop_front()
+        {
+            let is_still = |player: &Player| player.watchers.is_empty() && player.knowledge.learned_at() == since;
+            if self.players.get(handle).is_some_and(is_still) {
+                self.players.remove(handle);
+            }
+        }
+    }
+
+    /// Drops handles of players that a stream no longer watches, once they are the most.
+    fn compact(&mut self, stream: StreamIndex) {
+        const FEW: usize = 64;
+        let Self { players, streams, .. } = self;
+        let Some(entry) = streams.get_mut(stream) else { return };
+        if entry.interests.len() <= 2 * entry.watching + FEW {
+            return;
+        }
+        entry.interests.sort_unstable();
+        entry.interests.dedup();
+        let is_watched = |handle: &Handle| {
+            let watchers = players.get(*handle).map(|player| player.watchers.iter());
+            watchers.is_some_and(|mut watchers| watchers.any(|watcher| watcher.stream() == stream))
+        };
+        entry.interests.retain(is_watched);
+        entry.interests.shrink_to_fit();
+    }
+
+    fn remove_stream(&mut self, stream: StreamIndex) {
+        if self.streams.remove(stream).is_none() {
+            return;
+        }
+        self.counts.streams -= 1;
+        if self.counts.streams == 0 {
+            // Nothing of a process without watchers is kept, but for what counts on.
+            *self = Self { tick: self.tick, counts: self.counts, ..Self::default() };
+        }
+    }
+}
+
+/// Reports: what is learned of players, and what is to be asked.
+impl<W: Clone> Hub<W> {
+    /// What a read that is sent now has to give with its result.
+    pub(super) fn now(&self) -> Tick {
+        self.tick
+    }
+
+    /// Takes the report of an event.
+    pub(super) fn hear(&mut self, player: &str, fact: Fact, occurred_at: u64) {
+        if let Some(handle) = self.players.find(player) {
+            self.learn(handle, |knowledge, now| knowledge.hear(fact, occurred_at, now));
+        }
+    }
+
+    /// Takes the report of a read that was sent at `sent` and found what Redis held at `as_of`.
+    pub(super) fn read(&mut self, player: &str, fact: Fact, as_of: u64, sent: Tick) {
+        if let Some(handle) = self.players.find(player) {
+            self.learn(handle, |knowledge, now| knowledge.read(fact, as_of, sent, now));
+        }
+    }
+
+    /// Whether there may be players that are to be read again.
+    pub(super) fn has_doubts(&self) -> bool {
+        !self.in_doubt.is_empty()
+    }
+
+    /// Up to `count` players whose reports contradict each other: they are to be read again.
+    pub(super) fn take_doubts(&mut self, count: usize) -> Vec<PlayerId> {
+        let mut doubts = Vec::new();
+        while doubts.len() < count
+            && let Some(handle) = self.in_doubt.pop()
+        {
+            let Some(player) = self.players.get_mut(handle) else { continue };
+            if mem::take(&mut player.is_in_doubt) {
+                doubts.push(player.id.clone());
+            }
+        }
+        doubts
+    }
+
+    /// Notes that players are still in doubt: they could not be read.
+    pub(super) fn put_back_doubts(&mut self, players: &[PlayerId]) {
+        for player in players {
+            if let Some(handle) = self.players.find(player.as_str()) {
+                self.doubt(handle);
+            }
+        }
+    }
+
+    /// Watched players, among the next `count` handles from `from` on, and where to go on; `None` at the end.
+    pub(super) fn page(&self, from: Handle, count: u32) -> (Vec<PlayerId>, Option<Handle>) {
+        let end = self.players.end();
+        let next = from.saturating_add(count).min(end);
+        let players = (from..next).filter_map(|handle| self.players.get(handle));
+        let watched = players.filter(|player| !player.watchers.is_empty());
+        (watched.map(|player| player.id.clone()).collect(), (next < end).then_some(next))
+    }
+
+    fn learn(&mut self, handle: Handle, report: impl FnOnce(&mut Knowledge, Tick) -> Verdict) {
+        let Some(player) = self.players.get_mut(handle) else { return };
+        if player.watchers.is_empty() {
+            return;
+        }
+        self.tick += 1;
+        let verdict = report(&mut player.knowledge, self.tick);
+        if matches!(verdict, Verdict::Changed | Verdict::Lost) {
+            self.note_change(handle);
+        }
+        if matches!(verdict, Verdict::Doubtful | Verdict::Lost) {
+            self.doubt(handle);
+        }
+    }
+
+    fn note_change(&mut self, handle: Handle) {
+        let Self { players, streams, wakers, counts, .. } = self;
+        let Some(player) = players.get_mut(handle) else { return };
+        for watcher in player.watchers.iter_mut().filter(|watcher| !watcher.is_loading()) {
+            if !watcher.note_change() {
+                counts.coalesced += 1;
+                continue;
+            }
+            let Some(stream) = streams.get_mut(watcher.stream()) else { continue };
+            stream.changed.push_back(handle);
+            if !mem::replace(&mut stream.is_woken, true) {
+                wakers.push(stream.waker.clone());
+            }
+        }
+    }
+
+    fn doubt(&mut self, handle: Handle) {
+        let Some(player) = self.players.get_mut(handle) else { return };
+        if !player.watchers.is_empty() && !mem::replace(&mut player.is_in_doubt, true) {
+            self.in_doubt.push(handle);
+        }
+    }
+}
+
+impl Player {
+    /// What a stream is sent of the player; `None` before the first report.
+    fn delivery(&mut self, is_change: bool) -> Option<Delivery<'_>> {
+        let Self { id: player, knowledge, .. } = self;
+        Some(Delivery { player, fact: knowledge.show()?, occurred_at: knowledge.occurred_at(), is_change })
+    }
+}
+
+#[cfg(test)]
+#[path = "hub/tests.rs"]
+mod tests;

@@ -1,0 +1,273 @@
+//! What this process knows of one player, and which report is newer than it.
+//!
+//! Reports come from two sources that do not wait for each other: events, which are ordered by their version, and reads,
+//! which say what Redis held at a moment. A report that contradicts what is known, and that cannot be placed before or
+//! after it, is doubtful: the player is read again.
+
+use crate::model::PresenceState;
+
+/// Counts what this process learns and asks, so that a read which was sent before something was learned is not taken for
+/// newer.
+pub(super) type Tick = u64;
+
+/// What a report says of a player.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fact {
+    pub(super) state: PresenceState,
+    pub(super) last_seen: Option<u64>,
+    pub(super) version: Option<u64>,
+}
+
+/// Where a fact comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// From Redis, which held it at `as_of` (Unix milliseconds by its clock).
+    Read { as_of: u64 },
+    /// From the event of a transition that was made at `occurred_at`.
+    Event { occurred_at: u64 },
+}
+
+/// What a report changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Nothing: it is known, or older than what is known.
+    Unchanged,
+    /// The player's presence.
+    Changed,
+    /// The player's presence: Redis has lost what was known. A second read is to confirm that.
+    Lost,
+    /// Nothing: another read has to decide.
+    Doubtful,
+}
+
+/// What is known of one player. Until the first report nothing is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Knowledge {
+    /// The version that Redis holds; 0 for none.
+    version: u64,
+    /// The highest version that callers were shown.
+    floor: u64,
+    /// 0 for none.
+    last_seen: u64,
+    source: Source,
+    learned_at: Tick,
+    state: PresenceState,
+    is_known: bool,
+}
+
+impl Default for Knowledge {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            floor: 0,
+            last_seen: 0,
+            source: Source::Event { occurred_at: 0 },
+            learned_at: 0,
+            state: PresenceState::Offline,
+            is_known: false,
+        }
+    }
+}
+
+impl Knowledge {
+    /// What a caller is shown now; `None` before the first report.
+    ///
+    /// A version below one that was shown is left out: Redis has lost the newer one, and versions do not decrease.
+    pub(super) fn show(&mut self) -> Option<Fact> {
+        if !self.is_known {
+            return None;
+        }
+        let version = present(self.version).filter(|version| *version >= self.floor);
+        self.floor = self.floor.max(self.version);
+        Some(Fact { state: self.state, last_seen: present(self.last_seen), version })
+    }
+
+    /// When the transition was made, if it is an event that told of it.
+    pub(super) fn occurred_at(&self) -> Option<u64> {
+        match self.source {
+            Source::Event { occurred_at } => Some(occurred_at),
+            Source::Read { .. } => None,
+        }
+    }
+
+    /// When the last report was taken.
+    pub(super) fn learned_at(&self) -> Tick {
+        self.learned_at
+    }
+
+    /// Forgets everything but the highest version that was shown.
+    pub(super) fn forget(&mut self, now: Tick) {
+        *self = Self { floor: self.floor, learned_at: now, ..Self::default() };
+    }
+
+    /// Takes an event's report.
+    pub(super) fn hear(&mut self, fact: Fact, occurred_at: u64, now: Tick) -> Verdict {
+        if self.is_known {
+            if fact.version.unwrap_or_default() <= self.version {
+                return Verdict::Unchanged;
+            }
+            // What happened before a read is in what it found, unless Redis had lost it by then.
+            if matches!(self.source, Source::Read { as_of } if occurred_at <= as_of) {
+                return Verdict::Doubtful;
+            }
+        }
+        self.take(fact, Source::Event { occurred_at }, now);
+        Verdict::Changed
+    }
+
+    /// Takes the report of a read that was sent at `sent`, and that found what Redis held at `as_of`.
+    pub(super) fn read(&mut self, fact: Fact, as_of: u64, sent: Tick, now: Tick) -> Verdict {
+        let version = fact.version.unwrap_or_default();
+        let source = Source::Read { as_of };
+        if !self.is_known {
+            self.take(fact, source, now);
+            return Verdict::Changed;
+        }
+        // Sent when all that is known had been true already, so it found the same or something newer.
+        let is_newer = self.learned_at <= sent;
+        if version == self.version && fact.state == self.state {
+            if is_newer {
+                self.confirm(fact, source, now);
+            }
+            return Verdict::Unchanged;
+        }
+        let is_older = matches!(self.source, Source::Read { as_of: known } if as_of < known);
+        // A record that has expired reads as OFFLINE with its last version, until the sweep makes the transition.
+        let has_expired = version == self.version && fact.state == PresenceState::Offline;
+        match () {
+            () if is_newer && version < self.version => {
+                self.take(fact, source, now);
+                Verdict::Lost
+            }
+            () if is_newer || (!is_older && (version > self.version || has_expired)) => {
+                self.take(fact, source, now);
+                Verdict::Changed
+            }
+            () => Verdict::Doubtful,
+        }
+    }
+
+    /// Only heartbeats have happened since. An event's time is kept: the delay of its delivery is measured from it.
+    fn confirm(&mut self, fact: Fact, source: Source, now: Tick) {
+        self.last_seen = fact.last_seen.unwrap_or_default();
+        self.learned_at = now;
+        if let Source::Read { .. } = self.source {
+            self.source = source;
+        }
+    }
+
+    fn take(&mut self, fact: Fact, source: Source, now: Tick) {
+        let version = fact.version.unwrap_or_default();
+        *self = Self {
+            version,
+            floor: self.floor,
+            last_seen: fact.last_seen.unwrap_or_default(),
+            source,
+            learned_at: now,
+            state: fact.state,
+            is_known: true,
+        };
+    }
+}
+
+/// A number that stands for nothing when it is 0.
+fn present(number: u64) -> Option<u64> {
+    (number != 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use PresenceState::{InMatch, Offline, Online};
+
+    use super::*;
+
+    fn fact(state: PresenceState, version: u64) -> Fact {
+        Fact { state, last_seen: present(version), version: present(version) }
+    }
+
+    /// What is known after an event that a caller was shown.
+    fn heard(version: u64, now: Tick) -> Knowledge {
+        let mut knowledge = Knowledge::default();
+        assert_eq!(knowledge.hear(fact(Online, version), version, now), Verdict::Changed);
+        assert_eq!(knowledge.show(), Some(fact(Online, version)));
+        knowledge
+    }
+
+    #[test]
+    fn events_are_ordered_by_their_version() {
+        let mut knowledge = heard(100, 1);
+        assert_eq!(knowledge.hear(fact(InMatch, 90), 90, 2), Verdict::Unchanged);
+        assert_eq!(knowledge.hear(fact(Online, 100), 100, 3), Verdict::Unchanged);
+        assert_eq!(knowledge.hear(fact(InMatch, 110), 110, 4), Verdict::Changed);
+        assert_eq!(knowledge.show(), Some(fact(InMatch, 110)));
+    }
+
+    #[test]
+    fn a_read_that_was_sent_before_an_event_does_not_undo_it() {
+        let mut knowledge = heard(100, 5);
+        assert_eq!(knowledge.read(fact(Offline, 0), 99, 4, 6), Verdict::Doubtful);
+        assert_eq!(knowledge.read(fact(Online, 90), 99, 4, 7), Verdict::Doubtful);
+        assert_eq!(knowledge.read(fact(InMatch, 110), 110, 4, 8), Verdict::Changed);
+    }
+
+    #[test]
+    fn a_read_that_was_sent_after_an_event_and_finds_less_says_that_data_was_lost() {
+        let mut knowledge = heard(100, 5);
+        assert_eq!(knowledge.read(fact(Offline, 0), 120, 5, 6), Verdict::Lost);
+        assert_eq!(knowledge.show().unwrap().version, None);
+        assert_eq!(knowledge.read(fact(InMatch, 90), 130, 6, 7), Verdict::Changed);
+        assert_eq!(knowledge.show().unwrap(), Fact { version: None, ..fact(InMatch, 90) }, "a version never decreases");
+        assert_eq!(knowledge.hear(fact(Online, 140), 140, 8), Verdict::Changed);
+        assert_eq!(knowledge.show(), Some(fact(Online, 140)));
+    }
+
+    #[test]
+    fn a_version_that_no_caller_was_shown_is_no_bound() {
+        let mut knowledge = Knowledge::default();
+        knowledge.hear(fact(Online, 100), 100, 1);
+        assert_eq!(knowledge.read(fact(InMatch, 90), 120, 1, 2), Verdict::Lost);
+        assert_eq!(knowledge.show(), Some(fact(InMatch, 90)));
+    }
+
+    #[test]
+    fn an_event_from_before_the_loss_is_looked_into() {
+        let mut knowledge = heard(100, 5);
+        knowledge.read(fact(Offline, 0), 120, 5, 6);
+        assert_eq!(knowledge.hear(fact(InMatch, 110), 110, 7), Verdict::Doubtful);
+        assert_eq!(knowledge.hear(fact(Online, 121), 121, 8), Verdict::Changed);
+    }
+
+    #[test]
+    fn a_read_from_before_the_loss_is_looked_into() {
+        let mut knowledge = heard(100, 5);
+        knowledge.read(fact(Offline, 0), 120, 5, 7);
+        assert_eq!(knowledge.read(fact(Online, 100), 119, 6, 8), Verdict::Doubtful);
+    }
+
+    #[test]
+    fn an_expired_record_reads_as_offline_with_its_last_version() {
+        for sent in [4, 5] {
+            let mut knowledge = heard(100, 5);
+            assert_eq!(knowledge.read(fact(Offline, 100), 45_100, sent, 6), Verdict::Changed);
+            assert_eq!(knowledge.show(), Some(fact(Offline, 100)));
+            assert_eq!(knowledge.hear(fact(Online, 100), 100, 7), Verdict::Unchanged);
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_delays_and_loses_nothing() {
+        let mut knowledge = Knowledge::default();
+        knowledge.read(fact(Online, 1_000), 1_000, 1, 2);
+        assert_eq!(knowledge.hear(fact(InMatch, 1_001), 500, 3), Verdict::Doubtful);
+        assert_eq!(knowledge.read(fact(InMatch, 1_001), 510, 3, 4), Verdict::Changed);
+    }
+
+    #[test]
+    fn what_was_forgotten_is_believed_again_from_the_next_read_on() {
+        let mut knowledge = heard(100, 5);
+        knowledge.forget(6);
+        assert_eq!(knowledge.show(), None);
+        assert_eq!(knowledge.read(fact(InMatch, 90), 130, 7, 8), Verdict::Changed);
+        assert_eq!(knowledge.show().unwrap().version, None, "a version never decreases");
+    }
+}

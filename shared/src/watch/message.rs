@@ -1,0 +1,180 @@
+//! Messages: what the service sends on a stream.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::{hub::Delivery, request::RequestId};
+use crate::http::Problem;
+
+/// The longest message, in bytes. Common WebSocket clients take no longer one unless they are configured to.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// The longest entry of a message: an id of 128 bytes, and what stands around it.
+const MAX_ENTRY_BYTES: usize = 256;
+
+/// Where changes come from, as callers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Feed {
+    /// Events arrive from the stream.
+    Live,
+    /// All watched players are read again and again: there are no events, or NATS is down.
+    Polling,
+    /// Redis cannot be read: what callers hold may be outdated.
+    Stale,
+}
+
+/// A `presences` message in the making.
+#[derive(Debug)]
+pub(super) struct PresencesMessage {
+    json: String,
+    length: usize,
+}
+
+impl Feed {
+    /// All feed states.
+    pub const ALL: [Self; 3] = [Self::Live, Self::Polling, Self::Stale];
+
+    /// The state's name in messages and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Polling => "polling",
+            Self::Stale => "stale",
+        }
+    }
+
+    /// The message that says so.
+    pub fn message(self) -> String {
+        format!(r#"{{"feed":"{}"}}"#, self.as_str())
+    }
+}
+
+impl PresencesMessage {
+    pub(super) fn new() -> Self {
+        Self { json: String::new(), length: 0 }
+    }
+
+    /// Adds an entry.
+    pub(super) fn push(&mut self, delivery: &Delivery<'_>) {
+        let begin = if self.length == 0 { r#"{"presences":["# } else { "," };
+        let Delivery { player, fact, .. } = delivery;
+        // Neither ids nor states hold anything that JSON escapes.
+        let _ = write!(
+            self.json,
+            r#"{begin}{{"player_id":"{player}","state":"{}","last_seen":{},"version":{}}}"#,
+            fact.state,
+            Nullable(fact.last_seen),
+            Nullable(fact.version),
+        );
+        self.length += 1;
+    }
+
+    /// Whether so many more entries fit in, however long their ids are.
+    pub(super) fn has_room_for(&self, entries: usize) -> bool {
+        self.json.len() + entries * MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
+    }
+
+    /// The number of entries.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The message; `None` without any entry.
+    pub(super) fn finish(mut self) -> Option<String> {
+        if self.length == 0 {
+            return None;
+        }
+        self.json.push_str("]}");
+        Some(self.json)
+    }
+}
+
+/// The message that a request is complete.
+pub(super) fn complete(id: Option<&RequestId>, watching: usize) -> String {
+    #[derive(Serialize)]
+    struct Complete<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a RequestId>,
+        watching: usize,
+    }
+
+    serde_json::to_string(&Complete { id, watching }).unwrap_or_default()
+}
+
+/// The message that a request changed nothing.
+pub(super) fn failure(id: Option<&RequestId>, error: &Problem) -> String {
+    #[derive(Serialize)]
+    struct Failure<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a RequestId>,
+        error: &'a Problem,
+    }
+
+    serde_json::to_string(&Failure { id, error }).unwrap_or_default()
+}
+
+/// A number or `null`.
+struct Nullable(Option<u64>);
+
+impl std::fmt::Display for Nullable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        model::{PlayerId, PresenceState},
+        watch::knowledge::Fact,
+    };
+
+    fn push(message: &mut PresencesMessage, id: &str, version: Option<u64>) {
+        let player = &PlayerId::parse(id).unwrap();
+        let fact = Fact { state: PresenceState::InMatch, last_seen: version, version };
+        message.push(&Delivery { player, fact, occurred_at: None, is_change: true });
+    }
+
+    #[test]
+    fn presences_are_json_with_four_members_each() {
+        let mut message = PresencesMessage::new();
+        push(&mut message, "alice", Some(17));
+        push(&mut message, "a:b|c@d", None);
+        let json: Value = serde_json::from_str(&message.finish().unwrap()).unwrap();
+        assert_eq!(
+            json,
+            json!({"presences": [
+                {"player_id": "alice", "state": "IN_MATCH", "last_seen": 17, "version": 17},
+                {"player_id": "a:b|c@d", "state": "IN_MATCH", "last_seen": null, "version": null},
+            ]})
+        );
+        assert_eq!(PresencesMessage::new().finish(), None);
+    }
+
+    #[test]
+    fn no_message_is_longer_than_a_mebibyte() {
+        let mut message = PresencesMessage::new();
+        while message.has_room_for(1) {
+            push(&mut message, &"x".repeat(128), Some(u64::MAX));
+        }
+        assert!(message.len() > 4_000);
+        assert!(message.finish().unwrap().len() <= MAX_MESSAGE_BYTES);
+    }
+
+    #[test]
+    fn replies_repeat_the_number_of_the_request() {
+        let id: RequestId = serde_json::from_str("7").unwrap();
+        assert_eq!(complete(Some(&id), 2), r#"{"id":7,"watching":2}"#);
+        assert_eq!(complete(None, 0), r#"{"watching":0}"#);
+        let message = failure(Some(&id), &Problem::invalid_request("no"));
+        assert!(message.starts_with(r#"{"id":7,"error":{"type":"urn:presence:invalid-request","#), "{message}");
+    }
+}

@@ -1,0 +1,185 @@
+//! Watching players: callers name players, get a snapshot, and from then on every change, without a gap between the two.
+//!
+//! - `knowledge`: what is known of one player, and which report is newer.
+//! - `pages`, `players`: all watched players, each id kept once.
+//! - `hub`: streams, their interests, and what each is still to be sent. Neither I/O nor a clock.
+//! - `request`, `message`, `event`: JSON in and out.
+//! - `stream`: one caller's stream.
+//! - `upkeep`: what runs while there are streams: the consumer of events, repeated reads, the look after Redis.
+//! - `gauges`: metrics.
+//!
+//! A change reaches Redis before its event exists. So a snapshot that is read after the interest was marked, and every
+//! event from then on, together miss nothing; the versions tell which of the two is newer.
+
+mod event;
+mod gauges;
+mod hub;
+mod knowledge;
+mod message;
+mod pages;
+mod players;
+mod request;
+mod stream;
+mod upkeep;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, watch};
+
+pub use message::Feed;
+pub use request::{InvalidRequest, RequestId, Wanted, WatchAction, WatchRequest};
+pub use stream::{Changes, FeedStates, WatchReply, WatchStream};
+pub use upkeep::WatchUpkeep;
+
+use crate::{
+    config::WatchConfig,
+    http::Problem,
+    model::PlayerId,
+    repository::{Repository, Sighting, StoreError},
+};
+use event::Transition;
+use gauges::Gauges;
+use hub::Hub;
+use knowledge::{Fact, Tick};
+
+/// The number of players that are looked at while the hub is locked, and that are read in one command.
+const CHUNK: usize = 500;
+
+/// All streams of a process.
+#[derive(Clone)]
+pub struct Watch(Arc<Shared>);
+
+struct Shared {
+    hub: Mutex<Hub<Arc<Notify>>>,
+    slots: Arc<Semaphore>,
+    config: WatchConfig,
+    max_batch: usize,
+    repository: Repository,
+    /// The number of streams.
+    streams: watch::Sender<usize>,
+    /// `None` while it is not known yet, or there is no stream.
+    feed: watch::Sender<Option<Feed>>,
+    /// Notified when players are in doubt.
+    in_doubt: Notify,
+    gauges: Gauges,
+    clock: RedisClock,
+}
+
+/// An estimate of Redis's clock, to measure how long changes take.
+#[derive(Debug)]
+struct RedisClock {
+    start: Instant,
+    /// Redis's clock at `start`, in Unix milliseconds; 0 before the first look.
+    offset: std::sync::atomic::AtomicU64,
+}
+
+impl Watch {
+    /// Prepares for streams; nothing is read before the first one.
+    pub fn new(config: WatchConfig, max_batch: usize, repository: Repository) -> Self {
+        Self(Arc::new(Shared {
+            hub: Mutex::default(),
+            slots: Arc::new(Semaphore::new(config.max_streams.min(hub::MAX_STREAMS))),
+            config,
+            max_batch,
+            repository,
+            streams: watch::Sender::new(0),
+            feed: watch::Sender::new(None),
+            in_doubt: Notify::new(),
+            gauges: Gauges::new(),
+            clock: RedisClock::new(),
+        }))
+    }
+
+    /// How many callers may watch how many players, and how soon they are sent what changes.
+    pub fn config(&self) -> &WatchConfig {
+        &self.0.config
+    }
+
+    /// Opens a stream, which watches nobody yet.
+    ///
+    /// # Errors
+    /// 503 `overloaded` if there are too many.
+    pub fn open(&self) -> Result<WatchStream, Problem> {
+        let slot = Arc::clone(&self.0.slots).try_acquire_owned().map_err(|_| Problem::overloaded())?;
+        Ok(WatchStream::open(self.clone(), slot))
+    }
+
+    fn hub(&self) -> MutexGuard<'_, Hub<Arc<Notify>>> {
+        self.0.hub.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the hub, and wakes the tasks of streams that have something to send.
+    fn with_hub<T>(&self, change: impl FnOnce(&mut Hub<Arc<Notify>>) -> T) -> T {
+        let (result, wakers, counts, has_doubts) = {
+            let mut hub = self.hub();
+            (change(&mut hub), hub.take_wakers(), hub.counts(), hub.has_doubts())
+        };
+        // Waking is a system call each: not while others wait for the lock.
+        for waker in wakers {
+            waker.notify_one();
+        }
+        if has_doubts {
+            self.0.in_doubt.notify_one();
+        }
+        self.0.gauges.set(counts);
+        result
+    }
+
+    /// Takes events in, each as JSON.
+    fn hear(&self, events: &[Bytes]) {
+        let transitions: Vec<_> = events.iter().filter_map(|event| Transition::parse(event)).collect();
+        self.with_hub(|hub| {
+            for transition in &transitions {
+                hub.hear(transition.player_id, transition.fact(), transition.occurred_at);
+            }
+        });
+    }
+
+    /// Reads players and takes in what Redis holds of them. Returns those that could not be read, and why.
+    async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
+        let sent = self.hub().now();
+        let chunks = players.chunks(CHUNK).map(|chunk| self.0.repository.presences_each(chunk));
+        let mut unread = Vec::new();
+        let mut failure = None;
+        for (chunk, sightings) in players.chunks(CHUNK).zip(futures_util::future::join_all(chunks).await) {
+            self.see(&sightings, sent);
+            for (player, error) in chunk.iter().zip(sightings).filter_map(|(player, read)| Some((player, read.err()?)))
+            {
+                unread.push(player.clone());
+                failure = Some(error);
+            }
+        }
+        failure.map(|error| (unread, error))
+    }
+
+    fn see(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
+        self.with_hub(|hub| {
+            for (presence, as_of) in sightings.iter().flatten() {
+                let fact = Fact { state: presence.state, last_seen: presence.last_seen, version: presence.version };
+                hub.read(presence.player_id.as_str(), fact, *as_of, sent);
+            }
+        });
+    }
+}
+
+impl RedisClock {
+    fn new() -> Self {
+        Self { start: Instant::now(), offset: std::sync::atomic::AtomicU64::new(0) }
+    }
+
+    /// Notes that Redis's clock was `now` between `sent` and this moment.
+    fn note(&self, now: u64, sent: Instant) {
+        let elapsed = (sent - self.start + sent.elapsed() / 2).as_millis() as u64;
+        self.offset.store(now.saturating_sub(elapsed), std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Redis's clock, in Unix milliseconds; `None` before the first look.
+    fn now(&self) -> Option<u64> {
+        let offset = self.offset.load(std::sync::atomic::Ordering::Relaxed);
+        (offset != 0).then(|| offset + self.start.elapsed().as_millis() as u64)
+    }
+}

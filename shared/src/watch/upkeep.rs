@@ -1,0 +1,269 @@
+//! What runs while there are streams: one consumer of events, repeated reads, and the look after Redis.
+//!
+//! Whenever something may have been missed (the consumer could not go on where it was, NATS or Redis were away, data was
+//! lost), all watched players are read again, at a bounded rate.
+
+use std::{sync::Mutex, time::Duration};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+
+use super::{CHUNK, Feed, Watch};
+use crate::{
+    events::{Continuity, FollowError, Follower, Publisher},
+    model::PlayerId,
+    repository::Dataset,
+};
+
+/// How often Redis is looked at.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time limit for a look at Redis.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// So many looks in a row have to fail until what callers hold is said to be outdated.
+const MAX_FAILED_CHECKS: u32 = 2;
+
+/// How long a consumer may take to be created until the feed is said to poll.
+const CONSUMER_GRACE: Duration = Duration::from_millis(500);
+
+/// The pause after a consumer could not be created.
+const CONSUMER_RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// How often all watched players are read while events arrive: nothing is known to be missed then, and this bounds what
+/// an unknown cause could do.
+const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The pause after players could not be read.
+const READ_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The longest pause between two reads of the same round.
+const MAX_READ_PAUSE: Duration = Duration::from_millis(100);
+
+/// Keeps the streams of a process up to date.
+pub struct WatchUpkeep {
+    watch: Watch,
+    publisher: Option<Publisher>,
+    condition: Mutex<Condition>,
+    /// Notified when all watched players are to be read.
+    refresh: Notify,
+}
+
+/// What changes depend on; `None` before the first look.
+#[derive(Debug, Default, Clone, Copy)]
+struct Condition {
+    has_events: Option<bool>,
+    is_readable: Option<bool>,
+}
+
+impl Condition {
+    fn feed(self) -> Option<Feed> {
+        Some(match (self.is_readable?, self.has_events?) {
+            (false, _) => Feed::Stale,
+            (true, true) => Feed::Live,
+            (true, false) => Feed::Polling,
+        })
+    }
+}
+
+impl WatchUpkeep {
+    /// The upkeep of `watch`, with the events of `publisher`'s stream if there are events.
+    pub fn new(watch: Watch, publisher: Option<Publisher>) -> Self {
+        Self { watch, publisher, condition: Mutex::default(), refresh: Notify::new() }
+    }
+
+    /// Runs whenever there are streams. Never returns.
+    pub async fn run(&self) {
+        let mut streams = self.watch.0.streams.subscribe();
+        loop {
+            if streams.wait_for(|streams| *streams > 0).await.is_err() {
+                return;
+            }
+            let mut follower = self.publisher.clone().map(Follower::new);
+            self.change(|condition| *condition = Condition::default());
+            tokio::select! {
+                _ = streams.wait_for(|streams| *streams == 0) => {}
+                () = async { tokio::join!(self.follow(follower.as_mut()), self.look_after(), self.read_again()); } => {}
+            }
+            if let Some(follower) = &mut follower {
+                follower.end().await;
+            }
+            self.change(|condition| *condition = Condition::default());
+        }
+    }
+
+    /// Takes in events, from one consumer after the other.
+    async fn follow(&self, follower: Option<&mut Follower>) {
+        let Some(follower) = follower else {
+            self.change(|condition| condition.has_events = Some(false));
+            return;
+        };
+        loop {
+            match self.start(follower).await {
+                Ok(continuity) => {
+                    // Before anything is said or read again: what happens from now on arrives.
+                    if continuity == Continuity::Broken {
+                        self.refresh.notify_one();
+                    }
+                    self.change(|condition| condition.has_events = Some(true));
+                    let error = self.hear_all(follower).await;
+                    tracing::debug!(error = &error as &dyn std::error::Error, "events interrupted");
+                }
+                Err(error) => {
+                    self.change(|condition| condition.has_events = Some(false));
+                    tracing::debug!(error = &error as &dyn std::error::Error, "events cannot be followed");
+                    sleep(CONSUMER_RETRY_DELAY).await;
+                }
+            }
+        }
+    }
+
+    async fn start(&self, follower: &mut Follower) -> Result<Continuity, FollowError> {
+        let overdue = async {
+            sleep(CONSUMER_GRACE).await;
+            self.change(|condition| condition.has_events = Some(false));
+            std::future::pending().await
+        };
+        tokio::select! {
+            started = follower.start() => started,
+            started = overdue => started,
+        }
+    }
+
+    async fn hear_all(&self, follower: &mut Follower) -> FollowError {
+        loop {
+            match follower.next().await {
+                Ok(events) => self.watch.hear(&events),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Notices that Redis cannot be read, and that its data was lost or replaced.
+    async fn look_after(&self) {
+        let mut ticks = interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known: Option<Dataset> = None;
+        let mut failures = 0;
+        loop {
+            ticks.tick().await;
+            let sent = std::time::Instant::now();
+            match timeout(CHECK_TIMEOUT, self.watch.0.repository.dataset()).await {
+                Ok(Ok((dataset, now))) => {
+                    self.watch.0.clock.note(now, sent);
+                    let is_replaced = known.as_ref().is_some_and(|known| known.is_replaced_by(&dataset));
+                    if is_replaced {
+                        tracing::warn!("data in Redis was lost or replaced, reading all watched players");
+                    }
+                    if is_replaced || failures >= MAX_FAILED_CHECKS {
+                        self.refresh.notify_one();
+                    }
+                    known = Some(dataset);
+                    failures = 0;
+                    self.change(|condition| condition.is_readable = Some(true));
+                }
+                Ok(Err(_)) | Err(_) => {
+                    failures += 1;
+                    if failures >= MAX_FAILED_CHECKS || known.is_none() {
+                        self.change(|condition| condition.is_readable = Some(false));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads players: all of them when something may have been missed and from time to time, and those in doubt.
+    async fn read_again(&self) {
+        let mut next_round = Instant::now() + self.round_interval();
+        let mut retry_at = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.refresh.notified() => {}
+                () = sleep_until(next_round) => {}
+                () = self.doubts_due(retry_at) => {
+                    self.read_doubts(&mut retry_at).await;
+                    continue;
+                }
+            }
+            let begin = Instant::now();
+            self.read_all(&mut retry_at).await;
+            next_round = begin + self.round_interval();
+        }
+    }
+
+    fn round_interval(&self) -> Duration {
+        let has_events = self.condition.lock().is_ok_and(|condition| condition.has_events == Some(true));
+        if has_events { AUDIT_INTERVAL } else { self.watch.config().poll_interval }
+    }
+
+    /// Reads all watched players. Redis is kept busy for at most half of the time.
+    async fn read_all(&self, retry_at: &mut Instant) {
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            let (players, next) = self.watch.hub().page(begin, CHUNK as u32);
+            from = next;
+            if players.is_empty() {
+                continue;
+            }
+            let sent = Instant::now();
+            self.read(&players).await;
+            sleep(sent.elapsed().min(MAX_READ_PAUSE)).await;
+            self.read_doubts(retry_at).await;
+        }
+    }
+
+    /// Returns when players are in doubt, and not before `retry_at`.
+    async fn doubts_due(&self, retry_at: Instant) {
+        if !self.watch.hub().has_doubts() {
+            self.watch.0.in_doubt.notified().await;
+        }
+        sleep_until(retry_at).await;
+    }
+
+    /// Reads players in doubt, unless it is too early after a failure.
+    async fn read_doubts(&self, retry_at: &mut Instant) {
+        while *retry_at <= Instant::now() {
+            let players = self.watch.hub().take_doubts(CHUNK);
+            if players.is_empty() {
+                return;
+            }
+            if !self.read(&players).await {
+                *retry_at = Instant::now() + READ_RETRY_DELAY;
+            }
+        }
+    }
+
+    /// Reads players; those that cannot be read stay in doubt. Returns whether all could.
+    async fn read(&self, players: &[PlayerId]) -> bool {
+        self.watch.0.gauges.read_again(players.len());
+        match self.watch.read(players).await {
+            None => true,
+            Some((unread, error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "watched players not read");
+                self.watch.hub().put_back_doubts(&unread);
+                false
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Condition)) {
+        let Ok(mut condition) = self.condition.lock() else { return };
+        let before = condition.has_events;
+        change(&mut condition);
+        // What happened between the last event and now is found by the first round of reads.
+        if before == Some(true) && condition.has_events == Some(false) {
+            self.refresh.notify_one();
+        }
+        let feed = condition.feed();
+        let is_new = self.watch.0.feed.send_if_modified(|current| std::mem::replace(current, feed) != feed);
+        if is_new {
+            self.watch.0.gauges.set_feed(feed);
+        }
+        if let (true, Some(feed)) = (is_new, feed) {
+            tracing::info!(feed = feed.as_str(), "feed of watched players");
+        }
+    }
+}
