@@ -12,6 +12,7 @@
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
+//! - [`Watcher`]: a caller that watches players.
 //! - [`Gateway`]: the client's example gateway, likewise.
 //! - [`Device`]: a player's device, with a socket to a gateway.
 //! - [`chaos`]: the whole system under faults, and an independent checker.
@@ -43,6 +44,7 @@ mod secured;
 mod server;
 mod socket;
 mod virtual_clock;
+mod watcher;
 
 pub use authority::Authority;
 pub use browser::Browser;
@@ -64,3 +66,4 @@ pub use secured::SecuredRedis;
 pub use server::{Answer, Server, answer};
 pub use socket::{RawResponse, Socket};
 pub use virtual_clock::VirtualClock;
+pub use watcher::Watcher;

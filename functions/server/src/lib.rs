@@ -16,6 +16,7 @@
 //! - `route_metrics`: the recorder, the gauges, and what is recorded per route.
 //! - `routes`: paths, and the handlers behind them.
 //! - `statistics`: how many players there are.
+//! - `watching`: streams of callers that watch players.
 //! - `workers`: the threads that serve.
 
 mod accept;
@@ -34,6 +35,7 @@ mod refusals;
 mod route_metrics;
 mod routes;
 mod statistics;
+mod watching;
 mod workers;
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -128,12 +130,15 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     let lifecycle = Lifecycle::default();
     let connections = Arc::new(Connections::new(file_limit::connections()));
     let (open, closing) = watch::channel(());
+    let watching = app.watch(server.watch.clone());
+    let watch_upkeep = app.watch_upkeep(watching.clone());
     let routes = routes::routes(Parts {
         app: &app,
         middleware: &Middleware::new(AccessPolicy::new(&server)),
         prometheus: prometheus.clone(),
         health: app.health(),
         lifecycle: lifecycle.clone(),
+        watching,
         closing,
     });
     let workers = Workers::start(|| {
@@ -159,6 +164,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     tokio::spawn(
         async move { supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &insight)).await },
     );
+    tokio::spawn(async move { supervise("watch", || watch_upkeep.run()).await });
     let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
     let relay =
         app.relay().map(|relay| tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await }));

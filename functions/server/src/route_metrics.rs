@@ -15,12 +15,17 @@ use presence::{
 /// The buckets of durations, in seconds: around what a round trip to Redis takes, up to its time limit.
 const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
+/// The buckets of the delay of watched changes, in seconds: around the interval of messages, up to an outage of NATS.
+const WATCH_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+
 /// How often the gauges are set, also if no caller asks for health, and old samples are folded.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Makes Prometheus the recorder of this process.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
-    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Full(CALL_DURATION.to_owned()), &BUCKETS)?;
+    let builder = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(CALL_DURATION.to_owned()), &BUCKETS)?
+        .set_buckets_for_metric(Matcher::Full(names::WATCH_DELAY.to_owned()), &WATCH_BUCKETS)?;
     let prometheus = builder.install_recorder()?;
     names::describe();
     for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED] {

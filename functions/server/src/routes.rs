@@ -14,6 +14,7 @@ use presence::{
     health::{Health, HealthMonitor},
     http::{self, Answer, Problem, json, ready},
     runtime::App,
+    watch::Watch,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -27,6 +28,7 @@ use crate::{
     middleware::{Middleware, RouteMiddleware},
     openapi,
     statistics::CachedCounts,
+    watching::Watching,
 };
 
 /// What answers a call.
@@ -39,13 +41,14 @@ pub(crate) struct Parts<'a> {
     pub(crate) prometheus: PrometheusHandle,
     pub(crate) health: HealthMonitor,
     pub(crate) lifecycle: Lifecycle,
-    /// Streams of the console end when the sender of this is gone.
+    pub(crate) watching: Watch,
+    /// Streams of watchers and of the console end when the sender of this is gone.
     pub(crate) closing: watch::Receiver<()>,
 }
 
 /// All routes; what serves the calls of players is left open.
 pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
-    let Parts { app, middleware, prometheus, health, lifecycle, closing } = parts;
+    let Parts { app, middleware, prometheus, health, lifecycle, watching, closing } = parts;
     let admission = &Arc::new(Admission::new());
     let calls = Router::new()
         .merge(call(middleware, "/presence/connect", Access::Change, admission, connect::handle))
@@ -63,8 +66,11 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(presence.exactly_on(MethodFilter::GET, Access::Read, async move |_, _| counts.answer().await))
         .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
         .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
+    let watching = Watching::new(watching, closing.clone());
+    let watch = async move |request, _| watching.answer(request).await;
     calls
         .merge(operators)
+        .merge(middleware.calls("/watch").on(MethodFilter::GET, Access::Read, watch))
         .merge(console::routes(app, middleware, closing))
         .merge(middleware.probes("/health/live").on(MethodFilter::GET, Access::Open, async |_, _| live()))
         .merge(middleware.probes("/health/ready").on(MethodFilter::GET, Access::Open, async move |_, _| {

@@ -34,4 +34,5 @@ mod statistics;
 mod sweep;
 mod traces;
 mod version;
+mod watching;
 mod websocket;

@@ -4,13 +4,22 @@
 //! - `registry`: all connections, their number and their time limits.
 //! - `state`: what a connection is doing.
 //! - `stream`: a client's socket, as hyper sees it.
+//! - `upgrade`: the switch to another protocol.
 
 mod automatic_answer;
 mod registry;
 mod state;
 mod stream;
+mod upgrade;
 
-use std::{convert::Infallible, future::poll_fn, pin::Pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::Poll,
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -36,6 +45,7 @@ pub(crate) use registry::Connections;
 pub(crate) use state::ConnectionState;
 use state::Ending;
 use stream::ClientStream;
+pub(crate) use upgrade::Upgrade;
 
 use crate::{body::respond, lifecycle::Lifecycle, refusals::Refusals};
 
@@ -82,15 +92,21 @@ impl ConnectionContext {
     async fn serve_requests(self, socket: TcpStream, state: Arc<ConnectionState>, routes: Router) {
         let stream = TokioIo::new(ClientStream::new(socket, Arc::clone(&state)));
         let routes = TowerToHyperService::new(routes);
+        let upgrade = OnceLock::new();
         let service = service_fn(|request| {
             state.requested();
-            self.answer(&state, &routes, request)
+            self.answer(&state, &routes, request, &upgrade)
         });
         let mut connection = self.http.serve_connection(stream, service);
         let ended = until_ended(&mut connection, &state).await;
-        let (socket, has_refused) = connection.into_parts().io.into_inner().into_socket();
+        let parts = connection.into_parts();
+        let (socket, has_refused) = parts.io.into_inner().into_socket();
         match ended {
-            Ok(Ending::Close) => {}
+            Ok(Ending::Close) => {
+                if let Some(upgrade) = upgrade.get() {
+                    upgrade.run(socket, parts.read_buf).await;
+                }
+            }
             Ok(Ending::HeadTimeout) => refuse(socket, Problem::head_timed_out()).await,
             // Nothing is left in the kernel for a client that does not take it.
             Ok(Ending::Abort) => _ = socket.set_zero_linger(),
@@ -111,6 +127,7 @@ impl ConnectionContext {
         state: &ConnectionState,
         routes: &TowerToHyperService<Router>,
         request: Request<Incoming>,
+        upgrade: &OnceLock<Upgrade>,
     ) -> Result<Response, Infallible> {
         // A client that sends requests and takes no answers gets no further ones made.
         state.until_unblocked().await;
@@ -119,6 +136,12 @@ impl ConnectionContext {
             true => respond(Err(Problem::overloaded())),
         };
         self.refusals.log(state.peer, &response);
+        if let Some(protocol) = response.extensions_mut().remove() {
+            // hyper ends the connection after this answer, and leaves the socket open.
+            let _ = upgrade.set(protocol);
+            state.answered(false);
+            return Ok(response);
+        }
         let has_length = response.body().size_hint().exact().is_some();
         if !has_length || state.is_reserved || self.lifecycle.is_closing() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

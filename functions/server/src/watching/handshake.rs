@@ -1,0 +1,156 @@
+//! The handshake: whether a request asks for a WebSocket (RFC 6455) or for server-sent events.
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header},
+    response::Response,
+};
+use presence::{
+    http::{Problem, check_length, query_value},
+    model::PlayerId,
+};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::session::Session;
+use crate::connection::Upgrade;
+
+/// The most players of one stream of server-sent events: they stand in the URL.
+const MAX_PLAYERS: usize = 500;
+
+/// The length of a key: 16 bytes in Base64.
+const KEY_LENGTH: usize = 24;
+
+/// The version of the protocol, which every client of today speaks.
+const VERSION: HeaderValue = HeaderValue::from_static("13");
+
+/// What a request asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Wish {
+    /// A WebSocket, and the answer to its key.
+    WebSocket { accept: String },
+    /// Server-sent events about these players.
+    ServerSentEvents { players: Vec<PlayerId> },
+    /// Something that this path does not have.
+    Neither,
+}
+
+/// What a request asks for.
+///
+/// # Errors
+/// 400 for a bad list of players.
+pub(super) fn wish(request: &Request) -> Result<Wish, Problem> {
+    let headers = request.headers();
+    if request.method() != Method::GET {
+        return Ok(Wish::Neither);
+    }
+    if request.version() == Version::HTTP_11
+        && let Some(accept) = accept_key(headers)
+    {
+        return Ok(Wish::WebSocket { accept });
+    }
+    if !has_token(headers, &header::ACCEPT, "text/event-stream") {
+        return Ok(Wish::Neither);
+    }
+    Ok(players(request.uri())?.map_or(Wish::Neither, |players| Wish::ServerSentEvents { players }))
+}
+
+/// Switches the connection to WebSocket, and runs the session on it.
+pub(super) fn switch(accept: &str, session: Session) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    Upgrade::after(&mut response, |socket| session.run(socket));
+    response
+}
+
+/// Says which version of the protocol is spoken here.
+pub(super) fn with_version(mut response: Response) -> Response {
+    response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
+    response
+}
+
+/// The answer to the key of a handshake; `None` if it is not one.
+fn accept_key(headers: &HeaderMap) -> Option<String> {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
+    let is_handshake = has_token(headers, &header::UPGRADE, "websocket")
+        && has_token(headers, &header::CONNECTION, "upgrade")
+        && headers.get(header::SEC_WEBSOCKET_VERSION) == Some(&VERSION)
+        && key.len() == KEY_LENGTH;
+    is_handshake.then(|| derive_accept_key(key))
+}
+
+/// Whether a header of a list has a token, in any case, whatever its parameters.
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    let tokens = values.flat_map(|value| value.split(',')).map(|item| item.split(';').next().unwrap_or_default());
+    tokens.into_iter().any(|other| other.trim().eq_ignore_ascii_case(token))
+}
+
+/// The players that a URL names; `None` if it names none.
+fn players(uri: &Uri) -> Result<Option<Vec<PlayerId>>, Problem> {
+    let Some(list) = query_value(uri, "players")? else { return Ok(None) };
+    let ids: Vec<_> = list.split(',').filter(|_| !list.is_empty()).collect();
+    check_length(&ids, MAX_PLAYERS, "players")?;
+    let parse = |(place, id): (usize, &str)| {
+        PlayerId::parse(id)
+            .map_err(|error| Problem::invalid_request(error.to_string()).with_field(format!("players[{place}]")))
+    };
+    ids.into_iter().enumerate().map(parse).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(uri: &str, headers: &[(&str, &str)]) -> Request {
+        let request = Request::get(uri);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        request.body(Body::empty()).unwrap()
+    }
+
+    const HANDSHAKE: [(&str, &str); 4] = [
+        ("connection", "keep-alive, Upgrade"),
+        ("upgrade", "WebSocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn a_handshake_is_accepted_with_the_key_of_the_specification() {
+        let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();
+        assert_eq!(wish(&request("/watch?players=", &HANDSHAKE)).unwrap(), Wish::WebSocket { accept });
+    }
+
+    #[test]
+    fn a_handshake_that_lacks_something_is_none() {
+        for missing in 0..HANDSHAKE.len() {
+            let mut headers = HANDSHAKE.to_vec();
+            headers.remove(missing);
+            assert_eq!(wish(&request("/watch", &headers)).unwrap(), Wish::Neither, "{missing}");
+        }
+        let mut old = HANDSHAKE;
+        old[2].1 = "8";
+        assert_eq!(wish(&request("/watch", &old)).unwrap(), Wish::Neither);
+    }
+
+    #[test]
+    fn server_sent_events_name_their_players_in_the_url() {
+        let ask = |uri: &str| wish(&request(uri, &[("accept", "text/html, text/event-stream;q=0.9")]));
+        let players = |ids: &[&str]| ids.iter().map(|id| PlayerId::parse(id).unwrap()).collect();
+        let asked = Wish::ServerSentEvents { players: players(&["alice", "steam:1"]) };
+        assert_eq!(ask("/watch?x=1&players=alice,steam%3A1").unwrap(), asked);
+        assert_eq!(ask("/watch").unwrap(), Wish::Neither);
+        for uri in ["/watch?players=", "/watch?players", "/watch?players=a,,b", "/watch?players=a&players=b"] {
+            assert!(ask(uri).is_err(), "{uri}");
+        }
+        let many = |count: usize| format!("/watch?players={}", vec!["a"; count].join(","));
+        assert!(ask(&many(500)).is_ok() && ask(&many(501)).is_err());
+        assert_eq!(wish(&request("/watch?players=a", &[])).unwrap(), Wish::Neither);
+    }
+}

@@ -1,0 +1,45 @@
+//! The pace of changes: the first after a pause at once, then at most one message per interval.
+
+use std::time::Duration;
+
+use presence::watch::{Changes, WatchStream};
+use tokio::time::{Instant, sleep_until};
+
+/// When a stream may be sent changes.
+pub(super) struct Pace {
+    interval: Duration,
+    /// When the next message may be sent.
+    next: Instant,
+    /// Whether there are changes that have not been taken.
+    has_changes: bool,
+}
+
+impl Pace {
+    pub(super) fn new(interval: Duration) -> Self {
+        Self { interval, next: Instant::now(), has_changes: false }
+    }
+
+    /// Waits until there are changes and it is time, and takes them. Can be cancelled.
+    pub(super) async fn changes(&mut self, stream: &WatchStream) -> Changes {
+        loop {
+            if !self.has_changes {
+                stream.changed().await;
+                self.has_changes = true;
+            }
+            sleep_until(self.next).await;
+            if let Some(changes) = self.take(stream) {
+                return changes;
+            }
+        }
+    }
+
+    /// Takes what has changed, whether or not it is time.
+    pub(super) fn take(&mut self, stream: &WatchStream) -> Option<Changes> {
+        let changes = stream.take_changes();
+        self.has_changes = changes.as_ref().is_some_and(|changes| changes.has_more);
+        if changes.is_some() {
+            self.next = Instant::now() + self.interval;
+        }
+        changes
+    }
+}

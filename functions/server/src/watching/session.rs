@@ -1,0 +1,259 @@
+//! A WebSocket session: requests in, changes out, and its end.
+//!
+//! Reading and writing are two loops of one task. The reader hands over one request at a time; the writer takes what it
+//! sends from the hub when it is about to send it, so that nothing piles up for a client that does not read.
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use presence::watch::{FeedStates, WatchReply, WatchStream};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    sync::{mpsc, watch},
+    time::{MissedTickBehavior, interval_at, sleep_until, timeout},
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Message, Utf8Bytes,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use super::{
+    pace::Pace,
+    socket::{End, Liveness, Observed},
+};
+
+/// The longest message of a client, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// What is read from a client's socket at a time, in bytes.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
+
+/// How often a client is asked whether it is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Time limit for the last frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How much of what a client has still sent is read after the last frame: closing a socket with bytes unread resets it,
+/// and the client may not see why.
+const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
+
+/// A WebSocket session that has not begun.
+pub(super) struct Session {
+    stream: WatchStream,
+    interval: Duration,
+    closing: watch::Receiver<()>,
+}
+
+/// The half of a session that writes.
+struct Writer<'a, S> {
+    sink: &'a mut SplitSink<WebSocketStream<Observed<S>>, Message>,
+    stream: WatchStream,
+    feeds: FeedStates,
+    pace: Pace,
+    liveness: &'a Liveness,
+    closing: watch::Receiver<()>,
+}
+
+/// What the writer does next.
+enum Next {
+    Send(Message),
+    Answer(Utf8Bytes),
+    End(End),
+}
+
+impl Session {
+    pub(super) fn new(stream: WatchStream, interval: Duration, closing: watch::Receiver<()>) -> Self {
+        Self { stream, interval, closing }
+    }
+
+    /// Runs the session on a connection that has switched to WebSocket, until its end.
+    pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(self, socket: S) {
+        let liveness = Arc::new(Liveness::new());
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(MAX_MESSAGE_BYTES))
+            .max_frame_size(Some(MAX_MESSAGE_BYTES));
+        let socket = Observed::new(socket, Arc::clone(&liveness));
+        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+        let (mut sink, mut source) = socket.split();
+        let (requests, queue) = mpsc::channel(1);
+        let writer = Writer {
+            sink: &mut sink,
+            feeds: self.stream.feed_states(),
+            stream: self.stream,
+            pace: Pace::new(self.interval),
+            liveness: &liveness,
+            closing: self.closing,
+        };
+        let end = tokio::select! {
+            end = read(&mut source, requests, &liveness) => end,
+            end = writer.run(queue) => end,
+        };
+        tracing::debug!(?end, "stream of a watcher ends");
+        finish(sink, source, end).await;
+    }
+}
+
+/// Reads until the end, and hands over requests one after the other.
+async fn read<S: AsyncRead + AsyncWrite + Unpin>(
+    source: &mut SplitStream<WebSocketStream<Observed<S>>>,
+    requests: mpsc::Sender<Utf8Bytes>,
+    liveness: &Liveness,
+) -> End {
+    loop {
+        match source.next().await {
+            Some(Ok(Message::Text(request))) => {
+                liveness.pause();
+                if requests.send(request).await.is_err() {
+                    return End::Gone;
+                }
+                liveness.resume();
+            }
+            Some(Ok(Message::Pong(_))) => liveness.pong(),
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {} // the crate answers pings
+            Some(Ok(Message::Binary(_))) => return End::Closed(CloseCode::Unsupported, "messages are text"),
+            Some(Ok(Message::Close(_))) => return End::ByClient,
+            Some(Err(error)) => return End::after(&error),
+            None => return End::Gone,
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
+    async fn run(mut self, mut requests: mpsc::Receiver<Utf8Bytes>) -> End {
+        match self.write_all(&mut requests).await {
+            Ok(()) => End::Gone,
+            Err(end) => end,
+        }
+    }
+
+    async fn write_all(&mut self, requests: &mut mpsc::Receiver<Utf8Bytes>) -> Result<(), End> {
+        let begin = tokio::time::Instant::now() + PING_INTERVAL;
+        let mut pings = interval_at(begin, PING_INTERVAL);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The feed's state is the first message.
+        let mut is_introduced = false;
+        loop {
+            let next = tokio::select! {
+                biased;
+                _ = self.closing.changed() => return Err(self.flush().await),
+                feed = self.feeds.next() => {
+                    is_introduced = true;
+                    Next::Send(Message::text(feed.message()))
+                }
+                changes = self.pace.changes(&self.stream), if is_introduced => Next::Send(Message::text(changes.message)),
+                request = requests.recv(), if is_introduced => request.map_or(Next::End(End::Gone), Next::Answer),
+                _ = pings.tick() => Next::Send(Message::Ping(Default::default())),
+                () = sleep_until(self.liveness.deadline(false)) => match self.liveness.end(false) {
+                    Some(end) => Next::End(end),
+                    None => continue,
+                },
+            };
+            match next {
+                Next::Send(message) => self.send(message).await?,
+                Next::Answer(request) => self.answer(&request).await?,
+                Next::End(end) => return Err(end),
+            }
+        }
+    }
+
+    /// Answers a request. Changes go on while Redis is asked.
+    async fn answer(&mut self, request: &str) -> Result<(), End> {
+        let mut reply = self.reply(request).await?;
+        while let Some(message) = self.stream.next_message(&mut reply) {
+            self.send(Message::text(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn reply(&mut self, request: &str) -> Result<WatchReply, End> {
+        let Self { sink, stream, pace, liveness, closing, .. } = self;
+        let stream = &*stream;
+        let mut answering = pin!(stream.answer(request));
+        loop {
+            let changes = tokio::select! {
+                biased;
+                reply = &mut answering => return Ok(reply),
+                changes = pace.changes(stream) => changes,
+            };
+            send(sink, Message::text(changes.message), liveness, closing).await?;
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        send(self.sink, message, self.liveness, &mut self.closing).await
+    }
+
+    /// Sends what has changed, now that the server ends.
+    async fn flush(&mut self) -> End {
+        let end = End::Closed(CloseCode::Away, "the server ends");
+        while let Some(changes) = self.pace.take(&self.stream) {
+            let sent = timeout(CLOSE_TIMEOUT, self.sink.send(Message::text(changes.message))).await;
+            if !matches!(sent, Ok(Ok(()))) {
+                break;
+            }
+        }
+        end
+    }
+}
+
+/// Sends a message, which takes as long as the client does.
+async fn send<S: AsyncRead + AsyncWrite + Unpin>(
+    sink: &mut SplitSink<WebSocketStream<Observed<S>>, Message>,
+    message: Message,
+    liveness: &Liveness,
+    closing: &mut watch::Receiver<()>,
+) -> Result<(), End> {
+    liveness.taken();
+    let mut sending = pin!(sink.send(message));
+    loop {
+        let deadline = liveness.deadline(true);
+        tokio::select! {
+            biased;
+            sent = &mut sending => return sent.map_err(|error| End::after(&error)),
+            _ = closing.changed() => return Err(End::Closed(CloseCode::Away, "the server ends")),
+            () = sleep_until(deadline) => if let Some(end) = liveness.end(true) { return Err(end) },
+        }
+    }
+}
+
+/// Ends a session: the last frame, and what the client has still sent.
+async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
+    mut sink: SplitSink<WebSocketStream<Observed<S>>, Message>,
+    source: SplitStream<WebSocketStream<Observed<S>>>,
+    end: End,
+) {
+    let last = async {
+        match end {
+            End::Closed(code, reason) => {
+                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+                sink.send(Message::Close(Some(frame))).await.is_ok()
+            }
+            // The crate has put the answer to the client's last frame into its buffer.
+            End::ByClient => sink.flush().await.is_ok(),
+            End::Gone => false,
+        }
+    };
+    if !matches!(timeout(CLOSE_TIMEOUT, last).await, Ok(true)) {
+        return;
+    }
+    let Ok(mut socket) = sink.reunite(source) else { return };
+    let socket = socket.get_mut();
+    let linger = async {
+        let _ = socket.shutdown().await; // an error shows in reading as well
+        tokio::io::copy(&mut (&mut *socket).take(MAX_UNREAD_BYTES), &mut tokio::io::sink()).await
+    };
+    let _ = timeout(CLOSE_TIMEOUT, linger).await;
+}
+
+#[cfg(test)]
+#[path = "session/tests.rs"]
+mod tests;

@@ -1,0 +1,66 @@
+//! The handshake of `GET /watch`.
+
+use presence_tests::{Server, answer};
+
+use super::World;
+
+const HANDSHAKE: [(&str, &str); 4] = [
+    ("connection", "upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_tests::Answer {
+    let request = reqwest::Client::new().get(server.url(path));
+    answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+}
+
+#[tokio::test]
+async fn whatever_is_not_a_handshake_is_told_what_to_upgrade_to() {
+    let world = World::new().await;
+    let server = world.server(&[]);
+    let other_version: Vec<_> =
+        HANDSHAKE.iter().map(|(name, value)| (*name, if *value == "13" { "8" } else { value })).collect();
+    for (path, headers) in [
+        ("/watch", vec![]),
+        ("/watch?players=alice", vec![]),
+        ("/watch", vec![("accept", "text/event-stream")]),
+        ("/watch", HANDSHAKE[..3].to_vec()),
+        ("/watch", other_version),
+    ] {
+        let answer = ask(&server, path, &headers).await;
+        assert_eq!(
+            (answer.status, &answer.body["type"]),
+            (426, &"urn:presence:upgrade-required".into()),
+            "{headers:?}"
+        );
+        assert_eq!(answer.headers["content-type"], "application/problem+json");
+        assert_eq!(answer.headers["upgrade"], "websocket");
+        assert_eq!(answer.headers["sec-websocket-version"], "13");
+    }
+}
+
+#[tokio::test]
+async fn other_methods_are_not_allowed() {
+    let world = World::new().await;
+    let server = world.server(&[]);
+    let answer = server.post("/watch", serde_json::json!({})).await;
+    assert_eq!((answer.status, answer.body["type"].as_str()), (405, Some("urn:presence:method-not-allowed")));
+    assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_first() {
+    let world = World::new().await;
+    let server = world.server(&[("PRESENCE_AUTH_TOKENS", "a-token-of-some-length")]);
+    for headers in [&HANDSHAKE[..], &[("accept", "text/event-stream")], &[]] {
+        let answer = ask(&server, "/watch?players=alice", headers).await;
+        assert_eq!((answer.status, answer.body["type"].as_str()), (401, Some("urn:presence:unauthorized")));
+    }
+    let token = [&HANDSHAKE[..], &[("authorization", "Bearer a-token-of-some-length")]].concat();
+    let response = token
+        .iter()
+        .fold(reqwest::Client::new().get(server.url("/watch")), |request, (name, value)| request.header(*name, *value));
+    assert_eq!(response.send().await.unwrap().status(), 101);
+}

@@ -1,0 +1,96 @@
+//! `GET /watch?players=…`: server-sent events.
+
+use presence_tests::{Server, Watcher, answer};
+use serde_json::{Value, json};
+
+use super::{World, connect, eventually, read, set_state};
+
+struct Events {
+    response: reqwest::Response,
+    buffer: String,
+}
+
+impl Events {
+    async fn open(server: &Server, players: &str) -> Self {
+        let response = request(server, players).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"text/event-stream".parse().unwrap())
+        );
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        Self { response, buffer: String::new() }
+    }
+
+    /// The next event's name and data; `None` at the end.
+    async fn next(&mut self) -> Option<(String, Value)> {
+        loop {
+            if let Some((event, rest)) = self.buffer.split_once("\n\n") {
+                let line = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                let found = line("event: ").zip(line("data: "));
+                self.buffer = rest.to_owned();
+                match found {
+                    Some((name, data)) => return Some((name, serde_json::from_str(&data).unwrap())),
+                    None => continue, // a comment
+                }
+            }
+            let chunk = self.response.chunk().await.unwrap()?;
+            self.buffer.push_str(str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
+
+fn request(server: &Server, players: &str) -> reqwest::RequestBuilder {
+    let url = server.url(&format!("/watch?players={players}"));
+    reqwest::Client::new().get(url).header("accept", "text/event-stream")
+}
+
+#[tokio::test]
+async fn events_have_the_same_json_as_messages() {
+    let world = World::new().await;
+    let mut server = world.server(&[]);
+    connect(&server, &["alice"]).await;
+    let mut events = Events::open(&server, "alice,bob").await;
+    assert_eq!(events.next().await.unwrap(), ("feed".to_owned(), json!({"feed": "live"})));
+    let bob = json!({"player_id": "bob", "state": "OFFLINE", "last_seen": null, "version": null});
+    let snapshot = json!({"presences": [read(&server, "alice").await, bob]});
+    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), snapshot));
+    set_state(&server, "alice", "IN_MATCH").await;
+    let change = json!({"presences": [read(&server, "alice").await]});
+    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), change));
+    let (status, end) = tokio::join!(server.terminate(), events.next());
+    assert_eq!((status.code(), end), (Some(0), None));
+}
+
+#[tokio::test]
+async fn a_bad_list_is_an_invalid_request() {
+    let world = World::new().await;
+    let server = world.server(&[]);
+    let many = vec!["a"; 501].join(",");
+    for (players, field) in [("", "players"), ("a,b%20c", "players[1]"), ("a,,b", "players[1]"), (&*many, "players")] {
+        let answer = answer(request(&server, players)).await;
+        assert_eq!((answer.status, answer.body["type"].as_str()), (400, Some("urn:presence:invalid-request")));
+        assert_eq!(answer.body["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_read_is_unavailable() {
+    let mut world = World::new().await;
+    let server = world.server(&[]);
+    world.redis.kill();
+    let answer = answer(request(&server, "alice")).await;
+    assert_eq!((answer.status, answer.body["type"].as_str()), (503, Some("urn:presence:store-unavailable")));
+    assert!(answer.headers.contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn a_stream_of_events_counts_as_a_stream() {
+    let world = World::new().await;
+    let server = world.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
+    let events = Events::open(&server, "alice").await;
+    let refused = answer(request(&server, "alice")).await;
+    assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));
+    assert!(Watcher::connect(&server).await.is_err());
+    drop(events);
+    eventually(async || Watcher::connect(&server).await.is_ok()).await;
+}
