@@ -105,3 +105,26 @@ async fn whoever_reads_no_further_ends_the_watch_without_complaint() {
     assert_eq!(watch.process.wait().await.unwrap().code(), Some(0));
     assert_eq!(watch.err.next_line().await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_watch_says_when_no_events_arrive_and_when_they_arrive_again() {
+    let mut world = World::new().await;
+    world.connect("alice", "phone").await;
+    let mut watch = Watch::start(&world, &["alice"]);
+    assert_eq!(watch.line().await, "alice ONLINE");
+    world.nats.kill();
+    let down = watch.err.next_line().await.unwrap().unwrap();
+    assert_eq!(down, "presence: no live events: the service's NATS is down; changes are shown when it is back");
+    // One that begins now hears of it as well.
+    let mut late = Watch::start(&world, &["alice"]);
+    assert_eq!((late.line().await, late.err.next_line().await.unwrap().unwrap()), ("alice ONLINE".to_owned(), down));
+
+    world.server.post("/presence/state", json!({"player_id": "alice", "state": "IN_QUEUE"})).await;
+    world.nats.restart().await;
+    for watch in [&mut watch, &mut late] {
+        assert_eq!(watch.err.next_line().await.unwrap().unwrap(), "presence: events are live again");
+        // By the event, or by a look at the player.
+        let line = watch.line().await;
+        assert!(["alice ONLINE → IN_QUEUE set_state", "alice IN_QUEUE"].contains(&&*line), "{line}");
+    }
+}
