@@ -1,4 +1,4 @@
-//! The follower: reads the stream in its order, and goes on after an interruption where it was.
+//! The follower: reads the stream in its order, and resumes behind the last event after an interruption.
 
 use std::{error::Error, time::Duration};
 
@@ -161,7 +161,7 @@ fn config(deliver_subject: String, start_sequence: u64, publisher: &Publisher) -
     }
 }
 
-/// Where to begin in a stream that was read up to `position`, begins at `first_sequence` and ends at `end`.
+/// The position to begin at in a stream that was read up to `position`, begins at `first_sequence` and ends at `end`.
 fn resume(position: Option<Position>, end: Position, first_sequence: u64) -> (Position, Continuity) {
     if let Some(position) = position {
         let is_same = position.created == end.created && position.last_sequence <= end.last_sequence;

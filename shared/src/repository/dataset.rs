@@ -9,7 +9,7 @@ use super::{Repository, StoreError, keys::Shard, reply};
 /// The number of shards that are looked at. In a cluster they are spread evenly, so that each master has some of them.
 const MAX_SAMPLED_SHARDS: usize = 32;
 
-/// What tells one data set from another. A flush takes the marks with it, a failover or restart changes the replication
+/// What distinguishes one data set from another. A flush takes the marks with it, a failover or restart changes the replication
 /// ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dataset {
@@ -27,7 +27,7 @@ impl Dataset {
 }
 
 impl Repository {
-    /// The identity of the data set, and the clock of a node (Unix milliseconds). Leaves a mark if there is none.
+    /// The identity of the data set, and the clock of a node (Unix milliseconds). Leaves a mark if it is missing.
     ///
     /// # Errors
     /// [`StoreError`] if a node did not answer.

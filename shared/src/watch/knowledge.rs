@@ -18,7 +18,7 @@ pub(super) struct Fact {
     pub(super) version: Option<u64>,
 }
 
-/// Where a fact comes from.
+/// The source of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     /// From Redis, which held it at `as_of` (Unix milliseconds by its clock).
@@ -82,7 +82,7 @@ impl Knowledge {
         Some(Fact { state: self.state, last_seen: present(self.last_seen), version })
     }
 
-    /// When the transition was made, if it is an event that told of it.
+    /// When the transition was made, if it was learned from its event.
     pub(super) fn occurred_at(&self) -> Option<u64> {
         match self.source {
             Source::Event { occurred_at } => Some(occurred_at),

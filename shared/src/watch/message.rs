@@ -13,7 +13,7 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// The longest entry of a message: an id of 128 bytes, and what stands around it.
 const MAX_ENTRY_BYTES: usize = 256;
 
-/// Where changes come from, as callers see it.
+/// The source of changes, as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Feed {

@@ -9,7 +9,7 @@
 //! - `gauges`: metrics.
 //!
 //! A change reaches Redis before its event exists. So a snapshot that is read after the interest was marked, and every
-//! event from then on, together miss nothing; the versions tell which of the two is newer.
+//! event from then on, together miss nothing; the versions say which of the two is newer.
 
 mod event;
 mod gauges;
@@ -99,7 +99,7 @@ impl Watch {
         &self.0.config
     }
 
-    /// Opens a stream, which watches nobody yet.
+    /// Opens a stream, which watches no player yet.
     ///
     /// # Errors
     /// 503 `overloaded` if there are too many.

@@ -1,4 +1,4 @@
-//! Watched players: who watches them, and what is known of them. Each id is kept once per process.
+//! Watched players: the streams that watch them, and what is known of them. Each id is kept once per process.
 
 use std::hash::{BuildHasher as _, RandomState};
 

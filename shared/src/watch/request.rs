@@ -101,7 +101,7 @@ impl WatchRequest {
 }
 
 impl Wanted {
-    /// Players of whom the caller holds nothing, each once.
+    /// Players of which the caller holds nothing, each once.
     pub fn all(mut players: Vec<PlayerId>) -> Self {
         let mut named = HashSet::with_capacity(players.len());
         let are_new: Vec<_> = players.iter().map(|player| named.insert(player)).collect();

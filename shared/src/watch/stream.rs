@@ -31,7 +31,7 @@ pub struct WatchReply {
     is_complete: bool,
 }
 
-/// Players who have been read and are to be sent.
+/// Players that have been read and are to be sent.
 #[derive(Debug)]
 struct Snapshot {
     wanted: Wanted,
@@ -39,7 +39,7 @@ struct Snapshot {
     sent: usize,
 }
 
-/// Where changes come from, state after state.
+/// The source of changes, state after state.
 #[derive(Debug)]
 pub struct FeedStates {
     feed: watch::Receiver<Option<Feed>>,
@@ -80,7 +80,7 @@ impl WatchStream {
         }
     }
 
-    /// Watches players of whom the caller holds nothing: the reply begins with all of them.
+    /// Watches players of which the caller holds nothing: the reply begins with all of them.
     ///
     /// # Errors
     /// 409 `too-many`, 503 `store-unavailable`.
@@ -138,7 +138,7 @@ impl WatchStream {
         Some(Changes { message: message.finish()?, has_more })
     }
 
-    /// Where changes come from.
+    /// The source of changes.
     pub fn feed_states(&self) -> FeedStates {
         FeedStates { feed: self.watch.0.feed.subscribe(), last: None }
     }

@@ -1,6 +1,6 @@
 //! What runs while there are streams: one consumer of events, repeated reads, and the look after Redis.
 //!
-//! Whenever something may have been missed (the consumer could not go on where it was, NATS or Redis were away, data was
+//! Whenever something may have been missed (the consumer could not resume, NATS or Redis were down, data was
 //! lost), all watched players are read again, at a bounded rate.
 
 use std::{sync::Mutex, time::Duration};

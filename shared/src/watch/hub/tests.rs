@@ -388,7 +388,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
         }
     }
     let interests = hub.counts().interests;
-    // All of them change, and nobody reads.
+    // All of them change, and no stream takes its changes.
     for player in 0..200_000 {
         let fact = Fact { state: InMatch, last_seen: Some(2), version: Some(2) };
         hub.hear(id(player).as_str(), fact, 2);

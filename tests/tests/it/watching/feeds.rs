@@ -1,4 +1,4 @@
-//! W4: where changes come from, and what is said when they cannot.
+//! W4: the source of changes, and the states of the feed.
 
 use presence_tests::Watcher;
 use serde_json::json;

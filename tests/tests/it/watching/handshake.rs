@@ -64,3 +64,16 @@ async fn a_token_is_asked_for_first() {
         .fold(reqwest::Client::new().get(server.url("/watch")), |request, (name, value)| request.header(*name, *value));
     assert_eq!(response.send().await.unwrap().status(), 101);
 }
+
+#[tokio::test]
+async fn a_read_token_may_watch_and_a_page_of_another_site_may_not() {
+    let world = World::new().await;
+    let tokens =
+        [("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"), ("PRESENCE_READ_TOKENS", "a-token-that-only-reads")];
+    let server = world.server(&tokens);
+    let headers = [&HANDSHAKE[..], &[("authorization", "Bearer a-token-that-only-reads")]].concat();
+    assert_eq!(ask(&server, "/watch", &headers).await.status, 101);
+    let headers = [&headers[..], &[("origin", "https://elsewhere.example")]].concat();
+    let answer = ask(&server, "/watch", &headers).await;
+    assert_eq!((answer.status, answer.body["type"].as_str()), (403, Some("urn:presence:forbidden")));
+}

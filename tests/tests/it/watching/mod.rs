@@ -1,11 +1,13 @@
 //! `GET /watch`: snapshots, changes, faults, limits and the end of streams.
 
 mod changes;
+mod cluster;
 mod cost;
 mod faults;
 mod feeds;
 mod handshake;
 mod limits;
+mod secured;
 mod server_sent;
 mod snapshots;
 
