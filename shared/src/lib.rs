@@ -25,6 +25,7 @@ pub mod model;
 mod presence;
 mod repository;
 pub mod runtime;
+mod socket;
 mod supervise;
 mod sweep;
 pub mod telemetry;

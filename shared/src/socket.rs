@@ -1,0 +1,57 @@
+//! Sockets to other hosts, with TLS if need be.
+
+#[cfg(target_os = "linux")]
+use std::time::Duration;
+use std::{io, sync::Arc};
+
+use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::TlsConnector;
+
+/// A socket, with TLS or without.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Connects to a host by its name, which is resolved each time.
+///
+/// # Errors
+/// Those of name resolution, the connection and TLS.
+pub(crate) async fn connect(host: &str, port: u16, is_encrypted: bool) -> io::Result<Box<dyn Stream>> {
+    let host = host.trim_matches(['[', ']']);
+    let socket = TcpStream::connect((host, port)).await?;
+    socket.set_nodelay(true)?;
+    limit_unacked(&socket)?;
+    if !is_encrypted {
+        return Ok(Box::new(socket));
+    }
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    Ok(Box::new(TlsConnector::from(Arc::new(tls()?)).connect(name, socket).await?))
+}
+
+/// Has the kernel give a connection up after a second without the peer's ack: without it a black hole would hold it for a
+/// quarter of an hour.
+#[cfg(target_os = "linux")]
+fn limit_unacked(socket: &TcpStream) -> io::Result<()> {
+    const UNACKED_TIMEOUT: Duration = Duration::from_secs(1);
+    redis::io::tcp::socket2::SockRef::from(socket).set_tcp_user_timeout(Some(UNACKED_TIMEOUT))
+}
+
+/// Other systems have no such limit.
+#[cfg(not(target_os = "linux"))]
+fn limit_unacked(_socket: &TcpStream) -> io::Result<()> {
+    Ok(())
+}
+
+/// Trusts the authorities that the system trusts, as they are now.
+fn tls() -> io::Result<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}
