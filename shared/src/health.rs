@@ -122,11 +122,12 @@ impl HealthProbe {
         match self.repository.probe().await {
             Ok(None) => Check::new(HealthStatus::Ok),
             Ok(Some(error)) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
+                // Once per episode and not per check: the node's failure is logged where it is noticed.
+                tracing::debug!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
                 Check::new(HealthStatus::Degraded)
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Redis is unavailable");
+                tracing::debug!(error = &error as &dyn std::error::Error, "Redis is unavailable");
                 Check::new(HealthStatus::Unavailable)
             }
         }

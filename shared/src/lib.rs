@@ -35,7 +35,7 @@ pub mod watch;
 
 pub use cached::Cached;
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
-pub use repository::{Repository, Snapshot, StoreError};
+pub use repository::{RedisFault, Repository, Snapshot, StoreError, StoreFailure};
 pub use supervise::supervise;
 pub use sweep::{Sweeper, Swept};
 pub use version::{REVISION, VERSION};

@@ -201,11 +201,9 @@ impl PresenceService {
         match failure {
             Some(error) if batch.accepted == 0 && batch.closed.is_empty() => Err(error.into()),
             Some(error) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    failed = batch.failed.len(),
-                    "batch failed in part"
-                );
+                // Once per episode and not per call: the node's failure is logged where it is noticed.
+                let error = &error as &dyn std::error::Error;
+                tracing::debug!(error, failed = batch.failed.len(), "batch failed in part");
                 Ok(batch)
             }
             None => Ok(batch),

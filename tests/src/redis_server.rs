@@ -102,6 +102,52 @@ impl RedisServer {
         } {}
     }
 
+    /// Sends a command.
+    ///
+    /// # Panics
+    /// If Redis refuses it.
+    pub async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut raw = self.connection().await;
+        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut raw).await.expect("an answer")
+    }
+
+    /// Makes this server a replica of another one, and waits until it holds the same.
+    ///
+    /// # Panics
+    /// If Redis refuses.
+    pub async fn replicate(&self, primary: &Self) {
+        let () = self.ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]).await;
+        while !self.ask::<String>(&["INFO", "replication"]).await.contains("master_link_status:up") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Waits until a replica holds everything that was written so far.
+    ///
+    /// # Panics
+    /// If Redis refuses.
+    pub async fn await_replica(&self) {
+        let mut raw = self.connection().await;
+        // Redis waits for what the same connection wrote, and for nothing if it wrote nothing.
+        let () = redis::cmd("SET").arg("in-step").arg(1).arg("PX").arg(1).query_async(&mut raw).await.expect("OK");
+        while redis::cmd("WAIT").arg(1).arg(100).query_async::<usize>(&mut raw).await.expect("a count") < 1 {}
+    }
+
+    /// Saves the data, and starts the server again on the same port: it loads them, and takes `delay` for each key.
+    ///
+    /// # Panics
+    /// If the data cannot be saved.
+    pub async fn reload_slowly(&mut self, delay: Duration) {
+        // While it loads it answers once per so many bytes.
+        let () = self.ask(&["CONFIG", "SET", "rdbcompression", "no"]).await;
+        let () = self.ask(&["SAVE"]).await;
+        self.kill();
+        let mut command = command(&self.program, self.port, &self.directory);
+        command.args(["--key-load-delay", &delay.as_micros().to_string()]);
+        command.args(["--loading-process-events-interval-bytes", "1024"]);
+        self.process = Process::start(&mut command);
+    }
+
     /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone by: times, leases,
     /// closed connections, expiries. Versions stay. Keys whose time is over are gone.
     pub async fn pass(&self, elapsed: Duration) {

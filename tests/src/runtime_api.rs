@@ -133,6 +133,20 @@ impl Function {
         self.process.lock().expect("no poison").id()
     }
 
+    /// Stops the function for a while, as Lambda does between invocations.
+    pub fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        self.process.lock().expect("no poison").signal(name);
+    }
+
     /// Ends the function, as kill -9 does.
     pub fn kill(&mut self) {
         self.process.get_mut().expect("no poison").kill();

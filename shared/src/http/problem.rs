@@ -1,13 +1,13 @@
 //! Errors as callers see them: RFC 9457 problem details. The one mapping of errors to statuses.
 
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use super::{Response, response::with_body};
-use crate::{PresenceError, StoreError, telemetry::metrics::STORE_ERRORS};
+use crate::{PresenceError, StoreError, StoreFailure, repository::episodes, telemetry::metrics::STORE_ERRORS};
 
 /// An error that a caller gets: what was wrong, and what to do about it.
 #[derive(Debug, Clone, Serialize)]
@@ -167,19 +167,41 @@ impl From<PresenceError> for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// The caller gets a plain sentence, the log gets the chain.
+    /// The caller gets a plain sentence, the log gets the causes: once per episode and not per call.
     fn from(error: StoreError) -> Self {
-        let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-        let chain: Vec<_> = causes.map(ToString::to_string).collect();
-        metrics::counter!(STORE_ERRORS, "kind" => error.kind()).increment(1);
-        tracing::error!(%error, causes = chain.join(": "), "store unavailable");
+        let failure = error.failure();
+        metrics::counter!(STORE_ERRORS, "kind" => failure.as_str()).increment(1);
+        if let StoreError::Unexpected(_) | StoreError::Type(_) = &error {
+            episodes::failed("", &error); // others were logged with the node that they happened at
+        }
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:presence:store-unavailable",
             "Store unavailable",
-            "the store did not answer in time; whether the call took effect is unknown, and it is safe to repeat",
+            store_detail(failure),
         )
         .with_header("retry-after", "1")
+    }
+}
+
+/// What a caller can know of a failure, and do about it.
+fn store_detail(failure: StoreFailure) -> &'static str {
+    match failure {
+        StoreFailure::TimedOut => {
+            "the store did not answer in time; whether the call took effect is unknown, and it is safe to repeat"
+        }
+        StoreFailure::Unreachable => {
+            "the store cannot be reached; whether the call took effect is unknown, and it is safe to repeat"
+        }
+        StoreFailure::NotPrimary => {
+            "the store is read-only, as after a failover; nothing was changed, and the call may be repeated"
+        }
+        StoreFailure::Loading => "the store is loading its data; nothing was changed, and the call may be repeated",
+        StoreFailure::OutOfMemory => "the store's memory is full; nothing was changed, and the call may be repeated",
+        StoreFailure::Refused => "the store refused the call; the service's log says why",
+        StoreFailure::Unexpected => {
+            "the store holds or returned something that this service did not write; the service's log says more"
+        }
     }
 }
 

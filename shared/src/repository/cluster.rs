@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     StoreError,
     keys::Shard,
-    node::{Clock, Slots, Timed, is_dead_socket},
+    link::{Repeat, is_lost_socket},
+    node::{Clock, Sending, Slots, Timed},
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };
@@ -47,6 +48,7 @@ pub(super) struct Cluster {
 /// Commands that are sent together, and until when.
 struct Call<'a> {
     clock: Clock,
+    repeat: Repeat,
     commands: &'a [(Shard, Cmd)],
     deadline: Instant,
 }
@@ -80,14 +82,19 @@ impl Cluster {
     }
 
     /// Sends one command to the master that holds `shard`.
-    pub(super) async fn query(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
-        let answer = self.query_all(Clock::Unread, &[(shard, command.clone())]).await.pop();
+    pub(super) async fn query(&self, repeat: Repeat, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.query_all(Clock::Unread, repeat, &[(shard, command.clone())]).await.pop();
         answer.unwrap_or(Err(StoreError::Unexpected("no answer"))).map(|(value, _)| value)
     }
 
     /// Sends commands, each to the master that holds its shard, in one round trip to each of them.
-    pub(super) async fn query_all(&self, clock: Clock, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
-        let call = Call { clock, commands, deadline: Instant::now() + self.limit };
+    pub(super) async fn query_all(
+        &self,
+        clock: Clock,
+        repeat: Repeat,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Timed, StoreError>> {
+        let call = Call { clock, repeat, commands, deadline: Instant::now() + self.limit };
         let routes = (0..commands.len()).map(|place| (place, Route::Master)).collect();
         let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
         for (place, answer) in self.deliver(&call, routes, 1).await {
@@ -101,17 +108,20 @@ impl Cluster {
 
     /// Sends a command to each master.
     pub(super) async fn query_masters(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
-        let slots = match timeout(self.limit, self.topology.slots()).await {
+        let deadline = Instant::now() + self.limit;
+        let slots = match timeout_at(deadline, self.topology.slots()).await {
             Ok(Ok(slots)) => slots,
             Ok(Err(error)) => return vec![Err(error)],
             Err(_) => return vec![Err(StoreError::Timeout(self.limit))],
         };
-        let query = async |address| {
-            let node = self.topology.node(address)?;
-            let query = node.query_twice(command);
-            Ok(timeout(self.limit, query).await.map_err(|_| StoreError::Timeout(self.limit))??)
-        };
+        let query = async |address| self.topology.node(address)?.query_optional(command, deadline).await;
         join_all(slots.masters.iter().map(query)).await
+    }
+
+    /// A shard of each master.
+    pub(super) async fn shard_of_each_master(&self) -> Result<Vec<Shard>, StoreError> {
+        let slots = timeout(self.limit, self.topology.slots()).await;
+        Ok(slots.unwrap_or(Err(StoreError::Timeout(self.limit)))?.shard_of_each_master())
     }
 
     /// Sends commands on their routes, and again until each has its answer. What goes to one node does not wait for what
@@ -154,15 +164,17 @@ impl Cluster {
         attempt: u32,
     ) -> Vec<Answered> {
         let commands = places.iter().map(|place| &call.commands[*place].1);
-        let pipeline = async { self.topology.node(address)?.query_all(call.clock, slots, commands).await };
-        let answers: Vec<_> = match self.in_time(call, pipeline).await {
-            Ok(answers) => answers.timed().collect(),
-            Err(error) => vec![Err(error); places.len()],
+        let sending = Sending { clock: call.clock, slots, repeat: call.repeat, deadline: call.deadline };
+        let pipeline = async {
+            let node = self.topology.node(address)?;
+            let answers = node.query_all(&sending, commands).await?;
+            Ok(node.timed(answers).collect())
         };
+        let answers: Vec<_> = pipeline.await.unwrap_or_else(|error| vec![Err(error); places.len()]);
         let mut answered = Vec::with_capacity(places.len());
         let (mut again, mut pause) = (Vec::new(), Pause::None);
         for (place, answer) in places.iter().copied().zip(answers) {
-            match answer.as_ref().err().and_then(|error| next(error, address, attempt)) {
+            match answer.as_ref().err().and_then(|error| next(error, address, call.repeat, attempt)) {
                 Some((route, before)) => {
                     again.push((place, route));
                     pause = pause.max(before);
@@ -211,12 +223,15 @@ impl Cluster {
 const UNHELD: StoreError = StoreError::Unexpected("a hash slot that no node holds");
 
 /// Where a command goes next that met `error` at the node `by`; `None` where the error is its answer.
-fn next(error: &StoreError, by: &Address, attempt: u32) -> Option<(Route, Pause)> {
-    let StoreError::Redis(error) = error else { return None };
-    if attempt == ATTEMPTS {
-        return None;
-    }
+fn next(error: &StoreError, by: &Address, repeat: Repeat, attempt: u32) -> Option<(Route, Pause)> {
+    let error = match error {
+        // Nothing was sent: the node is no master any more.
+        StoreError::NotPrimary if attempt < ATTEMPTS_ON_DEAD_SOCKETS => return Some((Route::Master, Pause::NewMap)),
+        StoreError::Redis(error) if attempt < ATTEMPTS => error,
+        _ => return None,
+    };
     let pause = if attempt > PROMPT_REDIRECTIONS { Pause::Wait } else { Pause::None };
+    let may_meet_dead_sockets = repeat == Repeat::Allowed && attempt < ATTEMPTS_ON_DEAD_SOCKETS;
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::Moved) => Some(match target(error, by) {
             Some(target) => (Route::Redirected(target, Slots::Held), pause),
@@ -226,7 +241,7 @@ fn next(error: &StoreError, by: &Address, attempt: u32) -> Option<(Route, Pause)
             Some((Route::Redirected(target(error, by)?, Slots::Importing), pause))
         }
         ErrorKind::Server(ServerErrorKind::TryAgain) => Some((Route::Master, Pause::Wait)),
-        _ if is_dead_socket(error) && attempt < ATTEMPTS_ON_DEAD_SOCKETS => Some((Route::Master, Pause::NewMap)),
+        _ if may_meet_dead_sockets && is_lost_socket(error) => Some((Route::Master, Pause::NewMap)),
         _ => None,
     }
 }
@@ -239,9 +254,11 @@ fn target(redirection: &RedisError, by: &Address) -> Option<Address> {
 /// Whether another node may hold the slot by now.
 fn tells_of_change(error: &StoreError) -> bool {
     match error {
-        StoreError::Timeout(_) | StoreError::Unexpected(_) => true,
+        StoreError::Timeout(_) | StoreError::NotPrimary | StoreError::Unexpected(_) => true,
         StoreError::Redis(error) => {
-            is_dead_socket(error) || error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)
+            use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
+            let says_so = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
+            is_lost_socket(error) || says_so.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
         }
         StoreError::Type(_) => false,
     }
@@ -258,7 +275,7 @@ mod tests {
     /// What an error reply leads to.
     fn next_of(reply: &str, attempt: u32) -> Option<(Route, Pause)> {
         let error = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap().extract_error().unwrap_err();
-        next(&error.into(), &by(), attempt)
+        next(&error.into(), &by(), Repeat::Allowed, attempt)
     }
 
     fn to(host: &str, slots: Slots) -> Route {
@@ -288,6 +305,14 @@ mod tests {
         for reply in ["NOSCRIPT no such script", "OOM full", "LOADING soon", "CLUSTERDOWN for now", "ERR what?"] {
             assert_eq!(next_of(reply, 1), None, "{reply}");
         }
-        assert_eq!(next(&StoreError::Timeout(Duration::ZERO), &by(), 1), None);
+        assert_eq!(next(&StoreError::Timeout(Duration::ZERO), &by(), Repeat::Allowed, 1), None);
+    }
+    #[test]
+    fn only_what_may_be_repeated_is_sent_again_after_a_lost_socket() {
+        let lost = StoreError::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
+        assert_eq!(next(&lost, &by(), Repeat::Allowed, 1), Some((Route::Master, Pause::NewMap)));
+        assert_eq!(next(&lost, &by(), Repeat::Allowed, ATTEMPTS_ON_DEAD_SOCKETS), None);
+        assert_eq!(next(&lost, &by(), Repeat::Forbidden, 1), None);
+        assert_eq!(next(&StoreError::NotPrimary, &by(), Repeat::Forbidden, 1), Some((Route::Master, Pause::NewMap)));
     }
 }

@@ -1,18 +1,22 @@
 //! Why Redis could not be used.
 
-use std::time::Duration;
+use std::{fmt, ops::Deref, time::Duration};
 
-use redis::RedisError;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// A Redis that could not be used. Nothing is known of what it holds, and a mutation may or may not have been made.
+/// A Redis that could not be used. Nothing is known of what it holds, and a mutation may or may not have been made; see
+/// [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// No answer within the configured time.
     #[error("Redis did not answer within {0:?}")]
     Timeout(Duration),
+    /// The node is a replica, so what it holds may be outdated.
+    #[error("the Redis node is not a primary")]
+    NotPrimary,
     /// The connection failed, or Redis refused the command.
     #[error("Redis failed")]
-    Redis(#[from] RedisError),
+    Redis(#[source] RedisFault),
     /// Redis holds, or answered, something that this service did not write.
     #[error("Redis answered something unexpected: {0}")]
     Unexpected(&'static str),
@@ -21,13 +25,119 @@ pub enum StoreError {
     Type(#[from] redis::ParsingError),
 }
 
+/// An error of the connection, or of Redis itself. It has no source of its own: the crate's error repeats there what it
+/// says itself, and logs shall name a cause once.
+#[derive(Debug, Clone)]
+pub struct RedisFault(RedisError);
+
+/// The kinds of failure of Redis, as callers and operators have to tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StoreFailure {
+    /// No answer in time. Whether the command was carried out is unknown.
+    TimedOut,
+    /// No connection, or a lost one. Whether the command was carried out is unknown.
+    Unreachable,
+    /// The node is a replica, or lost its primary: nothing was changed.
+    NotPrimary,
+    /// The node is loading its data: nothing was changed.
+    Loading,
+    /// The node's memory is full: nothing was changed.
+    OutOfMemory,
+    /// The node refused the command for another reason.
+    Refused,
+    /// The data, or the answer, is not what this service wrote or expects.
+    Unexpected,
+}
+
 impl StoreError {
     /// What went wrong, in a word: for metrics and traces.
     pub(crate) fn kind(&self) -> &'static str {
+        self.failure().as_str()
+    }
+
+    /// The kind of failure.
+    pub fn failure(&self) -> StoreFailure {
+        use StoreFailure::{Loading, NotPrimary, OutOfMemory, Refused, TimedOut, Unexpected, Unreachable};
         match self {
-            Self::Timeout(_) => "timeout",
-            Self::Redis(_) => "redis",
-            Self::Unexpected(_) | Self::Type(_) => "unexpected",
+            Self::Timeout(_) => TimedOut,
+            Self::NotPrimary => NotPrimary,
+            Self::Redis(error) => match error.kind() {
+                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => NotPrimary,
+                ErrorKind::Server(ServerErrorKind::BusyLoading) => Loading,
+                _ if error.code() == Some("OOM") => OutOfMemory,
+                _ if error.code() == Some("WRONGTYPE") => Unexpected,
+                ErrorKind::Io | ErrorKind::Parse => Unreachable,
+                _ => Refused,
+            },
+            Self::Unexpected(_) | Self::Type(_) => Unexpected,
         }
+    }
+
+    /// The causes of this error, outermost first, in one text.
+    pub(crate) fn causes(&self) -> String {
+        let first = std::error::Error::source(self);
+        let causes: Vec<_> = std::iter::successors(first, |cause| cause.source()).map(ToString::to_string).collect();
+        causes.join(": ")
+    }
+}
+
+impl From<RedisError> for StoreError {
+    fn from(error: RedisError) -> Self {
+        Self::Redis(RedisFault(error))
+    }
+}
+
+impl fmt::Display for RedisFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for RedisFault {}
+
+impl Deref for RedisFault {
+    type Target = RedisError;
+
+    fn deref(&self) -> &RedisError {
+        &self.0
+    }
+}
+
+impl StoreFailure {
+    /// The kind as metrics and traces name it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TimedOut => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::NotPrimary => "not_primary",
+            Self::Loading => "loading",
+            Self::OutOfMemory => "out_of_memory",
+            Self::Refused => "refused",
+            Self::Unexpected => "unexpected",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        for (reply, failure) in [
+            ("READONLY You can't write against a read only replica.", StoreFailure::NotPrimary),
+            ("MASTERDOWN Link with MASTER is down", StoreFailure::NotPrimary),
+            ("LOADING Redis is loading the dataset in memory", StoreFailure::Loading),
+            ("OOM command not allowed when used memory > 'maxmemory'.", StoreFailure::OutOfMemory),
+            ("NOREPLICAS Not enough good replicas to write.", StoreFailure::Refused),
+            ("NOAUTH Authentication required.", StoreFailure::Refused),
+            ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreFailure::Unexpected),
+            ("ERR what?", StoreFailure::Refused),
+        ] {
+            let reply = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap();
+            assert_eq!(StoreError::from(reply.extract_error().unwrap_err()).failure(), failure);
+        }
+        let reset = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert_eq!(StoreError::from(reset).failure(), StoreFailure::Unreachable);
     }
 }

@@ -62,6 +62,11 @@ impl Keys {
         Joined([&self.prefix, "{", self.tag(shard), "}:dataset"])
     }
 
+    /// What the health check writes to the node of a shard.
+    pub(crate) fn probe(&self, shard: Shard) -> Joined<'_> {
+        Joined([&self.prefix, "{", self.tag(shard), "}:probe"])
+    }
+
     /// Where the player's index and outbox lie.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.mode {
@@ -102,6 +107,11 @@ impl Keys {
 impl Shard {
     /// Where keys lie that belong to no player.
     pub(crate) const FIRST: Self = Self(0);
+
+    /// The shard of a hash slot, in cluster mode.
+    pub(crate) fn of_slot(slot: u16) -> Self {
+        Self(slot)
+    }
 
     /// The hash slot, in cluster mode.
     pub(crate) fn slot(self) -> u16 {

@@ -5,11 +5,13 @@
 mod cluster;
 mod connection;
 mod dataset;
+pub(crate) mod episodes;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod joined;
 mod keys;
+mod link;
 mod mutate;
 mod node;
 mod outbox;
@@ -29,7 +31,7 @@ mod tokens;
 mod topology;
 
 pub(crate) use dataset::Dataset;
-pub use error::StoreError;
+pub use error::{RedisFault, StoreError, StoreFailure};
 pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;

@@ -192,10 +192,10 @@ impl Repository {
         shard: Shard,
         complete: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        match self.connection.query(shard, &script.call_by_hash(&complete)).await {
-            Err(error) if is_unknown_script(&error) => {
-                self.connection.query(shard, &script.call_by_source(&complete)).await
-            }
+        let query = async |call: Cmd| self.connection.query_with(script.repeat, shard, &call).await;
+        match query(script.call_by_hash(&complete)).await {
+            // Not carried out, so it may be sent again whatever the script is.
+            Err(error) if is_unknown_script(&error) => query(script.call_by_source(&complete)).await,
             answer => answer,
         }
     }

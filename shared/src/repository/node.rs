@@ -1,26 +1,20 @@
-//! One Redis server: a lazy connection that its callers share, healed by itself.
+//! One Redis server: commands in, replies out.
 
 use std::time::Duration;
 
-use redis::{
-    Client, Cmd, ConnectionInfo, Pipeline, RedisError, Value,
-    aio::{ConnectionLike as _, ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
+use redis::{Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use tokio::time::Instant;
+
+use super::{
+    StoreError,
+    link::{Ask, Link, Repeat, Role},
+    reply,
 };
-
-use super::{StoreError, reply, tokens::Tokens};
 use crate::aws::CacheToken;
-
-/// How many commands may wait to be written to a connection before their callers do.
-const WRITE_QUEUE: usize = 1_024;
-
-/// After this time without the peer's ack the kernel gives a connection up; without it a black hole would hold it for
-/// a quarter of an hour.
-const UNACKED_LIMIT: Duration = Duration::from_secs(1);
 
 /// A Redis server.
 #[derive(Clone)]
-pub(super) struct Node(ConnectionManager);
+pub(super) struct Node(Link);
 
 /// How a server stands to the slots of the commands that it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +32,16 @@ pub(super) enum Clock {
     Read,
 }
 
+/// How commands are sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) clock: Clock,
+    pub(super) slots: Slots,
+    pub(super) repeat: Repeat,
+    /// Until when the replies are of use.
+    pub(super) deadline: Instant,
+}
+
 /// What a server said to commands that were sent together.
 pub(super) struct Answers {
     /// One for each command, in order; errors among them.
@@ -49,78 +53,151 @@ pub(super) struct Answers {
 /// A value, and the clock of the node that gave it in Unix milliseconds.
 pub(super) type Timed = (Value, u64);
 
+/// One command.
+struct One<'a>(&'a Cmd);
+
+/// Commands that are sent together.
+struct Many(Pipeline);
+
 impl Node {
-    /// Prepares the connection. Nothing is sent before the first command. Needs a tokio runtime.
-    /// Shows tokens instead of the URL's password, where there is something that makes them.
-    pub(super) fn new(info: ConnectionInfo, tokens: Option<&CacheToken>, limit: Duration) -> Result<Self, RedisError> {
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKED_LIMIT);
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(limit))
-            .set_response_timeout(None) // callers have their own, which also covers connecting
-            .set_number_of_retries(0) // each call may start an attempt of its own, so none waits out another's back-off
-            .set_pipeline_buffer_size(WRITE_QUEUE);
-        let config = match tokens {
-            Some(tokens) => config.set_credentials_provider(Tokens(tokens.clone())),
-            None => config,
-        };
-        let client = Client::open(info.set_tcp_settings(tcp))?;
-        Ok(Self(ConnectionManager::new_lazy_with_config(client, config)?))
+    /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is sent before the first
+    /// command. Needs a tokio runtime.
+    /// Sends tokens in place of the URL's password, if there are any.
+    pub(super) fn new(
+        info: ConnectionInfo,
+        tokens: Option<&CacheToken>,
+        role: Role,
+        limit: Duration,
+    ) -> Result<Self, RedisError> {
+        Ok(Self(Link::new(info, tokens, role, limit)?))
     }
 
     /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
-    pub(super) async fn query(&self, command: &Cmd) -> Result<Value, RedisError> {
-        self.0.clone().req_packed_command(command).await?.extract_error()
+    pub(super) async fn query(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let value = self.request(command, repeat, deadline).await?;
+        self.outcome(value)
     }
 
-    /// The same; a command that met a dead socket is sent once more.
-    pub(super) async fn query_twice(&self, command: &Cmd) -> Result<Value, RedisError> {
-        match self.query(command).await {
-            Err(error) if is_dead_socket(&error) => self.query(command).await,
-            result => result,
-        }
+    /// Sends one command, which may be repeated, and which the node may refuse without being of no use: its user need not
+    /// have the right.
+    pub(super) async fn query_optional(&self, command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
+        Ok(self.request(command, Repeat::Allowed, deadline).await?.extract_error()?)
     }
 
     /// Sends commands in one go and waits for all answers.
-    pub(super) async fn query_all(
+    pub(super) async fn query_all<'a>(
         &self,
-        clock: Clock,
-        slots: Slots,
-        commands: impl ExactSizeIterator<Item = &Cmd>,
+        sending: &Sending,
+        commands: impl Iterator<Item = &'a Cmd> + Clone,
     ) -> Result<Answers, StoreError> {
-        let mut pipeline = Pipeline::with_capacity(2 * commands.len() + 1);
-        if let Clock::Read = clock {
-            pipeline.cmd("TIME");
-        }
-        for command in commands {
-            if let Slots::Importing = slots {
-                pipeline.cmd("ASKING");
+        let mut answers = self.request_all(sending, commands.clone()).await?;
+        let refused: Vec<_> = (0..answers.values.len()).filter(|place| is_refusal(&answers.values[*place])).collect();
+        if !refused.is_empty() {
+            let mut is_refused = answers.values.iter().map(is_refusal);
+            let again: Vec<_> = commands.filter(|_| is_refused.next().unwrap_or(false)).collect();
+            let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
+            answers.now = answers.now.min(again.now);
+            for (place, value) in refused.into_iter().zip(again.values) {
+                answers.values[place] = value;
             }
-            pipeline.add_command(command.clone());
         }
-        let values = self.0.clone().req_packed_commands(&pipeline, 0, pipeline.len()).await?;
-        let mut values = values.into_iter();
-        let now = match clock {
+        Ok(answers)
+    }
+
+    /// The answers of [`query_all`](Self::query_all), each with the server's clock.
+    pub(super) fn timed(&self, answers: Answers) -> impl Iterator<Item = Result<Timed, StoreError>> {
+        let Answers { values, now } = answers;
+        values.into_iter().map(move |value| Ok((self.outcome(value)?, now)))
+    }
+
+    async fn request(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let ask = One(command);
+        let value = self.0.request(&ask, repeat, deadline).await?;
+        if is_refusal(&value) {
+            // Not carried out, whatever the command is: once more, on a new connection.
+            return Box::pin(self.0.request(&ask, repeat, deadline)).await;
+        }
+        Ok(value)
+    }
+
+    async fn request_all<'a>(
+        &self,
+        sending: &Sending,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<Answers, StoreError> {
+        let ask = Many::of(sending, commands);
+        let mut values = self.0.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
+        let now = match sending.clock {
             Clock::Read => reply::time(&values.next().unwrap_or(Value::Nil).extract_error()?)?,
             Clock::Unread => 0,
         };
-        let values = match slots {
+        let values = match sending.slots {
             Slots::Held => values.collect(),
             Slots::Importing => values.skip(1).step_by(2).collect(),
         };
         Ok(Answers { values, now })
     }
-}
 
-impl Answers {
-    /// Each command's answer with the server's clock.
-    pub(super) fn timed(self) -> impl Iterator<Item = Result<Timed, StoreError>> {
-        let now = self.now;
-        self.values.into_iter().map(move |value| Ok((value.extract_error()?, now)))
+    /// A command's value, or the error that it was answered with.
+    fn outcome(&self, value: Value) -> Result<Value, StoreError> {
+        let outcome = value.extract_error().map_err(StoreError::from);
+        if let Err(StoreError::Redis(error)) = &outcome
+            && !leads_on(error)
+        {
+            self.0.note(&outcome);
+        }
+        outcome
     }
 }
 
-/// The time limit is the caller's own: a time-out from below is an attempt to connect that a caller who gave up, or a
-/// freeze of the process, left behind.
-pub(super) fn is_dead_socket(error: &RedisError) -> bool {
-    error.is_unrecoverable_error() || error.is_io_error()
+impl Many {
+    fn of<'a>(sending: &Sending, commands: impl Iterator<Item = &'a Cmd>) -> Self {
+        let mut pipeline = Pipeline::with_capacity(2 * commands.size_hint().0 + 1);
+        if let Clock::Read = sending.clock {
+            pipeline.cmd("TIME");
+        }
+        for command in commands {
+            if let Slots::Importing = sending.slots {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(command.clone());
+        }
+        Self(pipeline)
+    }
+}
+
+impl Ask for One<'_> {
+    type Reply = Value;
+
+    async fn send(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
+        connection.send_packed_command(self.0).await
+    }
+
+    fn is_refused(reply: &Value) -> bool {
+        is_refusal(reply)
+    }
+}
+
+impl Ask for Many {
+    type Reply = Vec<Value>;
+
+    async fn send(&self, mut connection: MultiplexedConnection) -> Result<Vec<Value>, RedisError> {
+        connection.send_packed_commands(&self.0, 0, self.0.len()).await
+    }
+
+    fn is_refused(reply: &Vec<Value>) -> bool {
+        reply.iter().any(is_refusal)
+    }
+}
+
+/// Whether the server is not a primary, or is loading its data: nothing of the command was carried out.
+fn is_refusal(value: &Value) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    matches!(value, Value::ServerError(error) if matches!(error.kind(), Some(ReadOnly | BusyLoading | MasterDown)))
+}
+
+/// Whether the answer says how to go on: at another node, later, or with the script's source.
+fn leads_on(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved, NoScript, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Ask | Moved | NoScript | TryAgain))
 }

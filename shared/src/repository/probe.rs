@@ -1,19 +1,24 @@
 //! Whether Redis can do what presence needs.
 
-use super::{Repository, StoreError, scripts};
+use redis::Cmd;
+
+use super::{Repository, Shard, StoreError, scripts};
+
+/// How long the key that the probe writes lives: an unused Redis holds nothing of it.
+const PROBE_TTL_MS: u64 = 10_000;
 
 impl Repository {
-    /// Runs a script on every node, and returns why it failed on some of them.
+    /// Has a script write a key on every node, and returns why it failed on some of them: calls write, so a node that can
+    /// only be read is not healthy.
     ///
     /// # Errors
     /// [`StoreError`] where it failed on all.
     pub(crate) async fn probe(&self) -> Result<Option<StoreError>, StoreError> {
-        let script = scripts::PROBE.call_by_source(|command| {
-            command.arg(0);
-        });
+        let shards = self.connection.shard_of_each_node().await?;
+        let calls: Vec<_> = shards.into_iter().map(|shard| (shard, self.probe_call(shard))).collect();
         let mut failure = None;
         let mut is_up = false;
-        for answer in self.connection.query_nodes(&script).await {
+        for answer in self.connection.query_all(&calls).await {
             match answer {
                 Ok(_) => is_up = true,
                 Err(error) => failure = Some(error),
@@ -23,5 +28,11 @@ impl Repository {
             Some(error) if !is_up => Err(error),
             failure => Ok(failure),
         }
+    }
+
+    fn probe_call(&self, shard: Shard) -> Cmd {
+        scripts::PROBE.call_by_source(|command| {
+            command.arg(1).arg(self.keys.probe(shard)).arg(PROBE_TTL_MS);
+        })
     }
 }

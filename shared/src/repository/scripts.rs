@@ -4,18 +4,25 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
+use super::link::Repeat;
+
 /// A script with its hash.
 #[derive(Debug)]
 pub(crate) struct Script {
     /// What it is called in traces.
     pub(crate) name: &'static str,
+    /// Whether a call may be sent again when nobody knows whether it was carried out.
+    pub(super) repeat: Repeat,
     source: String,
     hash: String,
 }
 
 macro_rules! script {
     ($name:literal) => {
-        LazyLock::new(|| Script::new($name, include_str!(concat!("../../../lua/", $name, ".lua"))))
+        script!($name, Repeat::Allowed)
+    };
+    ($name:literal, $repeat:expr) => {
+        LazyLock::new(|| Script::new($name, $repeat, include_str!(concat!("../../../lua/", $name, ".lua"))))
     };
 }
 
@@ -23,7 +30,8 @@ pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
 pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known");
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
-pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state");
+/// A late repetition would override a newer state, and a repeated sign-out closes a connection that was opened meanwhile.
+pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Repeat::Forbidden);
 pub(crate) static PROBE: LazyLock<Script> = script!("probe");
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
@@ -46,7 +54,7 @@ const LIBRARY: [(&str, &str); 11] = [
 ];
 
 impl Script {
-    fn new(name: &'static str, text: &str) -> Self {
+    fn new(name: &'static str, repeat: Repeat, text: &str) -> Self {
         let mut source = String::with_capacity(text.len());
         for line in text.lines() {
             match line.strip_prefix("-- @include ") {
@@ -56,7 +64,7 @@ impl Script {
             source.push('\n');
         }
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { name, source, hash }
+        Self { name, repeat, source, hash }
     }
 
     /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the

@@ -49,6 +49,12 @@ impl SlotMap {
         let range = self.ranges.get(at).filter(|range| range.first <= slot)?;
         self.masters.get(range.master)
     }
+
+    /// A shard of each master, in the order of [`masters`](Self::masters).
+    pub(super) fn shard_of_each_master(&self) -> Vec<Shard> {
+        let first_of = |master| self.ranges.iter().find(|range| range.master == master).map(|range| range.first);
+        (0..self.masters.len()).filter_map(first_of).map(Shard::of_slot).collect()
+    }
 }
 
 /// The address in a redirection such as `10.0.0.1:6379`; an empty host is the one that redirects. `None` where the host
@@ -125,6 +131,8 @@ mod tests {
         assert_eq!([port(0), port(100), port(200), port(7_999)], [Some(7_000); 4]);
         assert_eq!([port(101), port(199)], [None; 2]);
         assert_eq!([port(8_000), port(16_383)], [Some(7_001); 2]);
+        let held: Vec<_> = map.shard_of_each_master().into_iter().map(|shard| map.master(shard)).collect();
+        assert_eq!(held, map.masters.iter().map(Some).collect::<Vec<_>>());
     }
 
     #[test]

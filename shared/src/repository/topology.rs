@@ -12,7 +12,8 @@ use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError};
 use tokio::time::{Instant, timeout};
 
 use super::{
-    StoreError,
+    StoreError, StoreFailure,
+    link::{Repeat, Role},
     node::Node,
     slot_map::{Address, SlotMap},
 };
@@ -76,16 +77,20 @@ impl Topology {
         } // else somebody is asking already
     }
 
-    /// The node at an address.
+    /// The master at an address.
     pub(super) fn node(&self, address: &Address) -> Result<Node, RedisError> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(node) = nodes.get(address) {
             return Ok(node.clone());
         }
-        let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
-        let node = Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.tokens.as_ref(), self.limit)?;
+        let node = self.new_node(address, Role::Primary)?;
         nodes.insert(address.clone(), node.clone());
         Ok(node)
+    }
+
+    fn new_node(&self, address: &Address, role: Role) -> Result<Node, RedisError> {
+        let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
+        Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.tokens.as_ref(), role, self.limit)
     }
 
     fn known_slots(&self) -> Option<Arc<SlotMap>> {
@@ -110,9 +115,16 @@ impl Topology {
     }
 
     async fn ask_node(&self, address: Address) -> Result<SlotMap, StoreError> {
-        let node = self.node(&address)?;
-        let answer = timeout(self.limit, node.query(redis::cmd("CLUSTER").arg("SLOTS"))).await;
-        let answer = answer.map_err(|_| StoreError::Timeout(self.limit))??;
+        let mut command = redis::cmd("CLUSTER");
+        command.arg("SLOTS");
+        let deadline = Instant::now() + self.limit;
+        let answer = match self.node(&address)?.query(&command, Repeat::Allowed, deadline).await {
+            // A replica knows who is the master; a connection for this question alone gets it to say so.
+            Err(error) if error.failure() == StoreFailure::NotPrimary => {
+                self.new_node(&address, Role::Any)?.query(&command, Repeat::Allowed, deadline).await?
+            }
+            answer => answer?,
+        };
         SlotMap::parse(&answer, &address.0).ok_or(NO_SLOTS)
     }
 

@@ -8,7 +8,7 @@ pub const CALLS: &str = "presence_calls_total";
 pub const CALLS_REFUSED: &str = "presence_calls_refused_total";
 /// How long a call took, by `call`.
 pub const CALL_DURATION: &str = "presence_call_duration_seconds";
-/// Calls that failed because Redis did, by `kind`: `timeout`, `redis` or `unexpected`.
+/// Calls that failed because Redis did, by `kind`, as [`StoreFailure`](crate::StoreFailure) names it.
 pub const STORE_ERRORS: &str = "presence_store_errors_total";
 /// Events that JetStream acknowledged.
 pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";

@@ -8,8 +8,8 @@ use presence::{PresenceService, model::PresenceState, trace::TraceContext};
 use presence_tests::{RedisServer, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;
 
-/// Commands of the harness and of the client itself.
-const OTHERS: [&str; 5] = ["client|setinfo", "config|resetstat", "hello", "info", "evalsha"];
+/// Commands of the harness and of the client itself, which checks its connection once a second.
+const OTHERS: [&str; 7] = ["client|setinfo", "config|resetstat", "hello", "info", "evalsha", "ping", "role"];
 
 struct Costs {
     raw: MultiplexedConnection,

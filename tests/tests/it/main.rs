@@ -18,6 +18,7 @@ mod functions;
 mod gateway;
 mod gateway_recovery;
 mod gateway_stop;
+mod half_dead;
 mod health;
 mod http;
 #[cfg(target_os = "linux")]

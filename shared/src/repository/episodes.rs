@@ -1,0 +1,119 @@
+//! Logs of failures: one line when a kind of failure begins at a node, one when it is over, and none per call.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{StoreError, StoreFailure};
+
+/// A failure is over when its node answers and has not failed in this way for so long.
+const QUIET_TIME: Duration = Duration::from_secs(5);
+
+/// Of the whole process: each of its threads has connections of its own, and all fail together.
+static EPISODES: LazyLock<Episodes> = LazyLock::new(Episodes::default);
+
+/// Failures that last.
+#[derive(Default)]
+struct Episodes {
+    open: Mutex<BTreeMap<Key, Episode>>,
+    /// The number of `open`, for a look without the lock.
+    count: AtomicUsize,
+}
+
+/// A node's name, empty for what concerns no single node, and a kind of failure.
+type Key = (String, StoreFailure);
+
+#[derive(Debug)]
+struct Episode {
+    began: Instant,
+    last: Instant,
+    failures: u64,
+}
+
+/// Notes a failure of a node, and logs the first of an episode with its causes.
+pub(crate) fn failed(node: &str, error: &StoreError) {
+    let failure = error.failure();
+    if EPISODES.begin(node, failure, Instant::now()) {
+        let (kind, causes) = (failure.as_str(), error.causes());
+        tracing::error!(node, kind, %error, causes, "Redis cannot be used; further failures of this kind are counted");
+    }
+}
+
+/// Notes that a node answered, and logs which failures are over.
+pub(crate) fn answered(node: &str) {
+    if EPISODES.count.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    for ((node, failure), Episode { began, failures, .. }) in EPISODES.end(node, Instant::now()) {
+        let (kind, lasted) = (failure.as_str(), began.elapsed());
+        tracing::info!(node, kind, failures, ?lasted, "Redis can be used again");
+    }
+}
+
+impl Episodes {
+    /// Counts a failure at `now`; whether it is the first of an episode.
+    fn begin(&self, node: &str, failure: StoreFailure, now: Instant) -> bool {
+        let mut open = self.open();
+        let mut is_first = false;
+        let episode = open.entry((node.to_owned(), failure)).or_insert_with(|| {
+            is_first = true;
+            Episode { began: now, last: now, failures: 0 }
+        });
+        episode.last = now;
+        episode.failures += 1;
+        self.count.store(open.len(), Ordering::Relaxed);
+        is_first
+    }
+
+    /// Takes what is over at `now`, as `node` answered.
+    fn end(&self, node: &str, now: Instant) -> Vec<(Key, Episode)> {
+        let mut open = self.open();
+        let is_over = |(failing, _): &Key, episode: &mut Episode| {
+            (failing == node || failing.is_empty()) && now.duration_since(episode.last) >= QUIET_TIME
+        };
+        let over = open.extract_if(.., |key, episode| is_over(key, episode)).collect();
+        self.count.store(open.len(), Ordering::Relaxed);
+        over
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<Key, Episode>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: StoreFailure = StoreFailure::TimedOut;
+
+    #[test]
+    fn an_episode_begins_once_and_ends_once() {
+        let (episodes, start) = (Episodes::default(), Instant::now());
+        assert!(episodes.begin("node", KIND, start));
+        assert!(!episodes.begin("node", KIND, start + QUIET_TIME));
+        assert!(episodes.end("node", start + QUIET_TIME + Duration::from_secs(1)).is_empty(), "it failed a moment ago");
+        let over = episodes.end("node", start + 2 * QUIET_TIME);
+        assert_eq!(
+            over.iter().map(|(key, episode)| (&*key.0, key.1, episode.failures)).collect::<Vec<_>>(),
+            [("node", KIND, 2)]
+        );
+        assert!(episodes.end("node", start + 3 * QUIET_TIME).is_empty());
+        assert!(episodes.begin("node", KIND, start + 3 * QUIET_TIME), "a new one");
+    }
+
+    #[test]
+    fn nodes_and_kinds_have_episodes_of_their_own() {
+        let (episodes, start) = (Episodes::default(), Instant::now());
+        for (node, kind) in [("a", KIND), ("b", KIND), ("a", StoreFailure::OutOfMemory)] {
+            assert!(episodes.begin(node, kind, start));
+        }
+        assert_eq!(episodes.end("a", start + QUIET_TIME).len(), 2);
+        assert_eq!(episodes.end("b", start + QUIET_TIME).len(), 1);
+    }
+}

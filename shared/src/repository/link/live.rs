@@ -1,0 +1,93 @@
+//! A connection that was made.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use redis::aio::MultiplexedConnection;
+use tokio::task::JoinHandle;
+
+/// A connection whose last check is older is checked before it is used, in milliseconds. In a running process the
+/// background check is younger; in a function the process was frozen meanwhile.
+const CHECK_VALIDITY_MS: u64 = 2_000;
+
+/// What `suspected_at` says of a connection that is not suspected.
+const NEVER: u64 = u64::MAX;
+
+/// A connection that has just been opened.
+pub(super) struct Opened {
+    pub(super) connection: MultiplexedConnection,
+    /// Sends and receives; it ends with the socket.
+    pub(super) driver: JoinHandle<()>,
+    /// The number of bytes received.
+    pub(super) received: Arc<AtomicU64>,
+}
+
+/// A connection, and what is known of it.
+pub(in crate::repository) struct Live {
+    opened: Opened,
+    /// The number of bytes that had been received when it was found silent.
+    suspected_at: AtomicU64,
+    /// When the last check that it passed was sent, in Unix milliseconds.
+    checked_at_ms: AtomicU64,
+    /// Locked during a check: callers that come meanwhile wait for its outcome.
+    pub(super) checking: tokio::sync::Mutex<()>,
+}
+
+impl Live {
+    /// A connection that passed a check which was sent at `checked_at_ms`.
+    pub(super) fn new(opened: Opened, checked_at_ms: u64) -> Self {
+        Self {
+            opened,
+            suspected_at: AtomicU64::new(NEVER),
+            checked_at_ms: AtomicU64::new(checked_at_ms),
+            checking: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn connection(&self) -> MultiplexedConnection {
+        self.opened.connection.clone()
+    }
+
+    /// Whether the socket is known to be gone: nothing that was not sent yet will be.
+    pub(super) fn is_lost(&self) -> bool {
+        self.opened.driver.is_finished()
+    }
+
+    /// The number of bytes received: while it stays the same, nothing is answered.
+    pub(super) fn received(&self) -> u64 {
+        self.opened.received.load(Ordering::Relaxed)
+    }
+
+    /// Notes that nothing is answered: until something is, requests wait for a check instead of being sent.
+    pub(super) fn suspect(&self) {
+        self.suspected_at.store(self.received(), Ordering::Relaxed);
+    }
+
+    /// Notes that a check which was sent at `at_ms` was passed.
+    pub(super) fn checked(&self, at_ms: u64) {
+        self.checked_at_ms.store(at_ms, Ordering::Relaxed);
+    }
+
+    /// Whether it has to be checked before it is used. A clock that was set back makes it so as well.
+    pub(super) fn needs_check(&self) -> bool {
+        let age_ms = now_ms().checked_sub(self.checked_at_ms.load(Ordering::Relaxed));
+        let is_suspect = self.suspected_at.load(Ordering::Relaxed) == self.received();
+        is_suspect || age_ms.is_none_or(|age_ms| age_ms > CHECK_VALIDITY_MS)
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.opened.driver.abort(); // no request waits for it any more
+    }
+}
+
+/// The host's clock in Unix milliseconds. The monotonic clock stops while a function is frozen.
+pub(super) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}

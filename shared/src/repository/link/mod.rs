@@ -1,0 +1,259 @@
+//! A connection to one Redis node, replaced when it does not lead to a primary that answers.
+//!
+//! It knows nodes and commands, and no players. The way of a request:
+//!
+//! ```text
+//! request ── connection in service? ── no ──▶ the one attempt under way ──▶ new connection
+//!    │              │ yes                     (by name, PING and ROLE; failures are spaced)
+//!    │              └─ not checked for 2 s, or silent ──▶ PING and ROLE first
+//!    ▼
+//! sent ── answered ──▶ reply; READONLY, LOADING or MASTERDOWN drops the connection
+//!    ├── lost socket ──▶ connection dropped; sent once more, if it may be repeated
+//!    └── not a byte for 150 ms, of any answer ──▶ a second connection is made beside it: the first of the two
+//!        that answers stays in service; sent once more on the new one, if it may be repeated
+//! ```
+//!
+//! - `attempt`: making connections, one at a time.
+//! - `check`: the question whether a node is a primary.
+//! - `counted`: what comes in, whoever it is for.
+//! - `endpoint`: how a node is reached.
+//! - `live`: a connection that was made.
+
+mod attempt;
+mod check;
+mod counted;
+mod endpoint;
+mod live;
+
+use std::{
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures_util::future::{Either, select};
+use redis::{ConnectionInfo, RedisError, aio::MultiplexedConnection};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{StoreError, episodes};
+use crate::aws::CacheToken;
+use attempt::Slot;
+use check::Check;
+pub(super) use check::Role;
+use endpoint::Endpoint;
+use live::Live;
+
+/// How often the connection in service is checked while nothing else shows that it leads to a primary.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the background check waits for an answer before it asks again. Others are sought as soon as the
+/// connection is silent, see [`MAX_SILENCE`].
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A connection on which something is unanswered, and on which not a byte comes in for so long, is silent: another one is
+/// made beside it.
+const MAX_SILENCE: Duration = Duration::from_millis(150);
+
+/// A connection to a Redis node.
+#[derive(Clone)]
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
+    endpoint: Endpoint,
+    role: Role,
+    /// How long a caller waits; named in errors.
+    limit: Duration,
+    silence: Duration,
+    slot: Mutex<Slot>,
+}
+
+/// Whether a request may be sent again when nobody knows whether it was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// Carrying it out twice, the second time late, does no harm.
+    Allowed,
+    /// A second, late execution could undo what happened in between.
+    Forbidden,
+}
+
+/// A request: commands that are sent in one piece, and the way their reply is read.
+pub(super) trait Ask: Sync {
+    /// The reply.
+    type Reply: Send;
+
+    /// Sends the commands and waits for all replies.
+    fn send(&self, connection: MultiplexedConnection) -> impl Future<Output = Result<Self::Reply, RedisError>> + Send;
+
+    /// Whether the node refused because it is not a primary, or is loading: it carried out nothing of what it refused.
+    fn is_refused(reply: &Self::Reply) -> bool;
+
+    /// Notes that `live` answered, and did not refuse.
+    fn answered(&self, _live: &Live) {}
+}
+
+impl Link {
+    /// Prepares a link to the node at `info`, whose callers wait for `limit`. Nothing is sent before the first request.
+    /// Sends tokens in place of the password, if there are any.
+    ///
+    /// # Errors
+    /// If the address cannot be used.
+    pub(super) fn new(
+        info: ConnectionInfo,
+        tokens: Option<&CacheToken>,
+        role: Role,
+        limit: Duration,
+    ) -> Result<Self, RedisError> {
+        let endpoint = Endpoint::new(info, tokens)?;
+        let silence = MAX_SILENCE.min(limit / 3);
+        Ok(Self(Arc::new(Inner { endpoint, role, limit, silence, slot: Mutex::new(Slot::new(limit)) })))
+    }
+
+    /// Sends a request, and waits for the reply until `deadline`. All requests to a node pass here.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`], and why the node cannot be used. Refusals are replies, not errors.
+    pub(super) async fn request<A: Ask>(
+        &self,
+        ask: &A,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<A::Reply, StoreError> {
+        let reply = match self.send(ask, repeat, deadline).await {
+            Err(StoreError::Redis(error)) if repeat == Repeat::Allowed && is_lost_socket(&error) => {
+                Box::pin(self.send(ask, repeat, deadline)).await
+            }
+            result => result,
+        };
+        self.note(&reply);
+        reply
+    }
+
+    /// Logs the beginning and the end of failures.
+    pub(super) fn note<T>(&self, result: &Result<T, StoreError>) {
+        match result {
+            Ok(_) => episodes::answered(self.0.endpoint.name()),
+            Err(error) => episodes::failed(self.0.endpoint.name(), error),
+        }
+    }
+
+    async fn send<A: Ask>(&self, ask: &A, repeat: Repeat, deadline: Instant) -> Result<A::Reply, StoreError> {
+        let live = match self.in_service() {
+            Some(live) if !live.needs_check() => live,
+            // Boxed, here and below: it is large, and seldom used.
+            live => Box::pin(self.checked(live, deadline)).await?,
+        };
+        self.exchange(&live, ask, repeat, deadline).await
+    }
+
+    /// Sends a request on a connection, and on the one that replaces it if it is silent.
+    async fn exchange<A: Ask>(
+        &self,
+        live: &Arc<Live>,
+        ask: &A,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<A::Reply, StoreError> {
+        let received = live.received();
+        let mut answer = pin!(self.ask(live, ask));
+        let silent_at = deadline.min(Instant::now() + self.0.silence);
+        match timeout_at(silent_at, answer.as_mut()).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => {
+                let late = Box::pin(self.await_late(live, received, ask, repeat, answer));
+                timeout_at(deadline, late).await.unwrap_or(Err(self.timed_out()))
+            }
+        }
+    }
+
+    /// Waits for an answer that is late. So many bytes had been `received` when the request was sent.
+    async fn await_late<A: Ask>(
+        &self,
+        live: &Arc<Live>,
+        mut received: u64,
+        ask: &A,
+        repeat: Repeat,
+        mut answer: Pin<&mut impl Future<Output = Result<A::Reply, RedisError>>>,
+    ) -> Result<A::Reply, StoreError> {
+        // A node that answers others, or sends a long answer, is busy and not silent.
+        while live.received() != received {
+            received = live.received();
+            if let Ok(answer) = timeout(self.0.silence, answer.as_mut()).await {
+                return Ok(answer?);
+            }
+        }
+        live.suspect();
+        match select(answer.as_mut(), pin!(self.replacement(live))).await {
+            Either::Left((answer, _)) => Ok(answer?),
+            Either::Right((new, _)) if repeat == Repeat::Allowed && !Arc::ptr_eq(&new, live) => {
+                Ok(self.ask(&new, ask).await?)
+            }
+            Either::Right(_) => Ok(answer.await?),
+        }
+    }
+
+    async fn ask<A: Ask>(&self, live: &Arc<Live>, ask: &A) -> Result<A::Reply, RedisError> {
+        let result = ask.send(live.connection()).await;
+        match &result {
+            Err(error) if is_lost_socket(error) => self.retire(live),
+            Ok(reply) if A::is_refused(reply) => self.retire(live),
+            Ok(_) => ask.answered(live),
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// The connection to use: `live`, once it has said that it leads to a primary, or a new one.
+    async fn checked(&self, live: Option<Arc<Live>>, deadline: Instant) -> Result<Arc<Live>, StoreError> {
+        let check = async {
+            if let Some(live) = live {
+                let _turn = live.checking.lock().await;
+                if live.needs_check() && self.is_in_service(&live) {
+                    // What goes wrong has dropped the connection, or is the same for the request itself.
+                    let _ = self.exchange(&live, &Check::of(self.0.role), Repeat::Allowed, deadline).await;
+                }
+            }
+            self.connected().await
+        };
+        timeout_at(deadline, check).await.unwrap_or(Err(self.timed_out()))
+    }
+
+    fn in_service(&self) -> Option<Arc<Live>> {
+        self.slot().in_service()
+    }
+
+    fn is_in_service(&self, live: &Arc<Live>) -> bool {
+        self.in_service().is_some_and(|current| Arc::ptr_eq(&current, live))
+    }
+
+    /// Takes a connection out of service. Requests that wait for its answers go on waiting.
+    fn retire(&self, live: &Arc<Live>) {
+        self.slot().live.take_if(|current| Arc::ptr_eq(current, live));
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn timed_out(&self) -> StoreError {
+        StoreError::Timeout(self.0.limit)
+    }
+}
+
+/// Checks a connection for as long as it is in service, so that a process that only reads, or does nothing, notices.
+async fn watch(link: Weak<Inner>, live: Weak<Live>) {
+    loop {
+        sleep(CHECK_INTERVAL).await;
+        let (Some(link), Some(live)) = (link.upgrade().map(Link), live.upgrade()) else { return };
+        if !link.is_in_service(&live) {
+            return;
+        }
+        let check = Check::of(link.0.role);
+        let verdict = link.exchange(&live, &check, Repeat::Allowed, Instant::now() + CHECK_TIMEOUT).await;
+        link.note(&verdict.and_then(|verdict| verdict));
+    }
+}
+
+/// Whether the socket is gone, or the peer no longer speaks Redis's protocol on it.
+pub(super) fn is_lost_socket(error: &RedisError) -> bool {
+    error.is_unrecoverable_error() || error.is_io_error()
+}

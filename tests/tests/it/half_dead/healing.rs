@@ -1,0 +1,118 @@
+//! Server and warm functions find the new primary by themselves.
+
+use std::time::Duration;
+
+use presence::model::PresenceState;
+
+use super::{Fault, Pair, Service, play};
+
+const FAULTS: [Fault; 5] = [Fault::Demoted, Fault::FailedOver, Fault::Hung, Fault::Swallowed, Fault::Killed];
+
+/// Far longer than what the constants of the connection add up to (under 5 s): the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(40);
+
+/// Beats and reads until both work again. A read is answered with the state, or not at all: never OFFLINE.
+async fn heal(service: &Service, fault: Fault) {
+    let healed = async {
+        let mut in_a_row = 0;
+        while in_a_row < 5 {
+            let (beat, record) = service.heartbeat().await;
+            let (read, presence) = service.read().await;
+            for (status, body) in [(beat, &record), (read, &presence)] {
+                assert!(matches!(status, 200 | 503), "{fault:?}: {status} {body}");
+                assert!(status == 503 || body["state"] == "IN_MATCH", "{fault:?}: {body}");
+            }
+            in_a_row = if (beat, read) == (200, 200) { in_a_row + 1 } else { 0 };
+        }
+    };
+    tokio::time::timeout(DEADLINE, healed).await.unwrap_or_else(|_| panic!("{fault:?}: not healed"));
+}
+
+#[tokio::test]
+async fn a_server_follows_its_endpoint_to_the_new_primary() {
+    for fault in FAULTS {
+        let mut pair = Pair::start().await;
+        play(&pair.old, PresenceState::InMatch).await;
+        let service = Service::server(&pair.variables());
+        heal(&service, fault).await;
+        pair.suffer(fault).await;
+        heal(&service, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_warm_function_follows_its_endpoint_to_the_new_primary() {
+    for fault in FAULTS {
+        let mut pair = Pair::start().await;
+        play(&pair.old, PresenceState::InMatch).await;
+        let service = Service::functions(&pair.variables()).await;
+        heal(&service, fault).await;
+        pair.suffer(fault).await;
+        heal(&service, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_moves_later_is_found_then() {
+    let mut pair = Pair::start().await;
+    play(&pair.old, PresenceState::InMatch).await;
+    let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
+    for service in [&server, &functions] {
+        heal(service, Fault::Hung).await;
+    }
+    let (old, new) = (pair.old.port(), pair.new.port());
+    pair.suffer(Fault::Hung).await;
+    pair.endpoint.move_to(old); // as a DNS name whose record is still cached
+    for service in [&server, &functions] {
+        for _ in 0..3 {
+            assert_eq!(service.read().await.0, 503);
+        }
+    }
+    pair.endpoint.move_to(new);
+    for service in [&server, &functions] {
+        heal(service, Fault::Hung).await;
+    }
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_everything_for_a_while_is_survived() {
+    let pair = Pair::start().await;
+    play(&pair.old, PresenceState::InMatch).await;
+    let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
+    for service in [&server, &functions] {
+        heal(service, Fault::Swallowed).await;
+    }
+    pair.endpoint.silence_all();
+    for service in [&server, &functions] {
+        for _ in 0..3 {
+            assert_eq!((service.heartbeat().await.0, service.read().await.0), (503, 503));
+        }
+    }
+    pair.endpoint.end_silence();
+    for service in [&server, &functions] {
+        heal(service, Fault::Swallowed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
+    let pair = Pair::start().await;
+    play(&pair.old, PresenceState::InMatch).await;
+    let variables = [pair.variables()[0].clone(), ("PRESENCE_STORE_TIMEOUT", "20s".to_owned())];
+    let server = Service::server(&variables);
+    heal(&server, Fault::Hung).await;
+    pair.old.pause();
+    let beat = async {
+        let answer = server.heartbeat().await;
+        assert_eq!((answer.0, &answer.1["state"]), (200, &serde_json::json!("IN_MATCH")));
+    };
+    let resume = async {
+        let before = pair.endpoint.accepted();
+        while pair.endpoint.accepted() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await; // another connection is tried beside it
+        }
+        pair.old.resume();
+    };
+    tokio::join!(beat, resume);
+    heal(&server, Fault::Hung).await;
+}
