@@ -34,14 +34,14 @@ local function go_to(player, state, reason)
 end
 
 -- The OFFLINE transition: the record goes, the past stays for the retention, counted from `ended_at`; but for one TTL at
--- least, if that is over already: the next version has to be above this one. (A read goes by `ended_at`.)
+-- least, and through the millisecond of its version: the next one has to be above it. (A read goes by `ended_at`.)
 local function go_offline(player, reason, ended_at)
   player.leases = {}
   player.last_seen = math.min(player.last_seen, now)
   go_to(player, 'OFFLINE', reason)
   redis.call('DEL', player.record)
   redis.call('ZREM', index, player.id)
-  local forget_at = math.max(ended_at + retention, now + ttl)
+  local forget_at = math.max(ended_at + retention, now + ttl, player.version)
   redis.call('SET', player.past, encode_past(player, ended_at, reason), 'PXAT', forget_at)
 end
 

@@ -206,18 +206,24 @@ impl Reference {
         let Some(record) = player.overdue.take() else { return };
         let ended_at = record.expires_at.min(now);
         player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at });
-        player.remembered_until = (ended_at + self.rules.retention).max(now + self.rules.ttl);
         self.event(at, record.state, PresenceState::Offline, record.reason);
-        self.players[at].expire(now);
+        self.remember(at, ended_at);
     }
 
     fn go_offline(&mut self, at: usize, reason: Reason) {
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
         let player = &mut self.players[at];
         let record = player.record.take().expect("a record");
         player.past = Some(Past { last_seen: now, ended_at: now });
-        player.remembered_until = now + rules.retention.max(rules.ttl);
         self.event(at, record.state, PresenceState::Offline, reason);
+        self.remember(at, now);
+    }
+
+    /// The past stays for the retention; and the version for as long as the next one might not be above it (rule 11).
+    fn remember(&mut self, at: usize, ended_at: u64) {
+        let player = &mut self.players[at];
+        let version_until = player.version.max(self.now + self.rules.ttl);
+        player.remembered_until = version_until.max(ended_at + self.rules.retention);
     }
 
     fn transition(&mut self, at: usize, state: PresenceState, reason: Reason) {
