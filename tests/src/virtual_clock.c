@@ -1,6 +1,7 @@
-/* Preloaded into a server: its wall clock shows the Unix milliseconds that stand in the file named by PRESENCE_TEST_CLOCK.
- * All other clocks stay as they are, so that timers fire. Until the file is open the wall clock is the system's: allocators
- * read a clock before constructors run. */
+/* Preloaded into a server: its wall clock shows the Unix microseconds that stand in the file named by PRESENCE_TEST_CLOCK,
+ * and moves on by the microseconds that stand behind them each time that it is read. All other clocks stay as they are,
+ * so that timers fire. Until the file is open the wall clock is the system's: allocators read a clock before
+ * constructors run. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -11,25 +12,28 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile const int64_t *shown_ms;
+static struct {
+  _Atomic int64_t now;
+  int64_t step;
+} *shown_us;
 
 __attribute__((constructor)) static void open_clock(void) {
   const char *path = getenv("PRESENCE_TEST_CLOCK");
-  int file = path ? open(path, O_RDONLY) : -1;
-  void *page = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(int64_t), PROT_READ, MAP_SHARED, file, 0);
+  int file = path ? open(path, O_RDWR) : -1;
+  void *page = file < 0 ? MAP_FAILED : mmap(NULL, sizeof(*shown_us), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
   if (page == MAP_FAILED) {
     abort();
   }
-  shown_ms = page;
+  shown_us = page;
 }
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
-  if (!shown_ms || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)) {
+  if (!shown_us || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE)) {
     return (int)syscall(SYS_clock_gettime, clock, now);
   }
-  int64_t ms = *shown_ms;
-  now->tv_sec = ms / 1000;
-  now->tv_nsec = ms % 1000 * 1000000;
+  int64_t us = shown_us->now += shown_us->step;
+  now->tv_sec = us / 1000000;
+  now->tv_nsec = us % 1000000 * 1000;
   return 0;
 }
 

@@ -1,4 +1,4 @@
-//! A wall clock for a Redis of its own, which stands still until a test sets it.
+//! A wall clock for a Redis of its own, which moves when a test says so.
 
 use std::{
     fs::{File, OpenOptions},
@@ -47,8 +47,19 @@ impl VirtualClock {
 
     /// Sets it, forward or back.
     pub fn set(&mut self, now: u64) {
+        self.show(now, 0, 0);
+    }
+
+    /// Sets it to so many microseconds within a millisecond, and lets it move on by `step` microseconds each time
+    /// that it is read: as time goes by while a script runs.
+    pub fn run_from(&mut self, now: u64, micros: u64, step: u64) {
+        self.show(now, micros, step);
+    }
+
+    fn show(&mut self, now: u64, micros: u64, step: u64) {
         self.now = now;
-        self.shown.write_all_at(&now.to_ne_bytes(), 0).expect("the clock's file");
+        let [now, step] = [now * 1_000 + micros, step].map(u64::to_ne_bytes);
+        self.shown.write_all_at(&[now, step].concat(), 0).expect("the clock's file");
     }
 
     /// Moves it forward.

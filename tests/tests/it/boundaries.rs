@@ -93,6 +93,26 @@ async fn a_disconnect_in_the_last_millisecond_of_a_lease_ends_it() {
     assert!(is_closed(test.heartbeat("c1").await));
 }
 
+/// Redis 7.0 decides which keys count by the time at which a script began, and reads the clock again for `TIME` and for
+/// relative expiries.
+#[tokio::test]
+async fn a_clock_that_moves_on_within_a_script_brings_no_closed_connection_back() {
+    let mut test = Fixture::new(&[]).await;
+    for tenth in 0..60 {
+        let id = format!("c{tenth}");
+        test.clock.advance(1);
+        test.connect(&id).await;
+        // From some milliseconds before the end of the lease on, a tenth of one per reading of the clock.
+        let began_at = test.clock.now() + TTL - 5;
+        test.clock.run_from(began_at + tenth / 10, tenth % 10 * 100, 100);
+        let (state, count) = test.disconnect(&id).await;
+        assert_eq!((state, count), (PresenceState::Offline, 0), "{tenth}");
+        assert!(is_closed(test.heartbeat(&id).await), "{tenth}");
+        test.clock.set(began_at + 1_000);
+        assert_eq!(test.count().await, 0, "{tenth}");
+    }
+}
+
 /// Two calls over one connection, which the server answers in order, in one millisecond of Redis.
 #[tokio::test]
 async fn a_heartbeat_behind_its_disconnect_is_refused_in_the_last_millisecond_of_the_lease() {
