@@ -17,6 +17,7 @@
 //! - [`Device`]: a player's device, with a socket to a gateway.
 //! - [`chaos`]: the whole system under faults, and an independent checker.
 //! - [`Browser`]: a headless Chromium.
+//! - [`script`]: the text of a Lua script.
 //! - [`leases`]: what the raw keys say of a player's connections.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
 
@@ -40,6 +41,7 @@ mod process;
 mod redis_cluster;
 mod redis_server;
 mod runtime_api;
+mod script;
 mod secured;
 mod server;
 mod socket;
@@ -62,6 +64,7 @@ pub use process::{binary, free_port, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};
+pub use script::script;
 pub use secured::SecuredRedis;
 pub use server::{Answer, Server, answer};
 pub use socket::{RawResponse, Socket};

@@ -54,17 +54,6 @@ pub(crate) async fn start() -> RedisServer {
     redis
 }
 
-/// The heartbeat script, put together from `lua/` as the service does.
-pub(crate) fn heartbeat_script() -> String {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../lua/");
-    let read = |name: &str| std::fs::read_to_string(format!("{folder}{name}.lua")).expect("a script");
-    let line = |line: &str| match line.strip_prefix("-- @include ") {
-        Some(name) => read(&format!("lib/{name}")),
-        None => line.to_owned() + "\n",
-    };
-    read("heartbeat").lines().map(line).collect()
-}
-
 /// Makes Redis know a script, and returns its hash.
 pub(crate) async fn load(connection: &mut MultiplexedConnection, script: &str) -> String {
     redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(connection).await.expect("a script that compiles")

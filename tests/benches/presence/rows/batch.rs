@@ -16,7 +16,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let (service, address) = super::server(&server, &[]).await;
     super::connect(&address, PLAYERS).await;
     let connection = server.connection().await;
-    let own = redis::load(&mut connection.clone(), &redis::heartbeat_script()).await;
+    let own = redis::load(&mut connection.clone(), &presence_tests::script("heartbeat")).await;
     let least = redis::load(&mut connection.clone(), LEAST).await;
     let requests: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
     http::load(&address, 4, &requests).await;

@@ -22,7 +22,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let (_service, address) = super::server(&server, &[]).await;
     super::connect(&address, PLAYERS).await;
     let mut connection = server.connection().await;
-    let own = redis::load(&mut connection, &redis::heartbeat_script()).await;
+    let own = redis::load(&mut connection, &presence_tests::script("heartbeat")).await;
     let least = redis::load(&mut connection, LEAST).await;
     let unchecked = redis::load(&mut connection, UNCHECKED).await;
     let centrifugo = redis::load(&mut connection, CENTRIFUGO).await;

@@ -4,6 +4,7 @@ mod connections;
 mod healing;
 mod other_types;
 mod reads;
+mod replies;
 mod shared;
 mod states;
 mod tombstones;
