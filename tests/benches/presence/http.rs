@@ -8,6 +8,7 @@ use std::{
 
 use axum::{Router, body::Bytes, routing::post as on_post};
 use futures_util::future::join_all;
+use rand::RngExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -18,6 +19,22 @@ pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
         .into_bytes()
+}
+
+/// A response of any status.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Seconds.
+    retry_after: Option<u64>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// The pause before the request is sent again: what the server asks for, with jitter.
+    pub(crate) fn retry_after(&self) -> Duration {
+        let pause = Duration::from_secs(self.retry_after.unwrap_or(1));
+        pause.mul_f64(rand::rng().random_range(1.0..1.5))
+    }
 }
 
 /// A keep-alive connection that one call at a time is made on.
@@ -34,26 +51,41 @@ impl Connection {
         Self { stream, answer: Vec::with_capacity(256 * 1_024) }
     }
 
-    /// Sends a request and returns the answer's body.
+    /// Sends a request and returns the body of its response.
     ///
     /// # Panics
-    /// Where the answer is not a 200.
+    /// If the status is not 200.
     pub(crate) async fn call(&mut self, request: &[u8]) -> &[u8] {
+        let (head, status, _) = self.exchange(request).await;
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&self.answer));
+        &self.answer[head..]
+    }
+
+    /// Sends a request and returns its response, whatever the status.
+    pub(crate) async fn send(&mut self, request: &[u8]) -> Response {
+        let (head, status, retry_after) = self.exchange(request).await;
+        Response { status, retry_after, body: self.answer[head..].to_vec() }
+    }
+
+    /// Returns the length of the response's head, the status and the `Retry-After` in seconds.
+    async fn exchange(&mut self, request: &[u8]) -> (usize, u16, Option<u64>) {
         self.stream.write_all(request).await.expect("a server that reads");
         self.answer.clear();
-        let (head, length) = loop {
+        let (head, status, length, retry_after) = loop {
             assert_ne!(self.stream.read_buf(&mut self.answer).await.expect("an answer"), 0, "an answer");
             if let Some(head) = self.answer.windows(4).position(|window| window == b"\r\n\r\n") {
                 let text = str::from_utf8(&self.answer[..head]).expect("a head");
-                assert!(text.starts_with("HTTP/1.1 200"), "{text}");
-                let header = |line: &str| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok();
-                break (head + 4, text.lines().find_map(header).unwrap_or(0_usize));
+                let header = |name: &str| {
+                    text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name)?.parse().ok())
+                };
+                let status = text.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
+                break (head + 4, status, header("content-length: ").unwrap_or(0) as usize, header("retry-after: "));
             }
         };
         while self.answer.len() < head + length {
             assert_ne!(self.stream.read_buf(&mut self.answer).await.expect("an answer"), 0, "an answer");
         }
-        &self.answer[head..]
+        (head, status, retry_after)
     }
 }
 

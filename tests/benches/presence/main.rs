@@ -67,5 +67,8 @@ async fn measure(names: &[String]) -> Report {
     if is_asked_for("million") {
         rows::million::measure(&mut report).await;
     }
+    if is_asked_for("storm") {
+        rows::storm::measure(&mut report).await;
+    }
     report
 }

@@ -11,6 +11,7 @@ pub(crate) mod million;
 pub(crate) mod script;
 pub(crate) mod single;
 pub(crate) mod size;
+pub(crate) mod storm;
 
 use presence_tests::{RedisServer, Server};
 
