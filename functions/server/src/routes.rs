@@ -50,9 +50,11 @@ pub(crate) struct Parts<'a> {
 pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
     let Parts { app, middleware, prometheus, health, lifecycle, watching, closing } = parts;
     let admission = &Arc::new(Admission::new());
+    // Of their own: a storm of other calls must not refuse the heartbeats that keep leases alive.
+    let heartbeats = &Arc::new(Admission::new());
     let calls = Router::new()
         .merge(call(middleware, "/presence/connect", Access::Change, admission, connect::handle))
-        .merge(call(middleware, "/presence/heartbeat", Access::Change, admission, heartbeat::handle))
+        .merge(call(middleware, "/presence/heartbeat", Access::Change, heartbeats, heartbeat::handle))
         .merge(call(middleware, "/presence/disconnect", Access::Change, admission, disconnect::handle))
         .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
         .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))

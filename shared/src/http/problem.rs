@@ -1,6 +1,6 @@
 //! Errors as callers see them: RFC 9457 problem details. The one mapping of errors to statuses.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -19,9 +19,9 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    field: Option<Box<str>>,
     #[serde(skip)]
-    header: Option<(&'static str, &'static str)>,
+    header: Option<(&'static str, Cow<'static, str>)>,
 }
 
 impl Problem {
@@ -110,9 +110,16 @@ impl Problem {
 
     /// 503: too many calls at a time.
     pub fn overloaded() -> Self {
-        let detail = "too many calls at a time; repeat this one a little later";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:presence:overloaded", "Overloaded", detail)
-            .with_header("retry-after", "1")
+        Self::overloaded_for(Duration::from_secs(1))
+    }
+
+    /// 503: more work waits than can be done in time; `retry_after` is when it is likely to be done.
+    pub fn overloaded_for(retry_after: Duration) -> Self {
+        let detail = "too many calls at a time; nothing was changed; repeat this one after the time in Retry-After";
+        let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0); // rounded up
+        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:presence:overloaded", "Overloaded", detail);
+        problem.header = Some(("retry-after", seconds.to_string().into()));
+        problem
     }
 
     /// 409: a stream would watch more than `limit` players.
@@ -132,7 +139,7 @@ impl Problem {
     /// Names the member of the body, or the part of the URL, that was wrong.
     #[must_use]
     pub fn with_field(mut self, field: impl Into<String>) -> Self {
-        self.field = Some(shorten(field.into()));
+        self.field = Some(shorten(field.into()).into());
         self
     }
 
@@ -141,7 +148,7 @@ impl Problem {
     }
 
     fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
-        self.header = Some((name, value));
+        self.header = Some((name, value.into()));
         self
     }
 }
@@ -171,8 +178,11 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let failure = error.failure();
         metrics::counter!(STORE_ERRORS, "kind" => failure.as_str()).increment(1);
-        if let StoreError::Unexpected(_) | StoreError::Type(_) = &error {
+        if let StoreError::Unexpected(_) | StoreError::Type(_) | StoreError::Overloaded { .. } = &error {
             episodes::failed("", &error); // others were logged with the node that they happened at
+        }
+        if let StoreError::Overloaded { retry_after } = error {
+            return Self::overloaded_for(retry_after);
         }
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -198,6 +208,9 @@ fn store_detail(failure: StoreFailure) -> &'static str {
         }
         StoreFailure::Loading => "the store is loading its data; nothing was changed, and the call may be repeated",
         StoreFailure::OutOfMemory => "the store's memory is full; nothing was changed, and the call may be repeated",
+        StoreFailure::Overloaded => {
+            "too much work waits for the store; nothing was changed, and the call may be repeated"
+        }
         StoreFailure::Refused => "the store refused the call; the service's log says why",
         StoreFailure::Unexpected => {
             "the store holds or returned something that this service did not write; the service's log says more"
@@ -209,8 +222,10 @@ impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
         let mut response = with_body(problem.status, HeaderValue::from_static("application/problem+json"), body);
-        if let Some((name, value)) = problem.header {
-            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if let Some((name, value)) = problem.header
+            && let Ok(value) = HeaderValue::from_str(&value)
+        {
+            response.headers_mut().insert(name, value);
         }
         response
     }

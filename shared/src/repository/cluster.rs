@@ -10,9 +10,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
     StoreError,
+    in_flight::Urgency,
     keys::Shard,
     link::{Repeat, is_lost_socket},
     node::{Clock, Sending, Slots, Timed},
+    policy::Policy,
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };
@@ -46,9 +48,10 @@ pub(super) struct Cluster {
 }
 
 /// Commands that are sent together, and until when.
+#[derive(Clone, Copy)]
 struct Call<'a> {
     clock: Clock,
-    repeat: Repeat,
+    policy: Policy,
     commands: &'a [(Shard, Cmd)],
     deadline: Instant,
 }
@@ -82,8 +85,8 @@ impl Cluster {
     }
 
     /// Sends one command to the master that holds `shard`.
-    pub(super) async fn query(&self, repeat: Repeat, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
-        let answer = self.query_all(Clock::Unread, repeat, &[(shard, command.clone())]).await.pop();
+    pub(super) async fn query(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+        let answer = self.query_all(Clock::Unread, policy, &[(shard, command.clone())]).await.pop();
         answer.unwrap_or(Err(StoreError::Unexpected("no answer"))).map(|(value, _)| value)
     }
 
@@ -91,10 +94,10 @@ impl Cluster {
     pub(super) async fn query_all(
         &self,
         clock: Clock,
-        repeat: Repeat,
+        policy: Policy,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Timed, StoreError>> {
-        let call = Call { clock, repeat, commands, deadline: Instant::now() + self.limit };
+        let call = Call { clock, policy, commands, deadline: Instant::now() + self.limit };
         let routes = (0..commands.len()).map(|place| (place, Route::Master)).collect();
         let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
         for (place, answer) in self.deliver(&call, routes, 1).await {
@@ -163,18 +166,13 @@ impl Cluster {
         places: &[usize],
         attempt: u32,
     ) -> Vec<Answered> {
-        let commands = places.iter().map(|place| &call.commands[*place].1);
-        let sending = Sending { clock: call.clock, slots, repeat: call.repeat, deadline: call.deadline };
-        let pipeline = async {
-            let node = self.topology.node(address)?;
-            let answers = node.query_all(&sending, commands).await?;
-            Ok(node.timed(answers).collect())
-        };
-        let answers: Vec<_> = pipeline.await.unwrap_or_else(|error| vec![Err(error); places.len()]);
+        let (deadline, result) = self.send_to_node(call, address, slots, places, attempt).await;
+        let call = &Call { deadline, ..*call };
+        let answers = result.unwrap_or_else(|error| vec![Err(error); places.len()]);
         let mut answered = Vec::with_capacity(places.len());
         let (mut again, mut pause) = (Vec::new(), Pause::None);
         for (place, answer) in places.iter().copied().zip(answers) {
-            match answer.as_ref().err().and_then(|error| next(error, address, call.repeat, attempt)) {
+            match answer.as_ref().err().and_then(|error| next(error, address, call.policy.repeat, attempt)) {
                 Some((route, before)) => {
                     again.push((place, route));
                     pause = pause.max(before);
@@ -190,6 +188,36 @@ impl Cluster {
             answered.extend(self.deliver(call, again, attempt + 1).await);
         }
         answered
+    }
+
+    /// Sends commands to one node, when it is their turn. Also returns the deadline of what follows: the time that the
+    /// commands waited for their turn does not count.
+    async fn send_to_node(
+        &self,
+        call: &Call<'_>,
+        address: &Address,
+        slots: Slots,
+        places: &[usize],
+        attempt: u32,
+    ) -> (Instant, Result<Vec<Result<Timed, StoreError>>, StoreError>) {
+        let node = match self.topology.node(address) {
+            Ok(node) => node,
+            Err(error) => return (call.deadline, Err(error.into())),
+        };
+        let commands = places.iter().map(|place| &call.commands[*place].1);
+        // Commands that follow a redirection had their turn.
+        let urgency = if attempt == 1 { call.policy.urgency } else { Urgency::Exempt };
+        let permit = match node.admit(urgency, commands.clone()).await {
+            Ok(permit) => permit,
+            Err(error) => return (call.deadline, Err(error)),
+        };
+        let deadline = if attempt == 1 { Instant::now() + self.limit } else { call.deadline };
+        let sending = Sending { clock: call.clock, slots, repeat: call.policy.repeat, deadline };
+        let result = node.query_all(&sending, commands).await;
+        if let Some(permit) = permit {
+            permit.finish(&result);
+        }
+        (deadline, result.map(|answers| node.timed(answers).collect()))
     }
 
     /// Where a command for `shard` goes; `None` where nobody holds its slot.
@@ -260,7 +288,7 @@ fn tells_of_change(error: &StoreError) -> bool {
             let says_so = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
             is_lost_socket(error) || says_so.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
         }
-        StoreError::Type(_) => false,
+        StoreError::Type(_) | StoreError::Overloaded { .. } => false,
     }
 }
 

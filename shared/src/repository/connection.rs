@@ -9,8 +9,9 @@ use super::{
     StoreError,
     cluster::Cluster,
     keys::Shard,
-    link::{Repeat, Role},
+    link::Role,
     node::{Clock, Node, Sending, Slots, Timed},
+    policy::Policy,
 };
 use crate::config::{RedisConfig, RedisMode};
 
@@ -41,31 +42,54 @@ impl Connection {
         Ok(Self { topology, limit })
     }
 
-    /// Sends one command, which may be repeated, to the node that holds `shard` and waits for its answer. Calls made at
-    /// the same time share a round trip.
+    /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for its reply.
     pub(crate) async fn query(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
-        self.query_with(Repeat::Allowed, shard, command).await
+        self.query_with(Policy::UPKEEP, shard, command).await
     }
 
-    /// Sends one command to the node that holds `shard` and waits for its answer; sends it again only as `repeat` says.
-    pub(crate) async fn query_with(&self, repeat: Repeat, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+    /// Sends one command to the node that holds `shard`, and waits for its reply. Calls made at the same time share a
+    /// round trip.
+    pub(crate) async fn query_with(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
         match &self.topology {
-            Topology::Standalone(node) => node.query(command, repeat, Instant::now() + self.limit).await,
-            // Boxed, here and below: it is large, and is not to be moved about where it is not in use.
-            Topology::Cluster(cluster) => Box::pin(cluster.query(repeat, shard, command)).await,
+            Topology::Standalone(node) => {
+                let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
+                let result = node.query(command, policy.repeat, Instant::now() + self.limit).await;
+                if let Some(permit) = permit {
+                    permit.finish(&result);
+                }
+                result
+            }
+            // Boxed, here and below: it is large, and not to be moved about while it is not in use.
+            Topology::Cluster(cluster) => Box::pin(cluster.query(policy, shard, command)).await,
         }
     }
 
-    /// Sends commands, which may be repeated, each to the node that holds its shard, in one round trip to each node
+    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one round trip to each node
     /// involved.
     pub(crate) async fn query_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Value, StoreError>> {
-        let answers = self.send(Clock::Unread, commands).await;
-        answers.into_iter().map(|answer| answer.map(|(value, _)| value)).collect()
+        self.query_all_with(Policy::UPKEEP, commands).await
+    }
+
+    /// Sends commands that may be repeated, each to the node that holds its shard, in one round trip to each node
+    /// involved.
+    pub(crate) async fn query_all_with(
+        &self,
+        policy: Policy,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Value, StoreError>> {
+        let replies = self.send(Clock::Unread, policy, commands).await;
+        replies.into_iter().map(|reply| reply.map(|(value, _)| value)).collect()
     }
 
     /// Sends commands as [`query_all`](Self::query_all) does, and reads each node's clock.
     pub(crate) async fn query_all_timed(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
-        self.send(Clock::Read, commands).await
+        self.send(Clock::Read, Policy::UPKEEP, commands).await
+    }
+
+    /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each node involved, and
+    /// reads each node's clock.
+    pub(crate) async fn read_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        self.send(Clock::Read, Policy::CALL, commands).await
     }
 
     /// A shard of each node: of a server's only one, or of a cluster's masters.
@@ -84,19 +108,27 @@ impl Connection {
         }
     }
 
-    async fn send(&self, clock: Clock, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+    async fn send(&self, clock: Clock, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
         if commands.is_empty() {
             return Vec::new();
         }
         let node = match &self.topology {
             Topology::Standalone(node) => node,
-            Topology::Cluster(cluster) => {
-                return Box::pin(cluster.query_all(clock, Repeat::Allowed, commands)).await;
-            }
+            Topology::Cluster(cluster) => return Box::pin(cluster.query_all(clock, policy, commands)).await,
         };
+        let commands = commands.iter().map(|(_, command)| command);
+        let permit = match node.admit(policy.urgency, commands.clone()).await {
+            Ok(permit) => permit,
+            Err(error) => return vec![Err(error); commands.len()],
+        };
+        // The time that the commands waited for their turn does not count.
         let deadline = Instant::now() + self.limit;
-        let sending = Sending { clock, slots: Slots::Held, repeat: Repeat::Allowed, deadline };
-        match node.query_all(&sending, commands.iter().map(|(_, command)| command)).await {
+        let sending = Sending { clock, slots: Slots::Held, repeat: policy.repeat, deadline };
+        let result = node.query_all(&sending, commands.clone()).await;
+        if let Some(permit) = permit {
+            permit.finish(&result);
+        }
+        match result {
             Ok(answers) => node.timed(answers).collect(),
             Err(error) => vec![Err(error); commands.len()],
         }

@@ -14,6 +14,12 @@ pub enum StoreError {
     /// The node is a replica, so what it holds may be outdated.
     #[error("the Redis node is not a primary")]
     NotPrimary,
+    /// Too much work waits for the node. Nothing was sent.
+    #[error("too much work waits for Redis")]
+    Overloaded {
+        /// The time after which it is worth trying again.
+        retry_after: Duration,
+    },
     /// The connection failed, or Redis refused the command.
     #[error("Redis failed")]
     Redis(#[source] RedisFault),
@@ -45,6 +51,8 @@ pub enum StoreFailure {
     OutOfMemory,
     /// The node refused the command for another reason.
     Refused,
+    /// Too much work waits for the node: nothing was sent.
+    Overloaded,
     /// The data, or the answer, is not what this service wrote or expects.
     Unexpected,
 }
@@ -57,10 +65,11 @@ impl StoreError {
 
     /// The kind of failure.
     pub fn failure(&self) -> StoreFailure {
-        use StoreFailure::{Loading, NotPrimary, OutOfMemory, Refused, TimedOut, Unexpected, Unreachable};
+        use StoreFailure::{Loading, NotPrimary, OutOfMemory, Overloaded, Refused, TimedOut, Unexpected, Unreachable};
         match self {
             Self::Timeout(_) => TimedOut,
             Self::NotPrimary => NotPrimary,
+            Self::Overloaded { .. } => Overloaded,
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => NotPrimary,
                 ErrorKind::Server(ServerErrorKind::BusyLoading) => Loading,
@@ -113,6 +122,7 @@ impl StoreFailure {
             Self::Loading => "loading",
             Self::OutOfMemory => "out_of_memory",
             Self::Refused => "refused",
+            Self::Overloaded => "overloaded",
             Self::Unexpected => "unexpected",
         }
     }

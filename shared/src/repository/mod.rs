@@ -9,6 +9,7 @@ pub(crate) mod episodes;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod in_flight;
 mod joined;
 mod keys;
 mod link;
@@ -17,6 +18,7 @@ mod node;
 mod outbox;
 mod partial;
 mod past;
+mod policy;
 mod probe;
 mod read;
 mod read_each;

@@ -192,7 +192,7 @@ impl Repository {
         shard: Shard,
         complete: impl Fn(&mut Cmd),
     ) -> Result<Value, StoreError> {
-        let query = async |call: Cmd| self.connection.query_with(script.repeat, shard, &call).await;
+        let query = async |call: Cmd| self.connection.query_with(script.policy, shard, &call).await;
         match query(script.call_by_hash(&complete)).await {
             // Not carried out, so it may be sent again whatever the script is.
             Err(error) if is_unknown_script(&error) => query(script.call_by_source(&complete)).await,
@@ -203,7 +203,7 @@ impl Repository {
     /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
     async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
         let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
-        let mut answers = self.connection.query_all(&by_hash).await;
+        let mut answers = self.connection.query_all_with(script.policy, &by_hash).await;
         let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
         let unknown: Vec<_> = (0..calls.len()).filter(is_unknown).collect();
         if unknown.is_empty() {
@@ -211,7 +211,8 @@ impl Repository {
         }
         let by_source = |place: &usize| (calls[*place].0, script.call_by_source(&calls[*place].1));
         let by_source: Vec<_> = unknown.iter().map(by_source).collect();
-        for (place, answer) in unknown.into_iter().zip(self.connection.query_all(&by_source).await) {
+        let by_source = self.connection.query_all_with(script.policy, &by_source).await;
+        for (place, answer) in unknown.into_iter().zip(by_source) {
             answers[place] = answer;
         }
         answers

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     StoreError,
+    in_flight::{InFlightLimit, Permit, Urgency},
     link::{Ask, Link, Repeat, Role},
     reply,
 };
@@ -14,7 +15,10 @@ use crate::aws::CacheToken;
 
 /// A Redis server.
 #[derive(Clone)]
-pub(super) struct Node(Link);
+pub(super) struct Node {
+    link: Link,
+    in_flight: InFlightLimit,
+}
 
 /// How a server stands to the slots of the commands that it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +73,19 @@ impl Node {
         role: Role,
         limit: Duration,
     ) -> Result<Self, RedisError> {
-        Ok(Self(Link::new(info, tokens, role, limit)?))
+        Ok(Self { link: Link::new(info, tokens, role, limit)?, in_flight: InFlightLimit::new(limit) })
+    }
+
+    /// Waits until commands may be sent.
+    ///
+    /// # Errors
+    /// If their turn does not come in time.
+    pub(super) async fn admit<'a>(
+        &self,
+        urgency: Urgency,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<Option<Permit>, StoreError> {
+        self.in_flight.admit(urgency, commands).await
     }
 
     /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
@@ -112,10 +128,10 @@ impl Node {
 
     async fn request(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
         let ask = One(command);
-        let value = self.0.request(&ask, repeat, deadline).await?;
+        let value = self.link.request(&ask, repeat, deadline).await?;
         if is_refusal(&value) {
             // Not carried out, whatever the command is: once more, on a new connection.
-            return Box::pin(self.0.request(&ask, repeat, deadline)).await;
+            return Box::pin(self.link.request(&ask, repeat, deadline)).await;
         }
         Ok(value)
     }
@@ -126,7 +142,7 @@ impl Node {
         commands: impl Iterator<Item = &'a Cmd>,
     ) -> Result<Answers, StoreError> {
         let ask = Many::of(sending, commands);
-        let mut values = self.0.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
+        let mut values = self.link.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
         let now = match sending.clock {
             Clock::Read => reply::time(&values.next().unwrap_or(Value::Nil).extract_error()?)?,
             Clock::Unread => 0,
@@ -144,7 +160,7 @@ impl Node {
         if let Err(StoreError::Redis(error)) = &outcome
             && !leads_on(error)
         {
-            self.0.note(&outcome);
+            self.link.note(&outcome);
         }
         outcome
     }

@@ -64,8 +64,7 @@ impl Repository {
             (*shard, read_command(places.iter().flat_map(|place| keys(&players[*place]))))
         };
         let commands: Vec<_> = groups.iter().map(command).collect();
-        let answers: Vec<Timed> =
-            self.connection.query_all_timed(&commands).await.into_iter().collect::<Result<_, _>>()?;
+        let answers: Vec<Timed> = self.connection.read_all(&commands).await.into_iter().collect::<Result<_, _>>()?;
 
         let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
         let mut presences = vec![None; players.len()];

@@ -21,7 +21,7 @@ impl Repository {
                 (*shard, read_command(keys))
             })
             .collect();
-        let replies = self.connection.query_all_timed(&commands).await;
+        let replies = self.connection.read_all(&commands).await;
 
         let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
         for (reply, places) in replies.into_iter().zip(groups.values()) {

@@ -4,35 +4,36 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-use super::link::Repeat;
+use super::{in_flight::Urgency, link::Repeat, policy::Policy};
 
 /// A script with its hash.
 #[derive(Debug)]
 pub(crate) struct Script {
     /// What it is called in traces.
     pub(crate) name: &'static str,
-    /// Whether a call may be sent again when nobody knows whether it was carried out.
-    pub(super) repeat: Repeat,
+    /// Whether a call may be sent again, and how soon it is sent.
+    pub(super) policy: Policy,
     source: String,
     hash: String,
 }
 
 macro_rules! script {
     ($name:literal) => {
-        script!($name, Repeat::Allowed)
+        script!($name, Policy::CALL)
     };
-    ($name:literal, $repeat:expr) => {
-        LazyLock::new(|| Script::new($name, $repeat, include_str!(concat!("../../../lua/", $name, ".lua"))))
+    ($name:literal, $policy:expr) => {
+        LazyLock::new(|| Script::new($name, $policy, include_str!(concat!("../../../lua/", $name, ".lua"))))
     };
 }
 
 pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
-pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat");
-pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known");
+pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::RENEWAL);
+pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
 /// A late repetition would override a newer state, and a repeated sign-out closes a connection that was opened meanwhile.
-pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Repeat::Forbidden);
-pub(crate) static PROBE: LazyLock<Script> = script!("probe");
+pub(crate) static SET_STATE: LazyLock<Script> =
+    script!("set_state", Policy { repeat: Repeat::Forbidden, urgency: Urgency::Normal });
+pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// Room for what a call for one player takes: arguments, and bytes.
@@ -54,7 +55,7 @@ const LIBRARY: [(&str, &str); 11] = [
 ];
 
 impl Script {
-    fn new(name: &'static str, repeat: Repeat, text: &str) -> Self {
+    fn new(name: &'static str, policy: Policy, text: &str) -> Self {
         let mut source = String::with_capacity(text.len());
         for line in text.lines() {
             match line.strip_prefix("-- @include ") {
@@ -64,7 +65,7 @@ impl Script {
             source.push('\n');
         }
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { name, repeat, source, hash }
+        Self { name, policy, source, hash }
     }
 
     /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the

@@ -26,6 +26,7 @@ mod instructions;
 mod metrics;
 mod model;
 mod nats;
+mod overload;
 mod scheduled;
 mod scripts;
 mod secrets;
