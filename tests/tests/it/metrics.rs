@@ -72,7 +72,7 @@ async fn a_call_that_redis_failed_is_counted_by_its_kind() {
     redis.kill();
     assert_eq!(server.get("/presence/alice").await.status, 503);
     let text = metrics(&server).await;
-    assert!(text.contains(r#"presence_store_errors_total{kind="redis"} 1"#), "{text}");
+    assert!(text.contains(r#"presence_store_errors_total{kind="unreachable"} 1"#), "{text}");
 }
 
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>

@@ -193,7 +193,7 @@ async fn a_failure_is_told_by_the_spans_that_it_concerns() {
     let mut server = world.server(&[NEVER]);
     assert_eq!(connect(&server, "alice", None).await.status, 503);
     server.terminate().await;
-    for (name, kind) in [("EVALSHA connect", "redis"), ("POST /presence/connect", "503")] {
+    for (name, kind) in [("EVALSHA connect", "unreachable"), ("POST /presence/connect", "503")] {
         let span = world.receiver.await_span(name).await;
         assert_eq!((span.is_error, &*span.attributes["error.type"]), (true, kind), "{name}");
     }
