@@ -114,6 +114,7 @@ async fn keep_alive(address: &str, start: Instant, tally: &RefCell<Tally>) {
     join_all((0..batches).map(async |batch| {
         let request = http::post("/presence/heartbeat", &players::batch(batch * BATCH..(batch + 1) * BATCH));
         let mut due = start + INTERVAL * batch as u32 / batches as u32;
+        sleep_until(due.into()).await; // a connection without a request would be closed
         let mut connection = http::Connection::open(address).await;
         loop {
             sleep_until(due.into()).await;
@@ -162,9 +163,9 @@ async fn reconnect(address: &str, gateway: &Gateway, start: Instant, tally: &Ref
 
 /// Sends the heartbeats of those players of a gateway that are in.
 async fn keep_new_alive(address: &str, gateway: &Gateway, start: Instant, tally: &RefCell<Tally>) {
-    let mut connection = http::Connection::open(address).await;
     for round in 1.. {
         sleep_until((start + INTERVAL * round).into()).await;
+        let mut connection = http::Connection::open(address).await;
         let connected = gateway.connected.borrow().clone();
         for first in connected {
             let request = http::post("/presence/heartbeat", &players::batch(first..first + BATCH));
