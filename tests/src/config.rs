@@ -50,6 +50,15 @@ pub fn cluster_app(cluster: &RedisCluster, variables: &[(&str, &str)]) -> App {
     App::new(config.expect("a good configuration")).expect("an app")
 }
 
+/// All parts of the service, with these variables set.
+///
+/// # Panics
+/// If a value is bad.
+pub fn app_with(variables: &[(&str, &str)]) -> App {
+    let config = Config::from_lookup(|name| lookup(variables, name));
+    App::new(config.expect("a good configuration")).expect("an app")
+}
+
 /// A presence service on a Redis, with some variables set.
 ///
 /// # Panics

@@ -3,6 +3,8 @@
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
 //! - [`VirtualClock`]: a wall clock for it that stands still until a test sets it.
 //! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
+//! - [`RedisSentinels`]: a throwaway primary and replica, watched by three Sentinels.
+//! - [`SentinelStub`]: a stand-in for a Sentinel, with replies chosen by the test.
 //! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections can be silenced.
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
@@ -39,10 +41,12 @@ mod nats_stream;
 mod otlp_receiver;
 mod process;
 mod redis_cluster;
+mod redis_sentinels;
 mod redis_server;
 mod runtime_api;
 mod script;
 mod secured;
+mod sentinel_stub;
 mod server;
 mod socket;
 mod virtual_clock;
@@ -50,7 +54,7 @@ mod watcher;
 
 pub use authority::Authority;
 pub use browser::Browser;
-pub use config::{app, cluster_app, config, connection, connections, player, service};
+pub use config::{app, app_with, cluster_app, config, connection, connections, player, service};
 pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;
@@ -62,10 +66,12 @@ pub use nats_server::NatsServer;
 pub use otlp_receiver::{OtlpReceiver, Span};
 pub use process::{binary, free_port, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
+pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
 pub use runtime_api::{Function, Outcome, RuntimeApi, command};
 pub use script::script;
 pub use secured::SecuredRedis;
+pub use sentinel_stub::{SentinelAnswer, SentinelStub};
 pub use server::{Answer, Server, answer};
 pub use socket::{RawResponse, Socket};
 pub use virtual_clock::VirtualClock;

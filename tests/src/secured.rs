@@ -12,7 +12,10 @@ use crate::{
 /// What the service may do in Redis. Operators take it from there as well.
 const USERS: &str = include_str!("../../deploy/redis/users.acl");
 
-/// The password that `USERS` leaves to be changed, and what it is here.
+/// What the service may do in Sentinels.
+const SENTINEL_USERS: &str = include_str!("../../deploy/redis/sentinel-users.acl");
+
+/// The password that these files leave to be changed, and what it is here.
 const PASSWORDS: (&str, &str) = (">change-me", ">secret");
 
 /// A throwaway Redis that is reached by TLS, by users alone. The service's own may do no more than it needs.
@@ -90,22 +93,46 @@ pub(crate) fn redis_cli_access(authority: &Authority) -> Vec<String> {
 
 /// The settings of a node that tells others its hostname, as the certificate has no address.
 pub(crate) fn redis_cluster_settings(authority: &Authority, port: u16) -> String {
+    let settings = redis_replication_settings(authority, port);
     format!(
-        "{}tls-cluster yes\ntls-replication yes\nmasteruser admin\nmasterauth admin\n\
-         cluster-announce-hostname localhost\ncluster-preferred-endpoint-type hostname\n",
-        redis_settings(authority, port)
+        "{settings}tls-cluster yes\ncluster-announce-hostname localhost\ncluster-preferred-endpoint-type hostname\n"
+    )
+}
+
+/// The settings of a node that can be a replica of another one.
+pub(crate) fn redis_replication_settings(authority: &Authority, port: u16) -> String {
+    let settings = redis_settings(authority, port);
+    format!("{settings}tls-replication yes\nmasteruser admin\nmasterauth admin\n")
+}
+
+/// The settings of a Sentinel, which names hosts by their hostnames.
+pub(crate) fn sentinel_settings(authority: &Authority, port: u16) -> String {
+    format!(
+        "{}{}\ntls-replication yes\nsentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n\
+         sentinel announce-ip localhost\nsentinel sentinel-user admin\nsentinel sentinel-pass admin\n",
+        tls_settings(authority, port),
+        with_password(SENTINEL_USERS)
     )
 }
 
 fn redis_settings(authority: &Authority, port: u16) -> String {
-    let (old, new) = PASSWORDS;
-    assert!(USERS.contains(old), "the example's password");
+    format!("{}{}\n", tls_settings(authority, port), with_password(USERS))
+}
+
+/// The settings of a process that is reached by TLS alone, with a user who may do anything.
+fn tls_settings(authority: &Authority, port: u16) -> String {
     format!(
         "port 0\ntls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-ca-cert-file {}\ntls-auth-clients no\n\
-         user default off\nuser admin on >admin ~* &* +@all\n{}\n",
+         user default off\nuser admin on >admin ~* &* +@all\n",
         authority.server_certificate().display(),
         authority.server_key().display(),
         authority.certificate().display(),
-        USERS.trim().replace(old, new)
     )
+}
+
+/// The service's user, with its password.
+fn with_password(users: &str) -> String {
+    let (old, new) = PASSWORDS;
+    assert!(users.contains(old), "the example's password");
+    users.trim().replace(old, new)
 }

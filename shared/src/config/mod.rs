@@ -10,6 +10,7 @@ mod log;
 mod nats_credentials;
 mod otel;
 mod redis;
+mod redis_url;
 mod server;
 mod traces;
 mod variables;
@@ -183,7 +184,8 @@ mod tests {
             ("PRESENCE_MAX_BATCH", "0"),
             ("PRESENCE_MAX_CONNECTIONS", "-1"),
             ("PRESENCE_MAX_CONNECTIONS", "257"),
-            ("PRESENCE_REDIS_MODE", "sentinel"),
+            ("PRESENCE_REDIS_MODE", "Sentinel"),
+            ("PRESENCE_REDIS_SENTINEL_NAME", "mymaster"),
             ("PRESENCE_REDIS_URL", "http://127.0.0.1"),
             ("PRESENCE_REDIS_URL", "redis://a,redis://b"),
             ("PRESENCE_KEY_PREFIX", "{presence}:"),
@@ -217,5 +219,26 @@ mod tests {
             assert!(cluster(urls).is_ok(), "{urls}");
         }
         assert!(config(&[("PRESENCE_REDIS_URL", "redis://a:1/2")]).is_ok());
+    }
+
+    #[test]
+    fn sentinels_have_a_name_for_the_primary() {
+        let sentinel = |variables: &[(&'static str, &str)]| {
+            config(
+                &[&[("PRESENCE_REDIS_MODE", "sentinel"), ("PRESENCE_REDIS_URL", "redis://a,redis://b")], variables]
+                    .concat(),
+            )
+        };
+        let redis = sentinel(&[]).unwrap().redis;
+        assert_eq!((redis.mode, &*redis.sentinel_name, redis.urls.len()), (RedisMode::Sentinel, "mymaster", 2));
+        let redis = sentinel(&[("PRESENCE_REDIS_SENTINEL_NAME", "eu-1")]).unwrap().redis;
+        assert_eq!(redis.sentinel_name, "eu-1");
+        for (variable, value) in [
+            ("PRESENCE_REDIS_SENTINEL_NAME", "my master"),
+            ("PRESENCE_REDIS_AUTH", "iam"),
+            ("PRESENCE_REDIS_IAM_CACHE", "presence"),
+        ] {
+            assert_eq!(sentinel(&[(variable, value)]).unwrap_err().variable, variable);
+        }
     }
 }

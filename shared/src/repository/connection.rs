@@ -9,7 +9,7 @@ use super::{
     StoreError,
     cluster::Cluster,
     keys::Shard,
-    link::Role,
+    link::{Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
     policy::Policy,
 };
@@ -24,6 +24,7 @@ pub(crate) struct Connection {
 
 #[derive(Clone)]
 enum Topology {
+    /// One primary, at a fixed address or at the one that Sentinels name.
     Standalone(Node),
     Cluster(Cluster),
 }
@@ -35,7 +36,12 @@ impl Connection {
         let topology = match config.mode {
             RedisMode::Standalone => {
                 let url = config.urls.first().ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
-                Topology::Standalone(Node::new(url.clone(), config.tokens.as_ref(), Role::Primary, limit)?)
+                let endpoint = Endpoint::fixed(url.clone(), config.tokens.as_ref())?;
+                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
+            }
+            RedisMode::Sentinel => {
+                let endpoint = Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
+                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
             RedisMode::Cluster => Topology::Cluster(Cluster::new(config.urls.clone(), config.tokens.clone(), limit)),
         };

@@ -75,7 +75,7 @@ impl StoreError {
                 ErrorKind::Server(ServerErrorKind::BusyLoading) => Loading,
                 _ if error.code() == Some("OOM") => OutOfMemory,
                 _ if error.code() == Some("WRONGTYPE") => Unexpected,
-                ErrorKind::Io | ErrorKind::Parse => Unreachable,
+                ErrorKind::Io | ErrorKind::Parse | ErrorKind::MasterNameNotFoundBySentinel => Unreachable,
                 _ => Refused,
             },
             Self::Unexpected(_) | Self::Type(_) => Unexpected,

@@ -70,7 +70,7 @@ impl Keys {
     /// Where the player's index and outbox lie.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.mode {
-            RedisMode::Standalone => Shard(0),
+            RedisMode::Standalone | RedisMode::Sentinel => Shard(0),
             RedisMode::Cluster => Shard(slot([&self.prefix, player.as_str()])),
         }
     }
@@ -90,7 +90,7 @@ impl Keys {
     /// All shards.
     pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
         let count = match self.mode {
-            RedisMode::Standalone => 1,
+            RedisMode::Standalone | RedisMode::Sentinel => 1,
             RedisMode::Cluster => SLOTS,
         };
         (0..count).map(Shard)
@@ -98,7 +98,7 @@ impl Keys {
 
     fn tag(&self, shard: Shard) -> &str {
         match self.mode {
-            RedisMode::Standalone => "all",
+            RedisMode::Standalone | RedisMode::Sentinel => "all",
             RedisMode::Cluster => &SLOT_TAGS[usize::from(shard.0)],
         }
     }

@@ -9,6 +9,7 @@ pub(crate) mod episodes;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod hedged;
 mod in_flight;
 mod joined;
 mod keys;
@@ -53,7 +54,7 @@ pub(crate) use sweep::Expired;
 /// the calls of players.
 pub(crate) const SHARDS_AT_A_TIME: usize = 64;
 
-/// The players in one Redis, standalone or cluster.
+/// The players in one Redis: standalone, watched by Sentinels, or a cluster.
 #[derive(Clone)]
 pub struct Repository {
     connection: Connection,

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ConnectionInfo, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
 use tokio::time::Instant;
 
 use super::{
     StoreError,
     in_flight::{InFlightLimit, Permit, Urgency},
-    link::{Ask, Link, Repeat, Role},
+    link::{Ask, Endpoint, Link, Repeat, Role},
     reply,
 };
-use crate::aws::CacheToken;
 
 /// A Redis server.
 #[derive(Clone)]
@@ -66,14 +65,8 @@ struct Many(Pipeline);
 impl Node {
     /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is sent before the first
     /// command. Needs a tokio runtime.
-    /// Sends tokens in place of the URL's password, if there are any.
-    pub(super) fn new(
-        info: ConnectionInfo,
-        tokens: Option<&CacheToken>,
-        role: Role,
-        limit: Duration,
-    ) -> Result<Self, RedisError> {
-        Ok(Self { link: Link::new(info, tokens, role, limit)?, in_flight: InFlightLimit::new(limit) })
+    pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
+        Self { link: Link::new(endpoint, role, limit), in_flight: InFlightLimit::new(limit) }
     }
 
     /// Waits until commands may be sent.

@@ -2,18 +2,20 @@
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use futures_util::StreamExt as _;
 use rand::seq::SliceRandom as _;
 use redis::{ConnectionAddr, ConnectionInfo, ErrorKind, RedisError};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::{
     StoreError, StoreFailure,
-    link::{Repeat, Role},
+    hedged::hedged,
+    link::{Endpoint, Repeat, Role, reached_like},
     node::Node,
     slot_map::{Address, SlotMap},
 };
@@ -21,9 +23,6 @@ use crate::aws::CacheToken;
 
 /// A slot map that is younger is not asked for again.
 const MAP_LIFE: Duration = Duration::from_millis(50);
-
-/// A node that has not answered for so long is no longer the only one asked for the slot map.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The nodes of a cluster, and the newest slot map known.
 pub(super) struct Topology {
@@ -90,7 +89,8 @@ impl Topology {
 
     fn new_node(&self, address: &Address, role: Role) -> Result<Node, RedisError> {
         let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
-        Node::new(seed.clone().set_addr(at(seed.addr(), address)), self.tokens.as_ref(), role, self.limit)
+        let info = seed.clone().set_addr(reached_like(seed.addr(), address));
+        Ok(Node::new(Endpoint::fixed(info, self.tokens.as_ref())?, role, self.limit))
     }
 
     fn known_slots(&self) -> Option<Arc<SlotMap>> {
@@ -100,18 +100,16 @@ impl Topology {
     /// Asks nodes until one answers: the next one as soon as another has failed, or has kept silent for a while. The
     /// order is random, so that a node which is cut off from the others is not believed for ever.
     async fn ask(&self) -> Result<SlotMap, StoreError> {
-        let mut candidates = self.candidates().into_iter();
-        let mut asked = FuturesUnordered::new();
+        let questions = self.candidates().into_iter().map(|address| self.ask_node(address)).collect();
+        let mut answers = pin!(hedged(questions));
         let mut failure = NO_SLOTS;
-        loop {
-            asked.extend(candidates.next().map(|address| self.ask_node(address)));
-            match timeout(PATIENCE, asked.next()).await {
-                Ok(Some(Ok(slots))) => return Ok(slots),
-                Ok(Some(Err(error))) => failure = error,
-                Ok(None) => return Err(failure),
-                Err(_) => {}
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(slots) => return Ok(slots),
+                Err(error) => failure = error,
             }
         }
+        Err(failure)
     }
 
     async fn ask_node(&self, address: Address) -> Result<SlotMap, StoreError> {
@@ -152,16 +150,5 @@ fn address_of(address: &ConnectionAddr) -> Option<Address> {
     match address {
         ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
         _ => None,
-    }
-}
-
-/// A node's address, reached in the way of `seed`: with TLS or without.
-fn at(seed: &ConnectionAddr, (host, port): &Address) -> ConnectionAddr {
-    let (host, port) = (host.clone(), *port);
-    match seed {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
     }
 }

@@ -30,6 +30,7 @@ mod overload;
 mod scheduled;
 mod scripts;
 mod secrets;
+mod sentinel;
 mod server;
 mod shutdown;
 mod statistics;

@@ -10,16 +10,17 @@ use futures_util::{
     FutureExt as _,
     future::{BoxFuture, Shared},
 };
+use redis::ConnectionInfo;
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Link, Live, check::Check, watch};
+use super::{Link, Live, check::Check, endpoint::Location, watch};
 use crate::repository::StoreError;
 
-/// How long an attempt may take, from the name's resolution to the answer of `ROLE`: at least `MIN_TIMEOUT`, at most
-/// `MAX_TIMEOUT`, in between as long as callers wait.
+/// How long an attempt may take, from the name's resolution, or the first question to a Sentinel, to the answer of
+/// `ROLE`: at least `MIN_TIMEOUT`, at most `MAX_TIMEOUT`, in between as long as callers wait.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 const MAX_TIMEOUT: Duration = Duration::from_millis(1_500);
 
@@ -161,7 +162,14 @@ impl Link {
     }
 
     async fn make_checked(&self) -> Result<Live, StoreError> {
-        let opened = self.0.endpoint.open().await?;
+        match &self.0.endpoint.location {
+            Location::Fixed(info) => self.make_at(info.clone()).await,
+            Location::BySentinel(sentinels) => sentinels.connect(|info| self.make_at(info).boxed()).await,
+        }
+    }
+
+    async fn make_at(&self, info: ConnectionInfo) -> Result<Live, StoreError> {
+        let opened = self.0.endpoint.open(&info).await?;
         Check::of(self.0.role).pass(opened).await
     }
 }

@@ -2,63 +2,95 @@
 
 use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, aio::MultiplexedConnection};
 
-use super::{counted::Counted, live::Opened};
+use super::{counted::Counted, live::Opened, sentinels::Sentinels};
 use crate::{aws::CacheToken, repository::tokens::Tokens, socket};
 
 /// How many commands may wait to be written to a connection before their callers do.
 const WRITE_QUEUE_LIMIT: usize = 1_024;
 
-/// A node's address, and how connections to it are made.
-pub(super) struct Endpoint {
-    info: ConnectionInfo,
+/// A host, by name or address, and a port.
+pub(super) type Address = (String, u16);
+
+/// Where a node is, and how connections to it are made.
+pub(in crate::repository) struct Endpoint {
+    pub(super) location: Location,
     config: AsyncConnectionConfig,
-    /// The address without the credentials, for logs.
+    /// The location without the credentials, for logs.
     name: String,
+}
+
+/// Where a node is.
+pub(super) enum Location {
+    /// At an address. Its name is resolved at each new connection.
+    Fixed(ConnectionInfo),
+    /// At the address that Sentinels name. They are asked at each new connection.
+    BySentinel(Sentinels),
 }
 
 impl Endpoint {
     /// The endpoint at `info`. Sends tokens in place of the password, if there are any.
-    pub(super) fn new(info: ConnectionInfo, tokens: Option<&CacheToken>) -> Result<Self, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None) // the attempt as a whole has one
-            .set_response_timeout(None) // callers have their own
-            .set_pipeline_buffer_size(WRITE_QUEUE_LIMIT);
+    pub(in crate::repository) fn fixed(info: ConnectionInfo, tokens: Option<&CacheToken>) -> Result<Self, RedisError> {
         let config = match tokens {
-            Some(tokens) => config.set_credentials_provider(Tokens(tokens.clone())),
-            None => config,
+            Some(tokens) => config().set_credentials_provider(Tokens(tokens.clone())),
+            None => config(),
         };
-        let name = info.addr().to_string();
         tcp(info.addr())?;
-        Ok(Self { info, config, name })
+        let name = info.addr().to_string();
+        Ok(Self { location: Location::Fixed(info), config, name })
     }
 
-    /// The address without the credentials.
+    /// The endpoint of the primary that the Sentinels at `urls` know as `name`. Its TLS, user, password and database are
+    /// those of the first URL.
+    pub(in crate::repository) fn by_sentinel(urls: Vec<ConnectionInfo>, name: String) -> Result<Self, RedisError> {
+        for url in &urls {
+            tcp(url.addr())?;
+        }
+        let addresses: Vec<_> = urls.iter().map(|url| url.addr().to_string()).collect();
+        let label = format!("{name} by Sentinel at {}", addresses.join(", "));
+        let sentinels = Sentinels::new(urls, name)?;
+        Ok(Self { location: Location::BySentinel(sentinels), config: config(), name: label })
+    }
+
+    /// The location without the credentials.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Opens a connection. The name is resolved each time.
-    pub(super) async fn open(&self) -> Result<Opened, RedisError> {
-        let info = self.address().await?;
+    /// Opens a connection to the node at `info`.
+    pub(super) async fn open(&self, info: &ConnectionInfo) -> Result<Opened, RedisError> {
         let (host, port, is_encrypted) = tcp(info.addr())?;
         let stream = Counted::new(socket::connect(host, port, is_encrypted).await?);
         let received = stream.received();
         let opening = MultiplexedConnection::new_with_config(info.redis_settings(), stream, self.config.clone());
         let (connection, driver) = opening.await?;
-        Ok(Opened { connection, driver: tokio::spawn(driver), received })
-    }
-
-    /// Where the node is now: asked for at every new connection, as an address that others decide on may have changed.
-    async fn address(&self) -> Result<ConnectionInfo, RedisError> {
-        Ok(self.info.clone())
+        Ok(Opened { connection, driver: tokio::spawn(driver), received, address: (host.to_owned(), port) })
     }
 }
 
+/// The settings that all connections share.
+pub(super) fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None) // the attempt as a whole has one
+        .set_response_timeout(None) // callers have their own
+        .set_pipeline_buffer_size(WRITE_QUEUE_LIMIT)
+}
+
 /// Host, port, and whether there is TLS.
-fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
+pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok((host, *port, false)),
         ConnectionAddr::TcpTls { host, port, insecure: false, .. } => Ok((host, *port, true)),
         _ => Err((ErrorKind::InvalidClientConfig, "only redis:// and rediss:// with verified certificates").into()),
+    }
+}
+
+/// An address, reached in the way of `other`: with TLS or without.
+pub(in crate::repository) fn reached_like(other: &ConnectionAddr, (host, port): &(String, u16)) -> ConnectionAddr {
+    let (host, port) = (host.clone(), *port);
+    match other {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
     }
 }

@@ -11,6 +11,8 @@ use std::{
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinHandle;
 
+use super::endpoint::Address;
+
 /// A connection whose last check is older is checked before it is used, in milliseconds. In a running process the
 /// background check is younger; in a function the process was frozen meanwhile.
 const CHECK_VALIDITY_MS: u64 = 2_000;
@@ -25,6 +27,8 @@ pub(super) struct Opened {
     pub(super) driver: JoinHandle<()>,
     /// The number of bytes received.
     pub(super) received: Arc<AtomicU64>,
+    /// The node's address.
+    pub(super) address: Address,
 }
 
 /// A connection, and what is known of it.
@@ -34,6 +38,8 @@ pub(in crate::repository) struct Live {
     suspected_at: AtomicU64,
     /// When the last check that it passed was sent, in Unix milliseconds.
     checked_at_ms: AtomicU64,
+    /// When the Sentinels were last asked which node is the primary, in Unix milliseconds.
+    sentinels_asked_at_ms: AtomicU64,
     /// Locked during a check: callers that come meanwhile wait for its outcome.
     pub(super) checking: tokio::sync::Mutex<()>,
 }
@@ -45,12 +51,18 @@ impl Live {
             opened,
             suspected_at: AtomicU64::new(NEVER),
             checked_at_ms: AtomicU64::new(checked_at_ms),
+            sentinels_asked_at_ms: AtomicU64::new(checked_at_ms),
             checking: tokio::sync::Mutex::default(),
         }
     }
 
     pub(super) fn connection(&self) -> MultiplexedConnection {
         self.opened.connection.clone()
+    }
+
+    /// The node's address.
+    pub(super) fn address(&self) -> &Address {
+        &self.opened.address
     }
 
     /// Whether the socket is known to be gone: nothing that was not sent yet will be.
@@ -75,9 +87,18 @@ impl Live {
 
     /// Whether it has to be checked before it is used. A clock that was set back makes it so as well.
     pub(super) fn needs_check(&self) -> bool {
-        let age_ms = now_ms().checked_sub(self.checked_at_ms.load(Ordering::Relaxed));
         let is_suspect = self.suspected_at.load(Ordering::Relaxed) == self.received();
-        is_suspect || age_ms.is_none_or(|age_ms| age_ms > CHECK_VALIDITY_MS)
+        is_suspect || is_outdated(&self.checked_at_ms)
+    }
+
+    /// Whether the Sentinels have to be asked again which node is the primary.
+    pub(super) fn needs_sentinels(&self) -> bool {
+        is_outdated(&self.sentinels_asked_at_ms)
+    }
+
+    /// Records that the Sentinels are asked now.
+    pub(super) fn record_sentinels_asked(&self) {
+        self.sentinels_asked_at_ms.store(now_ms(), Ordering::Relaxed);
     }
 }
 
@@ -85,6 +106,12 @@ impl Drop for Live {
     fn drop(&mut self) {
         self.opened.driver.abort(); // no request waits for it any more
     }
+}
+
+/// Whether something that was checked at `at_ms`, in Unix milliseconds, has to be checked again.
+fn is_outdated(at_ms: &AtomicU64) -> bool {
+    let age_ms = now_ms().checked_sub(at_ms.load(Ordering::Relaxed));
+    age_ms.is_none_or(|age_ms| age_ms > CHECK_VALIDITY_MS)
 }
 
 /// The host's clock in Unix milliseconds. The monotonic clock stops while a function is frozen.

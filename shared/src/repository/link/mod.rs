@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! request ── connection in service? ── no ──▶ the one attempt under way ──▶ new connection
-//!    │              │ yes                     (by name, PING and ROLE; failures are spaced)
-//!    │              └─ not checked for 2 s, or silent ──▶ PING and ROLE first
+//!    │              │ yes                     (by name or Sentinel, PING and ROLE; failures are spaced)
+//!    │              └─ not checked for 2 s, or silent ──▶ PING, ROLE and Sentinel first
 //!    ▼
 //! sent ── answered ──▶ reply; READONLY, LOADING or MASTERDOWN drops the connection
 //!    ├── lost socket ──▶ connection dropped; sent once more, if it may be repeated
@@ -18,12 +18,14 @@
 //! - `counted`: what comes in, whoever it is for.
 //! - `endpoint`: how a node is reached.
 //! - `live`: a connection that was made.
+//! - `sentinels`: discovery of the primary by Sentinels.
 
 mod attempt;
 mod check;
 mod counted;
 mod endpoint;
 mod live;
+mod sentinels;
 
 use std::{
     pin::{Pin, pin},
@@ -31,16 +33,16 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::{Either, select};
-use redis::{ConnectionInfo, RedisError, aio::MultiplexedConnection};
+use futures_util::future::{Either, join, select};
+use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{StoreError, episodes};
-use crate::aws::CacheToken;
 use attempt::Slot;
 use check::Check;
 pub(super) use check::Role;
-use endpoint::Endpoint;
+use endpoint::Location;
+pub(super) use endpoint::{Endpoint, reached_like};
 use live::Live;
 
 /// How often the connection in service is checked while nothing else shows that it leads to a primary.
@@ -92,20 +94,10 @@ pub(super) trait Ask: Sync {
 }
 
 impl Link {
-    /// Prepares a link to the node at `info`, whose callers wait for `limit`. Nothing is sent before the first request.
-    /// Sends tokens in place of the password, if there are any.
-    ///
-    /// # Errors
-    /// If the address cannot be used.
-    pub(super) fn new(
-        info: ConnectionInfo,
-        tokens: Option<&CacheToken>,
-        role: Role,
-        limit: Duration,
-    ) -> Result<Self, RedisError> {
-        let endpoint = Endpoint::new(info, tokens)?;
+    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent before the first request.
+    pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
         let silence = MAX_SILENCE.min(limit / 3);
-        Ok(Self(Arc::new(Inner { endpoint, role, limit, silence, slot: Mutex::new(Slot::new(limit)) })))
+        Self(Arc::new(Inner { endpoint, role, limit, silence, slot: Mutex::new(Slot::new(limit)) }))
     }
 
     /// Sends a request, and waits for the reply until `deadline`. All requests to a node pass here.
@@ -209,12 +201,33 @@ impl Link {
                 let _turn = live.checking.lock().await;
                 if live.needs_check() && self.is_in_service(&live) {
                     // What goes wrong has dropped the connection, or is the same for the request itself.
-                    let _ = self.exchange(&live, &Check::of(self.0.role), Repeat::Allowed, deadline).await;
+                    let _ = self.check(&live, deadline).await;
                 }
             }
             self.connected().await
         };
         timeout_at(deadline, check).await.unwrap_or(Err(self.timed_out()))
+    }
+
+    /// Checks that a connection leads to a primary that serves, and to the one that the Sentinels name, if there are any.
+    async fn check(&self, live: &Arc<Live>, deadline: Instant) -> Result<(), StoreError> {
+        let check = Check::of(self.0.role);
+        let answer = self.exchange(live, &check, Repeat::Allowed, deadline);
+        let (verdict, ()) = join(answer, self.check_sentinels(live)).await;
+        verdict.and_then(|verdict| verdict)
+    }
+
+    /// Takes a connection out of service if most Sentinels name another node: a primary that hung or was cut off keeps the
+    /// role in its own view until a Sentinel demotes it. If the Sentinels do not answer, the connection stays.
+    async fn check_sentinels(&self, live: &Arc<Live>) {
+        let Location::BySentinel(sentinels) = &self.0.endpoint.location else { return };
+        if !live.needs_sentinels() {
+            return;
+        }
+        live.record_sentinels_asked();
+        if timeout(self.0.silence, sentinels.agree_on_another(live.address())).await.unwrap_or(false) {
+            self.retire(live);
+        }
     }
 
     fn in_service(&self) -> Option<Arc<Live>> {
@@ -247,9 +260,8 @@ async fn watch(link: Weak<Inner>, live: Weak<Live>) {
         if !link.is_in_service(&live) {
             return;
         }
-        let check = Check::of(link.0.role);
-        let verdict = link.exchange(&live, &check, Repeat::Allowed, Instant::now() + CHECK_TIMEOUT).await;
-        link.note(&verdict.and_then(|verdict| verdict));
+        let verdict = link.check(&live, Instant::now() + CHECK_TIMEOUT).await;
+        link.note(&verdict);
     }
 }
 

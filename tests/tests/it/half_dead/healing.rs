@@ -4,29 +4,9 @@ use std::time::Duration;
 
 use presence::model::PresenceState;
 
-use super::{Fault, Pair, Service, play};
+use super::{Fault, Pair, Service, heal, play};
 
 const FAULTS: [Fault; 5] = [Fault::Demoted, Fault::FailedOver, Fault::Hung, Fault::Swallowed, Fault::Killed];
-
-/// Far longer than what the constants of the connection add up to (under 5 s): the machine may be busy.
-const DEADLINE: Duration = Duration::from_secs(40);
-
-/// Beats and reads until both work again. A read is answered with the state, or not at all: never OFFLINE.
-async fn heal(service: &Service, fault: Fault) {
-    let healed = async {
-        let mut in_a_row = 0;
-        while in_a_row < 5 {
-            let (beat, record) = service.heartbeat().await;
-            let (read, presence) = service.read().await;
-            for (status, body) in [(beat, &record), (read, &presence)] {
-                assert!(matches!(status, 200 | 503), "{fault:?}: {status} {body}");
-                assert!(status == 503 || body["state"] == "IN_MATCH", "{fault:?}: {body}");
-            }
-            in_a_row = if (beat, read) == (200, 200) { in_a_row + 1 } else { 0 };
-        }
-    };
-    tokio::time::timeout(DEADLINE, healed).await.unwrap_or_else(|_| panic!("{fault:?}: not healed"));
-}
 
 #[tokio::test]
 async fn a_server_follows_its_endpoint_to_the_new_primary() {

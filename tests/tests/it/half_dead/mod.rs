@@ -10,10 +10,13 @@ mod logs;
 mod readers;
 mod repetition;
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
 use presence_tests::{Function, MovingEndpoint, RedisServer, Server, event};
 use serde_json::{Value, json};
+
+/// Far longer than what the constants of the connection add up to (under 5 s): the machine may be busy.
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A primary and its replica, and the endpoint of the primary.
 struct Pair {
@@ -38,13 +41,13 @@ enum Fault {
 }
 
 /// A player's presence service: the server, or functions that are warm.
-enum Service {
+pub(crate) enum Service {
     Server(Server),
     Functions { heartbeat: Function, get_state: Function },
 }
 
 /// The status and the body of an answer.
-type Answer = (u64, Value);
+pub(crate) type Answer = (u64, Value);
 
 impl Pair {
     async fn start() -> Self {
@@ -91,17 +94,17 @@ impl Drop for Pair {
 }
 
 impl Service {
-    fn server(variables: &[(&'static str, String)]) -> Self {
+    pub(crate) fn server(variables: &[(&'static str, String)]) -> Self {
         Self::Server(Server::start(&borrowed(variables)))
     }
 
-    async fn functions(variables: &[(&'static str, String)]) -> Self {
+    pub(crate) async fn functions(variables: &[(&'static str, String)]) -> Self {
         let heartbeat = Function::start("heartbeat", &borrowed(variables)).await;
         let get_state = Function::start("get-state", &borrowed(variables)).await;
         Self::Functions { heartbeat, get_state }
     }
 
-    async fn heartbeat(&self) -> Answer {
+    pub(crate) async fn heartbeat(&self) -> Answer {
         let body = json!({"player_id": "alice", "connection_id": "c1"});
         match self {
             Self::Server(server) => of_server(server.post("/presence/heartbeat", body).await),
@@ -109,7 +112,7 @@ impl Service {
         }
     }
 
-    async fn read(&self) -> Answer {
+    pub(crate) async fn read(&self) -> Answer {
         match self {
             Self::Server(server) => of_server(server.get("/presence/alice").await),
             Self::Functions { get_state, .. } => invoke(get_state, event::get("/presence/alice")).await,
@@ -117,7 +120,7 @@ impl Service {
     }
 }
 
-fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
     variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
@@ -125,15 +128,32 @@ fn of_server(answer: presence_tests::Answer) -> Answer {
     (answer.status.into(), answer.body)
 }
 
-async fn invoke(function: &Function, event: Value) -> Answer {
+pub(crate) async fn invoke(function: &Function, event: Value) -> Answer {
     let answer = function.invoke(event).await.expect("an answer");
     (answer["statusCode"].as_u64().unwrap(), serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
 }
 
 /// Sets the state of alice, who has one connection.
-async fn play(redis: &RedisServer, state: presence::model::PresenceState) {
+pub(crate) async fn play(redis: &RedisServer, state: presence::model::PresenceState) {
     let service = presence_tests::service(redis, &[]);
     let trace = presence::trace::TraceContext::new_root();
     service.connect(&presence_tests::connection("alice", "c1"), &trace).await.unwrap();
     service.set_state(&presence_tests::player("alice"), state, &trace).await.unwrap();
+}
+
+/// Beats and reads until both work again. A read is answered with the state, or not at all: never OFFLINE.
+pub(crate) async fn heal(service: &Service, fault: impl Debug) {
+    let healed = async {
+        let mut in_a_row = 0;
+        while in_a_row < 5 {
+            let (beat, record) = service.heartbeat().await;
+            let (read, presence) = service.read().await;
+            for (status, body) in [(beat, &record), (read, &presence)] {
+                assert!(matches!(status, 200 | 503), "{fault:?}: {status} {body}");
+                assert!(status == 503 || body["state"] == "IN_MATCH", "{fault:?}: {body}");
+            }
+            in_a_row = if (beat, read) == (200, 200) { in_a_row + 1 } else { 0 };
+        }
+    };
+    tokio::time::timeout(DEADLINE, healed).await.unwrap_or_else(|_| panic!("{fault:?}: not healed"));
 }

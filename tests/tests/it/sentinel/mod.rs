@@ -1,0 +1,68 @@
+//! Redis by Sentinel: the primary is the node that the Sentinels name.
+
+mod disagreement;
+mod failover;
+mod secured;
+mod unavailable;
+
+use std::fmt::Debug;
+
+use presence::{model::PresenceState, trace::TraceContext};
+use presence_tests::{RedisSentinels, app_with, connection, player};
+
+use crate::half_dead::{Service, borrowed, heal};
+
+/// A primary, a replica and Sentinels; alice is in a match. And the service: its server, and functions that are warm.
+struct Fixture {
+    redis: RedisSentinels,
+    services: [Service; 2],
+}
+
+impl Fixture {
+    async fn start() -> Self {
+        let redis = RedisSentinels::start().await;
+        set_state(&redis, PresenceState::InMatch).await;
+        redis.await_replica().await;
+        let variables = redis.variables();
+        let services = [Service::server(&variables), Service::functions(&variables).await];
+        let fixture = Self { redis, services };
+        fixture.heal("the start").await;
+        fixture
+    }
+
+    /// Sends heartbeats and reads until both work everywhere, and checks that alice is never answered OFFLINE.
+    async fn heal(&self, fault: impl Debug) {
+        for service in &self.services {
+            heal(service, &fault).await;
+        }
+    }
+
+    /// Waits until the replica is the primary, under heartbeats and reads all the while; then until both work.
+    async fn heal_at_new_primary(&self, fault: impl Debug) {
+        let [server, functions] = &self.services;
+        tokio::select! {
+            () = self.redis.await_primary(1) => {}
+            () = never_offline(server) => {}
+            () = never_offline(functions) => {}
+        }
+        self.heal(fault).await;
+        assert_eq!(self.redis.ask(1, &["EXISTS", "presence:alice"]).await, "1");
+    }
+}
+
+/// Sends heartbeats and reads without end. They are answered with the state, or not at all.
+async fn never_offline(service: &Service) {
+    loop {
+        for (status, body) in [service.heartbeat().await, service.read().await] {
+            assert!(status == 503 || (status == 200 && body["state"] == "IN_MATCH"), "{status} {body}");
+        }
+    }
+}
+
+/// Connects alice by a process of its own, and sets her state.
+async fn set_state(redis: &RedisSentinels, state: PresenceState) {
+    let service = app_with(&borrowed(&redis.variables())).presence();
+    let trace = TraceContext::new_root();
+    service.heartbeat(&connection("alice", "c1"), &trace).await.unwrap();
+    service.set_state(&player("alice"), state, &trace).await.unwrap();
+}
