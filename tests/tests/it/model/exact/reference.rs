@@ -113,7 +113,8 @@ impl Reference {
             _ => Renewal::Opened,
         };
         while renewal == Renewal::Opened && player.leases(now).count() >= rules.max_connections {
-            let first = player.leases(now).min_by_key(|lease| (lease.until, lease.opened));
+            // If the clock was set back, none counts for longer than one TTL from now.
+            let first = player.leases(now).min_by_key(|lease| (lease.until.min(now + rules.ttl), lease.opened));
             player.close(first.expect("a lease").socket, now + 2 * rules.ttl);
         }
         let opened = match player.sockets[socket].standing {
