@@ -1,6 +1,8 @@
--- Sets a player's state. Only a player who is not OFFLINE may queue or play; OFFLINE signs the player out.
+-- Sets a player's state, activity, or both. Only a player who is not OFFLINE may queue, play or have an activity; OFFLINE
+-- signs the player out.
 -- KEYS: record, past, closed of the player; the expiry index; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] state
+-- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] state, empty to keep it; [4] the activity's JSON, `null` to remove
+--       it, left out to keep it
 -- Returns: see lib/reply.lua; A accepted, X rejected, F failed
 
 -- @include call
@@ -13,7 +15,9 @@
 -- @include closed
 -- @include reply
 
-local state = ARGV[3]
+local state, activity = ARGV[3], ARGV[4]
+local removes_activity = activity == 'null'
+local sets_activity = activity and not removes_activity
 
 -- All connections of the player, also those whose leases have lapsed: none of them may bring the player back.
 local function connections(player)
@@ -39,16 +43,33 @@ local function sign_out(player)
   return 'A'
 end
 
+-- Returns whether the activity has changed.
+local function replace_activity(player)
+  local before = player.activity
+  if sets_activity then
+    player.activity = activity
+  elseif removes_activity then
+    player.activity = nil
+  end
+  return player.activity ~= before
+end
+
 local function set(player)
   expire_if_due(player)
-  if player.state == 'OFFLINE' and (state == 'IN_QUEUE' or state == 'IN_MATCH') then
+  local is_offline = player.state == 'OFFLINE'
+  if is_offline and (sets_activity or state == 'IN_QUEUE' or state == 'IN_MATCH') then
     return 'X'
+  elseif is_offline and state == '' then
+    return 'A' -- no activity to remove
   end
+  local has_new_activity = replace_activity(player)
   -- A state that is set renews nothing: the record expires when it would have, or after one TTL if it is new.
-  local expires_at = player.state ~= 'OFFLINE' and player.expires_at or now + ttl
+  local expires_at = not is_offline and player.expires_at or now + ttl
   player.last_seen = now
-  if player.state ~= state then
+  if state ~= '' and player.state ~= state then
     go_to(player, state, 'set_state')
+  elseif has_new_activity then
+    go_to(player, player.state, 'set_activity')
   end
   store_player(player, expires_at, player.reason)
   return 'A'

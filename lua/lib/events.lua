@@ -25,7 +25,8 @@ local function record_event(player, previous_state, reason)
     .. ',"last_seen":' .. player.last_seen
     .. ',"version":' .. player.version
     .. ',"occurred_at":' .. now
-    .. ',"reason":"' .. reason .. '"}'
+    .. ',"reason":"' .. reason .. '"'
+    .. (player.activity and ',"activity":' .. player.activity or '') .. '}'
   local entry = redis.call('XADD', outbox, '*', 'event', event, 'traceparent', traceparent, 'tracestate', tracestate)
   events[#events + 1] = entry
   events[#events + 1] = event

@@ -38,6 +38,13 @@ for entry = 1, entries do
     record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
       .. ',"connection_count":1,"state":"' .. state .. '"}'
     record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
+  elseif state == nil then -- what ends with the lease has another form: perhaps an activity, which costs the others nothing
+    local playing, duration, activity = match(rest, '^ ([A-Z_]+) expired (%d+) ({[^;]*});[^;]*$')
+    if duration == ttl_text then
+      local head = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
+        .. ',"connection_count":1,"state":"' .. playing .. '","activity":'
+      record = call('SET', record_key, head .. 'true}', 'XX', 'PXAT', expires_text) and head .. activity .. '}'
+    end
   end
   records[entry] = record
   if record then
@@ -60,8 +67,14 @@ if others then
     local past, connection = redis.pcall('GET', past_key), ARGV[before_ids + entry]
     past = past and not past.err and past or ''
     local last_seen, version, state, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*)(;.*)$')
+    local activity
     if not version then
-      return false
+      local duration
+      last_seen, version, state, duration, activity, leases =
+        match(past, '^(%d+) (%d+) ([A-Z_]+) expired (%d+) ({[^;]*})(;.*)$')
+      if duration ~= ttl_text then
+        return false
+      end
     end
     local elapsed, is_known = now_text - last_seen, false
     local durations, texts = {}, {}
@@ -77,14 +90,15 @@ if others then
       durations[#durations + 1] = left
       texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
     end
-    local record = '{"last_seen":' .. now_text .. ',"version":' .. version
+    local head = '{"last_seen":' .. now_text .. ',"version":' .. version
       .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state)
-      .. '","leases":[' .. table.concat(durations, ',') .. ']}'
+      .. '","leases":[' .. table.concat(durations, ',') .. ']'
+    local record = head .. (activity and ',"activity":true}' or '}')
     if not (is_known and call('SET', record_key, record, 'XX', 'PXAT', expires_text)) then
       return false
     end
     call('SET', past_key, now_text .. sub(past, #last_seen + 1, #past - #leases) .. table.concat(texts))
-    return record
+    return activity and head .. ',"activity":' .. activity .. '}' or record
   end
 
   for _, entry in ipairs(others) do

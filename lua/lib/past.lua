@@ -1,6 +1,6 @@
 -- The past: whose the leases are, and what outlives the record, in one line of text.
 --
---   <last_seen> <version> <state> <reason> <ms until the end>;<connection_id> <ms>;…
+--   <last_seen> <version> <state> <reason> <ms until the end> <activity>;<connection_id> <ms>;…
 --
 -- While the player is not OFFLINE it says what the record said last, so that a record that ran out is still known: its
 -- state, why it ended (`expired` or, in a grace, `lost`), and when: so many milliseconds after `last_seen`; and each
@@ -8,8 +8,12 @@
 -- it is `expired`, milliseconds where they are the TTL. Once the OFFLINE transition is made the state is OFFLINE, the reason
 -- is always there, the leases are those that expired without a disconnect, so that a sign-out can still close them, and
 -- the key lives for the retention. lib/known.lua patches the 13 digits of `last_seen` in place.
+--
+-- `activity` is the JSON object that says what the player is doing, if there is one. The service writes equal activities
+-- alike and each `;` in them as an escape; nothing here looks into it. Before an activity nothing is left out: the words
+-- are the first ones of the line, so its own are not taken for them, also not by programs that know of no activities.
 
--- Returns { last_seen, version, state, reason, expires_at, leases = list of { id, expiry } }, or nil.
+-- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, expiry } }, or nil.
 local function decode_past(line)
   local last_seen, version, rest, list = string.match(line or '', '^(%d+) (%d+)([^;]*)(.*)$')
   if not version then
@@ -25,6 +29,7 @@ local function decode_past(line)
     state = string.match(rest, '[A-Z_]+') or 'ONLINE',
     reason = string.match(rest, '[a-z][a-z_]*') or 'expired',
     expires_at = last_seen + (string.match(rest, '%d+') or ttl),
+    activity = string.match(rest, '{.*}$'),
     leases = leases,
   }
 end
@@ -35,15 +40,18 @@ local function encode_past(player, expires_at, reason)
     return duration == ttl and text or text .. ' ' .. duration
   end
 
+  local activity = player.activity
   local line = player.last_seen .. ' ' .. player.version
-  if player.state ~= 'ONLINE' then
+  if player.state ~= 'ONLINE' or activity then
     line = line .. ' ' .. player.state
   end
   -- With its reason, an OFFLINE past is never taken for one that lib/known.lua may renew.
-  if reason ~= 'expired' or player.state == 'OFFLINE' then
+  if reason ~= 'expired' or player.state == 'OFFLINE' or activity then
     line = line .. ' ' .. reason
   end
-  local parts = { with_duration(line, expires_at) }
+  line = activity and line .. ' ' .. math.max(expires_at - player.last_seen, 0) .. ' ' .. activity
+    or with_duration(line, expires_at)
+  local parts = { line }
   for i, lease in ipairs(player.state == 'OFFLINE' and player.lapsed or player.leases) do
     parts[i + 1] = with_duration(lease.id, lease.expiry)
   end

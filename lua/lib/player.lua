@@ -1,6 +1,6 @@
 -- A player as a script works on it: loaded once, changed in memory, stored once.
 --
---   { id, state, version, last_seen, leases, lapsed, reason, expires_at, is_overdue, is_unread, record, past,
+--   { id, state, version, last_seen, activity, leases, lapsed, reason, expires_at, is_overdue, is_unread, record, past,
 --     closed }
 --
 -- `leases`, a list of { id, expiry } in the order in which they were opened, are those that count; `lapsed` those that
@@ -9,6 +9,7 @@
 -- `state` is OFFLINE if there is no record. `version` is the newest one known, 0 if there is none. `reason` is why the
 -- player will have gone OFFLINE when the record expires at `expires_at`. `is_overdue`: it has expired, and the OFFLINE
 -- transition is due; until expire_if_due makes it, `state` is what it was. `is_unread`: there is no record of our form.
+-- `activity` is the JSON of what the player is doing, nil if there is none.
 --
 -- If the clock was set back, what was stored may lie in the future: no lease or record is taken to count for longer than
 -- one TTL from now, and the next store says so; nor is the player stored as seen later than now.
@@ -38,6 +39,7 @@ end
 local function go_offline(player, reason, ended_at)
   player.leases = {}
   player.last_seen = math.min(player.last_seen, now)
+  player.activity = nil
   go_to(player, 'OFFLINE', reason)
   redis.call('DEL', player.record)
   redis.call('ZREM', index, player.id)
@@ -92,6 +94,7 @@ local function load_player(entry)
     state = known and known.state or 'OFFLINE',
     version = known and known.version or 0,
     last_seen = known and known.last_seen or 0,
+    activity = current and current.activity or nil,
     leases = {},
     lapsed = {},
     reason = current and current.reason or 'expired',
@@ -123,11 +126,12 @@ end
 -- the sweep reschedules players that it finds alive.
 local function store_player(player, expires_at, reason)
   player.last_seen = math.min(player.last_seen, now)
+  local record = encode_record(player, player.activity and 'true')
   if expires_at == now and player.expires_at == now then
     -- Valkey deletes a key at once that is to expire in this very millisecond.
-    redis.call('SET', player.record, encode_record(player), 'KEEPTTL')
+    redis.call('SET', player.record, record, 'KEEPTTL')
   else
-    redis.call('SET', player.record, encode_record(player), 'PXAT', expires_at)
+    redis.call('SET', player.record, record, 'PXAT', expires_at)
   end
   redis.call('SET', player.past, encode_past(player, expires_at, reason))
   redis.call('ZADD', index, 'LT', expires_at, player.id)

@@ -5,7 +5,7 @@
 
 pub use crate::{
     config::fuzz::configuration,
-    http::fuzz::body,
+    http::fuzz::{body, state_change},
     repository::fuzz::{id, reply},
     runtime::fuzz::lambda_event,
 };
@@ -80,6 +80,11 @@ mod tests {
     #[test]
     fn any_body_is_accepted_or_refused_as_promised() {
         look_into(&[seed!("body/one"), seed!("body/batch")], body);
+    }
+
+    #[test]
+    fn any_change_of_a_state_is_accepted_or_refused_as_promised() {
+        look_into(&[seed!("state_change/both")], state_change);
     }
 
     #[test]

@@ -126,6 +126,7 @@ mod tests {
             last_seen: None,
             connection_count: if state == PresenceState::Offline { 0 } else { 2 },
             version: None,
+            activity: None,
         };
         presences.map(with_state).collect()
     }

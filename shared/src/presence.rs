@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     config::{Config, Lifetimes, Limits},
     events::{Delivery, Patience, Publisher},
-    model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
+    model::{ActivityChange, Connection, DisconnectReason, PlayerId, Presence, PresenceState, StateChange},
     repository::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Repository, Snapshot, StateOutcome, StoreError},
     trace::TraceContext,
 };
@@ -28,6 +28,9 @@ pub enum PresenceError {
     /// OFFLINE → IN_QUEUE or IN_MATCH.
     #[error("an OFFLINE player cannot go to {0}")]
     TransitionRejected(PresenceState),
+    /// An activity of an OFFLINE player.
+    #[error("an OFFLINE player cannot have an activity")]
+    ActivityRejected,
     /// Redis could not be used. The call may or may not have taken effect; it is safe to repeat.
     #[error("the store could not be used")]
     Store(#[from] StoreError),
@@ -130,20 +133,26 @@ impl PresenceService {
         Box::pin(self.apply_batch(Mutation::Disconnect(reason), connections, trace)).await
     }
 
-    /// Sets a player's state. OFFLINE signs the player out.
+    /// Sets a player's state, activity, or both. OFFLINE signs the player out.
     ///
     /// # Errors
-    /// [`PresenceError::TransitionRejected`], [`PresenceError::Store`].
+    /// [`PresenceError::TransitionRejected`], [`PresenceError::ActivityRejected`], [`PresenceError::Store`].
     pub async fn set_state(
         &self,
         player: &PlayerId,
-        state: PresenceState,
+        change: impl Into<StateChange>,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
-        let applied = self.repository.set_state(player, state, trace).await?;
+        let change = change.into();
+        let applied = self.repository.set_state(player, &change, trace).await?;
         self.deliver(&applied.events).await;
         match applied.outcome {
-            StateOutcome::Rejected => Err(PresenceError::TransitionRejected(state)),
+            StateOutcome::Rejected => Err(match (change.state, change.activity) {
+                (Some(state), ActivityChange::Keep | ActivityChange::Remove) => {
+                    PresenceError::TransitionRejected(state)
+                }
+                _ => PresenceError::ActivityRejected,
+            }),
             StateOutcome::Accepted => Ok(applied.presence),
         }
     }

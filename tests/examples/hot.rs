@@ -71,6 +71,7 @@ fn friends() -> Snapshot {
         last_seen: Some(1_795_492_717_576),
         connection_count: 1,
         version: Some(1_795_492_717_576),
+        activity: None,
     };
     Snapshot { as_of: 1_795_492_717_576, presences: (0..FRIENDS).map(presence).collect() }
 }

@@ -1,28 +1,19 @@
-//! `POST /presence/state`: sets a player's state.
+//! `POST /presence/state`: sets a player's state and activity.
 
 use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{Answer, Request, json, parse_post},
-    model::{PlayerId, PresenceState},
+    http::{Answer, Request, json, parse_state_change},
     trace::TraceContext,
 };
-use serde::Deserialize;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    player_id: PlayerId,
-    state: PresenceState,
-}
-
-/// Sets the state of one player; OFFLINE signs the player out.
+/// Sets the state of one player, the activity, or both; OFFLINE signs the player out.
 ///
 /// # Errors
-/// The problems of the request; 409 where an OFFLINE player is to queue or play; 503.
+/// The problems of the request; 409 if an OFFLINE player is to queue, play or have an activity; 503.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
-    let Body { player_id, state } = parse_post(&request)?;
+    let (player_id, change) = parse_state_change(&request)?;
     let trace = TraceContext::from_headers(request.headers());
-    Ok(json(&presence.set_state(&player_id, state, &trace).await?))
+    Ok(json(&presence.set_state(&player_id, change, &trace).await?))
 }

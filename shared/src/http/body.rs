@@ -1,14 +1,10 @@
 //! Bodies: JSON, parsed into types that are valid by construction.
 
-use std::{fmt, marker::PhantomData};
-
 use http::{HeaderValue, Method, header};
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use serde::de::DeserializeOwned;
 
 use super::{Problem, Request};
+use crate::model::json::Object;
 
 /// The longest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
@@ -40,34 +36,6 @@ pub fn check_length<T>(list: &[T], max: usize, field: &str) -> Result<(), Proble
     }
     let detail = format!("{field} has {} entries; it takes 1 to {max}", list.len());
     Err(Problem::invalid_request(detail).with_field(field))
-}
-
-/// A JSON object, and nothing else: what serde derives would take an array of the members' values as well.
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Object<T>, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(Members(PhantomData))
-    }
-}
-
-/// Reads a member that may be left out but not be null.
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Whether the headers allow the body to be read as JSON. Nothing is decompressed: any encoding is refused.

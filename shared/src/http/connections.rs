@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use super::{
-    Problem,
-    body::{Object, check_length, present},
+use super::{Problem, body::check_length};
+use crate::model::{
+    Connection, ConnectionId, DisconnectReason, PlayerId,
+    json::{Object, present},
 };
-use crate::model::{Connection, ConnectionId, DisconnectReason, PlayerId};
 
 /// `{"player_id","connection_id"}` or `{"connections":[…]}`; a disconnect may carry a `reason` as well.
 #[derive(Deserialize)]

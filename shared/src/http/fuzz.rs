@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::{ConnectionsBody, Problem, Request, Target, parse_post};
-use crate::model::{ConnectionId, PlayerId};
+use super::{ConnectionsBody, Problem, Request, Target, parse_post, parse_state_change};
+use crate::model::{Activity, ActivityChange, ConnectionId, PlayerId};
 
 /// The entries of a batch.
 const MAX: usize = 100;
@@ -26,6 +26,24 @@ pub fn body(bytes: &[u8]) {
         assert!(PlayerId::parse(connection.player_id.as_str()).is_ok());
         assert!(ConnectionId::parse(connection.connection_id.as_str()).is_ok());
     }
+}
+
+/// The body of set-state: an activity that is accepted survives Redis, and every answer.
+///
+/// # Panics
+/// If it does not, or if a body is refused in another way than promised.
+pub fn state_change(bytes: &[u8]) {
+    let mut request = Request::new(Bytes::copy_from_slice(bytes));
+    *request.method_mut() = http::Method::POST;
+    let change = match parse_state_change(&request) {
+        Ok((_, change)) => change,
+        Err(problem) => return check(&problem),
+    };
+    let ActivityChange::Set(activity) = change.activity else { return };
+    assert!(activity.as_json().len() <= 1024, "{}", activity.as_json());
+    assert!(!activity.stored().contains([';', '\n', '\0']), "{}", activity.stored());
+    assert_eq!(Activity::from_stored(&activity.stored()).as_ref(), Some(&activity));
+    assert_eq!(serde_json::from_str::<Activity>(activity.as_json()).ok(), Some(activity));
 }
 
 /// That a refusal is one of those that are promised.

@@ -10,15 +10,17 @@ pub(crate) mod fuzz;
 mod problem;
 mod query;
 mod response;
+mod state;
 
 use bytes::Bytes;
 
+pub(crate) use body::parse as parse_message;
 pub use body::{MAX_BODY, check_length, parse_post};
-pub(crate) use body::{parse as parse_message, present};
 pub use connections::{ConnectionsBody, Target};
 pub use problem::Problem;
 pub use query::{expect_get, history, last_segment, query_value};
 pub use response::{BatchAnswer, Connected, json, ready};
+pub use state::parse_state_change;
 
 /// A request with its whole body.
 pub type Request = ::http::Request<Bytes>;

@@ -147,6 +147,10 @@ impl Problem {
         Self { kind, title, status, detail: shorten(detail.into()), field: None, header: None }
     }
 
+    fn transition_rejected(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "urn:presence:transition-rejected", "Transition rejected", detail)
+    }
+
     fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
         self.header = Some((name, value.into()));
         self
@@ -162,12 +166,12 @@ impl From<PresenceError> for Problem {
                 "Connection closed",
                 "this connection was closed and stays closed; open a new one under a new connection_id",
             ),
-            PresenceError::TransitionRejected(state) => Self::new(
-                StatusCode::CONFLICT,
-                "urn:presence:transition-rejected",
-                "Transition rejected",
-                format!("an OFFLINE player cannot go to {state}; connect the player first"),
-            ),
+            PresenceError::TransitionRejected(state) => {
+                Self::transition_rejected(format!("an OFFLINE player cannot go to {state}; connect the player first"))
+            }
+            PresenceError::ActivityRejected => {
+                Self::transition_rejected("an OFFLINE player cannot have an activity; connect the player first")
+            }
             PresenceError::Store(error) => error.into(),
         }
     }

@@ -1,11 +1,14 @@
 //! The words of the domain: ids, states, the presence object. No I/O; everything is parsed once, at the edge.
 
+mod activity;
 mod explanation;
 mod id;
+pub(crate) mod json;
 mod presence;
 mod state;
 mod text;
 
+pub use activity::{Activity, ActivityChange, StateChange};
 pub use explanation::{Explanation, Lease, Transition};
 pub use id::{Connection, ConnectionId, InvalidId, PlayerId};
 pub use presence::{LastSeen, Presence};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PlayerId, PresenceState};
+use super::{Activity, PlayerId, PresenceState};
 
 /// One player's presence at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,9 @@ pub struct Presence {
     pub connection_count: u32,
     /// Orders the player's transitions. `None` as for `last_seen`.
     pub version: Option<u64>,
+    /// What the player is doing, if the game has said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
 }
 
 /// What is still known of an OFFLINE player, for the retention.
@@ -38,6 +41,7 @@ impl Presence {
             last_seen: past.map(|past| past.last_seen),
             connection_count: 0,
             version: past.map(|past| past.version),
+            activity: None,
         }
     }
 }

@@ -40,7 +40,7 @@ pub fn reply(bytes: &[u8]) {
     let _ = due(value.clone(), u64::MAX);
     for value in reply::values(value) {
         let past = reply::past(&value, TTL).ok().flatten().and_then(|past| past.last_seen(1, u64::MAX));
-        if let Ok(presence) = reply::presence(alice(), &value, past, u64::MAX) {
+        if let Ok(presence) = reply::presence(alice(), [&value, &value], past, u64::MAX) {
             check(&presence);
         }
     }

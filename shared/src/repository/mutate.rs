@@ -10,7 +10,7 @@ use super::{
     scripts::{self, Script},
 };
 use crate::{
-    model::{Connection, DisconnectReason, PlayerId, Presence, PresenceState},
+    model::{ActivityChange, Connection, DisconnectReason, PlayerId, Presence, PresenceState, StateChange},
     trace::{Span, TraceContext},
 };
 
@@ -140,16 +140,21 @@ impl Repository {
         batch
     }
 
-    /// Sets a player's state.
+    /// Sets a player's state, activity, or both.
     pub(crate) async fn set_state(
         &self,
         player: &PlayerId,
-        state: PresenceState,
+        change: &StateChange,
         trace: &TraceContext,
     ) -> Result<Applied<StateOutcome>, StoreError> {
         let reply = self
             .call(&scripts::SET_STATE, &[player], trace, |command| {
-                command.arg(state.as_str());
+                command.arg(change.state.map_or("", PresenceState::as_str));
+                match &change.activity {
+                    ActivityChange::Keep => {}
+                    ActivityChange::Remove => drop(command.arg("null")),
+                    ActivityChange::Set(activity) => drop(command.arg(&*activity.stored())),
+                }
             })
             .await?;
         applied(reply, player, state_outcome)

@@ -1,6 +1,6 @@
 //! The past, read from its line of text. `lua/lib/past.lua` has its form.
 
-use crate::model::{LastSeen, PresenceState};
+use crate::model::{Activity, LastSeen, PresenceState};
 
 /// What outlives a player's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,9 @@ impl Past {
     /// Reads a line; what it leaves out is as usual, `ttl` (ms) among it. `None` for what is no line of ours.
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
         let mut parts = str::from_utf8(line).ok()?.split(';');
-        let mut words = parts.next()?.split(' ');
+        let head = parts.next()?;
+        let (words, _activity) = head.split_once(" {").unwrap_or((head, ""));
+        let mut words = words.split(' ');
         let last_seen: u64 = words.next()?.parse().ok()?;
         let lease = |part: &str| {
             let (id, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
@@ -53,6 +55,13 @@ impl Past {
     }
 }
 
+/// The activity of a player who is not OFFLINE, from a line; `None` if there is none.
+pub(super) fn activity(line: &[u8]) -> Option<Activity> {
+    let head = line.split(|byte| *byte == b';').next()?;
+    let begin = head.iter().position(|byte| *byte == b'{')?;
+    Activity::from_stored(str::from_utf8(&head[begin..]).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +89,21 @@ mod tests {
         let signed_out =
             Past { state: PresenceState::Offline, reason: "signed_out".to_owned(), ends_at: 1_000, ..usual };
         assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
+    }
+
+    #[test]
+    fn an_activity_is_read_apart_from_the_words_and_the_leases() {
+        let line =
+            r#"1000 900 IN_MATCH lost 500 {"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3\u003bx"};c1;c2 30000"#;
+        let past = parse(line).unwrap();
+        assert_eq!((past.state, &*past.reason, past.ends_at), (PresenceState::InMatch, "lost", 1_500));
+        assert_eq!(past.leases, [("c1".to_owned(), 46_000), ("c2".to_owned(), 31_000)]);
+        let expected = r#"{"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3;x"}"#;
+        assert_eq!(activity(line.as_bytes()).unwrap().as_json(), expected);
+        for line in ["1000 900;c1", "", "1000 900 ONLINE expired 45000 {;c1", "1000 900 {\"details\":\"a\"} x;c1;{}"] {
+            assert_eq!(activity(line.as_bytes()), None, "{line}");
+        }
+        assert_eq!(activity(b"1000 900 {\"details\":\"\xff\"};c1"), None);
     }
 
     #[test]

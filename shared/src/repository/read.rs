@@ -16,27 +16,47 @@ pub struct Snapshot {
 }
 
 impl Repository {
-    /// Reads the presences of `players`, in one round trip to each Redis node involved.
+    /// Reads the presences of `players`, in one round trip to each Redis node involved; in two if some of them have an
+    /// activity.
     ///
     /// # Errors
     /// [`StoreError`] where a node did not answer: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
-        self.read(
-            players,
-            |player| [self.keys.record(player)],
-            |player, [record], now| reply::presence(player, record, None, now),
-        )
-        .await
+        let keys = |player| [self.keys.record(player)];
+        let (as_of, read) = self
+            .read(players, keys, |player, [record], now| match reply::record(record)? {
+                Some(record) => Ok((record.has_activity_in_past(), record.presence_at(player, now))),
+                None => Ok((false, Presence::offline(player, None))),
+            })
+            .await?;
+        let playing = read.iter().filter(|(has_activity, _)| *has_activity);
+        let playing: Vec<_> = playing.map(|(_, presence)| presence.player_id.clone()).collect();
+        let complete = match playing.is_empty() {
+            true => Vec::new(),
+            false => self.presences_with_activity(&playing).await?,
+        };
+        let mut complete = complete.into_iter();
+        let newest = |(has_activity, presence)| if has_activity { complete.next() } else { None }.unwrap_or(presence);
+        Ok(Snapshot { as_of, presences: read.into_iter().map(newest).collect() })
+    }
+
+    /// Reads the presences of `players` who have an activity, or had one a moment ago. Record and past are read by one
+    /// command, so they say the same.
+    async fn presences_with_activity(&self, players: &[PlayerId]) -> Result<Vec<Presence>, StoreError> {
+        let keys = |player| [self.keys.record(player), self.keys.past(player)];
+        let presence = |player, [record, past]: &[Value; 2], now| reply::presence(player, [record, past], None, now);
+        Ok(self.read(players, keys, presence).await?.1)
     }
 
     /// Reads the presences of `players` to count them. A player whose record is malformed counts as OFFLINE: one such record
     /// must not take the number of all others away.
     pub(crate) async fn countable_presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let presence = |player: PlayerId, [record]: &[Value; 1], now| {
-            let presence = reply::presence(player.clone(), record, None, now);
+            let presence = reply::presence(player.clone(), [record, &Value::Nil], None, now);
             Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
         };
-        self.read(players, |player| [self.keys.record(player)], presence).await
+        let (as_of, presences) = self.read(players, |player| [self.keys.record(player)], presence).await?;
+        Ok(Snapshot { as_of, presences })
     }
 
     /// The same with the past of OFFLINE players, where it is still known.
@@ -45,20 +65,22 @@ impl Repository {
     /// As for [`presences`](Self::presences).
     pub async fn presences_with_history(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let keys = |player| [self.keys.record(player), self.keys.past(player)];
-        self.read(players, keys, |player, [record, past], now| {
-            let past = reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
-            reply::presence(player, record, past, now)
-        })
-        .await
+        let presence = |player, [record, past]: &[Value; 2], now| {
+            let history = reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
+            reply::presence(player, [record, past], history, now)
+        };
+        let (as_of, presences) = self.read(players, keys, presence).await?;
+        Ok(Snapshot { as_of, presences })
     }
 
-    /// Reads `N` keys of each player, those of one shard together, with the node's clock beside it.
-    async fn read<'a, const N: usize>(
+    /// Reads `N` keys of each player, those of one shard together, with the node's clock beside it. Returns the earliest of
+    /// the nodes' clocks, and what is made of the keys' values, in the order asked.
+    async fn read<'a, const N: usize, T: Clone>(
         &'a self,
         players: &'a [PlayerId],
         keys: impl Fn(&'a PlayerId) -> [Joined<'a>; N],
-        presence: impl Fn(PlayerId, &[Value; N], u64) -> Result<Presence, StoreError>,
-    ) -> Result<Snapshot, StoreError> {
+        decode: impl Fn(PlayerId, &[Value; N], u64) -> Result<T, StoreError>,
+    ) -> Result<(u64, Vec<T>), StoreError> {
         let groups = self.keys.group_by_shard(players.iter());
         let command = |(shard, places): (&Shard, &Vec<usize>)| {
             (*shard, read_command(places.iter().flat_map(|place| keys(&players[*place]))))
@@ -67,15 +89,15 @@ impl Repository {
         let answers: Vec<Timed> = self.connection.read_all(&commands).await.into_iter().collect::<Result<_, _>>()?;
 
         let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
-        let mut presences = vec![None; players.len()];
+        let mut decoded = vec![None; players.len()];
         for ((values, now), places) in answers.into_iter().zip(groups.values()) {
             let mut values = reply::values(values).into_iter();
             for place in places {
                 let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
-                presences[*place] = Some(presence(players[*place].clone(), &values, now)?);
+                decoded[*place] = Some(decode(players[*place].clone(), &values, now)?);
             }
         }
-        Ok(Snapshot { as_of, presences: presences.into_iter().flatten().collect() })
+        Ok((as_of, decoded.into_iter().flatten().collect()))
     }
 }
 

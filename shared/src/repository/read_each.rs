@@ -46,8 +46,8 @@ impl Repository {
         let mut next = || values.next().unwrap_or(Value::Nil);
         let sighting = |player: &PlayerId| {
             let (record, past) = (next(), next());
-            let past = reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
-            Ok((reply::presence(player.clone(), &record, past, now)?, now))
+            let history = reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
+            Ok((reply::presence(player.clone(), [&record, &past], history, now)?, now))
         };
         players.map(sighting).collect()
     }

@@ -1,9 +1,10 @@
 //! A player's record, read from its JSON. `lua/lib/record.lua` writes it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use super::StoreError;
-use crate::model::{PlayerId, Presence, PresenceState};
+use crate::model::{Activity, PlayerId, Presence, PresenceState};
 
 /// A player's record.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -15,6 +16,20 @@ pub(crate) struct Record {
     /// Where there are several connections: how long each counts, in milliseconds from `last_seen` on.
     #[serde(default)]
     leases: Vec<u64>,
+    #[serde(default)]
+    activity: RecordedActivity,
+}
+
+/// What a record says of the player's activity.
+#[derive(Debug, Clone, PartialEq, Default)]
+enum RecordedActivity {
+    /// There is none.
+    #[default]
+    None,
+    /// There is one, and the past has it: a record in Redis.
+    InPast,
+    /// It stands here: a script's reply.
+    Here(Activity),
 }
 
 impl Record {
@@ -37,12 +52,24 @@ impl Record {
             leases = durations.split(',').map(|duration| duration.parse().ok()).collect::<Option<_>>()?;
             rest = end;
         }
+        let mut rest = rest.strip_suffix('}')?;
+        let mut activity = RecordedActivity::None;
+        if let Some(json) = rest.strip_prefix(r#","activity":"#) {
+            activity = RecordedActivity::parse(json)?;
+            rest = "";
+        }
         let connection_count = u32::try_from(connection_count).ok()?;
         let state = state.parse().ok()?;
-        (rest == "}").then_some(Self { last_seen, version: Some(version), connection_count, state, leases })
+        let version = Some(version);
+        rest.is_empty().then_some(Self { last_seen, version, connection_count, state, leases, activity })
     }
 
-    /// The presence when the record was written.
+    /// Whether the past has to be read for the player's activity.
+    pub(super) fn has_activity_in_past(&self) -> bool {
+        self.activity == RecordedActivity::InPast
+    }
+
+    /// The presence when the record was written. An activity that the past has is left out.
     pub(super) fn presence(self, player_id: PlayerId) -> Presence {
         Presence {
             player_id,
@@ -50,6 +77,10 @@ impl Record {
             last_seen: Some(self.last_seen),
             connection_count: self.connection_count,
             version: self.version,
+            activity: match self.activity {
+                RecordedActivity::Here(activity) => Some(activity),
+                RecordedActivity::None | RecordedActivity::InPast => None,
+            },
         }
     }
 
@@ -60,6 +91,23 @@ impl Record {
         let lapsed = self.leases.iter().filter(|duration| **duration < elapsed).count();
         self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
         self.presence(player_id)
+    }
+}
+
+impl RecordedActivity {
+    fn parse(json: &str) -> Option<Self> {
+        match json {
+            "true" => Some(Self::InPast),
+            json => Activity::from_stored(json).map(Self::Here),
+        }
+    }
+}
+
+/// Anything else, in a record that somebody wrote by hand, counts as no activity.
+impl<'de> Deserialize<'de> for RecordedActivity {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let json = Box::<RawValue>::deserialize(deserializer)?;
+        Ok(Self::parse(json.get()).unwrap_or_default())
     }
 }
 
@@ -75,12 +123,16 @@ mod tests {
     use super::*;
 
     const ONE: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH"}"#;
+    const PLAYING: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH","activity":true}"#;
     const TWO: &str =
         r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
 
+    const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
+    const REPLY: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":{"details":"a}]\"\u003b"}}"#;
+
     #[test]
     fn what_the_scripts_write_is_read_as_json_is() {
-        for json in [ONE, TWO] {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING, REPLY] {
             let scanned = Record::scan(json).unwrap();
             assert_eq!(scanned, serde_json::from_str(json).unwrap(), "{json}");
         }
@@ -96,11 +148,29 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_goes_on_is_no_record() {
-        for json in [ONE, TWO] {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING, REPLY] {
             for length in 0..json.len() {
                 assert!(Record::parse(&json.as_bytes()[..length]).is_err(), "{length} of {json}");
             }
             assert!(Record::parse(format!("{json}}}").as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_activity_stands_in_a_reply_and_is_marked_in_a_record() {
+        let [none, marked, here] = [ONE, TWO_PLAYING, REPLY].map(|json| Record::parse(json.as_bytes()).unwrap());
+        assert_eq!([&none, &marked, &here].map(Record::has_activity_in_past), [false, true, false]);
+        let activity = |record: Record| record.presence(PlayerId::parse("alice").unwrap()).activity;
+        assert_eq!([none, marked].map(activity), [None, None]);
+        assert_eq!(activity(here).unwrap().as_json(), r#"{"details":"a}]\";"}"#);
+    }
+
+    #[test]
+    fn an_activity_that_somebody_wrote_by_hand_is_none() {
+        for activity in ["false", "1", "null", "[]", r#""Ranked""#] {
+            let json = ONE.replace('}', &format!(r#","activity":{activity}}}"#));
+            let record = Record::parse(json.as_bytes()).unwrap();
+            assert_eq!(record.activity, RecordedActivity::None, "{json}");
         }
     }
 

@@ -2,7 +2,12 @@
 
 use redis::Value;
 
-use super::{StoreError, keys::Shard, past::Past, record::Record};
+use super::{
+    StoreError,
+    keys::Shard,
+    past::{self, Past},
+    record::Record,
+};
 use crate::{
     model::{LastSeen, PlayerId, Presence},
     trace::TraceContext,
@@ -79,7 +84,7 @@ impl Reply {
         }
         Ok(Self {
             outcomes: outcomes.into_iter().map(outcome).collect::<Option<_>>().ok_or(UNEXPECTED)?,
-            record: text(&record)?.map(Record::parse).transpose()?,
+            record: self::record(&record)?,
             events,
         })
     }
@@ -94,9 +99,7 @@ impl Reply {
 /// The reply of a call that only renews, for each of its `entries`.
 pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
     match answer {
-        Ok(Value::Array(records)) if records.len() == entries => {
-            records.iter().map(|record| text(record)?.map(Record::parse).transpose()).collect()
-        }
+        Ok(Value::Array(records)) if records.len() == entries => records.iter().map(record).collect(),
         Ok(_) => vec![Err(UNEXPECTED); entries],
         Err(error) => vec![Err(error); entries],
     }
@@ -114,17 +117,24 @@ fn outcome(letter: u8) -> Option<Outcome> {
     }
 }
 
-/// A record's value at `now`, as a presence.
+/// The values of a player's record and past at `now`, as a presence. `history` is what an OFFLINE player's says.
 pub(crate) fn presence(
     player_id: PlayerId,
-    record: &Value,
-    past: Option<LastSeen>,
+    [record, past]: [&Value; 2],
+    history: Option<LastSeen>,
     now: u64,
 ) -> Result<Presence, StoreError> {
-    match text(record)? {
-        Some(json) => Ok(Record::parse(json)?.presence_at(player_id, now)),
-        None => Ok(Presence::offline(player_id, past)),
-    }
+    let Some(record) = self::record(record)? else { return Ok(Presence::offline(player_id, history)) };
+    let activity = match text(past)? {
+        Some(line) if record.has_activity_in_past() => past::activity(line),
+        _ => None,
+    };
+    Ok(Presence { activity, ..record.presence_at(player_id, now) })
+}
+
+/// A record's value, if there is one.
+pub(super) fn record(value: &Value) -> Result<Option<Record>, StoreError> {
+    text(value)?.map(Record::parse).transpose()
 }
 
 /// A past's value, where there is one.

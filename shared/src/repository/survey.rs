@@ -63,9 +63,10 @@ impl Repository {
         let ((values, now), (closed, _)) = (values?, closed?);
         let [record, past] = <[Value; 2]>::try_from(reply::values(values))
             .map_err(|_| StoreError::Unexpected("another number of values"))?;
-        let past = reply::past(&past, self.ttl)?;
+        let past_value = past;
+        let past = reply::past(&past_value, self.ttl)?;
         let history = past.as_ref().and_then(|past| past.last_seen(now, self.retention));
-        let presence = reply::presence(player.clone(), &record, history, now)?;
+        let presence = reply::presence(player.clone(), [&record, &past_value], history, now)?;
         // Its key outlives the retention for the next version alone.
         let past = past.filter(|past| past.state != PresenceState::Offline || history.is_some());
         let record = match reply::text(&record)? {

@@ -3,16 +3,17 @@
 //! The player is whom the authorizer let in, the connection is API Gateway's own; neither is ever taken from the
 //! message or the query.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use lambda_http::request::RequestContext;
+use serde::Serialize;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, Visitor},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::http::{Problem, Request, parse_message};
 
@@ -20,7 +21,7 @@ use crate::http::{Problem, Request, parse_message};
 const ON_PURPOSE: [i64; 2] = [1000, 1001];
 
 /// Makes the body of the HTTP request that an event stands for.
-pub type ToBody = fn(&WebSocketEvent) -> Result<Value, Problem>;
+pub type ToBody = fn(&WebSocketEvent) -> Result<Bytes, Problem>;
 
 /// An event of API Gateway's WebSocket API.
 #[derive(Debug)]
@@ -38,48 +39,56 @@ struct End {
 }
 
 /// The members of a message, of which a call takes those that it knows. The others are ignored: API Gateway's own, such
-/// as `action`, are among them. A repeated member is refused, also one that would be ignored.
-struct Message(Map<String, Value>);
+/// as `action`, are among them. A repeated member is refused, also one that would be ignored. Each value stays the text
+/// that it is: the call that takes it reads it as it would a body.
+struct Message(BTreeMap<String, Box<RawValue>>);
+
+/// The body of `set-state`.
+#[derive(Serialize)]
+struct StateBody<'a> {
+    player_id: &'a str,
+    #[serde(flatten)]
+    change: BTreeMap<String, Box<RawValue>>,
+}
 
 /// For `connect` and `heartbeat`: the player and the connection.
 ///
 /// # Errors
 /// None.
-pub fn connection(event: &WebSocketEvent) -> Result<Value, Problem> {
-    Ok(json!({"player_id": event.player_id, "connection_id": event.connection_id}))
+pub fn connection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
+    Ok(to_body(&json!({"player_id": event.player_id, "connection_id": event.connection_id})))
 }
 
 /// For `disconnect`: the same, with the reason by the socket's close code.
 ///
 /// # Errors
 /// None.
-pub fn disconnection(event: &WebSocketEvent) -> Result<Value, Problem> {
+pub fn disconnection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let is_quit = match &event.end {
         Some(End { close_code }) => close_code.is_some_and(|code| ON_PURPOSE.contains(&code)),
         None => true, // a message that says goodbye
     };
     let reason = if is_quit { "quit" } else { "lost" };
-    Ok(json!({"player_id": event.player_id, "connection_id": event.connection_id, "reason": reason}))
+    let body = json!({"player_id": event.player_id, "connection_id": event.connection_id, "reason": reason});
+    Ok(to_body(&body))
 }
 
-/// For `set-state`: the player, and the message's `state`.
+/// For `set-state`: the player, and the message's `state` and `activity`.
 ///
 /// # Errors
 /// 400 where the message is no JSON object.
-pub fn state(event: &WebSocketEvent) -> Result<Value, Problem> {
+pub fn state(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let message: Message = parse_message(&event.message)?;
-    let mut body = message.only(["state"]);
-    body.insert("player_id".to_owned(), json!(event.player_id));
-    Ok(body.into())
+    Ok(to_body(&StateBody { player_id: &event.player_id, change: message.only(["state", "activity"]) }))
 }
 
 /// For `friends`: the message's `player_ids` and `history`.
 ///
 /// # Errors
 /// 400 where the message is no JSON object.
-pub fn friends(event: &WebSocketEvent) -> Result<Value, Problem> {
+pub fn friends(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let message: Message = parse_message(&event.message)?;
-    Ok(message.only(["player_ids", "history"]).into())
+    Ok(to_body(&message.only(["player_ids", "history"])))
 }
 
 /// The HTTP request that an event stands for; any other request as it is.
@@ -103,12 +112,16 @@ pub(super) fn into_http(request: Request, to_body: ToBody) -> Result<Request, Pr
     // These headers describe the request that opened the socket, not the body that was just made.
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_ENCODING);
-    Ok(Request::from_parts(parts, body.to_string().into()))
+    Ok(Request::from_parts(parts, body))
+}
+
+fn to_body(body: &impl Serialize) -> Bytes {
+    serde_json::to_vec(body).unwrap_or_default().into()
 }
 
 impl Message {
     /// The members of these names, as far as the message has them.
-    fn only<const N: usize>(mut self, names: [&str; N]) -> Map<String, Value> {
+    fn only<const N: usize>(mut self, names: [&str; N]) -> BTreeMap<String, Box<RawValue>> {
         names.into_iter().filter_map(|name| self.0.remove_entry(name)).collect()
     }
 }
@@ -125,8 +138,8 @@ impl<'de> Deserialize<'de> for Message {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Message, A::Error> {
-                let mut message = Map::new();
-                while let Some((name, value)) = members.next_entry::<String, Value>()? {
+                let mut message = BTreeMap::new();
+                while let Some((name, value)) = members.next_entry::<String, Box<RawValue>>()? {
                     if message.contains_key(&name) {
                         return Err(A::Error::custom(format_args!("duplicate field `{name}`")));
                     }

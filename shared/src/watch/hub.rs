@@ -69,7 +69,7 @@ pub(super) struct Counts {
 pub(super) struct TooMany;
 
 /// An entry of a message.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Delivery<'a> {
     pub(super) player: &'a PlayerId,
     pub(super) fact: Fact,

@@ -4,18 +4,19 @@
 //! which say what Redis held at a moment. A report that contradicts what is known, and that cannot be placed before or
 //! after it, is doubtful: the player is read again.
 
-use crate::model::PresenceState;
+use crate::model::{Activity, PresenceState};
 
 /// Counts what this process learns and asks, so that a read which was sent before something was learned is not taken for
 /// newer.
 pub(super) type Tick = u64;
 
 /// What a report says of a player.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fact {
     pub(super) state: PresenceState,
     pub(super) last_seen: Option<u64>,
     pub(super) version: Option<u64>,
+    pub(super) activity: Option<Activity>,
 }
 
 /// The source of a fact.
@@ -41,7 +42,7 @@ pub(super) enum Verdict {
 }
 
 /// What is known of one player. Until the first report nothing is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Knowledge {
     /// The version that Redis holds; 0 for none.
     version: u64,
@@ -53,6 +54,7 @@ pub(super) struct Knowledge {
     learned_at: Tick,
     state: PresenceState,
     is_known: bool,
+    activity: Option<Activity>,
 }
 
 impl Default for Knowledge {
@@ -65,6 +67,7 @@ impl Default for Knowledge {
             learned_at: 0,
             state: PresenceState::Offline,
             is_known: false,
+            activity: None,
         }
     }
 }
@@ -79,7 +82,8 @@ impl Knowledge {
         }
         let version = present(self.version).filter(|version| *version >= self.floor);
         self.floor = self.floor.max(self.version);
-        Some(Fact { state: self.state, last_seen: present(self.last_seen), version })
+        let last_seen = present(self.last_seen);
+        Some(Fact { state: self.state, last_seen, version, activity: self.activity.clone() })
     }
 
     /// When the transition was made, if it was learned from its event.
@@ -166,6 +170,7 @@ impl Knowledge {
             learned_at: now,
             state: fact.state,
             is_known: true,
+            activity: fact.activity,
         };
     }
 }
@@ -182,7 +187,7 @@ mod tests {
     use super::*;
 
     fn fact(state: PresenceState, version: u64) -> Fact {
-        Fact { state, last_seen: present(version), version: present(version) }
+        Fact { state, last_seen: present(version), version: present(version), activity: None }
     }
 
     /// What is known after an event that a caller was shown.
@@ -260,6 +265,21 @@ mod tests {
         knowledge.read(fact(Online, 1_000), 1_000, 1, 2);
         assert_eq!(knowledge.hear(fact(InMatch, 1_001), 500, 3), Verdict::Doubtful);
         assert_eq!(knowledge.read(fact(InMatch, 1_001), 510, 3, 4), Verdict::Changed);
+    }
+
+    #[test]
+    fn an_activity_comes_and_goes_with_its_version() {
+        let activity = |text: &str| Some(serde_json::from_str::<Activity>(text).unwrap());
+        let ranked = activity(r#"{"details":"Ranked"}"#);
+        let mut knowledge = heard(100, 5);
+        knowledge.hear(Fact { activity: ranked.clone(), ..fact(Online, 110) }, 110, 6);
+        assert_eq!(knowledge.show().unwrap().activity, ranked);
+        let casual = Fact { activity: activity(r#"{"details":"Casual"}"#), ..fact(Online, 120) };
+        assert_eq!(knowledge.read(casual.clone(), 120, 6, 7), Verdict::Changed);
+        assert_eq!(knowledge.show(), Some(casual));
+        assert_eq!(knowledge.hear(Fact { activity: ranked, ..fact(Online, 110) }, 110, 8), Verdict::Unchanged);
+        assert_eq!(knowledge.read(fact(Online, 130), 130, 8, 9), Verdict::Changed);
+        assert_eq!(knowledge.show().unwrap().activity, None);
     }
 
     #[test]

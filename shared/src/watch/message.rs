@@ -10,8 +10,8 @@ use crate::http::Problem;
 /// The longest message, in bytes. Common WebSocket clients take no longer one unless they are configured to.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// The longest entry of a message: an id of 128 bytes, and what stands around it.
-const MAX_ENTRY_BYTES: usize = 256;
+/// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and what stands around them.
+const MAX_ENTRY_BYTES: usize = 256 + 1024;
 
 /// The source of changes, as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -60,14 +60,18 @@ impl PresencesMessage {
     pub(super) fn push(&mut self, delivery: &Delivery<'_>) {
         let begin = if self.length == 0 { r#"{"presences":["# } else { "," };
         let Delivery { player, fact, .. } = delivery;
-        // Neither ids nor states hold anything that JSON escapes.
+        // Neither ids nor states hold anything that JSON escapes, and an activity is JSON already.
         let _ = write!(
             self.json,
-            r#"{begin}{{"player_id":"{player}","state":"{}","last_seen":{},"version":{}}}"#,
+            r#"{begin}{{"player_id":"{player}","state":"{}","last_seen":{},"version":{}"#,
             fact.state,
             Nullable(fact.last_seen),
             Nullable(fact.version),
         );
+        if let Some(activity) = &fact.activity {
+            let _ = write!(self.json, r#","activity":{}"#, activity.as_json());
+        }
+        self.json.push('}');
         self.length += 1;
     }
 
@@ -133,27 +137,30 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{PlayerId, PresenceState},
+        model::{Activity, PlayerId, PresenceState},
         watch::knowledge::Fact,
     };
 
-    fn push(message: &mut PresencesMessage, id: &str, version: Option<u64>) {
+    fn push(message: &mut PresencesMessage, id: &str, version: Option<u64>, activity: Option<Activity>) {
         let player = &PlayerId::parse(id).unwrap();
-        let fact = Fact { state: PresenceState::InMatch, last_seen: version, version };
+        let fact = Fact { state: PresenceState::InMatch, last_seen: version, version, activity };
         message.push(&Delivery { player, fact, occurred_at: None, is_change: true });
     }
 
     #[test]
-    fn presences_are_json_with_four_members_each() {
+    fn presences_are_json_with_four_members_each_and_an_activity() {
         let mut message = PresencesMessage::new();
-        push(&mut message, "alice", Some(17));
-        push(&mut message, "a:b|c@d", None);
+        push(&mut message, "alice", Some(17), None);
+        push(&mut message, "a:b|c@d", None, None);
+        let activity = json!({"details": "\"}]\u{2028}"});
+        push(&mut message, "bob", Some(18), Some(serde_json::from_value(activity.clone()).unwrap()));
         let json: Value = serde_json::from_str(&message.finish().unwrap()).unwrap();
         assert_eq!(
             json,
             json!({"presences": [
                 {"player_id": "alice", "state": "IN_MATCH", "last_seen": 17, "version": 17},
                 {"player_id": "a:b|c@d", "state": "IN_MATCH", "last_seen": null, "version": null},
+                {"player_id": "bob", "state": "IN_MATCH", "last_seen": 18, "version": 18, "activity": activity},
             ]})
         );
         assert_eq!(PresencesMessage::new().finish(), None);
@@ -161,12 +168,16 @@ mod tests {
 
     #[test]
     fn no_message_is_longer_than_a_mebibyte() {
-        let mut message = PresencesMessage::new();
-        while message.has_room_for(1) {
-            push(&mut message, &"x".repeat(128), Some(u64::MAX));
+        let longest = json!({"custom": {"text": "x".repeat(1_024 - r#"{"custom":{"text":""}}"#.len())}});
+        let longest: Activity = serde_json::from_value(longest).unwrap();
+        for (activity, least) in [(None, 4_000), (Some(longest), 800)] {
+            let mut message = PresencesMessage::new();
+            while message.has_room_for(1) {
+                push(&mut message, &"x".repeat(128), Some(u64::MAX), activity.clone());
+            }
+            assert!(message.len() > least, "{}", message.len());
+            assert!(message.finish().unwrap().len() <= MAX_MESSAGE_BYTES);
         }
-        assert!(message.len() > 4_000);
-        assert!(message.finish().unwrap().len() <= MAX_MESSAGE_BYTES);
     }
 
     #[test]

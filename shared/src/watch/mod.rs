@@ -159,7 +159,12 @@ impl Watch {
     fn see(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
         self.with_hub(|hub| {
             for (presence, as_of) in sightings.iter().flatten() {
-                let fact = Fact { state: presence.state, last_seen: presence.last_seen, version: presence.version };
+                let fact = Fact {
+                    state: presence.state,
+                    last_seen: presence.last_seen,
+                    version: presence.version,
+                    activity: presence.activity.clone(),
+                };
                 hub.read(presence.player_id.as_str(), fact, *as_of, sent);
             }
         });

@@ -11,8 +11,8 @@ use serde::{
 };
 
 use crate::{
-    http::{Problem, check_length, parse_message, present},
-    model::PlayerId,
+    http::{Problem, check_length, parse_message},
+    model::{PlayerId, json::present},
 };
 
 /// A request of a caller.

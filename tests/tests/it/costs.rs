@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
-use presence::{PresenceService, model::PresenceState, trace::TraceContext};
+use presence::{
+    PresenceService,
+    model::{Activity, PresenceState},
+    trace::TraceContext,
+};
 use presence_tests::{RedisServer, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;
 
@@ -116,4 +120,70 @@ async fn friends_are_one_mget_however_many() {
     let friends: Vec<_> = (0..500).map(|n| player(&format!("p{n}"))).collect();
     costs.presence.presences(&friends, false).await.unwrap();
     assert_eq!(costs.spent().await, (0, counts([("time", 1), ("mget", 1)])));
+}
+
+/// An activity of some 256 bytes.
+fn activity() -> Activity {
+    let json = serde_json::json!({"details": "Ranked; 2/4", "joinable": true, "custom": {"map": "x".repeat(200)}});
+    serde_json::from_value(json).unwrap()
+}
+
+#[tokio::test]
+async fn a_heartbeat_of_a_player_with_an_activity_takes_no_other_commands() {
+    let mut costs = Costs::of(1).await;
+    costs.presence.set_state(&player("p0"), activity(), &costs.trace).await.unwrap();
+    costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+    costs.forget().await;
+    let beat = costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+    assert_eq!(beat.activity, Some(activity()));
+    assert_eq!(costs.spent().await, (1, counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])));
+
+    costs.presence.connect(&connection("p0", "phone"), &costs.trace).await.unwrap();
+    costs.forget().await;
+    for device in ["c", "phone"] {
+        costs.presence.heartbeat(&connection("p0", device), &costs.trace).await.unwrap();
+    }
+    assert_eq!(costs.spent().await, (2, counts([("time", 2), ("get", 4), ("set", 4)])));
+}
+
+#[tokio::test]
+async fn heartbeats_of_players_with_activities_share_calls_as_others_do() {
+    let mut costs = Costs::of(100).await;
+    for number in 0..100 {
+        costs.presence.set_state(&player(&format!("p{number}")), activity(), &costs.trace).await.unwrap();
+    }
+    let connections = connections(100);
+    for _ in ["after the activity was set", "now"] {
+        costs.presence.heartbeat_batch(connections.clone(), &costs.trace).await.unwrap();
+    }
+    costs.forget().await;
+    costs.presence.heartbeat_batch(connections.clone(), &costs.trace).await.unwrap();
+    let expected = counts([("time", 2), ("get", 100), ("set", 100), ("setrange", 100)]);
+    assert_eq!(costs.spent().await, (2, expected.clone()));
+    for _ in ["when Redis learns the script", "now"] {
+        costs.forget().await;
+        let beats = connections.iter().map(|connection| costs.presence.heartbeat(connection, &costs.trace));
+        for answer in join_all(beats).await {
+            assert_eq!(answer.unwrap().activity, Some(activity()));
+        }
+    }
+    assert_eq!(costs.spent().await, (2, expected));
+}
+
+#[tokio::test]
+async fn friends_with_activities_are_one_more_mget_however_many() {
+    let mut costs = Costs::of(500).await;
+    let friends: Vec<_> = (0..500).map(|n| player(&format!("p{n}"))).collect();
+    costs.presence.set_state(&friends[7], activity(), &costs.trace).await.unwrap();
+    for playing in [1, 500] {
+        for friend in &friends[..playing] {
+            costs.presence.set_state(friend, activity(), &costs.trace).await.unwrap();
+        }
+        costs.forget().await;
+        costs.presence.presences(&friends, false).await.unwrap();
+        assert_eq!(costs.spent().await, (0, counts([("time", 2), ("mget", 2)])), "{playing}");
+        costs.forget().await;
+        costs.presence.presences(&friends, true).await.unwrap();
+        assert_eq!(costs.spent().await, (0, counts([("time", 1), ("mget", 1)])), "the history has it already");
+    }
 }

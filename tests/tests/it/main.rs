@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
 
 mod access;
+mod activity;
 mod attacks;
 #[cfg(target_os = "linux")]
 mod boundaries;

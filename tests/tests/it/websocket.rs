@@ -110,6 +110,10 @@ async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
         ("friends", "not json", Value::Null),
         ("friends", r#"{"player_ids":["bob"],"history":null}"#, json!("history")),
         ("set-state", r#"["AWAY"]"#, Value::Null),
+        ("set-state", r#"{"activity":{"details":""}}"#, json!("activity.details")),
+        ("set-state", r#"{"activity":{"custom":{"a":1,"a":1}}}"#, json!("activity.custom.a")),
+        ("set-state", r#"{"activity":{"party":{"id":"p","size":1,"max":2,"more":1}}}"#, json!("activity.party.more")),
+        ("set-state", r#"{"state":"OFFLINE","activity":{"joinable":true}}"#, json!("activity")),
         ("set-state", r#"{"state":"AWAY","state":"AWAY"}"#, json!("state")),
         ("set-state", r#"{"action":"a","state":"AWAY","action":"b"}"#, json!("action")),
         ("friends", r#"{"player_ids":["bob"],"player_ids":["bob"]}"#, json!("player_ids")),
@@ -117,6 +121,24 @@ async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
         let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
         assert_eq!((status, &body["field"]), (400, &field), "{function} {message}");
     }
+}
+
+#[tokio::test]
+async fn a_message_sets_the_activity_as_it_stands_in_it() {
+    let world = World::new().await;
+    world.invoke("connect", event::socket("$connect")).await;
+    let activity = r#"{"details":"\u2028;\ud83d\ude00","custom":{"n":9007199254740992,"b":1.5,"a":[[],{}]}}"#;
+    let message = format!(r#"{{"action":"setState","player_id":"mallory","more":1,"activity":{activity}}}"#);
+    let (status, body) = world.invoke("set-state", event::socket_message("setState", &message)).await;
+    let expected: Value = serde_json::from_str(activity).unwrap();
+    assert_eq!((status, &body["player_id"], &body["activity"]), (200, &json!("alice"), &expected));
+    let ask = event::socket_message("friends", r#"{"player_ids":["alice"]}"#);
+    assert_eq!(world.invoke("friends", ask).await.1["presences"][0]["activity"], expected);
+    let beat = event::socket_message("heartbeat", "{}");
+    assert_eq!(world.invoke("heartbeat", beat).await.1["activity"], expected);
+    let remove = event::socket_message("setState", r#"{"activity":null,"state":"IN_MATCH"}"#);
+    let (status, body) = world.invoke("set-state", remove).await;
+    assert_eq!((status, &body["state"], body.get("activity")), (200, &json!("IN_MATCH"), None));
 }
 
 #[tokio::test]

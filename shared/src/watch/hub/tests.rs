@@ -26,7 +26,7 @@ impl Stored {
     fn fact(self) -> Fact {
         let state = self.state.filter(|_| !self.has_expired).unwrap_or(Offline);
         let version = (self.version != 0).then_some(self.version);
-        Fact { state, last_seen: version, version }
+        Fact { state, last_seen: version, version, activity: None }
     }
 }
 
@@ -310,7 +310,7 @@ impl World {
     fn check(&self) {
         for caller in self.callers.iter().filter(|caller| caller.stream.is_some()) {
             for player in &caller.watched {
-                let (held, stored) = (caller.held[player], self.stored[*player].fact());
+                let (held, stored) = (caller.held[player].clone(), self.stored[*player].fact());
                 assert_eq!(held.state, stored.state, "p{player}");
                 let is_lower = stored.version.unwrap_or_default() < self.shown[*player];
                 assert!(held.version == stored.version || (held.version.is_none() && is_lower), "p{player}");
@@ -381,7 +381,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
             let players: Vec<_> = (0..500).map(|_| id(random())).collect();
             hub.watch(stream_index, &players, 200_000).unwrap();
             for player in &players {
-                let fact = Fact { state: Online, last_seen: Some(1), version: Some(1) };
+                let fact = Fact { state: Online, last_seen: Some(1), version: Some(1), activity: None };
                 hub.read(player.as_str(), fact, 1, hub.now());
             }
             hub.deliver_snapshot(stream_index, players.iter(), |_| {});
@@ -390,7 +390,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
     let interests = hub.counts().interests;
     // All of them change, and no stream takes its changes.
     for player in 0..200_000 {
-        let fact = Fact { state: InMatch, last_seen: Some(2), version: Some(2) };
+        let fact = Fact { state: InMatch, last_seen: Some(2), version: Some(2), activity: None };
         hub.hear(id(player).as_str(), fact, 2);
     }
     let used = memory_in_use() - before;

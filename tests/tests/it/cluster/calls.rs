@@ -4,7 +4,7 @@ use presence::{
     PresenceError,
     events::RelaySignal,
     health::HealthStatus,
-    model::{DisconnectReason, PresenceState},
+    model::{Activity, DisconnectReason, PresenceState},
     trace::TraceContext,
 };
 use presence_tests::{NatsServer, RedisCluster, cluster_app, connection};
@@ -40,12 +40,17 @@ async fn every_call_works_on(cluster: RedisCluster) {
     assert_eq!(presence.heartbeat(&second, &trace).await.unwrap().connection_count, 2);
     assert_eq!(presence.disconnect(&second, DisconnectReason::Quit, &trace).await.unwrap().connection_count, 1);
     presence.set_state(&players[7], PresenceState::InMatch, &trace).await.unwrap();
+    let activity: Activity = serde_json::from_str(r#"{"details":"Ranked; 2/4"}"#).unwrap();
+    for player in &players[8..20] {
+        presence.set_state(player, activity.clone(), &trace).await.unwrap();
+    }
 
     let snapshot = presence.presences(&players, false).await.unwrap();
     assert!(snapshot.as_of > 0);
     for (n, friend) in snapshot.presences.iter().enumerate() {
         assert_eq!(friend.player_id, players[n], "in the order asked");
         assert_eq!(friend.state, if n == 7 { PresenceState::InMatch } else { PresenceState::Online });
+        assert_eq!(friend.activity.as_ref(), (8..20).contains(&n).then_some(&activity));
     }
     assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Ok);
 
@@ -56,7 +61,7 @@ async fn every_call_works_on(cluster: RedisCluster) {
     let closed = presence.heartbeat(&connection("p1", "c"), &trace).await;
     assert!(matches!(closed, Err(PresenceError::ConnectionClosed)));
 
-    while nats.messages("PRESENCE_EVENTS").await.len() < 2 * PLAYERS + 1 {
+    while nats.messages("PRESENCE_EVENTS").await.len() < 2 * PLAYERS + 1 + 12 {
         app.relay().unwrap().pass().await.unwrap();
     }
     assert_eq!(app.relay().unwrap().pass().await.unwrap().published, 0);

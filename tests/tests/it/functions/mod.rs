@@ -1,5 +1,6 @@
 //! The functions' real binaries on a real Redis: what callers send through AWS, and what they get.
 
+mod activity;
 mod answers;
 mod batches;
 mod bodies;

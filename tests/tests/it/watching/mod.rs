@@ -1,5 +1,6 @@
 //! `GET /watch`: snapshots, changes, faults, limits and the end of streams.
 
+mod activity;
 mod changes;
 mod cluster;
 mod cost;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     PLAYERS,
+    activities::ACTIVITIES,
     reference::{Event, Reference},
 };
 use presence::model::PresenceState;
@@ -40,7 +41,7 @@ fn event(event: &Event) -> Value {
         (_, PresenceState::Offline) => "PresenceOffline",
         _ => "PresenceStateChanged",
     };
-    json!({
+    let mut json = json!({
         "id": format!("{name}:{}", event.version),
         "type": kind,
         "player_id": name,
@@ -51,5 +52,9 @@ fn event(event: &Event) -> Value {
         "version": event.version,
         "occurred_at": event.occurred_at,
         "reason": event.reason.as_str(),
-    })
+    });
+    if let Some(place) = event.activity {
+        json["activity"] = serde_json::from_str(ACTIVITIES[place][0]).unwrap();
+    }
+    json
 }

@@ -5,7 +5,9 @@ use presence_tests::{RedisServer, VirtualClock};
 use proptest::prelude::*;
 
 use super::{
-    PLAYERS, hold,
+    PLAYERS,
+    activities::{ACTIVITIES, Change},
+    hold,
     player::SOCKETS,
     reference::Rules,
     runtime,
@@ -41,7 +43,8 @@ pub(super) enum Call {
     ConnectBatch(Vec<Socket>),
     HeartbeatBatch(Vec<Socket>),
     DisconnectBatch(Vec<Socket>, DisconnectReason),
-    SetState(usize, PresenceState),
+    /// State, activity, or both.
+    Set(usize, Option<PresenceState>, Change),
     Sweep,
     /// Redis loses its data.
     Flush,
@@ -76,8 +79,9 @@ fn call() -> impl Strategy<Value = Call> {
         2 => sockets().prop_map(Call::ConnectBatch),
         6 => sockets().prop_map(Call::HeartbeatBatch),
         2 => (sockets(), reason()).prop_map(|(sockets, reason)| Call::DisconnectBatch(sockets, reason)),
-        10 => (player(), proptest::sample::select(&PresenceState::ALL[..]))
-            .prop_map(|(player, state)| Call::SetState(player, state)),
+        8 => (player(), state()).prop_map(|(player, state)| Call::Set(player, Some(state), Change::Keep)),
+        6 => (player(), change()).prop_map(|(player, change)| Call::Set(player, None, change)),
+        3 => (player(), state(), change()).prop_map(|(player, state, change)| Call::Set(player, Some(state), change)),
         5 => Just(Call::Sweep),
         1 => Just(Call::Flush),
         1 => Just(Call::ScriptFlush),
@@ -91,6 +95,14 @@ fn player() -> impl Strategy<Value = usize> {
 
 fn socket() -> impl Strategy<Value = Socket> {
     (player(), prop_oneof![2 => 0..3_usize, 1 => 0..SOCKETS])
+}
+
+fn state() -> impl Strategy<Value = PresenceState> {
+    proptest::sample::select(&PresenceState::ALL[..])
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![1 => Just(Change::Remove), 3 => (0..ACTIVITIES.len()).prop_map(Change::Set)]
 }
 
 fn sockets() -> impl Strategy<Value = Vec<Socket>> {

@@ -98,6 +98,8 @@ async fn check_record(
     prop_assert_eq!(&stored["state"], expected.state.as_str(), "{} holds {}", key, stored);
     let last_seen = stored["last_seen"].as_u64().unwrap();
     prop_assert_eq!((last_seen, stored["version"].as_u64()), (expected.last_seen, Some(player.version)));
+    let has_activity = expected.activity.map(|_| Value::Bool(true));
+    prop_assert_eq!(stored.get("activity"), has_activity.as_ref(), "{}", stored);
     let past = raw.get(past).await.unwrap().unwrap_or_default();
     prop_assert!(past.starts_with(&format!("{last_seen} {}", stored["version"])), "{past} is not of {stored}");
     let leases = leases(&past, reference.rules.ttl);

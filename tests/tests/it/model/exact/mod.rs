@@ -1,6 +1,7 @@
 //! Histories to the millisecond, played on a real Redis and on a [reference] at the same time. Redis's clock stands still
 //! between the steps of a [history], and jumps to the very millisecond of an expiry, the one before and the one after.
 
+mod activities;
 mod events;
 mod history;
 mod keys;

@@ -32,6 +32,8 @@ pub(super) struct Record {
     pub(super) expires_at: u64,
     /// Of the OFFLINE transition, if it expires.
     pub(super) reason: Reason,
+    /// What the player is doing, by its place among [`ACTIVITIES`](super::activities::ACTIVITIES).
+    pub(super) activity: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub(super) enum Reason {
     Expired,
     SignedOut,
     SetState,
+    SetActivity,
 }
 
 impl Reason {
@@ -62,6 +65,7 @@ impl Reason {
             Self::Expired => "expired",
             Self::SignedOut => "signed_out",
             Self::SetState => "set_state",
+            Self::SetActivity => "set_activity",
         }
     }
 }
@@ -106,6 +110,10 @@ impl Player {
 
     pub(super) fn state(&self) -> PresenceState {
         self.record.map_or(PresenceState::Offline, |record| record.state)
+    }
+
+    pub(super) fn activity(&self) -> Option<usize> {
+        self.record.and_then(|record| record.activity)
     }
 
     pub(super) fn expires_at(&self) -> Option<u64> {

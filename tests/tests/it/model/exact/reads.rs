@@ -8,7 +8,7 @@ use presence::{
 use presence_tests::player;
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
-use super::{PLAYERS, reference::Reference, unexpected};
+use super::{PLAYERS, activities::activity, reference::Reference, unexpected};
 
 /// The answer of a call is what a read would show.
 pub(super) fn compare_answer(reference: &Reference, answer: &Presence) -> TestCaseResult {
@@ -59,6 +59,7 @@ fn presence(reference: &Reference, at: usize, history: History) -> Presence {
         last_seen,
         connection_count: player_now.leases(reference.now).count() as u32,
         version: last_seen.map(|_| player_now.version),
+        activity: player_now.activity().map(|place| activity(place, 0)),
     }
 }
 

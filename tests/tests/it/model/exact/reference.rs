@@ -1,9 +1,10 @@
-//! The contract's rules 1–13 and 15 on one page, with a clock that is set. Written from the contract: it knows nothing of
+//! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set. Written from the contract: it knows nothing of
 //! keys or scripts.
 
 use presence::model::{DisconnectReason, PresenceState};
 
 use super::{
+    activities::Change,
     history::Socket,
     player::{Past, Player, Reason, Record, Standing},
 };
@@ -46,6 +47,8 @@ pub(super) struct Event {
     pub(super) version: u64,
     pub(super) occurred_at: u64,
     pub(super) reason: Reason,
+    /// After it, by its place.
+    pub(super) activity: Option<usize>,
 }
 
 /// What becomes of a connect or heartbeat.
@@ -56,7 +59,7 @@ pub(super) enum Renewal {
     Refused,
 }
 
-/// A set-state that is not allowed: OFFLINE → IN_QUEUE or IN_MATCH.
+/// A set-state that is not allowed: OFFLINE → IN_QUEUE or IN_MATCH, or an activity of an OFFLINE player.
 #[derive(Debug)]
 pub(super) struct Rejected;
 
@@ -124,13 +127,13 @@ impl Reference {
                 self.opened
             }
         };
-        let state = player.state();
+        let (state, activity) = (player.state(), player.activity());
         if state == PresenceState::Offline {
             player.forget_leases(|_| true);
         }
         player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened };
         player.store(
-            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired },
+            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired, activity },
             now,
             rules.ttl,
         );
@@ -166,15 +169,17 @@ impl Reference {
         }
     }
 
-    /// Rule 8.
-    pub(super) fn set_state(&mut self, at: usize, state: PresenceState) -> Result<(), Rejected> {
+    /// Rule 8, and section 9.
+    pub(super) fn set(&mut self, at: usize, state: Option<PresenceState>, change: Change) -> Result<(), Rejected> {
         use PresenceState::{InMatch, InQueue, Offline};
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
         match (player.record, state) {
-            (None, InQueue | InMatch) => return Err(Rejected),
-            (record, Offline) => {
+            (None, Some(InQueue | InMatch)) => return Err(Rejected),
+            (None, _) if matches!(change, Change::Set(_)) => return Err(Rejected),
+            (None, None) => {} // no activity to remove
+            (record, Some(Offline)) => {
                 // Those whose leases have lapsed, too, while nothing has taken their place.
                 for socket in player.all_leases().map(|lease| lease.socket).collect::<Vec<_>>() {
                     player.close(socket, now + 2 * rules.ttl);
@@ -183,16 +188,29 @@ impl Reference {
                     self.go_offline(at, Reason::SignedOut);
                 }
             }
-            (Some(record), _) => {
-                player.store(Record { last_seen: now, ..record }, now, rules.ttl);
+            (Some(record), state) => {
+                let state = state.unwrap_or(record.state);
+                let activity = match change {
+                    Change::Keep => record.activity,
+                    Change::Remove => None,
+                    Change::Set(place) => Some(place),
+                };
+                player.store(Record { last_seen: now, activity, ..record }, now, rules.ttl);
                 if record.state != state {
                     self.transition(at, state, Reason::SetState);
+                } else if record.activity != activity {
+                    self.transition(at, state, Reason::SetActivity);
                 }
             }
-            (None, _) => {
+            (None, Some(state)) => {
                 player.forget_leases(|_| true);
-                let record =
-                    Record { state: Offline, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired };
+                let record = Record {
+                    state: Offline,
+                    last_seen: now,
+                    expires_at: now + rules.ttl,
+                    reason: Reason::Expired,
+                    activity: None,
+                };
                 player.store(record, now, rules.ttl);
                 self.transition(at, state, Reason::SetState);
             }
@@ -249,6 +267,7 @@ impl Reference {
             version: player.version,
             occurred_at: now,
             reason,
+            activity: player.activity(),
         });
     }
 }

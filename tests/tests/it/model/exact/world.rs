@@ -6,7 +6,7 @@ use presence::{
     BatchOutcome, PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
     insight::Insight,
-    model::{Connection, Presence},
+    model::{Connection, Presence, PresenceState, StateChange},
     runtime::App,
     trace::TraceContext,
 };
@@ -15,7 +15,9 @@ use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::aio::MultiplexedConnection;
 
 use super::{
-    PLAYERS, events,
+    PLAYERS,
+    activities::Change,
+    events,
     history::{Call, Moment, Socket, Step},
     keys,
     player::{Reason, SOCKETS},
@@ -152,11 +154,16 @@ impl<'a> World<'a> {
                 let is_deleted = self.reference.players[socket.0].overdue.is_some();
                 answer.map(|presence| (!is_deleted).then_some(presence)).map_err(unexpected)
             }
-            Call::SetState(at, state) => {
-                let answer = service.set_state(&player(PLAYERS[*at]), *state, &trace).await;
-                match (answer, self.reference.set_state(*at, *state)) {
+            Call::Set(at, state, change) => {
+                // The function refuses an activity together with OFFLINE.
+                let is_refused = *state == Some(PresenceState::Offline) && matches!(change, Change::Set(_));
+                let change = if is_refused { Change::Keep } else { *change };
+                let sent = StateChange { state: *state, activity: change.in_form(self.calls) };
+                let answer = service.set_state(&player(PLAYERS[*at]), sent, &trace).await;
+                match (answer, self.reference.set(*at, *state, change)) {
                     (Ok(presence), Ok(())) => Ok(Some(presence)),
-                    (Err(PresenceError::TransitionRejected(rejected)), Err(_)) if rejected == *state => Ok(None),
+                    (Err(PresenceError::TransitionRejected(rejected)), Err(_)) if Some(rejected) == *state => Ok(None),
+                    (Err(PresenceError::ActivityRejected), Err(_)) if matches!(change, Change::Set(_)) => Ok(None),
                     (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
                 }
             }

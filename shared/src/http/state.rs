@@ -1,0 +1,34 @@
+//! The body of `POST /presence/state`.
+
+use serde::Deserialize;
+
+use super::{Problem, Request, parse_post};
+use crate::model::{ActivityChange, PlayerId, PresenceState, StateChange, json::present};
+
+/// `{"player_id","state","activity"}`, of which one of the last two may be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    player_id: PlayerId,
+    #[serde(default, deserialize_with = "present")]
+    state: Option<PresenceState>,
+    #[serde(default)]
+    activity: ActivityChange,
+}
+
+/// Parses a call that sets a player's state, activity, or both.
+///
+/// # Errors
+/// As for [`parse_post`]; 400 if there is neither, and if a player who is signed out is to have an activity.
+pub fn parse_state_change(request: &Request) -> Result<(PlayerId, StateChange), Problem> {
+    let Body { player_id, state, activity } = parse_post(request)?;
+    match (state, &activity) {
+        (None, ActivityChange::Keep) => {
+            Err(Problem::invalid_request("set state, activity, or both").with_field("state"))
+        }
+        (Some(PresenceState::Offline), ActivityChange::Set(_)) => {
+            Err(Problem::invalid_request("an OFFLINE player has no activity; leave it out").with_field("activity"))
+        }
+        _ => Ok((player_id, StateChange { state, activity })),
+    }
+}
