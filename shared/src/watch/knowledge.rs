@@ -132,6 +132,8 @@ impl Knowledge {
         if version == self.version && fact.state == self.state {
             if is_newer {
                 self.confirm(fact, source, now);
+            } else if matches!(self.source, Source::Read { as_of: known } if known < as_of) {
+                self.source = source; // what happened up to then is in it
             }
             return Verdict::Unchanged;
         }
@@ -240,6 +242,17 @@ mod tests {
         knowledge.read(fact(Offline, 0), 120, 5, 6);
         assert_eq!(knowledge.hear(fact(InMatch, 110), 110, 7), Verdict::Doubtful);
         assert_eq!(knowledge.hear(fact(Online, 121), 121, 8), Verdict::Changed);
+    }
+
+    #[test]
+    fn an_event_from_before_the_later_of_two_reads_that_agree_is_looked_into() {
+        // Both were sent before either arrived, and the data set was lost between the two.
+        let mut knowledge = Knowledge::default();
+        assert_eq!(knowledge.read(fact(Offline, 0), 100, 1, 3), Verdict::Changed);
+        assert_eq!(knowledge.read(fact(Offline, 0), 120, 2, 4), Verdict::Unchanged);
+        assert_eq!(knowledge.hear(fact(Online, 110), 110, 5), Verdict::Doubtful);
+        assert_eq!(knowledge.read(fact(Offline, 0), 90, 2, 6), Verdict::Unchanged);
+        assert_eq!(knowledge.hear(fact(Online, 110), 110, 7), Verdict::Doubtful, "an older read changes nothing");
     }
 
     #[test]
