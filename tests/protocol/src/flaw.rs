@@ -23,4 +23,22 @@ pub enum Flaw {
     HeartbeatLeavesTheRecord,
     /// A state that is set makes no event.
     SetStateIsSilent,
+    /// A server reads the snapshot before it marks the interest.
+    SnapshotBeforeInterest,
+    /// A player of whom the caller knows a version is left out of the snapshot, whatever the version.
+    KnownIsTrusted,
+    /// An event replaces what is known, also if its version is lower.
+    EventsAreNotCompared,
+    /// An event from before a read is believed, though the read did not find it.
+    OldEventsAreBelieved,
+    /// A read replaces what was learned after it was sent.
+    ReadsUndoEvents,
+    /// A later read that finds the same, but was sent before that was learned, is not noted.
+    AgreementIsIgnored,
+    /// A player whose reports contradict each other is not read again.
+    DoubtsAreDropped,
+    /// Players are not read again after events were lost.
+    LostEventsAreForgotten,
+    /// Players are not read again after a flush.
+    FlushIsOverlooked,
 }

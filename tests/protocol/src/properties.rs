@@ -29,6 +29,13 @@ pub const NO_FALSE_END: &str = "whoever beats is there";
 /// Once nothing waits, and nobody is due.
 pub const TRUTH: &str = "a consumer that goes by versions knows the truth";
 
+/// Also after lost events, broken streams and a flush.
+pub const WATCHER_TRUTH: &str = "once quiet, a watcher equals Redis";
+/// Whatever arrives in which order.
+pub const WATCHER_VERSIONS: &str = "versions never decrease on a stream";
+/// Also if the caller knew an earlier version.
+pub const WATCHER_SNAPSHOT: &str = "a snapshot is no older than its request";
+
 /// All of them.
 pub fn all() -> Vec<Property<Protocol>> {
     vec![
@@ -72,6 +79,23 @@ pub fn all() -> Vec<Property<Protocol>> {
         Property::<Protocol>::always(TRUTH, |_, world| {
             let is_quiet = world.redis.outbox.is_empty() && !world.redis.is_due() && world.flushes == 0;
             !is_quiet || world.believed() == world.redis.presence()
+        }),
+        Property::<Protocol>::always(WATCHER_TRUTH, |_, world| {
+            let is_settled = world.redis.outbox.is_empty() && !world.redis.is_due();
+            let is_quiet = is_settled && world.watcher.is_quiet(world.stream.len(), world.flushes);
+            !is_quiet || world.watcher.held == Some(world.redis.fact())
+        }),
+        Property::<Protocol>::always(WATCHER_VERSIONS, |_, world| !world.watcher.fell),
+        Property::<Protocol>::always(WATCHER_SNAPSHOT, |_, world| !world.watcher.was_stale),
+        Property::<Protocol>::sometimes("a watcher knows what its second stream begins with", |protocol, world| {
+            let has_reconnected = world.watcher.interruptions == 1 && !world.redis.is_due();
+            let is_quiet = has_reconnected && world.watcher.is_quiet(world.stream.len(), world.flushes);
+            !protocol.bounds.is_watched || (is_quiet && world.watcher.held.is_some_and(|held| held.version != 0))
+        }),
+        Property::<Protocol>::sometimes("a read and an event contradict each other", |protocol, world| {
+            let is_in_doubt = world.watcher.stream.as_ref().is_some_and(|stream| stream.is_in_doubt);
+            let has_no_other_cause = world.watcher.interruptions == 0 && world.flushes == 0;
+            !protocol.bounds.is_watched || (is_in_doubt && has_no_other_cause)
         }),
         Property::<Protocol>::sometimes("a player runs out, and the event is published", |protocol, world| {
             if protocol.bounds.relays == 0 {

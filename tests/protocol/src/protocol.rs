@@ -25,6 +25,12 @@ pub struct Bounds {
     pub flushes: u8,
     /// Whether the player plays.
     pub has_matches: bool,
+    /// Whether each call arrives at once, and once. Then gateways need no heartbeats.
+    pub is_network_reliable: bool,
+    /// Whether a caller watches the player.
+    pub is_watched: bool,
+    /// How often the watcher's stream, or the events of its server, may be interrupted.
+    pub interruptions: u8,
 }
 
 /// The protocol within bounds, with a rule left out or none.

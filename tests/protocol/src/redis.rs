@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::Flaw;
+use crate::{Flaw, watcher::Fact};
 
 /// A point in time.
 pub type Tick = u8;
@@ -36,6 +36,8 @@ pub struct Event {
     pub before: Presence,
     /// What the player does now.
     pub after: Presence,
+    /// Redis's clock at the transition.
+    pub occurred_at: Tick,
 }
 
 /// All that Redis holds.
@@ -92,6 +94,13 @@ impl Redis {
     /// What a read answers.
     pub fn presence(&self) -> Presence {
         self.record.as_ref().map_or(Presence::Offline, |record| record.presence)
+    }
+
+    /// What a read with history answers.
+    pub(crate) fn fact(&self) -> Fact {
+        let last = self.past.as_ref().map_or(0, |past| past.version);
+        let version = self.record.as_ref().map_or(last, |record| record.version);
+        Fact { presence: self.presence(), version }
     }
 
     /// Whether the player ran out, and nobody has made the transition yet.
@@ -209,7 +218,7 @@ impl Script<'_> {
     fn go_to(&mut self, player: &mut Player, after: Presence) {
         let now = if self.has(Flaw::VersionIgnoresTheClock) { 0 } else { u16::from(self.now) * VERSIONS_PER_TICK };
         player.version = now.max(player.version + 1);
-        let event = Event { version: player.version, before: player.presence, after };
+        let event = Event { version: player.version, before: player.presence, after, occurred_at: self.now };
         player.presence = after;
         self.redis.outbox.push(event);
         self.events.push(event);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     Bounds, Flaw,
     redis::{Connection, Event, Presence, Redis, Script, Tick},
+    watcher::{Surroundings, WatchAction, Watcher},
 };
 
 /// A call can arrive until so many ticks after it was sent, any number of times, in any order. One that does not is lost:
@@ -28,6 +29,8 @@ pub struct World {
     pub relays: Vec<Relay>,
     /// The stream, in order.
     pub stream: Vec<Event>,
+    /// A caller that watches the player.
+    pub watcher: Watcher,
     /// How often Redis was flushed.
     pub flushes: u8,
     /// What the properties are told by.
@@ -115,6 +118,8 @@ pub enum Action {
     RelayStrikes(usize),
     /// A relay dies with what it has in hand.
     RelayDies(usize),
+    /// Something happens to the watcher.
+    Watching(WatchAction),
 }
 
 impl World {
@@ -136,7 +141,10 @@ impl World {
             match socket {
                 Socket::Unopened => actions.push(Action::Open(connection)),
                 Socket::Open => {
-                    actions.extend([Action::Beat(connection), Action::Close(connection), Action::Crash(connection)]);
+                    actions.extend([Action::Close(connection), Action::Crash(connection)]);
+                    if !bounds.is_network_reliable {
+                        actions.push(Action::Beat(connection));
+                    }
                 }
                 Socket::Gone(_) => {}
             }
@@ -168,6 +176,10 @@ impl World {
                 Relay::Published(_) => actions.extend([Action::RelayStrikes(relay), Action::RelayDies(relay)]),
             }
         }
+        if bounds.is_watched {
+            let watching = self.watcher.actions(&self.surroundings(None), bounds);
+            actions.extend(watching.into_iter().map(Action::Watching));
+        }
         actions
     }
 
@@ -182,12 +194,12 @@ impl World {
         match action {
             Action::Open(connection) => {
                 self.sockets[usize::from(connection)] = Socket::Open;
-                self.send(Call::Connect(connection));
+                self.send(Call::Connect(connection), bounds, flaw);
             }
-            Action::Beat(connection) => self.send(Call::Heartbeat(connection)),
+            Action::Beat(connection) => self.send(Call::Heartbeat(connection), bounds, flaw),
             Action::Close(connection) => {
                 self.sockets[usize::from(connection)] = Socket::Gone(self.now);
-                self.send(Call::Disconnect(connection));
+                self.send(Call::Disconnect(connection), bounds, flaw);
             }
             Action::Crash(connection) => self.sockets[usize::from(connection)] = Socket::Gone(self.now),
             Action::Play => self.run(bounds, flaw, |script| script.play()),
@@ -219,10 +231,23 @@ impl World {
                 }
             }
             Action::RelayDies(relay) => self.relays[relay] = Relay::Idle,
+            Action::Watching(action) => {
+                let mut watcher = std::mem::take(&mut self.watcher);
+                watcher.happen(action, &self.surroundings(flaw));
+                self.watcher = watcher;
+            }
         }
     }
 
-    fn send(&mut self, call: Call) {
+    fn surroundings(&self, flaw: Option<Flaw>) -> Surroundings<'_> {
+        let Self { now, redis, stream: events, flushes, .. } = self;
+        Surroundings { now: *now, redis, events, flushes: *flushes, flaw }
+    }
+
+    fn send(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
+        if bounds.is_network_reliable {
+            return self.arrive(call, bounds, flaw);
+        }
         self.network.insert(call, self.now);
     }
 
