@@ -5,7 +5,9 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use serde::Serialize;
 
-use crate::{CallError, Endpoint, Friends, History, InvalidEndpoint, PlayerId, Presence, State, transport::Transport};
+use crate::{
+    Activity, CallError, Endpoint, Friends, History, InvalidEndpoint, PlayerId, Presence, State, transport::Transport,
+};
 
 /// A call is made at most three times, within about a second where the service fails at once.
 const RETRIES: ExponentialBuilder =
@@ -21,6 +23,17 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct PresenceClient {
     transport: Transport,
+}
+
+/// What is set of a player. What is left out stays as it is.
+#[derive(Serialize)]
+struct Change<'a> {
+    player_id: &'a PlayerId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<State>,
+    /// `Some(None)` removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    activity: Option<Option<&'a Activity>>,
 }
 
 impl PresenceClient {
@@ -71,14 +84,32 @@ impl PresenceClient {
     /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) where an OFFLINE player should go to
     /// a queue or a match.
     pub async fn set_state(&self, player: &PlayerId, state: State) -> Result<Presence, CallError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            player_id: &'a PlayerId,
-            state: State,
-        }
+        self.set(&Change { player_id: player, state: Some(state), activity: None }).await
+    }
 
-        let body = Body { player_id: player, state };
-        with_retries(|| self.transport.post("/presence/state", &body)).await
+    /// Sets a player's activity, or removes it; answers with the presence that is then.
+    ///
+    /// # Errors
+    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE player is to have one.
+    pub async fn set_activity(&self, player: &PlayerId, activity: Option<&Activity>) -> Result<Presence, CallError> {
+        self.set(&Change { player_id: player, state: None, activity: Some(activity) }).await
+    }
+
+    /// Sets a player's state, and sets or removes the activity, in one step; answers with the presence that is then.
+    ///
+    /// # Errors
+    /// As for [`set_state`](Self::set_state) and [`set_activity`](Self::set_activity).
+    pub async fn set_state_and_activity(
+        &self,
+        player: &PlayerId,
+        state: State,
+        activity: Option<&Activity>,
+    ) -> Result<Presence, CallError> {
+        self.set(&Change { player_id: player, state: Some(state), activity: Some(activity) }).await
+    }
+
+    async fn set(&self, change: &Change<'_>) -> Result<Presence, CallError> {
+        with_retries(|| self.transport.post("/presence/state", change)).await
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Layout, in the direction of its arrows:
 //!
-//! - [`PlayerId`], [`ConnectionId`], [`State`], [`Reason`], [`Presence`]: the words, parsed at the edge.
+//! - [`PlayerId`], [`ConnectionId`], [`State`], [`Activity`], [`Reason`], [`Presence`]: the words, parsed at the edge.
 //! - [`Endpoint`]: where the service is; [`CallError`] and [`Problem`]: why a call failed.
 //! - `transport`: one HTTP call, within its limits; `pool`: its connections, with a maximum age.
 //! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
@@ -68,6 +68,8 @@
 //! - The last state of each player with an open connection is kept. If the service lost the player's record (a heartbeat
 //!   restored a connection, or no lease of the player was renewed for a TTL), the state is reported again, unless a newer
 //!   one waits. A sign-out ends that, by this gateway or by another caller.
+//! - The same goes for the last [activity](Activity) of each player with an open connection. At most one change per second
+//!   and player is sent, after what else waits for the player: of those in between the latest wins.
 //! - Memory is bounded, however long the service is down. A lane has at most two tasks per connection and three about the
 //!   state; and what could not be delivered for twice a lease's time is given up, as the service has forgotten by then
 //!   what it was about: all but the state of a player who is connected. What remains after that is a lane for each open
@@ -75,6 +77,7 @@
 //! - TCP connections are replaced [regularly](Endpoint::with_max_connection_age), so that new servers behind a load
 //!   balancer get calls.
 
+mod activity;
 mod client;
 mod endpoint;
 mod error;
@@ -85,6 +88,7 @@ mod pool;
 mod presence;
 mod transport;
 
+pub use activity::{Activity, Party};
 pub use client::PresenceClient;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};

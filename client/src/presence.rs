@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::PlayerId;
+use crate::{Activity, PlayerId};
 
 /// What a player is doing. One state for each player, whatever the number of devices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -46,6 +46,9 @@ pub struct Presence {
     pub connection_count: u32,
     /// Orders the player's transitions. `None` as for `last_seen`.
     pub version: Option<u64>,
+    /// What the player is doing, in the game's own words, if the game has reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
 }
 
 /// Several players' presences, read at one moment.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
 /// One thing to tell about one player.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,7 @@ pub(super) enum Task {
     Connect(ConnectionId),
     Beat(ConnectionId),
     SetState(State),
+    SetActivity(Option<Activity>),
     Disconnect(ConnectionId, Reason),
 }
 
@@ -23,6 +24,7 @@ pub(super) enum Kind {
     Lost,
     Connect,
     SetState,
+    SetActivity,
     Beat,
 }
 
@@ -76,6 +78,7 @@ enum Content {
     One(Connection),
     Many { connections: Vec<Connection> },
     State { player_id: PlayerId, state: State },
+    Activity { player_id: PlayerId, activity: Option<Activity> },
 }
 
 impl Connection {
@@ -90,6 +93,7 @@ impl Task {
             Self::Connect(_) => Kind::Connect,
             Self::Beat(_) => Kind::Beat,
             Self::SetState(_) => Kind::SetState,
+            Self::SetActivity(_) => Kind::SetActivity,
             Self::Disconnect(_, Reason::Quit) => Kind::Quit,
             Self::Disconnect(_, Reason::Lost) => Kind::Lost,
         }
@@ -99,14 +103,15 @@ impl Task {
     pub(super) fn connection(&self, player: &PlayerId) -> Option<Connection> {
         match self {
             Self::Connect(id) | Self::Beat(id) | Self::Disconnect(id, _) => Some(Connection::new(player, id)),
-            Self::SetState(_) => None,
+            Self::SetState(_) | Self::SetActivity(_) => None,
         }
     }
 }
 
 impl Kind {
     /// Of several calls that may be made, the first is made first.
-    pub(super) const ALL: [Self; 5] = [Self::Quit, Self::Lost, Self::Connect, Self::SetState, Self::Beat];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Quit, Self::Lost, Self::Connect, Self::SetState, Self::SetActivity, Self::Beat];
 
     /// How many calls of the kind are under way at most.
     pub(super) fn width(self) -> usize {
@@ -115,7 +120,7 @@ impl Kind {
 
     /// Whether a call can carry several tasks.
     pub(super) fn has_batches(self) -> bool {
-        self != Self::SetState
+        !matches!(self, Self::SetState | Self::SetActivity)
     }
 }
 
@@ -124,7 +129,7 @@ impl Call {
         match self.kind {
             Kind::Quit | Kind::Lost => "/presence/disconnect",
             Kind::Connect => "/presence/connect",
-            Kind::SetState => "/presence/state",
+            Kind::SetState | Kind::SetActivity => "/presence/state",
             Kind::Beat => "/presence/heartbeat",
         }
     }
@@ -135,10 +140,13 @@ impl Call {
         let reason = match self.kind {
             Kind::Quit => Some(Reason::Quit),
             Kind::Lost => Some(Reason::Lost),
-            Kind::Connect | Kind::SetState | Kind::Beat => None,
+            Kind::Connect | Kind::SetState | Kind::SetActivity | Kind::Beat => None,
         };
         let content = match &self.tasks[..] {
             [(player, Task::SetState(state))] => Content::State { player_id: player.clone(), state: *state },
+            [(player, Task::SetActivity(activity))] => {
+                Content::Activity { player_id: player.clone(), activity: activity.clone() }
+            }
             [(player, Task::Connect(id))] => Content::One(Connection::new(player, id)),
             tasks => {
                 let connections = tasks.iter().filter_map(|(player, task)| task.connection(player)).collect();

@@ -14,8 +14,10 @@ use super::{
     outcome::{Outcome, Verdict, is_final},
     players::{Players, Settlement},
 };
-use crate::{CallError, ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, CallError, ConnectionId, PlayerId, Reason, State};
 
+#[cfg(test)]
+mod activities;
 #[cfg(test)]
 mod chaos;
 #[cfg(test)]
@@ -83,6 +85,10 @@ impl Desk {
 
     pub(super) fn state_changed(&mut self, player: &PlayerId, state: State, now: Instant) {
         self.players.state_changed(player, state, now);
+    }
+
+    pub(super) fn activity_changed(&mut self, player: &PlayerId, activity: Option<Activity>, now: Instant) {
+        self.players.activity_changed(player, activity, now);
     }
 
     pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {

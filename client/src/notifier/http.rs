@@ -22,7 +22,7 @@ use super::{
     call::{Call, Connection, Notice},
     desk::Desk,
 };
-use crate::{ConnectionId, Endpoint, InvalidEndpoint, PlayerId, Reason, State, transport::Transport};
+use crate::{Activity, ConnectionId, Endpoint, InvalidEndpoint, PlayerId, Reason, State, transport::Transport};
 
 /// Tells the presence service, from a task of its own, of all that happens; and of every open connection once in a
 /// heartbeat interval. See the [crate's documentation](crate) for what it promises.
@@ -127,6 +127,10 @@ impl Notifier for HttpNotifier {
 
     fn state_changed(&self, player: &PlayerId, state: State) {
         self.change(|desk, now| desk.state_changed(player, state, now));
+    }
+
+    fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
+        self.change(|desk, now| desk.activity_changed(player, activity.cloned(), now));
     }
 }
 

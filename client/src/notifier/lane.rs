@@ -5,19 +5,21 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
+    activity::LatestActivity,
     agenda::Ticket,
     beats::Beat,
     call::{Kind, Task},
 };
-use crate::{ConnectionId, Reason, State};
+use crate::{Activity, ConnectionId, Reason, State};
 
-/// A lane has at most two tasks a connection, and three about the state.
+/// A lane has at most two tasks per connection, three about the state, and one about the activity.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     open: Vec<Open>,
     work: VecDeque<Work>,
     /// The last state that the gateway reported: the service has to be told again if it loses the player's record.
     state: Option<State>,
+    activity: LatestActivity,
     /// The first task is being told.
     is_under_way: bool,
     /// Where the lane waits for its first task to be told.
@@ -56,7 +58,19 @@ impl Lane {
             _ => false,
         });
         self.state = (state != State::Offline).then_some(state);
+        if state == State::Offline {
+            self.activity.forget();
+        }
         self.push(Task::SetState(state), now);
+    }
+
+    /// The latest activity replaces one that still waits. Returns whether it is to be sent: only of a player who is
+    /// connected, as an OFFLINE player can have none.
+    pub(super) fn set_activity(&mut self, activity: Option<Activity>) -> bool {
+        if !self.open.is_empty() {
+            self.activity.set(activity);
+        }
+        !self.open.is_empty()
     }
 
     /// The service renewed a connection's lease by a call that was sent at `sent_at`. If it had no lease of the player
@@ -72,8 +86,9 @@ impl Lane {
         }
     }
 
-    /// The service lost the player's record: the state is reported again, unless a newer one waits anyway.
+    /// The service lost the player's record: state and activity are reported again, unless newer ones wait anyway.
     pub(super) fn report_state_again(&mut self, now: Instant) {
+        self.activity.report_again();
         if let Some(state) = self.state
             && self.waiting_state().is_none()
         {
@@ -101,6 +116,7 @@ impl Lane {
         let beat = self.open.swap_remove(index).beat;
         if self.open.is_empty() {
             self.state = None;
+            self.activity.forget();
         }
         let waiting = self.waiting_from();
         let connect = (waiting..self.work.len()).find(|&index| self.work[index].task == Task::Connect(id.clone()));
@@ -118,6 +134,7 @@ impl Lane {
     /// The service closed a connection, as it does with all of a player who is signed out: of the player's states, only
     /// one that waits counts.
     pub(super) fn forget_state(&mut self) {
+        self.activity.forget();
         self.state = self.waiting_state().filter(|state| *state != State::Offline);
     }
 
@@ -136,19 +153,27 @@ impl Lane {
         self.open.iter().map(|open| &open.id)
     }
 
-    /// The task to tell next; none while one is being told.
-    pub(super) fn next(&self) -> Option<&Task> {
-        self.work.front().filter(|_| !self.is_under_way).map(|work| &work.task)
+    /// The kind of the call to make next, and when if it may be made from `at` on; none while one is being made. The
+    /// activity comes after all else.
+    pub(super) fn next(&self, at: Instant) -> Option<(Kind, Instant)> {
+        match self.work.front() {
+            _ if self.is_busy() => None,
+            Some(work) => Some((work.task.kind(), at)),
+            None => self.activity.ready_at(at).map(|ready_at| (Kind::SetActivity, ready_at)),
+        }
     }
 
     /// The task to tell next, if it has waited since `oldest` or longer.
     pub(super) fn waiting_since(&self, oldest: Instant) -> Option<&Task> {
-        self.work.front().filter(|work| !self.is_under_way && work.since <= oldest).map(|work| &work.task)
+        self.work.front().filter(|work| !self.is_busy() && work.since <= oldest).map(|work| &work.task)
     }
 
     /// The first task is told now. Also says whether it was before.
-    pub(super) fn start(&mut self) -> Option<(Task, bool)> {
-        let first = self.work.front_mut()?;
+    pub(super) fn start(&mut self, now: Instant) -> Option<(Task, bool)> {
+        let Some(first) = self.work.front_mut() else {
+            let (activity, was_sent) = self.activity.start(now)?;
+            return Some((Task::SetActivity(activity), was_sent));
+        };
         self.is_under_way = true;
         Some((first.task.clone(), std::mem::replace(&mut first.was_sent, true)))
     }
@@ -170,12 +195,26 @@ impl Lane {
         self.work.pop_front();
     }
 
+    /// The call with the activity failed: the latest one is sent later.
+    pub(super) fn put_activity_back(&mut self) {
+        self.activity.put_back();
+    }
+
+    /// The call with the activity is settled.
+    pub(super) fn finish_activity(&mut self, was_refused: bool) {
+        self.activity.finish(was_refused);
+    }
+
     pub(super) fn tasks(&self) -> usize {
-        self.work.len()
+        self.work.len() + self.activity.tasks()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.open.is_empty() && self.work.is_empty()
+        self.open.is_empty() && self.work.is_empty() && !self.activity.is_in_flight()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.is_under_way || self.activity.is_in_flight()
     }
 
     fn is_open(&self, id: &ConnectionId) -> bool {

@@ -1,5 +1,6 @@
 //! Telling the presence service of a gateway's sockets.
 
+mod activity;
 mod agenda;
 mod beats;
 mod builder;
@@ -20,7 +21,7 @@ pub use self::{
     http::{HttpNotifier, Undelivered},
     stats::Stats,
 };
-use crate::{ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
 /// Who wants to know what happens to a gateway's sockets.
 ///
@@ -34,6 +35,11 @@ pub trait Notifier: Send + Sync {
 
     /// A player does something else now. [`State::Offline`] signs the player out on every device.
     fn state_changed(&self, player: &PlayerId, state: State);
+
+    /// A player with an open socket here has another activity now, or none any more.
+    fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
+        let _ = (player, activity); // for notifiers that do not report activities
+    }
 }
 
 /// Tells nobody.
@@ -60,6 +66,10 @@ impl<N: Notifier + ?Sized> Notifier for Arc<N> {
     fn state_changed(&self, player: &PlayerId, state: State) {
         (**self).state_changed(player, state);
     }
+
+    fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
+        (**self).activity_changed(player, activity);
+    }
 }
 
 /// `None` tells nobody, as [`NoopNotifier`].
@@ -74,5 +84,9 @@ impl<N: Notifier> Notifier for Option<N> {
 
     fn state_changed(&self, player: &PlayerId, state: State) {
         self.iter().for_each(|notifier| notifier.state_changed(player, state));
+    }
+
+    fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
+        self.iter().for_each(|notifier| notifier.activity_changed(player, activity));
     }
 }

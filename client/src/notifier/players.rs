@@ -12,7 +12,7 @@ use super::{
     lane::Lane,
     outcome::Verdict,
 };
-use crate::{ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
 /// How long news may wait for other news that can share its call.
 const LINGER: Duration = Duration::from_millis(5);
@@ -52,6 +52,15 @@ impl Players {
         self.place(player, now + LINGER);
     }
 
+    /// An OFFLINE player can have no activity: that of a player without an open connection here is not sent.
+    pub(super) fn activity_changed(&mut self, player: &PlayerId, activity: Option<Activity>, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(player)
+            && lane.set_activity(activity)
+        {
+            self.place(player, now + LINGER);
+        }
+    }
+
     pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
         let Some(lane) = self.lanes.get_mut(player) else { return };
         if let Some(beat) = lane.disconnect(id, reason, now) {
@@ -86,7 +95,7 @@ impl Players {
         {
             let Some(lane) = self.lanes.get_mut(&player) else { continue };
             lane.place = None;
-            if let Some((task, was_sent)) = lane.start() {
+            if let Some((task, was_sent)) = lane.start(now) {
                 stats.retries += u64::from(was_sent);
                 tasks.push((player, task));
             }
@@ -99,6 +108,8 @@ impl Players {
         let lane = self.lanes.get_mut(&player)?;
         match (task, verdict) {
             (Task::Beat(_), _) => {}
+            (Task::SetActivity(_), Verdict::Again) => lane.put_activity_back(),
+            (Task::SetActivity(_), _) => lane.finish_activity(matches!(verdict, Verdict::Refused | Verdict::Invalid)),
             (_, Verdict::Again) => lane.put_back(),
             (_, _) => lane.finish(),
         }
@@ -194,14 +205,15 @@ impl Players {
     /// Has the lane wait where its first task says; from `at` on, if it did not wait there already.
     fn place(&mut self, player: &PlayerId, at: Instant) {
         let Some(lane) = self.lanes.get_mut(player) else { return };
-        let kind = lane.next().map(Task::kind);
+        let next = lane.next(at);
+        let kind = next.map(|(kind, _)| kind);
         if lane.place.map(|(kind, _)| kind) != kind
             && let Some((kind, ticket)) = lane.place.take()
         {
             self.waiting[kind as usize].remove(ticket);
         }
-        match kind {
-            Some(kind) if lane.place.is_none() => {
+        match next {
+            Some((kind, at)) if lane.place.is_none() => {
                 lane.place = Some((kind, self.waiting[kind as usize].add(at, player.clone())));
             }
             None if lane.is_empty() => {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{PlayerId, State};
+use crate::{Activity, PlayerId, State};
 
 /// A change of a player's state: the body of an event, whether it came from NATS or from an
 /// [`EventStream`](super::EventStream).
@@ -27,6 +27,9 @@ pub struct PresenceEvent {
     pub version: u64,
     /// When the change was made, in Unix milliseconds.
     pub occurred_at: u64,
-    /// Why: `connect`, `restore`, `disconnect`, `lost`, `expired`, `signed_out` or `set_state`.
+    /// Why: `connect`, `restore`, `disconnect`, `lost`, `expired`, `signed_out`, `set_state` or `set_activity`.
     pub reason: String,
+    /// What the player is doing after the change, if the game has reported it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<Activity>,
 }

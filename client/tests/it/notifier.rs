@@ -2,7 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use presence_client::{ConnectionId, HttpNotifier, NoopNotifier, Notifier, PlayerId, Reason, State};
+use presence_client::{Activity, ConnectionId, HttpNotifier, NoopNotifier, Notifier, Party, PlayerId, Reason, State};
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::stand_in::{Call, StandIn, connection, player};
@@ -34,6 +35,34 @@ async fn the_news_of_each_player_arrive_in_order() {
     for (player, news) in told {
         assert_eq!(news, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
     }
+}
+
+#[tokio::test]
+async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
+    let service = StandIn::start().await;
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    let activity = Activity {
+        details: Some("Ranked \"; 😀\u{2028}".to_owned()),
+        party: Some(Party { id: player(7), size: 2, max: 4 }),
+        joinable: Some(true),
+        custom: Some(serde_json::from_str(r#"{"map":[],"n":9007199254740992}"#).unwrap()),
+    };
+    notifier.connected(&player(1), &connection(1));
+    notifier.activity_changed(&player(1), Some(&activity));
+    notifier.activity_changed(&player(2), Some(&activity)); // which has no connection here
+    service.until(|world| world.calls.len() == 2).await;
+    notifier.activity_changed(&player(1), Some(&Activity::default()));
+    notifier.activity_changed(&player(1), None);
+    service.until(|world| world.calls.len() == 3).await;
+    let bodies: Vec<_> = service.calls("state").iter().map(|call| call.body.clone()).collect();
+    let expected = json!({
+        "details": "Ranked \"; 😀\u{2028}", "party": {"id": "p7", "size": 2, "max": 4}, "joinable": true,
+        "custom": {"map": [], "n": 9_007_199_254_740_992_u64},
+    });
+    assert_eq!(
+        bodies,
+        [json!({"player_id": "p1", "activity": expected}), json!({"player_id": "p1", "activity": null}),]
+    );
 }
 
 #[tokio::test]

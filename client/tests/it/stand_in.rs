@@ -258,6 +258,9 @@ impl World {
 
     fn set_state(&mut self, call: &Call) -> Response {
         let (player, state) = (text(&call.body["player_id"]).to_owned(), text(&call.body["state"]).to_owned());
+        if call.body["state"].is_null() {
+            return json_response(self.presence(&player)); // an activity
+        }
         let of_player = format!("{player}/");
         if state == "OFFLINE" {
             let (gone, left) = std::mem::take(&mut self.leases).into_iter().partition(|l| l.starts_with(&of_player));

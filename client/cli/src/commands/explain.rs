@@ -103,7 +103,14 @@ mod tests {
         let player_id = PlayerId::parse("alice").unwrap();
         Explanation {
             as_of: NOW,
-            presence: Presence { player_id, state, last_seen: None, connection_count: 0, version: None },
+            presence: Presence {
+                player_id,
+                state,
+                last_seen: None,
+                connection_count: 0,
+                version: None,
+                activity: None,
+            },
             connections: Vec::new(),
             closed_connections: 0,
             last_transition: None,

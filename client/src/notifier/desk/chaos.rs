@@ -8,10 +8,13 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    super::call::{Connection, Task},
+    super::{
+        activity::MIN_INTERVAL,
+        call::{Connection, Task},
+    },
     simulation::{Failure, INTERVAL, Simulation, TTL, player, problem},
 };
-use crate::{CallError, ConnectionId, Reason, State};
+use crate::{Activity, CallError, ConnectionId, Reason, State};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -19,6 +22,7 @@ enum Step {
     /// Closes the player's oldest connection.
     Close(usize, Reason),
     SetState(usize, State),
+    SetActivity(usize, Option<u16>),
     Wait(Duration),
     /// What becomes of the next calls.
     Weather(Weather),
@@ -47,6 +51,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0..6_usize).prop_map(Step::Open),
         3 => (0..6_usize, reason).prop_map(|(player, reason)| Step::Close(player, reason)),
         2 => (0..6_usize, state).prop_map(|(player, state)| Step::SetState(player, state)),
+        2 => (0..6_usize, prop::option::of(0..3_u16)).prop_map(|(player, size)| Step::SetActivity(player, size)),
         3 => pause.prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
         2 => prop::sample::select(&[Fine, NoCalls, NoAnswers, HalfTheAnswers, HalfTheStore]).prop_map(Step::Weather),
     ]
@@ -69,11 +74,23 @@ fn set_weather(simulation: &mut Simulation, weather: Weather) {
     }));
 }
 
-/// Returns the connections that the gateway has open in the end, and the states of the players who never signed out: the
-/// last one that was set while a connection was open.
-fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> (HashSet<Connection>, HashMap<usize, State>) {
+/// What the gateway has in the end.
+struct Expected {
+    open: HashSet<Connection>,
+    /// The states of the players who never signed out: the last one that was set while a connection was open.
+    states: HashMap<usize, State>,
+    /// Their activities: the last one that was set while a connection was open, since when one always was.
+    activities: HashMap<usize, Option<Activity>>,
+}
+
+fn activity(number: u16) -> Activity {
+    Activity { details: Some(number.to_string()), ..Activity::default() }
+}
+
+fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
     let mut open: Vec<Connection> = Vec::new();
     let mut states = HashMap::new();
+    let mut activities = HashMap::new();
     let mut unclear = HashSet::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
@@ -90,6 +107,9 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> (HashSet<Connect
                 if let Some(index) = open.iter().position(|open| open.player_id == player(player_number)) {
                     let Connection { player_id, connection_id } = open.remove(index);
                     simulation.desk.disconnected(&player_id, &connection_id, reason, simulation.now);
+                    if !open.iter().any(|open| open.player_id == player_id) {
+                        activities.remove(&player_number);
+                    }
                 }
             }
             Step::SetState(player_number, state) => {
@@ -100,12 +120,19 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> (HashSet<Connect
                     unclear.insert(player_number);
                 }
             }
+            Step::SetActivity(player_number, number) => {
+                simulation.set_activity(player_number, number.map(activity));
+                if open.iter().any(|open| open.player_id == player(player_number)) {
+                    activities.insert(player_number, number.map(activity));
+                }
+            }
             Step::Wait(time) => simulation.run(time),
             Step::Weather(weather) => set_weather(simulation, weather),
         }
     }
     states.retain(|number, _| !unclear.contains(number));
-    (open.into_iter().collect(), states)
+    activities.retain(|number, _| !unclear.contains(number));
+    Expected { open: open.into_iter().collect(), states, activities }
 }
 
 proptest! {
@@ -118,7 +145,7 @@ proptest! {
     ) {
         let mut simulation = Simulation::new();
         simulation.latency = Duration::from_millis(latency);
-        let (open, states) = go_through(&mut simulation, steps);
+        let Expected { open, states, activities } = go_through(&mut simulation, steps);
         set_weather(&mut simulation, Weather::Fine);
         simulation.run(2 * TTL + 2 * INTERVAL);
 
@@ -133,6 +160,9 @@ proptest! {
             let is_open = expected.iter().any(|open| open.player_id == player(number));
             let state = if is_open { states.get(&number).copied() } else { Some(State::Offline) };
             prop_assert_eq!(simulation.state(number), state.unwrap_or_else(|| simulation.state(number)));
+            let activity = if is_open { activities.get(&number).cloned() } else { Some(None) };
+            prop_assert_eq!(simulation.activity(number), activity.unwrap_or_else(|| simulation.activity(number)));
+            prop_assert!(simulation.activity_calls(number).is_sorted_by(|one, next| *one + MIN_INTERVAL <= *next));
         }
         prop_assert_eq!(order_mistakes(&simulation), vec![]);
     }

@@ -11,7 +11,7 @@ use super::{
     super::call::{Answer, Call, Connection, Kind, Notice, Task},
     Desk, Pace,
 };
-use crate::{CallError, ConnectionId, PlayerId, Problem, Reason, State};
+use crate::{Activity, CallError, ConnectionId, PlayerId, Problem, Reason, State};
 
 pub(super) const INTERVAL: Duration = Duration::from_secs(15);
 pub(super) const TTL: Duration = Duration::from_secs(45);
@@ -36,6 +36,8 @@ pub(super) struct Service {
     pub(super) closed: HashSet<Connection>,
     /// The players who are not OFFLINE, each with the end of the record.
     records: HashMap<PlayerId, (State, Instant)>,
+    /// Of players who are not OFFLINE.
+    activities: HashMap<PlayerId, Activity>,
     /// Added to each answer of a batch.
     pub(super) heartbeat_interval: Option<Duration>,
     pub(super) log: Vec<Told>,
@@ -89,6 +91,16 @@ impl Simulation {
         self.desk.state_changed(&player(number), state, self.now);
     }
 
+    pub(super) fn set_activity(&mut self, number: usize, activity: Option<Activity>) {
+        self.desk.activity_changed(&player(number), activity, self.now);
+    }
+
+    /// A player's activity by the service.
+    pub(super) fn activity(&mut self, number: usize) -> Option<Activity> {
+        self.service.expire(self.now);
+        self.service.activities.get(&player(number)).cloned()
+    }
+
     /// Lets so much time go by.
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
@@ -134,6 +146,12 @@ impl Simulation {
         tasks.map(|(_, task)| task.clone()).collect()
     }
 
+    /// When a player's activity was sent, as times since the start.
+    pub(super) fn activity_calls(&self, number: usize) -> Vec<Duration> {
+        let calls = self.service.log.iter().filter(|told| told.kind == Kind::SetActivity);
+        calls.filter(|told| told.tasks[0].0 == player(number)).map(|told| told.at).collect()
+    }
+
     /// A player's state by the service.
     pub(super) fn state(&mut self, number: usize) -> State {
         self.service.expire(self.now);
@@ -165,11 +183,17 @@ impl Service {
         self.leases.clear();
         self.closed.clear();
         self.records.clear();
+        self.activities.clear();
     }
 
     fn expire(&mut self, now: Instant) {
         self.leases.retain(|_, expires_at| *expires_at > now);
         self.records.retain(|_, (_, expires_at)| *expires_at > now);
+        self.end_activities();
+    }
+
+    fn end_activities(&mut self) {
+        self.activities.retain(|player, _| self.records.contains_key(player));
     }
 
     fn apply(&mut self, call: &Call, now: Instant) -> Answered {
@@ -186,8 +210,10 @@ impl Service {
                     }
                 }
                 (None, Task::SetState(state)) => self.set_state(player, *state, now)?,
+                (None, Task::SetActivity(activity)) => self.set_activity(player, activity.clone())?,
                 (None, _) => {}
             }
+            self.end_activities();
         }
         Ok(answer)
     }
@@ -222,6 +248,17 @@ impl Service {
             (state, Some(record)) => record.0 = state,
             (State::InMatch | State::InQueue, None) => return Err(problem(409, None)),
             (state, None) => _ = self.records.insert(player.clone(), (state, now + TTL)),
+        }
+        Ok(())
+    }
+}
+
+impl Service {
+    fn set_activity(&mut self, player: &PlayerId, activity: Option<Activity>) -> Result<(), CallError> {
+        match activity {
+            Some(_) if !self.records.contains_key(player) => return Err(problem(409, None)),
+            Some(activity) => _ = self.activities.insert(player.clone(), activity),
+            None => _ = self.activities.remove(player),
         }
         Ok(())
     }
