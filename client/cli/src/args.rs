@@ -4,6 +4,8 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use presence_client::{PlayerId, State};
 
+use crate::activity::{self, ActivityArgument};
+
 /// Version, and the commit that it was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRESENCE_REVISION"), ")");
 
@@ -60,11 +62,14 @@ pub(crate) enum Command {
         #[arg(long)]
         history: bool,
     },
-    /// Set what a player is doing.
+    /// Set what a player is doing: the state, the activity, or both.
     SetState {
         player: PlayerId,
-        #[arg(ignore_case = true)]
-        state: StateName,
+        #[arg(ignore_case = true, required_unless_present = "activity")]
+        state: Option<StateName>,
+        /// The activity as JSON, such as {"details":"Ranked","joinable":true}; null removes it.
+        #[arg(long, value_name = "JSON", value_parser = activity::parse)]
+        activity: Option<ActivityArgument>,
         /// Where the state is OFFLINE: do not ask whether that is meant.
         #[arg(long, short)]
         yes: bool,
@@ -135,8 +140,17 @@ mod tests {
     fn a_state_may_be_typed_in_small_letters_and_with_a_hyphen() {
         for typed in ["IN_MATCH", "in_match", "in-match"] {
             let args = Args::try_parse_from(["presence", "set-state", "alice", typed]).unwrap();
-            assert!(matches!(args.command, Command::SetState { state: StateName::InMatch, .. }), "{typed}");
+            assert!(matches!(args.command, Command::SetState { state: Some(StateName::InMatch), .. }), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_state_may_be_left_out_if_there_is_an_activity() {
+        let parse = |more: &[&str]| Args::try_parse_from([&["presence", "set-state", "alice"], more].concat());
+        assert!(parse(&["--activity", "null"]).is_ok());
+        assert!(parse(&["away", "--activity", r#"{"joinable":true}"#]).is_ok());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["--activity", r#"{"joinabel":true}"#]).is_err());
     }
 
     #[test]

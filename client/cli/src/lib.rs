@@ -8,6 +8,7 @@
 //! - `failure`: why nothing came of it, and the exit status for that.
 //! - `output`: tables for people, JSON for programs; `table` and `style` for the former.
 
+mod activity;
 mod args;
 mod commands;
 mod failure;

@@ -8,6 +8,7 @@ use presence_client::{
 };
 
 use crate::{
+    activity,
     failure::{Failure, Status},
     output::{Output, span},
     service::Service,
@@ -31,6 +32,9 @@ fn text(explanation: &Explanation) -> String {
         let _ = write!(text, ", last heard of {} ago", span(as_of.saturating_sub(last_seen)));
     }
     let _ = write!(text, ".\n{}\n", outlook(explanation));
+    if let Some(activity) = &presence.activity {
+        let _ = writeln!(text, "Its activity: {}.", activity::summary(activity));
+    }
     if !connections.is_empty() {
         let _ = write!(text, "\n{}", leases(connections));
     }

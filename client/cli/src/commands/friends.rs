@@ -16,6 +16,6 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Status, Failure> {
     let friends = service.players.friends(players, history).await.map_err(|error| service.failure(&error))?;
-    output.show(&friends, || players::table(&friends.presences))?;
+    output.show(&friends, || players::table(&friends.presences.iter().collect::<Vec<_>>()))?;
     Ok(Status::Done)
 }

@@ -16,6 +16,6 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Status, Failure> {
     let presence = service.players.get(player, history).await.map_err(|error| service.failure(&error))?;
-    output.show(&presence, || players::table([&presence]))?;
+    output.show(&presence, || players::table(&[&presence]))?;
     Ok(Status::Done)
 }

@@ -11,6 +11,7 @@ mod set_state;
 mod watch;
 
 use presence_client::{History, State};
+use set_state::Change;
 
 use crate::{
     args::{Args, Command},
@@ -30,8 +31,14 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     match args.command {
         Command::Get { player, history } => get::run(&service, &player, of_flag(history), output).await,
         Command::Friends { players, history } => friends::run(&service, &players, of_flag(history), output).await,
-        Command::SetState { player, state, yes } => set_state::run(&service, &player, state.into(), yes, output).await,
-        Command::SignOut { player, yes } => set_state::run(&service, &player, State::Offline, yes, output).await,
+        Command::SetState { player, state, activity, yes } => {
+            let change = Change { state: state.map(State::from), activity: activity.map(|activity| activity.0) };
+            set_state::run(&service, &player, &change, yes, output).await
+        }
+        Command::SignOut { player, yes } => {
+            let change = Change { state: Some(State::Offline), activity: None };
+            set_state::run(&service, &player, &change, yes, output).await
+        }
         Command::Watch { players, count } => watch::run(&service, players, count, output).await,
         Command::Explain { player } => explain::run(&service, &player, output).await,
         Command::Online => online::run(&service, output).await,

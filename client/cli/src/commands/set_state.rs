@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use presence_client::{PlayerId, State};
+use presence_client::{Activity, PlayerId, State};
 
 use super::players;
 use crate::{
@@ -11,18 +11,35 @@ use crate::{
     service::Service,
 };
 
+/// What is set of a player; what is `None` stays as it is.
+pub(super) struct Change {
+    pub(super) state: Option<State>,
+    /// `Some(None)` removes it.
+    pub(super) activity: Option<Option<Activity>>,
+}
+
 pub(super) async fn run(
     service: &Service,
     player: &PlayerId,
-    state: State,
+    change: &Change,
     is_confirmed: bool,
     output: Output,
 ) -> Result<Status, Failure> {
-    if state == State::Offline && !is_confirmed {
+    if change.state == Some(State::Offline) && !is_confirmed {
         confirm(player)?;
     }
-    let presence = service.players.set_state(player, state).await.map_err(|error| service.failure(&error))?;
-    output.show(&presence, || players::table([&presence]))?;
+    let players = &service.players;
+    let presence = match change {
+        Change { state: Some(state), activity: None } => players.set_state(player, *state).await,
+        Change { state: Some(state), activity: Some(activity) } => {
+            players.set_state_and_activity(player, *state, activity.as_ref()).await
+        }
+        Change { state: None, activity } => {
+            players.set_activity(player, activity.as_ref().and_then(Option::as_ref)).await
+        }
+    };
+    let presence = presence.map_err(|error| service.failure(&error))?;
+    output.show(&presence, || players::table(&[&presence]))?;
     Ok(Status::Done)
 }
 

@@ -3,12 +3,13 @@
 use std::{collections::HashMap, fmt, time::Duration};
 
 use presence_client::{
-    History, PlayerId, Presence, State,
+    Activity, History, PlayerId, Presence, State,
     operator::{EventStream, Feed, News, PresenceEvent},
 };
 use tokio::time::sleep;
 
 use crate::{
+    activity,
     failure::{Failure, Status},
     output::{Output, moment},
     service::Service,
@@ -147,18 +148,26 @@ struct Change<'a>(&'a PresenceEvent);
 
 impl fmt::Display for Now<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_state(f, self.0.state)
+        write_state(f, self.0.state)?;
+        write_activity(f, self.0.activity.as_ref())
     }
 }
 
 impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(PresenceEvent { previous_state, state, reason, .. }) = self;
-        write_state(f, *previous_state)?;
-        f.write_str(" → ")?;
+        let Self(PresenceEvent { previous_state, state, reason, activity, .. }) = self;
+        if previous_state != state {
+            write_state(f, *previous_state)?;
+            f.write_str(" → ")?;
+        }
         write_state(f, *state)?;
+        write_activity(f, activity.as_ref())?;
         write!(f, "  {FAINT}{reason}{FAINT:#}")
     }
+}
+
+fn write_activity(f: &mut fmt::Formatter<'_>, activity: Option<&Activity>) -> fmt::Result {
+    activity.map_or(Ok(()), |activity| write!(f, ": {}", activity::summary(activity)))
 }
 
 fn write_state(f: &mut fmt::Formatter<'_>, state: State) -> fmt::Result {

@@ -48,6 +48,31 @@ async fn a_state_is_set() {
 }
 
 #[tokio::test]
+async fn an_activity_is_set_shown_and_removed() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    let ranked = r#"{"details":"Ranked; \"2/4\"","party":{"id":"p7","size":2,"max":4},"joinable":true}"#;
+    let both = world.json(&["set-state", "alice", "in_match", "--activity", ranked]);
+    let expected: serde_json::Value = serde_json::from_str(ranked).unwrap();
+    assert_eq!((&both["state"], &both["activity"]), (&json!("IN_MATCH"), &expected));
+    assert_eq!(world.json(&["get", "alice"]), world.server.get("/presence/alice").await.body);
+    assert_eq!(world.json(&["friends", "alice"])["presences"][0]["activity"], expected);
+    for command in [&["get", "alice"][..], &["friends", "bob", "alice"], &["explain", "alice"]] {
+        let said = world.say(command);
+        assert!(said.out.contains("Ranked; \"2/4\", 2/4, joinable"), "{said:?}");
+    }
+    let joinable = world.json(&["set-state", "alice", "--activity", r#"{"joinable":false}"#]);
+    assert_eq!((&joinable["state"], &joinable["activity"]), (&json!("IN_MATCH"), &json!({"joinable": false})));
+    assert_eq!(world.json(&["set-state", "alice", "--activity", "null"]).get("activity"), None);
+    assert!(!world.say(&["get", "alice"]).out.contains("ACTIVITY"));
+
+    let mistyped = world.say(&["set-state", "alice", "--activity", r#"{"joinabel":true}"#]);
+    assert_eq!(mistyped.status, Some(2), "{mistyped:?}");
+    let refused = world.say(&["set-state", "bob", "--activity", ranked]);
+    assert_eq!(refused.status, Some(3), "{refused:?}");
+}
+
+#[tokio::test]
 async fn players_are_counted_and_explained() {
     let world = World::new().await;
     for player in ["alice", "bob", "carol"] {

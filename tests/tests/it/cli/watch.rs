@@ -44,6 +44,27 @@ async fn a_friend_who_comes_online_is_shown_without_waiting_for_a_sweep() {
 }
 
 #[tokio::test]
+async fn an_activity_is_shown_when_it_changes() {
+    let world = World::new().await;
+    world.connect("alice", "phone").await;
+    let set = async |change: Value| {
+        let mut body = json!({"player_id": "alice"});
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        assert_eq!(world.server.post("/presence/state", body).await.status, 200);
+    };
+    set(json!({"activity": {"details": "Lobby"}})).await;
+    let mut watch = Watch::start(&world, &["alice"]);
+    assert_eq!(watch.line().await, "alice ONLINE: Lobby");
+    let ranked = json!({"details": "Ranked", "party": {"id": "p7", "size": 2, "max": 4}, "joinable": true});
+    set(json!({"state": "IN_MATCH", "activity": ranked})).await;
+    assert_eq!(watch.line().await, "alice ONLINE → IN_MATCH: Ranked, 2/4, joinable set_state");
+    set(json!({"activity": {"details": "\u{1b}[2J"}})).await;
+    assert_eq!(watch.line().await, r"alice IN_MATCH: \u{1b}[2J set_activity");
+    set(json!({"activity": null})).await;
+    assert_eq!(watch.line().await, "alice IN_MATCH set_activity");
+}
+
+#[tokio::test]
 async fn those_who_are_named_are_shown_and_nobody_else() {
     let world = World::new().await;
     world.connect("alice", "phone").await;
