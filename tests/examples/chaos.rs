@@ -10,7 +10,7 @@ use std::{
 use presence_tests::chaos::{History, Plan, Report, Scale, Topology, check, play};
 
 const USAGE: &str =
-    "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|cluster] | chaos --history FILE";
+    "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|sentinel|cluster] | chaos --history FILE";
 
 /// The order in which seeds take turns.
 const TOPOLOGIES: [Topology; 3] = [Topology::Standalone, Topology::Cluster, Topology::Endpoint];
@@ -54,7 +54,9 @@ impl Options {
         let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
         let topology = match value(arguments, "--redis") {
             None => None,
-            Some(name) => Some(TOPOLOGIES.into_iter().find(|topology| option(*topology) == name)?),
+            Some(name) => {
+                Some(TOPOLOGIES.into_iter().chain([Topology::Sentinel]).find(|topology| option(*topology) == name)?)
+            }
         };
         Some(Self { seeds, scale, topology })
     }
@@ -66,6 +68,7 @@ fn option(topology: Topology) -> &'static str {
         Topology::Standalone => "one",
         Topology::Cluster => "cluster",
         Topology::Endpoint => "endpoint",
+        Topology::Sentinel => "sentinel",
     }
 }
 

@@ -1,7 +1,7 @@
 //! The whole system under faults, and an independent checker of what it said and did.
 //!
 //! Two presence servers, three gateways with real sockets, Redis and NATS. Redis is
-//! one server, a primary and a replica behind an endpoint that moves, or a cluster with replicas. A seed makes
+//! one server, a primary and a replica behind an endpoint that moves or known to Sentinels, or a cluster with replicas. A seed makes
 //! a [`Plan`]: who connects when, which process is frozen, killed or emptied when, how bad the network is. What is seen
 //! from outside becomes a [`History`], and [`check`] looks for what must not be in there.
 //!
@@ -105,11 +105,11 @@ async fn is_published(stage: &Stage, players: usize, notes: &Notes) -> bool {
 }
 
 /// A sweep of a cluster asks 16,384 slots, and is dear in a build without optimisation. A lease outlives the time in
-/// which the service has to find the new primary behind an endpoint, as it does with the default TTL of 45 s.
+/// which the service has to find the new primary of a pair, as it does with the default TTL of 45 s.
 fn pace(topology: Topology) -> Pace {
     match topology {
         Topology::Standalone => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 300 },
-        Topology::Endpoint => Pace { ttl: 9_000, heartbeat: 1_000, sweep: 300 },
+        Topology::Endpoint | Topology::Sentinel => Pace { ttl: 9_000, heartbeat: 1_000, sweep: 300 },
         Topology::Cluster => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 1_000 },
     }
 }

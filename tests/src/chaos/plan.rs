@@ -24,6 +24,8 @@ pub enum Topology {
     Standalone,
     /// A primary and a replica, behind an endpoint that leads to the one or the other.
     Endpoint,
+    /// A primary and a replica, of which Sentinels name the primary.
+    Sentinel,
     /// Three masters, each with a replica.
     Cluster,
 }
@@ -139,6 +141,7 @@ impl fmt::Display for Plan {
         let redis = match self.topology {
             Topology::Standalone => "one Redis",
             Topology::Endpoint => "a primary and a replica behind an endpoint",
+            Topology::Sentinel => "a primary and a replica known to Sentinels",
             Topology::Cluster => "a Redis Cluster",
         };
         let steps = self.storms.iter().flatten();
@@ -182,7 +185,8 @@ fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, S
 }
 
 fn recovery(rng: &mut StdRng, part: Part, topology: Topology) -> Millis {
-    let is_long = topology == Topology::Endpoint && part == Part::Redis && rng.random();
+    let has_pair = matches!(topology, Topology::Endpoint | Topology::Sentinel);
+    let is_long = has_pair && part == Part::Redis && rng.random();
     if is_long { LONG_RECOVERY } else { RECOVERY }
 }
 
@@ -204,6 +208,14 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
             (Kind::Hang, 300..6_000),
             (Kind::Kill, 100..3_000),
             (Kind::Isolate, 300..6_000),
+            (Kind::Freeze, 200..1_500),
+            (Kind::Flush, 1..2),
+        ],
+        (Part::Redis, Topology::Sentinel) => &[
+            (Kind::Demote, 300..4_000),
+            (Kind::Demote, 300..4_000),
+            (Kind::Hang, 300..6_000),
+            (Kind::Kill, 100..3_000),
             (Kind::Freeze, 200..1_500),
             (Kind::Flush, 1..2),
         ],
@@ -254,7 +266,7 @@ mod tests {
     #[test]
     fn a_storm_ends_also_where_everything_fails_at_once() {
         for seed in 0..3_000 {
-            for topology in [Topology::Standalone, Topology::Endpoint] {
+            for topology in [Topology::Standalone, Topology::Endpoint, Topology::Sentinel] {
                 let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, topology);
                 assert!(steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000), "{seed}");
             }

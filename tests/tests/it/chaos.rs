@@ -21,3 +21,8 @@ async fn a_storm_over_one_redis_leaves_no_invariant_violated() {
 async fn a_storm_over_a_cluster_leaves_no_invariant_violated() {
     weather_a_storm(1, Topology::Cluster).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_over_a_primary_known_to_sentinels_leaves_no_invariant_violated() {
+    weather_a_storm(5, Topology::Sentinel).await;
+}

@@ -1,6 +1,7 @@
 //! The Redis of a run, what happens to it, and what is left in it.
 
 mod cluster;
+mod front;
 mod pair;
 
 use std::{sync::atomic::AtomicU64, time::Duration};
@@ -35,8 +36,17 @@ pub(super) struct Store {
 #[allow(clippy::large_enum_variant, reason = "there is one")]
 enum Redis {
     Standalone(RedisServer),
-    Endpoint(Pair),
+    Pair(Pair),
     Cluster(RedisCluster),
+}
+
+impl Redis {
+    /// A pair, its URLs, and the ports of its nodes.
+    fn of_pair(pair: Pair) -> (Self, String, Vec<u16>) {
+        let urls = pair.urls();
+        let ports = pair.ports();
+        (Self::Pair(pair), urls, ports)
+    }
 }
 
 impl Store {
@@ -47,18 +57,19 @@ impl Store {
                 let (urls, ports) = (redis.url(), vec![redis.port()]);
                 (Redis::Standalone(redis), urls, ports)
             }
-            Topology::Endpoint => {
-                let pair = Pair::start().await;
-                let (urls, ports) = (pair.url(), pair.ports());
-                (Redis::Endpoint(pair), urls, ports)
-            }
+            Topology::Endpoint => Redis::of_pair(Pair::start_behind_endpoint().await),
+            Topology::Sentinel => Redis::of_pair(Pair::start_with_sentinels().await),
             Topology::Cluster => {
                 let redis = RedisCluster::start_with_replicas().await;
                 let (urls, ports) = (redis.urls(), redis.ports());
                 (Redis::Cluster(redis), urls, ports)
             }
         };
-        let mode = if topology == Topology::Cluster { "cluster" } else { "standalone" };
+        let mode = match topology {
+            Topology::Standalone | Topology::Endpoint => "standalone",
+            Topology::Sentinel => "sentinel",
+            Topology::Cluster => "cluster",
+        };
         Self { redis: Mutex::new(redis), urls, mode, ports, planned_until: AtomicU64::new(0) }
     }
 
@@ -73,7 +84,7 @@ impl Store {
         match (&mut *self.redis.lock().await, fault.kind) {
             (_, Kind::Flush) => self.flush().await,
             (Redis::Standalone(redis), kind) => suffer_standalone(redis, kind, time).await,
-            (Redis::Endpoint(pair), kind) => pair.suffer(kind, fault.which, time).await,
+            (Redis::Pair(pair), kind) => pair.suffer(kind, fault.which, time).await,
             (Redis::Cluster(cluster), kind) => self.suffer_cluster(cluster, fault.which, kind, time).await,
         }
     }

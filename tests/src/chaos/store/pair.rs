@@ -1,4 +1,5 @@
-//! A primary and its replica behind one address, and the faults after which the address leads to the other node.
+//! A primary and its replica behind one address or three Sentinels, and the faults after which these lead to the other
+//! node.
 //!
 //! The replica is promoted only when it has read all that the primary sent, so that replication loses next to nothing.
 
@@ -10,9 +11,9 @@ use tokio::{
     time::sleep,
 };
 
-use super::{PAUSE, ask, freeze, replication, until_in_step};
+use super::{PAUSE, ask, freeze, front::Front, replication, until_in_step};
 use crate::{
-    MovingEndpoint, RedisServer,
+    RedisServer,
     chaos::history::{Kind, Loss, Millis, Part, Trouble, now},
 };
 
@@ -28,25 +29,35 @@ const NO_PRIMARY: u16 = 9;
 pub(super) struct Pair {
     nodes: [RedisServer; 2],
     primary: usize,
-    endpoint: MovingEndpoint,
+    front: Front,
 }
 
 impl Pair {
-    pub(super) async fn start() -> Self {
+    /// Starts a pair behind an endpoint.
+    pub(super) async fn start_behind_endpoint() -> Self {
+        Self::start(async |port| Front::endpoint(port).await).await
+    }
+
+    /// Starts a pair that Sentinels know.
+    pub(super) async fn start_with_sentinels() -> Self {
+        Self::start(async |port| Front::sentinels(port).await).await
+    }
+
+    async fn start(front: impl AsyncFnOnce(u16) -> Front) -> Self {
         let nodes = [RedisServer::start().await, RedisServer::start().await];
-        let endpoint = MovingEndpoint::start(nodes[0].port()).await;
+        let front = front(nodes[0].port()).await;
         for node in &nodes {
             copy_at_once(node).await;
         }
-        let pair = Self { nodes, primary: 0, endpoint };
+        let pair = Self { nodes, primary: 0, front };
         follow(pair.replica().port(), pair.primary().port()).await;
         until_in_step(pair.replica().port()).await;
         pair
     }
 
-    /// The URL of the endpoint.
-    pub(super) fn url(&self) -> String {
-        self.endpoint.url()
+    /// What the service takes as `PRESENCE_REDIS_URL`.
+    pub(super) fn urls(&self) -> String {
+        self.front.urls()
     }
 
     /// The ports of the nodes themselves.
@@ -75,7 +86,7 @@ impl Pair {
             let _: Option<String> = ask(old, &command).await; // it refuses while one is under way
             sleep(PAUSE).await;
         }
-        let trouble = self.move_endpoint(Kind::Demote, from);
+        let trouble = self.move_front(Kind::Demote, from);
         sleep(time).await;
         until_in_step(old).await;
         trouble
@@ -87,7 +98,7 @@ impl Pair {
         promote(new).await;
         follow(old, NO_PRIMARY).await;
         let lost = (from.saturating_sub(REPLICATION_LAG), now());
-        let trouble = self.move_endpoint(Kind::Demote, from);
+        let trouble = self.move_front(Kind::Demote, from);
         sleep(time).await;
         follow(old, new).await;
         until_in_step(old).await;
@@ -124,9 +135,9 @@ impl Pair {
     /// replica has every write that anybody can have heard of.
     async fn isolate(&mut self, time: Duration) -> Trouble {
         let (from, old) = (now(), self.primary().port());
-        self.endpoint.silence_all();
+        self.front.silence_all();
         let trouble = self.fail_over(Kind::Isolate, from).await;
-        self.endpoint.end_silence();
+        self.front.end_silence();
         follow(old, self.primary().port()).await;
         sleep(time).await;
         until_in_step(old).await;
@@ -147,13 +158,13 @@ impl Pair {
             sleep(PAUSE).await;
         }
         promote(new).await;
-        self.move_endpoint(kind, from)
+        self.move_front(kind, from)
     }
 
     /// Leads new connections to the other node, which is a primary now.
-    fn move_endpoint(&mut self, kind: Kind, from: Millis) -> Trouble {
+    fn move_front(&mut self, kind: Kind, from: Millis) -> Trouble {
         self.primary = 1 - self.primary;
-        self.endpoint.move_to(self.primary().port());
+        self.front.move_to(self.primary().port());
         Trouble::over(Part::Redis, kind, from)
     }
 
