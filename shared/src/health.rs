@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     Cached,
     events::{Backlog, NatsHealth, Oldest, Publisher},
+    insight::Insight,
     repository::Repository,
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
@@ -95,21 +96,61 @@ impl HealthProbe {
         Self { repository, publisher, backlog }
     }
 
-    /// Checks everything, and sets the gauges. Takes a command per shard for the outbox.
+    /// Checks everything, and sets the gauges. In a cluster what it says of the outbox is what a relay found in the last
+    /// minute, if one did; else it takes a command per partition.
     pub async fn check(&self) -> Health {
-        self.check_with(self.outbox()).await
+        self.check_with(async {
+            match self.relayed_since(None).await {
+                Some(oldest) => Check::of_outbox(oldest),
+                None => self.outbox().await,
+            }
+        })
+        .await
     }
 
-    /// Checks everything, and sets the gauges. Takes a few commands per node: of the outbox it tells what the relay of this
-    /// process, or an earlier check, found in the last minute.
+    /// Checks everything as [`check`](Self::check) does, and counts the players if that is due. A cluster's partitions are
+    /// asked once: players are not counted if the outboxes had to be looked through, as no relay works.
+    pub async fn check_and_count(&self, insight: &Insight) -> Health {
+        let relayed = self.relayed_since(None).await;
+        let has_looked = relayed.is_none() && self.publisher.is_some() && self.repository.takes_turns();
+        let outbox = async {
+            match relayed {
+                Some(oldest) => Check::of_outbox(oldest),
+                None => self.outbox().await,
+            }
+        };
+        let health = self.check_with(outbox).await;
+        if health.is_available()
+            && !has_looked
+            && let Err(error) = insight.statistics().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
+        }
+        health
+    }
+
+    /// Checks everything, and sets the gauges. Takes a few commands per node: of the outbox it says what the relay of this
+    /// process, or an earlier check, found in the last minute, or in a cluster the relay of another process.
     pub async fn check_lightly(&self) -> Health {
         self.check_with(async {
-            match self.backlog.oldest() {
+            let found = match self.relayed_since(self.backlog.age()).await {
+                Some(oldest) => Some(oldest),
+                None => self.backlog.oldest(),
+            };
+            match found {
                 Some(oldest) if self.publisher.is_some() => Check::of_outbox(oldest),
                 _ => self.outbox().await,
             }
         })
         .await
+    }
+
+    /// What a relay of any process noted about the outbox of a cluster, if that is newer than the `own` look.
+    async fn relayed_since(&self, own: Option<Duration>) -> Option<Oldest> {
+        self.publisher.as_ref()?;
+        let age = self.repository.relay_lag().await.ok()??;
+        let is_newer = own.is_none_or(|own| age < own);
+        (is_newer && Backlog::is_fresh(age)).then_some(Oldest::None)
     }
 
     async fn check_with(&self, outbox: impl Future<Output = Check>) -> Health {

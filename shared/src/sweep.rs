@@ -8,12 +8,12 @@ use std::{
 
 use futures_util::{StreamExt as _, future::join_all, stream};
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     events::RelaySignal,
     model::PlayerId,
-    repository::{Expired, Repository, SHARDS_AT_A_TIME, Shard, StoreError},
+    repository::{Expired, Repository, SHARDS_AT_A_TIME, Shard, StoreError, Task, Turn, episodes},
     telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
     trace::{SweepSpan, TraceContext},
 };
@@ -82,16 +82,41 @@ impl Sweeper {
     /// Sweeps at half of `interval`, without an end: a record that expires right after a pass waits for the next one, and
     /// then for what expired before it. Both together are to be within `interval`.
     pub async fn run(&self, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval / 2);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pace = interval / 2;
+        // A server that dies during its pass delays the next one by that.
+        let patience = interval / 4;
+        let mut next = Instant::now() + pace;
+        self.pass_or_log().await;
         loop {
-            ticks.tick().await;
-            if let Err(error) = self.pass().await {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "sweep pass failed, retrying at the next interval"
-                );
-            }
+            sleep_until(next).await;
+            next = match self.turn(pace, patience).await {
+                Turn::Own => {
+                    let began = Instant::now();
+                    self.pass_or_log().await;
+                    began + pace
+                }
+                Turn::Later(wait) => Instant::now() + wait.min(pace),
+            };
+        }
+    }
+
+    /// Whether it is this sweeper's turn to make a pass. It is if that cannot be found out.
+    async fn turn(&self, pace: Duration, patience: Duration) -> Turn {
+        if !self.repository.takes_turns() {
+            return Turn::Own;
+        }
+        self.repository.take_turn(Task::Sweep, pace, patience).await.unwrap_or(Turn::Own)
+    }
+
+    async fn pass_or_log(&self) {
+        match self.pass().await {
+            Ok(_) => {}
+            // It stays so until an operator does something: one line.
+            Err(error @ StoreError::Partitions { .. }) => episodes::failed("", &error),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "sweep pass failed, retrying at the next interval"
+            ),
         }
     }
 

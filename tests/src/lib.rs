@@ -19,6 +19,7 @@
 //! - [`Device`]: a player's device, with a socket to a gateway.
 //! - [`chaos`]: the whole system under faults, and an independent checker.
 //! - [`Browser`]: a headless Chromium.
+//! - [`record_key`], [`partition_key`]: where a cluster's keys lie.
 //! - [`script`]: the text of a Lua script.
 //! - [`leases`]: what the raw keys say of a player's connections.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.
@@ -39,6 +40,7 @@ mod nats_secured;
 mod nats_server;
 mod nats_stream;
 mod otlp_receiver;
+mod partition;
 mod process;
 mod redis_cluster;
 mod redis_sentinels;
@@ -64,6 +66,7 @@ pub use nats_cluster::NatsCluster;
 pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
 pub use otlp_receiver::{OtlpReceiver, Span};
+pub use partition::{partition_key, partition_slot, record_key};
 pub use process::{binary, free_port, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;

@@ -42,7 +42,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use presence::{
     REVISION, VERSION,
-    config::{Config, Environment, ServerConfig},
+    config::{Config, ConfigError, Environment, ServerConfig},
     events::RelaySignal,
     runtime::{App, environment, fail, start},
     supervise,
@@ -109,6 +109,7 @@ fn run_server() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server))) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<ConfigError>() => fail(&error),
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE
@@ -126,6 +127,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     }
     let interval = config.lifetimes.sweep_interval;
     let app = App::new(config)?;
+    app.check_partitions().await?;
     let signal = RelaySignal::default();
     let lifecycle = Lifecycle::default();
     let connections = Arc::new(Connections::new(file_limit::connections()));

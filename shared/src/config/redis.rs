@@ -4,9 +4,11 @@ use std::{fmt, time::Duration};
 
 use super::{
     redis_url::has_user_alone,
-    variables::{ConfigError, Result, Variables},
+    variables::{ConfigError, Result, Variables, whole_number},
 };
 use crate::aws::{CacheToken, Identity, credentials};
+
+const PARTITIONS: &str = "PRESENCE_CLUSTER_PARTITIONS";
 
 /// Redis and its keys.
 #[derive(Clone)]
@@ -21,6 +23,9 @@ pub struct RedisConfig {
     /// `PRESENCE_REDIS_SENTINEL_NAME` (`mymaster`): the primary's name in the configuration of its Sentinels. Only
     /// sentinel mode uses it.
     pub sentinel_name: String,
+    /// `PRESENCE_CLUSTER_PARTITIONS` (`256`): over how many partitions a cluster's players are spread, a power of two; `None`
+    /// if all are in one Redis.
+    pub partitions: Option<u16>,
     /// `PRESENCE_KEY_PREFIX` (`presence:`).
     pub key_prefix: String,
     /// `PRESENCE_STORE_TIMEOUT` (`500ms`): one round trip to Redis.
@@ -59,6 +64,7 @@ impl RedisConfig {
             tokens,
             mode,
             sentinel_name: variables.sentinel_name(mode)?,
+            partitions: variables.partitions(mode)?,
             key_prefix: variables.parse(
                 "PRESENCE_KEY_PREFIX",
                 "presence:",
@@ -73,6 +79,13 @@ impl RedisConfig {
     }
 }
 
+impl ConfigError {
+    /// A number of partitions that is not that of the data.
+    pub(crate) fn of_partitions(stored: u16) -> Self {
+        Self::new(PARTITIONS, format!("{stored}, over which the data in Redis is spread already"))
+    }
+}
+
 impl Variables<'_> {
     /// `PRESENCE_REDIS_SENTINEL_NAME`. Sentinel itself takes any name.
     fn sentinel_name(&self, mode: RedisMode) -> Result<String> {
@@ -84,6 +97,19 @@ impl Variables<'_> {
         }
         self.parse(NAME, "mymaster", accepts, |text| {
             text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| text.to_owned())
+        })
+    }
+
+    /// `PRESENCE_CLUSTER_PARTITIONS`, in cluster mode. Elsewhere there is nothing that it could mean.
+    fn partitions(&self, mode: RedisMode) -> Result<Option<u16>> {
+        let is_cluster = mode == RedisMode::Cluster;
+        if !is_cluster && self.text(PARTITIONS).is_none() {
+            return Ok(None);
+        }
+        let accepts = "a power of two from 1 to 16384, and only with PRESENCE_REDIS_MODE=cluster";
+        self.parse(PARTITIONS, "256", accepts, |text| {
+            let count: u16 = whole_number(text)?;
+            (is_cluster && count.is_power_of_two() && count <= 16_384).then_some(Some(count))
         })
     }
 
@@ -136,6 +162,7 @@ impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("mode", &self.mode)
+            .field("partitions", &self.partitions)
             .field("key_prefix", &self.key_prefix)
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()

@@ -14,7 +14,7 @@ const TTL: Duration = Duration::from_mins(1);
 
 /// The age of the oldest event that waits in the outbox, as this process saw it last. Clones share it.
 ///
-/// Looking at the whole outbox takes a command per shard, too many for each health check.
+/// Looking at the whole outbox takes a command per partition of a cluster, too many for each health check.
 #[derive(Debug, Clone, Default)]
 pub struct Backlog(Arc<Mutex<Option<(Instant, Oldest)>>>);
 
@@ -40,9 +40,20 @@ impl Oldest {
 }
 
 impl Backlog {
+    /// Whether a look so long ago is still good.
+    pub(crate) fn is_fresh(age: Duration) -> bool {
+        age < TTL
+    }
+
     /// Keeps what a look at the whole outbox found.
     pub(crate) fn record(&self, oldest: Oldest) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), oldest));
+    }
+
+    /// The time since the last look; `None` if it was too long ago.
+    pub(crate) fn age(&self) -> Option<Duration> {
+        let (seen_at, _) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(seen_at.elapsed()).filter(|elapsed| *elapsed < TTL)
     }
 
     /// What the last look found, as of now; `None` if it was too long ago.

@@ -3,17 +3,17 @@
 use std::{
     collections::BTreeSet,
     ops::Add,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Backlog, Oldest, Patience, Publisher, RelaySignal};
 use crate::{
-    repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Waiting},
+    repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Task, Turn, Waiting, episodes},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -29,6 +29,8 @@ pub struct Relay {
     retention: Duration,
     backlog: Backlog,
     total: Arc<Mutex<Relayed>>,
+    /// Shards with events that could not be published.
+    left: Arc<Mutex<BTreeSet<Shard>>>,
 }
 
 /// What a relay did.
@@ -44,7 +46,7 @@ impl Relay {
     /// A relay from the outbox of `repository`; events older than `retention` are dropped. Each pass records in `backlog` how
     /// long events wait.
     pub fn new(repository: Repository, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
-        Self { repository, publisher, retention, backlog, total: Arc::default() }
+        Self { repository, publisher, retention, backlog, total: Arc::default(), left: Arc::default() }
     }
 
     /// Publishes what waits in the outbox, and removes what JetStream acknowledged. With NATS down it changes nothing but
@@ -59,26 +61,63 @@ impl Relay {
         let relays = stream::iter(waiting.found).map(|waiting| self.relay(waiting));
         let results = relays.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
         let relayed = sum(results);
-        match waiting.failure {
-            None => relayed,
-            Some(error) => Err(error),
+        if let Some(error) = waiting.failure {
+            return Err(error);
+        }
+        let relayed = relayed?;
+        if self.repository.takes_turns() && self.left().is_empty() {
+            self.repository.note_relay().await?;
+        }
+        Ok(relayed)
+    }
+
+    /// Publishes events as soon as `signal` tells of them, and at every `interval` all that waits, without an end.
+    pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
+        let mut next_look = Instant::now() + self.pace(interval);
+        let mut result = self.pass().await.map(drop);
+        loop {
+            if let Err(error) = result {
+                match error {
+                    // It stays so until an operator does something: one line.
+                    StoreError::Partitions { .. } => episodes::failed("", &error),
+                    _ => tracing::error!(error = &error as &dyn std::error::Error, "relay failed; events wait"),
+                }
+                sleep_until(next_look).await;
+            }
+            result = tokio::select! {
+                shards = signal.told() => self.publish_all(shards).await,
+                () = sleep_until(next_look) => self.look(interval, &mut next_look).await,
+            };
         }
     }
 
-    /// Publishes events as soon as `signal` tells of them, and at every `interval` all that waits. Goes on for ever.
-    pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
-        let mut ticks = tokio::time::interval(interval);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let result = tokio::select! {
-                shards = signal.told() => self.publish_all(shards).await,
-                _ = ticks.tick() => self.pass().await.map(drop),
-            };
-            if let Err(error) = result {
-                tracing::error!(error = &error as &dyn std::error::Error, "relay failed; events wait");
-                ticks.tick().await;
+    /// Publishes what could not be published before, and all that waits if it is this relay's turn. Sets the time of the
+    /// next look.
+    async fn look(&self, interval: Duration, next_look: &mut Instant) -> Result<(), StoreError> {
+        let began = Instant::now();
+        let pace = self.pace(interval);
+        *next_look = began + pace;
+        let mut published = Ok(());
+        if self.repository.takes_turns() {
+            let left = self.left().clone();
+            published = self.publish_all(left).await;
+            // One that is cut off from NATS lets others go first.
+            let is_ready = self.publisher.is_ready(Patience::RELAY);
+            let turn_interval = if is_ready { pace } else { 2 * pace };
+            let turn = self.repository.take_turn(Task::Relay, turn_interval, interval / 4).await;
+            if let Ok(Turn::Later(wait)) = turn {
+                *next_look = Instant::now() + wait.min(pace);
+                return published;
             }
+            *next_look = Instant::now() + pace;
         }
+        self.pass().await.and(published)
+    }
+
+    /// The time between two looks at all outboxes. Where relays take turns, one that dies delays the next look by a quarter
+    /// of `interval`; both together are within it.
+    fn pace(&self, interval: Duration) -> Duration {
+        if self.repository.takes_turns() { interval * 3 / 4 } else { interval }
     }
 
     /// What this relay, and its clones, have done so far.
@@ -103,22 +142,38 @@ impl Relay {
         sum(results).map(drop)
     }
 
-    /// Publishes what waits in one outbox.
+    /// Publishes what waits in one outbox, and remembers it if something is left.
     async fn publish(&self, shard: Shard) -> Result<Relayed, StoreError> {
         let mut total = Relayed::default();
+        let is_empty = self.drain(shard, &mut total).await;
+        let mut left = self.left();
+        match is_empty {
+            Ok(true) => _ = left.remove(&shard),
+            Ok(false) | Err(_) => _ = left.insert(shard),
+        }
+        is_empty.map(|_| total)
+    }
+
+    /// Publishes what waits in one outbox. Returns whether that was everything.
+    async fn drain(&self, shard: Shard, total: &mut Relayed) -> Result<bool, StoreError> {
         while self.publisher.is_ready(Patience::RELAY) {
             let page = self.repository.outbox(shard, PAGE).await?;
             let published = self.publisher.publish(&page, Patience::RELAY).await;
-            self.repository.strike(&published.all()).await?;
+            let done = published.all();
+            self.repository.strike(&done).await?;
             let relayed =
                 Relayed { published: published.acknowledged.len() as u64, dropped: published.dropped.len() as u64 };
             self.count(relayed);
-            total = total + relayed;
+            *total = *total + relayed;
             if page.len() < PAGE {
-                break;
+                return Ok(done.len() == page.len());
             }
         }
-        Ok(total)
+        Ok(false)
+    }
+
+    fn left(&self) -> MutexGuard<'_, BTreeSet<Shard>> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn drop_older(&self, waiting: Waiting) -> Result<u64, StoreError> {

@@ -182,7 +182,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let failure = error.failure();
         metrics::counter!(STORE_ERRORS, "kind" => failure.as_str()).increment(1);
-        if let StoreError::Unexpected(_) | StoreError::Type(_) | StoreError::Overloaded { .. } = &error {
+        use StoreError::{Overloaded, Partitions, Type, Unexpected};
+        if let Unexpected(_) | Type(_) | Overloaded { .. } | Partitions { .. } = &error {
             episodes::failed("", &error); // others were logged with the node that they happened at
         }
         if let StoreError::Overloaded { retry_after } = error {
@@ -192,7 +193,10 @@ impl From<StoreError> for Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             "urn:presence:store-unavailable",
             "Store unavailable",
-            store_detail(failure),
+            match &error {
+                StoreError::Partitions { .. } => Cow::from(format!("this program is misconfigured: {error}")),
+                _ => store_detail(failure).into(),
+            },
         )
         .with_header("retry-after", "1")
     }
@@ -215,6 +219,7 @@ fn store_detail(failure: StoreFailure) -> &'static str {
         StoreFailure::Overloaded => {
             "too much work waits for the store; nothing was changed, and the call may be repeated"
         }
+        StoreFailure::Misconfigured => "the service is misconfigured; its log says how",
         StoreFailure::Refused => "the store refused the call; the service's log says why",
         StoreFailure::Unexpected => {
             "the store holds or returned something that this service did not write; the service's log says more"

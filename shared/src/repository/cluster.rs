@@ -14,7 +14,7 @@ use super::{
     keys::Shard,
     link::{Repeat, is_lost_socket},
     node::{Clock, Sending, Slots, Timed},
-    policy::Policy,
+    policy::{KeysApart, Policy},
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };
@@ -121,10 +121,23 @@ impl Cluster {
         join_all(slots.masters.iter().map(query)).await
     }
 
-    /// A shard of each master.
-    pub(super) async fn shard_of_each_master(&self) -> Result<Vec<Shard>, StoreError> {
+    /// One of `shards` for each master that holds any of them.
+    pub(super) async fn shard_of_each_master(
+        &self,
+        shards: impl Iterator<Item = Shard>,
+    ) -> Result<Vec<Shard>, StoreError> {
         let slots = timeout(self.limit, self.topology.slots()).await;
-        Ok(slots.unwrap_or(Err(StoreError::Timeout(self.limit)))?.shard_of_each_master())
+        Ok(slots.unwrap_or(Err(StoreError::Timeout(self.limit)))?.shard_of_each_master(shards))
+    }
+
+    /// Groups items by the master that holds their shard, as far as that is known. What no known master holds is a group.
+    pub(super) async fn group_by_master<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
+        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else { return vec![items] };
+        let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
+        for item in items {
+            groups.entry(slots.master(shard(&item))).or_default().push(item);
+        }
+        groups.into_values().collect()
     }
 
     /// Sends commands on their routes, and again until each has its answer. What goes to one node does not wait for what
@@ -172,7 +185,9 @@ impl Cluster {
         let mut answered = Vec::with_capacity(places.len());
         let (mut again, mut pause) = (Vec::new(), Pause::None);
         for (place, answer) in places.iter().copied().zip(answers) {
-            match answer.as_ref().err().and_then(|error| next(error, address, call.policy.repeat, attempt)) {
+            let may_wait = call.policy.keys_apart == KeysApart::Wait;
+            let error = answer.as_ref().err().filter(|error| may_wait || !error.is_keys_apart());
+            match error.and_then(|error| next(error, address, call.policy.repeat, attempt)) {
                 Some((route, before)) => {
                     again.push((place, route));
                     pause = pause.max(before);
@@ -288,7 +303,7 @@ fn tells_of_change(error: &StoreError) -> bool {
             let says_so = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
             is_lost_socket(error) || says_so.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
         }
-        StoreError::Type(_) | StoreError::Overloaded { .. } => false,
+        StoreError::Type(_) | StoreError::Overloaded { .. } | StoreError::Partitions { .. } => false,
     }
 }
 

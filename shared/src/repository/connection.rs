@@ -8,10 +8,11 @@ use tokio::time::Instant;
 use super::{
     StoreError,
     cluster::Cluster,
-    keys::Shard,
+    keys::{Keys, Shard},
+    layout::LayoutGuard,
     link::{Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
-    policy::Policy,
+    policy::{Effect, Policy},
 };
 use crate::config::{RedisConfig, RedisMode};
 
@@ -26,12 +27,12 @@ pub(crate) struct Connection {
 enum Topology {
     /// One primary, at a fixed address or at the one that Sentinels name.
     Standalone(Node),
-    Cluster(Cluster),
+    Cluster(Cluster, LayoutGuard),
 }
 
 impl Connection {
-    /// Prepares the connection. Nothing is sent before the first query. Needs a tokio runtime.
-    pub(crate) fn new(config: &RedisConfig) -> Result<Self, RedisError> {
+    /// Prepares the connection to the data with these keys. Nothing is sent before the first query. Needs a tokio runtime.
+    pub(crate) fn new(config: &RedisConfig, keys: &Keys) -> Result<Self, RedisError> {
         let limit = config.timeout;
         let topology = match config.mode {
             RedisMode::Standalone => {
@@ -43,7 +44,11 @@ impl Connection {
                 let endpoint = Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
                 Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
-            RedisMode::Cluster => Topology::Cluster(Cluster::new(config.urls.clone(), config.tokens.clone(), limit)),
+            RedisMode::Cluster => {
+                let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), limit);
+                let guard = LayoutGuard::new(cluster.clone(), keys, config.partitions.unwrap_or(1));
+                Topology::Cluster(cluster, guard)
+            }
         };
         Ok(Self { topology, limit })
     }
@@ -66,7 +71,10 @@ impl Connection {
                 result
             }
             // Boxed, here and below: it is large, and not to be moved about while it is not in use.
-            Topology::Cluster(cluster) => Box::pin(cluster.query(policy, shard, command)).await,
+            Topology::Cluster(cluster, guard) => {
+                guard.pass(policy.effect).await?;
+                Box::pin(cluster.query(policy, shard, command)).await
+            }
         }
     }
 
@@ -94,15 +102,38 @@ impl Connection {
 
     /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each node involved, and
     /// reads each node's clock.
-    pub(crate) async fn read_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
-        self.send(Clock::Read, Policy::CALL, commands).await
+    pub(crate) async fn read_all(&self, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        self.send(Clock::Read, policy, commands).await
     }
 
-    /// A shard of each node: of a server's only one, or of a cluster's masters.
-    pub(crate) async fn shard_of_each_node(&self) -> Result<Vec<Shard>, StoreError> {
+    /// Checks that the data in a cluster is spread over the configured number of partitions, and stores that number if the
+    /// cluster is unused.
+    ///
+    /// # Errors
+    /// [`StoreError::Partitions`]. A node that does not answer is no error.
+    pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
+        match &self.topology {
+            Topology::Standalone(_) => Ok(()),
+            Topology::Cluster(_, guard) => guard.pass(Effect::Write).await,
+        }
+    }
+
+    /// One of `shards` for each node that holds any of them: a server, or the masters of a cluster.
+    pub(crate) async fn shard_of_each_node(
+        &self,
+        shards: impl Iterator<Item = Shard>,
+    ) -> Result<Vec<Shard>, StoreError> {
         match &self.topology {
             Topology::Standalone(_) => Ok(vec![Shard::FIRST]),
-            Topology::Cluster(cluster) => cluster.shard_of_each_master().await,
+            Topology::Cluster(cluster, _) => cluster.shard_of_each_master(shards).await,
+        }
+    }
+
+    /// Groups items by the node that holds their shard, as far as that is known. What no known node holds is a group.
+    pub(crate) async fn group_by_node<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
+        match &self.topology {
+            Topology::Standalone(_) => vec![items],
+            Topology::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
         }
     }
 
@@ -110,7 +141,7 @@ impl Connection {
     pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
         match &self.topology {
             Topology::Standalone(node) => vec![node.query_optional(command, Instant::now() + self.limit).await],
-            Topology::Cluster(cluster) => cluster.query_masters(command).await,
+            Topology::Cluster(cluster, _) => cluster.query_masters(command).await,
         }
     }
 
@@ -120,7 +151,12 @@ impl Connection {
         }
         let node = match &self.topology {
             Topology::Standalone(node) => node,
-            Topology::Cluster(cluster) => return Box::pin(cluster.query_all(clock, policy, commands)).await,
+            Topology::Cluster(cluster, guard) => {
+                return match guard.pass(policy.effect).await {
+                    Ok(()) => Box::pin(cluster.query_all(clock, policy, commands)).await,
+                    Err(error) => vec![Err(error); commands.len()],
+                };
+            }
         };
         let commands = commands.iter().map(|(_, command)| command);
         let permit = match node.admit(policy.urgency, commands.clone()).await {

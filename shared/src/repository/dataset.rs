@@ -1,19 +1,19 @@
 //! The identity of the data in Redis: it changes when data is lost or replaced, which makes no events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use redis::Value;
 
 use super::{Repository, StoreError, keys::Shard, reply};
 
-/// The number of shards that are looked at. In a cluster they are spread evenly, so that each master has some of them.
-const MAX_SAMPLED_SHARDS: usize = 32;
+/// A mark of each node, in one of its shards; `None` if it is missing.
+type Marks = BTreeMap<Shard, Option<Vec<u8>>>;
 
 /// What distinguishes one data set from another. A flush takes the marks with it, a failover or restart changes the replication
 /// ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dataset {
-    marks: Vec<Option<Vec<u8>>>,
+    marks: Marks,
     /// Of each master; empty if the server does not say.
     replication_ids: BTreeSet<String>,
 }
@@ -37,25 +37,26 @@ impl Repository {
         Ok((Dataset { marks, replication_ids }, now))
     }
 
-    async fn marks(&self) -> Result<(Vec<Option<Vec<u8>>>, u64), StoreError> {
+    async fn marks(&self) -> Result<(Marks, u64), StoreError> {
         let mark = format!("{:016x}", rand::random::<u64>());
-        let commands: Vec<_> = self
-            .sampled_shards()
+        let shards = self.connection.shard_of_each_node(self.keys.shards()).await?;
+        let commands: Vec<_> = shards
+            .iter()
             .flat_map(|shard| {
-                let key = self.keys.dataset(shard);
+                let key = self.keys.dataset(*shard);
                 let set = redis::cmd("SET").arg(key).arg(&mark).arg("NX").to_owned();
-                [(shard, set), (shard, redis::cmd("GET").arg(key).to_owned())]
+                [(*shard, set), (*shard, redis::cmd("GET").arg(key).to_owned())]
             })
             .collect();
         let replies = self.connection.query_all_timed(&commands).await;
         let mut now = 0;
+        let mut marks = Marks::new();
         // A mark that cannot be left (Redis is full) is missing; what counts is whether it can be read.
-        let marks = replies.into_iter().skip(1).step_by(2).map(|reply| {
+        for (shard, reply) in shards.into_iter().zip(replies.into_iter().skip(1).step_by(2)) {
             let (mark, time) = reply?;
             now = time;
-            Ok(reply::text(&mark)?.map(<[u8]>::to_vec))
-        });
-        let marks = marks.collect::<Result<_, StoreError>>()?;
+            marks.insert(shard, reply::text(&mark)?.map(<[u8]>::to_vec));
+        }
         Ok((marks, now))
     }
 
@@ -65,11 +66,6 @@ impl Repository {
         let replies = self.connection.query_nodes(&command).await;
         let ids: Option<_> = replies.into_iter().map(|reply| replication_id(&reply.ok()?)).collect();
         ids.unwrap_or_default()
-    }
-
-    fn sampled_shards(&self) -> impl Iterator<Item = Shard> + use<> {
-        let step = self.keys.shards().count().div_ceil(MAX_SAMPLED_SHARDS);
-        self.keys.shards().step_by(step)
     }
 }
 
@@ -89,7 +85,8 @@ mod tests {
 
     fn dataset(mark: &str, id: &str) -> Dataset {
         let ids = [id].into_iter().filter(|id| !id.is_empty());
-        Dataset { marks: vec![Some(mark.into())], replication_ids: ids.map(str::to_owned).collect() }
+        let marks = Marks::from([(Shard::FIRST, Some(mark.into()))]);
+        Dataset { marks, replication_ids: ids.map(str::to_owned).collect() }
     }
 
     #[test]
@@ -99,7 +96,10 @@ mod tests {
         assert!(before.is_replaced_by(&dataset("m2", "r1")), "a flush");
         assert!(before.is_replaced_by(&dataset("m1", "r2")), "a failover");
         assert!(!before.is_replaced_by(&dataset("m1", "")), "a user that may not ask");
-        assert!(before.is_replaced_by(&Dataset { marks: vec![None], ..before.clone() }), "a full Redis");
+        assert!(
+            before.is_replaced_by(&Dataset { marks: Marks::from([(Shard::FIRST, None)]), ..before.clone() }),
+            "a full Redis"
+        );
     }
 
     #[test]

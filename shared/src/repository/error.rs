@@ -20,6 +20,14 @@ pub enum StoreError {
         /// The time after which it is worth trying again.
         retry_after: Duration,
     },
+    /// The data in the cluster is spread over another number of partitions. Nothing was sent.
+    #[error("the data in Redis is spread over {stored} partitions, but PRESENCE_CLUSTER_PARTITIONS is {configured}")]
+    Partitions {
+        /// The number that Redis holds.
+        stored: u16,
+        /// The number that this program is configured for.
+        configured: u16,
+    },
     /// The connection failed, or Redis refused the command.
     #[error("Redis failed")]
     Redis(#[source] RedisFault),
@@ -53,6 +61,8 @@ pub enum StoreFailure {
     Refused,
     /// Too much work waits for the node: nothing was sent.
     Overloaded,
+    /// This program is configured for another layout of the data: nothing was sent.
+    Misconfigured,
     /// The data, or the answer, is not what this service wrote or expects.
     Unexpected,
 }
@@ -65,11 +75,14 @@ impl StoreError {
 
     /// The kind of failure.
     pub fn failure(&self) -> StoreFailure {
-        use StoreFailure::{Loading, NotPrimary, OutOfMemory, Overloaded, Refused, TimedOut, Unexpected, Unreachable};
+        use StoreFailure::{
+            Loading, Misconfigured, NotPrimary, OutOfMemory, Overloaded, Refused, TimedOut, Unexpected, Unreachable,
+        };
         match self {
             Self::Timeout(_) => TimedOut,
             Self::NotPrimary => NotPrimary,
             Self::Overloaded { .. } => Overloaded,
+            Self::Partitions { .. } => Misconfigured,
             Self::Redis(error) => match error.kind() {
                 ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => NotPrimary,
                 ErrorKind::Server(ServerErrorKind::BusyLoading) => Loading,
@@ -80,6 +93,11 @@ impl StoreError {
             },
             Self::Unexpected(_) | Self::Type(_) => Unexpected,
         }
+    }
+
+    /// Whether a command failed because its keys are on two nodes: their slot is being moved.
+    pub(crate) fn is_keys_apart(&self) -> bool {
+        matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain))
     }
 
     /// The causes of this error, outermost first, in one text.
@@ -123,6 +141,7 @@ impl StoreFailure {
             Self::OutOfMemory => "out_of_memory",
             Self::Refused => "refused",
             Self::Overloaded => "overloaded",
+            Self::Misconfigured => "misconfigured",
             Self::Unexpected => "unexpected",
         }
     }

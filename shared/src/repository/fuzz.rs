@@ -11,7 +11,6 @@ use super::{
     sweep::due,
 };
 use crate::{
-    config::RedisMode,
     http::{Request, last_segment},
     model::{ConnectionId, PlayerId, Presence},
     trace::TraceContext,
@@ -72,10 +71,12 @@ pub fn id(bytes: &[u8]) {
     *request.uri_mut() = uri.unwrap_or_default();
     assert_eq!(last_segment(&request).ok().as_deref(), Some(text));
 
-    let keys = Keys::new("presence:".to_owned(), RedisMode::Cluster);
-    assert_eq!(keys.record(&player).to_string(), format!("presence:{text}"));
+    let keys = Keys::new("presence:".to_owned(), Some(256));
     let shard = keys.shard(&player);
-    let others = [keys.past(&player), keys.closed(&player), keys.index(shard), keys.outbox(shard)];
+    let record = keys.record(shard, &player);
+    assert!(record.to_string().ends_with(&format!("}}:{text}")), "{record}");
+    let others =
+        [record, keys.past(shard, &player), keys.closed(shard, &player), keys.index(shard), keys.outbox(shard)];
     for key in others.map(|key| key.to_string()) {
         let tag = key.split(['{', '}']).nth(1).unwrap_or_default();
         assert_eq!(slot([tag]), shard.slot(), "{key}");

@@ -1,77 +1,153 @@
-//! Every key, spelled in one place. `lua/README.md` tells what each holds.
+//! Every key, spelled in one place. `lua/README.md` says what each holds.
 
-use std::{collections::BTreeMap, fmt::Write as _, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use super::joined::Joined;
-use crate::{config::RedisMode, model::PlayerId};
+use crate::model::PlayerId;
 
 /// The number of hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;
 
-/// Spells keys. No id and no prefix holds a brace, so that a key with braces is never a player's record.
+/// Spells keys. No id and no prefix holds a brace or a `#`: a key is never taken for one of another kind.
 ///
-/// All of a player's keys lie in the slot of the record: a hash tag that encloses the whole of the record's name makes it
-/// so.
+/// All of a player's keys lie in one slot. In a cluster that is the slot of the player's partition, whose hash tag all its
+/// keys have.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
-    mode: RedisMode,
+    /// [`id_offset`](Self::id_offset) of a single Redis.
+    single_id_offset: String,
+    layout: Layout,
 }
 
-/// What shares one expiry index and one outbox: a hash slot in cluster mode, everything otherwise.
+/// How players are spread.
+#[derive(Debug, Clone)]
+enum Layout {
+    /// All in one Redis.
+    Single,
+    /// Over the partitions of a cluster.
+    Partitioned { slots_per_partition: u16, partitions: Arc<[Partition]> },
+}
+
+/// What keys of a partition have in common.
+#[derive(Debug)]
+struct Partition {
+    /// The prefix and the hash tag.
+    head: String,
+    /// The number of bytes before the id in a record's name, and a space.
+    id_offset: String,
+}
+
+/// What shares one expiry index and one outbox: a partition of a cluster, everything otherwise. It is named by the hash slot
+/// of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Shard(u16);
 
 impl Keys {
-    pub(crate) fn new(prefix: String, mode: RedisMode) -> Self {
-        Self { prefix, mode }
+    /// Spells keys that begin with `prefix`, of players in one Redis, or spread over so many partitions of a cluster: a
+    /// power of two.
+    pub(crate) fn new(prefix: String, partitions: Option<u16>) -> Self {
+        let layout = match partitions {
+            None => Layout::Single,
+            Some(count) => {
+                let slots_per_partition = SLOTS / count;
+                let slots = (0..SLOTS).step_by(slots_per_partition.into());
+                let partitions = slots.map(|slot| Partition::new(&prefix, &SLOT_TAGS[usize::from(slot)])).collect();
+                Layout::Partitioned { slots_per_partition, partitions }
+            }
+        };
+        let single_id_offset = format!("{} ", prefix.len());
+        Self { prefix, single_id_offset, layout }
     }
 
     /// The player's presence: a string of JSON that lives for the TTL.
-    pub(crate) fn record<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
-        Joined([&self.prefix, player.as_str(), "", ""])
+    pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+        match self.partition(shard) {
+            None => Joined([&self.prefix, player.as_str(), "", ""]),
+            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), ""]),
+        }
     }
 
     /// What outlives the record: a line of text.
-    pub(crate) fn past<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
-        Joined(["{", &self.prefix, player.as_str(), "}:past"])
+    pub(crate) fn past<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+        match self.partition(shard) {
+            None => Joined(["{", &self.prefix, player.as_str(), "}:past"]),
+            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), "#past"]),
+        }
     }
 
     /// The player's closed connections: a sorted set.
-    pub(crate) fn closed<'a>(&'a self, player: &'a PlayerId) -> Joined<'a> {
-        Joined(["{", &self.prefix, player.as_str(), "}:closed"])
+    pub(crate) fn closed<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+        match self.partition(shard) {
+            None => Joined(["{", &self.prefix, player.as_str(), "}:closed"]),
+            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), "#closed"]),
+        }
     }
 
-    /// The players who may run out, by a time that is never later than their record's expiry.
+    /// The number of bytes before the id in the names of a shard's records, and a space.
+    pub(crate) fn id_offset(&self, shard: Shard) -> &str {
+        self.partition(shard).map_or(&self.single_id_offset, |partition| &partition.id_offset)
+    }
+
+    /// The players whose record may expire, by a time that is never later than its expiry.
     pub(crate) fn index(&self, shard: Shard) -> Joined<'_> {
-        Joined([&self.prefix, "{", self.tag(shard), "}:expiry"])
+        self.shared(shard, "expiry")
     }
 
     /// The events that wait for JetStream's ack.
     pub(crate) fn outbox(&self, shard: Shard) -> Joined<'_> {
-        Joined([&self.prefix, "{", self.tag(shard), "}:outbox"])
+        self.shared(shard, "outbox")
     }
 
     /// When the last sweep of all shards ended.
     pub(crate) fn swept(&self) -> Joined<'_> {
-        Joined([&self.prefix, "{", self.tag(Shard::FIRST), "}:swept"])
+        self.shared(Shard::FIRST, "swept")
     }
 
-    /// What tells one data set from another: a random text.
+    /// When a sweep of all partitions last began, in a cluster.
+    pub(crate) fn sweeping(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "sweeping")
+    }
+
+    /// When a relay last had published all that waited, in a cluster.
+    pub(crate) fn relayed(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "relayed")
+    }
+
+    /// When a look at all outboxes last began, in a cluster.
+    pub(crate) fn relaying(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "relaying")
+    }
+
+    /// The number of partitions. Its own place does not depend on that number.
+    pub(crate) fn partition_count(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "partitions")
+    }
+
+    /// What distinguishes one data set from another: a random text.
     pub(crate) fn dataset(&self, shard: Shard) -> Joined<'_> {
-        Joined([&self.prefix, "{", self.tag(shard), "}:dataset"])
+        self.shared(shard, "dataset")
     }
 
     /// What the health check writes to the node of a shard.
     pub(crate) fn probe(&self, shard: Shard) -> Joined<'_> {
-        Joined([&self.prefix, "{", self.tag(shard), "}:probe"])
+        self.shared(shard, "probe")
     }
 
-    /// Where the player's index and outbox lie.
+    /// The shard that has the player's keys.
+    ///
+    /// The partition of a player is a part of the slots, as many in each: the one that holds the slot of the bare id.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
-        match self.mode {
-            RedisMode::Standalone | RedisMode::Sentinel => Shard(0),
-            RedisMode::Cluster => Shard(slot([&self.prefix, player.as_str()])),
+        match self.layout {
+            Layout::Single => Shard::FIRST,
+            Layout::Partitioned { slots_per_partition, .. } => {
+                let slot = slot([player.as_str()]);
+                Shard(slot - slot % slots_per_partition)
+            }
         }
     }
 
@@ -89,29 +165,47 @@ impl Keys {
 
     /// All shards.
     pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
-        let count = match self.mode {
-            RedisMode::Standalone | RedisMode::Sentinel => 1,
-            RedisMode::Cluster => SLOTS,
+        let (end, step) = match self.layout {
+            Layout::Single => (1, 1),
+            Layout::Partitioned { slots_per_partition, .. } => (SLOTS, slots_per_partition),
         };
-        (0..count).map(Shard)
+        (0..end).step_by(step.into()).map(Shard)
     }
 
-    fn tag(&self, shard: Shard) -> &str {
-        match self.mode {
-            RedisMode::Standalone | RedisMode::Sentinel => "all",
-            RedisMode::Cluster => &SLOT_TAGS[usize::from(shard.0)],
+    /// Whether players are spread over the partitions of a cluster.
+    pub(crate) fn is_partitioned(&self) -> bool {
+        matches!(self.layout, Layout::Partitioned { .. })
+    }
+
+    /// A key that the players of a shard share.
+    fn shared<'a>(&'a self, shard: Shard, name: &'a str) -> Joined<'a> {
+        match self.partition(shard) {
+            None => Joined([&self.prefix, "{all}:", name, ""]),
+            Some(Partition { head, .. }) => Joined([head, "#", name, ""]),
+        }
+    }
+
+    fn partition(&self, shard: Shard) -> Option<&Partition> {
+        match &self.layout {
+            Layout::Single => None,
+            Layout::Partitioned { slots_per_partition, partitions } => {
+                Some(&partitions[usize::from(shard.0 / slots_per_partition)])
+            }
         }
     }
 }
 
-impl Shard {
-    /// Where keys lie that belong to no player.
-    pub(crate) const FIRST: Self = Self(0);
-
-    /// The shard of a hash slot, in cluster mode.
-    pub(crate) fn of_slot(slot: u16) -> Self {
-        Self(slot)
+impl Partition {
+    fn new(prefix: &str, tag: &str) -> Self {
+        let head = format!("{prefix}{{{tag}}}");
+        let id_offset = format!("{} ", head.len() + 1);
+        Self { head, id_offset }
     }
+}
+
+impl Shard {
+    /// What holds the keys that belong to no player.
+    pub(crate) const FIRST: Self = Self(0);
 
     /// The hash slot, in cluster mode.
     pub(crate) fn slot(self) -> u16 {
@@ -152,17 +246,93 @@ pub(super) fn slot<const N: usize>(parts: [&str; N]) -> u16 {
 mod tests {
     use super::*;
 
+    fn cluster(partitions: u16) -> Keys {
+        Keys::new("presence:".into(), Some(partitions))
+    }
+
+    /// The slot of a key, by its hash tag.
+    fn slot_of(key: &Joined<'_>) -> u16 {
+        let key = key.to_string();
+        slot([key.split(['{', '}']).nth(1).unwrap()])
+    }
+
     #[test]
-    fn all_keys_of_a_player_lie_in_one_slot() {
-        let keys = Keys::new("presence:".into(), RedisMode::Cluster);
+    fn a_standalone_redis_keeps_its_key_names() {
+        let keys = Keys::new("presence:".into(), None);
         let player = PlayerId::parse("alice").unwrap();
-        let record = keys.record(&player).to_string();
-        assert_eq!(record, "presence:alice");
-        assert_eq!(keys.past(&player).to_string(), "{presence:alice}:past");
-        assert_eq!(keys.closed(&player).to_string(), "{presence:alice}:closed");
-        let index = keys.index(keys.shard(&player)).to_string();
-        let tag = index.split(['{', '}']).nth(1).unwrap();
-        assert_eq!(slot([tag]), slot([&record]));
+        let shard = keys.shard(&player);
+        assert_eq!(keys.record(shard, &player).to_string(), "presence:alice");
+        assert_eq!(keys.past(shard, &player).to_string(), "{presence:alice}:past");
+        assert_eq!(keys.closed(shard, &player).to_string(), "{presence:alice}:closed");
+        assert_eq!(keys.index(shard).to_string(), "presence:{all}:expiry");
+        assert_eq!(keys.outbox(shard).to_string(), "presence:{all}:outbox");
+        assert_eq!(keys.swept().to_string(), "presence:{all}:swept");
+        assert_eq!((keys.id_offset(shard), keys.shards().count()), ("9 ", 1));
+    }
+
+    #[test]
+    fn all_keys_of_a_partition_lie_in_its_slot() {
+        for partitions in [1, 64, 256, 16_384] {
+            let keys = cluster(partitions);
+            let player = PlayerId::parse("alice").unwrap();
+            let shard = keys.shard(&player);
+            let own = [keys.record(shard, &player), keys.past(shard, &player), keys.closed(shard, &player)];
+            let shared = [keys.index(shard), keys.outbox(shard), keys.dataset(shard), keys.probe(shard)];
+            assert!(own.iter().chain(&shared).all(|key| slot_of(key) == shard.slot()));
+            let record = keys.record(shard, &player).to_string();
+            let offset: usize = keys.id_offset(shard).trim().parse().unwrap();
+            assert_eq!(&record[offset..], "alice");
+        }
+    }
+
+    /// The examples of docs/presence.md, for other languages.
+    #[test]
+    fn the_partition_of_a_player_is_documented() {
+        for (id, partitions, record) in TEST_VECTORS {
+            let (keys, player) = (cluster(partitions), PlayerId::parse(id).unwrap());
+            assert_eq!(keys.record(keys.shard(&player), &player).to_string(), record);
+        }
+    }
+
+    /// An id, the number of partitions, and the record's key.
+    const TEST_VECTORS: [(&str, u16, &str); 5] = [
+        ("alice", 256, "presence:{7806}:alice"),
+        ("bob", 256, "presence:{48223}:bob"),
+        ("player-0000001", 256, "presence:{5469}:player-0000001"),
+        ("alice", 1, "presence:{3560}:alice"),
+        ("alice", 16_384, "presence:{10419}:alice"),
+    ];
+
+    #[test]
+    fn partitions_are_spread_evenly_over_masters() {
+        let keys = cluster(256);
+        for masters in [1_u32, 2, 3, 4, 6, 7, 16, 32] {
+            let mut held = vec![0_u32; masters as usize];
+            for shard in keys.shards() {
+                held[(u32::from(shard.slot()) * masters / u32::from(SLOTS)) as usize] += 1;
+            }
+            assert!(held.iter().max().unwrap() - held.iter().min().unwrap() <= 1, "{held:?}");
+        }
+    }
+
+    #[test]
+    fn players_are_spread_evenly_whatever_their_ids_look_like() {
+        let numbered = |n: u64| format!("player-{n:07}");
+        let steam = |n: u64| (76_561_197_960_265_728 + 2 * n).to_string();
+        let mail = |n: u64| format!("u{n}@example.com");
+        for name in [&numbered as &dyn Fn(u64) -> String, &steam, &mail] {
+            let ids: Vec<_> = (0..50_000).map(|n| PlayerId::parse(&name(n)).unwrap()).collect();
+            let shards = cluster(256).group_by_shard(ids.iter());
+            let most = shards.values().map(Vec::len).max().unwrap();
+            assert_eq!(shards.len(), 256);
+            assert!(most < 50_000 / 256 * 5 / 4, "{}: {most}", name(0));
+        }
+    }
+
+    /// The number of partitions is stored in the same place whatever it is.
+    #[test]
+    fn the_place_of_the_partition_count_does_not_depend_on_it() {
+        assert_eq!(cluster(1).partition_count().to_string(), cluster(16_384).partition_count().to_string());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod hedged;
 mod in_flight;
 mod joined;
 mod keys;
+mod layout;
 mod link;
 mod mutate;
 mod node;
@@ -32,6 +33,7 @@ mod survey;
 mod sweep;
 mod tokens;
 mod topology;
+mod turn;
 
 pub(crate) use dataset::Dataset;
 pub use error::{RedisFault, StoreError, StoreFailure};
@@ -49,6 +51,7 @@ use keys::Keys;
 pub(crate) use keys::Shard;
 use renewals::Renewals;
 pub(crate) use sweep::Expired;
+pub(crate) use turn::{Task, Turn};
 
 /// The number of shards that are worked on at a time: many enough to hide the round trip, few enough not to crowd out
 /// the calls of players.
@@ -77,10 +80,11 @@ impl Repository {
     pub fn new(config: &Config) -> Result<Self, StoreError> {
         let millis = |duration: std::time::Duration| duration.as_millis() as u64;
         let retention = millis(config.lifetimes.last_seen_retention);
-        let terms = [retention, config.limits.max_connections.into(), config.redis.key_prefix.len() as u64];
+        let terms = [retention, config.limits.max_connections.into()];
+        let keys = Keys::new(config.redis.key_prefix.clone(), config.redis.partitions);
         Ok(Self {
-            connection: Connection::new(&config.redis)?,
-            keys: Keys::new(config.redis.key_prefix.clone(), config.redis.mode),
+            connection: Connection::new(&config.redis, &keys)?,
+            keys,
             ttl: millis(config.lifetimes.ttl),
             retention,
             grace: millis(config.lifetimes.offline_grace),
@@ -88,5 +92,13 @@ impl Repository {
             has_outbox: config.events.is_some(),
             renewals: Renewals::default(),
         })
+    }
+
+    /// Checks that a cluster's data is spread over the configured number of partitions.
+    ///
+    /// # Errors
+    /// [`StoreError::Partitions`] if it is not. A Redis that does not answer is no error.
+    pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
+        self.connection.check_layout().await
     }
 }

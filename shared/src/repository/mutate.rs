@@ -243,13 +243,15 @@ impl Repository {
     ) {
         command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
         for player in players {
-            command.arg(&[self.keys.record(player), self.keys.past(player), self.keys.closed(player)]);
+            let keys = &self.keys;
+            command.arg(&[keys.record(shard, player), keys.past(shard, player), keys.closed(shard, player)]);
         }
         command.arg(self.keys.index(shard));
         if self.has_outbox {
             command.arg(self.keys.outbox(shard));
         }
-        let terms = Joined([&self.terms, trace.traceparent(), " ", trace.tracestate()]);
+        let id_offset = self.keys.id_offset(shard);
+        let terms = Joined([&self.terms, id_offset, trace.traceparent(), " ", trace.tracestate()]);
         command.arg(self.ttl).arg(terms);
     }
 

@@ -8,13 +8,13 @@ use super::{Repository, Shard, StoreError, scripts};
 const PROBE_TTL_MS: u64 = 10_000;
 
 impl Repository {
-    /// Has a script write a key on every node, and returns why it failed on some of them: calls write, so a node that can
+    /// Has a script write a key on every node that holds players, and returns why it failed on some of them: calls write, so a node that can
     /// only be read is not healthy.
     ///
     /// # Errors
     /// [`StoreError`] where it failed on all.
     pub(crate) async fn probe(&self) -> Result<Option<StoreError>, StoreError> {
-        let shards = self.connection.shard_of_each_node().await?;
+        let shards = self.connection.shard_of_each_node(self.keys.shards()).await?;
         let calls: Vec<_> = shards.into_iter().map(|shard| (shard, self.probe_call(shard))).collect();
         let mut failure = None;
         let mut is_up = false;

@@ -3,7 +3,7 @@
 use redis::{Cmd, Value};
 use serde::Serialize;
 
-use super::{Repository, StoreError, joined::Joined, keys::Shard, node::Timed, reply};
+use super::{Repository, StoreError, joined::Joined, keys::Shard, node::Timed, policy::Policy, reply};
 use crate::model::{PlayerId, Presence};
 
 /// Presences, and the time they were read at.
@@ -22,7 +22,7 @@ impl Repository {
     /// # Errors
     /// [`StoreError`] where a node did not answer: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
-        let keys = |player| [self.keys.record(player)];
+        let keys = |shard, player| [self.keys.record(shard, player)];
         let (as_of, read) = self
             .read(players, keys, |player, [record], now| match reply::record(record)? {
                 Some(record) => Ok((record.has_activity_in_past(), record.presence_at(player, now))),
@@ -43,7 +43,7 @@ impl Repository {
     /// Reads the presences of `players` who have an activity, or had one a moment ago. Record and past are read by one
     /// command, so they say the same.
     async fn presences_with_activity(&self, players: &[PlayerId]) -> Result<Vec<Presence>, StoreError> {
-        let keys = |player| [self.keys.record(player), self.keys.past(player)];
+        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
         let presence = |player, [record, past]: &[Value; 2], now| reply::presence(player, [record, past], None, now);
         Ok(self.read(players, keys, presence).await?.1)
     }
@@ -55,7 +55,8 @@ impl Repository {
             let presence = reply::presence(player.clone(), [record, &Value::Nil], None, now);
             Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
         };
-        let (as_of, presences) = self.read(players, |player| [self.keys.record(player)], presence).await?;
+        let keys = |shard, player| [self.keys.record(shard, player)];
+        let (as_of, presences) = self.read(players, keys, presence).await?;
         Ok(Snapshot { as_of, presences })
     }
 
@@ -64,7 +65,7 @@ impl Repository {
     /// # Errors
     /// As for [`presences`](Self::presences).
     pub async fn presences_with_history(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
-        let keys = |player| [self.keys.record(player), self.keys.past(player)];
+        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
         let presence = |player, [record, past]: &[Value; 2], now| {
             let history = reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
             reply::presence(player, [record, past], history, now)
@@ -78,31 +79,60 @@ impl Repository {
     async fn read<'a, const N: usize, T: Clone>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(&'a PlayerId) -> [Joined<'a>; N],
+        keys: impl Fn(Shard, &'a PlayerId) -> [Joined<'a>; N],
         decode: impl Fn(PlayerId, &[Value; N], u64) -> Result<T, StoreError>,
     ) -> Result<(u64, Vec<T>), StoreError> {
-        let groups = self.keys.group_by_shard(players.iter());
-        let command = |(shard, places): (&Shard, &Vec<usize>)| {
-            (*shard, read_command(places.iter().flat_map(|place| keys(&players[*place]))))
-        };
-        let commands: Vec<_> = groups.iter().map(command).collect();
-        let answers: Vec<Timed> = self.connection.read_all(&commands).await.into_iter().collect::<Result<_, _>>()?;
-
-        let as_of = answers.iter().map(|(_, now)| *now).min().unwrap_or_default();
+        let mut as_of = None;
         let mut decoded = vec![None; players.len()];
-        for ((values, now), places) in answers.into_iter().zip(groups.values()) {
+        for (places, reply) in self.read_by_shard(players, keys).await {
+            let (values, now) = reply?;
+            as_of = Some(as_of.map_or(now, |earliest: u64| earliest.min(now)));
             let mut values = reply::values(values).into_iter();
             for place in places {
                 let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
-                decoded[*place] = Some(decode(players[*place].clone(), &values, now)?);
+                decoded[place] = Some(decode(players[place].clone(), &values, now)?);
             }
         }
-        Ok((as_of, decoded.into_iter().flatten().collect()))
+        Ok((as_of.unwrap_or_default(), decoded.into_iter().flatten().collect()))
+    }
+
+    /// Reads `N` keys of each player. Returns replies, and the places of those in the list whom each is about.
+    ///
+    /// The players of a shard are read by one command; each by a command of its own if the shard's slot is being moved and
+    /// their keys are on two nodes.
+    pub(super) async fn read_by_shard<'a, const N: usize>(
+        &'a self,
+        players: &'a [PlayerId],
+        keys: impl Fn(Shard, &'a PlayerId) -> [Joined<'a>; N],
+    ) -> Vec<(Vec<usize>, Result<Timed, StoreError>)> {
+        let command = |(shard, places): &(Shard, Vec<usize>)| {
+            (*shard, read_command(places.iter().flat_map(|place| keys(*shard, &players[*place]))))
+        };
+        let groups: Vec<_> = self.keys.group_by_shard(players.iter()).into_iter().collect();
+        let commands: Vec<_> = groups.iter().map(command).collect();
+        let replies = self.connection.read_all(Policy::READ_TOGETHER, &commands).await;
+
+        let mut read = Vec::with_capacity(groups.len());
+        let mut apart = Vec::new();
+        for ((shard, places), reply) in groups.into_iter().zip(replies) {
+            match reply {
+                Err(error) if error.is_keys_apart() => {
+                    apart.extend(places.into_iter().map(|place| (shard, vec![place])))
+                }
+                reply => read.push((places, reply)),
+            }
+        }
+        if !apart.is_empty() {
+            let commands: Vec<_> = apart.iter().map(command).collect();
+            let replies = self.connection.read_all(Policy::READ, &commands).await;
+            read.extend(apart.into_iter().map(|(_, places)| places).zip(replies));
+        }
+        read
     }
 }
 
 /// `GET` of a key that is no string fails, while `MGET` answers that there is none: it would take the player for OFFLINE.
-pub(super) fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
+fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
     let keys: Vec<_> = keys.collect();
     let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });
     command.arg(&keys);

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Repository, StoreError, node::Timed, read::read_command, reply};
+use super::{Repository, StoreError, node::Timed, reply};
 use crate::model::{PlayerId, Presence};
 
 /// A presence, and when Redis held it: Unix milliseconds by the clock of the player's node.
@@ -12,19 +12,9 @@ impl Repository {
     /// Reads presences with their history, in the order asked, in one round trip to each Redis node involved. A player
     /// whose node does not answer is an error of its own.
     pub(crate) async fn presences_each(&self, players: &[PlayerId]) -> Vec<Result<Sighting, StoreError>> {
-        let groups = self.keys.group_by_shard(players.iter());
-        let commands: Vec<_> = groups
-            .iter()
-            .map(|(shard, places)| {
-                let players = places.iter().map(|place| &players[*place]);
-                let keys = players.flat_map(|player| [self.keys.record(player), self.keys.past(player)]);
-                (*shard, read_command(keys))
-            })
-            .collect();
-        let replies = self.connection.read_all(&commands).await;
-
+        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
         let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
-        for (reply, places) in replies.into_iter().zip(groups.values()) {
+        for (places, reply) in self.read_by_shard(players, keys).await {
             let found = self.sightings(reply, places.iter().map(|place| &players[*place]));
             for (place, sighting) in places.iter().zip(found) {
                 sightings[*place] = sighting;

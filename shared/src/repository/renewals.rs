@@ -69,7 +69,7 @@ impl Repository {
         let complete = |command: &mut Cmd| {
             command.arg(2 * group.len());
             for (Connection { player_id, .. }, _) in &group {
-                command.arg(&[self.keys.record(player_id), self.keys.past(player_id)]);
+                command.arg(&[self.keys.record(shard, player_id), self.keys.past(shard, player_id)]);
             }
             command.arg(self.ttl);
             for (Connection { connection_id, .. }, _) in &group {

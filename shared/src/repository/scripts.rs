@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use redis::Cmd;
 
-use super::{in_flight::Urgency, link::Repeat, policy::Policy};
+use super::policy::Policy;
 
 /// A script with its hash.
 #[derive(Debug)]
@@ -31,9 +31,9 @@ pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::REN
 pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
 /// A late repetition would override a newer state, and a repeated sign-out closes a connection that was opened meanwhile.
-pub(crate) static SET_STATE: LazyLock<Script> =
-    script!("set_state", Policy { repeat: Repeat::Forbidden, urgency: Urgency::Normal });
+pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Policy::UNREPEATED);
 pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
+pub(crate) static TURN: LazyLock<Script> = script!("turn", Policy::TURN);
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// Room for what a call for one player takes: arguments, and bytes.
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn every_include_is_resolved() {
-        for script in [&CONNECT, &HEARTBEAT, &RENEW_KNOWN, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE] {
+        for script in [&CONNECT, &HEARTBEAT, &RENEW_KNOWN, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE, &TURN] {
             assert!(!script.source.contains("@include"));
             assert_eq!(script.hash.len(), 40);
         }

@@ -1,5 +1,7 @@
 //! Who holds which hash slots of a Redis Cluster, as one of its nodes tells.
 
+use std::collections::HashMap;
+
 use redis::Value;
 
 use super::keys::Shard;
@@ -50,10 +52,15 @@ impl SlotMap {
         self.masters.get(range.master)
     }
 
-    /// A shard of each master, in the order of [`masters`](Self::masters).
-    pub(super) fn shard_of_each_master(&self) -> Vec<Shard> {
-        let first_of = |master| self.ranges.iter().find(|range| range.master == master).map(|range| range.first);
-        (0..self.masters.len()).filter_map(first_of).map(Shard::of_slot).collect()
+    /// The first of `shards` that each master holds. A master without any of them is left out.
+    pub(super) fn shard_of_each_master(&self, shards: impl Iterator<Item = Shard>) -> Vec<Shard> {
+        let mut found = HashMap::with_capacity(self.masters.len());
+        for shard in shards {
+            if let Some(master) = self.master(shard) {
+                found.entry(master).or_insert(shard);
+            }
+        }
+        found.into_values().collect()
     }
 }
 
@@ -102,7 +109,7 @@ fn text(value: &Value) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::RedisMode, repository::keys::Keys};
+    use crate::repository::keys::Keys;
 
     fn range(first: i64, last: i64, host: Value, port: i64) -> Value {
         Value::Array(vec![
@@ -125,14 +132,23 @@ mod tests {
             range(200, 7_999, host("10.0.0.1"), 7_000),
         ]);
         let map = SlotMap::parse(&answer, "seed").unwrap();
-        let shards: Vec<_> = Keys::new(String::new(), RedisMode::Cluster).shards().collect();
+        let shards: Vec<_> = Keys::new(String::new(), Some(16_384)).shards().collect();
         let port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
         assert_eq!(map.masters.len(), 2);
         assert_eq!([port(0), port(100), port(200), port(7_999)], [Some(7_000); 4]);
         assert_eq!([port(101), port(199)], [None; 2]);
         assert_eq!([port(8_000), port(16_383)], [Some(7_001); 2]);
-        let held: Vec<_> = map.shard_of_each_master().into_iter().map(|shard| map.master(shard)).collect();
-        assert_eq!(held, map.masters.iter().map(Some).collect::<Vec<_>>());
+        let mut held = map.shard_of_each_master(shards.into_iter());
+        held.sort_unstable();
+        assert_eq!(held.into_iter().map(Shard::slot).collect::<Vec<_>>(), [0, 8_000]);
+    }
+
+    #[test]
+    fn a_master_without_a_partition_is_left_out() {
+        let ranges = vec![range(1, 8_191, host("10.0.0.1"), 7_000), range(8_192, 16_383, host("10.0.0.2"), 7_001)];
+        let map = SlotMap::parse(&Value::Array(ranges), "seed").unwrap();
+        let shards = Keys::new(String::new(), Some(2)).shards();
+        assert_eq!(map.shard_of_each_master(shards).into_iter().map(Shard::slot).collect::<Vec<_>>(), [8_192]);
     }
 
     #[test]

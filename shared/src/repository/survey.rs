@@ -55,8 +55,8 @@ impl Repository {
     pub(crate) async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
         let shard = self.keys.shard(player);
         let (mut mget, mut zcard) = (redis::cmd("MGET"), redis::cmd("ZCARD"));
-        mget.arg(self.keys.record(player)).arg(self.keys.past(player));
-        zcard.arg(self.keys.closed(player));
+        mget.arg(self.keys.record(shard, player)).arg(self.keys.past(shard, player));
+        zcard.arg(self.keys.closed(shard, player));
         let answers = self.connection.query_all_timed(&[(shard, mget), (shard, zcard)]).await;
         let [values, closed] =
             <[_; 2]>::try_from(answers).map_err(|_| StoreError::Unexpected("another number of answers"))?;

@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, mutate::OTHER_TYPE, reply, scripts};
+use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, mutate::OTHER_TYPE, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
 /// Deletes a key whose type is not the one that a read command needs, and nothing else. The check and the deletion are one
@@ -112,13 +112,6 @@ impl Repository {
         if deleted > 0 {
             tracing::error!(key, "a key of another type stood in the way and was deleted");
         }
-        Ok(())
-    }
-
-    /// Notes that a sweep of all shards has ended.
-    pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
-        let now = reply::time(&self.connection.query(Shard::FIRST, &redis::cmd("TIME")).await?)?;
-        self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
         Ok(())
     }
 

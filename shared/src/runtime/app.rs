@@ -2,7 +2,7 @@
 
 use crate::{
     PresenceService, Repository, StoreError, Sweeper,
-    config::{Config, WatchConfig},
+    config::{Config, ConfigError, WatchConfig},
     events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
     health::{HealthMonitor, HealthProbe},
     insight::Insight,
@@ -31,6 +31,18 @@ impl App {
         let backlog = Backlog::default();
         let health = HealthMonitor::new(HealthProbe::new(repository.clone(), publisher.clone(), backlog.clone()));
         Ok(Self { config, repository, publisher, backlog, health })
+    }
+
+    /// Checks that the data of a cluster is spread over as many partitions as this program is configured for. Waits no longer
+    /// than a call would; a Redis that does not answer passes, and each call checks again.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is another number.
+    pub async fn check_partitions(&self) -> Result<(), ConfigError> {
+        match self.repository.check_layout().await {
+            Err(StoreError::Partitions { stored, .. }) => Err(ConfigError::of_partitions(stored)),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// The use cases; each call publishes its own events before it is answered.

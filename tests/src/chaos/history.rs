@@ -8,6 +8,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::partition_slot;
+
 /// Unix milliseconds. All processes share the machine's clock, so Redis's is the same.
 pub(super) type Millis = u64;
 
@@ -314,7 +316,7 @@ pub(super) fn player_number(id: &str) -> Option<u32> {
     id.strip_prefix('p')?.parse().ok()
 }
 
-/// The hash slot of a player's record.
+/// The hash slot of a player's keys.
 fn slot(player: u32) -> u16 {
-    crc16::State::<crc16::XMODEM>::calculate(format!("presence:{}", player_id(player)).as_bytes()) % 16_384
+    partition_slot(&player_id(player))
 }

@@ -2,7 +2,7 @@
 
 mod node;
 
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, process::Command, time::Duration};
 
 use redis::{cluster::ClusterClient, cluster_async::ClusterConnection};
 use tempfile::TempDir;
@@ -10,10 +10,11 @@ use tempfile::TempDir;
 use crate::authority::Authority;
 use node::{Kind, Node};
 
-/// A cluster of its own: three masters, first in the list of nodes, and the replicas of some.
+/// A cluster of its own: its masters, first in the list of nodes, and the replicas of some.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Node>,
+    masters: usize,
     kind: Kind,
     _directory: TempDir,
 }
@@ -25,6 +26,31 @@ impl RedisCluster {
     /// Where they do not come to an agreement.
     pub async fn start() -> Self {
         Self::of(3, 0, Kind::Plain).await
+    }
+
+    /// Starts so many masters that share all slots.
+    ///
+    /// # Panics
+    /// If they do not come to an agreement.
+    pub async fn start_masters(masters: usize) -> Self {
+        Self::of(masters, 0, Kind::Plain).await
+    }
+
+    /// Starts so many masters, each with a replica that takes its place a second after it is gone.
+    ///
+    /// # Panics
+    /// If they do not come to an agreement.
+    pub async fn start_masters_with_replicas(masters: usize) -> Self {
+        Self::of(2 * masters, 1, Kind::Plain).await.with_replicas_in_step().await
+    }
+
+    /// As [`start_masters_with_replicas`](Self::start_masters_with_replicas), of Valkey; `None` if there is none on this
+    /// machine.
+    ///
+    /// # Panics
+    /// If they do not come to an agreement.
+    pub async fn start_valkey_masters(masters: usize) -> Option<Self> {
+        Some(Self::of(2 * masters, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
     }
 
     /// Starts three masters, each with a replica that takes its place a second after it is gone.
@@ -62,10 +88,11 @@ impl RedisCluster {
     }
 
     async fn of(nodes: usize, replicas: usize, mut kind: Kind) -> Self {
+        let masters = nodes / (replicas + 1);
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let nodes = (0..nodes).map(|number| Node::start(directory.path(), number, &kind)).collect();
-            let mut cluster = Self { nodes, kind, _directory: directory };
+            let mut cluster = Self { nodes, masters, kind, _directory: directory };
             if cluster.nodes.iter_mut().all(Node::is_up) && cluster.create(replicas) {
                 cluster.agree().await;
                 return cluster;
@@ -88,7 +115,7 @@ impl RedisCluster {
     }
 
     async fn with_replicas_in_step(self) -> Self {
-        for node in &self.nodes[3..] {
+        for node in &self.nodes[self.masters..] {
             while !node.ask(&["INFO", "replication"]).contains("master_link_status:up") {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -194,6 +221,33 @@ impl RedisCluster {
         !answer.contains("MOVED") && !answer.contains("ASK")
     }
 
+    /// The process ids of all nodes.
+    pub fn ids(&self) -> Vec<u32> {
+        self.nodes.iter().map(|node| node.process.id()).collect()
+    }
+
+    /// Forgets the commands that were counted so far.
+    ///
+    /// # Panics
+    /// If a node does not answer.
+    pub fn forget_commands(&self) {
+        for node in &self.nodes {
+            assert!(node.ask(&["CONFIG", "RESETSTAT"]).contains("OK"));
+        }
+    }
+
+    /// The commands of all nodes since they were last [forgotten](Self::forget_commands), those in scripts included, but for
+    /// those of the harness.
+    pub fn commands(&self) -> BTreeMap<String, u64> {
+        let mut sum = BTreeMap::new();
+        for node in &self.nodes {
+            for (name, count) in node.ask(&["INFO", "commandstats"]).lines().filter_map(parse_count) {
+                *sum.entry(name).or_default() += count;
+            }
+        }
+        sum
+    }
+
     /// Makes every node forget the scripts that it knows.
     ///
     /// # Panics
@@ -251,6 +305,14 @@ impl RedisCluster {
         let output = reshard.output().await.expect("redis-cli runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
+}
+
+/// A line such as `cmdstat_get:calls=2,usec=…`.
+fn parse_count(line: &str) -> Option<(String, u64)> {
+    const OF_THE_HARNESS: [&str; 4] = ["info", "config|resetstat", "command|docs", "hello"];
+    let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+    let count = rest.split(',').next()?.parse().ok()?;
+    (!OF_THE_HARNESS.contains(&name)).then(|| (name.to_owned(), count))
 }
 
 /// Where `scripts/setup valkey` puts it, or the system has it.

@@ -22,6 +22,24 @@ const LIMIT: Duration = Duration::from_millis(400);
 /// How often nodes are asked whether something has come about.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The ends of the names of keys that outlive the players.
+const MAY_STAY: [&str; 14] = [
+    "}:past",
+    "}:closed",
+    "}:swept",
+    "}:probe",
+    "}:dataset",
+    "#past",
+    "#closed",
+    "#probe",
+    "#dataset",
+    "#partitions",
+    "#swept",
+    "#sweeping",
+    "#relayed",
+    "#relaying",
+];
+
 /// The Redis of a run, in one of its topologies.
 pub(super) struct Store {
     redis: Mutex<Redis>,
@@ -94,9 +112,8 @@ impl Store {
         let mut left = Vec::new();
         for port in &self.ports {
             let keys: Vec<String> = ask(*port, redis::cmd("KEYS").arg("*")).await.unwrap_or_default();
-            let is_left = |key: &String| !key.starts_with('{') && !key.ends_with(":swept") && !key.ends_with(":probe");
-            for key in keys.into_iter().filter(is_left) {
-                let is_outbox = key.ends_with(":outbox");
+            for key in keys.into_iter().filter(|key| !MAY_STAY.iter().any(|name| key.ends_with(name))) {
+                let is_outbox = key.ends_with("outbox");
                 let length = if is_outbox { ask(*port, redis::cmd("XLEN").arg(&key)).await } else { Some(1) };
                 if length.is_some_and(|length| length > 0) {
                     left.push(key);

@@ -7,7 +7,7 @@ use presence::{
     model::{Activity, DisconnectReason, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{NatsServer, RedisCluster, cluster_app, connection};
+use presence_tests::{NatsServer, RedisCluster, cluster_app, connection, record_key};
 use redis::AsyncTypedCommands as _;
 
 use super::{PLAYERS, are_online, connections, players};
@@ -74,7 +74,7 @@ async fn every_call_works_on(cluster: RedisCluster) {
 }
 
 #[tokio::test]
-async fn the_sweep_looks_into_every_slot() {
+async fn the_sweep_looks_into_every_partition() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_TTL", "100ms")]);
     app.presence().connect_batch(connections(), &TraceContext::new_root()).await.unwrap();
@@ -84,7 +84,7 @@ async fn the_sweep_looks_into_every_slot() {
     }
     assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().expired, 0);
     let mut raw = cluster.connection().await;
-    assert_eq!(raw.get("presence:p1").await.unwrap(), None);
+    assert_eq!(raw.get(record_key("p1")).await.unwrap(), None);
 }
 
 #[tokio::test]

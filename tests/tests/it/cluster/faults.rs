@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use presence::{PresenceError, events::RelaySignal, health::HealthStatus, model::Connection, trace::TraceContext};
-use presence_tests::{RedisCluster, cluster_app, connection};
+use presence_tests::{RedisCluster, cluster_app, connection, partition_key};
 
 use super::{PLAYERS, are_online, connections, held_by, players, record};
 
@@ -58,7 +58,7 @@ async fn the_sweep_goes_on_without_a_dead_node() {
     let spared = held_by(&cluster, 1);
     cluster.kill(0);
     let has_ended = |connection: &_| {
-        let past = format!("{{{}}}:past", record(connection));
+        let past = format!("{}#past", record(connection));
         cluster.ask(1, &["GET", &past]).contains("OFFLINE")
     };
     let sweeper = app.sweeper(RelaySignal::default());
@@ -70,11 +70,11 @@ async fn the_sweep_goes_on_without_a_dead_node() {
 }
 
 #[tokio::test]
-async fn a_player_in_another_slots_index_is_removed_from_it() {
+async fn a_player_in_another_partitions_index_is_removed_from_it() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let index = "presence:{0}:expiry"; // of another slot than that of `alice`
-    cluster.ask(cluster.master_of(index), &["ZADD", index, "0", "alice"]);
+    let index = partition_key(200, "expiry"); // alice belongs to another one
+    cluster.ask(cluster.master_of(&index), &["ZADD", &index, "0", "alice"]);
     let swept = app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!((swept.removed, swept.expired), (1, 0));
 }

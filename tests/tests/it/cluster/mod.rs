@@ -1,16 +1,19 @@
 //! Redis Cluster, of real processes.
 
 mod calls;
+mod costs;
 mod failover;
 mod faults;
 mod moves;
+mod partitions;
 mod secured;
+mod turns;
 
 use presence::{
     PresenceService,
     model::{Connection, PlayerId, PresenceState},
 };
-use presence_tests::{RedisCluster, player};
+use presence_tests::{RedisCluster, player, record_key};
 
 /// Enough for each node to have some.
 const PLAYERS: usize = 300;
@@ -24,10 +27,10 @@ fn players() -> Vec<PlayerId> {
 }
 
 fn record(connection: &Connection) -> String {
-    format!("presence:{}", connection.player_id)
+    record_key(connection.player_id.as_str())
 }
 
-/// The connections of the players whose slots a node holds.
+/// The connections of the players whose partitions a node holds.
 fn held_by(cluster: &RedisCluster, number: usize) -> Vec<Connection> {
     connections().into_iter().filter(|connection| cluster.holds(number, &record(connection))).collect()
 }

@@ -1,0 +1,196 @@
+//! The number of partitions that a cluster's data is spread over: stored there at first use, and compared ever after.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::{
+    StoreError,
+    cluster::Cluster,
+    keys::{Keys, Shard},
+    node::Clock,
+    policy::{Effect, Policy},
+    reply,
+};
+
+/// How long the stored number is trusted. A flush removes it, and a program with another number may come first then. Each
+/// thread of a server looks by itself: all have noticed another number before its episode in the log counts as over.
+const TRUST: Duration = Duration::from_secs(3);
+
+/// The time between two looks at a number that could not be read, or is another one.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Compares the stored number of partitions with the configured one. Clones share what is known.
+#[derive(Clone)]
+pub(super) struct LayoutGuard(Arc<Inner>);
+
+struct Inner {
+    cluster: Cluster,
+    key: String,
+    configured: u16,
+    known: Mutex<Known>,
+    /// Locked during a look: calls that come meanwhile wait for its outcome.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// What the last look found.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    looked_at: Option<Instant>,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// No number is stored.
+    Unused,
+    /// The configured number is stored.
+    Confirmed,
+    /// Another number is stored.
+    Other(u16),
+    /// The node did not answer. Calls go on: other nodes' players must not wait for it.
+    Unread,
+}
+
+/// When a look is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Before the call.
+    First,
+    /// While the call goes on.
+    Beside,
+    /// Later.
+    NotYet,
+}
+
+impl LayoutGuard {
+    /// A guard of the data with these keys in `cluster`, for so many partitions. Nothing is sent before the first call.
+    pub(super) fn new(cluster: Cluster, keys: &Keys, configured: u16) -> Self {
+        Self(Arc::new(Inner {
+            cluster,
+            key: keys.partition_count().to_string(),
+            configured,
+            known: Mutex::new(Known { looked_at: None, layout: Layout::Unused }),
+            looking: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Lets a call pass unless the data is spread over another number of partitions. What writes stores the number in an
+    /// unused cluster.
+    ///
+    /// # Errors
+    /// [`StoreError::Partitions`].
+    pub(super) async fn pass(&self, effect: Effect) -> Result<(), StoreError> {
+        let known = *self.known();
+        match known.next_look(effect) {
+            Look::NotYet => {}
+            Look::First => Box::pin(self.look_once(effect)).await,
+            Look::Beside => {
+                let guard = self.clone();
+                tokio::spawn(async move { guard.look_once(effect).await });
+            }
+        }
+        match self.known().layout {
+            Layout::Other(stored) => Err(StoreError::Partitions { stored, configured: self.0.configured }),
+            Layout::Unused | Layout::Confirmed | Layout::Unread => Ok(()),
+        }
+    }
+
+    /// Looks at the stored number, unless another call has just done so.
+    async fn look_once(&self, effect: Effect) {
+        let _turn = self.0.looking.lock().await;
+        let known = *self.known();
+        if known.next_look(effect) == Look::NotYet {
+            return;
+        }
+        let layout = match self.stored(effect).await {
+            Ok(None) => Layout::Unused,
+            Ok(Some(stored)) if stored == self.0.configured => Layout::Confirmed,
+            Ok(Some(stored)) => Layout::Other(stored),
+            // What was found before still holds.
+            Err(_) if known.layout == Layout::Unused => Layout::Unread,
+            Err(_) => known.layout,
+        };
+        *self.known() = Known { looked_at: Some(Instant::now()), layout };
+    }
+
+    async fn stored(&self, effect: Effect) -> Result<Option<u16>, StoreError> {
+        let key = &self.0.key;
+        let set = redis::cmd("SET").arg(key).arg(self.0.configured).arg("NX").to_owned();
+        let get = redis::cmd("GET").arg(key).to_owned();
+        let commands: &[(Shard, Cmd)] = match effect {
+            Effect::Read => &[(Shard::FIRST, get)],
+            Effect::Write => &[(Shard::FIRST, set), (Shard::FIRST, get)],
+        };
+        let replies = self.0.cluster.query_all(Clock::Unread, Policy::UPKEEP, commands).await;
+        // A number that cannot be stored (Redis is full) can still be read.
+        let (value, _) = replies.into_iter().last().unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        parse(&value)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn next_look(self, effect: Effect) -> Look {
+        let Some(looked_at) = self.looked_at else { return Look::First };
+        let age = looked_at.elapsed();
+        match self.layout {
+            Layout::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
+            Layout::Other(_) if age >= RETRY_INTERVAL => Look::First,
+            Layout::Unread if age >= RETRY_INTERVAL => Look::Beside,
+            Layout::Confirmed if age >= TRUST => Look::Beside,
+            _ => Look::NotYet,
+        }
+    }
+}
+
+/// The stored number; `None` if there is none.
+fn parse(value: &Value) -> Result<Option<u16>, StoreError> {
+    let Some(text) = reply::text(value)? else { return Ok(None) };
+    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or(StoreError::Unexpected("a number of partitions that is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn known(layout: Layout) -> Known {
+        Known { looked_at: Some(Instant::now()), layout }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_write_waits_for_a_look_and_later_calls_for_none() {
+        let first = Known { looked_at: None, layout: Layout::Unused };
+        assert_eq!(first.next_look(Effect::Read), Look::First);
+        assert_eq!(known(Layout::Unused).next_look(Effect::Write), Look::First);
+        assert_eq!(known(Layout::Confirmed).next_look(Effect::Write), Look::NotYet);
+        let confirmed = known(Layout::Confirmed);
+        advance(TRUST).await;
+        assert_eq!(confirmed.next_look(Effect::Write), Look::Beside);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_holds_up_one_call() {
+        let unread = known(Layout::Unread);
+        assert_eq!(unread.next_look(Effect::Write), Look::NotYet);
+        advance(RETRY_INTERVAL).await;
+        assert_eq!(unread.next_look(Effect::Write), Look::Beside);
+    }
+
+    #[test]
+    fn the_stored_number_is_digits() {
+        assert_eq!(parse(&Value::Nil).unwrap(), None);
+        assert_eq!(parse(&Value::BulkString(b"256".to_vec())).unwrap(), Some(256));
+        assert!(parse(&Value::BulkString(b"many".to_vec())).is_err());
+    }
+}

@@ -1,0 +1,87 @@
+//! Turns: of the servers that sweep or relay one cluster, one at a time makes a pass over all partitions.
+//!
+//! A pass that another server has just made is not made again, so many servers together cost Redis about as much as one.
+//! Nothing depends on a turn but that cost: a server that cannot ask for one makes its pass.
+
+use std::time::Duration;
+
+use redis::Cmd;
+
+use super::{Repository, StoreError, keys::Shard, reply, scripts};
+
+/// What is done in passes over all partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Task {
+    /// The sweep.
+    Sweep,
+    /// The relay's look at all outboxes.
+    Relay,
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The caller makes a pass.
+    Own,
+    /// Another server has made a pass, or is making one: it is worth asking again after this time.
+    Later(Duration),
+}
+
+impl Repository {
+    /// Whether a pass costs so many commands that servers take turns.
+    pub(crate) fn takes_turns(&self) -> bool {
+        self.keys.is_partitioned()
+    }
+
+    /// Asks for the turn to make a pass. One pass begins `interval` after the other; one that has not ended after `patience`
+    /// is taken to have died with its server.
+    ///
+    /// # Errors
+    /// [`StoreError`] if Redis did not answer.
+    pub(crate) async fn take_turn(
+        &self,
+        task: Task,
+        interval: Duration,
+        patience: Duration,
+    ) -> Result<Turn, StoreError> {
+        let (began, ended) = match task {
+            Task::Sweep => (self.keys.sweeping(), self.keys.swept()),
+            Task::Relay => (self.keys.relaying(), self.keys.relayed()),
+        };
+        let complete = |command: &mut Cmd| {
+            command.arg(2).arg(began).arg(ended).arg(interval.as_millis() as u64).arg(patience.as_millis() as u64);
+        };
+        let wait: u64 = redis::from_redis_value(self.run_one(&scripts::TURN, Shard::FIRST, complete).await?)?;
+        Ok(if wait == 0 { Turn::Own } else { Turn::Later(Duration::from_millis(wait)) })
+    }
+
+    /// Records that a sweep of all shards has ended.
+    pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
+        let now = self.clock().await?;
+        self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.swept()).arg(now)).await?;
+        Ok(())
+    }
+
+    /// Records that a relay has looked at all outboxes, and that nothing waits any more of what it found.
+    pub(crate) async fn note_relay(&self) -> Result<(), StoreError> {
+        let now = self.clock().await?;
+        self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.relayed()).arg(now)).await?;
+        Ok(())
+    }
+
+    /// The time since a relay last published all that waited; `None` if none did yet, or if servers do not take turns.
+    pub(crate) async fn relay_lag(&self) -> Result<Option<Duration>, StoreError> {
+        if !self.takes_turns() {
+            return Ok(None);
+        }
+        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.relayed()).to_owned())];
+        let answer = self.connection.query_all_timed(&get).await.pop();
+        let (relayed, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        let relayed: Option<u64> = redis::from_redis_value(relayed)?;
+        Ok(relayed.map(|relayed| Duration::from_millis(now.saturating_sub(relayed))))
+    }
+
+    async fn clock(&self) -> Result<u64, StoreError> {
+        reply::time(&self.connection.query(Shard::FIRST, &redis::cmd("TIME")).await?)
+    }
+}
