@@ -2,18 +2,18 @@
 
 use std::{
     ops::Add,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, future::join_all, stream};
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use crate::{
     events::RelaySignal,
     model::PlayerId,
-    repository::{Expired, Repository, SHARDS_AT_A_TIME, Shard, StoreError, Task, Turn, episodes},
+    repository::{Expired, Repository, Shard, StoreError, Task, Turn, episodes, while_node_answers},
     telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
     trace::{SweepSpan, TraceContext},
 };
@@ -55,24 +55,20 @@ impl Sweeper {
         Self { repository, signal, total: Arc::default() }
     }
 
-    /// Looks at all players whose time in the index has come.
+    /// Looks at all players whose time in the index has come. The nodes of a cluster do not wait for each other.
     ///
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer. The players of the others were looked at all the same, and are
     /// counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
-        let due = self.repository.due_shards().await;
-        // A pass that finds nobody due has no span.
-        let span = (!due.found.is_empty()).then(SweepSpan::start);
-        let trace = span.as_ref().map_or_else(TraceContext::new_root, SweepSpan::context);
-        let sweeps = stream::iter(due.found).map(|(shard, now)| self.sweep(shard, now, &trace));
-        let parts: Vec<Part> = sweeps.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
+        let span = OnceLock::new();
+        let nodes = self.repository.shards_by_node().await;
+        let parts = join_all(nodes.iter().map(|shards| self.sweep_node(shards, &span))).await;
         let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
-        self.count(swept);
-        if let Some(span) = span {
+        if let Some(span) = span.into_inner() {
             span.swept(swept.expired, swept.refiled);
         }
-        if let Some(error) = due.failure.or(parts.into_iter().find_map(|(_, failure)| failure)) {
+        if let Some(error) = parts.into_iter().find_map(|(_, failure)| failure) {
             return Err(error);
         }
         self.repository.note_sweep().await?;
@@ -89,23 +85,25 @@ impl Sweeper {
         self.pass_or_log().await;
         loop {
             sleep_until(next).await;
-            next = match self.turn(pace, patience).await {
-                Turn::Own => {
-                    let began = Instant::now();
+            let asked_at = Instant::now();
+            let turn = self.turn(pace, patience).await;
+            let began = if turn.is_ok() { Instant::now() } else { asked_at };
+            next = match turn {
+                Ok(Turn::Later(wait)) => began + wait.min(pace),
+                // It is this sweeper's turn if that cannot be found out.
+                Ok(Turn::Own) | Err(_) => {
                     self.pass_or_log().await;
                     began + pace
                 }
-                Turn::Later(wait) => Instant::now() + wait.min(pace),
             };
         }
     }
 
-    /// Whether it is this sweeper's turn to make a pass. It is if that cannot be found out.
-    async fn turn(&self, pace: Duration, patience: Duration) -> Turn {
+    async fn turn(&self, pace: Duration, patience: Duration) -> Result<Turn, StoreError> {
         if !self.repository.takes_turns() {
-            return Turn::Own;
+            return Ok(Turn::Own);
         }
-        self.repository.take_turn(Task::Sweep, pace, patience).await.unwrap_or(Turn::Own)
+        self.repository.take_turn(Task::Sweep, pace, patience).await
     }
 
     async fn pass_or_log(&self) {
@@ -135,6 +133,20 @@ impl Sweeper {
         if let Ok(mut total) = self.total.lock() {
             *total = *total + swept;
         }
+    }
+
+    /// Sweeps the shards of one node. `span` begins when something is due: a pass that finds nothing has no span.
+    async fn sweep_node(&self, shards: &[Shard], span: &OnceLock<SweepSpan>) -> Part {
+        let due = self.repository.due_shards(shards).await;
+        if due.found.is_empty() {
+            return (Swept::default(), due.failure);
+        }
+        let trace = &span.get_or_init(SweepSpan::start).context();
+        let sweep = |(shard, now)| self.sweep(shard, now, trace);
+        let parts = while_node_answers(due.found, sweep).await;
+        let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+        self.count(swept);
+        (swept, due.failure.or(parts.into_iter().find_map(|(_, failure)| failure)))
     }
 
     async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Part {

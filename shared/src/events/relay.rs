@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Backlog, Oldest, Patience, Publisher, RelaySignal};
 use crate::{
-    repository::{Repository, SHARDS_AT_A_TIME, Shard, StoreError, Task, Turn, Waiting, episodes},
+    repository::{Repository, Shard, StoreError, Task, Turn, Waiting, episodes, while_node_answers},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -42,6 +42,9 @@ pub struct Relayed {
     pub dropped: u64,
 }
 
+/// What was done in a shard, and what went wrong there.
+type Part = (Relayed, Option<StoreError>);
+
 impl Relay {
     /// A relay from the outbox of `repository`; events older than `retention` are dropped. Each pass records in `backlog` how
     /// long events wait.
@@ -58,9 +61,10 @@ impl Relay {
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.repository.waiting_shards().await;
         self.backlog.record(Oldest::of(&waiting));
-        let relays = stream::iter(waiting.found).map(|waiting| self.relay(waiting));
-        let results = relays.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
-        let relayed = sum(results);
+        let nodes = self.repository.by_node(waiting.found, |waiting| waiting.shard).await;
+        let parts =
+            join_all(nodes.into_iter().map(|node| while_node_answers(node, |waiting| self.relay(waiting)))).await;
+        let relayed = sum(parts);
         if let Some(error) = waiting.failure {
             return Err(error);
         }
@@ -131,19 +135,25 @@ impl Relay {
         }
     }
 
-    async fn relay(&self, waiting: Waiting) -> Result<Relayed, StoreError> {
-        let dropped = if waiting.age() > self.retention { self.drop_older(waiting).await? } else { 0 };
-        Ok(self.publish(waiting.shard).await? + Relayed { published: 0, dropped })
+    async fn relay(&self, waiting: Waiting) -> Part {
+        let dropped = match self.drop_older(waiting).await {
+            Ok(dropped) => Relayed { published: 0, dropped },
+            Err(error) => return (Relayed::default(), Some(error)),
+        };
+        let (published, failure) = self.publish(waiting.shard).await;
+        (published + dropped, failure)
     }
 
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
-        let publishing = stream::iter(shards).map(|shard| self.publish(shard));
-        let results = publishing.buffer_unordered(SHARDS_AT_A_TIME).collect().await;
-        sum(results).map(drop)
+        // Those that are left out because their node failed are not forgotten.
+        self.left().extend(&shards);
+        let nodes = self.repository.by_node(shards, |shard| *shard).await;
+        let parts = join_all(nodes.into_iter().map(|node| while_node_answers(node, |shard| self.publish(shard)))).await;
+        sum(parts).map(drop)
     }
 
     /// Publishes what waits in one outbox, and remembers it if something is left.
-    async fn publish(&self, shard: Shard) -> Result<Relayed, StoreError> {
+    async fn publish(&self, shard: Shard) -> Part {
         let mut total = Relayed::default();
         let is_empty = self.drain(shard, &mut total).await;
         let mut left = self.left();
@@ -151,7 +161,7 @@ impl Relay {
             Ok(true) => _ = left.remove(&shard),
             Ok(false) | Err(_) => _ = left.insert(shard),
         }
-        is_empty.map(|_| total)
+        (total, is_empty.err())
     }
 
     /// Publishes what waits in one outbox. Returns whether that was everything.
@@ -177,6 +187,9 @@ impl Relay {
     }
 
     async fn drop_older(&self, waiting: Waiting) -> Result<u64, StoreError> {
+        if waiting.age() <= self.retention {
+            return Ok(0);
+        }
         let dropped = self.repository.drop_older(waiting, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
@@ -195,7 +208,10 @@ impl Add for Relayed {
     }
 }
 
-/// What was done for all shards together, or one of the failures.
-fn sum(results: Vec<Result<Relayed, StoreError>>) -> Result<Relayed, StoreError> {
-    results.into_iter().try_fold(Relayed::default(), |sum, relayed| Ok(sum + relayed?))
+/// What was done for the shards of all nodes together, or one of the failures.
+fn sum(nodes: Vec<Vec<Part>>) -> Result<Relayed, StoreError> {
+    nodes.into_iter().flatten().try_fold(Relayed::default(), |sum, (relayed, failure)| match failure {
+        None => Ok(sum + relayed),
+        Some(error) => Err(error),
+    })
 }

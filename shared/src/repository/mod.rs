@@ -20,6 +20,7 @@ mod node;
 mod outbox;
 mod partial;
 mod past;
+mod per_node;
 mod policy;
 mod probe;
 mod read;
@@ -40,6 +41,7 @@ pub use error::{RedisFault, StoreError, StoreFailure};
 pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;
+pub(crate) use per_node::while_node_answers;
 pub use read::Snapshot;
 pub(crate) use read_each::Sighting;
 pub(crate) use reply::OutboxEntry;
@@ -52,10 +54,6 @@ pub(crate) use keys::Shard;
 use renewals::Renewals;
 pub(crate) use sweep::Expired;
 pub(crate) use turn::{Task, Turn};
-
-/// The number of shards that are worked on at a time: many enough to hide the round trip, few enough not to crowd out
-/// the calls of players.
-pub(crate) const SHARDS_AT_A_TIME: usize = 64;
 
 /// The players in one Redis: standalone, watched by Sentinels, or a cluster.
 #[derive(Clone)]

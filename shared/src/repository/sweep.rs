@@ -38,11 +38,11 @@ impl DuePage {
 }
 
 impl Repository {
-    /// The shards with somebody who is due, and their node's clock (Unix milliseconds).
+    /// Those of `shards` with players who are due, and their node's clock (Unix milliseconds).
     ///
     /// An index of another type is deleted: with it no call of its players can succeed.
-    pub(crate) async fn due_shards(&self) -> Partial<(Shard, u64)> {
-        let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_index(shard, 1))).collect();
+    pub(crate) async fn due_shards(&self, shards: &[Shard]) -> Partial<(Shard, u64)> {
+        let heads: Vec<_> = shards.iter().map(|shard| (*shard, self.first_of_index(*shard, 1))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
         let mut results = Vec::with_capacity(1);
         for ((shard, _), answer) in heads.iter().zip(answers) {

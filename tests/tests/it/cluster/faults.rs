@@ -69,6 +69,44 @@ async fn the_sweep_goes_on_without_a_dead_node() {
     assert!(expired >= spared.len(), "what was done is counted: {expired} of {}", spared.len());
 }
 
+/// A node that dies in the middle of a pass: it has said who is due, and carries out nothing any more.
+#[tokio::test]
+async fn players_of_other_nodes_expire_while_the_sweep_waits_for_one() {
+    const DUE: usize = 3_000;
+    let cluster = RedisCluster::start().await;
+    // The pass does not give up the node while the test runs.
+    let app = cluster_app(&cluster, &[("PRESENCE_TTL", "100ms"), ("PRESENCE_STORE_TIMEOUT", "10m")]);
+    app.presence().connect_batch(presence_tests::connections(DUE), &TraceContext::new_root()).await.unwrap();
+    let all_due = || (0..3).map(|node| due_on(&cluster, node)).sum::<usize>();
+    while all_due() < DUE {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let on_the_node = due_on(&cluster, 0);
+    // Reads are still answered, so the pass begins work on each partition of this node.
+    assert_eq!(cluster.ask(0, &["CLIENT", "PAUSE", "600000", "WRITE"]), "OK");
+    let others_have_expired = async {
+        while due_on(&cluster, 1) + due_on(&cluster, 2) > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let sweeper = app.sweeper(RelaySignal::default());
+    tokio::select! {
+        result = sweeper.pass() => panic!("the pass ended without the node: {result:?}"),
+        in_time = tokio::time::timeout(Duration::from_secs(60), others_have_expired) => in_time.unwrap(),
+    }
+    assert_eq!(due_on(&cluster, 0), on_the_node);
+    cluster.ask(0, &["CLIENT", "UNPAUSE"]);
+}
+
+/// The number of players on a node who are due, the swept ones excluded. A node whose writes are paused says so as well.
+fn due_on(cluster: &RedisCluster, node: usize) -> usize {
+    const COUNT: &str = "local time, due = redis.call('TIME'), 0 \
+        for _, index in ipairs(redis.call('KEYS', '*#expiry')) do \
+        due = due + redis.call('ZCOUNT', index, '-inf', '(' .. time[1] * 1000 + math.floor(time[2] / 1000)) end \
+        return due";
+    cluster.ask(node, &["EVAL_RO", COUNT, "0"]).parse().unwrap()
+}
+
 #[tokio::test]
 async fn a_player_in_another_partitions_index_is_removed_from_it() {
     let cluster = RedisCluster::start().await;
