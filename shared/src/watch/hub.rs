@@ -200,11 +200,12 @@ impl<W: Clone> Hub<W> {
             }
             let Some(delivery) = player.delivery(true) else { continue };
             if !deliver(delivery) {
-                return !entry.changed.is_empty();
+                break;
             }
         }
-        entry.is_woken = false;
-        false
+        // A stream that has taken everything waits, and is woken by the next change.
+        entry.is_woken = !entry.changed.is_empty();
+        entry.is_woken
     }
 
     /// Tasks of streams that have something to send since this was last asked.

@@ -1,6 +1,6 @@
 //! The hub under random interleavings of transitions, events, reads, requests and data losses.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -106,6 +106,8 @@ struct World {
     callers: [Caller; STREAMS],
     /// The highest version that any stream has shown of each player.
     shown: [u64; PLAYERS],
+    /// The streams that have been woken and have not sent since.
+    woken: BTreeSet<usize>,
     /// Whether all players are to be read, as the upkeep does once it has noticed a loss.
     must_refresh: bool,
 }
@@ -135,7 +137,7 @@ impl World {
             Step::Answer { read } => self.answer(read),
             Step::Watch { stream, players, with_known } => self.watch(stream, players, with_known),
             Step::Unwatch { stream, players } => self.unwatch(stream, &players),
-            Step::Send { stream } => self.send(stream),
+            Step::Send { stream } => self.send_if_woken(stream),
             Step::Close { stream } => self.close(stream),
         }
     }
@@ -295,7 +297,12 @@ impl World {
             self.finish_reads();
         }
         // No stream is left asleep with something to send.
-        for number in self.hub.take_wakers() {
+        (0..STREAMS).for_each(|number| self.send_if_woken(number));
+    }
+
+    fn send_if_woken(&mut self, number: usize) {
+        self.woken.extend(self.hub.take_wakers());
+        if self.woken.remove(&number) {
             self.send(number);
         }
     }
