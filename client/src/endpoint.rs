@@ -50,7 +50,7 @@ impl Endpoint {
             is_encrypted: *scheme == Scheme::HTTPS,
             authorization: None,
             connect_timeout: Duration::from_secs(1),
-            request_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(6),
             max_connection_age: Duration::from_secs(120),
         })
     }
@@ -65,7 +65,7 @@ impl Endpoint {
     }
 
     /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first byte to the last
-    /// (default 3 s).
+    /// (default 6 s: a server that has too much to do answers within about 5 s).
     #[must_use]
     pub fn with_timeouts(mut self, connect: Duration, request: Duration) -> Self {
         self.connect_timeout = connect;

@@ -25,7 +25,8 @@ const MAX_TARGET: Duration = Duration::from_millis(100);
 /// The part of the store timeout that a round trip aims at. The rest covers jitter and the work of other processes.
 const TARGET_DIVISOR: u32 = 4;
 
-/// How long work waits for its turn at most: half of what a request may take.
+/// How long work waits for its turn at most: half of what a request may take, and less than presence-client waits for an
+/// answer.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// The limit at the start, in entries. It doubles per round trip until the first slow one.
@@ -43,8 +44,8 @@ const MAX_CUT: f64 = 0.5;
 /// The time over which the rate of completed entries is averaged.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 
-/// The longest pause that a refused caller is asked for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// The longest pause that a refused caller is asked for: one heartbeat interval, which a lease outlasts.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// How soon work is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,12 +100,13 @@ struct Waiter {
     turn: oneshot::Sender<Result<Permit, StoreError>>,
 }
 
-/// Entries completed per second.
+/// Entries completed per second while work waits: what the node can do, and not what it is asked to do.
 #[derive(Debug)]
 struct Rate {
     window_start: Instant,
     completed: usize,
-    per_second: f64,
+    /// `None` until a window has passed.
+    per_second: Option<f64>,
 }
 
 /// The right to have some entries in flight. Dropped without [`finish`](Self::finish), it tells nothing about the node.
@@ -133,7 +135,7 @@ impl InFlightLimit {
             is_starting: true,
             last_cut: None,
             last_reply: None,
-            rate: Rate { window_start: Instant::now(), completed: 0, per_second: 0.0 },
+            rate: Rate::starting(Instant::now()),
             renewals: Queue::default(),
             others: Queue::default(),
         };
@@ -168,6 +170,9 @@ impl InFlightLimit {
             let wait = state.expected_wait(urgency);
             if wait > MAX_WAIT {
                 return Err(overloaded(wait));
+            }
+            if !state.has_waiters() {
+                state.rate = Rate::starting(Instant::now());
             }
             let (turn, receiver) = oneshot::channel();
             state.queue(urgency).push(Waiter { entries, turn });
@@ -276,8 +281,8 @@ impl State {
             Urgency::Normal | Urgency::Exempt => self.renewals.entries + self.others.entries,
         };
         match self.rate.per_second {
-            0.0 => Duration::ZERO,
-            per_second => Duration::from_secs_f64(ahead as f64 / per_second),
+            Some(per_second) if per_second > 0.0 => Duration::from_secs_f64(ahead as f64 / per_second),
+            _ => Duration::ZERO,
         }
     }
 
@@ -307,9 +312,11 @@ impl State {
 
     /// A limit that work does not reach says nothing about the node.
     fn is_in_use(&self, finished: usize) -> bool {
-        !self.others.waiters.is_empty()
-            || !self.renewals.waiters.is_empty()
-            || (self.in_flight + finished) as f64 > self.limit / 2.0
+        self.has_waiters() || (self.in_flight + finished) as f64 > self.limit / 2.0
+    }
+
+    fn has_waiters(&self) -> bool {
+        !self.others.waiters.is_empty() || !self.renewals.waiters.is_empty()
     }
 
     /// Lowers the limit, once per round trip: calls that were slow together are one sign.
@@ -341,11 +348,15 @@ impl Queue {
 }
 
 impl Rate {
+    fn starting(now: Instant) -> Self {
+        Self { window_start: now, completed: 0, per_second: None }
+    }
+
     fn add(&mut self, entries: usize, now: Instant) {
         self.completed += entries;
         let window = now - self.window_start;
         if window >= RATE_WINDOW {
-            self.per_second = self.completed as f64 / window.as_secs_f64();
+            self.per_second = Some(self.completed as f64 / window.as_secs_f64());
             (self.window_start, self.completed) = (now, 0);
         }
     }

@@ -97,6 +97,27 @@ async fn work_whose_turn_comes_too_late_is_refused_with_the_time_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_burst_after_a_quiet_time_is_not_refused() {
+    for urgency in [Urgency::Normal, Urgency::Renewal] {
+        let (limit, node) = (InFlightLimit::new(STORE_TIMEOUT), Node::new(20_000));
+        for _ in 0..2 {
+            sleep(Duration::from_secs(5)).await;
+            let permit = limit.acquire(1, Urgency::Normal).await.unwrap();
+            node.serve(permit, 1).await;
+            // One and a half seconds of work, although little was done in the seconds before.
+            let burst = (0..15).map(async |_| {
+                let permit = limit.acquire(2_000, urgency).await?;
+                node.serve(permit, 2_000).await;
+                Ok::<_, StoreError>(())
+            });
+            for result in join_all(burst).await {
+                result.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_waits_for_a_silent_node_is_answered_with_its_first_timeout() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let in_flight = limit.acquire(1_000, Urgency::Normal).await.unwrap();
