@@ -136,25 +136,43 @@ fn verdict(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
     })
 }
 
-/// Whether JetStream will refuse this message again whenever it is sent. The other errors of the 400 class are about the
-/// stream or the moment.
+/// Whether JetStream will refuse this message again whenever it is sent. All other errors are about the stream, the account
+/// or the moment: the event waits.
 fn is_about_the_message(error: &jetstream::Error) -> bool {
-    let is_about_the_stream = matches!(
+    matches!(
         error.error_code(),
-        ErrorCode::STREAM_SEALED
-            | ErrorCode::STREAM_NOT_MATCH
-            | ErrorCode::STREAM_MISMATCH
-            | ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT
-            | ErrorCode::STREAM_TOO_MANY_REQUESTS
-            | ErrorCode::BATCH_PUBLISH_TOO_MANY_INFLIGHT
-    );
-    let is_about_the_moment = matches!(error.code(), 401 | 403 | 404 | 408 | 429);
-    (400..500).contains(&error.code()) && !is_about_the_stream && !is_about_the_moment
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM
+            | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM
+            | ErrorCode::MESSAGE_TTL_INVALID
+            | ErrorCode::ATOMIC_PUBLISH_UNSUPPORTED_HEADER
+    )
 }
 
 fn not_sent(error: SendError) -> PublishError {
     match error.kind() {
         SendErrorKind::MaxPayloadExceeded => PublishError::TooLarge(error),
         SendErrorKind::InvalidSubject | SendErrorKind::Send => PublishError::Send(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_final(code: usize, err_code: usize) -> bool {
+        let error = serde_json::json!({"code": code, "err_code": err_code, "description": "…"});
+        is_about_the_message(&serde_json::from_value(error).unwrap())
+    }
+
+    #[test]
+    fn only_errors_about_the_message_are_final() {
+        // The message or its header is too large.
+        assert!(is_final(400, 10_054) && is_final(400, 10_097));
+        // The limits of the account, a sealed stream, another sequence, something that a later version adds.
+        for err_code in [10_002, 10_109, 10_071, 19_999] {
+            assert!(!is_final(400, err_code), "{err_code}");
+        }
+        // No space, no leader.
+        assert!(!is_final(503, 10_077) && !is_final(503, 10_008));
     }
 }
