@@ -19,16 +19,21 @@ local function decode_past(line)
   if not version then
     return nil
   end
+  last_seen, version = tonumber(last_seen), tonumber(version)
+  local duration = tonumber(string.match(rest, '%d+')) or ttl
+  if math.max(last_seen, version, duration) > MAX_NUMBER then
+    return nil
+  end
   local leases = {}
-  for id, duration in string.gmatch(list, ';([^; ]+) ?(%d*)') do
-    leases[#leases + 1] = { id = id, expiry = last_seen + (tonumber(duration) or ttl) }
+  for id, lease_duration in string.gmatch(list, ';([^; ]+) ?(%d*)') do
+    leases[#leases + 1] = { id = id, expiry = last_seen + (tonumber(lease_duration) or ttl) }
   end
   return {
-    last_seen = tonumber(last_seen),
-    version = tonumber(version),
+    last_seen = last_seen,
+    version = version,
     state = string.match(rest, '[A-Z_]+') or 'ONLINE',
     reason = string.match(rest, '[a-z][a-z_]*') or 'expired',
-    expires_at = last_seen + (string.match(rest, '%d+') or ttl),
+    expires_at = last_seen + duration,
     activity = string.match(rest, '{.*}$'),
     leases = leases,
   }

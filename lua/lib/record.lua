@@ -7,12 +7,19 @@
 -- heartbeat reads anyway and does not write again. In a reply the text stands in this place. The order of the members is
 -- part of the format. No state needs escaping in JSON, so text is put together and taken apart without cjson.
 
+-- A stored number above this is not ours. Lua prints numbers of up to 14 digits in full, and Redis takes no others.
+local MAX_NUMBER = 9e13
+
 local RECORD = '^{"last_seen":(%d+),"version":(%d+),"connection_count":%d+,"state":"([A-Z_]+)"[,}]'
 
 -- Returns { last_seen, version, state }, or nil for what is no record of ours.
 local function decode_record(json)
   local last_seen, version, state = string.match(json or '', RECORD)
-  return state and { last_seen = tonumber(last_seen), version = tonumber(version), state = state }
+  last_seen, version = tonumber(last_seen), tonumber(version)
+  if not state or math.max(last_seen, version) > MAX_NUMBER then
+    return nil
+  end
+  return { last_seen = last_seen, version = version, state = state }
 end
 
 -- `activity` is what is written of the player's activity: `true`, its text, or nil if there is none.

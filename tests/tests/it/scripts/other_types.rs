@@ -77,6 +77,38 @@ async fn a_record_that_cannot_be_read_is_not_offline_to_a_disconnect_or_a_state(
 }
 
 #[tokio::test]
+async fn a_number_that_is_too_large_for_redis_fails_no_call_and_repeats_no_event() {
+    const HUGE: &str = "99999999999999999999999";
+    let usual = "1795000000000";
+    let pasts = [
+        format!("1 {HUGE}"),
+        format!("{HUGE} 1"),
+        format!("{usual} {usual} lost {HUGE};c"),
+        format!("{usual} {usual};c {HUGE}"),
+        format!("{usual} {usual} AWAY expired {HUGE} {{\"text\":\"x\"}};c"),
+    ];
+    for past in pasts {
+        let test = Fixture::with(&[NATS]).await;
+        let mut raw = test.redis.connection().await;
+        raw.set("{presence:p7}:past", &past).await.unwrap();
+        let batch = test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+        assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
+        let batch = test.presence.heartbeat_batch(connections(FIFTY), &test.trace).await.unwrap();
+        assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
+        let disconnect = test.presence.disconnect_batch(connections(FIFTY), DisconnectReason::Quit, &test.trace);
+        assert_eq!(disconnect.await.unwrap().accepted, FIFTY, "{past}");
+    }
+    for record in [r#"{"last_seen":1,"version":HUGE,"connection_count":1,"state":"ONLINE"}"#.replace("HUGE", HUGE)] {
+        let test = Fixture::with(&[NATS]).await;
+        let mut raw = test.redis.connection().await;
+        raw.set("presence:p7", &record).await.unwrap();
+        let batch = test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+        assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{record}");
+        assert_eq!(raw.xlen("presence:{all}:outbox").await.unwrap(), FIFTY);
+    }
+}
+
+#[tokio::test]
 async fn a_record_that_someone_overwrote_is_as_the_past_says() {
     let test = Fixture::with(&[NATS]).await;
     test.connect("c1").await;
