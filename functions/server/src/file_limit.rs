@@ -5,9 +5,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// The number of connections at a time, if enough files may be open.
 const MAX_CONNECTIONS: u64 = 10_000;
 
-/// Files that are not for connections of clients: connections to Redis (one per worker and node) and NATS, logs,
-/// runtimes, those of the system.
-const OTHER_FILES: u64 = 512;
+/// Files that are not for connections of clients: connections to NATS and to Redis (one per worker and node, and a second
+/// one while a connection is replaced: 64 workers of a cluster with 30 masters have 3,840), logs and runtimes.
+const OTHER_FILES: u64 = 4_096;
 
 /// Raises the limit of open files as far as it may be, and returns the number of connections that there may be.
 pub(crate) fn connections() -> usize {
@@ -49,6 +49,7 @@ mod tests {
         assert_eq!(connections_within(u64::MAX), MAX_CONNECTIONS);
         assert_eq!(connections_within(MAX_CONNECTIONS + OTHER_FILES), MAX_CONNECTIONS);
         assert_eq!(connections_within(1_024), 512);
+        assert_eq!(connections_within(8_192), 4_096);
         assert_eq!(connections_within(200), 100);
         assert_eq!(connections_within(0), 1);
     }

@@ -186,6 +186,6 @@ async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
     let limit = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
     let [soft, hard] = [3, 4].map(|field| limit.split_whitespace().nth(field).unwrap().parse::<u64>().unwrap());
-    assert!(soft >= hard.min(10_512), "{limit}");
+    assert!(soft >= hard.min(14_096), "{limit}");
     assert_eq!(server.logged("connections at a time").len(), 1);
 }
