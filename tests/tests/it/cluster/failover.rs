@@ -32,6 +32,19 @@ async fn a_failover_of_valkey_heals_within_one_heartbeat_interval() {
     }
 }
 
+#[tokio::test]
+async fn a_failover_of_one_of_six_masters_heals() {
+    heals(RedisCluster::start_masters_with_replicas(6).await).await;
+}
+
+#[tokio::test]
+async fn a_failover_of_one_of_six_masters_of_valkey_heals() {
+    match RedisCluster::start_valkey_masters(6).await {
+        Some(cluster) => heals(cluster).await,
+        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+    }
+}
+
 async fn heals(mut cluster: RedisCluster) {
     let app = cluster_app(&cluster, &[]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());

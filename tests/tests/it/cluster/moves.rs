@@ -9,7 +9,16 @@ use super::{PLAYERS, are_online, connections, held_by, players, record};
 
 #[tokio::test]
 async fn slots_move_under_traffic_and_nothing_is_lost() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    nothing_is_lost_while_slots_move(RedisCluster::start().await).await;
+}
+
+#[tokio::test]
+async fn slots_move_between_six_masters_and_nothing_is_lost() {
+    nothing_is_lost_while_slots_move(RedisCluster::start_masters(6).await).await;
+}
+
+async fn nothing_is_lost_while_slots_move(cluster: RedisCluster) {
+    let nats = NatsServer::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     presence.connect_batch(connections(), &trace).await.unwrap();
