@@ -147,6 +147,8 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
         socket.send(half).await;
         busy.push(socket);
     }
+    // The server may not have accepted all of them yet.
+    while !server.get("/health/live").await.headers.contains_key("connection") {}
     for _ in 0..20 {
         let live = server.get("/health/live").await;
         assert_eq!((live.status, &live.headers["connection"]), (200, &"close".parse().unwrap()));

@@ -28,7 +28,11 @@ impl World {
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
         let (redis, nats) = (self.redis.url(), self.nats.url());
-        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats)];
+        let mut variables = vec![
+            ("PRESENCE_REDIS_URL", &*redis),
+            ("PRESENCE_NATS_URL", &*nats),
+            ("PRESENCE_STORE_TIMEOUT", "5s"), // tests share their machine
+        ];
         variables.extend(more);
         Server::start(&variables)
     }

@@ -46,8 +46,10 @@ impl Functions {
 
     fn on(redis: RedisServer, variables: &[(&'static str, &str)]) -> Self {
         let url = ("PRESENCE_REDIS_URL", redis.url());
-        let variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).chain([url]);
-        Self { variables: variables.collect(), redis, running: HashMap::new() }
+        // Tests share their machine. A variable that is named again counts as it is named last.
+        let timeout = ("PRESENCE_STORE_TIMEOUT", "5s".to_owned());
+        let more = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        Self { variables: [url, timeout].into_iter().chain(more).collect(), redis, running: HashMap::new() }
     }
 
     /// Starts a function unless it runs already.

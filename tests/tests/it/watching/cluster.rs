@@ -15,6 +15,7 @@ fn server(cluster: &RedisCluster, nats: &NatsServer) -> Server {
     Server::start(&[
         ("PRESENCE_REDIS_URL", &cluster.urls()),
         ("PRESENCE_REDIS_MODE", "cluster"),
+        ("PRESENCE_STORE_TIMEOUT", "5s"), // tests share their machine
         ("PRESENCE_NATS_URL", &nats.url()),
         ("PRESENCE_TTL", "5m"),
     ])
