@@ -114,9 +114,12 @@ impl Watch {
 
     /// Changes the hub, and wakes the tasks of streams that have something to send.
     fn with_hub<T>(&self, change: impl FnOnce(&mut Hub<Arc<Notify>>) -> T) -> T {
-        let (result, wakers, counts, has_doubts) = {
+        let (result, wakers, has_doubts) = {
             let mut hub = self.hub();
-            (change(&mut hub), hub.take_wakers(), hub.counts(), hub.has_doubts())
+            let result = change(&mut hub);
+            // Under the lock: of two tasks the later one sets the gauges last.
+            self.0.gauges.set(hub.counts());
+            (result, hub.take_wakers(), hub.has_doubts())
         };
         // Waking is a system call each: not while others wait for the lock.
         for waker in wakers {
@@ -125,7 +128,6 @@ impl Watch {
         if has_doubts {
             self.0.in_doubt.notify_one();
         }
-        self.0.gauges.set(counts);
         result
     }
 
