@@ -8,6 +8,7 @@
 //! - `transport`: one HTTP call, within its limits; `pool`: its connections, with a maximum age.
 //! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
 //! - [`operator`]: the calls for people who run the service, and its events as they come.
+//! - [`Watcher`]: what each of some players is, then every change, over one stream for the whole process.
 //! - [`Notifier`]: what a gateway tells, without waiting. [`NoopNotifier`] tells nobody, [`HttpNotifier`] the service.
 //!
 //! A gateway:
@@ -38,6 +39,27 @@
 //! ```
 //!
 //! `examples/ws_gateway.rs` is a whole one.
+//!
+//! # Friends
+//!
+//! A gateway opens one [`Watcher`], and one [`Subscription`] per socket:
+//!
+//! ```no_run
+//! use presence_client::{Endpoint, PlayerId, Watcher};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let watcher = Watcher::start(Endpoint::parse("http://presence:8080")?.with_token("secret")?)?;
+//!
+//! let mut friends = watcher.watch(&[PlayerId::parse("bob")?, PlayerId::parse("carol")?]);
+//! loop {
+//!     let friend = friends.recv().await; // first what each one is, then every change
+//!     println!("{} is {}", friend.player_id, friend.state);
+//! }
+//! # }
+//! ```
+//!
+//! Nothing is lost and nothing is delivered twice, also when servers end: see [`Watcher`].
 //!
 //! # How an `HttpNotifier` works
 //!
@@ -87,6 +109,7 @@ pub mod operator;
 mod pool;
 mod presence;
 mod transport;
+mod watcher;
 
 pub use activity::{Activity, Party};
 pub use client::PresenceClient;
@@ -95,3 +118,4 @@ pub use error::{CallError, Problem};
 pub use id::{ConnectionId, InvalidId, PlayerId};
 pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
 pub use presence::{Friends, History, Presence, Reason, State};
+pub use watcher::{FeedState, StatusChanges, Subscription, WatchStats, WatchStatus, WatchedPresence, Watcher};

@@ -3,9 +3,18 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::UnsyncBoxBody};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        handshake::{client::generate_key, derive_accept_key},
+        protocol::{Role, WebSocketConfig},
+    },
+};
 
 use crate::{CallError, Endpoint, InvalidEndpoint, Problem, endpoint::bearer, pool::Pool};
 
@@ -14,6 +23,9 @@ const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 /// A body, as it comes.
 pub(crate) type Stream = UnsyncBoxBody<Bytes, BrokenBody>;
+
+/// A WebSocket to the service.
+pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// A body that does not arrive whole. A type of its own, and no box, for the compiler to see that calls are `Send`.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +80,28 @@ impl Transport {
         Ok(response.into_body())
     }
 
+    /// Opens a WebSocket (RFC 6455, section 4.1). The time limit is for the handshake.
+    pub(crate) async fn open_web_socket(&self, path: &str) -> Result<WebSocket, CallError> {
+        let key = generate_key();
+        let request = self
+            .request(Method::GET, path)
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key);
+        let response = self.within_limit(self.send(request, Bytes::new())).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
+        }
+        let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
+            return Err(CallError::Unreachable("the answer to the WebSocket handshake has a wrong key".into()));
+        }
+        let socket = self.within_limit(async { Ok(hyper::upgrade::on(response).await?) }).await?;
+        let config = WebSocketConfig::default().max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
+        Ok(WebSocketStream::from_raw_socket(TokioIo::new(socket), Role::Client, Some(config)).await)
+    }
+
     async fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, CallError> {
         let answer = self.exchange(method, path, body).await?;
         if !answer.status().is_success() {
@@ -86,13 +120,23 @@ impl Transport {
     }
 
     async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Stream>, BoxError> {
-        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base));
-        if let Some(authorization) = self.authorization() {
-            request = request.header(header::AUTHORIZATION, authorization);
-        }
+        let mut request = self.request(method, path);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        self.send(request, body).await
+    }
+
+    /// A request with address and token.
+    fn request(&self, method: Method, path: &str) -> request::Builder {
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base));
+        match self.authorization() {
+            Some(authorization) => request.header(header::AUTHORIZATION, authorization),
+            None => request,
+        }
+    }
+
+    async fn send(&self, request: request::Builder, body: Bytes) -> Result<Response<Stream>, BoxError> {
         let response = self.pool.client().request(request.body(Full::new(body))?).await?;
         Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
     }

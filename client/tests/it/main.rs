@@ -8,3 +8,4 @@ mod faults;
 mod gateway;
 mod notifier;
 mod stand_in;
+mod watcher;

@@ -2,6 +2,8 @@
 
 mod activity;
 mod changes;
+mod client;
+mod client_faults;
 mod cluster;
 mod cost;
 mod faults;
