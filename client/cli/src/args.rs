@@ -76,10 +76,10 @@ pub(crate) enum Command {
     },
     /// Show players coming and going, until interrupted.
     Watch {
-        /// Whom to watch, beginning with how they are now; nobody named means everybody.
+        /// Players to watch, beginning with what they are now; without one, the changes of all players are shown.
         #[arg(value_name = "PLAYER")]
         players: Vec<PlayerId>,
-        /// End after so many events.
+        /// End after so many changes.
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },

@@ -1,6 +1,6 @@
 //! The service, and whatever it answers that is no answer to the question.
 
-use presence_client::{CallError, Endpoint, PresenceClient, Problem, operator::OperatorClient};
+use presence_client::{CallError, Endpoint, PresenceClient, Problem, Watcher, operator::OperatorClient};
 
 use crate::{
     failure::{Failure, Status, root_cause},
@@ -14,6 +14,7 @@ pub(crate) struct Service {
     pub(crate) players: PresenceClient,
     /// Asks what only a server can answer.
     pub(crate) operator: OperatorClient,
+    endpoint: Endpoint,
     url: String,
     has_token: bool,
 }
@@ -24,9 +25,15 @@ impl Service {
         Ok(Self {
             url: endpoint.to_string(),
             players: PresenceClient::new(endpoint.clone()).map_err(|error| unusable(&error))?,
-            operator: OperatorClient::new(endpoint).map_err(|error| unusable(&error))?,
+            operator: OperatorClient::new(endpoint.clone()).map_err(|error| unusable(&error))?,
+            endpoint,
             has_token,
         })
+    }
+
+    /// Starts a watcher of players.
+    pub(crate) fn watcher(&self) -> Result<Watcher, Failure> {
+        Watcher::start(self.endpoint.clone()).map_err(|error| unusable(&error))
     }
 
     /// Where it is.

@@ -1,0 +1,104 @@
+//! Changes of all players, from the service's events.
+
+use std::{fmt, time::Duration};
+
+use presence_client::operator::{EventStream, Feed, News, PresenceEvent};
+use tokio::time::sleep;
+
+use super::{line, write_activity, write_state};
+use crate::{
+    failure::{Failure, Status},
+    output::Output,
+    service::Service,
+    style::FAINT,
+};
+
+/// The pause before a stream that broke is opened again; it doubles with each failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The width of the column of ids, which are not known before.
+const WIDTH: usize = 16;
+
+/// Shows each change of any player, `count` of them.
+pub(super) async fn run(service: &Service, count: Option<u64>, output: Output) -> Result<Status, Failure> {
+    let events = service.operator.events().await.map_err(|error| service.events_failure(&error))?;
+    Watch { service, feed: Feed::Live, output }.follow(events, count).await?;
+    Ok(Status::Done)
+}
+
+struct Watch<'a> {
+    service: &'a Service,
+    /// Whether the service receives events, as far as was said.
+    feed: Feed,
+    output: Output,
+}
+
+impl Watch<'_> {
+    /// Shows events until there were enough.
+    async fn follow(&mut self, mut events: EventStream, count: Option<u64>) -> Result<(), Failure> {
+        let mut seen = 0;
+        while count.is_none_or(|count| seen < count) {
+            match events.next().await {
+                Ok(Some(News::Event(event))) => {
+                    self.output.show(&event, || line(event.occurred_at, &event.player_id, WIDTH, Change(&event)))?;
+                    seen += 1;
+                }
+                Ok(Some(News::Missed(missed))) => {
+                    anstream::eprintln!("presence: {missed} events came too fast to be shown");
+                }
+                Ok(Some(News::Feed(feed))) => self.note(feed),
+                Ok(Some(_)) => {} // of a newer service
+                Ok(None) => events = self.reopen("the service ended the connection").await?,
+                Err(error) => events = self.reopen(&error.to_string()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports when events stop to arrive, and when they arrive again.
+    fn note(&mut self, feed: Feed) {
+        match (std::mem::replace(&mut self.feed, feed), feed) {
+            (Feed::Live, Feed::Down) => {
+                anstream::eprintln!(
+                    "presence: no live events: the service's NATS is down; changes are shown when it is back"
+                );
+            }
+            (Feed::Down, Feed::Live) => anstream::eprintln!("presence: events are live again"),
+            (Feed::Live, Feed::Live) | (Feed::Down, Feed::Down) => {}
+        }
+    }
+
+    /// Opens the stream again, however long that takes.
+    async fn reopen(&mut self, why: &str) -> Result<EventStream, Failure> {
+        anstream::eprintln!("presence: {why}; trying again");
+        let mut pause = FIRST_PAUSE;
+        loop {
+            sleep(pause).await;
+            match self.service.operator.events().await {
+                Ok(events) => {
+                    anstream::eprintln!("presence: connected again; what happened meanwhile is not shown");
+                    return Ok(events);
+                }
+                Err(error) if error.is_transient() => pause = LONGEST_PAUSE.min(pause * 2),
+                Err(error) => return Err(self.service.events_failure(&error)),
+            }
+        }
+    }
+}
+
+/// A change of a player's state.
+struct Change<'a>(&'a PresenceEvent);
+
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(PresenceEvent { previous_state, state, reason, activity, .. }) = self;
+        if previous_state != state {
+            write_state(f, *previous_state)?;
+            f.write_str(" → ")?;
+        }
+        write_state(f, *state)?;
+        write_activity(f, activity.as_ref())?;
+        write!(f, "  {FAINT}{reason}{FAINT:#}")
+    }
+}
