@@ -46,6 +46,11 @@ impl Gateway {
         format!("ws://{}/ws?player={player}", self.address)
     }
 
+    /// The page for the browser.
+    pub fn page_url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
     /// Where the gateway tells of its open sockets, and of what it told the presence service.
     pub fn stats_url(&self) -> String {
         format!("http://{}/stats", self.address)

@@ -5,12 +5,16 @@ use std::{sync::Arc, time::Duration};
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
 use presence_client::{ConnectionId, PlayerId, Reason, State};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::http::Gateway;
+use super::{
+    friends::{Friends, News},
+    http::Gateway,
+};
 
 /// How long a message may take to be written. A player who does not read is lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,11 +25,13 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many messages a player may send from one ping to the next.
 const MAX_MESSAGES: usize = 200;
 
-/// What a player may say.
+/// What a player may say: `{"state":"IN_MATCH"}`, `{"watch":["bob"]}` or `{"unwatch":["bob"]}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
-    state: State,
+    state: Option<State>,
+    watch: Option<Vec<PlayerId>>,
+    unwatch: Option<Vec<PlayerId>>,
 }
 
 /// How a conversation ended.
@@ -57,6 +63,7 @@ async fn talk(
 ) -> End {
     let mut pings = interval(gateway.ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut friends = gateway.watcher.as_ref().map(Friends::of);
     let mut heard = 1;
     loop {
         tokio::select! {
@@ -64,11 +71,13 @@ async fn talk(
             Some(code) = orders.recv() => return End::ByGateway(code),
             message = socket.recv() => {
                 match message {
-                    Some(Ok(Message::Text(text))) => match serde_json::from_str::<Said>(&text) {
-                        Ok(said) => gateway.notifier.state_changed(player, said.state),
-                        Err(error) if !send(socket, Message::text(error.to_string())).await => return End::Broken,
-                        Err(_) => {}
-                    },
+                    Some(Ok(Message::Text(text))) => {
+                        if let Err(error) = hear(gateway, player, &mut friends, &text)
+                            && !send(socket, Message::text(json!({"error": error}).to_string())).await
+                        {
+                            return End::Broken;
+                        }
+                    }
                     Some(Ok(Message::Close(frame))) => return End::ByPlayer(frame.map(|frame| frame.code)),
                     Some(Err(_)) | None => return End::Broken,
                     Some(Ok(_)) => {}
@@ -83,8 +92,36 @@ async fn talk(
                     return End::Broken;
                 }
             }
+            Some(news) = news(&mut friends) => {
+                let text = serde_json::to_string(&news).unwrap_or_default(); // never fails for strings and numbers
+                if !send(socket, Message::text(text)).await {
+                    return End::Broken;
+                }
+            }
         }
     }
+}
+
+/// Does what a player says, or returns why it cannot be done.
+fn hear(gateway: &Gateway, player: &PlayerId, friends: &mut Option<Friends>, text: &str) -> Result<(), String> {
+    let Said { state, watch, unwatch } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if state.is_none() && watch.is_none() && unwatch.is_none() {
+        return Err("missing field: state, watch or unwatch".into());
+    }
+    if let Some(state) = state {
+        gateway.notifier.state_changed(player, state);
+    }
+    if watch.is_none() && unwatch.is_none() {
+        return Ok(());
+    }
+    let friends = friends.as_mut().ok_or("this gateway has no presence service")?;
+    friends.unwatch(&unwatch.unwrap_or_default());
+    friends.watch(watch.unwrap_or_default())
+}
+
+/// The next message about friends; `None` if they cannot be watched.
+async fn news(friends: &mut Option<Friends>) -> Option<News> {
+    Some(friends.as_mut()?.news().await)
 }
 
 /// Says whether the message was written in time.

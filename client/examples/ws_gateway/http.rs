@@ -17,7 +17,7 @@ use axum::{
 };
 use hyper::server::conn::http1;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use presence_client::{ConnectionId, HttpNotifier, Notifier, PlayerId};
+use presence_client::{ConnectionId, HttpNotifier, Notifier, PlayerId, Watcher};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{
@@ -26,7 +26,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{conversation::serve, sockets::Sockets};
+use super::{conversation::serve, page, sockets::Sockets};
 
 /// How long a connection has to become a WebSocket, or to get its answer, whatever it sends and reads.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,8 @@ const MAX_MESSAGE: usize = 4 * 1024;
 
 pub(crate) struct Gateway {
     pub(crate) notifier: Arc<dyn Notifier>,
+    /// One stream for the friends of all sockets.
+    pub(crate) watcher: Option<Watcher>,
     /// For its counters only.
     presence: Option<Arc<HttpNotifier>>,
     pub(crate) sockets: Arc<Sockets>,
@@ -54,12 +56,13 @@ pub(crate) struct Gateway {
 impl Gateway {
     pub(crate) fn new(
         presence: Option<Arc<HttpNotifier>>,
+        watcher: Option<Watcher>,
         sockets: Arc<Sockets>,
         ping_interval: Duration,
     ) -> Arc<Self> {
         let instance = format!("{:016x}", rand::random::<u64>());
         let notifier = Arc::new(presence.clone());
-        Arc::new(Self { notifier, presence, sockets, ping_interval, instance, connections: AtomicU64::new(0) })
+        Arc::new(Self { notifier, watcher, presence, sockets, ping_interval, instance, connections: AtomicU64::new(0) })
     }
 
     fn new_connection(&self) -> Result<ConnectionId, presence_client::InvalidId> {
@@ -70,7 +73,8 @@ impl Gateway {
 
 /// Serves connections for as long as it is polled.
 pub(crate) async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
-    let router = Router::new().route("/ws", get(open)).route("/stats", get(stats)).with_state(gateway);
+    let router = Router::new().route("/ws", get(open)).route("/stats", get(stats));
+    let router = router.merge(page::routes()).with_state(gateway);
     let service = TowerToHyperService::new(router);
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await {

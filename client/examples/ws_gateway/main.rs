@@ -2,24 +2,29 @@
 //!
 //!     cargo run -p presence-client --example ws_gateway -- --bind 127.0.0.1:9001 --presence-url http://127.0.0.1:8080
 //!
-//! Then open `ws://127.0.0.1:9001/ws?player=alice` and send `{"state":"IN_MATCH"}`. Without a presence URL it is the same
-//! gateway, and reports to nothing. Its counters are at `/stats`. A real gateway authenticates its players; this one
-//! believes what they say.
+//! Then open <http://127.0.0.1:9001/> in a browser: log in as a player, add friends, and see them change. That page, like
+//! any client, opens `ws://127.0.0.1:9001/ws?player=alice` and sends `{"state":"IN_MATCH"}` or `{"watch":["bob"]}`. Without
+//! a presence URL it is the same gateway, and reports to nothing. Its counters are at `/stats`. A real gateway authenticates
+//! its players; this one believes what they say.
 //!
 //! - `main`: arguments, start and stop.
 //! - `http`: connections until they are WebSockets.
 //! - `sockets`: the open sockets, and how to have them closed.
 //! - `conversation`: one socket from its first moment to its last.
+//! - `friends`: the friends whom its player watches.
+//! - `page`: the page for the browser.
 
 mod conversation;
+mod friends;
 mod http;
+mod page;
 mod sockets;
 
 use std::{error::Error, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::extract::ws::close_code;
 use clap::Parser;
-use presence_client::{ConnectionId, Endpoint, HttpNotifier, InvalidEndpoint, PlayerId, Reason};
+use presence_client::{ConnectionId, Endpoint, HttpNotifier, InvalidEndpoint, PlayerId, Reason, Watcher};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -62,8 +67,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().init();
     let args = Args::parse();
     let sockets = Arc::new(Sockets::new(args.max_sockets));
-    let presence = presence(&args, Arc::clone(&sockets))?.map(Arc::new);
-    let gateway = Gateway::new(presence.clone(), Arc::clone(&sockets), args.ping_interval);
+    let endpoint = endpoint(&args)?;
+    let presence = endpoint.clone().map(|endpoint| notifier(&args, endpoint, Arc::clone(&sockets))).transpose()?;
+    let presence = presence.map(Arc::new);
+    let watcher = endpoint.map(Watcher::start).transpose()?;
+    let gateway = Gateway::new(presence.clone(), watcher, Arc::clone(&sockets), args.ping_interval);
     let listener = TcpListener::bind(args.bind).await?;
     tracing::info!(address = %listener.local_addr()?, has_presence = presence.is_some(), "listening");
     tokio::select! {
@@ -82,18 +90,22 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A notifier that has the sockets closed whose players were signed out; none without a presence URL.
-fn presence(args: &Args, sockets: Arc<Sockets>) -> Result<Option<HttpNotifier>, InvalidEndpoint> {
+/// The presence service; `None` without a URL.
+fn endpoint(args: &Args) -> Result<Option<Endpoint>, InvalidEndpoint> {
     if args.presence_url.is_empty() {
         return Ok(None);
     }
-    let mut endpoint = Endpoint::parse(&args.presence_url)?;
-    if !args.presence_token.is_empty() {
-        endpoint = endpoint.with_token(&args.presence_token)?;
+    let endpoint = Endpoint::parse(&args.presence_url)?;
+    if args.presence_token.is_empty() {
+        return Ok(Some(endpoint));
     }
+    endpoint.with_token(&args.presence_token).map(Some)
+}
+
+/// A notifier that has the sockets closed whose players were signed out.
+fn notifier(args: &Args, endpoint: Endpoint, sockets: Arc<Sockets>) -> Result<HttpNotifier, InvalidEndpoint> {
     let on_closed = move |_: &PlayerId, connection: &ConnectionId| sockets.close(connection, close_code::POLICY);
-    let builder = HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval);
-    builder.on_closed(on_closed).start().map(Some)
+    HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval).on_closed(on_closed).start()
 }
 
 /// Waits for a signal.

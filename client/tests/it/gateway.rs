@@ -52,7 +52,7 @@ async fn start_gateway_with(
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(64).unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(accept(listener, Gateway::new(presence.clone(), Arc::clone(&sockets), ping_interval)));
+    tokio::spawn(accept(listener, Gateway::new(presence.clone(), None, Arc::clone(&sockets), ping_interval)));
     (address, presence, sockets)
 }
 

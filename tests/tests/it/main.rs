@@ -17,6 +17,7 @@ mod costs;
 mod events;
 mod functions;
 mod gateway;
+mod gateway_friends;
 mod gateway_recovery;
 mod gateway_stop;
 mod half_dead;

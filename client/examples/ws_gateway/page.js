@@ -1,0 +1,84 @@
+// A friends list. One WebSocket to the gateway: it keeps this player online, and brings the friends' changes.
+
+const byId = (id) => document.getElementById(id);
+const friends = new Map(); // player id → list item
+let me;
+let socket;
+let failures = 0;
+
+byId('login').addEventListener('submit', (event) => {
+  event.preventDefault();
+  me = byId('player').value;
+  byId('login').hidden = true;
+  byId('game').hidden = false;
+  byId('me').textContent = me;
+  connect();
+});
+
+byId('states').addEventListener('click', (event) => {
+  if (event.target.dataset.state) send({ state: event.target.dataset.state });
+});
+
+byId('add').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const id = byId('friend').value;
+  byId('friend').value = '';
+  if (friends.has(id)) return;
+  friends.set(id, listItem(id));
+  send({ watch: [id] });
+});
+
+function connect() {
+  socket = new WebSocket(`${location.origin.replace('http', 'ws')}/ws?player=${encodeURIComponent(me)}`);
+  socket.onopen = () => {
+    failures = 0;
+    show('connection', 'Connected.');
+    for (const id of friends.keys()) send({ watch: [id] });
+  };
+  socket.onmessage = ({ data }) => receive(JSON.parse(data));
+  socket.onclose = ({ code }) => {
+    byId('friends').classList.add('outdated');
+    if (code === 1008) return show('connection', 'You were signed out.');
+    show('connection', 'Connecting again…');
+    failures += 1;
+    setTimeout(connect, Math.min(5000, 250 * 2 ** failures) * (0.5 + Math.random() / 2));
+  };
+}
+
+function receive({ presences = [], feed, error }) {
+  for (const { player_id: id, state } of presences) {
+    const item = friends.get(id);
+    if (!item) continue; // removed meanwhile
+    item.dataset.state = state;
+    item.querySelector('.state').textContent = state;
+  }
+  if (feed) byId('friends').classList.toggle('outdated', feed !== 'live' && feed !== 'polling');
+  if (error) show('error', error);
+}
+
+function listItem(id) {
+  const item = document.createElement('li');
+  for (const [name, text] of [['id', id], ['state', '…']]) {
+    const span = item.appendChild(document.createElement('span'));
+    span.className = name;
+    span.textContent = text;
+  }
+  const remove = item.appendChild(document.createElement('button'));
+  remove.textContent = 'Remove';
+  remove.addEventListener('click', () => {
+    friends.delete(id);
+    item.remove();
+    send({ unwatch: [id] });
+  });
+  item.dataset.player = id;
+  return byId('friends').appendChild(item);
+}
+
+function send(message) {
+  show('error', '');
+  if (socket.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+function show(id, text) {
+  byId(id).textContent = text;
+}

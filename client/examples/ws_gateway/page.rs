@@ -1,0 +1,30 @@
+//! A page for the browser: log in as a player, add friends, see them change.
+
+use axum::{
+    Router,
+    http::header,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+/// The page loads nothing from anywhere else, and runs no script that is not its own.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page and its parts.
+pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new()
+        .route("/", get(|| file("text/html; charset=utf-8", include_str!("page.html"))))
+        .route("/page.js", get(|| file("text/javascript; charset=utf-8", include_str!("page.js"))))
+        .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
+}
+
+async fn file(kind: &'static str, text: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
