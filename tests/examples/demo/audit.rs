@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     feed::{Event, STREAM},
+    friends::Friends,
     ledger::{Account, Ledger, Transition},
     screen::{BAD, GOOD, Screen},
     stage::{SWEEP_INTERVAL, Stage, TTL},
@@ -57,7 +58,7 @@ fn agrees(presence: &Value, account: &Account) -> bool {
 }
 
 /// Compares all that there is with the ledger, and prints it. Returns whether all is well.
-pub(crate) async fn sum_up(audit: Audit, stage: &Stage, ledger: &Ledger, screen: &Screen) -> bool {
+pub(crate) async fn sum_up(audit: Audit, stage: &Stage, friends: &Friends, ledger: &Ledger, screen: &Screen) -> bool {
     screen.act("The summary, against an account of which sockets were open when");
     let messages = stage.nats.messages(STREAM).await;
     let events: Vec<Event> =
@@ -69,6 +70,14 @@ pub(crate) async fn sum_up(audit: Audit, stage: &Stage, ledger: &Ledger, screen:
     rows.push(Row::equal("players OFFLINE because a server was killed", 0, audit.offline_without_server));
     rows.push(Row::equal("answers about one player, all told", 2 * ledger.players().len(), audit.asked));
     rows.push(Row::equal("of these wrong in state or connection_count", 0, audit.wrong));
+    rows.push(Row::equal("players that friends are shown in another state", 0, friends.wrong(ledger).len()));
+    rows.push(Row {
+        what: "changes that friends were shown",
+        expected: format!("≤ {}", ledger.transitions()),
+        found: friends.changes(),
+        is_good: (1..=ledger.transitions()).contains(&friends.changes()),
+    });
+    rows.push(Row::equal("of these shown twice, or not in order", 0, friends.anomalies()));
     rows.push(Row::equal("records left in Redis", 0, records));
     rows.push(Row::equal("steps that did not settle in time", 0, audit.failures));
     screen.print(&format!("       {:<52} {:>10} {:>8}\n", "", "expected", "found"));

@@ -5,6 +5,7 @@
 //! - `story`: what happens, act by act.
 //! - `stage`: the processes. `balancer`: what stands between the gateways and the servers.
 //! - `ledger`: the independent account: what ought to be, known from the sockets and from what the players said.
+//! - `friends`: what friends are shown.
 //! - `feed`: the event stream, from its beginning.
 //! - `audit`: whether the stream and the service's answers say what the ledger says.
 //! - `screen`: the terminal. `status`: the figures on its last line.
@@ -12,6 +13,7 @@
 mod audit;
 mod balancer;
 mod feed;
+mod friends;
 mod ledger;
 mod screen;
 mod stage;

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 
 use tokio::sync::watch;
 
-use crate::{balancer::Balancer, feed::Feed, screen::Screen, status};
+use crate::{balancer::Balancer, feed::Feed, friends::Friends, screen::Screen, status};
 
 /// Short ones, so that a crash shows within seconds.
 pub(crate) const TTL: Duration = Duration::from_secs(6);
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How late friends may be shown what happens while NATS is down.
+const WATCH_POLL: &str = "1s";
 
 /// All processes; they end when this is dropped.
 pub(crate) struct Stage {
@@ -66,6 +69,11 @@ impl Stage {
         self.counters.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
     }
 
+    /// Watches players through the load balancer.
+    pub(crate) fn watch(&self, players: impl Iterator<Item = String>) -> Friends {
+        Friends::watch(&self.balancer.url(), players)
+    }
+
     /// The presences of players, in their order, as the service tells them.
     pub(crate) async fn presences(&self, players: &[String]) -> Option<Vec<Value>> {
         let url = format!("{}/presence/friends", self.balancer.url());
@@ -90,6 +98,7 @@ fn start_server(redis: &RedisServer, nats: &NatsServer, bind: &str) -> Server {
         ("PRESENCE_TTL", &ttl),
         ("PRESENCE_HEARTBEAT_INTERVAL", &interval),
         ("PRESENCE_SWEEP_INTERVAL", &sweep),
+        ("PRESENCE_WATCH_POLL", WATCH_POLL),
     ])
 }
 

@@ -11,6 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     audit::{self, Audit},
     feed::Feed,
+    friends::Friends,
     ledger::Ledger,
     screen::Screen,
     stage::{HEARTBEAT_INTERVAL, SWEEP_INTERVAL, Stage, TTL},
@@ -28,6 +29,7 @@ pub(crate) struct Story {
     stage: Stage,
     screen: Screen,
     feed: Feed,
+    friends: Friends,
     ledger: Ledger,
     /// The players' devices, each with the gateway that it is connected to.
     devices: HashMap<String, Vec<(usize, Device)>>,
@@ -38,7 +40,16 @@ impl Story {
     pub(crate) fn new(stage: Stage, screen: Screen) -> Self {
         let feed = Feed::follow(stage.nats.url());
         stage.show_status(&screen, &feed);
-        Self { stage, screen, feed, ledger: Ledger::default(), devices: HashMap::new(), audit: Audit::default() }
+        let friends = stage.watch((0..PLAYERS).map(player));
+        Self {
+            stage,
+            screen,
+            feed,
+            friends,
+            ledger: Ledger::default(),
+            devices: HashMap::new(),
+            audit: Audit::default(),
+        }
     }
 
     /// Plays the acts until one goes wrong, and prints the summary. Returns whether all is well.
@@ -51,7 +62,7 @@ impl Story {
             && self.nats_is_killed().await
             && self.everybody_leaves().await;
         self.screen.end_status();
-        audit::sum_up(self.audit, &self.stage, &self.ledger, &self.screen).await
+        audit::sum_up(self.audit, &self.stage, &self.friends, &self.ledger, &self.screen).await
     }
 
     async fn players_come_online(&mut self) -> bool {
@@ -94,6 +105,7 @@ impl Story {
         let seconds = begin.elapsed().as_secs_f64();
         self.screen
             .good(&format!("{gone} players with no other device are OFFLINE, {seconds:.1} s later at the latest"));
+        self.screen.good("their friends are shown that");
         self.look_at("those with a second device on gateway B stay as they were").await
     }
 
@@ -123,6 +135,7 @@ impl Story {
         let is_well = have_queued && self.settle().await;
         if is_well {
             self.screen.good(&format!("{offline} players went OFFLINE; {changed} went to queue, as they wished"));
+            self.screen.good(&format!("friends are shown that, on stream {}", self.friends.streams()));
         }
         self.stage.restart_server(0);
         self.screen.note("server 1 is started again");
@@ -137,7 +150,11 @@ impl Story {
         self.leave(|n| n % 10 == 9, "disconnect").await;
         let changes = self.ledger.transitions() - before;
         let result = format!("{changes} players changed their states, and every answer says so");
-        if !(self.settle_answers().await && self.look_at(&result).await) {
+        if !self.settle_answers().await {
+            return false;
+        }
+        self.screen.good(&result);
+        if !self.look_at("friends are shown them all the same: the servers read Redis instead").await {
             return false;
         }
         self.stage.nats.restart().await;
@@ -194,7 +211,7 @@ impl Story {
         }
     }
 
-    /// Waits until the events, and the service's answers, say what the ledger says.
+    /// Waits until the events, the service's answers and what friends are shown say what the ledger says.
     async fn settle(&mut self) -> bool {
         let expected = self.ledger.transitions();
         if timeout(PATIENCE, self.feed.reached(expected)).await.is_err() {
@@ -207,12 +224,16 @@ impl Story {
     async fn settle_answers(&mut self) -> bool {
         let begin = Instant::now();
         loop {
-            let wrong = audit::wrong_answers(&self.stage, &self.ledger).await;
+            let mut wrong = audit::wrong_answers(&self.stage, &self.ledger).await;
+            wrong.extend(self.friends.wrong(&self.ledger));
             match wrong.first() {
                 None => return true,
                 Some(_) if begin.elapsed() < PATIENCE => sleep(Duration::from_millis(100)).await,
                 Some(first) => {
-                    let text = format!("{} answers are still wrong after {PATIENCE:?}, such as {first}", wrong.len());
+                    let text = format!(
+                        "{} answers, or what friends are shown, are still wrong after {PATIENCE:?}, such as {first}",
+                        wrong.len()
+                    );
                     return self.fail(text);
                 }
             }

@@ -1,0 +1,73 @@
+//! What friends are shown: the client's `Watcher`, connected through the load balancer, as a gateway has one.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use presence_client::{Endpoint, PlayerId, WatchedPresence, Watcher};
+
+use crate::ledger::Ledger;
+
+/// A watcher of all players. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Friends {
+    watcher: Watcher,
+    shown: Arc<Mutex<BTreeMap<String, WatchedPresence>>>,
+    changes: Arc<AtomicUsize>,
+    anomalies: Arc<AtomicUsize>,
+}
+
+impl Friends {
+    /// Watches players from now on.
+    pub(crate) fn watch(url: &str, players: impl Iterator<Item = String>) -> Self {
+        let watcher = Watcher::start(Endpoint::parse(url).expect("a URL")).expect("a watcher");
+        let players: Vec<_> = players.map(|player| PlayerId::parse(&player).expect("a player")).collect();
+        let friends = Self { watcher, shown: Arc::default(), changes: Arc::default(), anomalies: Arc::default() };
+        let mut subscription = friends.watcher.watch(&players);
+        let following = friends.clone();
+        tokio::spawn(async move {
+            loop {
+                following.show(subscription.recv().await);
+            }
+        });
+        friends
+    }
+
+    fn show(&self, presence: WatchedPresence) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = shown.get(presence.player_id.as_str()) {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+            // Redis loses nothing in the demo: each change has a higher version than the one before.
+            let is_newer = presence.version > before.version;
+            self.anomalies.fetch_add(usize::from(!is_newer), Ordering::Relaxed);
+        }
+        shown.insert(presence.player_id.as_str().to_owned(), presence);
+    }
+
+    /// Players that are shown in another state than the ledger's.
+    pub(crate) fn wrong(&self, ledger: &Ledger) -> Vec<String> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_right = |player: &str, state: &str| shown.get(player).is_some_and(|shown| shown.state.as_str() == state);
+        let accounts = ledger.accounts().filter(|(player, account)| !is_right(player, account.state()));
+        accounts.map(|(player, account)| format!("{player}, who is {}", account.state())).collect()
+    }
+
+    /// Changes that were shown.
+    pub(crate) fn changes(&self) -> usize {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Changes that were shown twice, or went back.
+    pub(crate) fn anomalies(&self) -> usize {
+        self.anomalies.load(Ordering::Relaxed)
+    }
+
+    /// How often the watcher has opened a stream.
+    pub(crate) fn streams(&self) -> u64 {
+        self.watcher.stats().streams
+    }
+}
