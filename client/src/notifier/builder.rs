@@ -39,7 +39,7 @@ impl HttpNotifierBuilder {
         Self { endpoint, pace, callbacks }
     }
 
-    /// How often the service is told of an open connection, until it says itself how often (default 15 s; from
+    /// How often an open connection is reported to the service, until it says itself how often (default 15 s; from
     /// 100 ms to 1 h).
     #[must_use]
     pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
@@ -63,7 +63,7 @@ impl HttpNotifierBuilder {
     }
 
     /// Called for an open connection that the service says is closed, because the player was signed out or has too
-    /// many connections: its socket should be shut. It is no longer beaten, and its disconnect need not be told.
+    /// many connections: its socket should be shut. It gets no more heartbeats, and its disconnect need not be reported.
     ///
     /// Runs on a task of the notifier: it should hand the notice on and not block. If it panics, the other connections
     /// are reported all the same.

@@ -12,7 +12,7 @@ use super::{
     hub::{Delivery, StreamIndex},
     message::{self, PresencesMessage},
 };
-use crate::{http::Problem, model::PlayerId};
+use crate::{http::Problem, model::PlayerId, repository::StoreError};
 
 /// A stream, which ends when it is dropped.
 pub struct WatchStream {
@@ -155,7 +155,7 @@ impl WatchStream {
             None => Ok(()),
             Some((_, error)) => {
                 self.abandon(players);
-                Err(error.into())
+                Err(unanswered(error))
             }
         }
     }
@@ -190,6 +190,14 @@ impl WatchStream {
     }
 }
 
+/// The error of a request that Redis did not answer: on a stream it has one type, also where Redis has too much to do.
+fn unanswered(error: StoreError) -> Problem {
+    match error {
+        StoreError::Overloaded { retry_after } => StoreError::Timeout(retry_after).into(),
+        error => error.into(),
+    }
+}
+
 impl FeedStates {
     /// The first state, as soon as it is known; then each other one. Can be cancelled.
     pub async fn next(&mut self) -> Feed {
@@ -218,5 +226,21 @@ impl Drop for WatchStream {
 impl WatchReply {
     fn failed(id: Option<RequestId>, problem: Problem) -> Self {
         Self { id, failure: Some(problem), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_request_that_redis_does_not_answer_has_one_error() {
+        let pause = Duration::from_secs(3);
+        for error in [StoreError::Overloaded { retry_after: pause }, StoreError::Timeout(pause)] {
+            let message = message::failure(None, &unanswered(error));
+            assert!(message.contains("urn:presence:store-unavailable"), "{message}");
+        }
     }
 }
