@@ -86,7 +86,7 @@ async fn a_token_is_wanted_accepted_or_refused_and_never_shown() {
 async fn a_service_without_events_says_so() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
-    let refused = said(&mut command(&server.url(""), &["watch", "alice"]));
+    let refused = said(&mut command(&server.url(""), &["watch"]));
     assert_eq!(refused.status, Some(4), "{refused:?}");
     assert!(refused.err.contains("PRESENCE_NATS_URL"), "{refused:?}");
 }
