@@ -147,13 +147,18 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
         socket.send(half).await;
         busy.push(socket);
     }
-    // The server may not have accepted all of them yet.
-    while !server.get("/health/live").await.headers.contains_key("connection") {}
-    for _ in 0..20 {
+    // Twenty times in a row: the server may not have accepted all of them at first.
+    let mut answered = 0;
+    while answered < 20 {
         let live = server.get("/health/live").await;
-        assert_eq!((live.status, &live.headers["connection"]), (200, &"close".parse().unwrap()));
+        assert_eq!(live.status, 200);
         let refused = server.get("/presence/alice").await;
-        assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));
+        let is_full = live.headers.contains_key("connection") && refused.status == 503;
+        answered = if is_full { answered + 1 } else { 0 };
+        if is_full {
+            assert_eq!(live.headers["connection"], "close");
+            assert_eq!(refused.body["type"], "urn:presence:overloaded");
+        }
     }
     // The busy ones are answered in the end, and then there is room for everyone.
     for socket in &mut busy {
