@@ -1,5 +1,5 @@
 -- Closes connections. The last one to go makes the player OFFLINE, at once or after the grace.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the outbox, if there is one
+-- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
 -- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] reason of the OFFLINE transition (`disconnect` or `lost`),
 --       [4] grace (ms, 0 for none), [5…] connection_id of each entry
 -- Returns: see lib/reply.lua; per entry A closed, F failed
@@ -10,19 +10,13 @@
 -- @include record
 -- @include past
 -- @include events
+-- @include owners
 -- @include player
 -- @include closed
+-- @include end
 -- @include reply
 
 local reason, grace = ARGV[3], tonumber(ARGV[4])
-
-local function longest_lease(player)
-  local longest = 0
-  for _, lease in ipairs(player.leases) do
-    longest = math.max(longest, lease.expiry)
-  end
-  return longest
-end
 
 -- A lease that has lapsed leaves the stored text as well: nothing may renew it later. It is unknown otherwise, so all else
 -- stays as it is.
@@ -37,13 +31,7 @@ end
 local function remove(player, known)
   table.remove(player.leases, known)
   player.last_seen = now
-  if #player.leases > 0 then
-    store_player(player, longest_lease(player), 'expired')
-  elseif grace > 0 then
-    store_player(player, now + grace, 'lost')
-  else
-    go_offline(player, reason, now)
-  end
+  settle(player, reason, grace)
 end
 
 -- Returns the outcome, and the player.

@@ -1,6 +1,6 @@
 -- Looks again at players whose time in the expiry index has come: those whose record expired make their OFFLINE
 -- transition, those who turn out to be alive are rescheduled under their true expiry.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the outbox, if there is one
+-- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
 -- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua)
 -- Returns: see lib/reply.lua; per entry A alive, E went OFFLINE here, X was OFFLINE already, F failed
 
@@ -10,6 +10,7 @@
 -- @include record
 -- @include past
 -- @include events
+-- @include owners
 -- @include player
 -- @include reply
 

@@ -1,6 +1,7 @@
 -- Renews leases. A lease that the player does not hold, and that was not closed, is restored.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry
+-- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
+-- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry, followed by `!` and
+--       gateway_id if the call names a gateway
 -- Returns: if all leases were known and nothing else was to be done, the record alone, or of several entries an empty
 --          string; else see lib/reply.lua; per entry A renewed, R restored, C closed before, F failed
 
@@ -16,6 +17,7 @@ local now = tonumber(now_text) -- one call, one time
 -- @include record
 -- @include past
 -- @include events
+-- @include owners
 -- @include player
 -- @include closed
 -- @include renew

@@ -1,6 +1,6 @@
 -- Sets a player's state, activity, or both. Only a player who is not OFFLINE may queue, play or have an activity; OFFLINE
 -- signs the player out.
--- KEYS: record, past, closed of the player; the expiry index; the outbox, if there is one
+-- KEYS: record, past, closed of the player; the expiry index; the owners; the outbox, if there is one
 -- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] state, empty to keep it; [4] the activity's JSON, `null` to remove
 --       it, left out to keep it
 -- Returns: see lib/reply.lua; A accepted, X rejected, F failed
@@ -11,6 +11,7 @@
 -- @include record
 -- @include past
 -- @include events
+-- @include owners
 -- @include player
 -- @include closed
 -- @include reply

@@ -10,7 +10,7 @@
 -- earlier time. What comes next is not even defined unless an entry needs it.
 -- Numbers stay strings: converting them is most of what this script costs. '%d' prints one faster than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
-local call, match, sub = redis.call, string.match, string.sub
+local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - before_ids
 local micros = time[2]
 if #micros < 6 then
@@ -33,6 +33,13 @@ for entry = 1, entries do
   local lease = ';' .. ARGV[before_ids + entry]
   local state = rest == lease and 'ONLINE'
     or rest and sub(rest, -#lease) == lease and match(rest, '^ ([A-Z_]+);[^;]*$')
+  if state == false and rest and find(rest, '!', 1, true) then
+    -- A heartbeat that names no gateway leaves the connection with the one that it belongs to.
+    local claim = match(rest, ';[^; ]*$')
+    if claim and sub(claim, 1, #lease + 1) == lease .. '!' then
+      state = rest == claim and 'ONLINE' or match(rest, '^ ([A-Z_]+);[^;]*$')
+    end
+  end
   local record = false
   if state then
     record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
@@ -77,12 +84,13 @@ if others then
       end
     end
     local elapsed, is_known = now_text - last_seen, false
+    local owned = connection .. '!'
     local durations, texts = {}, {}
     for id, duration in string.gmatch(leases, ';([^; ]+) ?(%d*)') do
       local left = (tonumber(duration) or whole) - elapsed
       if left < 0 then -- a lease counts through the millisecond of its expiry
         return false
-      elseif id == connection then
+      elseif id == connection or sub(id, 1, #owned) == owned then
         left, is_known = whole, true
       elseif left > whole then -- the clock was set back
         left = whole

@@ -1,6 +1,6 @@
 -- The past: whose the leases are, and what outlives the record, in one line of text.
 --
---   <last_seen> <version> <state> <reason> <ms until the end> <activity>;<connection_id> <ms>;…
+--   <last_seen> <version> <state> <reason> <ms until the end> <activity>;<connection_id>!<gateway_id> <ms>;…
 --
 -- While the player is not OFFLINE it says what the record said last, so that a record that ran out is still known: its
 -- state, why it ended (`expired` or, in a grace, `lost`), and when: so many milliseconds after `last_seen`; and each
@@ -13,7 +13,17 @@
 -- alike and each `;` in them as an escape; nothing here looks into it. Before an activity nothing is left out: the words
 -- are the first ones of the line, so its own are not taken for them, also not by programs that know of no activities.
 
--- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, expiry } }, or nil.
+-- Takes `<connection_id>!<gateway_id>` apart. No id holds a `!`. Returns nil for the gateway of a connection without one.
+local function split_claim(claim)
+  local at = string.find(claim, '!', 1, true)
+  if at then
+    return string.sub(claim, 1, at - 1), string.sub(claim, at + 1)
+  end
+  return claim, nil
+end
+
+-- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, gateway, expiry } }, or
+-- nil.
 local function decode_past(line)
   local last_seen, version, rest, list = string.match(line or '', '^(%d+) (%d+)([^;]*)(.*)$')
   if not version then
@@ -25,8 +35,9 @@ local function decode_past(line)
     return nil
   end
   local leases = {}
-  for id, lease_duration in string.gmatch(list, ';([^; ]+) ?(%d*)') do
-    leases[#leases + 1] = { id = id, expiry = last_seen + (tonumber(lease_duration) or ttl) }
+  for claim, lease_duration in string.gmatch(list, ';([^; ]+) ?(%d*)') do
+    local id, gateway = split_claim(claim)
+    leases[#leases + 1] = { id = id, gateway = gateway, expiry = last_seen + (tonumber(lease_duration) or ttl) }
   end
   return {
     last_seen = last_seen,
@@ -57,8 +68,11 @@ local function encode_past(player, expires_at, reason)
   line = activity and line .. ' ' .. math.max(expires_at - player.last_seen, 0) .. ' ' .. activity
     or with_duration(line, expires_at)
   local parts = { line }
-  for i, lease in ipairs(player.state == 'OFFLINE' and player.lapsed or player.leases) do
-    parts[i + 1] = with_duration(lease.id, lease.expiry)
+  local is_offline = player.state == 'OFFLINE'
+  for i, lease in ipairs(is_offline and player.lapsed or player.leases) do
+    -- A lease that has ended belongs to no gateway.
+    local claim = lease.gateway and not is_offline and lease.id .. '!' .. lease.gateway or lease.id
+    parts[i + 1] = with_duration(claim, lease.expiry)
   end
   return table.concat(parts, ';')
 end

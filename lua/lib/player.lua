@@ -1,20 +1,21 @@
 -- A player as a script works on it: loaded once, changed in memory, stored once.
 --
 --   { id, state, version, last_seen, activity, leases, lapsed, reason, expires_at, is_overdue, is_unread, record, past,
---     closed }
+--     closed, members }
 --
--- `leases`, a list of { id, expiry } in the order in which they were opened, are those that count; `lapsed` those that
+-- `leases`, a list of { id, gateway, expiry } in the order in which they were opened, are those that count; `lapsed` those that
 -- expired since the record was stored: the next store drops them, and an OFFLINE transition keeps them for a sign-out.
 -- A lease and a record count through the millisecond of their expiry, as a Redis key does, and not after.
 -- `state` is OFFLINE if there is no record. `version` is the newest one known, 0 if there is none. `reason` is why the
 -- player will have gone OFFLINE when the record expires at `expires_at`. `is_overdue`: it has expired, and the OFFLINE
 -- transition is due; until expire_if_due makes it, `state` is what it was. `is_unread`: there is no record of our form.
--- `activity` is the JSON of what the player is doing, nil if there is none.
+-- `activity` is the JSON of what the player is doing, nil if there is none. `gateway` of a lease is nil if it belongs to no
+-- gateway; `members` is what the owners hold of the player (lib/owners.lua).
 --
 -- If the clock was set back, what was stored may lie in the future: no lease or record is taken to count for longer than
 -- one TTL from now, and the next store says so; nor is the player stored as seen later than now.
 --
--- Needs now, ttl, retention, prefix, index (lib/call.lua, lib/clock.lua), the record, the past, events, and types.
+-- Needs now, ttl, retention, prefix, index (lib/call.lua, lib/clock.lua), the record, the past, events, owners, and types.
 
 local NO_EXPIRY = -1
 
@@ -45,6 +46,7 @@ local function go_offline(player, reason, ended_at)
   redis.call('ZREM', index, player.id)
   local forget_at = math.max(ended_at + retention, now + ttl, player.version)
   redis.call('SET', player.past, encode_past(player, ended_at, reason), 'PXAT', forget_at)
+  update_owners(player)
 end
 
 -- Whether the record's key expired before this call read the clock. Redis 7.0 decides whether a key counts by the time at
@@ -72,7 +74,10 @@ local function sort_leases(player, leases)
   for _, lease in ipairs(leases) do
     local counts = player.state ~= 'OFFLINE' and not player.is_overdue and lease.expiry >= now
     local list = counts and player.leases or player.lapsed
-    list[#list + 1] = { id = lease.id, expiry = math.min(lease.expiry, now + ttl) }
+    list[#list + 1] = { id = lease.id, gateway = lease.gateway, expiry = math.min(lease.expiry, now + ttl) }
+    if lease.gateway then
+      player.members[#player.members + 1] = member_of(player, lease)
+    end
   end
 end
 
@@ -101,6 +106,7 @@ local function load_player(entry)
     expires_at = math.min(current and current.expires_at or now + ttl, now + ttl),
     is_overdue = is_overdue,
     is_unread = not read,
+    members = {},
   }
   sort_leases(player, before and before.leases or {})
   return player
@@ -135,6 +141,7 @@ local function store_player(player, expires_at, reason)
   end
   redis.call('SET', player.past, encode_past(player, expires_at, reason))
   redis.call('ZADD', index, 'LT', expires_at, player.id)
+  update_owners(player)
 end
 
 local function find_lease(leases, connection)

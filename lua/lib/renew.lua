@@ -16,9 +16,11 @@ local function evict(player)
   close_connections(player, evicted)
 end
 
+-- `claim` is the connection's id, with the gateway's if the call names one: the connection then belongs to that gateway.
 -- Returns 'A' (accepted: the lease was known), 'R' (restored, or new), 'C' (closed: nothing changed) or 'F' (failed: a key
 -- of another type, nothing changed); and the player.
-local function renew_lease(entry, connection, reason)
+local function renew_lease(entry, claim, reason)
+  local connection, gateway = split_claim(claim)
   local player = load_player(entry)
   local refused = player and is_closed(player, connection)
   if refused == nil then
@@ -30,10 +32,12 @@ local function renew_lease(entry, connection, reason)
   end
   local known = find_lease(player.leases, connection)
   if known then
-    player.leases[known].expiry = now + ttl
+    local lease = player.leases[known]
+    lease.expiry = now + ttl
+    lease.gateway = gateway or lease.gateway
   else
     evict(player)
-    player.leases[#player.leases + 1] = { id = connection, expiry = now + ttl }
+    player.leases[#player.leases + 1] = { id = connection, gateway = gateway, expiry = now + ttl }
   end
   player.last_seen = now
   if player.state == 'OFFLINE' then

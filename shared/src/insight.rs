@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     StoreError,
-    model::{Explanation, PlayerId, Presence, PresenceState},
+    model::{Explanation, Gateway, PlayerId, Presence, PresenceState},
     repository::Repository,
     telemetry::metrics::{CONNECTIONS, PLAYERS},
 };
@@ -36,6 +36,15 @@ pub struct Statistics {
     pub is_exact: bool,
 }
 
+/// The known gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Gateways {
+    /// When they were read, in Unix milliseconds of Redis's clock.
+    pub as_of: u64,
+    /// All of them, by id.
+    pub gateways: Vec<Gateway>,
+}
+
 /// Players by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -63,6 +72,15 @@ impl Insight {
         let (total, players, as_of) = self.repository.some_players(SAMPLE).await?;
         let snapshot = self.repository.countable_presences(&players).await?;
         Ok(Statistics::reckon(total, &snapshot.presences, as_of).measured())
+    }
+
+    /// The known gateways. Costs a command per gateway and shard.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a Redis node did not answer.
+    pub async fn gateways(&self) -> Result<Gateways, StoreError> {
+        let (gateways, as_of) = self.repository.gateways().await?;
+        Ok(Gateways { as_of, gateways })
     }
 
     /// All that is known of a player.

@@ -18,6 +18,7 @@ pub mod config;
 pub mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod gateway_sweep;
 pub mod health;
 pub mod http;
 pub mod insight;
@@ -34,6 +35,7 @@ mod version;
 pub mod watch;
 
 pub use cached::Cached;
+pub use gateway_sweep::GatewaySweeper;
 pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use repository::{RedisFault, Repository, Snapshot, StoreError, StoreFailure};
 pub use supervise::supervise;

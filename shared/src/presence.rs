@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use crate::{
     config::{Config, Lifetimes, Limits},
     events::{Delivery, Patience, Publisher},
-    model::{ActivityChange, Connection, DisconnectReason, PlayerId, Presence, PresenceState, StateChange},
+    model::{
+        ActivityChange, Connection, DisconnectReason, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections,
+        PlayerId, Presence, PresenceState, StateChange,
+    },
     repository::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Repository, Snapshot, StateOutcome, StoreError},
     trace::TraceContext,
 };
@@ -69,16 +72,26 @@ impl PresenceService {
     ///
     /// # Errors
     /// [`PresenceError::ConnectionClosed`], [`PresenceError::Store`].
-    pub async fn connect(&self, connection: &Connection, trace: &TraceContext) -> Result<Presence, PresenceError> {
-        self.apply(Mutation::Connect, connection, trace).await
+    pub async fn connect<'a>(
+        &self,
+        connection: impl Into<OwnedConnection<'a>>,
+        trace: &TraceContext,
+    ) -> Result<Presence, PresenceError> {
+        let OwnedConnection { connection, gateway } = connection.into();
+        self.apply(Mutation::Connect(gateway), connection, trace).await
     }
 
     /// Renews a connection's lease, or restores it.
     ///
     /// # Errors
     /// [`PresenceError::ConnectionClosed`], [`PresenceError::Store`].
-    pub async fn heartbeat(&self, connection: &Connection, trace: &TraceContext) -> Result<Presence, PresenceError> {
-        self.apply(Mutation::Heartbeat, connection, trace).await
+    pub async fn heartbeat<'a>(
+        &self,
+        connection: impl Into<OwnedConnection<'a>>,
+        trace: &TraceContext,
+    ) -> Result<Presence, PresenceError> {
+        let OwnedConnection { connection, gateway } = connection.into();
+        self.apply(Mutation::Heartbeat(gateway), connection, trace).await
     }
 
     /// Closes a connection. The last one makes the player OFFLINE.
@@ -100,10 +113,12 @@ impl PresenceService {
     /// [`StoreError`] where no Redis node answered.
     pub async fn connect_batch(
         &self,
-        connections: Vec<Connection>,
+        connections: impl Into<OwnedConnections>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        let mut outcome = Box::pin(self.apply_batch(Mutation::Connect, connections, trace)).await?;
+        let OwnedConnections { connections, gateway } = connections.into();
+        let mutation = Mutation::Connect(gateway.as_ref());
+        let mut outcome = Box::pin(self.apply_batch(mutation, connections, trace)).await?;
         outcome.restored.clear(); // a connect that makes a lease is what a connect is for
         Ok(outcome)
     }
@@ -114,10 +129,11 @@ impl PresenceService {
     /// [`StoreError`] where no Redis node answered.
     pub async fn heartbeat_batch(
         &self,
-        connections: Vec<Connection>,
+        connections: impl Into<OwnedConnections>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        Box::pin(self.apply_batch(Mutation::Heartbeat, connections, trace)).await
+        let OwnedConnections { connections, gateway } = connections.into();
+        Box::pin(self.apply_batch(Mutation::Heartbeat(gateway.as_ref()), connections, trace)).await
     }
 
     /// [`disconnect`](Self::disconnect) for many connections.
@@ -131,6 +147,36 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
         Box::pin(self.apply_batch(Mutation::Disconnect(reason), connections, trace)).await
+    }
+
+    /// Renews a gateway's lease.
+    ///
+    /// # Errors
+    /// [`PresenceError::Store`].
+    pub async fn renew_gateway(&self, gateway: &GatewayId) -> Result<GatewayStatus, PresenceError> {
+        Ok(self.repository.renew_gateway(gateway).await?)
+    }
+
+    /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that this call ended; 0 if the
+    /// gateway is not known.
+    ///
+    /// # Errors
+    /// [`PresenceError::Store`]. Sweeps end what is left.
+    pub async fn leave_gateway(
+        &self,
+        gateway: &GatewayId,
+        reason: DisconnectReason,
+        trace: &TraceContext,
+    ) -> Result<u64, PresenceError> {
+        let Some(ending) = self.repository.leave_gateway(gateway, reason).await? else { return Ok(0) };
+        let mut drain = self.repository.drain(&ending, trace).await?;
+        let mut ended = 0;
+        while let Some(step) = drain.next().await {
+            ended += step.ended;
+            self.deliver(&step.events).await;
+        }
+        drain.finish().await?;
+        Ok(ended)
     }
 
     /// Sets a player's state, activity, or both. OFFLINE signs the player out.
@@ -170,7 +216,7 @@ impl PresenceService {
 
     async fn apply(
         &self,
-        mutation: Mutation,
+        mutation: Mutation<'_>,
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
@@ -186,7 +232,7 @@ impl PresenceService {
     /// are moved about. Box it.
     async fn apply_batch(
         &self,
-        mutation: Mutation,
+        mutation: Mutation<'_>,
         mut connections: Vec<Connection>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {

@@ -40,7 +40,7 @@ fn parsing(body: String) -> Box<dyn Fn()> {
     *request.method_mut() = "POST".parse().expect("a method");
     Box::new(move || {
         let body = parse_post::<ConnectionsBody>(&request).expect("a good body");
-        black_box(body.target(ENTRIES).expect("a target"));
+        black_box(body.target_and_gateway(ENTRIES).expect("a target"));
     })
 }
 

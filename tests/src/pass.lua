@@ -15,9 +15,28 @@ local function shift_string(key)
   redis.call('SET', key, value, 'KEEPTTL')
 end
 
+-- The scores of the owners are no times.
 local function shift_sorted_set(key)
+  if string.find(key, ':owners$') then
+    return
+  end
   for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
     redis.call('ZINCRBY', key, -elapsed, member)
+    -- Gateways that end: their members hold a time as well.
+    local head, before, tail = string.match(member, '^([^!]+!)(%d+)(![^!]+!%d+)$')
+    if before then
+      local score = redis.call('ZSCORE', key, member)
+      redis.call('ZREM', key, member)
+      redis.call('ZADD', key, score, head .. back(before) .. tail)
+    end
+  end
+end
+
+-- All of its numbers are times.
+local function shift_hash(key)
+  local fields = redis.call('HGETALL', key)
+  for i = 1, #fields, 2 do
+    redis.call('HSET', key, fields[i], back(fields[i + 1]))
   end
 end
 
@@ -27,6 +46,8 @@ for _, key in ipairs(redis.call('KEYS', '*')) do
     shift_string(key)
   elseif kind == 'zset' then
     shift_sorted_set(key)
+  elseif kind == 'hash' then
+    shift_hash(key)
   end
   local expires_at = redis.call('PEXPIRETIME', key)
   if expires_at >= 0 then

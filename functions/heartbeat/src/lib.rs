@@ -5,6 +5,7 @@ use std::sync::Arc;
 use presence::{
     PresenceService,
     http::{Answer, BatchAnswer, ConnectionsBody, Request, Target, json, parse_post},
+    model::{OwnedConnection, OwnedConnections},
     trace::TraceContext,
 };
 
@@ -13,12 +14,16 @@ use presence::{
 /// # Errors
 /// The problems of the request; 410 for one connection that was closed before; 503.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
-    let target = parse_post::<ConnectionsBody>(&request)?.target(presence.limits().max_batch)?;
+    let body = parse_post::<ConnectionsBody>(&request)?;
+    let (target, gateway) = body.target_and_gateway(presence.limits().max_batch)?;
     let trace = TraceContext::from_headers(request.headers());
     match target {
-        Target::One(connection) => Ok(json(&presence.heartbeat(&connection, &trace).await?)),
+        Target::One(connection) => {
+            let connection = OwnedConnection { connection: &connection, gateway: gateway.as_ref() };
+            Ok(json(&presence.heartbeat(connection, &trace).await?))
+        }
         Target::Many(connections) => {
-            let outcome = presence.heartbeat_batch(connections, &trace).await?;
+            let outcome = presence.heartbeat_batch(OwnedConnections { connections, gateway }, &trace).await?;
             Ok(json(&BatchAnswer::with_timing(outcome, presence.lifetimes())))
         }
     }

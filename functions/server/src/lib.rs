@@ -7,6 +7,7 @@
 //! - `connection`: HTTP/1.1 on a socket, bounded in time and in memory.
 //! - `console`: a page that shows what goes on.
 //! - `file_limit`: the number of files that may be open.
+//! - `gateways`: the known gateways.
 //! - `lifecycle`: whether the server is about to end.
 //! - `middleware`: access, metrics, tracing, timeout and panic recovery per route.
 //! - `openapi`: a description of all calls.
@@ -26,6 +27,7 @@ mod body;
 mod connection;
 mod console;
 mod file_limit;
+mod gateways;
 mod lifecycle;
 mod middleware;
 mod openapi;
@@ -168,6 +170,8 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     );
     tokio::spawn(async move { supervise("watch", || watch_upkeep.run()).await });
     let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
+    let gateway_sweeper = app.gateway_sweeper(signal.clone());
+    let gateway_sweep = tokio::spawn(async move { supervise("gateways", || gateway_sweeper.run(interval)).await });
     let relay =
         app.relay().map(|relay| tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await }));
     let timeouts = Arc::clone(&connections);
@@ -177,6 +181,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     acceptor.serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open)).await;
 
     sweep.abort();
+    gateway_sweep.abort();
     if let (Some(running), Some(relay)) = (relay, app.relay()) {
         running.abort();
         match timeout(LAST_RELAY, relay.pass()).await {

@@ -28,7 +28,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(names::WATCH_DELAY.to_owned()), &WATCH_BUCKETS)?;
     let prometheus = builder.install_recorder()?;
     names::describe();
-    for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED] {
+    for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED, names::GATEWAYS_LOST] {
         metrics::counter!(counter).increment(0); // there from the start, so that a first one is a rise
     }
     metrics::gauge!(names::BUILD_INFO, "version" => VERSION, "revision" => REVISION).set(1.0);

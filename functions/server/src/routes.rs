@@ -24,6 +24,7 @@ use crate::{
     admission::Admission,
     body::{refuse, respond, with_body},
     console,
+    gateways::CachedGateways,
     lifecycle::Lifecycle,
     middleware::{Middleware, RouteMiddleware},
     openapi,
@@ -56,10 +57,13 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(call(middleware, "/presence/connect", Access::Change, admission, connect::handle))
         .merge(call(middleware, "/presence/heartbeat", Access::Change, heartbeats, heartbeat::handle))
         .merge(call(middleware, "/presence/disconnect", Access::Change, admission, disconnect::handle))
+        // Gateways renew their leases on the same terms: an overload must not make them look dead.
+        .merge(call(middleware, "/presence/gateway", Access::Change, heartbeats, gateway::handle))
         .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
         .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))
         .merge(read(&middleware.calls("/presence/{player_id}"), admission));
     let counts = CachedCounts::new(app.insight());
+    let gateways = CachedGateways::new(app.insight());
     // `/presence/` would be the path of a player without an id.
     let presence = middleware.calls("/presence");
     let metrics = middleware.calls("/metrics");
@@ -68,10 +72,12 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(presence.exactly_on(MethodFilter::GET, Access::Read, async move |_, _| counts.answer().await))
         .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
         .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
+    let list = async move |_, _| gateways.respond().await;
     let watching = Watching::new(watching, closing.clone());
     let watch = async move |request, _| watching.answer(request).await;
     calls
         .merge(operators)
+        .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, list))
         .merge(middleware.calls("/watch").on(MethodFilter::GET, Access::Read, watch))
         .merge(console::routes(app, middleware, closing))
         .merge(middleware.probes("/health/live").on(MethodFilter::GET, Access::Open, async |_, _| live()))

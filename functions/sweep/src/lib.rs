@@ -6,12 +6,15 @@ use std::{
 };
 
 use presence::{
-    Sweeper,
+    GatewaySweeper, StoreError, Sweeper,
     events::{RelaySignal, Relayed},
     runtime::{App, Error, Event},
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::{
+    join,
+    time::{Instant, sleep_until, timeout_at},
+};
 
 /// The function answers this long before its deadline.
 const STOP: Duration = Duration::from_millis(1_500);
@@ -33,7 +36,8 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     let work = if left.is_zero() { OVERDUE } else { left.saturating_sub(BREAK_OFF).max(left * 3 / 4) };
     let interval = app.config.lifetimes.sweep_interval;
     let signal = RelaySignal::default();
-    let mut sweeps = Sweeps { sweeper: app.sweeper(signal.clone()), passes: 0 };
+    let gateways = app.gateway_sweeper(signal.clone());
+    let mut sweeps = Sweeps { sweeper: app.sweeper(signal.clone()), gateways, passes: 0 };
 
     let Some(relay) = app.relay() else {
         sweeps.run(interval, stop, start + work).await?;
@@ -53,6 +57,7 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
 
 struct Sweeps {
     sweeper: Sweeper,
+    gateways: GatewaySweeper,
     /// Passes that came to their end.
     passes: u64,
 }
@@ -62,7 +67,7 @@ impl Sweeps {
         loop {
             let next = Instant::now() + interval;
             let is_last = next >= stop;
-            match timeout_at(break_off, self.sweeper.pass()).await {
+            match timeout_at(break_off, self.pass()).await {
                 Ok(Ok(_)) => self.passes += 1,
                 Ok(Err(error)) if is_last || self.passes == 0 => return Err(error.into()),
                 Ok(Err(error)) => {
@@ -81,12 +86,21 @@ impl Sweeps {
         }
     }
 
+    /// Players and gateways at the same time: many expired players do not delay lost gateways.
+    async fn pass(&self) -> Result<(), StoreError> {
+        let (players, gateways) = join!(self.sweeper.pass(), self.gateways.pass());
+        players?;
+        gateways?;
+        Ok(())
+    }
+
     fn report(&self, relayed: Relayed) -> Value {
         let swept = self.sweeper.total();
         json!({
             "passes": self.passes,
             "expired": swept.expired,
             "refiled": swept.refiled,
+            "leases_ended": self.gateways.ended(),
             "published": relayed.published,
             "dropped": relayed.dropped,
         })

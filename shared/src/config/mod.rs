@@ -32,6 +32,12 @@ pub use watch::WatchConfig;
 /// The shortest TTL that a heartbeat interval fits into.
 const MIN_TTL: Duration = Duration::from_millis(2);
 
+/// The shortest gateway TTL of which a third is a heartbeat interval.
+const MIN_GATEWAY_TTL: Duration = Duration::from_millis(3);
+
+/// The longest move grace that is not asked for.
+const MAX_DEFAULT_MOVE_GRACE: Duration = Duration::from_secs(30);
+
 /// The longest heartbeat interval that is not asked for.
 const MAX_DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 
@@ -62,6 +68,11 @@ pub struct Lifetimes {
     pub heartbeat_interval: Duration,
     /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player whose last connection was lost may come back unnoticed.
     pub offline_grace: Duration,
+    /// `PRESENCE_GATEWAY_TTL` (`7500ms`): how long a gateway's lease lives. Gateways renew it three times in this time.
+    pub gateway_ttl: Duration,
+    /// `PRESENCE_MOVE_GRACE` (`30s`, the TTL at most): how long a player may take to connect again after its gateway left for a
+    /// planned restart.
+    pub move_grace: Duration,
     /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long the past of an OFFLINE player is known.
     pub last_seen_retention: Duration,
     /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how often the sweep looks for records that ran out.
@@ -117,8 +128,21 @@ impl Lifetimes {
             "0s or a duration up to PRESENCE_TTL, such as 20s",
             |text| parse_duration(text).filter(|grace| *grace <= ttl),
         )?;
+        let accepts = "a duration from 3ms to 3650d, a whole number of ms, s, m, h or d, such as 7500ms";
+        let gateway_ttl = variables.parse("PRESENCE_GATEWAY_TTL", "7500ms", accepts, |text| {
+            parse_duration(text).filter(|gateway_ttl| *gateway_ttl >= MIN_GATEWAY_TTL)
+        })?;
+        let default = format!("{}ms", ttl.min(MAX_DEFAULT_MOVE_GRACE).as_millis());
+        let move_grace = variables.parse(
+            "PRESENCE_MOVE_GRACE",
+            &default,
+            "a duration from 1ms up to PRESENCE_TTL, such as 30s",
+            |text| parse_duration(text).filter(|grace| !grace.is_zero() && *grace <= ttl),
+        )?;
         Ok(Self {
             ttl,
+            gateway_ttl,
+            move_grace,
             heartbeat_interval,
             offline_grace,
             last_seen_retention: variables.duration("PRESENCE_LAST_SEEN_RETENTION", "7d")?,
@@ -153,10 +177,17 @@ mod tests {
         assert_eq!(config.lifetimes.offline_grace, Duration::ZERO);
         assert_eq!(config.lifetimes.last_seen_retention, Duration::from_hours(7 * 24));
         assert_eq!(config.lifetimes.sweep_interval, Duration::from_secs(2));
+        assert_eq!(config.lifetimes.gateway_ttl, Duration::from_millis(7_500));
+        assert_eq!(config.lifetimes.move_grace, Duration::from_secs(30));
         assert_eq!((config.limits.max_batch, config.limits.max_connections), (2000, 64));
         assert_eq!(config.redis.key_prefix, "presence:");
         assert_eq!(config.redis.timeout, Duration::from_millis(500));
         assert!(config.events.is_none());
+    }
+
+    #[test]
+    fn the_move_grace_is_the_ttl_at_most_if_it_is_not_set() {
+        assert_eq!(config(&[("PRESENCE_TTL", "10s")]).unwrap().lifetimes.move_grace, Duration::from_secs(10));
     }
 
     #[test]
@@ -181,6 +212,10 @@ mod tests {
             ("PRESENCE_HEARTBEAT_INTERVAL", "45s"),
             ("PRESENCE_NATS_CREDS", "/nowhere/user.creds"),
             ("PRESENCE_OFFLINE_GRACE", "46s"),
+            ("PRESENCE_GATEWAY_TTL", "0s"),
+            ("PRESENCE_GATEWAY_TTL", "2ms"),
+            ("PRESENCE_MOVE_GRACE", "0s"),
+            ("PRESENCE_MOVE_GRACE", "46s"),
             ("PRESENCE_MAX_BATCH", "0"),
             ("PRESENCE_MAX_CONNECTIONS", "-1"),
             ("PRESENCE_MAX_CONNECTIONS", "257"),

@@ -4,11 +4,12 @@ use serde::Deserialize;
 
 use super::{Problem, body::check_length};
 use crate::model::{
-    Connection, ConnectionId, DisconnectReason, PlayerId,
+    Connection, ConnectionId, DisconnectReason, GatewayId, PlayerId,
     json::{Object, present},
 };
 
-/// `{"player_id","connection_id"}` or `{"connections":[…]}`; a disconnect may carry a `reason` as well.
+/// `{"player_id","connection_id"}` or `{"connections":[…]}`; a disconnect may carry a `reason`
+/// as well, a connect or heartbeat the `gateway_id` that the connections belong to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConnectionsBody {
@@ -20,6 +21,8 @@ pub struct ConnectionsBody {
     connections: Option<Vec<Object<Connection>>>,
     #[serde(default, deserialize_with = "present")]
     reason: Option<DisconnectReason>,
+    #[serde(default, deserialize_with = "present")]
+    gateway_id: Option<GatewayId>,
 }
 
 /// Which connections a call is about.
@@ -32,17 +35,19 @@ pub enum Target {
 }
 
 impl ConnectionsBody {
-    /// The connections of a connect or heartbeat, at most `max` of them.
+    /// The connections of a connect or heartbeat, at most `max` of them, and the gateway that they belong to if the call
+    /// names one.
     ///
     /// # Errors
-    /// 400 where the body has neither shape, or has a `reason`.
-    pub fn target(self, max: usize) -> Result<Target, Problem> {
+    /// 400 if the body has neither shape, or has a `reason`.
+    pub fn target_and_gateway(mut self, max: usize) -> Result<(Target, Option<GatewayId>), Problem> {
         if self.reason.is_some() {
             return Err(
                 Problem::invalid_request("unknown field `reason`: only a disconnect has one").with_field("reason")
             );
         }
-        self.target_and_reason(max).map(|(target, _)| target)
+        let gateway = self.gateway_id.take();
+        self.target_and_reason(max).map(|(target, _)| (target, gateway))
     }
 
     /// The connections of a disconnect, at most `max` of them, and why they were closed.
@@ -50,6 +55,10 @@ impl ConnectionsBody {
     /// # Errors
     /// 400 where the body has neither shape.
     pub fn target_and_reason(self, max: usize) -> Result<(Target, DisconnectReason), Problem> {
+        if self.gateway_id.is_some() {
+            let detail = "unknown field `gateway_id`: only a connect or a heartbeat has one";
+            return Err(Problem::invalid_request(detail).with_field("gateway_id"));
+        }
         let reason = self.reason.unwrap_or_default();
         let target = match (self.player_id, self.connection_id, self.connections) {
             (Some(player_id), Some(connection_id), None) => Target::One(Connection { player_id, connection_id }),

@@ -7,6 +7,7 @@ mod body;
 mod connections;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gateway;
 mod problem;
 mod query;
 mod response;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 pub(crate) use body::parse as parse_message;
 pub use body::{MAX_BODY, check_length, parse_post};
 pub use connections::{ConnectionsBody, Target};
+pub use gateway::{GatewayLeft, GatewayRenewed, parse_gateway};
 pub use problem::Problem;
 pub use query::{expect_get, history, last_segment, query_value};
 pub use response::{BatchAnswer, Connected, json, ready};

@@ -182,10 +182,7 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let failure = error.failure();
         metrics::counter!(STORE_ERRORS, "kind" => failure.as_str()).increment(1);
-        use StoreError::{Overloaded, Partitions, Type, Unexpected};
-        if let Unexpected(_) | Type(_) | Overloaded { .. } | Partitions { .. } = &error {
-            episodes::failed("", &error); // others were logged with the node that they happened at
-        }
+        episodes::call_failed(&error);
         if let StoreError::Overloaded { retry_after } = error {
             return Self::overloaded_for(retry_after);
         }

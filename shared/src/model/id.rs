@@ -6,8 +6,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::Text;
 
-/// The longest id, in bytes.
+/// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
+
+/// The longest id of a gateway, in bytes.
+const MAX_GATEWAY_LENGTH: usize = 64;
 
 /// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -18,6 +21,11 @@ pub struct PlayerId(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct ConnectionId(Box<str>);
+
+/// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every start of its process.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct GatewayId(Box<str>);
 
 /// One open socket of one player, as gateways report it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -33,8 +41,8 @@ pub struct Connection {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Wrong length or characters.
-    #[error("an id has 1 to {MAX_LENGTH} characters of {0}")]
-    Malformed(&'static str),
+    #[error("an id has 1 to {0} characters of {1}")]
+    Malformed(usize, &'static str),
     /// The ids `.` and `..`: no URL path can carry them.
     #[error("the ids \".\" and \"..\" are not allowed")]
     DotSegment,
@@ -46,8 +54,8 @@ impl PlayerId {
     /// # Errors
     /// [`InvalidId`] where the text is none.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, is_player_byte) {
-            return Err(InvalidId::Malformed("A-Z a-z 0-9 . _ - : @ |"));
+        if !is_id(text, MAX_LENGTH, is_player_byte) {
+            return Err(InvalidId::Malformed(MAX_LENGTH, "A-Z a-z 0-9 . _ - : @ |"));
         }
         if matches!(text, "." | "..") {
             return Err(InvalidId::DotSegment);
@@ -67,8 +75,8 @@ impl ConnectionId {
     /// # Errors
     /// [`InvalidId`] where the text is none.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, |byte| is_player_byte(byte) || matches!(byte, b'=' | b'+' | b'/')) {
-            return Err(InvalidId::Malformed("A-Z a-z 0-9 . _ - : @ | = + /"));
+        if !is_id(text, MAX_LENGTH, is_connection_byte) {
+            return Err(InvalidId::Malformed(MAX_LENGTH, CONNECTION_CHARACTERS));
         }
         Ok(Self(text.into()))
     }
@@ -79,8 +87,63 @@ impl ConnectionId {
     }
 }
 
-fn is_id(text: &str, is_allowed: impl Fn(u8) -> bool) -> bool {
-    (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(is_allowed)
+impl GatewayId {
+    /// Parses a gateway's id.
+    ///
+    /// # Errors
+    /// [`InvalidId`] if the text is not an id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if !is_id(text, MAX_GATEWAY_LENGTH, is_connection_byte) {
+            return Err(InvalidId::Malformed(MAX_GATEWAY_LENGTH, CONNECTION_CHARACTERS));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A connection, and the gateway that a call names for it.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnedConnection<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The gateway that it belongs to from now on. `None`: that stays as it is.
+    pub gateway: Option<&'a GatewayId>,
+}
+
+/// Connections, and the gateway that a call names for them.
+#[derive(Debug, Clone)]
+pub struct OwnedConnections {
+    /// The connections.
+    pub connections: Vec<Connection>,
+    /// The gateway that they belong to from now on. `None`: that stays as it is.
+    pub gateway: Option<GatewayId>,
+}
+
+impl<'a> From<&'a Connection> for OwnedConnection<'a> {
+    fn from(connection: &'a Connection) -> Self {
+        Self { connection, gateway: None }
+    }
+}
+
+impl From<Vec<Connection>> for OwnedConnections {
+    fn from(connections: Vec<Connection>) -> Self {
+        Self { connections, gateway: None }
+    }
+}
+
+/// The characters of the ids of connections and gateways, for messages.
+const CONNECTION_CHARACTERS: &str = "A-Z a-z 0-9 . _ - : @ | = + /";
+
+fn is_id(text: &str, max: usize, is_allowed: impl Fn(u8) -> bool) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+fn is_connection_byte(byte: u8) -> bool {
+    is_player_byte(byte) || matches!(byte, b'=' | b'+' | b'/')
 }
 
 fn is_player_byte(byte: u8) -> bool {
@@ -105,6 +168,12 @@ impl<'de> Deserialize<'de> for ConnectionId {
     }
 }
 
+impl<'de> Deserialize<'de> for GatewayId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(Self::parse))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +192,14 @@ mod tests {
         assert!(PlayerId::parse("").is_err());
         assert!(PlayerId::parse(&"a".repeat(128)).is_ok());
         assert!(PlayerId::parse(&"a".repeat(129)).is_err());
+    }
+
+    #[test]
+    fn a_gateway_id_has_1_to_64_bytes_of_a_connections() {
+        assert!(GatewayId::parse(&"g=+/".repeat(16)).is_ok());
+        for text in ["", "a!b", "a b", &"a".repeat(65)] {
+            assert!(GatewayId::parse(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

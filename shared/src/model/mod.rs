@@ -2,6 +2,7 @@
 
 mod activity;
 mod explanation;
+mod gateway;
 mod id;
 pub(crate) mod json;
 mod presence;
@@ -10,6 +11,7 @@ mod text;
 
 pub use activity::{Activity, ActivityChange, StateChange};
 pub use explanation::{Explanation, Lease, Transition};
-pub use id::{Connection, ConnectionId, InvalidId, PlayerId};
+pub use gateway::{Gateway, GatewayStatus};
+pub use id::{Connection, ConnectionId, GatewayId, InvalidId, OwnedConnection, OwnedConnections, PlayerId};
 pub use presence::{LastSeen, Presence};
 pub use state::{DisconnectReason, PresenceState, UnknownName};

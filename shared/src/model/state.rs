@@ -32,6 +32,8 @@ pub enum DisconnectReason {
     Quit,
     /// The socket broke: the player has the grace, where one is configured, to come back.
     Lost,
+    /// The gateway restarts as planned: the player has the move grace to connect to another one.
+    Moving,
 }
 
 /// A text that is none of the names allowed. Its message lists them.
@@ -77,7 +79,8 @@ impl FromStr for DisconnectReason {
         match text {
             "quit" => Ok(Self::Quit),
             "lost" => Ok(Self::Lost),
-            _ => Err(UnknownName("quit or lost")),
+            "moving" => Ok(Self::Moving),
+            _ => Err(UnknownName("quit, lost or moving")),
         }
     }
 }

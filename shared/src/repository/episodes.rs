@@ -44,6 +44,14 @@ pub(crate) fn failed(node: &str, error: &StoreError) {
     }
 }
 
+/// Notes the failure of a call, unless it was noted with the node that it happened at.
+pub(crate) fn call_failed(error: &StoreError) {
+    use StoreError::{Overloaded, Partitions, Type, Unexpected};
+    if let Unexpected(_) | Type(_) | Overloaded { .. } | Partitions { .. } = error {
+        failed("", error);
+    }
+}
+
 /// Notes that a node answered, and logs which failures are over.
 pub(crate) fn answered(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {

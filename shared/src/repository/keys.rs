@@ -103,6 +103,31 @@ impl Keys {
         self.shared(shard, "outbox")
     }
 
+    /// The connections that belong to gateways: a sorted set by name.
+    pub(crate) fn owners(&self, shard: Shard) -> Joined<'_> {
+        self.shared(shard, "owners")
+    }
+
+    /// The gateways' leases: a sorted set by their expiry.
+    pub(crate) fn gateways(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "gateways")
+    }
+
+    /// The gateways whose connections are being ended: a sorted set by the time from which sweeps do it.
+    pub(crate) fn gateways_ending(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "gateways-ending")
+    }
+
+    /// The gateways that were lost a moment ago: a sorted set by the expiry of their leases.
+    pub(crate) fn gateways_lost(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "gateways-lost")
+    }
+
+    /// What the last look for lost gateways found: a hash.
+    pub(crate) fn gateways_seen(&self) -> Joined<'_> {
+        self.shared(Shard::FIRST, "gateways-seen")
+    }
+
     /// When the last sweep of all shards ended.
     pub(crate) fn swept(&self) -> Joined<'_> {
         self.shared(Shard::FIRST, "swept")
@@ -277,7 +302,8 @@ mod tests {
             let player = PlayerId::parse("alice").unwrap();
             let shard = keys.shard(&player);
             let own = [keys.record(shard, &player), keys.past(shard, &player), keys.closed(shard, &player)];
-            let shared = [keys.index(shard), keys.outbox(shard), keys.dataset(shard), keys.probe(shard)];
+            let shared =
+                [keys.index(shard), keys.outbox(shard), keys.owners(shard), keys.dataset(shard), keys.probe(shard)];
             assert!(own.iter().chain(&shared).all(|key| slot_of(key) == shard.slot()));
             let record = keys.record(shard, &player).to_string();
             let offset: usize = keys.id_offset(shard).trim().parse().unwrap();

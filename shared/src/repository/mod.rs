@@ -9,6 +9,7 @@ pub(crate) mod episodes;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gateways;
 mod hedged;
 mod in_flight;
 mod joined;
@@ -38,6 +39,7 @@ mod turn;
 
 pub(crate) use dataset::Dataset;
 pub use error::{RedisFault, StoreError, StoreFailure};
+pub(crate) use gateways::{Ending, LostGateways};
 pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;
@@ -63,6 +65,10 @@ pub struct Repository {
     ttl: u64,
     retention: u64,
     grace: u64,
+    move_grace: u64,
+    gateway_ttl: u64,
+    /// The pause between two looks for lost gateways that is an outage.
+    gateway_outage: u64,
     /// What script calls say of the configuration: see `lua/lib/call.lua`.
     terms: String,
     /// Whether transitions leave an event in the outbox.
@@ -86,6 +92,9 @@ impl Repository {
             ttl: millis(config.lifetimes.ttl),
             retention,
             grace: millis(config.lifetimes.offline_grace),
+            move_grace: millis(config.lifetimes.move_grace),
+            gateway_ttl: millis(config.lifetimes.gateway_ttl),
+            gateway_outage: millis(config.lifetimes.gateway_ttl.max(config.lifetimes.sweep_interval * 3 / 2)),
             terms: terms.map(|term| format!("{term} ")).concat(),
             has_outbox: config.events.is_some(),
             renewals: Renewals::default(),

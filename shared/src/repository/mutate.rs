@@ -10,22 +10,24 @@ use super::{
     scripts::{self, Script},
 };
 use crate::{
-    model::{ActivityChange, Connection, DisconnectReason, PlayerId, Presence, PresenceState, StateChange},
+    model::{ActivityChange, Connection, DisconnectReason, GatewayId, PlayerId, Presence, PresenceState, StateChange},
     trace::{Span, TraceContext},
 };
 
 /// The number of entries that one script call carries: enough to make the call's own cost small, few enough not to hold
 /// up other clients for long.
-const ENTRIES_PER_CALL: usize = 50;
+pub(super) const ENTRIES_PER_CALL: usize = 50;
 
 /// The keys of an entry cannot be used, since someone wrote to them: nothing of it changed.
 pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
 
 /// What is done with a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Mutation {
-    Connect,
-    Heartbeat,
+pub(crate) enum Mutation<'a> {
+    /// Of connections that belong to this gateway, if the call names one.
+    Connect(Option<&'a GatewayId>),
+    /// Of connections that belong to this gateway, if the call names one.
+    Heartbeat(Option<&'a GatewayId>),
     Disconnect(DisconnectReason),
 }
 
@@ -72,7 +74,7 @@ impl Repository {
     /// Connects, renews or disconnects one connection.
     pub(crate) async fn apply(
         &self,
-        mutation: Mutation,
+        mutation: Mutation<'_>,
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
@@ -84,13 +86,13 @@ impl Repository {
 
     async fn apply_within(
         &self,
-        mutation: Mutation,
+        mutation: Mutation<'_>,
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
-        if let Mutation::Heartbeat = mutation
-            && let Some(record) = self.renew_with_others(connection).await?
+        if let Mutation::Heartbeat(gateway) = mutation
+            && let Some(record) = self.renew_with_others(connection, gateway).await?
         {
             let presence = record.presence(player.clone());
             return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
@@ -102,7 +104,7 @@ impl Repository {
     /// The same for many connections, in one round trip to each Redis node involved.
     pub(crate) async fn apply_batch(
         &self,
-        mutation: Mutation,
+        mutation: Mutation<'_>,
         connections: &[Connection],
         trace: &TraceContext,
     ) -> AppliedBatch {
@@ -241,12 +243,12 @@ impl Repository {
         players: impl ExactSizeIterator<Item = &'a PlayerId>,
         trace: &TraceContext,
     ) {
-        command.arg(3 * players.len() + 1 + usize::from(self.has_outbox));
+        command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
             let keys = &self.keys;
             command.arg(&[keys.record(shard, player), keys.past(shard, player), keys.closed(shard, player)]);
         }
-        command.arg(self.keys.index(shard));
+        command.arg(&[self.keys.index(shard), self.keys.owners(shard)]);
         if self.has_outbox {
             command.arg(self.keys.outbox(shard));
         }
@@ -256,11 +258,24 @@ impl Repository {
     }
 
     /// Appends a mutation's own arguments.
-    fn append<'a>(&self, command: &mut Cmd, mutation: Mutation, connections: impl IntoIterator<Item = &'a Connection>) {
+    fn append<'a>(
+        &self,
+        command: &mut Cmd,
+        mutation: Mutation<'_>,
+        connections: impl IntoIterator<Item = &'a Connection>,
+    ) {
         match mutation {
-            Mutation::Connect | Mutation::Heartbeat => {}
-            Mutation::Disconnect(DisconnectReason::Quit) => drop(command.arg("disconnect").arg(0)),
-            Mutation::Disconnect(DisconnectReason::Lost) => drop(command.arg("lost").arg(self.grace)),
+            Mutation::Connect(Some(gateway)) | Mutation::Heartbeat(Some(gateway)) => {
+                for connection in connections {
+                    command.arg(claim(connection, gateway));
+                }
+                return;
+            }
+            Mutation::Connect(None) | Mutation::Heartbeat(None) => {}
+            Mutation::Disconnect(reason) => {
+                let (reason, grace) = self.end_of(reason);
+                command.arg(reason).arg(grace);
+            }
         }
         for connection in connections {
             command.arg(connection.connection_id.as_str());
@@ -268,11 +283,16 @@ impl Repository {
     }
 }
 
-impl Mutation {
+/// A connection and the gateway that it belongs to, as scripts take and store them: see `lua/lib/past.lua`.
+pub(super) fn claim<'a>(connection: &'a Connection, gateway: &'a GatewayId) -> Joined<'a> {
+    Joined([connection.connection_id.as_str(), "!", gateway.as_str(), ""])
+}
+
+impl Mutation<'_> {
     fn script(self) -> &'static Script {
         match self {
-            Self::Connect => &scripts::CONNECT,
-            Self::Heartbeat => &scripts::HEARTBEAT,
+            Self::Connect(_) => &scripts::CONNECT,
+            Self::Heartbeat(_) => &scripts::HEARTBEAT,
             Self::Disconnect(_) => &scripts::DISCONNECT,
         }
     }

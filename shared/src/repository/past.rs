@@ -25,6 +25,8 @@ impl Past {
         let last_seen: u64 = words.next()?.parse().ok()?;
         let lease = |part: &str| {
             let (id, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
+            // The gateway that it belongs to, if any.
+            let (id, _gateway) = id.split_once('!').unwrap_or((id, ""));
             Some((id.to_owned(), last_seen.saturating_add(duration?)))
         };
         let mut past = Self {

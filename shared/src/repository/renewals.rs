@@ -14,13 +14,14 @@ use tokio::sync::oneshot;
 use super::{
     Repository,
     keys::Shard,
+    mutate::claim,
     reply::{self, Renewal},
     scripts,
 };
-use crate::model::Connection;
+use crate::model::{Connection, GatewayId};
 
-/// A heartbeat, and who waits for it.
-type Waiting = (Connection, oneshot::Sender<Renewal>);
+/// A heartbeat with the gateway that it names, and who waits for it.
+type Waiting = (Connection, Option<GatewayId>, oneshot::Sender<Renewal>);
 
 /// Heartbeats that wait for the next call.
 #[derive(Clone, Default)]
@@ -30,7 +31,7 @@ impl Renewals {
     /// Adds a heartbeat; whether nobody who is still there came before.
     fn push(&self, heartbeat: Waiting) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_first = waiting.first().is_none_or(|(_, caller)| caller.is_closed());
+        let is_first = waiting.first().is_none_or(|(.., caller)| caller.is_closed());
         waiting.push(heartbeat);
         is_first
     }
@@ -42,9 +43,9 @@ impl Renewals {
 
 impl Repository {
     /// Renews a lease together with those of other callers; `None` where there is no other, or the lease is not known.
-    pub(super) async fn renew_with_others(&self, connection: &Connection) -> Renewal {
+    pub(super) async fn renew_with_others(&self, connection: &Connection, gateway: Option<&GatewayId>) -> Renewal {
         let (caller, renewal) = oneshot::channel();
-        if self.renewals.push((connection.clone(), caller)) {
+        if self.renewals.push((connection.clone(), gateway.cloned(), caller)) {
             tokio::spawn(self.clone().renew_waiting());
         }
         renewal.await.unwrap_or(Ok(None))
@@ -53,7 +54,7 @@ impl Repository {
     /// Makes a call for each group of those that wait. None waits for another group's.
     async fn renew_waiting(self) {
         let mut waiting: Vec<_> = self.renewals.take().into_iter().map(Some).collect();
-        let groups = self.group(waiting.iter().flatten().map(|(connection, _)| &connection.player_id));
+        let groups = self.group(waiting.iter().flatten().map(|(connection, ..)| &connection.player_id));
         let mut calls = Vec::new();
         for (shard, places) in groups {
             if places.len() > 1 {
@@ -68,17 +69,20 @@ impl Repository {
     async fn renew_group(&self, shard: Shard, group: Vec<Waiting>) {
         let complete = |command: &mut Cmd| {
             command.arg(2 * group.len());
-            for (Connection { player_id, .. }, _) in &group {
+            for (Connection { player_id, .. }, ..) in &group {
                 command.arg(&[self.keys.record(shard, player_id), self.keys.past(shard, player_id)]);
             }
             command.arg(self.ttl);
-            for (Connection { connection_id, .. }, _) in &group {
-                command.arg(connection_id.as_str());
+            for (connection, gateway, _) in &group {
+                match gateway {
+                    Some(gateway) => command.arg(claim(connection, gateway)),
+                    None => command.arg(connection.connection_id.as_str()),
+                };
             }
         };
         let answer = self.run_one(&scripts::RENEW_KNOWN, shard, complete).await;
         let renewals = reply::renewals(answer, group.len());
-        for ((_, caller), renewal) in group.into_iter().zip(renewals) {
+        for ((.., caller), renewal) in group.into_iter().zip(renewals) {
             let _ = caller.send(renewal); // it may have hung up
         }
     }

@@ -34,23 +34,29 @@ pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
 pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Policy::UNREPEATED);
 pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
 pub(crate) static TURN: LazyLock<Script> = script!("turn", Policy::TURN);
+pub(crate) static RENEW_GATEWAY: LazyLock<Script> = script!("renew_gateway", Policy::RENEWAL);
+pub(crate) static LEAVE_GATEWAY: LazyLock<Script> = script!("leave_gateway");
+pub(crate) static LOST_GATEWAYS: LazyLock<Script> = script!("lost_gateways", Policy::TURN);
+pub(crate) static END_LEASES: LazyLock<Script> = script!("end_leases");
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// Room for what a call for one player takes: arguments, and bytes.
 const CAPACITY: (usize, usize) = (12, 512);
 
 /// What `-- @include <name>` in a script stands for.
-const LIBRARY: [(&str, &str); 11] = [
+const LIBRARY: [(&str, &str); 13] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
     ("clock", include_str!("../../../lua/lib/clock.lua")),
     ("types", include_str!("../../../lua/lib/types.lua")),
     ("record", include_str!("../../../lua/lib/record.lua")),
     ("past", include_str!("../../../lua/lib/past.lua")),
     ("events", include_str!("../../../lua/lib/events.lua")),
+    ("owners", include_str!("../../../lua/lib/owners.lua")),
     ("player", include_str!("../../../lua/lib/player.lua")),
     ("closed", include_str!("../../../lua/lib/closed.lua")),
     ("known", include_str!("../../../lua/lib/known.lua")),
     ("renew", include_str!("../../../lua/lib/renew.lua")),
+    ("end", include_str!("../../../lua/lib/end.lua")),
     ("reply", include_str!("../../../lua/lib/reply.lua")),
 ];
 
@@ -95,7 +101,20 @@ mod tests {
 
     #[test]
     fn every_include_is_resolved() {
-        for script in [&CONNECT, &HEARTBEAT, &RENEW_KNOWN, &DISCONNECT, &SET_STATE, &EXPIRE, &PROBE, &TURN] {
+        for script in [
+            &CONNECT,
+            &HEARTBEAT,
+            &RENEW_KNOWN,
+            &DISCONNECT,
+            &SET_STATE,
+            &EXPIRE,
+            &END_LEASES,
+            &RENEW_GATEWAY,
+            &LEAVE_GATEWAY,
+            &LOST_GATEWAYS,
+            &PROBE,
+            &TURN,
+        ] {
             assert!(!script.source.contains("@include"));
             assert_eq!(script.hash.len(), 40);
         }

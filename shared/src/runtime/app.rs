@@ -1,7 +1,7 @@
 //! What programs are put together from.
 
 use crate::{
-    PresenceService, Repository, StoreError, Sweeper,
+    GatewaySweeper, PresenceService, Repository, StoreError, Sweeper,
     config::{Config, ConfigError, WatchConfig},
     events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
     health::{HealthMonitor, HealthProbe},
@@ -60,6 +60,11 @@ impl App {
     /// The sweep; a relay of this process, which waits for `signal`, publishes its events.
     pub fn sweeper(&self, signal: RelaySignal) -> Sweeper {
         Sweeper::new(self.repository.clone(), signal)
+    }
+
+    /// The sweep of gateways; a relay of this process, which waits for `signal`, publishes its events.
+    pub fn gateway_sweeper(&self, signal: RelaySignal) -> GatewaySweeper {
+        GatewaySweeper::new(self.repository.clone(), signal)
     }
 
     /// The relay, where events are made.

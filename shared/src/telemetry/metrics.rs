@@ -39,6 +39,13 @@ pub const BUILD_INFO: &str = "presence_build_info";
 /// Whether JetStream answers and the stream takes events: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
+/// Known gateways.
+pub const GATEWAYS: &str = "presence_gateways";
+/// Gateways whose lease expired, and the leases of whose connections were ended.
+pub const GATEWAYS_LOST: &str = "presence_gateways_lost_total";
+/// Whether so many gateways expired at once, or the sweeps paused for so long, that nothing is ended for now: 1 or 0.
+pub const GATEWAYS_HELD: &str = "presence_gateways_held";
+
 /// Streams of callers that watch players.
 pub const WATCH_STREAMS: &str = "presence_watch_streams";
 /// Players that are watched by at least one stream.
@@ -76,6 +83,9 @@ pub fn describe() {
     describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
     describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
+    describe_gauge!(GATEWAYS, Unit::Count, "Known gateways");
+    describe_counter!(GATEWAYS_LOST, Unit::Count, "Gateways whose lease expired");
+    describe_gauge!(GATEWAYS_HELD, Unit::Count, "Whether lost gateways are not acted upon for now: 1 or 0");
     describe_gauge!(WATCH_STREAMS, Unit::Count, "Streams of callers that watch players");
     describe_gauge!(WATCH_PLAYERS, Unit::Count, "Players that are watched by at least one stream");
     describe_gauge!(WATCH_INTERESTS, Unit::Count, "Pairs of a stream and a player that it watches");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use presence::{
     PresenceService,
-    model::{Activity, PresenceState},
+    model::{Activity, GatewayId, OwnedConnection, PresenceState},
     trace::TraceContext,
 };
 use presence_tests::{RedisServer, connection, connections, player, service};
@@ -70,6 +70,19 @@ async fn a_heartbeat_reads_one_key_and_writes_two() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_costs_the_same_with_and_without_a_gateway() {
+    let mut costs = Costs::of(1).await;
+    let (device, gateway) = (connection("p0", "c"), GatewayId::parse("g1").unwrap());
+    let named = OwnedConnection { connection: &device, gateway: Some(&gateway) };
+    costs.presence.heartbeat(named, &costs.trace).await.unwrap();
+    for beat in [named, OwnedConnection::from(&device)] {
+        costs.forget().await;
+        costs.presence.heartbeat(beat, &costs.trace).await.unwrap();
+        assert_eq!(costs.spent().await, (1, counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])));
+    }
+}
+
+#[tokio::test]
 async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_clock_for_each_call() {
     let mut costs = Costs::of(1_000).await;
     let connections = connections(1_000);
@@ -108,7 +121,7 @@ async fn a_heartbeat_of_one_of_several_devices_reads_one_key_twice_and_writes_tw
 async fn a_call_reads_the_clock_once_whatever_it_finds() {
     let mut costs = Costs::of(2).await;
     let beats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
-    let beats = beats.map(|(player, id)| connection(player, id)).collect();
+    let beats: Vec<_> = beats.map(|(player, id)| connection(player, id)).collect();
     costs.presence.heartbeat_batch(beats, &costs.trace).await.unwrap();
     let (scripts, commands) = costs.spent().await;
     assert_eq!((scripts, commands["time"]), (1, 1), "{commands:?}");

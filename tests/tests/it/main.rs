@@ -18,6 +18,7 @@ mod events;
 mod functions;
 mod gateway;
 mod gateway_friends;
+mod gateway_leases;
 mod gateway_recovery;
 mod gateway_stop;
 mod half_dead;

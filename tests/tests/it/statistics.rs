@@ -46,7 +46,7 @@ async fn few_players_are_counted_and_many_are_reckoned() {
     assert_eq!((few.players, few.states.online, few.states.in_match, few.connections), (10, 9, 1, 11));
     assert_eq!((few.sampled, few.is_exact), (10, true));
 
-    let more = (0..2_000).map(|n| connection(&format!("q{n}"), "c")).collect();
+    let more: Vec<_> = (0..2_000).map(|n| connection(&format!("q{n}"), "c")).collect();
     presence.connect_batch(more, &TraceContext::new_root()).await.unwrap();
     let many = insight.statistics().await.unwrap();
     assert_eq!((many.players, many.sampled, many.is_exact), (2_010, 1_000, false));

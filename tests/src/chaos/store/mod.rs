@@ -23,10 +23,11 @@ const LIMIT: Duration = Duration::from_millis(400);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The ends of the names of keys that outlive the players.
-const MAY_STAY: [&str; 14] = [
+const MAY_STAY: [&str; 16] = [
     "}:past",
     "}:closed",
     "}:swept",
+    "}:gateways-seen",
     "}:probe",
     "}:dataset",
     "#past",
@@ -35,6 +36,7 @@ const MAY_STAY: [&str; 14] = [
     "#dataset",
     "#partitions",
     "#swept",
+    "#gateways-seen",
     "#sweeping",
     "#relayed",
     "#relaying",

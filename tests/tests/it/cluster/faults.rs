@@ -44,7 +44,10 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     presence.connect_batch(all.map(Clone::clone).to_vec(), &trace).await.unwrap();
     cluster.pause(1);
 
-    let beats = all.map(|connection| async { presence.heartbeat(connection, &trace).await.is_ok() });
+    let beats = all.map(|connection| {
+        let (presence, trace) = (&presence, &trace);
+        async move { presence.heartbeat(connection, trace).await.is_ok() }
+    });
     let answers: Vec<_> = beats.into_iter().collect::<FuturesUnordered<_>>().collect().await;
     assert_eq!(answers, [true, true, true, false, false], "in the order of the answers");
     cluster.resume(1);

@@ -16,7 +16,8 @@ fn connection(n: usize) -> Value {
     json!({"player_id": format!("p{n}"), "connection_id": "c"})
 }
 
-/// Makes every call that there is, and waits until a player who no longer beats has run out.
+/// Makes every call that there is, and waits until a gateway that no longer renews its lease is lost,
+/// and a player who no longer beats has run out.
 async fn every_call_works(server: &Server) {
     let all: Vec<_> = (0..50).map(connection).collect();
     let batch = server.post("/presence/connect", json!({ "connections": all })).await;
@@ -31,6 +32,16 @@ async fn every_call_works(server: &Server) {
     assert_eq!(server.get("/presence/p2?history=true").await.status, 200);
     assert_eq!(server.get("/presence").await.status, 200);
     assert_eq!(server.get("/console/players/p1").await.status, 200);
+    for gateway in ["g1", "g2"] {
+        assert_eq!(server.post("/presence/gateway", json!({ "gateway_id": gateway })).await.status, 200);
+    }
+    let owned = json!({"gateway_id": "g1", "player_id": "p5", "connection_id": "c"});
+    assert_eq!(server.post("/presence/heartbeat", owned).await.status, 200);
+    let left = server.post("/presence/gateway", json!({"gateway_id": "g1", "leaving": "moving"})).await;
+    assert_eq!((left.status, &left.body["status"]), (200, &json!("left")));
+    while server.get("/gateways").await.body["gateways"] != json!([]) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     while server.get("/presence/p4?history=true").await.body["state"] != "OFFLINE" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -74,6 +85,7 @@ async fn redis_and_nats_let_the_service_do_what_it_needs() {
         ("PRESENCE_NATS_URL", &*nats_url),
         ("PRESENCE_NATS_CREDS", &*credentials),
         ("PRESENCE_TTL", "1s"),
+        ("PRESENCE_GATEWAY_TTL", "1s"),
         ("PRESENCE_SWEEP_INTERVAL", "100ms"),
     ];
     let server = start(redis.authority(), &variables);
@@ -104,6 +116,7 @@ async fn a_secured_cluster_serves_every_call_and_heals() {
         ("PRESENCE_REDIS_URL", &*urls),
         ("PRESENCE_REDIS_MODE", "cluster"),
         ("PRESENCE_TTL", "3s"),
+        ("PRESENCE_GATEWAY_TTL", "1s"),
         ("PRESENCE_STORE_TIMEOUT", "5s"),
     ];
     let server = start(cluster.authority(), &variables);

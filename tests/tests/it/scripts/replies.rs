@@ -9,12 +9,15 @@ impl Fixture {
     /// Calls the heartbeat script for one connection of each of some players.
     async fn call_heartbeat(&self, entries: &[(&str, &str)]) -> Value {
         let mut call = redis::cmd("EVAL");
-        call.arg(script("heartbeat")).arg(3 * entries.len() + 1);
+        call.arg(script("heartbeat")).arg(3 * entries.len() + 2);
         for (player, _) in entries {
             call.arg(format!("presence:{player}"));
             call.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
         }
-        call.arg("presence:{all}:expiry").arg(TTL).arg(format!("604800000 64 {} - ", "presence:".len()));
+        call.arg("presence:{all}:expiry")
+            .arg("presence:{all}:owners")
+            .arg(TTL)
+            .arg(format!("604800000 64 {} - ", "presence:".len()));
         for (_, id) in entries {
             call.arg(id);
         }

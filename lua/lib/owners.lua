@@ -1,0 +1,44 @@
+-- The owners: an index of the connections that belong to gateways. A sorted set in which all scores are 0, so that the
+-- connections of one gateway lie side by side: `<gateway_id>!<player_id> <connection_id>`.
+--
+-- The past says which gateway a connection belongs to (lib/past.lua). The index follows it within the same script, and a
+-- heartbeat of a known lease touches neither. A missing or an extra member costs time, never correctness: whatever ends
+-- leases looks at the past.
+-- Needs owners (lib/call.lua), try (lib/types.lua). Defines member_of, update_owners.
+
+local function member_of(player, lease)
+  return lease.gateway .. '!' .. player.id .. ' ' .. lease.id
+end
+
+-- Brings the index in line with the player's leases, after the past was written. An index of another type is left alone:
+-- the sweep deletes it.
+local function update_owners(player)
+  local current, members, removed, added = {}, {}, {}, {}
+  for _, lease in ipairs(player.leases) do
+    if lease.gateway then
+      local member = member_of(player, lease)
+      current[member] = true
+      members[#members + 1] = member
+    end
+  end
+  for _, member in ipairs(player.members) do
+    if current[member] then
+      current[member] = nil
+    else
+      removed[#removed + 1] = member
+    end
+  end
+  for _, member in ipairs(members) do
+    if current[member] then
+      added[#added + 1] = 0
+      added[#added + 1] = member
+    end
+  end
+  if #removed > 0 then
+    try('ZREM', owners, unpack(removed))
+  end
+  if #added > 0 then
+    try('ZADD', owners, unpack(added))
+  end
+  player.members = members
+end

@@ -1,0 +1,132 @@
+//! The sweep of gateways: when a gateway's lease has expired, the leases of its connections are ended.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    select,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    events::RelaySignal,
+    repository::{Ending, LostGateways, Repository, StoreError, episodes},
+    telemetry::metrics::{GATEWAYS, GATEWAYS_HELD, GATEWAYS_LOST},
+    trace::TraceContext,
+};
+
+/// Sweeps gateways. Any number of sweepers may run: each lease is ended once.
+#[derive(Clone)]
+pub struct GatewaySweeper {
+    repository: Repository,
+    signal: RelaySignal,
+    ended: Arc<AtomicU64>,
+}
+
+impl GatewaySweeper {
+    /// A sweeper of the gateways in `repository`, which notifies the relay of its process of the events that it makes.
+    pub fn new(repository: Repository, signal: RelaySignal) -> Self {
+        Self { repository, signal, ended: Arc::default() }
+    }
+
+    /// Looks for lost gateways, and ends the leases of their connections. Returns the number of leases ended.
+    ///
+    /// # Errors
+    /// [`StoreError`] if a Redis node did not answer. What is left waits for the next pass of any sweeper.
+    pub async fn pass(&self) -> Result<u64, StoreError> {
+        let found = self.look().await?;
+        self.end_all(&found.endings).await
+    }
+
+    /// The number of leases that this sweeper, and its clones, have ended.
+    pub fn ended(&self) -> u64 {
+        self.ended.load(Relaxed)
+    }
+
+    /// Sweeps at half of `interval`, indefinitely. Looks for lost gateways also while leases are being ended: a pause
+    /// between two looks would be taken for an outage.
+    pub async fn run(&self, interval: Duration) {
+        let pace = interval / 2;
+        loop {
+            let mut next = Instant::now() + pace;
+            if let Some(found) = self.look_or_log().await {
+                let mut ending = pin!(self.end_all(&found.endings));
+                loop {
+                    select! {
+                        result = &mut ending => {
+                            if let Err(error) = result {
+                                let error = &error as &dyn std::error::Error;
+                                tracing::error!(error, "leases of a lost gateway not ended, retrying at the next interval");
+                            }
+                            break;
+                        }
+                        () = sleep_until(next) => {
+                            self.look_or_log().await;
+                            next = Instant::now() + pace;
+                        }
+                    }
+                }
+            }
+            sleep_until(next).await;
+        }
+    }
+
+    /// Looks for lost gateways.
+    async fn look(&self) -> Result<LostGateways, StoreError> {
+        let found = self.repository.lost_gateways().await?;
+        metrics::gauge!(GATEWAYS).set(found.known as f64);
+        metrics::gauge!(GATEWAYS_HELD).set(if found.is_held { 1.0 } else { 0.0 });
+        metrics::counter!(GATEWAYS_LOST).increment(found.lost);
+        if found.lost > 0 {
+            tracing::warn!(gateways = found.lost, "gateways lost; the leases of their connections are ended");
+        }
+        Ok(found)
+    }
+
+    async fn look_or_log(&self) -> Option<LostGateways> {
+        match self.look().await {
+            Ok(found) => Some(found),
+            Err(error) => {
+                episodes::call_failed(&error);
+                None
+            }
+        }
+    }
+
+    /// Ends the leases of the connections of gateways, one gateway after the other.
+    async fn end_all(&self, endings: &[Ending]) -> Result<u64, StoreError> {
+        let mut total = 0;
+        let mut failure = None;
+        for ending in endings {
+            match self.end(ending).await {
+                Ok(ended) => total += ended,
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(total), Err)
+    }
+
+    async fn end(&self, ending: &Ending) -> Result<u64, StoreError> {
+        let trace = TraceContext::new_root();
+        let mut drain = self.repository.drain(ending, &trace).await?;
+        let mut total = 0;
+        while let Some(step) = drain.next().await {
+            self.signal.tell(&step.events);
+            self.ended.fetch_add(step.ended, Relaxed);
+            total += step.ended;
+        }
+        drain.finish().await?;
+        tracing::info!(
+            gateway_id = ending.gateway.as_str(),
+            connections = total,
+            "leases of a gateway's connections ended"
+        );
+        Ok(total)
+    }
+}
