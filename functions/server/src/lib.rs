@@ -27,16 +27,15 @@ mod body;
 mod connection;
 mod console;
 mod file_limit;
-mod gateways;
 mod lifecycle;
 mod middleware;
 mod openapi;
 mod origin;
 mod probe;
 mod refusals;
+mod reports;
 mod route_metrics;
 mod routes;
-mod statistics;
 mod watching;
 mod workers;
 

@@ -1,6 +1,6 @@
 //! Routes: paths, and the handlers behind them. Checks come in the order 404, 405, 401, 403, 413, 415, 400.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -24,13 +24,18 @@ use crate::{
     admission::Admission,
     body::{refuse, respond, with_body},
     console,
-    gateways::CachedGateways,
     lifecycle::Lifecycle,
     middleware::{Middleware, RouteMiddleware},
     openapi,
-    statistics::CachedCounts,
+    reports::CachedReport,
     watching::Watching,
 };
+
+/// How long the numbers of players are shared.
+const STATISTICS_TTL: Duration = Duration::from_secs(1);
+
+/// How long the list of gateways is shared.
+const GATEWAYS_TTL: Duration = Duration::from_millis(500);
 
 /// What answers a call.
 type Handler<F> = fn(Arc<PresenceService>, http::Request) -> F;
@@ -62,22 +67,23 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
         .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))
         .merge(read(&middleware.calls("/presence/{player_id}"), admission));
-    let counts = CachedCounts::new(app.insight());
-    let gateways = CachedGateways::new(app.insight());
+    let statistics = CachedReport::new(app.insight(), STATISTICS_TTL);
+    let gateways = CachedReport::new(app.insight(), GATEWAYS_TTL);
+    let statistics = async move |_, _| statistics.respond(async |insight| insight.statistics().await).await;
+    let gateways = async move |_, _| gateways.respond(async |insight| insight.gateways().await).await;
     // `/presence/` would be the path of a player without an id.
     let presence = middleware.calls("/presence");
     let metrics = middleware.calls("/metrics");
     let description = middleware.calls("/openapi.json");
     let operators = Router::new()
-        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, async move |_, _| counts.answer().await))
+        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, statistics))
         .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
         .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
-    let list = async move |_, _| gateways.respond().await;
     let watching = Watching::new(watching, closing.clone());
     let watch = async move |request, _| watching.answer(request).await;
     calls
         .merge(operators)
-        .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, list))
+        .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, gateways))
         .merge(middleware.calls("/watch").on(MethodFilter::GET, Access::Read, watch))
         .merge(console::routes(app, middleware, closing))
         .merge(middleware.probes("/health/live").on(MethodFilter::GET, Access::Open, async |_, _| live()))
