@@ -280,10 +280,7 @@ impl State {
             Urgency::Renewal => self.renewals.entries,
             Urgency::Normal | Urgency::Exempt => self.renewals.entries + self.others.entries,
         };
-        match self.rate.per_second {
-            Some(per_second) if per_second > 0.0 => Duration::from_secs_f64(ahead as f64 / per_second),
-            _ => Duration::ZERO,
-        }
+        self.rate.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(ahead as f64 / rate))
     }
 
     fn replied(&mut self, entries: usize, elapsed: Duration, target: Duration) {

@@ -19,6 +19,7 @@ mod link;
 mod mutate;
 mod node;
 mod outbox;
+mod owners;
 mod partial;
 mod past;
 mod per_node;
