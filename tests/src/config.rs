@@ -21,8 +21,8 @@ pub fn config(redis: &RedisServer, variables: &[(&str, &str)]) -> Config {
     .expect("a good configuration")
 }
 
-/// Tests share their machine: only those that are about the time limit have a short one.
-const STORE_TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
+/// `PRESENCE_STORE_TIMEOUT` for tests that are not about it: they share their machine with other work.
+pub const STORE_TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
 
 fn lookup(variables: &[(&str, &str)], name: &str) -> Option<String> {
     let mut variables = variables.iter().chain([&STORE_TIMEOUT]);

@@ -56,7 +56,7 @@ mod watcher;
 
 pub use authority::Authority;
 pub use browser::Browser;
-pub use config::{app, app_with, cluster_app, config, connection, connections, player, service};
+pub use config::{STORE_TIMEOUT, app, app_with, cluster_app, config, connection, connections, player, service};
 pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io::ErrorKind::WouldBlock, time::Duration};
 
 use futures_util::future::join_all;
-use presence_tests::{Answer, RedisServer, Server, answer, open_files, peak_memory};
+use presence_tests::{Answer, RedisServer, STORE_TIMEOUT, Server, answer, open_files, peak_memory};
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
 use tokio::{
@@ -24,7 +24,7 @@ impl World {
     async fn new(variables: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
         let url = redis.url();
-        let mut all = vec![("PRESENCE_REDIS_URL", &*url), ("PRESENCE_STORE_TIMEOUT", "5s")];
+        let mut all = vec![("PRESENCE_REDIS_URL", &*url), STORE_TIMEOUT];
         all.extend(variables);
         let server = Server::start(&all);
         server.get("/presence/warm").await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use presence_tests::{RedisServer, Server, Socket, open_files, peak_memory};
+use presence_tests::{RedisServer, STORE_TIMEOUT, Server, Socket, open_files, peak_memory};
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +13,7 @@ use tokio::{
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 async fn start(redis: &RedisServer) -> Server {
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_STORE_TIMEOUT", "5s")]);
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), STORE_TIMEOUT]);
     server.get("/presence/warm").await;
     server
 }
@@ -90,8 +90,7 @@ async fn a_client_that_takes_its_answers_late_gets_them_all() {
 async fn a_stream_that_is_not_read_is_given_up() {
     let redis = RedisServer::start().await;
     let nats = presence_tests::NatsServer::start().await;
-    let variables =
-        [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_STORE_TIMEOUT", "5s")];
+    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats.url()), STORE_TIMEOUT];
     let server = Server::start(&variables);
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     socket.write_all(b"GET /console/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
@@ -140,25 +139,21 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
     // 100 connections, three of them for probes.
     let variables = [("PRESENCE_REDIS_URL", &*redis.url())];
     let server = Server::start_with_files(200, &variables);
-    let half = "POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\n{";
+    // The interim response says that the server has accepted the connection and waits for the body.
+    let head =
+        "POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\nexpect: 100-continue\r\n\r\n";
     let mut busy = Vec::new();
     for _ in 0..98 {
         let mut socket = Socket::connect(&server).await;
-        socket.send(half).await;
+        assert_eq!(socket.ask(head).await.status, 100);
+        socket.send("{").await;
         busy.push(socket);
     }
-    // Twenty times in a row: the server may not have accepted all of them at first.
-    let mut answered = 0;
-    while answered < 20 {
+    for _ in 0..20 {
         let live = server.get("/health/live").await;
-        assert_eq!(live.status, 200);
+        assert_eq!((live.status, &live.headers["connection"]), (200, &"close".parse().unwrap()));
         let refused = server.get("/presence/alice").await;
-        let is_full = live.headers.contains_key("connection") && refused.status == 503;
-        answered = if is_full { answered + 1 } else { 0 };
-        if is_full {
-            assert_eq!(live.headers["connection"], "close");
-            assert_eq!(refused.body["type"], "urn:presence:overloaded");
-        }
+        assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));
     }
     // The busy ones are answered in the end, and then there is room for everyone.
     for socket in &mut busy {
@@ -171,7 +166,7 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
 #[tokio::test]
 async fn strangers_do_not_take_the_files_that_redis_needs() {
     let mut redis = RedisServer::start().await;
-    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_STORE_TIMEOUT", "5s")];
+    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), STORE_TIMEOUT];
     let server = Server::start_with_files(256, &variables);
     assert_eq!(server.await_log("connections at a time").await["connections"], 128);
     let connect = || server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"}));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _, future::join_all};
-use presence_tests::{Device, Gateway, RedisServer, Server, free_port, open_files, peak_memory};
+use presence_tests::{Device, Gateway, RedisServer, STORE_TIMEOUT, Server, free_port, open_files, peak_memory};
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
@@ -66,11 +66,7 @@ async fn ten_thousand_sockets_are_beaten_by_ten_calls_an_interval() {
     const SOCKETS: usize = 10_000;
     open_files(SOCKETS + 1_000);
     let redis = RedisServer::start().await;
-    let variables = [
-        ("PRESENCE_REDIS_URL", &*redis.url()),
-        ("PRESENCE_STORE_TIMEOUT", "5s"),
-        ("PRESENCE_HEARTBEAT_INTERVAL", "5s"),
-    ];
+    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), STORE_TIMEOUT, ("PRESENCE_HEARTBEAT_INTERVAL", "5s")];
     let server = Server::start(&variables);
     let gateway = Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "5s")]);
     let devices = open(&gateway, 0..SOCKETS).await;

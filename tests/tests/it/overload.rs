@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use presence_tests::{Answer, RedisServer, Server};
+use presence_tests::{Answer, RedisServer, STORE_TIMEOUT, Server};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -35,7 +35,7 @@ async fn repeated(server: &Server, path: &str, body: &Value) -> Answer {
 #[tokio::test]
 async fn a_storm_of_connects_is_not_taken_for_a_redis_that_is_gone_and_heartbeats_go_first() {
     let redis = RedisServer::start().await;
-    let server = Arc::new(Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_STORE_TIMEOUT", "5s")]));
+    let server = Arc::new(Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), STORE_TIMEOUT]));
     let connected = batch(0..CONNECTED);
     assert_eq!(server.post("/presence/connect", connected.clone()).await.body["accepted"], CONNECTED);
 

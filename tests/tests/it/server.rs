@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use presence_tests::{NatsServer, RedisServer, Server, answer};
+use presence_tests::{NatsServer, RedisServer, STORE_TIMEOUT, Server, answer};
 use serde_json::{Value, json};
 
 const STREAM: &str = "PRESENCE_EVENTS";
@@ -28,11 +28,7 @@ impl World {
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
         let (redis, nats) = (self.redis.url(), self.nats.url());
-        let mut variables = vec![
-            ("PRESENCE_REDIS_URL", &*redis),
-            ("PRESENCE_NATS_URL", &*nats),
-            ("PRESENCE_STORE_TIMEOUT", "5s"), // tests share their machine
-        ];
+        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats), STORE_TIMEOUT];
         variables.extend(more);
         Server::start(&variables)
     }

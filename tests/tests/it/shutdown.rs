@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use presence_tests::{RedisServer, Server, Socket};
+use presence_tests::{RedisServer, STORE_TIMEOUT, Server, Socket};
 use serde_json::json;
 
 const LIVE: &str = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -16,7 +16,7 @@ fn connect(player: usize) -> String {
 }
 
 async fn start(redis: &RedisServer) -> Server {
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_STORE_TIMEOUT", "5s")]);
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), STORE_TIMEOUT]);
     server.get("/presence/warm").await;
     server
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence_tests::{Authority, RedisCluster, SecuredNats, SecuredRedis, Server};
+use presence_tests::{Authority, RedisCluster, STORE_TIMEOUT, SecuredNats, SecuredRedis, Server};
 use serde_json::{Value, json};
 
 /// The server's variables, with a file of authorities that it trusts.
@@ -117,7 +117,7 @@ async fn a_secured_cluster_serves_every_call_and_heals() {
         ("PRESENCE_REDIS_MODE", "cluster"),
         ("PRESENCE_TTL", "3s"),
         ("PRESENCE_GATEWAY_TTL", "1s"),
-        ("PRESENCE_STORE_TIMEOUT", "5s"),
+        STORE_TIMEOUT,
     ];
     let server = start(cluster.authority(), &variables);
     every_call_works(&server).await;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use presence_tests::{RedisServer, Server};
+use presence_tests::{RedisServer, STORE_TIMEOUT, Server};
 use serde_json::json;
 
 use super::{World, one};
@@ -91,7 +91,7 @@ async fn a_feed_outlives_a_server_that_hangs_and_a_stream_that_is_deleted() {
 #[tokio::test]
 async fn a_listener_who_is_too_slow_is_told_how_many_events_it_missed() {
     const BATCHES: usize = 20;
-    let world = World::new(&[("PRESENCE_STORE_TIMEOUT", "5s")]).await;
+    let world = World::new(&[STORE_TIMEOUT]).await;
     let mut slow = reqwest::get(world.server.url("/console/events")).await.unwrap();
     // More than fits into the sockets' buffers and the server's window.
     for batch in 0..BATCHES {

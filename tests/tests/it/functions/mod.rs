@@ -13,7 +13,7 @@ mod traffic;
 
 use std::collections::HashMap;
 
-use presence_tests::{Function, RedisServer, event};
+use presence_tests::{Function, RedisServer, STORE_TIMEOUT, event};
 use serde_json::Value;
 
 /// The functions that take POSTs.
@@ -46,10 +46,9 @@ impl Functions {
 
     fn on(redis: RedisServer, variables: &[(&'static str, &str)]) -> Self {
         let url = ("PRESENCE_REDIS_URL", redis.url());
-        // Tests share their machine. A variable that is named again counts as it is named last.
-        let timeout = ("PRESENCE_STORE_TIMEOUT", "5s".to_owned());
-        let more = variables.iter().map(|(name, value)| (*name, (*value).to_owned()));
-        Self { variables: [url, timeout].into_iter().chain(more).collect(), redis, running: HashMap::new() }
+        // Of variables that are named twice, the last one counts.
+        let others = [&STORE_TIMEOUT].into_iter().chain(variables).map(|(name, value)| (*name, (*value).to_owned()));
+        Self { variables: others.chain([url]).collect(), redis, running: HashMap::new() }
     }
 
     /// Starts a function unless it runs already.

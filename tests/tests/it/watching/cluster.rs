@@ -1,6 +1,6 @@
 //! Watching players in a Redis Cluster.
 
-use presence_tests::{NatsServer, RedisCluster, Server, Watcher};
+use presence_tests::{NatsServer, RedisCluster, STORE_TIMEOUT, Server, Watcher};
 use serde_json::{Value, json};
 
 use super::{connect, eventually, read, set_state};
@@ -15,7 +15,7 @@ fn server(cluster: &RedisCluster, nats: &NatsServer) -> Server {
     Server::start(&[
         ("PRESENCE_REDIS_URL", &cluster.urls()),
         ("PRESENCE_REDIS_MODE", "cluster"),
-        ("PRESENCE_STORE_TIMEOUT", "5s"), // tests share their machine
+        STORE_TIMEOUT,
         ("PRESENCE_NATS_URL", &nats.url()),
         ("PRESENCE_TTL", "5m"),
     ])

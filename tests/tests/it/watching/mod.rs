@@ -16,7 +16,7 @@ mod snapshots;
 
 use std::time::Duration;
 
-use presence_tests::{NatsServer, RedisServer, Server};
+use presence_tests::{NatsServer, RedisServer, STORE_TIMEOUT, Server};
 use serde_json::{Value, json};
 
 struct World {
@@ -31,11 +31,7 @@ impl World {
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
         let (redis, nats) = (self.redis.url(), self.nats.url());
-        let mut variables = vec![
-            ("PRESENCE_REDIS_URL", &*redis),
-            ("PRESENCE_NATS_URL", &*nats),
-            ("PRESENCE_STORE_TIMEOUT", "5s"), // tests share their machine
-        ];
+        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats), STORE_TIMEOUT];
         variables.extend(more);
         Server::start(&variables)
     }
