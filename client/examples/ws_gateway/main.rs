@@ -11,7 +11,7 @@
 //! - `http`: connections until they are WebSockets.
 //! - `sockets`: the open sockets, and how to have them closed.
 //! - `conversation`: one socket from its first moment to its last.
-//! - `friends`: the friends whom its player watches.
+//! - `friends`: the friends that its player watches.
 //! - `page`: the page for the browser.
 
 mod conversation;

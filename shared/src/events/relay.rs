@@ -75,7 +75,7 @@ impl Relay {
         Ok(relayed)
     }
 
-    /// Publishes events as soon as `signal` tells of them, and at every `interval` all that waits, without an end.
+    /// Publishes events as soon as `signal` reports them, and at every `interval` all that waits, indefinitely.
     pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
         let mut next_look = Instant::now() + self.pace(interval);
         let mut result = self.pass().await.map(drop);

@@ -109,7 +109,7 @@ struct Rate {
     per_second: Option<f64>,
 }
 
-/// The right to have some entries in flight. Dropped without [`finish`](Self::finish), it tells nothing about the node.
+/// The right to have some entries in flight. Dropped without [`finish`](Self::finish), it says nothing about the node.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limit: InFlightLimit,
@@ -202,7 +202,7 @@ impl InFlightLimit {
                 ready.push(waiter);
             }
         }
-        // Outside the lock: a permit that nobody receives any more is dropped here, and releases again.
+        // Outside the lock: a permit whose waiter is gone is dropped here, and releases again.
         for Waiter { entries, turn } in ready {
             let _ = turn.send(Ok(self.permit(entries)));
         }
@@ -219,7 +219,7 @@ impl Permit {
         match result {
             Ok(_) => self.end(RoundTrip::Replied),
             Err(StoreError::Timeout(_)) => self.end(RoundTrip::TimedOut),
-            Err(_) => {} // tells nothing about the node's speed
+            Err(_) => {} // says nothing about the node's speed
         }
     }
 

@@ -96,7 +96,7 @@ impl Repository {
         Ok((as_of.unwrap_or_default(), decoded.into_iter().flatten().collect()))
     }
 
-    /// Reads `N` keys of each player. Returns replies, and the places of those in the list whom each is about.
+    /// Reads `N` keys of each player. Returns replies, each with the places in the list of the players that it is about.
     ///
     /// The players of a shard are read by one command; each by a command of its own if the shard's slot is being moved and
     /// their keys are on two nodes.

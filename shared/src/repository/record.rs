@@ -23,12 +23,12 @@ pub(crate) struct Record {
 /// What a record says of the player's activity.
 #[derive(Debug, Clone, PartialEq, Default)]
 enum RecordedActivity {
-    /// There is none.
+    /// The player has no activity.
     #[default]
     None,
-    /// There is one, and the past has it: a record in Redis.
+    /// The past has the activity: so in Redis.
     InPast,
-    /// It stands here: a script's reply.
+    /// The record has the activity: so in a script's reply.
     Here(Activity),
 }
 
@@ -103,7 +103,7 @@ impl RecordedActivity {
     }
 }
 
-/// Anything else, in a record that somebody wrote by hand, counts as no activity.
+/// Anything else, in a record that was written by hand, counts as no activity.
 impl<'de> Deserialize<'de> for RecordedActivity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;

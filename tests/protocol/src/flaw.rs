@@ -25,7 +25,7 @@ pub enum Flaw {
     SetStateIsSilent,
     /// A server reads the snapshot before it marks the interest.
     SnapshotBeforeInterest,
-    /// A player of whom the caller knows a version is left out of the snapshot, whatever the version.
+    /// A player whose version the caller knows is left out of the snapshot, whatever the version.
     KnownIsTrusted,
     /// An event replaces what is known, also if its version is lower.
     EventsAreNotCompared,

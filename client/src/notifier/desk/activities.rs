@@ -37,7 +37,7 @@ fn the_first_change_is_sent_at_once_and_of_those_that_follow_the_latest_each_sec
     assert!(begin < SECOND + SECOND / 10, "at once: {begin:?}");
     let after: Vec<_> = calls.iter().map(|at| *at - begin).collect();
     assert_eq!(after, [Duration::ZERO, SECOND, 2 * SECOND, 3 * SECOND]);
-    assert_eq!(simulation.told(1)[0], Task::SetActivity(Some(activity(0))));
+    assert_eq!(simulation.received(1)[0], Task::SetActivity(Some(activity(0))));
 }
 
 #[test]
@@ -50,13 +50,13 @@ fn an_activity_waits_for_the_connect_and_delays_no_state() {
     simulation.set_state(1, State::InMatch);
     simulation.run(SECOND / 10);
     let first = [Task::Connect(connection(1)), Task::SetState(State::InMatch), Task::SetActivity(Some(activity("b")))];
-    assert_eq!(simulation.told(1), first);
+    assert_eq!(simulation.received(1), first);
     simulation.set_activity(1, None);
     simulation.set_state(1, State::Away);
     simulation.run(SECOND / 10);
-    assert_eq!(simulation.told(1)[3..], [Task::SetState(State::Away)], "the activity waits for its second");
+    assert_eq!(simulation.received(1)[3..], [Task::SetState(State::Away)], "the activity waits for its second");
     simulation.run(SECOND);
-    assert_eq!(simulation.told(1)[4..], [Task::SetActivity(None)]);
+    assert_eq!(simulation.received(1)[4..], [Task::SetActivity(None)]);
     assert_eq!((simulation.state(1), simulation.activity(1)), (State::Away, None));
 }
 
@@ -74,11 +74,11 @@ fn activities_are_reported_again_when_the_service_lost_its_data() {
     simulation.service.flush();
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    assert_eq!(simulation.told(1), [Task::SetState(State::InMatch), Task::SetActivity(Some(activity("a")))]);
-    assert_eq!((simulation.told(2), simulation.told(3)), (vec![], vec![]), "there is nothing to report");
+    assert_eq!(simulation.received(1), [Task::SetState(State::InMatch), Task::SetActivity(Some(activity("a")))]);
+    assert_eq!((simulation.received(2), simulation.received(3)), (vec![], vec![]), "there is nothing to report");
     assert_eq!(simulation.activity(1), Some(activity("a")));
     simulation.run(2 * TTL);
-    assert_eq!(simulation.told(1).len(), 2, "once for each loss");
+    assert_eq!(simulation.received(1).len(), 2, "once for each loss");
 }
 
 #[test]

@@ -135,21 +135,21 @@ impl Simulation {
 
     /// The times of the calls of a kind since the start, and how many tasks they had.
     pub(super) fn calls(&self, kind: Kind) -> Vec<(Duration, usize)> {
-        let calls = self.service.log.iter().filter(|told| told.kind == kind);
-        calls.map(|told| (told.at, told.tasks.len())).collect()
+        let calls = self.service.log.iter().filter(|received| received.kind == kind);
+        calls.map(|received| (received.at, received.tasks.len())).collect()
     }
 
-    /// What was told about one player, heartbeats apart.
-    pub(super) fn told(&self, number: usize) -> Vec<Task> {
-        let tasks = self.service.log.iter().flat_map(|told| &told.tasks);
+    /// What the service received about one player, except heartbeats.
+    pub(super) fn received(&self, number: usize) -> Vec<Task> {
+        let tasks = self.service.log.iter().flat_map(|received| &received.tasks);
         let tasks = tasks.filter(|(of, task)| *of == player(number) && task.kind() != Kind::Beat);
         tasks.map(|(_, task)| task.clone()).collect()
     }
 
     /// When a player's activity was sent, as times since the start.
     pub(super) fn activity_calls(&self, number: usize) -> Vec<Duration> {
-        let calls = self.service.log.iter().filter(|told| told.kind == Kind::SetActivity);
-        calls.filter(|told| told.tasks[0].0 == player(number)).map(|told| told.at).collect()
+        let calls = self.service.log.iter().filter(|received| received.kind == Kind::SetActivity);
+        calls.filter(|received| received.tasks[0].0 == player(number)).map(|received| received.at).collect()
     }
 
     /// A player's state by the service.

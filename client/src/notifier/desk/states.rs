@@ -36,10 +36,10 @@ fn states_are_reported_again_when_the_service_lost_its_data() {
     simulation.run(INTERVAL);
     assert_eq!(states(&mut simulation), STATES);
     assert_eq!(simulation.restored.len(), 5);
-    assert_eq!(simulation.told(0), [], "the state of a player whose state was never set is not reported");
-    assert_eq!(simulation.told(1), [Task::SetState(State::InMatch)]);
+    assert_eq!(simulation.received(0), [], "the state of a player whose state was never set is not reported");
+    assert_eq!(simulation.received(1), [Task::SetState(State::InMatch)]);
     simulation.run(2 * TTL);
-    assert_eq!(simulation.told(1).len(), 1, "once for each loss");
+    assert_eq!(simulation.received(1).len(), 1, "once for each loss");
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn several_connections_of_a_player_report_the_state_once() {
     simulation.service.flush();
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    assert_eq!((simulation.restored.len(), simulation.told(1)), (3, vec![Task::SetState(State::InMatch)]));
+    assert_eq!((simulation.restored.len(), simulation.received(1)), (3, vec![Task::SetState(State::InMatch)]));
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_state_that_was_set_meanwhile_is_the_one_that_is_reported() {
     simulation.run(2 * INTERVAL);
     assert_eq!((simulation.state(1), simulation.state(2)), (State::Away, State::Online));
     let is_old = |task: &Task| matches!(task, Task::SetState(State::InMatch));
-    assert!(!simulation.told(1).iter().any(is_old), "{:?}", simulation.told(1));
+    assert!(!simulation.received(1).iter().any(is_old), "{:?}", simulation.received(1));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_player_who_was_signed_out_starts_without_a_state() {
     simulation.service.log.clear();
     simulation.service.flush();
     simulation.run(INTERVAL);
-    assert_eq!(simulation.told(1), []);
+    assert_eq!(simulation.received(1), []);
 
     simulation.set_state(2, State::Offline);
     simulation.run(SECOND);
@@ -188,5 +188,5 @@ fn a_state_waits_for_the_connect_of_the_connection_that_is_left() {
     simulation.desk.connected(&player(1), &connection(10), simulation.now);
     simulation.disconnect(1, Reason::Lost);
     simulation.run(SECOND);
-    assert_eq!(simulation.told(1), [Task::Connect(connection(10)), Task::SetState(State::InMatch)]);
+    assert_eq!(simulation.received(1), [Task::Connect(connection(10)), Task::SetState(State::InMatch)]);
 }

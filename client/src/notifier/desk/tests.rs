@@ -96,7 +96,7 @@ fn the_news_of_one_player_are_told_in_order() {
         Task::Connect(connection(2)),
         Task::SetState(State::Away),
     ];
-    assert_eq!(simulation.told(1), expected);
+    assert_eq!(simulation.received(1), expected);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_state_that_still_waits_is_replaced_by_the_next_but_a_sign_out_is_not() {
     }
     simulation.run(SECOND);
     let expected = [Task::Connect(connection(1)), Task::SetState(State::Offline), Task::SetState(State::Online)];
-    assert_eq!(simulation.told(1), expected);
+    assert_eq!(simulation.received(1), expected);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn nothing_is_told_of_a_connection_that_closed_before_the_service_heard_of_it() 
     simulation.set_state(1, State::Away);
     simulation.disconnect(1, Reason::Quit);
     simulation.run(SECOND);
-    assert_eq!(simulation.told(1), []);
+    assert_eq!(simulation.received(1), []);
     assert_eq!(simulation.desk.undelivered(), 0);
 }
 
@@ -133,7 +133,7 @@ fn a_connect_that_may_have_been_heard_is_not_repeated_after_its_disconnect_but_t
     simulation.service.log.clear();
     simulation.set_down(false);
     simulation.run(10 * SECOND);
-    assert_eq!(simulation.told(1), [Task::Disconnect(connection(1), Reason::Quit)]);
+    assert_eq!(simulation.received(1), [Task::Disconnect(connection(1), Reason::Quit)]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_connect_that_fails_while_its_disconnect_waits_is_not_repeated() {
     simulation.set_state(1, State::Away);
     simulation.disconnect(1, Reason::Quit);
     simulation.run(10 * SECOND);
-    assert_eq!(simulation.told(1), [Task::Connect(connection(1)), Task::Disconnect(connection(1), Reason::Quit)]);
+    assert_eq!(simulation.received(1), [Task::Connect(connection(1)), Task::Disconnect(connection(1), Reason::Quit)]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn connection(n: usize) -> Value {
 }
 
 /// Makes every call that there is, and waits until a gateway that no longer renews its lease is lost,
-/// and a player who no longer beats has run out.
+/// and a player without heartbeats has expired.
 async fn every_call_works(server: &Server) {
     let all: Vec<_> = (0..50).map(connection).collect();
     let batch = server.post("/presence/connect", json!({ "connections": all })).await;
