@@ -5,7 +5,7 @@ use std::io;
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use crate::Server;
@@ -42,6 +42,17 @@ impl Socket {
         Self(BufReader::new(TcpStream::connect(address).await.expect("the server listens")))
     }
 
+    /// Connects to a server, over a socket of which the kernel keeps only some kilobytes until they are read.
+    ///
+    /// # Panics
+    /// If it does not listen.
+    pub async fn with_small_buffer(server: &Server) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
+        let socket = socket.connect(server.address().parse().expect("an address")).await;
+        Self(BufReader::new(socket.expect("the server listens")))
+    }
+
     /// Sends text. An error means that the server has closed the socket: reading tells why.
     pub async fn send(&mut self, text: &str) {
         let _ = self.0.get_mut().write_all(text.as_bytes()).await;
@@ -76,6 +87,16 @@ impl Socket {
         self.0.read_exact(&mut body).await?;
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
         Ok(RawResponse { status, body: serde_json::from_slice(&body).unwrap_or_default(), head })
+    }
+
+    /// The next line.
+    ///
+    /// # Panics
+    /// If the socket is closed instead.
+    pub async fn line(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(self.0.read_line(&mut line).await.expect("a socket"), 0, "the socket was closed");
+        line
     }
 
     /// Whether the server closes the socket without sending anything more.
