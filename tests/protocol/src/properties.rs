@@ -13,7 +13,7 @@ use crate::{
 /// A record outlives the last socket by the TTL at most, counted from the last call that can have arrived.
 pub const NO_GHOST: &str = "no ghost outlives the TTL";
 /// A sweep that comes now makes the OFFLINE transition.
-pub const FOUND: &str = "whoever ran out is found by the next sweep";
+pub const FOUND: &str = "the next sweep finds every expired player";
 /// Events follow on each other, and on what Redis holds: no end has two OFFLINE events, none has none.
 pub const ONE_END: &str = "every end is one OFFLINE event";
 /// Also across OFFLINE and a flush.
@@ -21,13 +21,13 @@ pub const VERSIONS: &str = "versions rise";
 /// Each transition stands in the outbox or in the stream.
 pub const NO_LOSS: &str = "no event is lost";
 /// However many relays publish it.
-pub const NO_DOUBLE: &str = "no event stands in the stream twice";
+pub const NO_DOUBLE: &str = "no event is in the stream twice";
 /// Whatever arrives after its disconnect.
 pub const CLOSED: &str = "a closed connection stays closed";
 /// A connection that counted anew less than a TTL ago still counts, and its player is not OFFLINE.
-pub const NO_FALSE_END: &str = "whoever beats is there";
+pub const NO_FALSE_END: &str = "a connection with heartbeats counts";
 /// Once nothing waits, and nobody is due.
-pub const TRUTH: &str = "a consumer that goes by versions knows the truth";
+pub const TRUTH: &str = "a consumer that follows versions knows the truth";
 
 /// Also after lost events, broken streams and a flush.
 pub const WATCHER_TRUTH: &str = "once quiet, a watcher equals Redis";
