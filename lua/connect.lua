@@ -1,8 +1,12 @@
--- Opens connections: each gets a lease, or has it renewed. The first one makes an OFFLINE player ONLINE.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry, followed by `!` and
---       gateway_id if the call names a gateway
--- Returns: see lib/reply.lua; per entry A renewed, R new, C closed before, F failed
+-- Opens connections: each gets a lease, or has its lease renewed. The first connection makes an OFFLINE player ONLINE.
+-- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
+-- KEYS[3n+1]: the expiry index
+-- KEYS[3n+2]: the owners
+-- KEYS[3n+3]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- ARGV[2+i]: connection_id of entry i, followed by `!` and gateway_id if the call names a gateway
+-- Returns: see lib/reply.lua; the outcome of an entry is A (renewed), R (new), C (closed before) or F (failed)
 
 -- @include call
 -- @include clock

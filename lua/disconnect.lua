@@ -1,8 +1,14 @@
--- Closes connections. The last one to go makes the player OFFLINE, at once or after the grace.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] reason of the OFFLINE transition (`disconnect` or `lost`),
---       [4] grace (ms, 0 for none), [5…] connection_id of each entry
--- Returns: see lib/reply.lua; per entry A closed, F failed
+-- Closes connections. When the last one is closed, the player goes OFFLINE, at once or after the grace.
+-- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
+-- KEYS[3n+1]: the expiry index
+-- KEYS[3n+2]: the owners
+-- KEYS[3n+3]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- ARGV[3]: reason of the OFFLINE transition, `disconnect` or `lost`
+-- ARGV[4]: grace (ms), 0 for none
+-- ARGV[4+i]: connection_id of entry i
+-- Returns: see lib/reply.lua; the outcome of an entry is A (closed) or F (failed)
 
 -- @include call
 -- @include clock
@@ -18,8 +24,8 @@
 
 local reason, grace = ARGV[3], tonumber(ARGV[4])
 
--- A lease that has lapsed leaves the stored text as well: nothing may renew it later. It is unknown otherwise, so all else
--- stays as it is.
+-- Removes a lapsed lease from the stored text, so that nothing can renew it later. Otherwise a lapsed lease is treated
+-- as unknown: nothing else changes.
 local function remove_lapsed(player, connection)
   local lapsed = find_lease(player.lapsed, connection)
   if lapsed and player.state ~= 'OFFLINE' then

@@ -1,10 +1,19 @@
--- Ends the leases of a gateway's connections: the gateway is lost, or leaves. Ended is not closed: a later heartbeat restores
--- the connection. A lease that was renewed after `before` stays, since the gateway is back. So does one that belongs to
--- another gateway by now.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] gateway_id, [4] before (Unix ms), [5] reason of the OFFLINE
---       transition (`disconnect` or `lost`), [6] grace (ms, 0 for none), [7…] connection_id of each entry
--- Returns: see lib/reply.lua; per entry E ended here, A renewed since, X not the gateway's, F failed
+-- Ends the leases of a gateway's connections, when the gateway is lost or leaves. Ended is not closed: a later
+-- heartbeat restores the connection. A lease that was renewed after `before` stays, since the gateway is back. So does
+-- a lease that belongs to another gateway by now.
+-- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
+-- KEYS[3n+1]: the expiry index
+-- KEYS[3n+2]: the owners
+-- KEYS[3n+3]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- ARGV[3]: gateway_id
+-- ARGV[4]: before (Unix ms)
+-- ARGV[5]: reason of the OFFLINE transition, `disconnect` or `lost`
+-- ARGV[6]: grace (ms), 0 for none
+-- ARGV[6+i]: connection_id of entry i
+-- Returns: see lib/reply.lua; the outcome of an entry is E (ended by this call), A (renewed since), X (does not belong
+--          to the gateway) or F (failed)
 
 -- @include call
 -- @include clock
@@ -29,14 +38,14 @@ local function end_lease(entry, connection)
   local place = find_lease(player.leases, connection)
   local lease = player.leases[place]
   if not lease or lease.gateway ~= gateway then
-    -- The index is not in step with the past.
+    -- The index has an entry that the past contradicts: remove it.
     try('ZREM', owners, member_of(player, { id = connection, gateway = gateway }))
     return 'X'
   elseif lease.expiry - ttl > before then
     return 'A'
   end
   table.remove(player.leases, place)
-  -- A sign-out closes it all the same.
+  -- Keep the id, so that a sign-out still closes the connection.
   player.lapsed[#player.lapsed + 1] = lease
   settle(player, reason, grace)
   return 'E'

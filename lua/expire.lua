@@ -1,8 +1,13 @@
--- Looks again at players whose time in the expiry index has come: those whose record expired make their OFFLINE
--- transition, those who turn out to be alive are rescheduled under their true expiry.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua)
--- Returns: see lib/reply.lua; per entry A alive, E went OFFLINE here, X was OFFLINE already, F failed
+-- Checks players that are due in the expiry index: a player whose record expired makes the OFFLINE transition, a player
+-- that is alive is rescheduled under the true expiry.
+-- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
+-- KEYS[3n+1]: the expiry index
+-- KEYS[3n+2]: the owners
+-- KEYS[3n+3]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- Returns: see lib/reply.lua; the outcome of an entry is A (alive), E (went OFFLINE in this call), X (was OFFLINE
+--          already) or F (failed)
 
 -- @include call
 -- @include clock

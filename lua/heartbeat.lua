@@ -1,9 +1,14 @@
--- Renews leases. A lease that the player does not hold, and that was not closed, is restored.
--- KEYS: record, past, closed of entry 1, of entry 2, …; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3…] connection_id of each entry, followed by `!` and
---       gateway_id if the call names a gateway
--- Returns: if all leases were known and nothing else was to be done, the record alone, or of several entries an empty
---          string; else see lib/reply.lua; per entry A renewed, R restored, C closed before, F failed
+-- Renews leases. A lease that the player does not hold, and whose connection was not closed, is restored.
+-- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
+-- KEYS[3n+1]: the expiry index
+-- KEYS[3n+2]: the owners
+-- KEYS[3n+3]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- ARGV[2+i]: connection_id of entry i, followed by `!` and gateway_id if the call names a gateway
+-- Returns: if all leases were known and there was nothing else to do: the record of a single entry, or an empty string
+--          for several entries. Otherwise see lib/reply.lua; the outcome of an entry is A (renewed), R (restored), C
+--          (closed before) or F (failed)
 
 local keys_each, before_ids = 3, 2
 -- @include known
@@ -12,7 +17,7 @@ if not unknown then
 end
 
 -- @include call
-local now = tonumber(now_text) -- one call, one time
+local now = tonumber(now_text) -- the clock is read once per call
 -- @include types
 -- @include record
 -- @include past

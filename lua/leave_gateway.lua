@@ -1,10 +1,15 @@
--- Ends a gateway's lease on its own request, and notes that the leases of its connections are to be ended. The caller ends
--- them; if it fails, sweeps do.
--- KEYS: the gateways' leases; the gateways whose connections are being ended
--- ARGV: [1] gateway_id, [2] `<reason>!<grace, ms>` for lua/end_leases.lua, [3] the time that the caller may take (ms)
--- Returns: the member that was noted, also by an earlier call that has not finished yet; false if the gateway is not known
+-- Ends a gateway's lease at the gateway's own request, and notes that the leases of its connections have to be ended.
+-- The caller ends them; if the caller fails, sweeps do.
+-- KEYS[1]: the gateways' leases
+-- KEYS[2]: the gateways whose connections are being ended
+-- ARGV[1]: gateway_id
+-- ARGV[2]: `<reason>!<grace, ms>` for end_leases.lua
+-- ARGV[3]: how long the caller may take (ms)
+-- Returns: the noted member, also if an earlier call noted it and its connections have not all been ended; false if the
+--          gateway is unknown
 
--- The clocks of a cluster's nodes differ by less (ms): a lease that was renewed just before on another node ends as well.
+-- An upper bound on the clock difference between nodes of a cluster (ms), so that a lease that was renewed just before
+-- on another node ends as well.
 local CLOCK_TOLERANCE = 1000
 
 -- @include clock

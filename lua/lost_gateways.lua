@@ -1,14 +1,19 @@
--- Looks for gateways whose leases have expired. They are lost: the leases of their connections are to be ended. Unless that
--- many expire at once, or the sweeps paused for so long, that the fault is more likely in between: then nothing is ended
--- for the time of one gateway lease, in which live gateways renew theirs.
--- KEYS: the gateways' leases; the gateways whose connections are being ended; the gateways lost within the last ttl;
---       what the last look found
--- ARGV: [1] ttl of a gateway's lease (ms), [2] the pause between two looks that is an outage (ms),
---       [3] `<reason>!<grace, ms>` for lua/end_leases.lua
--- Returns: { 1 if nothing may be ended now, else 0; number of gateways lost by this look; number of known gateways;
---          the gateways whose connections are to be ended now: `<gateway_id>!<before, Unix ms>!<reason>!<grace, ms>`, … }
+-- Finds gateways whose leases have expired. They count as lost: the leases of their connections have to be ended. If so
+-- many expire at once, or the sweeps paused for so long, that the fault is more likely between them and Redis, nothing
+-- is ended for one gateway TTL, in which live gateways renew their leases.
+-- KEYS[1]: the gateways' leases
+-- KEYS[2]: the gateways whose connections are being ended
+-- KEYS[3]: the gateways lost within the last gateway TTL
+-- KEYS[4]: hash with the findings of the last call
+-- ARGV[1]: ttl of a gateway's lease (ms)
+-- ARGV[2]: a pause between two calls that counts as an outage (ms)
+-- ARGV[3]: `<reason>!<grace, ms>` for end_leases.lua
+-- Returns: { 1 if nothing may be ended now, else 0; number of gateways that this call found lost; number of known
+--          gateways;
+--          the gateways whose connections are to be ended now: `<gateway_id>!<before, Unix ms>!<reason>!<grace, ms>`, …
+--                                                              }
 
--- Gateways whose connections are ended in one pass; the others wait for the next.
+-- Gateways whose connections are ended in one pass. The others wait for the next pass.
 local MAX_ENDING = 100
 
 -- @include clock
@@ -24,8 +29,8 @@ local is_held = now < held_until
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', '(' .. now, 'WITHSCORES')
 local known = redis.call('ZCARD', leases)
 
--- Whether half of the known gateways, the lost among them, expired within one ttl. Those of an earlier pause do not count
--- again.
+-- Returns whether half of the known gateways, the lost ones included, expired within one ttl. Gateways that expired
+-- before or during an earlier hold do not count again.
 local function is_mass_expiry()
   redis.call('ZREMRANGEBYSCORE', recent, '-inf', '(' .. now - ttl)
   local gateways, all, count = {}, known, 0

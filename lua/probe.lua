@@ -1,7 +1,7 @@
--- Shows that scripts run, that the clock can be read and that keys can be written: after a failover a PING may succeed
--- where every script fails, and a node that is full or read-only answers reads.
--- KEYS: the probe's key
--- ARGV: TTL (ms)
+-- Checks that scripts run, that the clock can be read and that keys can be written: after a failover a PING may succeed
+-- although every script fails, and a full or read-only node still answers reads.
+-- KEYS[1]: the probe's key
+-- ARGV[1]: TTL (ms)
 -- Returns: now (Unix ms)
 
 -- @include clock

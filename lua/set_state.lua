@@ -1,9 +1,14 @@
--- Sets a player's state, activity, or both. Only a player who is not OFFLINE may queue, play or have an activity; OFFLINE
--- signs the player out.
--- KEYS: record, past, closed of the player; the expiry index; the owners; the outbox, if there is one
--- ARGV: [1] ttl (ms), [2] the terms (lib/call.lua), [3] state, empty to keep it; [4] the activity's JSON, `null` to remove
---       it, left out to keep it
--- Returns: see lib/reply.lua; A accepted, X rejected, F failed
+-- Sets a player's state, activity, or both. Only a player that is not OFFLINE may queue, play or have an activity;
+-- OFFLINE signs the player out.
+-- KEYS[1], KEYS[2], KEYS[3]: record, past and tombstones of the player
+-- KEYS[4]: the expiry index
+-- KEYS[5]: the owners
+-- KEYS[6]: the outbox; left out if events are off
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context, see lib/call.lua
+-- ARGV[3]: state; empty to keep it
+-- ARGV[4]: JSON of the activity; `null` to remove it; left out to keep it
+-- Returns: see lib/reply.lua; the outcome is A (accepted), X (rejected) or F (failed)
 
 -- @include call
 -- @include clock
@@ -20,7 +25,7 @@ local state, activity = ARGV[3], ARGV[4]
 local removes_activity = activity == 'null'
 local sets_activity = activity and not removes_activity
 
--- All connections of the player, also those whose leases have lapsed: none of them may bring the player back.
+-- Returns the ids of all connections of the player, also of those with lapsed leases: none may bring the player back.
 local function connections(player)
   local ids = {}
   for _, leases in ipairs({ player.leases, player.lapsed }) do
@@ -64,7 +69,7 @@ local function set(player)
     return 'A' -- no activity to remove
   end
   local has_new_activity = replace_activity(player)
-  -- A state that is set renews nothing: the record expires when it would have, or after one TTL if it is new.
+  -- Setting a state renews nothing: the record keeps its expiry, or expires after one TTL if it is new.
   local expires_at = not is_offline and player.expires_at or now + ttl
   player.last_seen = now
   if state ~= '' and player.state ~= state then

@@ -1,9 +1,10 @@
--- Gives one of several servers the turn for a pass over all partitions: a pass that another one has just made, or is
--- making, is not made again.
--- KEYS: when the last pass began; when the last pass ended. Both are Unix ms
--- ARGV: [1] the time from the beginning of a pass to that of the next one (ms), [2] the time after which a pass that has
---       not ended is taken to have died with its server (ms)
--- Returns: the time until it is worth asking again (ms), 0 if the turn is the caller's
+-- Gives one of several servers the turn to make a pass over all partitions, unless another server has just made a pass
+-- or is making one.
+-- KEYS[1]: when the last pass began (Unix ms)
+-- KEYS[2]: when the last pass ended (Unix ms)
+-- ARGV[1]: the time from the beginning of a pass to the beginning of the next one (ms)
+-- ARGV[2]: the time after which the server of a pass that has not ended counts as dead (ms)
+-- Returns: how long to wait before asking again (ms), 0 if the caller has the turn
 
 -- @include clock
 
@@ -14,7 +15,7 @@ local function read(key)
 end
 
 local began, ended = read(KEYS[1]), read(KEYS[2])
--- A pass that began in the future is one of before the clock was set back.
+-- A pass that began in the future is from before the clock was set back: it does not count.
 if began and began <= now then
   local has_ended = ended and ended >= began
   local next_at = began + tonumber(has_ended and ARGV[1] or ARGV[2])

@@ -1,8 +1,9 @@
--- What every call carries.
--- KEYS: record, past, closed of entry 1, of entry 2, …; then the expiry index; the owners; the outbox, if there is one.
--- ARGV: ttl (ms); the terms; then what the script's own header names. The terms are what a heartbeat that only renews
---       does not need, in one text so that it need not even take them in:
---       <retention, ms> <max_connections> <bytes before the id in a record's name> <traceparent> <tracestate>
+-- The KEYS and ARGV that all scripts about players share, except renew_known.lua.
+-- KEYS: record, past and tombstones of each entry; then the expiry index, the owners, and the outbox if events are on
+-- ARGV[1]: ttl (ms)
+-- ARGV[2]: the call context: what the renewal fast path does not need, in one argument because each argument costs
+--          time: `<retention, ms> <max_connections> <bytes before the id in a record key> <traceparent> <tracestate>`
+-- Defines entries, index, owners, outbox, ttl, retention, max_connections, prefix, traceparent, tracestate.
 local entries = math.floor((#KEYS - 2) / 3)
 local index, owners, outbox = KEYS[3 * entries + 1], KEYS[3 * entries + 2], KEYS[3 * entries + 3]
 local ttl = tonumber(ARGV[1])

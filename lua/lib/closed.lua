@@ -1,12 +1,12 @@
--- Tombstones: closed connections stay closed for twice the TTL. A sorted set of connection ids by the Unix ms through
--- which they are remembered.
+-- Tombstones: closed connections stay closed for twice the TTL. A sorted set of connection ids, scored by the Unix ms
+-- through which each is remembered.
 -- Needs now, ttl, try (lib/types.lua). Defines close_connections, is_closed.
 
--- At most so many forgotten tombstones are removed for each one that is set: the work of a call stays bounded, and the
--- forgotten never come to outnumber the others.
+-- Maximum number of forgotten tombstones that are removed per new one: the work of a call stays bounded, and forgotten
+-- tombstones cannot accumulate.
 local FORGOTTEN_PER_CLOSE = 2
 
--- At most so many connections per command: `unpack` has a limit.
+-- Maximum number of connections per command, as `unpack` has a limit.
 local CLOSED_PER_COMMAND = 500
 
 local function close_some(key, connections, from, to)

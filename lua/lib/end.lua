@@ -1,5 +1,5 @@
--- How a player goes on after a lease has ended: what disconnect and the end of a gateway have in common.
--- Needs now, the player. Defines settle.
+-- A player after one of its leases has ended: shared by disconnect.lua and end_leases.lua.
+-- Needs now, store_player, go_offline (lib/player.lua). Defines settle.
 
 local function longest_lease(player)
   local longest = 0
@@ -9,8 +9,8 @@ local function longest_lease(player)
   return longest
 end
 
--- Stores a player one of whose leases was removed. Without any lease left the player goes OFFLINE for `reason`, or keeps
--- the record for the grace (ms), if it is not 0.
+-- Stores a player after a lease was removed. A player without any lease left goes OFFLINE with `reason`, or keeps the
+-- record for the grace (ms) if it is not 0.
 local function settle(player, reason, grace)
   if #player.leases > 0 then
     store_player(player, longest_lease(player), 'expired')

@@ -1,5 +1,6 @@
--- Events: one for each transition, put into the outbox in the same atomic step and handed to the caller as well.
--- Without an outbox there are none.
+-- Events: one per transition, added to the outbox in the same atomic step and returned to the caller as well. Without
+-- an outbox no events are made.
+-- Needs now, outbox, traceparent, tracestate (lib/call.lua, lib/clock.lua). Defines events, record_event.
 
 local events = {}
 

@@ -1,14 +1,15 @@
--- Renews leases that are known, without loading the player: what nearly all heartbeats are.
--- Needs keys_each, the number of keys per entry, of which record and past are the first; and before_ids, the number of
+-- The renewal fast path: renews known leases without loading the player, which is all that nearly every heartbeat
+-- needs.
+-- Needs keys_each, the number of keys per entry, of which record and past come first; and before_ids, the number of
 -- arguments before the connection ids. ARGV[1] is the ttl (ms).
--- Defines entries; now_text, the script's one reading of the clock, in Unix ms; records: each entry's record, false if
--- the lease is not known; unknown: the list of these entries, or nil.
+-- Defines entries; now_text, the one reading of the clock in this call (Unix ms); records, the record of each entry, or
+-- false if its lease is unknown; unknown, the list of entries with an unknown lease, or nil.
 
--- The common case comes first and takes nothing apart: if the lease is the player's only one and was renewed by the last
--- call, all of the past stays but the 13 digits of `last_seen`, and the record follows from it (lib/past.lua,
--- lib/record.lua). A lease that was closed is in no past, so none of the two ways below can renew it. The index keeps its
--- earlier time. What comes next is not even defined unless an entry needs it.
--- Numbers stay strings: converting them is most of what this script costs. '%d' prints one faster than '..' does.
+-- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
+-- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/past.lua,
+-- lib/record.lua). No past contains a closed connection, so neither path below can renew one. The index keeps its
+-- earlier time. Code for rarer cases is not even defined until an entry needs it. Numbers stay strings: converting them
+-- is most of this script's cost. '%d' prints a number faster than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - before_ids
@@ -17,10 +18,10 @@ if #micros < 6 then
   micros = string.format('%06d', micros)
 end
 local now_text = time[1] .. sub(micros, 1, 3)
--- An absolute time, as Redis 7.0 would read the clock again for a relative one, and the record would outlive the lease.
+-- An absolute time: for a relative one Redis 7.0 would read the clock again, and the record would outlive the lease.
 local expires_text = string.format('%d', now_text + ttl_text)
 
--- The places of the version and of what follows it in a past.
+-- Offsets in a past: of the version, and of the text after it.
 local VERSION, REST = 15, 28
 
 local records, others, unknown = { false }, nil, nil
@@ -28,13 +29,13 @@ for entry = 1, entries do
   local first = keys_each * (entry - 1)
   local record_key, past_key = KEYS[first + 1], KEYS[first + 2]
   local past = redis.pcall('GET', past_key)
-  -- An error is a key of another type: it must not fail the call for the other players.
+  -- An error means a key of another type, which must not fail the call for the other players.
   local rest = past and not past.err and sub(past, REST)
   local lease = ';' .. ARGV[before_ids + entry]
   local state = rest == lease and 'ONLINE'
     or rest and sub(rest, -#lease) == lease and match(rest, '^ ([A-Z_]+);[^;]*$')
   if state == false and rest and find(rest, '!', 1, true) then
-    -- A heartbeat that names no gateway leaves the connection with the one that it belongs to.
+    -- A heartbeat that names no gateway leaves the connection with its current gateway.
     local claim = match(rest, ';[^; ]*$')
     if claim and sub(claim, 1, #lease + 1) == lease .. '!' then
       state = rest == claim and 'ONLINE' or match(rest, '^ ([A-Z_]+);[^;]*$')
@@ -45,7 +46,7 @@ for entry = 1, entries do
     record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
       .. ',"connection_count":1,"state":"' .. state .. '"}'
     record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
-  elseif state == nil then -- what ends with the lease has another form: perhaps an activity, which costs the others nothing
+  elseif state == nil then -- the past ends with the lease, but in another form: check for an activity
     local playing, duration, activity = match(rest, '^ ([A-Z_]+) expired (%d+) ({[^;]*});[^;]*$')
     if duration == ttl_text then
       local head = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
@@ -62,12 +63,12 @@ for entry = 1, entries do
   end
 end
 
--- Next come players with several devices. While all their leases count, one is renewed in full, the others have as much
--- less left as time went by, and nothing else changes. The past is read again: an earlier entry may be the same player's.
+-- Players with several devices. While all their leases count, one is renewed in full, the elapsed time is subtracted
+-- from the others, and nothing else changes. The past is read again, as an earlier entry may belong to the same player.
 if others then
   local whole = tonumber(ttl_text)
 
-  -- Returns the record; false if this is another case, and nothing was changed.
+  -- Returns the record, or false if this case does not apply; nothing has changed then.
   local function renew_among(entry)
     local first = keys_each * (entry - 1)
     local record_key, past_key = KEYS[first + 1], KEYS[first + 2]

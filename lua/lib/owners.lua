@@ -1,17 +1,17 @@
 -- The owners: an index of the connections that belong to gateways. A sorted set in which all scores are 0, so that the
--- connections of one gateway lie side by side: `<gateway_id>!<player_id> <connection_id>`.
+-- connections of each gateway are adjacent: `<gateway_id>!<player_id> <connection_id>`.
 --
--- The past says which gateway a connection belongs to (lib/past.lua). The index follows it within the same script, and a
--- heartbeat of a known lease touches neither. A missing or an extra member costs time, never correctness: whatever ends
--- leases looks at the past.
+-- The past says which gateway a connection belongs to (lib/past.lua). Each script updates the index together with the
+-- past; a heartbeat of a known lease changes neither. A missing or extra member costs time, never correctness: scripts
+-- that end leases check the past.
 -- Needs owners (lib/call.lua), try (lib/types.lua). Defines member_of, update_owners.
 
 local function member_of(player, lease)
   return lease.gateway .. '!' .. player.id .. ' ' .. lease.id
 end
 
--- Brings the index in line with the player's leases, after the past was written. An index of another type is left alone:
--- the sweep deletes it.
+-- Updates the index to the player's leases, after the past was written. An index of another type is ignored: the sweep
+-- deletes it.
 local function update_owners(player)
   local current, members, removed, added = {}, {}, {}, {}
   for _, lease in ipairs(player.leases) do

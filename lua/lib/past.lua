@@ -1,19 +1,21 @@
--- The past: whose the leases are, and what outlives the record, in one line of text.
+-- The past (a shadow key): the leases of a player, and what outlives the record, in one line of text.
 --
 --   <last_seen> <version> <state> <reason> <ms until the end> <activity>;<connection_id>!<gateway_id> <ms>;…
 --
--- While the player is not OFFLINE it says what the record said last, so that a record that ran out is still known: its
--- state, why it ended (`expired` or, in a grace, `lost`), and when: so many milliseconds after `last_seen`; and each
--- lease with the milliseconds that it counts. What is as usual is left out: the state where it is ONLINE, the reason where
--- it is `expired`, milliseconds where they are the TTL. Once the OFFLINE transition is made the state is OFFLINE, the reason
--- is always there, the leases are those that expired without a disconnect, so that a sign-out can still close them, and
--- the key lives for the retention. lib/known.lua patches the 13 digits of `last_seen` in place.
+-- While the player is not OFFLINE, the past has what an OFFLINE transition needs to know after the record has expired:
+-- the state; the reason of the end (`expired` or, in a grace, `lost`); its time, in ms after `last_seen`; and for each
+-- lease how many ms after `last_seen` it expires. Defaults are left out: the state ONLINE, the reason `expired`, and a
+-- number of ms that equals the TTL. After the OFFLINE transition, the state is OFFLINE, the reason is always written,
+-- and the leases are those that expired without a disconnect, so that a sign-out can still close them. The key then
+-- lives for the retention. lib/known.lua overwrites the 13 digits of `last_seen` in place.
 --
--- `activity` is the JSON object that says what the player is doing, if there is one. The service writes equal activities
--- alike and each `;` in them as an escape; nothing here looks into it. Before an activity nothing is left out: the words
--- are the first ones of the line, so its own are not taken for them, also not by programs that know of no activities.
+-- `activity` is the JSON object that says what the player is doing, if it has one. The service writes equal activities
+-- as equal text, with each `;` escaped; the scripts do not look into it. Before an activity no default is left out: the
+-- words before it are the first ones of the line, so no word of the activity is taken for one of them, even by programs
+-- that do not know activities.
+-- Needs ttl (lib/call.lua), MAX_NUMBER (lib/record.lua). Defines split_claim, decode_past, encode_past.
 
--- Takes `<connection_id>!<gateway_id>` apart. No id holds a `!`. Returns nil for the gateway of a connection without one.
+-- Splits `<connection_id>!<gateway_id>`. No id can contain a `!`. The gateway is nil if the connection has none.
 local function split_claim(claim)
   local at = string.find(claim, '!', 1, true)
   if at then
@@ -22,8 +24,8 @@ local function split_claim(claim)
   return claim, nil
 end
 
--- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, gateway, expiry } }, or
--- nil.
+-- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, gateway, expiry } }, or nil
+-- if the text is malformed.
 local function decode_past(line)
   local last_seen, version, rest, list = string.match(line or '', '^(%d+) (%d+)([^;]*)(.*)$')
   if not version then
@@ -61,7 +63,7 @@ local function encode_past(player, expires_at, reason)
   if player.state ~= 'ONLINE' or activity then
     line = line .. ' ' .. player.state
   end
-  -- With its reason, an OFFLINE past is never taken for one that lib/known.lua may renew.
+  -- The reason in an OFFLINE past keeps lib/known.lua from renewing it.
   if reason ~= 'expired' or player.state == 'OFFLINE' or activity then
     line = line .. ' ' .. reason
   end

@@ -3,19 +3,26 @@
 --   { id, state, version, last_seen, activity, leases, lapsed, reason, expires_at, is_overdue, is_unread, record, past,
 --     closed, members }
 --
--- `leases`, a list of { id, gateway, expiry } in the order in which they were opened, are those that count; `lapsed` those that
--- expired since the record was stored: the next store drops them, and an OFFLINE transition keeps them for a sign-out.
--- A lease and a record count through the millisecond of their expiry, as a Redis key does, and not after.
--- `state` is OFFLINE if there is no record. `version` is the newest one known, 0 if there is none. `reason` is why the
--- player will have gone OFFLINE when the record expires at `expires_at`. `is_overdue`: it has expired, and the OFFLINE
--- transition is due; until expire_if_due makes it, `state` is what it was. `is_unread`: there is no record of our form.
--- `activity` is the JSON of what the player is doing, nil if there is none. `gateway` of a lease is nil if it belongs to no
--- gateway; `members` is what the owners hold of the player (lib/owners.lua).
+-- id, record, past, closed  the player's id, and its keys
+-- state       the state; OFFLINE if the player has no record
+-- version     the newest known version, 0 if none is known
+-- activity    the JSON of what the player is doing, or nil
+-- leases      the leases that count, a list of { id, gateway, expiry } in the order in which they were opened;
+--             `gateway` is nil if the connection belongs to no gateway
+-- lapsed      the leases that expired since the record was stored: the next store drops them, and an OFFLINE transition
+--             keeps them for a sign-out
+-- reason      the reason of the OFFLINE transition if the record expires at `expires_at`
+-- is_overdue  true if the record has expired and the OFFLINE transition is due; `state` keeps its old value until
+--             expire_if_due makes the transition
+-- is_unread   true if no well-formed record was found
+-- members     the player's members of the owners (lib/owners.lua)
 --
--- If the clock was set back, what was stored may lie in the future: no lease or record is taken to count for longer than
--- one TTL from now, and the next store says so; nor is the player stored as seen later than now.
+-- A lease and a record count through the millisecond of their expiry, as a Redis key does, and not after. If the clock
+-- was set back, stored times may lie in the future: no lease or record counts for longer than one TTL from now, and the
+-- next store writes that; nor is the player stored with a `last_seen` later than now.
 --
--- Needs now, ttl, retention, prefix, index (lib/call.lua, lib/clock.lua), the record, the past, events, owners, and types.
+-- Needs lib/call.lua, lib/clock.lua, lib/types.lua, lib/record.lua, lib/past.lua, lib/events.lua, lib/owners.lua.
+-- Defines go_to, go_offline, load_player, expire_if_due, is_unknown, store_player, find_lease.
 
 local NO_EXPIRY = -1
 
@@ -23,7 +30,7 @@ local function player_id(record)
   return string.sub(record, prefix + 1)
 end
 
--- Gives the player its next version: above every earlier one, also above those that a flush made Redis forget.
+-- Gives the player its next version: above every earlier one, also above those that Redis lost in a flush.
 local function next_version(player)
   player.version = math.max(player.version + 1, now)
 end
@@ -35,8 +42,9 @@ local function go_to(player, state, reason)
   record_event(player, previous_state, reason)
 end
 
--- The OFFLINE transition: the record goes, the past stays for the retention, counted from `ended_at`; but for one TTL at
--- least, and through the millisecond of its version: the next one has to be above it. (A read goes by `ended_at`.)
+-- Makes the OFFLINE transition: deletes the record and keeps the past for the retention, counted from `ended_at`; but
+-- for at least one TTL, and through the millisecond of its version, as the next version has to be above it. (Reads
+-- compute the retention from `ended_at`.)
 local function go_offline(player, reason, ended_at)
   player.leases = {}
   player.last_seen = math.min(player.last_seen, now)
@@ -49,27 +57,27 @@ local function go_offline(player, reason, ended_at)
   update_owners(player)
 end
 
--- Whether the record's key expired before this call read the clock. Redis 7.0 decides whether a key counts by the time at
--- which the script began.
+-- Returns whether the record's key expired before this call read the clock. Redis 7.0 decides whether a key exists by
+-- the time at which the script began.
 local function has_key_expired(record)
   local expires_at = redis.call('PEXPIRETIME', record)
   return expires_at ~= NO_EXPIRY and expires_at < now
 end
 
--- Returns the { state, version, last_seen } that was stored last, or nil; and whether the record has expired unnoticed.
--- `text` is what the record's key holds, false if that is no string; `known` what could be read of it.
--- `current` is the past of a player who is not OFFLINE as far as the past knows, or nil.
+-- Returns the last stored { state, version, last_seen }, or nil; and whether the record has expired without its OFFLINE
+-- transition. `text` is the value of the record's key, false if the key is missing or not a string; `known` is the
+-- decoded record; `before` is the decoded past, and `current` the same unless it says OFFLINE.
 local function stored_presence(record_key, text, known, before, current)
   local is_over = current and current.expires_at < now
   if known then
     return known, is_over and has_key_expired(record_key)
   end
-  -- A record that is not ours to read is as its past says, until that expires.
+  -- For a malformed record the past counts, until it expires.
   local is_unreadable = current and not is_over and (text or redis.call('EXISTS', record_key) == 1)
   return before, current and not is_unreadable
 end
 
--- Sorts the leases of a past into those that count and those that have lapsed.
+-- Splits the leases of a past into those that count and those that have lapsed.
 local function sort_leases(player, leases)
   for _, lease in ipairs(leases) do
     local counts = player.state ~= 'OFFLINE' and not player.is_overdue and lease.expiry >= now
@@ -81,7 +89,7 @@ local function sort_leases(player, leases)
   end
 end
 
--- Loads the player of an entry. Changes nothing. Returns nil if the keys that players share are of another type.
+-- Loads the player of an entry. Changes nothing. Returns nil if a key that players share is of another type.
 local function load_player(entry)
   if not are_shared_keys_usable() then
     return nil
@@ -112,7 +120,7 @@ local function load_player(entry)
   return player
 end
 
--- Makes the OFFLINE transition of a record that expired unnoticed, before anything else happens to the player.
+-- Makes the missed OFFLINE transition of an expired record, before any other change of the player.
 local function expire_if_due(player)
   if player.is_overdue then
     player.is_overdue = false
@@ -121,20 +129,20 @@ local function expire_if_due(player)
   end
 end
 
--- Whether there is a record that is not ours to read, and nothing that tells what it was: the player is not known to be
--- OFFLINE. Only connect and heartbeat put that right, as they know that the player is online.
+-- Returns whether the record is malformed and the past does not say what it was: the player is not known to be OFFLINE.
+-- Only connect and heartbeat repair that, as they know that the player is online.
 local function is_unknown(player)
   return player.is_unread and (player.state == 'OFFLINE' or player.is_overdue)
     and redis.call('EXISTS', player.record) == 1
 end
 
--- Stores a player who is not OFFLINE, to expire at `expires_at` for `reason`. The index may hold an earlier time:
--- the sweep reschedules players that it finds alive.
+-- Stores a player that is not OFFLINE, to expire at `expires_at` with `reason`. The index may hold an earlier time: the
+-- sweep reschedules players that it finds alive.
 local function store_player(player, expires_at, reason)
   player.last_seen = math.min(player.last_seen, now)
   local record = encode_record(player, player.activity and 'true')
   if expires_at == now and player.expires_at == now then
-    -- Valkey deletes a key at once that is to expire in this very millisecond.
+    -- Valkey would at once delete a key that expires in the current millisecond.
     redis.call('SET', player.record, record, 'KEEPTTL')
   else
     redis.call('SET', player.record, record, 'PXAT', expires_at)

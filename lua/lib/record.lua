@@ -1,18 +1,19 @@
--- The record: what a player's presence is while the player is not OFFLINE.
+-- The record: a player's presence while the player is not OFFLINE.
 --
 --   {"last_seen":…,"version":…,"connection_count":…,"state":"…","leases":[<ms>,…],"activity":true}
 --
--- `leases` is there where there are several: they end so many milliseconds after `last_seen`, each at its own time. A
--- sole one ends with the record. `activity` is there if the player has one: its text is in the past (lib/past.lua), which a
--- heartbeat reads anyway and does not write again. In a reply the text stands in this place. The order of the members is
--- part of the format. No state needs escaping in JSON, so text is put together and taken apart without cjson.
+-- `leases` is written if the player has several: each number is the time from `last_seen` to a lease's expiry. A single
+-- lease expires with the record. `activity` is written if the player has one; its text is in the past (lib/past.lua),
+-- which a heartbeat reads anyway and does not rewrite. In a reply, the text replaces `true`. The order of the members
+-- is part of the format. No state needs escaping in JSON, so records are encoded and decoded as text, without cjson.
+-- Defines MAX_NUMBER, decode_record, encode_record.
 
--- A stored number above this is not ours. Lua prints numbers of up to 14 digits in full, and Redis takes no others.
+-- A greater stored number is invalid. Lua prints numbers of up to 14 digits in full, and Redis accepts no other form.
 local MAX_NUMBER = 9e13
 
 local RECORD = '^{"last_seen":(%d+),"version":(%d+),"connection_count":%d+,"state":"([A-Z_]+)"[,}]'
 
--- Returns { last_seen, version, state }, or nil for what is no record of ours.
+-- Returns { last_seen, version, state }, or nil if the text is malformed.
 local function decode_record(json)
   local last_seen, version, state = string.match(json or '', RECORD)
   last_seen, version = tonumber(last_seen), tonumber(version)
@@ -22,7 +23,7 @@ local function decode_record(json)
   return { last_seen = last_seen, version = version, state = state }
 end
 
--- `activity` is what is written of the player's activity: `true`, its text, or nil if there is none.
+-- `activity` is the text to write for the player's activity: `true`, the activity itself, or nil for none.
 local function encode_record(player, activity)
   local durations = {}
   for i, lease in ipairs(player.leases) do

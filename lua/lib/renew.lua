@@ -1,7 +1,8 @@
--- Opens or renews a lease: what connect and heartbeat have in common.
--- Needs max_connections, the player and its tombstones. Defines renew_lease.
+-- Opens or renews a lease: shared by connect.lua and heartbeat.lua.
+-- Needs max_connections (lib/call.lua), lib/player.lua, lib/closed.lua. Defines renew_lease.
 
--- Makes room for one more lease by closing those that expire first; of several, the one that was opened first.
+-- Makes room for one more lease by closing the connections whose leases expire first; of equal ones, the one opened
+-- first.
 local function evict(player)
   local evicted = {}
   while #player.leases >= max_connections do
@@ -16,9 +17,9 @@ local function evict(player)
   close_connections(player, evicted)
 end
 
--- `claim` is the connection's id, with the gateway's if the call names one: the connection then belongs to that gateway.
--- Returns 'A' (accepted: the lease was known), 'R' (restored, or new), 'C' (closed: nothing changed) or 'F' (failed: a key
--- of another type, nothing changed); and the player.
+-- `claim` is `<connection_id>` or `<connection_id>!<gateway_id>`; with a gateway, the connection then belongs to it.
+-- Returns the outcome: 'A' (the lease was known), 'R' (restored, or new), 'C' (closed before: nothing changed) or 'F'
+-- (failed, a key of another type: nothing changed); and the player.
 local function renew_lease(entry, claim, reason)
   local connection, gateway = split_claim(claim)
   local player = load_player(entry)

@@ -1,8 +1,8 @@
--- Keys of another type: someone wrote to them by hand. Such a key fails the entries that need it, before anything of them
--- changes, and no other entry of the call.
+-- Keys of another type, which a program or a person overwrote. Such a key fails the entries that need it, before
+-- anything of them changes, and no other entry of the call.
 -- Needs index, outbox (lib/call.lua). Defines try, are_shared_keys_usable.
 
--- Runs a command. Returns its reply; or nil and true if the key is of another type.
+-- Runs a command. Returns its reply, or nil and true if the key is of another type.
 local function try(...)
   local reply = redis.pcall(...)
   if type(reply) == 'table' and reply.err then
@@ -14,7 +14,7 @@ local function try(...)
   return reply
 end
 
--- Whether the keys that the players share can be written. Looks once per call.
+-- Returns whether the keys that the players share can be written. Checks once per call.
 local shared_keys_usable
 local function are_shared_keys_usable()
   if shared_keys_usable == nil then
