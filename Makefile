@@ -1,16 +1,16 @@
-# The few verbs of this project. Each one installs the tools that it misses (scripts/setup).
+# The targets of this project. Each one installs the tools that are missing (scripts/setup).
 
-# Debian keeps servers in /usr/sbin, which is not on every user's PATH.
+# Debian installs servers in /usr/sbin, which is not on every user's PATH.
 export PATH := $(PATH):/usr/sbin
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
-help: ## This list
+help: ## Prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
-run: ## Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 takes both from Docker)
+run: ## Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 runs both in Docker)
 	@scripts/run
 
 .PHONY: server
@@ -18,29 +18,29 @@ server: ## Redis, NATS and presence-server on http://127.0.0.1:8080 (PRESENCE_BI
 	@scripts/run server
 
 .PHONY: demo
-demo: ## The whole system for a minute, with players, and with crashes: checks that nothing went wrong
+demo: ## Runs the whole system with players and crashes for a minute, and checks the result
 	@scripts/setup cc redis nats
 	cargo build --package presence-server --package presence-client --bins --example ws_gateway
 	cargo run --package presence-tests --example demo
 
 .PHONY: test
-test: ## All tests, against Redis and NATS servers that they start themselves
+test: ## Runs all tests, against Redis and NATS servers that they start themselves
 	@scripts/setup cc procps redis valkey nats nextest chromium valgrind moto
 	cargo build --workspace --bins
 	cargo test --workspace --doc
 	cargo nextest run --workspace
 
 .PHONY: fuzz
-fuzz: ## Looks for bytes that break a parser (SECONDS=10 for each; TARGETS="body reply": only those)
+fuzz: ## Fuzzes the parsers (SECONDS=10 per parser; TARGETS="body reply": only those)
 	@scripts/fuzz $(or $(SECONDS),10) $(TARGETS)
 
 .PHONY: install
-install: ## The program `presence`, for the command line, into ~/.cargo/bin
+install: ## Installs the CLI, `presence`, into ~/.cargo/bin
 	@scripts/setup cc
 	cargo install --locked --path client/cli
 
 .PHONY: chaos
-chaos: ## The whole system under faults, checked, for a minute (SEED=42; RUNS=20; REDIS=endpoint; HISTORY=file is judged again)
+chaos: ## Runs the chaos test for a minute (SEED=42; RUNS=20; REDIS=endpoint; HISTORY=file checks a history again)
 	@scripts/setup cc redis nats
 	cargo build --package presence-server --package presence-client --bins --example ws_gateway
 	cargo run --package presence-tests --example chaos -- \
@@ -49,22 +49,22 @@ chaos: ## The whole system under faults, checked, for a minute (SEED=42; RUNS=20
 		$(if $(HISTORY),--history $(HISTORY))
 
 .PHONY: bench
-bench: ## How near the service comes to what Redis and HTTP allow; takes minutes (ROWS="script growth": only those)
+bench: ## Measures the service against the limits of Redis and HTTP; takes minutes (ROWS="script growth": only those)
 	@scripts/setup cc redis nats
 	cargo build --release --workspace --bins
 	cargo build --release --package presence-tests --example hello
 	cargo bench --package presence-tests --bench presence -- $(ROWS)
 
 .PHONY: bench-million
-bench-million: ## A million players for a minute
+bench-million: ## Runs the benchmark with a million players for a minute
 	@$(MAKE) --no-print-directory bench ROWS=million
 
 .PHONY: fmt
-fmt: ## Checks the formatting (cargo fmt --all repairs it)
+fmt: ## Checks the formatting (cargo fmt --all fixes it)
 	cargo fmt --all --check
 
 .PHONY: clippy
-clippy: ## Checks the code; a warning is an error
+clippy: ## Lints the code; warnings are errors
 	@scripts/setup cc
 	cargo clippy --workspace --all-targets -- --deny warnings
 
@@ -74,12 +74,12 @@ docs: ## Checks and builds the API documentation, in target/doc
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
 .PHONY: deny
-deny: ## Checks the dependencies' licences, sources and known vulnerabilities, and the notices of their licences
+deny: ## Checks the dependencies' licenses, sources and known vulnerabilities, and the license notices
 	@scripts/deny
 	@scripts/notices --check
 
 .PHONY: notices
-notices: ## Writes docs/third-party-notices.txt anew, after a change of the dependencies
+notices: ## Updates docs/third-party-notices.txt after a change of the dependencies
 	@scripts/notices
 
 .PHONY: package
@@ -88,7 +88,7 @@ package: ## Checks that the crate presence-client can be published
 	cargo package --locked --allow-dirty --package presence-client
 
 .PHONY: tutorials
-tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/tutorials/events.md: only that one)
+tutorials: ## Executes README.md and docs/tutorials (FILES=docs/tutorials/events.md: only that one)
 	@scripts/setup cc
 	cargo build --workspace --bins
 	cargo build --package presence-server
@@ -97,21 +97,21 @@ tutorials: ## Runs README.md and docs/tutorials from their own text (FILES=docs/
 	scripts/tutorials $(FILES)
 
 .PHONY: api-check
-api-check: ## Checks docs/openapi.yaml against a server that runs
+api-check: ## Checks docs/openapi.yaml against a running server
 	@scripts/check-api
 
 .PHONY: deploy-check
-deploy-check: ## Checks the Dockerfile, docker-compose.yml and what is in deploy
+deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/
 	@scripts/check-deploy
 
 .PHONY: aws-check
-aws-check: ## Checks template.yaml for AWS, and builds a function as it is deployed there
+aws-check: ## Checks template.yaml for AWS, and builds a function as for deployment
 	@scripts/check-aws
 
 .PHONY: aws-cost
-aws-cost: ## What AWS charges for a month (PLAYERS=1000000 INTERVAL=15 BATCH=1000 …; prices are in scripts/aws-cost)
+aws-cost: ## Estimates the monthly cost in AWS (PLAYERS=1000000 INTERVAL=15 BATCH=1000 …; prices are in scripts/aws-cost)
 	@scripts/aws-cost
 
 .PHONY: ci
-ci: ## All checks, as CI runs them
+ci: ## Runs all checks, as CI does
 	@.ci/run
