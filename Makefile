@@ -10,11 +10,11 @@ help: ## Prints this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
-run: ## Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 runs both in Docker)
+run: ## Runs Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 runs both in Docker)
 	@scripts/run
 
 .PHONY: server
-server: ## Redis, NATS and presence-server on http://127.0.0.1:8080 (PRESENCE_BIND=127.0.0.1:8081)
+server: ## Runs Redis, NATS and presence-server on http://127.0.0.1:8080 (PRESENCE_BIND=127.0.0.1:8081)
 	@scripts/run server
 
 .PHONY: demo
