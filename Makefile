@@ -34,6 +34,13 @@ test: ## Runs all tests, against Redis and NATS servers that they start themselv
 fuzz: ## Fuzzes the parsers (SECONDS=10 per parser; TARGETS="body reply": only those)
 	@scripts/fuzz $(or $(SECONDS),10) $(TARGETS)
 
+.PHONY: typescript
+typescript: ## The client for Node, built and tested against a real server
+	@scripts/setup cc redis nats node
+	cargo build --package presence-server
+	cd clients/typescript && export PATH="$$PATH:$(CURDIR)/target/tools/venv/bin" && \
+		npm ci --no-audit --no-fund && npm test
+
 .PHONY: install
 install: ## Installs the CLI, `presence`, into ~/.cargo/bin
 	@scripts/setup cc

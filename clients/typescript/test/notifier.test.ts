@@ -1,0 +1,179 @@
+/** The notifier against the real service. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { HttpNotifier, PresenceClient, UndeliveredError, type NotifierOptions } from '../src/index.js';
+import { eventually, Servers } from './servers.js';
+
+const LIMIT_MS = 60_000;
+
+/** Collects log lines. */
+function silentLogger() {
+  const lines: string[] = [];
+  const log = (line: unknown) => lines.push(String(line));
+  return { lines, info: log, warn: log, error: log };
+}
+
+async function withNotifier(
+  options: NotifierOptions,
+  environment: Record<string, string>,
+  check: (servers: Servers, notifier: HttpNotifier, lines: string[]) => Promise<void>,
+): Promise<void> {
+  const servers = await Servers.start(environment);
+  const logger = silentLogger();
+  const notifier = new HttpNotifier(servers.endpoint, { logger, ...options });
+  try {
+    await check(servers, notifier, logger.lines);
+  } finally {
+    notifier.close();
+    await servers.stop();
+  }
+}
+
+test('sockets, states and activities reach the service', { timeout: LIMIT_MS }, () =>
+  withNotifier({}, {}, async (servers, notifier, lines) => {
+    const client = new PresenceClient(servers.endpoint);
+    notifier.connected('alice', 'phone');
+    notifier.connected('alice', 'console');
+    notifier.stateChanged('alice', 'IN_MATCH');
+    notifier.activityChanged('alice', { details: 'Ranked' });
+    await eventually(() => notifier.stats().queueLength === 0);
+    const presence = await client.get('alice');
+    assert.deepEqual([presence.state, presence.connectionCount, presence.activity], ['IN_MATCH', 2, { details: 'Ranked' }]);
+    notifier.disconnected('alice', 'phone', 'quit');
+    await eventually(async () => (await client.get('alice')).connectionCount === 1);
+    notifier.disconnected('alice', 'console', 'lost');
+    await eventually(async () => (await servers.stateOf('alice')) === 'OFFLINE');
+    assert.deepEqual(lines, []);
+  }),
+);
+
+test('after a crash of the service and a loss of its data everything is there again', { timeout: LIMIT_MS }, async () => {
+  const restored: string[] = [];
+  const onRestored = (playerId: string, connectionId: string) => restored.push(`${playerId} ${connectionId}`);
+  await withNotifier({ onRestored }, { PRESENCE_TTL: '6s', PRESENCE_HEARTBEAT_INTERVAL: '500ms' }, async (servers, notifier, lines) => {
+    const activity = { details: 'Ranked' };
+    notifier.connected('alice', 'phone');
+    notifier.stateChanged('alice', 'IN_MATCH');
+    notifier.activityChanged('alice', activity);
+    await eventually(() => notifier.stats().queueLength === 0);
+    await servers.stopPresence();
+    await servers.flushRedis();
+    notifier.connected('bob', 'tablet');
+    await eventually(() => notifier.stats().failures > 2);
+    await servers.startPresence();
+    const client = new PresenceClient(servers.endpoint);
+    await eventually(async () => {
+      const { state, activity: current } = await client.get('alice');
+      return state === 'IN_MATCH' && current?.details === activity.details;
+    });
+    await eventually(async () => (await servers.stateOf('bob')) === 'ONLINE');
+    assert.ok(restored.includes('alice phone'), `${restored}`);
+    await eventually(() => lines.includes('presence calls succeed again'));
+    assert.equal(lines.filter((line) => line.includes('presence calls fail')).length, 1, 'once per episode');
+  });
+});
+
+test('a player who is signed out elsewhere is reported as closed', { timeout: LIMIT_MS }, async () => {
+  const closed: string[] = [];
+  const onClosed = (playerId: string, connectionId: string) => {
+    closed.push(`${playerId} ${connectionId}`);
+    throw new Error('a fault of the gateway');
+  };
+  await withNotifier({ onClosed }, { PRESENCE_HEARTBEAT_INTERVAL: '200ms' }, async (servers, notifier, lines) => {
+    notifier.connected('alice', 'phone');
+    notifier.connected('bob', 'tablet');
+    await eventually(() => notifier.stats().queueLength === 0);
+    await new PresenceClient(servers.endpoint).setState('alice', 'OFFLINE');
+    await eventually(() => closed.length > 0);
+    assert.deepEqual(closed, ['alice phone']);
+    const { heartbeats } = notifier.stats();
+    await eventually(() => notifier.stats().heartbeats > heartbeats + 3);
+    assert.equal(await servers.stateOf('alice'), 'OFFLINE');
+    assert.equal(await servers.stateOf('bob'), 'ONLINE');
+    assert.equal(lines.length, 1, `${lines}`);
+  });
+});
+
+test('calls that are not accepted wait for the next token', { timeout: LIMIT_MS }, () =>
+  withNotifier({}, {}, async (servers, _, __) => {
+    const logger = silentLogger();
+    const notifier = new HttpNotifier({ url: servers.url, token: 'a-token-that-is-wrong' }, { logger });
+    notifier.connected('alice', 'phone');
+    await eventually(() => notifier.stats().failures > 0);
+    notifier.setToken(servers.endpoint.token);
+    await eventually(async () => (await servers.stateOf('alice')) === 'ONLINE');
+    assert.ok(logger.lines[0]?.includes('not accepted'), `${logger.lines}`);
+    notifier.close();
+  }),
+);
+
+test('a planned restart is one call, and no news', { timeout: LIMIT_MS }, () =>
+  withNotifier({ gatewayId: 'gateway-1' }, {}, async (servers, notifier) => {
+    const players = Array.from({ length: 300 }, (_, n) => `player-${n}`);
+    players.forEach((playerId) => notifier.connected(playerId, 'old'));
+    players.forEach((playerId) => notifier.stateChanged(playerId, 'IN_MATCH'));
+    await eventually(() => notifier.stats().queueLength === 0);
+    // The gateway is known, and its connections belong to it.
+    await eventually(async () => (await gateways(servers)).some(({ connections }) => connections === players.length));
+    const events = await publishedEvents(servers, 600);
+    await notifier.drain('moving', LIMIT_MS);
+    await eventually(async () => (await gateways(servers)).length === 0);
+    const next = new HttpNotifier(servers.endpoint, { gatewayId: 'gateway-2' });
+    players.forEach((playerId) => next.connected(playerId, 'new'));
+    await eventually(() => next.stats().queueLength === 0);
+    const { presences } = await new PresenceClient(servers.endpoint).friends(players);
+    assert.ok(presences.every(({ state, connectionCount }) => state === 'IN_MATCH' && connectionCount === 1));
+    assert.equal(await servers.metric('presence_events_published_total'), events);
+    next.close();
+  }),
+);
+
+test('after a crash of the gateway its players are OFFLINE long before their leases end', { timeout: LIMIT_MS }, () =>
+  withNotifier({}, { PRESENCE_TTL: '10m', PRESENCE_GATEWAY_TTL: '1s', PRESENCE_SWEEP_INTERVAL: '200ms' }, async (servers, notifier) => {
+    notifier.connected('alice', 'phone');
+    await eventually(async () => (await gateways(servers)).some(({ connections }) => connections === 1));
+    notifier.close(); // nothing is reported any more, as after a crash
+    await eventually(async () => (await servers.stateOf('alice')) === 'OFFLINE');
+  }),
+);
+
+test('a gateway without a lease of its own drains by disconnects', { timeout: LIMIT_MS }, () =>
+  withNotifier({ gatewayId: false }, {}, async (servers, notifier) => {
+    notifier.connected('alice', 'phone');
+    await eventually(() => notifier.stats().queueLength === 0);
+    assert.deepEqual(await gateways(servers), []);
+    await notifier.drain('quit', LIMIT_MS);
+    assert.equal(await servers.stateOf('alice'), 'OFFLINE');
+    notifier.connected('bob', 'tablet');
+    assert.equal(notifier.stats().openConnections, 0);
+  }),
+);
+
+test('a drain without a service says how much was not delivered', { timeout: LIMIT_MS }, async () => {
+  const notifier = new HttpNotifier({ url: 'http://127.0.0.1:9' }, { gatewayId: false, logger: silentLogger() });
+  notifier.connected('alice', 'phone');
+  await eventually(() => notifier.stats().failures > 0);
+  await assert.rejects(notifier.drain('lost', 300), (error: unknown) => error instanceof UndeliveredError && error.tasks >= 1);
+});
+
+test('ids that the service would refuse are refused at once', () => {
+  const notifier = new HttpNotifier({ url: 'http://127.0.0.1:9' }, { gatewayId: false });
+  assert.throws(() => notifier.connected('not an id', 'c'), TypeError);
+  assert.throws(() => notifier.connected('alice', ''), TypeError);
+  assert.throws(() => notifier.stateChanged('..', 'AWAY'), TypeError);
+  notifier.close();
+});
+
+async function gateways(servers: Servers): Promise<{ gateway_id: string; connections: number }[]> {
+  const headers = { authorization: `Bearer ${servers.endpoint.token}` };
+  const response = await fetch(`${servers.url}/gateways`, { headers });
+  return ((await response.json()) as { gateways: { gateway_id: string; connections: number }[] }).gateways;
+}
+
+/** Waits until so many events are published, and returns how many there are. */
+async function publishedEvents(servers: Servers, count: number): Promise<number> {
+  const published = () => servers.metric('presence_events_published_total');
+  await eventually(async () => (await published()) >= count);
+  return published();
+}
