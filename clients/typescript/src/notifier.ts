@@ -188,12 +188,15 @@ export class HttpNotifier implements Notifier {
   }
 
   #startLease(gatewayId: string): GatewayLease {
-    const onNew = () => this.#change((now) => this.#scheduler.announceAll(now));
-    const onUnsupported = () => {
-      this.#lease = undefined;
-      this.#logger.warn('the presence service does not support leases of gateways; continuing without one');
-    };
-    return new GatewayLease(gatewayId, this.#transport, onNew, onUnsupported);
+    return new GatewayLease(gatewayId, this.#transport, {
+      onNew: () => this.#change((now) => this.#scheduler.announceAll(now)),
+      onRenewed: () => this.#logSuccess(),
+      onFailed: (error) => this.#logFailure('gateway', error),
+      onUnsupported: () => {
+        this.#lease = undefined;
+        this.#logger.warn('the presence service does not support leases of gateways; continuing without one');
+      },
+    });
   }
 
   /** The gateway that connections belong to. Those that were reported before the lease are reported again with it: the service answered `new`. */
@@ -232,7 +235,7 @@ export class HttpNotifier implements Notifier {
       this.#logSuccess();
     } catch (error) {
       notices = this.#scheduler.settle(call, { error }, performance.now());
-      this.#logFailure(call, error);
+      this.#logFailure(call.kind, error);
     }
     this.#pump();
     notices.forEach((notice) => this.#notify(notice));
@@ -267,7 +270,7 @@ export class HttpNotifier implements Notifier {
     return isMet.finally(() => (this.#waiters = this.#waiters.filter((waiter) => waiter !== check)));
   }
 
-  #logFailure({ kind }: Call, error: unknown): void {
+  #logFailure(kind: string, error: unknown): void {
     const status = error instanceof PresenceProblem ? error.status : undefined;
     if (status === 409 || status === 410) return; // the caller's, and no failure
     const message = error instanceof Error ? error.message : String(error);
@@ -278,7 +281,7 @@ export class HttpNotifier implements Notifier {
   }
 
   #logSuccess(): void {
-    if (this.#loggedCauses.size === 0 || !this.#scheduler.isWell) return;
+    if (this.#loggedCauses.size === 0 || !this.#scheduler.isWell || this.#lease?.isFailing) return;
     this.#loggedCauses.clear();
     this.#logger.info('presence calls succeed again');
   }

@@ -13,28 +13,43 @@ interface RenewalResponse {
   heartbeat_interval_ms: number;
 }
 
+/** Is notified of what becomes of a lease. */
+export interface LeaseListener {
+  /** The service did not know the gateway. */
+  onNew(): void;
+  /** The lease was renewed. */
+  onRenewed(): void;
+  /** A renewal failed, and is repeated. */
+  onFailed(error: unknown): void;
+  /** The service does not know of gateways: there is no lease. */
+  onUnsupported(): void;
+}
+
 /** The gateway's own lease: when it expires because the gateway crashed, the service ends the leases of its connections. */
 export class GatewayLease {
   readonly #transport: Transport;
-  readonly #onNew: () => void;
-  readonly #onUnsupported: () => void;
+  readonly #listener: LeaseListener;
   #intervalMs = FIRST_INTERVAL_MS;
   #timer: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | undefined;
   #hasEnded = false;
   #isHeld = false;
+  #isFailing = false;
 
-  /** `onNew` is called if the service did not know the gateway, `onUnsupported` if it does not know of gateways at all. */
-  constructor(readonly gatewayId: string, transport: Transport, onNew: () => void, onUnsupported: () => void) {
+  constructor(readonly gatewayId: string, transport: Transport, listener: LeaseListener) {
     this.#transport = transport;
-    this.#onNew = onNew;
-    this.#onUnsupported = onUnsupported;
+    this.#listener = listener;
     this.#renew();
   }
 
   /** Whether the service has accepted the lease: it then knows gateways, and connections can belong to one. */
   get isHeld(): boolean {
     return this.#isHeld;
+  }
+
+  /** Whether the last renewal failed. */
+  get isFailing(): boolean {
+    return this.#isFailing;
   }
 
   /** Stops the renewals. */
@@ -64,13 +79,17 @@ export class GatewayLease {
       const response = (await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId })) as RenewalResponse;
       this.#intervalMs = response.heartbeat_interval_ms;
       this.#isHeld = true;
-      if (response.status === 'new' && !this.#hasEnded) this.#onNew();
+      this.#isFailing = false;
+      this.#listener.onRenewed();
+      if (response.status === 'new' && !this.#hasEnded) this.#listener.onNew();
       return this.#intervalMs;
     } catch (error) {
       if (error instanceof PresenceProblem && (error.status === 404 || error.status === 405)) {
-        this.#onUnsupported();
+        this.#listener.onUnsupported();
         return undefined;
       }
+      this.#isFailing = true;
+      this.#listener.onFailed(error);
       return Math.min(RETRY_MS, this.#intervalMs);
     }
   }
