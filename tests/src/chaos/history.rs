@@ -36,6 +36,12 @@ pub struct History {
     pub events: Vec<Event>,
     /// The truth: which sockets were open when.
     pub sockets: Vec<Socket>,
+    /// The streams of watchers, in the order of their opening.
+    #[serde(default)]
+    pub streams: Vec<WatchStream>,
+    /// What watchers were sent, in its order.
+    #[serde(default)]
+    pub sights: Vec<Sight>,
     /// What was found wrong while the run went on.
     pub mishaps: Vec<String>,
     /// Moments at which the observer found that all answers agreed with the sockets.
@@ -64,6 +70,8 @@ pub enum Part {
     Server(usize),
     /// One of the gateways.
     Gateway(usize),
+    /// One of the watchers.
+    Watcher(usize),
     /// The machine, which did not run the chaos test itself for a while. Nobody plans that.
     Machine,
 }
@@ -209,6 +217,51 @@ pub struct Read {
     pub state: State,
     /// Its `connection_count`.
     pub count: u32,
+    /// Its `version`.
+    pub version: Option<u64>,
+}
+
+/// A watcher's stream.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WatchStream {
+    /// The number of the watcher.
+    pub watcher: usize,
+    /// The server that it leads to.
+    pub server: usize,
+    /// When the handshake was complete.
+    pub opened: Millis,
+    /// Whether the watcher holds nothing from streams before.
+    pub knows_nothing: bool,
+    /// Its requests that are complete.
+    pub snapshots: Vec<Snapshot>,
+    /// When it ended; `None` if it did not.
+    pub ended: Option<Millis>,
+}
+
+/// A request to watch players that is complete.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The number of the first player.
+    pub first: u32,
+    /// The number behind the last player.
+    pub end: u32,
+    /// When the request was sent.
+    pub sent: Millis,
+    /// When its reply arrived.
+    pub completed: Millis,
+}
+
+/// One player's presence, as a watcher was sent it.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Sight {
+    /// The stream's place in the history.
+    pub stream: usize,
+    /// The number of the player.
+    pub player: u32,
+    /// When it arrived.
+    pub at: Millis,
+    /// Its `state`.
+    pub state: State,
     /// Its `version`.
     pub version: Option<u64>,
 }

@@ -9,6 +9,7 @@
 //! - `stage`: the processes; `store`: Redis among them.
 //! - `proxy`: the network between a gateway and the servers, which also notes what passes.
 //! - `crowd`: players with their devices, who know which sockets are open. `observer`: asks for all of them all the time.
+//! - `watchers`: callers that watch all of them over streams.
 //! - `history`: all that these saw. `checker`: whether it may be so.
 //!
 //! `docs/testing.md` has the invariants, the anomalies that a fault allows, and how each invariant was seen to fail.
@@ -21,6 +22,7 @@ mod plan;
 mod proxy;
 mod stage;
 mod store;
+mod watchers;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -39,6 +41,7 @@ use history::{Kind, Millis, Notes, Pace, Part, State, Trouble, now};
 use observer::Observer;
 use plan::{Act, Step, Weather};
 use stage::Stage;
+use watchers::Watchers;
 
 /// How long it may take, on top of a TTL, until all is as it should be once nothing goes wrong any more: a gateway that
 /// met only failures tries again after 6 s, and the last of its heartbeats follows within an interval.
@@ -66,6 +69,7 @@ pub async fn play(plan: &Plan) -> History {
     let stage = Arc::new(Stage::set(plan, &notes).await);
     let crowd = Crowd::new(Arc::clone(&stage), notes.clone());
     let observer = Observer::new(Arc::clone(&stage), notes.clone(), plan.scale.players);
+    let watchers = Arc::new(Watchers::start(&stage, &notes, plan.scale.players));
     for acts in plan.first.chunks(OPENING) {
         join_all(acts.iter().map(|act| crowd.act(*act))).await;
     }
@@ -78,12 +82,13 @@ pub async fn play(plan: &Plan) -> History {
     let mut is_well = observer.until_agreed(healing).await && is_published(&stage, crowd.present().len(), &notes).await;
     for storm in &plan.storms {
         if is_well {
-            play_storm(storm, &stage, &crowd).await;
-            is_well = observer.until_agreed(healing).await;
+            play_storm(storm, &stage, &crowd, &watchers).await;
+            is_well = observer.until_agreed(healing).await && watchers.until_agreed(&observer, healing).await;
         }
     }
     if is_well {
         end(&stage, &crowd, &observer, healing).await;
+        watchers.until_agreed(&observer, healing).await;
         until_empty(&stage, &notes).await;
     }
     notes.lock().events = stage.events().await;
@@ -126,12 +131,16 @@ async fn note_stalls(notes: Notes) {
 }
 
 /// Ends with the last fault, and fair weather.
-async fn play_storm(storm: &[(u64, Step)], stage: &Arc<Stage>, crowd: &Crowd) {
+async fn play_storm(storm: &[(u64, Step)], stage: &Arc<Stage>, crowd: &Crowd, watchers: &Arc<Watchers>) {
     let (begin, mut tasks) = (Instant::now(), JoinSet::new());
     for (at, step) in storm {
         sleep_until(begin + Duration::from_millis(*at)).await;
         match step.clone() {
             Step::Weather(weather) => stage.set_weather(weather),
+            Step::Fault(fault) if matches!(fault.part, Part::Watcher(_)) => {
+                let watchers = Arc::clone(watchers);
+                tasks.spawn(async move { watchers.suffer(fault).await });
+            }
             Step::Fault(fault) => {
                 let stage = Arc::clone(stage);
                 tasks.spawn(async move { stage.suffer(fault).await });

@@ -84,7 +84,7 @@ impl Observer {
     }
 
     /// Asks one server for all players, and notes the attempt.
-    async fn look(&self, server: usize) -> Option<Vec<Read>> {
+    pub(super) async fn look(&self, server: usize) -> Option<Vec<Read>> {
         let sent = now();
         let reads = self.ask(server).await;
         let attempt = Attempt { server, sent, ended: now(), is_answered: reads.is_some() };

@@ -101,6 +101,8 @@ pub struct Weather {
 pub(super) const GATEWAYS: usize = 3;
 /// The number of presence servers.
 pub(super) const SERVERS: usize = 2;
+/// The number of callers that watch all players.
+pub(super) const WATCHERS: usize = 4;
 
 /// What may fail: Redis, NATS, servers and gateways.
 const PARTS: usize = 2 + SERVERS + GATEWAYS;
@@ -110,6 +112,8 @@ const PAUSES: Range<Millis> = 300..1_200;
 const RECOVERY: Millis = 500;
 /// The same for a Redis whose endpoint moved: in half of the cases the service must have found the new primary before.
 const LONG_RECOVERY: Millis = 7_000;
+/// From one fault of a watcher to its next one.
+const WATCHER_PAUSES: Range<Millis> = 1_000..5_000;
 /// From one change of the weather to the next.
 const WEATHERS: Range<Millis> = 2_000..4_000;
 
@@ -131,7 +135,13 @@ impl Plan {
                 first.push(Act::Open(player, rng.random_range(0..GATEWAYS)));
             }
         }
-        let storms = (0..scale.storms).map(|_| storm(&mut rng, scale, topology)).collect();
+        let mut storms: Vec<_> = (0..scale.storms).map(|_| storm(&mut rng, scale, topology)).collect();
+        for storm in &mut storms {
+            for watcher in 0..WATCHERS {
+                storm.extend(watcher_faults(&mut rng, scale.storm, watcher));
+            }
+            storm.sort_by_key(|(at, _)| *at);
+        }
         Self { seed, scale, topology, first, storms }
     }
 }
@@ -184,6 +194,19 @@ fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, S
     steps
 }
 
+fn watcher_faults(rng: &mut StdRng, storm: Millis, watcher: usize) -> Vec<(Millis, Step)> {
+    let mut steps = Vec::new();
+    let mut at = rng.random_range(WATCHER_PAUSES);
+    while at < storm {
+        let (kind, lasts) = if rng.random() { (Kind::Kill, 1..1_500) } else { (Kind::Freeze, 300..4_000) };
+        let lasts = rng.random_range(lasts);
+        let fault = Fault { part: Part::Watcher(watcher), which: rng.random_range(0..6), kind, lasts };
+        steps.push((at, Step::Fault(fault)));
+        at += lasts + rng.random_range(WATCHER_PAUSES);
+    }
+    steps
+}
+
 fn recovery(rng: &mut StdRng, part: Part, topology: Topology) -> Millis {
     let has_pair = matches!(topology, Topology::Endpoint | Topology::Sentinel);
     let is_long = has_pair && part == Part::Redis && rng.random();
@@ -228,7 +251,9 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
             &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000), (Kind::Hang, 1_000..6_000)]
         }
         (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
-        (Part::Gateway(_) | Part::Machine, _) => &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)],
+        (Part::Gateway(_) | Part::Watcher(_) | Part::Machine, _) => {
+            &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)]
+        }
     };
     let (kind, lasts) = kinds.choose(rng).cloned().unwrap_or((Kind::Freeze, 300..1_000));
     Fault { part, which, kind, lasts: rng.random_range(lasts) }

@@ -94,7 +94,7 @@ impl Stage {
             Part::Nats => self.suffer_nats(self.nats.lock().await, fault).await,
             Part::Server(number) => self.suffer_server(self.servers[number].lock().await, fault).await,
             Part::Gateway(number) => self.suffer_gateway(number, fault).await,
-            Part::Machine => return, // it stalls by itself
+            Part::Watcher(_) | Part::Machine => return, // they are not on the stage
         };
         self.notes.lock().troubles.push(trouble);
     }

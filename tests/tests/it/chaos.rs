@@ -10,6 +10,9 @@ async fn weather_a_storm(seed: u64, topology: Topology) {
     for what in ["answers about a player who is certainly there", "OFFLINE events", "expiries", "versions answered"] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
+    for what in ["snapshots of a player", "presences sent to watchers", "comparisons of a watcher with Redis"] {
+        assert!(report.counted(what) > 20, "{:?}", report.counts);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

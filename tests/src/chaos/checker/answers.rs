@@ -73,7 +73,8 @@ fn check_versions(scene: &Scene<'_>, report: &mut Report) {
         let (state, version) = call.seen?;
         Some((state, version, call.ended))
     });
-    for (state, version, at) in seen.chain(answered) {
+    let sights = scene.player.sights.iter().filter_map(|sight| Some((sight.state, sight.version?, sight.at)));
+    for (state, version, at) in seen.chain(answered).chain(sights) {
         report.count("versions answered");
         let event = scene.player.events.binary_search_by_key(&version, |event| event.version);
         match event.map(|index| scene.player.events[index].state) {

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::chaos::history::{Call, History, Kind, Loss, Millis, Outcome, Part, Read, Trouble};
+use crate::chaos::history::{Call, History, Kind, Loss, Millis, Outcome, Part, Read, Trouble, WatchStream};
 
 /// Once nothing holds it up any more, a process does within so much what it was about to do: the machine may be busy.
 const SLACK: Millis = 1_000;
@@ -50,13 +50,16 @@ impl<'a> Excuses<'a> {
     /// The moments whose data an answer may have. What a node that was demoted answers is as old as its demotion, for as
     /// long as a server may take to notice.
     pub(super) fn moments(&self, read: &Read) -> RangeInclusive<Millis> {
+        self.moments_between(read.as_of, read.ended)
+    }
+
+    /// The moments whose data something may have that was read between two moments.
+    pub(super) fn moments_between(&self, from: Millis, to: Millis) -> RangeInclusive<Millis> {
         let is_stale = |trouble: &&Trouble| {
-            matches!(trouble.kind, Kind::Demote | Kind::Hang)
-                && trouble.from <= read.ended
-                && read.as_of <= trouble.to + DETECTION
+            matches!(trouble.kind, Kind::Demote | Kind::Hang) && trouble.from <= to && from <= trouble.to + DETECTION
         };
         let demotions = self.history.troubles.iter().filter(is_stale).map(|trouble| trouble.from);
-        demotions.fold(read.as_of, Millis::min)..=read.ended
+        demotions.fold(from, Millis::min)..=to
     }
 
     /// The latest moment at which a call may have taken effect: before its answer, if there was one that says so. One
@@ -105,6 +108,19 @@ impl<'a> Excuses<'a> {
     pub(super) fn has_lost_end(&self, player: u32, ran_out: Millis, swept_by: Millis) -> bool {
         self.has_lost(player, ran_out, swept_by)
             || [ran_out, swept_by].iter().any(|at| self.has_lost_event(player, *at))
+    }
+
+    /// Whether no fault between two moments may keep a stream of this watcher to this server from what Redis holds.
+    pub(super) fn is_calm(&self, stream: &WatchStream, from: Millis, to: Millis) -> bool {
+        !self.history.troubles.iter().any(|trouble| {
+            let is_concerned = match trouble.part {
+                Part::Redis | Part::Nats | Part::Machine => true,
+                Part::Server(server) => server == stream.server,
+                Part::Watcher(watcher) => watcher == stream.watcher,
+                Part::Gateway(_) => false,
+            };
+            is_concerned && trouble.from <= to && trouble.outage().1 >= from
+        })
     }
 
     /// Whether nobody may have published an event until `until`, as NATS was away or the servers were.

@@ -9,13 +9,14 @@ mod story;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watching;
 
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
 };
 
-use super::history::{Call, Event, History, Millis, Read, Socket, player_id};
+use super::history::{Call, Event, History, Millis, Read, Sight, Socket, player_id};
 use excuses::Excuses;
 use leases::Leases;
 
@@ -46,6 +47,12 @@ pub enum Invariant {
     TruthfulGateway,
     /// Soon after a fault of Redis, every server reads and writes again.
     PromptRecovery,
+    /// On one stream of a watcher, a player's versions do not fall.
+    RisingOnStream,
+    /// What a watcher holds when its request is complete is no older than the request.
+    FreshSnapshot,
+    /// Soon after the last fault and the last transition, a watcher holds what Redis does.
+    WatcherTruth,
     /// When all is well again, answers agree with the sockets; in the end nobody and nothing is left.
     FinalTruth,
 }
@@ -80,6 +87,8 @@ struct Player<'a> {
     /// By version.
     events: Vec<&'a Event>,
     sockets: Vec<&'a Socket>,
+    /// In the order of their arrival.
+    sights: Vec<&'a Sight>,
 }
 
 /// What a check of one player sees.
@@ -105,6 +114,7 @@ pub fn check(history: &History) -> Report {
         answers::check(&scene, &mut report);
         stream::check(&scene, &mut report);
         gateways::check(&scene, &mut report);
+        watching::check(&scene, &mut report);
     }
     report.violations.sort_by_key(|violation| violation.at);
     report
@@ -150,8 +160,14 @@ impl fmt::Display for Violation {
 
 fn players(history: &History) -> Vec<Player<'_>> {
     let mut players = BTreeMap::<u32, Player<'_>>::new();
-    let new =
-        |number: u32| Player { number, calls: Vec::new(), reads: Vec::new(), events: Vec::new(), sockets: Vec::new() };
+    let new = |number: u32| Player {
+        number,
+        calls: Vec::new(),
+        reads: Vec::new(),
+        events: Vec::new(),
+        sockets: Vec::new(),
+        sights: Vec::new(),
+    };
     for call in &history.calls {
         players.entry(call.player).or_insert_with(|| new(call.player)).calls.push(call);
     }
@@ -163,6 +179,9 @@ fn players(history: &History) -> Vec<Player<'_>> {
     }
     for socket in &history.sockets {
         players.entry(socket.player).or_insert_with(|| new(socket.player)).sockets.push(socket);
+    }
+    for sight in &history.sights {
+        players.entry(sight.player).or_insert_with(|| new(sight.player)).sights.push(sight);
     }
     for player in players.values_mut() {
         player.calls.sort_by_key(|call| call.sent);

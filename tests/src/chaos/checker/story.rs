@@ -37,6 +37,11 @@ pub(super) fn tell(history: &History, violation: &Violation) -> String {
         let what = format!("read {:?} {} {:?}", read.state, read.count, read.version);
         lines.push((read.as_of, Some(read.ended), what));
     }
+    for sight in history.sights.iter().filter(|sight| sight.player == player && is_near(sight.at)) {
+        let watcher = history.streams.get(sight.stream).map(|stream| (stream.watcher, stream.server));
+        let what = format!("sent to (watcher, server) {watcher:?}: {:?} {:?}", sight.state, sight.version);
+        lines.push((sight.at, None, what));
+    }
     lines.sort();
     let seconds = |time: Millis| (time as f64 - at as f64) / 1_000.0;
     let line = |(from, to, what): (Millis, Option<Millis>, String)| {

@@ -1,5 +1,7 @@
 //! Each invariant finds what violates it, and lets pass what a fault excuses.
 
+mod watching;
+
 use super::*;
 use crate::chaos::history::{Attempt, Kind, Loss, Outcome, Pace, Part, State, Trouble, Verb};
 
