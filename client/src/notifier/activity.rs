@@ -49,6 +49,11 @@ impl LatestActivity {
         self.is_waiting.then_some(earliest)
     }
 
+    /// Whether a change was sent less than [`MIN_INTERVAL`] ago, so the next one has to wait.
+    pub(super) fn is_recent(&self, now: Instant) -> bool {
+        self.last_sent_at.is_some_and(|sent_at| now < sent_at + MIN_INTERVAL)
+    }
+
     /// What is sent now, and whether it was before.
     pub(super) fn start(&mut self, now: Instant) -> Option<(Option<Activity>, bool)> {
         if !std::mem::take(&mut self.is_waiting) {

@@ -219,6 +219,7 @@ impl Desk {
             return;
         }
         self.cleaned_up_at = now;
+        self.players.forget_leaving(now);
         if let Some(oldest) = now.checked_sub(self.players.ttl.saturating_mul(2)) {
             let given_up = self.players.give_up(oldest, now);
             self.stats.dropped += given_up;

@@ -213,6 +213,11 @@ impl Lane {
         self.open.is_empty() && self.work.is_empty() && !self.activity.is_in_flight()
     }
 
+    /// Whether the player, who may be back at once, had a change of activity so recently that the next one has to wait.
+    pub(super) fn has_recent_activity(&self, now: Instant) -> bool {
+        self.activity.is_recent(now)
+    }
+
     fn is_busy(&self) -> bool {
         self.is_under_way || self.activity.is_in_flight()
     }

@@ -1,6 +1,9 @@
 //! What is still to be told about all players.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -21,6 +24,8 @@ const LINGER: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Players {
     lanes: HashMap<PlayerId, Lane>,
+    /// Players whose lanes are empty, and are kept until their next activity need not wait.
+    leaving: HashSet<PlayerId>,
     /// By the kind of the lane's first task. That of the heartbeats stays empty.
     waiting: [Agenda<PlayerId>; Kind::ALL.len()],
     pub(super) beats: Beats,
@@ -39,7 +44,13 @@ pub(super) struct Settlement {
 
 impl Players {
     pub(super) fn new(beats: Beats, ttl: Duration) -> Self {
-        Self { lanes: HashMap::new(), waiting: std::array::from_fn(|_| Agenda::new()), beats, ttl }
+        Self {
+            lanes: HashMap::new(),
+            leaving: HashSet::new(),
+            waiting: std::array::from_fn(|_| Agenda::new()),
+            beats,
+            ttl,
+        }
     }
 
     pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
@@ -156,6 +167,13 @@ impl Players {
         given_up.sum()
     }
 
+    /// Forgets the players whose lanes were kept for their activity alone.
+    pub(super) fn forget_leaving(&mut self, now: Instant) {
+        for player in std::mem::take(&mut self.leaving) {
+            self.remove_empty(&player, now);
+        }
+    }
+
     fn give_up_of(&mut self, player: PlayerId, oldest: Instant, now: Instant) -> u64 {
         let at = Settlement { sent_at: now, now, again_at: now };
         let mut given_up = 0;
@@ -216,10 +234,18 @@ impl Players {
             Some((kind, at)) if lane.place.is_none() => {
                 lane.place = Some((kind, self.waiting[kind as usize].add(at, player.clone())));
             }
-            None if lane.is_empty() => {
-                self.lanes.remove(player);
-            }
+            None if lane.is_empty() => self.remove_empty(player, at),
             _ => {}
+        }
+    }
+
+    /// Removes the player's lane if it is empty, or keeps it until the player's next activity need not wait.
+    fn remove_empty(&mut self, player: &PlayerId, now: Instant) {
+        let Some(lane) = self.lanes.get(player).filter(|lane| lane.is_empty()) else { return };
+        if lane.has_recent_activity(now) {
+            self.leaving.insert(player.clone());
+        } else {
+            self.lanes.remove(player);
         }
     }
 }

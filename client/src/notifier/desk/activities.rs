@@ -41,6 +41,34 @@ fn the_first_change_is_sent_at_once_and_of_those_that_follow_the_latest_each_sec
 }
 
 #[test]
+fn a_player_who_comes_back_within_a_second_has_no_second_change_in_it() {
+    let mut simulation = connected();
+    let mut id = connection(1);
+    for number in 0..20 {
+        simulation.set_activity(1, Some(activity(number)));
+        simulation.run(SECOND / 20);
+        simulation.desk.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+        simulation.run(SECOND / 20);
+        id = connection(100 + number);
+        simulation.desk.connected(&player(1), &id, simulation.now);
+        simulation.run(SECOND / 20);
+    }
+    simulation.set_activity(1, Some(activity("last")));
+    simulation.run(2 * SECOND);
+    assert_eq!(simulation.activity(1), Some(activity("last")));
+    let calls = simulation.activity_calls(1);
+    assert!(calls.is_sorted_by(|one, next| *one + SECOND <= *next), "{calls:?}");
+
+    simulation.set_activity(1, None);
+    simulation.desk.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+    simulation.connect(2); // so that there are calls to make
+    simulation.run(2 * INTERVAL);
+    simulation.disconnect(2, Reason::Quit);
+    simulation.run(SECOND);
+    assert!(simulation.desk.players.is_empty(), "nothing is kept for players who left");
+}
+
+#[test]
 fn an_activity_waits_for_the_connect_and_delays_no_state() {
     let mut simulation = Simulation::new();
     simulation.connect(1);
