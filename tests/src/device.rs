@@ -1,6 +1,7 @@
 //! A player's device.
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
@@ -56,6 +57,11 @@ impl Device {
     /// Tells the gateway what the player does now.
     pub async fn say(&self, state: &str) {
         self.order(Order::Say(format!(r#"{{"state":"{state}"}}"#))).await;
+    }
+
+    /// Tells the gateway what the player is doing, in the game's own words; null for nothing any more.
+    pub async fn show(&self, activity: &Value) {
+        self.order(Order::Say(json!({"activity": activity}).to_string())).await;
     }
 
     /// The player leaves.

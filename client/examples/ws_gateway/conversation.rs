@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::extract::ws::{CloseCode, CloseFrame, Message, WebSocket, close_code};
-use presence_client::{ConnectionId, PlayerId, Reason, State};
-use serde::Deserialize;
+use presence_client::{Activity, ConnectionId, PlayerId, Reason, State};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use tokio::{
     sync::mpsc,
@@ -25,13 +25,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many messages a player may send from one ping to the next.
 const MAX_MESSAGES: usize = 200;
 
-/// What a player may say: `{"state":"IN_MATCH"}`, `{"watch":["bob"]}` or `{"unwatch":["bob"]}`.
+/// What a player may say: `{"state":"IN_MATCH"}`, `{"activity":{"details":"Ranked"}}`, `{"watch":["bob"]}` or
+/// `{"unwatch":["bob"]}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
     state: Option<State>,
+    /// `null` removes it.
+    #[serde(default, deserialize_with = "present")]
+    activity: Option<Option<Activity>>,
     watch: Option<Vec<PlayerId>>,
     unwatch: Option<Vec<PlayerId>>,
+}
+
+/// Reads a member that is in the message, also if it is `null`.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Activity>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// How a conversation ended.
@@ -104,12 +113,15 @@ async fn talk(
 
 /// Does what a player says, or returns why it cannot be done.
 fn hear(gateway: &Gateway, player: &PlayerId, friends: &mut Option<Friends>, text: &str) -> Result<(), String> {
-    let Said { state, watch, unwatch } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if state.is_none() && watch.is_none() && unwatch.is_none() {
-        return Err("missing field: state, watch or unwatch".into());
+    let Said { state, activity, watch, unwatch } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if state.is_none() && activity.is_none() && watch.is_none() && unwatch.is_none() {
+        return Err("missing field: state, activity, watch or unwatch".into());
     }
     if let Some(state) = state {
         gateway.notifier.state_changed(player, state);
+    }
+    if let Some(activity) = activity {
+        gateway.notifier.activity_changed(player, activity.as_ref());
     }
     if watch.is_none() && unwatch.is_none() {
         return Ok(());

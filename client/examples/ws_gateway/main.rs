@@ -3,9 +3,10 @@
 //!     cargo run -p presence-client --example ws_gateway -- --bind 127.0.0.1:9001 --presence-url http://127.0.0.1:8080
 //!
 //! Then open <http://127.0.0.1:9001/> in a browser: log in as a player, add friends, and see them change. That page, like
-//! any client, opens `ws://127.0.0.1:9001/ws?player=alice` and sends `{"state":"IN_MATCH"}` or `{"watch":["bob"]}`. Without
-//! a presence URL it is the same gateway, and reports to nothing. Its counters are at `/stats`. A real gateway authenticates
-//! its players; this one believes what they say.
+//! any client, opens `ws://127.0.0.1:9001/ws?player=alice` and sends `{"state":"IN_MATCH"}`,
+//! `{"activity":{"details":"Ranked","joinable":true}}` or `{"watch":["bob"]}`. Without a presence URL it is the same gateway,
+//! and reports to nothing. Its counters are at `/stats`. A real gateway authenticates its players; this one believes what
+//! they say.
 //!
 //! - `main`: arguments, start and stop.
 //! - `http`: connections until they are WebSockets.

@@ -3,6 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const friends = new Map(); // player id → list item
 let me;
+let activity = null; // what this player is doing
 let socket;
 let failures = 0;
 
@@ -17,6 +18,20 @@ byId('login').addEventListener('submit', (event) => {
 
 byId('states').addEventListener('click', (event) => {
   if (event.target.dataset.state) send({ state: event.target.dataset.state });
+});
+
+byId('doing').addEventListener('submit', (event) => {
+  event.preventDefault();
+  activity = { joinable: byId('joinable').checked };
+  if (byId('details').value) activity.details = byId('details').value;
+  const [size, max] = [byId('size').valueAsNumber, byId('max').valueAsNumber];
+  if (size <= max) activity.party = { id: me, size, max };
+  send({ activity });
+});
+
+byId('nothing').addEventListener('click', () => {
+  activity = null;
+  send({ activity });
 });
 
 byId('add').addEventListener('submit', (event) => {
@@ -34,6 +49,7 @@ function connect() {
     failures = 0;
     show('connection', 'Connected.');
     for (const id of friends.keys()) send({ watch: [id] });
+    if (activity) send({ activity }); // it ended with the connection that was lost
   };
   socket.onmessage = ({ data }) => receive(JSON.parse(data));
   socket.onclose = ({ code }) => {
@@ -46,19 +62,26 @@ function connect() {
 }
 
 function receive({ presences = [], feed, error }) {
-  for (const { player_id: id, state } of presences) {
+  for (const { player_id: id, state, activity: doing } of presences) {
     const item = friends.get(id);
     if (!item) continue; // removed meanwhile
     item.dataset.state = state;
     item.querySelector('.state').textContent = state;
+    item.querySelector('.activity').textContent = doing ? summary(doing) : '';
   }
   if (feed) byId('friends').classList.toggle('outdated', feed !== 'live' && feed !== 'polling');
   if (error) show('error', error);
 }
 
+/** An activity in one line, such as "Ranked, 2/4, joinable". Other players wrote it: it is text, never HTML. */
+function summary({ details, party, joinable }) {
+  const parts = [details, party && `${party.size}/${party.max}`, joinable && 'joinable'];
+  return parts.filter(Boolean).join(', ');
+}
+
 function listItem(id) {
   const item = document.createElement('li');
-  for (const [name, text] of [['id', id], ['state', '…']]) {
+  for (const [name, text] of [['id', id], ['activity', ''], ['state', '…']]) {
     const span = item.appendChild(document.createElement('span'));
     span.className = name;
     span.textContent = text;

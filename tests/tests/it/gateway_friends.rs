@@ -16,7 +16,12 @@ struct World {
 impl World {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats.url())]);
+        // Whatever is shown in the time of a test comes from events, not from looking at Redis now and then.
+        let server = Server::start(&[
+            ("PRESENCE_REDIS_URL", &*redis.url()),
+            ("PRESENCE_NATS_URL", &*nats.url()),
+            ("PRESENCE_WATCH_POLL", "1h"),
+        ]);
         let url = server.url("");
         let gateways = [0, 1].map(|_| Gateway::start(&[("GATEWAY_PRESENCE_URL", &*url)]));
         Self { redis, nats, server, gateways }
@@ -29,6 +34,7 @@ impl World {
         self.server = Server::start(&[
             ("PRESENCE_REDIS_URL", &*self.redis.url()),
             ("PRESENCE_NATS_URL", &*self.nats.url()),
+            ("PRESENCE_WATCH_POLL", "1h"),
             ("PRESENCE_BIND", &address),
         ]);
     }
@@ -57,16 +63,27 @@ impl Player {
         }
     }
 
-    /// Reads until this state of a friend arrives.
-    async fn until(&mut self, friend: &str, state: &str) {
+    /// Reads until this state of a friend arrives; returns the friend's activity.
+    async fn until(&mut self, friend: &str, state: &str) -> Option<Value> {
+        self.until_sent(friend, |presence| presence["state"] == state).await.get("activity").cloned()
+    }
+
+    /// Reads until such a presence of a friend arrives.
+    async fn until_sent(&mut self, friend: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let message = self.hear().await;
-            let presences = message["presences"].as_array().cloned().unwrap_or_default();
-            if presences.iter().any(|presence| presence["player_id"] == friend && presence["state"] == state) {
-                return;
+            let mut message = self.hear().await;
+            let presences = message["presences"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            if let Some(presence) = presences.into_iter().find(|presence| presence["player_id"] == friend)
+                && is_it(&presence)
+            {
+                return presence;
             }
         }
     }
+}
+
+fn ranked(size: u16) -> Value {
+    json!({"details": "Ranked", "party": {"id": "p7", "size": size, "max": 4}, "joinable": size < 4})
 }
 
 #[tokio::test]
@@ -91,6 +108,29 @@ async fn a_player_hears_of_friends_on_another_gateway_until_they_are_unwatched()
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn a_player_hears_what_friends_are_doing_as_it_changes() {
+    let world = World::new().await;
+    let mut alice = Player::open(&world.gateways[0], "alice").await;
+    let mut bob = Player::open(&world.gateways[1], "bob").await;
+    alice.say(json!({"watch": ["bob"]})).await;
+    assert_eq!(alice.until("bob", "ONLINE").await, None);
+    for (message, state, activity) in [
+        (json!({"state": "IN_MATCH", "activity": ranked(2)}), "IN_MATCH", Some(ranked(2))),
+        (json!({"activity": ranked(3)}), "IN_MATCH", Some(ranked(3))),
+        (json!({"state": "AWAY"}), "AWAY", Some(ranked(3))),
+        (json!({"activity": null}), "AWAY", None),
+        (json!({"activity": {"custom": {"\u{2028}\"": [[], {}, 9_007_199_254_740_992_u64]}}}), "AWAY", None),
+    ] {
+        let expected = activity.or_else(|| message.get("activity").filter(|activity| !activity.is_null()).cloned());
+        bob.say(message).await;
+        let is_it = |presence: &Value| presence["state"] == state && presence.get("activity") == expected.as_ref();
+        alice.until_sent("bob", is_it).await;
+    }
+    drop(bob);
+    assert_eq!(alice.until("bob", "OFFLINE").await, None, "it ends with the last connection");
 }
 
 #[tokio::test]
@@ -152,4 +192,50 @@ async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced(
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
+    let world = World::new().await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.gateways[0].page_url()).await;
+    browser.enter("#player", "alice").await;
+    browser.enter("#friend", "bob").await;
+    let bob = world.bob().await;
+    browser.until_shown("[data-player=bob] .state", "ONLINE").await;
+    for (size, shown) in [(2, "Ranked, 2/4, joinable"), (3, "Ranked, 3/4, joinable"), (4, "Ranked, 4/4")] {
+        bob.show(&ranked(size)).await;
+        browser.until(&format!("document.querySelector('[data-player=bob] .activity').innerText === {shown:?}")).await;
+    }
+    // What others write is text.
+    let html = "<img src=x onerror=alert(1)><b>\"&amp;";
+    bob.show(&json!({"details": html})).await;
+    browser.until_shown("[data-player=bob] .activity", html).await;
+    assert_eq!(browser.evaluate("document.querySelector('#friends img, #friends b')").await, Value::Null);
+    bob.show(&Value::Null).await;
+    browser.until("document.querySelector('[data-player=bob] .activity').innerText === ''").await;
+
+    browser.evaluate("document.querySelector('#size').value = 2; document.querySelector('#max').value = 4").await;
+    browser.evaluate("document.querySelector('#joinable').checked = true").await;
+    browser.enter("#details", "Ranked").await;
+    let mut expected = ranked(2);
+    expected["party"]["id"] = json!("alice");
+    let version = version_with(&world.server, Some(&expected)).await;
+    // The activity ends with the socket, and the page says it again on the next one.
+    browser.evaluate("socket.close()").await;
+    while version_with(&world.server, Some(&expected)).await == version {}
+    browser.evaluate("document.querySelector('#nothing').click()").await;
+    version_with(&world.server, None).await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+/// Waits until alice has this activity, or none; returns the version.
+async fn version_with(server: &Server, activity: Option<&Value>) -> Value {
+    loop {
+        let presence = server.get("/presence/alice").await.body;
+        if presence.get("activity") == activity {
+            return presence["version"].clone();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
