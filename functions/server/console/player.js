@@ -8,6 +8,7 @@ const REASONS = {
   connect: 'the player connected',
   restore: 'a heartbeat brought the player back',
   set_state: 'a service or the game set it',
+  set_activity: 'a service or the game set another activity',
   disconnect: 'the player left',
   lost: 'the last connection broke',
   expired: 'the connections were not renewed',
@@ -60,7 +61,9 @@ function describe(answer) {
   if (connections.length > 0) {
     parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map((connection) => lease(connection, answer.ttl_ms)))));
   }
-  const facts = { 'Closed connections': answer.closed_connections };
+  const facts = {};
+  if (presence.activity) facts.Activity = summary(presence.activity);
+  facts['Closed connections'] = answer.closed_connections;
   if (presence.last_seen) facts['Last seen'] = `${clock(presence.last_seen)}, ${ago(answer.as_of - presence.last_seen)}`;
   if (last) facts['Last transition'] = `${last.state} at ${clock(last.at)}${why(answer)}`;
   if (last) facts.Version = last.version;
@@ -71,6 +74,15 @@ function describe(answer) {
     parts.push(group('Events seen by this page', make('ul', '', ...items)));
   }
   return parts;
+}
+
+/** An activity in one line. */
+function summary({ details, party, joinable, custom }) {
+  const parts = [details];
+  if (party) parts.push(`${party.size}/${party.max} in ${party.id}`);
+  if (joinable !== undefined) parts.push(joinable ? 'joinable' : 'not joinable');
+  if (custom) parts.push(JSON.stringify(custom));
+  return parts.filter((part) => part !== undefined).join(', ');
 }
 
 function sentence({ as_of: now, presence, connections, last_transition: last, next_transition: next }) {

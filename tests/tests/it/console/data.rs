@@ -7,6 +7,7 @@ use presence::{
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
+use serde_json::json;
 
 use super::World;
 
@@ -51,6 +52,17 @@ async fn a_player_of_a_cluster_is_explained() {
 }
 
 #[tokio::test]
+async fn the_explanation_has_the_activity() {
+    let world = World::new(&[]).await;
+    world.connect("alice", "c1").await;
+    let activity = json!({"details": "</script>\"\u{2028}", "custom": {"a": [[], {}]}});
+    let set = json!({"player_id": "alice", "activity": activity});
+    assert_eq!(world.server.post("/presence/state", set).await.status, 200);
+    let explanation = world.server.get("/console/players/alice").await.body;
+    assert_eq!(explanation["presence"]["activity"], activity, "{explanation}");
+}
+
+#[tokio::test]
 async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_history() {
     let redis = RedisServer::start().await;
     let app = app(&redis, &[("PRESENCE_OFFLINE_GRACE", "10s")]);
@@ -71,6 +83,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     redis.pass(Duration::from_secs(5)).await;
     presence.connect(&connection("alice", "desktop"), &TraceContext::new_root()).await.unwrap();
     let there = explain().await;
+    assert_eq!(there.presence.activity, None);
     assert_eq!(there.connections.iter().map(|lease| &*lease.connection_id).collect::<Vec<_>>(), ["phone", "desktop"]);
     assert!((35_000..=40_000).contains(&there.connections[0].expires_in_ms), "{there:?}");
     assert_eq!(next(&there), (there.connections[1].expires_at, "expired".to_owned()));

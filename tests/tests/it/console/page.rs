@@ -70,6 +70,23 @@ async fn searching_explains_a_player() {
     for text in ["IN_QUEUE", "Connections (2)", "phone", "desktop/2", "Unless a connection beats", "Last transition"] {
         browser.until_shown("#explanation", text).await;
     }
+    browser.until_shown("#events-state", "live").await;
+    // What a player is doing is text, whatever a game puts into it.
+    let activity = json!({
+        "details": "<img src=x onerror=alert(1)><b>Ranked</b>",
+        "party": {"id": "p7", "size": 2, "max": 4},
+        "joinable": true,
+        "custom": {"map": "<script>"},
+    });
+    let set = json!({"player_id": "alice|1", "activity": activity});
+    assert_eq!(world.server.post("/presence/state", set).await.status, 200);
+    let summary = r#"<img src=x onerror=alert(1)><b>Ranked</b>, 2/4 in p7, joinable, {"map":"<script>"}"#;
+    browser.until_shown("#explanation", summary).await;
+    browser.until_shown("#explanation", "a service or the game set another activity").await;
+    let elements = "document.querySelectorAll('#explanation :is(img, b, script)').length";
+    assert_eq!(browser.evaluate(elements).await, 0);
+    world.server.post("/presence/state", json!({"player_id": "alice|1", "activity": null})).await;
+    browser.until("!document.querySelector('#explanation').innerText.includes('Ranked')").await;
     browser.enter("#player-id", "nobody").await; // behind what stands there
     browser.until_shown("#explanation", "Nothing is known of this player").await;
     browser.evaluate("document.querySelector('#player-id').value = ''").await;
