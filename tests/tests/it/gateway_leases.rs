@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use presence::{
     events::RelaySignal,
-    model::{Connection, DisconnectReason, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections, PresenceState},
+    model::{
+        Activity, Connection, DisconnectReason, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections,
+        PresenceState,
+    },
     runtime::App,
     trace::TraceContext,
 };
@@ -85,6 +88,11 @@ impl Fixture {
     async fn state(&self, id: &str) -> (PresenceState, u32) {
         let presence = self.app.presence().presences(&[player(id)], false).await.unwrap().presences.remove(0);
         (presence.state, presence.connection_count)
+    }
+
+    async fn activities<const N: usize>(&self, ids: [&str; N]) -> [Option<Activity>; N] {
+        let read = self.app.presence().presences(&ids.map(player), false).await.unwrap();
+        <[_; N]>::try_from(read.presences).unwrap().map(|presence| presence.activity)
     }
 
     async fn owners(&self) -> Vec<String> {
@@ -214,6 +222,39 @@ async fn moving_keeps_state_and_version_for_the_grace_and_makes_no_event() {
     let events: Vec<Value> = messages.iter().map(|message| serde_json::from_slice(&message.payload).unwrap()).collect();
     let reasons: Vec<_> = events.iter().map(|event| event["reason"].as_str().unwrap()).collect();
     assert_eq!(reasons, ["connect", "connect", "set_state", "lost"]);
+}
+
+/// The texts in it mean something in what Redis holds of leases and owners.
+#[tokio::test]
+async fn an_activity_ends_with_the_last_lease_of_a_gateway_and_stays_with_another_or_through_a_move() {
+    let it = Fixture::new(&[]).await;
+    let json = r#"{"details":";c1!g1 \"}\\ 😀\u2028","custom":{"!g1":[";c2!g2","g1!alice c1",{}]}}"#;
+    let activity: Activity = serde_json::from_str(json).unwrap();
+    let devices = [("alice", "c1", "g1"), ("bob", "c1", "g1"), ("bob", "c2", "g2"), ("carol", "c1", "g2")];
+    let devices = devices.map(|(player, id, gateway)| (connection(player, id), gateway));
+    it.renew("g1").await;
+    for (device, gateway) in &devices {
+        it.connect(device, gateway).await;
+    }
+    for id in ["alice", "bob", "carol"] {
+        it.app.presence().set_state(&player(id), activity.clone(), &it.trace).await.unwrap();
+    }
+    for (device, gateway) in &devices {
+        it.heartbeat(device, Some(gateway)).await;
+    }
+    it.sweep().await;
+    it.pass(EXPIRY).await;
+    assert_eq!(it.sweep().await, 2);
+    assert_eq!((it.state("alice").await, it.state("bob").await), (OFFLINE, ONLINE));
+    assert_eq!(it.activities(["alice", "bob", "carol"]).await, [None, Some(activity.clone()), Some(activity.clone())]);
+    it.renew("g2").await;
+    assert_eq!(it.leave("g2", DisconnectReason::Moving).await, 2);
+    for (id, after) in [("bob", connection("bob", "c3")), ("carol", connection("carol", "c3"))] {
+        assert_eq!(it.state(id).await, (PresenceState::Online, 0));
+        it.connect(&after, "g3").await;
+        it.heartbeat(&after, Some("g3")).await;
+    }
+    assert_eq!(it.activities(["bob", "carol"]).await, [Some(activity.clone()), Some(activity)]);
 }
 
 #[tokio::test]

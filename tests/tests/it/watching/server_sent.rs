@@ -57,6 +57,12 @@ async fn events_have_the_same_json_as_messages() {
     set_state(&server, "alice", "IN_MATCH").await;
     let change = json!({"presences": [read(&server, "alice").await]});
     assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), change));
+    // What an activity holds cannot end an event.
+    let activity = json!({"details": "a\n\nevent: feed\r\ndata: {}\u{2028}\n\n"});
+    server.post("/presence/state", json!({"player_id": "alice", "activity": activity})).await;
+    let change = json!({"presences": [read(&server, "alice").await]});
+    assert_eq!(change["presences"][0]["activity"], activity);
+    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), change));
     let (status, end) = tokio::join!(server.terminate(), events.next());
     assert_eq!((status.code(), end), (Some(0), None));
 }
