@@ -10,12 +10,14 @@
 //! - [`world`]: everything else, and what can happen next.
 //! - [`protocol`]: the model for the checker, with its bounds.
 //! - [`properties`]: what must hold in every state.
+//! - [`turns`]: a second model, of the servers that take turns to sweep a cluster.
 //! - [`Flaw`]: rules to leave out, one at a time, to see that the properties notice.
 
 mod flaw;
 pub mod properties;
 pub mod protocol;
 pub mod redis;
+pub mod turns;
 pub mod watcher;
 pub mod world;
 
