@@ -1,11 +1,14 @@
-//! Identifiers of players and connections.
+//! Identifiers of players, connections and gateways.
 
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The longest id, in bytes.
+/// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
+
+/// The longest id of a gateway, in bytes.
+const MAX_GATEWAY_LENGTH: usize = 64;
 
 /// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +18,11 @@ pub struct PlayerId(Arc<str>);
 /// not even after a restart. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Arc<str>);
+
+/// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters, new at every start of the process. Cheap
+/// to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayId(Arc<str>);
 
 /// A text that is no id. Its message says what an id looks like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +35,7 @@ impl PlayerId {
     /// # Errors
     /// [`InvalidId`] where the text is none.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, is_player_byte) || matches!(text, "." | "..") {
+        if !is_id(text, MAX_LENGTH, is_player_byte) || matches!(text, "." | "..") {
             return Err(InvalidId(
                 "a player's id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ | and is not . or ..",
             ));
@@ -52,7 +60,7 @@ impl ConnectionId {
     /// # Errors
     /// [`InvalidId`] where the text is none.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, |byte| is_player_byte(byte) || matches!(byte, b'=' | b'+' | b'/')) {
+        if !is_id(text, MAX_LENGTH, is_connection_byte) {
             return Err(InvalidId("a connection's id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ | = + /"));
         }
         Ok(Self(text.into()))
@@ -64,15 +72,55 @@ impl ConnectionId {
     }
 }
 
-fn is_id(text: &str, is_allowed: impl Fn(u8) -> bool) -> bool {
-    (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(is_allowed)
+impl GatewayId {
+    /// Parses a gateway's id.
+    ///
+    /// # Errors
+    /// [`InvalidId`] if the text is not an id.
+    pub fn parse(text: &str) -> Result<Self, InvalidId> {
+        if !is_id(text, MAX_GATEWAY_LENGTH, is_connection_byte) {
+            return Err(InvalidId("a gateway's id has 1 to 64 characters of A-Z a-z 0-9 . _ - : @ | = + /"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Makes an id from the host's name and a random part, for one start of a process.
+    pub fn generate() -> Self {
+        Self::of_host(&host_name(), fastrand::u64(..))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn of_host(host: &str, random: u64) -> Self {
+        let allowed: String = host.chars().filter(|c| u8::try_from(*c).is_ok_and(is_connection_byte)).collect();
+        let name = if allowed.is_empty() { "gateway" } else { &allowed };
+        let random = format!("-{random:016x}");
+        Self(format!("{}{random}", &name[..name.len().min(MAX_GATEWAY_LENGTH - random.len())]).into())
+    }
+}
+
+/// The host's name; in a container, that of the container. Empty if the system does not say.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    name.unwrap_or_default().trim().to_owned()
+}
+
+fn is_id(text: &str, max_length: usize, is_allowed: impl Fn(u8) -> bool) -> bool {
+    (1..=max_length).contains(&text.len()) && text.bytes().all(is_allowed)
+}
+
+fn is_connection_byte(byte: u8) -> bool {
+    is_player_byte(byte) || matches!(byte, b'=' | b'+' | b'/')
 }
 
 fn is_player_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'@' | b'|')
 }
 
-/// What both kinds of id have in common.
+/// What all kinds of id have in common.
 macro_rules! id {
     ($($id:ty)*) => {$(
         impl fmt::Display for $id {
@@ -103,7 +151,7 @@ macro_rules! id {
     )*};
 }
 
-id!(PlayerId ConnectionId);
+id!(PlayerId ConnectionId GatewayId);
 
 #[cfg(test)]
 mod tests {
@@ -123,5 +171,23 @@ mod tests {
         assert!(PlayerId::parse("").is_err());
         assert!(PlayerId::parse(&"a".repeat(128)).is_ok());
         assert!(ConnectionId::parse(&"a".repeat(129)).is_err());
+    }
+    #[test]
+    fn a_gateways_id_has_1_to_64_bytes() {
+        assert!(GatewayId::parse("gw-7/eu=1+2").is_ok());
+        assert!(GatewayId::parse(&"a".repeat(64)).is_ok());
+        for text in ["", "a b", "a!b", &"a".repeat(65)] {
+            assert!(GatewayId::parse(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_generated_id_is_valid_whatever_the_host_is_called_and_never_the_same() {
+        for host in ["gw-1.example.com", "", "ä b!", &"long".repeat(40)] {
+            let id = GatewayId::of_host(host, 7);
+            assert_eq!(GatewayId::parse(id.as_str()), Ok(id.clone()), "{host}");
+        }
+        assert_eq!(GatewayId::of_host("gw-1", 7).as_str(), "gw-1-0000000000000007");
+        assert_ne!(GatewayId::generate(), GatewayId::generate());
     }
 }

@@ -33,7 +33,7 @@
 //! notifier.state_changed(&player, State::InMatch);
 //! notifier.disconnected(&player, &connection, Reason::from_close_code(1000));
 //!
-//! presence.drain(Reason::Lost, Duration::from_secs(10)).await?;
+//! presence.drain(Reason::Moving, Duration::from_secs(10)).await?; // at the end; sockets are closed after this call began
 //! # Ok(())
 //! # }
 //! ```
@@ -79,6 +79,12 @@
 //! - Heartbeats are no queue: every open connection has one next heartbeat, and a batch of those that come first goes out
 //!   at even distances (10,000 connections: 1,000 every 1.5 s). One that is late takes the place of the next, counted as
 //!   [dropped](Stats::dropped).
+//! - The gateway has a lease of its own, renewed at the interval that the service asks for. A renewal that fails is repeated
+//!   well before the lease expires. If the service does not know the gateway any more, all connections are announced: in
+//!   batches, at least 500 ms apart, so 10,000 within 5 s. Connects and heartbeats name the gateway. A service that does
+//!   not have leases of gateways (404) is logged once, and asked again less and less often.
+//! - [`drain`](HttpNotifier::drain) delivers what waits, stops the heartbeats, and ends the lease in one call, which ends those of
+//!   all connections. If the service counts fewer connections than are open, all are disconnected as well.
 //! - A call that fails (no answer, or a status that is not about what the call says, such as 401, 403, 429 or 503) closes
 //!   the gate of its kind for a while that grows from 0.1 s to 6 s with jitter, `Retry-After` added, 15 s at most; then
 //!   one call at a time tries, until one succeeds. What it carried is sent again; all calls may be repeated. If only some
@@ -115,7 +121,7 @@ pub use activity::{Activity, Party};
 pub use client::PresenceClient;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};
-pub use id::{ConnectionId, InvalidId, PlayerId};
+pub use id::{ConnectionId, GatewayId, InvalidId, PlayerId};
 pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
 pub use presence::{Friends, History, Presence, Reason, State};
 pub use watcher::{FeedState, StatusChanges, Subscription, WatchStats, WatchStatus, WatchedPresence, Watcher};

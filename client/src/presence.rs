@@ -30,6 +30,9 @@ pub enum Reason {
     Quit,
     /// The socket broke: the player has the service's grace, where one is configured, to come back.
     Lost,
+    /// The gateway restarts on purpose: a player without another connection keeps record and state for the service's move
+    /// grace, to come back through another gateway.
+    Moving,
 }
 
 /// One player's presence at one moment.

@@ -45,6 +45,16 @@ impl<T> Agenda<T> {
         Some((ticket.at, thing))
     }
 
+    /// Moves all of `other` in, with their tickets. They have to be tickets that this agenda never gave.
+    pub(super) fn append(&mut self, other: &mut Self) {
+        self.things.append(&mut other.things);
+    }
+
+    /// Moves one thing in from `other`, with its ticket, as [`append`](Self::append) does.
+    pub(super) fn take_from(&mut self, other: &mut Self, ticket: Ticket) {
+        self.things.extend(other.things.remove_entry(&ticket));
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.things.values()
     }

@@ -8,7 +8,7 @@ use super::{
     HttpNotifier,
     desk::{Desk, Pace},
 };
-use crate::{ConnectionId, Endpoint, InvalidEndpoint, PlayerId, transport::Transport};
+use crate::{ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, transport::Transport};
 
 /// The most entries that the service takes in one call.
 const MAX_BATCH: usize = 2_000;
@@ -17,6 +17,7 @@ const MAX_BATCH: usize = 2_000;
 pub struct HttpNotifierBuilder {
     endpoint: Endpoint,
     pace: Pace,
+    gateway: Option<GatewayId>,
     callbacks: Callbacks,
 }
 
@@ -36,7 +37,7 @@ impl HttpNotifierBuilder {
             max_batch: MAX_BATCH / 2,
         };
         let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}) };
-        Self { endpoint, pace, callbacks }
+        Self { endpoint, pace, gateway: Some(GatewayId::generate()), callbacks }
     }
 
     /// How often an open connection is reported to the service, until it says itself how often (default 15 s; from
@@ -59,6 +60,22 @@ impl HttpNotifierBuilder {
     #[must_use]
     pub fn max_batch(mut self, max_batch: usize) -> Self {
         self.pace.max_batch = max_batch.clamp(1, MAX_BATCH);
+        self
+    }
+
+    /// The gateway's id (default: [generated](GatewayId::generate)). It has to be new at every start of the process: a lease
+    /// that a crashed process left behind must not go on under the next one.
+    #[must_use]
+    pub fn gateway_id(mut self, id: GatewayId) -> Self {
+        self.gateway = Some(id);
+        self
+    }
+
+    /// Keeps no lease of the gateway: its crash is noticed when the leases of its connections expire, one by one, and
+    /// [`drain`](HttpNotifier::drain) disconnects them in batches.
+    #[must_use]
+    pub fn without_gateway_lease(mut self) -> Self {
+        self.gateway = None;
         self
     }
 
@@ -85,7 +102,7 @@ impl HttpNotifierBuilder {
         self
     }
 
-    /// Starts the notifier. Nothing is connected before there is something to tell.
+    /// Starts the notifier, which begins with the gateway's lease.
     ///
     /// # Errors
     /// [`InvalidEndpoint::RootCertificates`].
@@ -94,7 +111,7 @@ impl HttpNotifierBuilder {
     /// Outside of a tokio runtime.
     pub fn start(self) -> Result<HttpNotifier, InvalidEndpoint> {
         let transport = Transport::new(self.endpoint)?;
-        Ok(HttpNotifier::start(Desk::new(&self.pace, Instant::now()), transport, self.callbacks))
+        Ok(HttpNotifier::start(Desk::new(&self.pace, self.gateway, Instant::now()), transport, self.callbacks))
     }
 }
 
@@ -103,6 +120,7 @@ impl fmt::Debug for HttpNotifierBuilder {
         f.debug_struct("HttpNotifierBuilder")
             .field("endpoint", &self.endpoint)
             .field("pace", &self.pace)
+            .field("gateway", &self.gateway)
             .finish_non_exhaustive()
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{Activity, ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, ConnectionId, GatewayId, PlayerId, Reason, State};
 
 /// One thing to tell about one player.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) enum Task {
 pub(super) enum Kind {
     Quit,
     Lost,
+    Moving,
     Connect,
     SetState,
     SetActivity,
@@ -33,6 +34,8 @@ pub(super) enum Kind {
 pub(super) struct Call {
     pub(super) kind: Kind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
+    /// The gateway that the connections belong to, if the call says so.
+    pub(super) gateway: Option<GatewayId>,
     pub(super) sent_at: Instant,
 }
 
@@ -70,6 +73,8 @@ pub(super) struct Body {
     content: Content,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway_id: Option<GatewayId>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,6 +101,7 @@ impl Task {
             Self::SetActivity(_) => Kind::SetActivity,
             Self::Disconnect(_, Reason::Quit) => Kind::Quit,
             Self::Disconnect(_, Reason::Lost) => Kind::Lost,
+            Self::Disconnect(_, Reason::Moving) => Kind::Moving,
         }
     }
 
@@ -110,12 +116,17 @@ impl Task {
 
 impl Kind {
     /// Of several calls that may be made, the first is made first.
-    pub(super) const ALL: [Self; 6] =
-        [Self::Quit, Self::Lost, Self::Connect, Self::SetState, Self::SetActivity, Self::Beat];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Quit, Self::Lost, Self::Moving, Self::Connect, Self::SetState, Self::SetActivity, Self::Beat];
 
     /// How many calls of the kind are under way at most.
     pub(super) fn width(self) -> usize {
         if self.has_batches() { 4 } else { 32 }
+    }
+
+    /// Whether a call may name the gateway that its connections belong to.
+    pub(super) fn names_gateway(self) -> bool {
+        matches!(self, Self::Connect | Self::Beat)
     }
 
     /// Whether a call can carry several tasks.
@@ -127,7 +138,7 @@ impl Kind {
 impl Call {
     pub(super) fn path(&self) -> &'static str {
         match self.kind {
-            Kind::Quit | Kind::Lost => "/presence/disconnect",
+            Kind::Quit | Kind::Lost | Kind::Moving => "/presence/disconnect",
             Kind::Connect => "/presence/connect",
             Kind::SetState | Kind::SetActivity => "/presence/state",
             Kind::Beat => "/presence/heartbeat",
@@ -140,6 +151,7 @@ impl Call {
         let reason = match self.kind {
             Kind::Quit => Some(Reason::Quit),
             Kind::Lost => Some(Reason::Lost),
+            Kind::Moving => Some(Reason::Moving),
             Kind::Connect | Kind::SetState | Kind::SetActivity | Kind::Beat => None,
         };
         let content = match &self.tasks[..] {
@@ -153,7 +165,7 @@ impl Call {
                 Content::Many { connections }
             }
         };
-        Body { content, reason }
+        Body { content, reason, gateway_id: self.gateway.clone() }
     }
 }
 

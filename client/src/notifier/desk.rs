@@ -5,21 +5,26 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::Instant;
 
+use self::drain::Drain;
 use super::{
     Stats,
     beats::Beats,
     call::{Answer, Call, Connection, Kind, Notice, Task},
     episode::Episode,
     gate::Gate,
+    lease::{GatewayLease, LeaseAnswer, LeaseCall, LeaseOutcome},
     outcome::{Outcome, Verdict, is_final},
     players::{Players, Settlement},
 };
-use crate::{Activity, CallError, ConnectionId, PlayerId, Reason, State};
+use crate::{Activity, CallError, ConnectionId, GatewayId, PlayerId, Reason, State};
 
 #[cfg(test)]
 mod activities;
 #[cfg(test)]
 mod chaos;
+mod drain;
+#[cfg(test)]
+mod leases;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
@@ -55,7 +60,9 @@ pub(super) struct Desk {
     cleaned_up_at: Instant,
     /// When the tasks are told again that the service could not see to, though to others of their calls.
     failed_again_at: Instant,
-    is_draining: bool,
+    /// `None` if connections are reported without a gateway.
+    lease: Option<GatewayLease>,
+    drain: Drain,
     /// Disconnects and states that were refused or given up since the drain began.
     refused: usize,
     episode: Episode,
@@ -63,14 +70,15 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn new(pace: &Pace, now: Instant) -> Self {
+    pub(super) fn new(pace: &Pace, gateway: Option<GatewayId>, now: Instant) -> Self {
         Self {
             players: Players::new(Beats::new(pace.heartbeat_interval, now), pace.ttl),
             gates: Kind::ALL.map(|kind| Gate::new(kind.width())),
             max_batch: pace.max_batch,
             cleaned_up_at: now,
             failed_again_at: now,
-            is_draining: false,
+            lease: gateway.map(|id| GatewayLease::new(id, now)),
+            drain: Drain::No,
             refused: 0,
             episode: Episode::default(),
             stats: Stats::default(),
@@ -78,7 +86,7 @@ impl Desk {
     }
 
     pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
-        if !self.is_draining {
+        if self.drain == Drain::No {
             self.players.connected(player, id, now);
         }
     }
@@ -92,31 +100,15 @@ impl Desk {
     }
 
     pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
-        self.players.disconnected(player, id, reason, now);
-    }
-
-    /// Disconnects all, and takes no new connections.
-    pub(super) fn drain(&mut self, reason: Reason, now: Instant) {
-        self.is_draining = true;
-        self.refused = 0;
-        for Connection { player_id, connection_id } in self.players.open() {
-            self.players.disconnected(&player_id, &connection_id, reason, now);
+        if !self.is_ended_by_leaving(reason) {
+            self.players.disconnected(player, id, reason, now);
         }
     }
 
     /// Ends the pauses after calls that failed, as there is a new reason to expect that they succeed.
     pub(super) fn end_pauses(&mut self, now: Instant) {
         self.gates.iter_mut().for_each(|gate| gate.end_pause(now));
-    }
-
-    /// The number of tasks that are not through yet.
-    pub(super) fn undelivered(&self) -> usize {
-        if self.players.is_empty() { 0 } else { self.players.count().1 }
-    }
-
-    /// The number of disconnects and states that were refused or given up since the drain began.
-    pub(super) fn refused(&self) -> usize {
-        self.refused
+        self.lease.iter_mut().for_each(|lease| lease.end_pause(now));
     }
 
     /// A call to make now. Its answer has to be [settled](Self::settle).
@@ -126,12 +118,38 @@ impl Desk {
         let tasks = self.players.take(kind, self.max_batch, now, &mut self.stats);
         self.gates[kind as usize].enter();
         self.stats.calls += 1;
-        Some(Call { kind, tasks, sent_at: now })
+        let gateway = self.lease.as_ref().filter(|_| kind.names_gateway()).and_then(|lease| lease.name(now));
+        Some(Call { kind, tasks, gateway, sent_at: now })
     }
 
     /// When to ask for the next call, if nothing happens until then.
     pub(super) fn next_call_at(&self) -> Option<Instant> {
-        Kind::ALL.into_iter().filter_map(|kind| self.call_at(kind)).min()
+        Kind::ALL.into_iter().filter_map(|kind| self.call_at(kind)).chain(self.lease_call_at()).min()
+    }
+
+    /// A call about the gateway's lease to make now. Its answer has to be [settled](Self::settle_lease).
+    pub(super) fn next_lease_call(&mut self, now: Instant) -> Option<LeaseCall> {
+        self.lease_call_at().filter(|at| *at <= now)?;
+        match self.reason_to_leave(now) {
+            Some(reason) => self.leave(reason, now),
+            None => self.lease.as_mut().map(|lease| lease.renew(now)),
+        }
+    }
+
+    /// Learns from the answer to a call about the gateway's lease.
+    pub(super) fn settle_lease(&mut self, call: &LeaseCall, result: &Result<LeaseAnswer, CallError>, now: Instant) {
+        let Some(lease) = &mut self.lease else { return };
+        match lease.settle(call, result, now) {
+            LeaseOutcome::Continues if lease.can_leave() => {}
+            LeaseOutcome::Continues | LeaseOutcome::CannotLeave => self.leave_otherwise(now),
+            LeaseOutcome::Unknown => self.players.beats.announce(now),
+            LeaseOutcome::Left { connections } => self.left(connections, now),
+        }
+    }
+
+    /// The gateway whose lease is kept.
+    pub(super) fn gateway_id(&self) -> Option<&GatewayId> {
+        self.lease.as_ref().map(GatewayLease::id)
     }
 
     /// Learns from the answer to a call. Returns what the gateway is to be notified of.
@@ -144,6 +162,9 @@ impl Desk {
                 at.again_at = self.failed_again_at(now);
             }
             Err(error) => self.settle_failure(call.kind, error, now),
+        }
+        if outcome.was_name_refused {
+            self.lease.iter_mut().for_each(|lease| lease.name_was_refused(now));
         }
         if outcome.was_too_large {
             self.max_batch = self.max_batch.min(call.tasks.len() / 2).max(1);
@@ -164,6 +185,9 @@ impl Desk {
     }
 
     fn call_at(&self, kind: Kind) -> Option<Instant> {
+        if kind == Kind::Beat && self.is_leaving() {
+            return None; // a late heartbeat would bring a connection back whose lease was ended
+        }
         self.gates[kind as usize].passes_at(self.players.ready_at(kind, self.max_batch)?)
     }
 

@@ -21,8 +21,12 @@ use super::{
     builder::{Callbacks, HttpNotifierBuilder},
     call::{Call, Connection, Notice},
     desk::Desk,
+    lease::{GatewayLease, LeaseCall},
 };
-use crate::{Activity, ConnectionId, Endpoint, InvalidEndpoint, PlayerId, Reason, State, transport::Transport};
+use crate::{
+    Activity, CallError, ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, Reason, State,
+    transport::Transport,
+};
 
 /// Tells the presence service, from a task of its own, of all that happens; and of every open connection once in a
 /// heartbeat interval. See the [crate's documentation](crate) for what it promises.
@@ -38,7 +42,7 @@ pub struct HttpNotifier {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{tasks} disconnects and states were refused, or not delivered in time")]
 pub struct Undelivered {
-    /// How many disconnects and states.
+    /// How many disconnects and states. A connection whose lease is not known to have ended counts as a disconnect.
     pub tasks: usize,
 }
 
@@ -83,13 +87,19 @@ impl HttpNotifier {
         Ok(())
     }
 
-    /// For the end of the gateway: disconnects all that is open, and waits until everything is delivered, for `limit` at
-    /// most. Connections that come later are not taken.
+    /// For the end of the gateway: delivers what waits, then ends the gateway's lease and with it those of all connections
+    /// in one call; and waits until everything is delivered, for `limit` at most. Connections that come later are not taken.
+    ///
+    /// With [`Reason::Moving`], players keep record and state for the service's move grace, and friends notice nothing of
+    /// those who come back within it. Sockets should be closed from here on, not before: those that close as
+    /// [lost](Reason::Lost) or [moving](Reason::Moving) after this call need no report of their own.
+    ///
+    /// If the service does not have leases of gateways, or none is kept, connections are disconnected in batches.
     ///
     /// # Errors
     /// [`Undelivered`] if the service refused some of it, or the limit came first.
     pub async fn drain(&self, reason: Reason, limit: Duration) -> Result<(), Undelivered> {
-        self.change(|desk, now| desk.drain(reason, now));
+        self.change(|desk, now| desk.drain(reason, limit, now));
         let all_through = async {
             loop {
                 let settled = self.shared.settled.notified();
@@ -103,6 +113,11 @@ impl HttpNotifier {
         let desk = self.shared.desk();
         let tasks = desk.refused() + if is_in_time { 0 } else { desk.undelivered() };
         if tasks == 0 { Ok(()) } else { Err(Undelivered { tasks }) }
+    }
+
+    /// The id under which the gateway's lease is kept; `None` if none is.
+    pub fn gateway_id(&self) -> Option<GatewayId> {
+        self.shared.desk().gateway_id().cloned()
     }
 
     /// The counters. Walks through all connections.
@@ -168,6 +183,11 @@ impl Shared {
 /// Makes the calls when they are due.
 async fn pump(shared: Arc<Shared>) {
     loop {
+        let lease_call = shared.desk().next_lease_call(Instant::now());
+        if let Some(call) = lease_call {
+            tokio::spawn(perform_lease_call(Arc::clone(&shared), call));
+            continue;
+        }
         let call = shared.desk().next_call(Instant::now());
         if let Some(call) = call {
             tokio::spawn(perform(Arc::clone(&shared), call));
@@ -195,4 +215,12 @@ async fn perform(shared: Arc<Shared>, call: Call) {
     for notice in notices {
         shared.notify_gateway(notice);
     }
+}
+
+async fn perform_lease_call(shared: Arc<Shared>, call: LeaseCall) {
+    let answer = timeout(call.timeout, shared.transport.post(GatewayLease::PATH, &call)).await;
+    let result = answer.unwrap_or(Err(CallError::TimedOut));
+    shared.desk().settle_lease(&call, &result, Instant::now());
+    shared.changed.notify_one();
+    shared.settled.notify_waiters();
 }

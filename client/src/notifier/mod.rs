@@ -10,6 +10,7 @@ mod episode;
 mod gate;
 mod http;
 mod lane;
+mod lease;
 mod outcome;
 mod players;
 mod stats;

@@ -31,6 +31,8 @@ pub(super) struct Outcome {
     others: HashMap<Connection, Verdict>,
     /// The call had more tasks than the service takes at a time.
     pub(super) was_too_large: bool,
+    /// The service does not take calls that name a gateway.
+    pub(super) was_name_refused: bool,
 }
 
 impl Outcome {
@@ -51,7 +53,7 @@ impl Outcome {
     }
 
     fn all(verdict: Verdict) -> Self {
-        Self { most: verdict, others: HashMap::new(), was_too_large: false }
+        Self { most: verdict, others: HashMap::new(), was_too_large: false, was_name_refused: false }
     }
 
     fn too_large() -> Self {
@@ -70,6 +72,9 @@ impl Outcome {
         let field = problem.field.as_deref().unwrap_or_default();
         let has_many = call.tasks.len() > 1;
         match (problem.status, culprit(call, field)) {
+            (400, _) if call.gateway.is_some() && field == "gateway_id" => {
+                Self { was_name_refused: true, ..Self::all(Verdict::Again) }
+            }
             (409, _) => Self::all(Verdict::Rejected),
             (410, _) => Self::all(Verdict::Closed),
             (400, Some(culprit)) if has_many => {

@@ -141,7 +141,7 @@ impl Players {
             // A connect that the service refused is made up for by the next heartbeat.
             (Task::Connect(id), Verdict::Done | Verdict::Restored | Verdict::Refused) => {
                 if let Some(beat) = lane.beat_mut(id) {
-                    *beat = Some(self.beats.add(Connection::new(&player, id), at.now));
+                    *beat = Some(self.beats.add(Connection::new(&player, id), at.sent_at, at.now));
                 }
             }
             (Task::Connect(id) | Task::Beat(id), Verdict::Closed | Verdict::Invalid) => {
@@ -190,6 +190,23 @@ impl Players {
         given_up
     }
 
+    /// Forgets all open connections: the service has ended their leases.
+    pub(super) fn forget_open(&mut self, now: Instant) {
+        for Connection { player_id, connection_id } in self.open() {
+            let Some(lane) = self.lanes.get_mut(&player_id) else { continue };
+            if let Some(Some(beat)) = lane.forget(&connection_id) {
+                self.beats.remove(beat);
+            }
+            lane.forget_state();
+            self.place(&player_id, now);
+        }
+    }
+
+    /// Whether no call other than heartbeats waits to be made.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.iter().all(|agenda| agenda.len() == 0)
+    }
+
     /// All open connections.
     pub(super) fn open(&self) -> Vec<Connection> {
         let connections =
@@ -214,7 +231,7 @@ impl Players {
         for connection in &connections {
             let lane = self.lanes.get_mut(&connection.player_id);
             if let Some(beat) = lane.and_then(|lane| lane.beat_mut(&connection.connection_id)) {
-                *beat = Some(self.beats.add(connection.clone(), now));
+                *beat = Some(self.beats.add(connection.clone(), now, now));
             }
         }
         connections.into_iter().map(|connection| (connection.player_id, Task::Beat(connection.connection_id))).collect()

@@ -6,6 +6,7 @@ mod client;
 mod events;
 mod faults;
 mod gateway;
+mod gateway_lease;
 mod notifier;
 mod stand_in;
 mod watcher;

@@ -68,7 +68,7 @@ async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
 #[tokio::test]
 async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     let service = StandIn::start().await;
-    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
+    let notifier = HttpNotifier::builder(service.endpoint()).without_gateway_lease().start().unwrap();
     (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|world| world.leases.len() == 10_000).await;
     let connects = service.calls("connect");

@@ -52,8 +52,19 @@ pub(crate) struct World {
     pub(crate) failing: BTreeSet<String>,
     /// Added to the answer of one connect.
     pub(crate) heartbeat_interval_ms: Option<u64>,
+    /// Gateways with a lease. A service without leases of gateways, which answers 404, has none.
+    pub(crate) gateways: Option<Gateways>,
+    /// The calls about leases of gateways, which are not among `calls`.
+    pub(crate) gateway_calls: Vec<Call>,
     /// Calls wait for this, when it is there.
     pub(crate) stall: Option<Arc<Notify>>,
+}
+
+/// Gateways that have a lease, and the connections that belong to each.
+#[derive(Default)]
+pub(crate) struct Gateways {
+    pub(crate) known: BTreeSet<String>,
+    pub(crate) owned: BTreeMap<String, BTreeSet<String>>,
 }
 
 type Instead = Box<dyn FnMut(&Call) -> Option<Response> + Send>;
@@ -190,9 +201,16 @@ async fn answer(
 
 impl World {
     fn answer(&mut self, call: &Call) -> Response {
+        if call.path == "gateway" {
+            self.gateway_calls.push(call.clone());
+            return self.answer_gateway(call);
+        }
         self.calls.push(call.clone());
         if let Some(response) = self.instead.as_mut().and_then(|instead| instead(call)) {
             return response;
+        }
+        if let Err(refusal) = self.take_gateway(call) {
+            return *refusal;
         }
         match call.path.as_str() {
             "get" => json_response(self.presence(text(&call.body["player_id"]))),
@@ -205,6 +223,30 @@ impl World {
             _ if call.body["connections"].is_array() => self.batch(call),
             _ => self.one(call),
         }
+    }
+
+    fn answer_gateway(&mut self, call: &Call) -> Response {
+        let Some(gateways) = &mut self.gateways else { return problem(404, "not-found", None) };
+        let id = text(&call.body["gateway_id"]).to_owned();
+        if call.body["leaving"].is_null() {
+            let status = if gateways.known.insert(id.clone()) { "new" } else { "alive" };
+            let body = json!({"gateway_id": id, "status": status, "ttl_ms": 300, "heartbeat_interval_ms": 100});
+            return json_response(body);
+        }
+        gateways.known.remove(&id);
+        let owned = gateways.owned.remove(&id).unwrap_or_default();
+        let ended = owned.iter().filter(|lease| self.leases.remove(*lease)).count();
+        json_response(json!({"gateway_id": id, "status": "left", "connections": ended}))
+    }
+
+    /// Notes the gateway that a connect or heartbeat names; a service that has no leases of gateways refuses that.
+    fn take_gateway(&mut self, call: &Call) -> Result<(), Box<Response>> {
+        let Some(id) = call.body["gateway_id"].as_str() else { return Ok(()) };
+        let Some(gateways) = &mut self.gateways else {
+            return Err(Box::new(problem(400, "invalid-request", Some("gateway_id"))));
+        };
+        gateways.owned.entry(id.to_owned()).or_default().extend(call.entries());
+        Ok(())
     }
 
     fn batch(&mut self, call: &Call) -> Response {

@@ -46,7 +46,7 @@ fn a_drain_counts_what_is_refused() {
         (0..10).for_each(|number| simulation.connect(number));
         simulation.run(SECOND);
         simulation.refuse_all(status);
-        simulation.desk.drain(Reason::Lost, simulation.now);
+        simulation.desk.drain(Reason::Lost, 10 * SECOND, simulation.now);
         simulation.run(10 * SECOND);
         assert_eq!((simulation.desk.undelivered(), simulation.desk.refused()), (waiting, refused), "{status}");
     }

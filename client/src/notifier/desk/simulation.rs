@@ -8,10 +8,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    super::call::{Answer, Call, Connection, Kind, Notice, Task},
+    super::{
+        call::{Answer, Call, Connection, Kind, Notice, Task},
+        lease::{LeaseAnswer, LeaseCall},
+    },
     Desk, Pace,
+    leases::Gateways,
 };
-use crate::{Activity, CallError, ConnectionId, PlayerId, Problem, Reason, State};
+use crate::{Activity, CallError, ConnectionId, GatewayId, PlayerId, Problem, Reason, State};
 
 pub(super) const INTERVAL: Duration = Duration::from_secs(15);
 pub(super) const TTL: Duration = Duration::from_secs(45);
@@ -25,8 +29,14 @@ pub(super) struct Simulation {
     pub(super) restored: Vec<Connection>,
     start: Instant,
     pub(super) latency: Duration,
-    under_way: BTreeMap<(Instant, u64), (Call, Answered)>,
+    under_way: BTreeMap<(Instant, u64), Answered>,
     calls: u64,
+}
+
+/// A call whose answer is on its way.
+enum Answered {
+    Call(Call, Result<Answer, CallError>),
+    LeaseCall(LeaseCall, Result<LeaseAnswer, CallError>),
 }
 
 /// The service, as far as its rules about connections go.
@@ -38,6 +48,8 @@ pub(super) struct Service {
     records: HashMap<PlayerId, (State, Instant)>,
     /// Of players who are not OFFLINE.
     activities: HashMap<PlayerId, Activity>,
+    /// Leases of gateways, if the service has them.
+    pub(super) gateways: Option<Gateways>,
     /// Added to each answer of a batch.
     pub(super) heartbeat_interval: Option<Duration>,
     pub(super) log: Vec<Told>,
@@ -52,9 +64,9 @@ pub(super) struct Told {
     pub(super) at: Duration,
     pub(super) kind: Kind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
+    pub(super) is_owned: bool,
 }
 
-type Answered = Result<Answer, CallError>;
 type Fails = dyn FnMut(&Call) -> Option<Failure>;
 
 pub(super) enum Failure {
@@ -64,10 +76,21 @@ pub(super) enum Failure {
 
 impl Simulation {
     pub(super) fn new() -> Self {
+        Self::of_gateway(None)
+    }
+
+    /// A desk that keeps a gateway's lease.
+    pub(super) fn with_lease() -> Self {
+        let mut simulation = Self::of_gateway(Some(GatewayId::parse("g1").unwrap()));
+        simulation.service.gateways = Some(Gateways::default());
+        simulation
+    }
+
+    fn of_gateway(gateway: Option<GatewayId>) -> Self {
         let now = Instant::now();
         let pace = Pace { heartbeat_interval: INTERVAL, ttl: TTL, max_batch: 1_000 };
         Self {
-            desk: Desk::new(&pace, now),
+            desk: Desk::new(&pace, gateway, now),
             service: Service::default(),
             now,
             reported: Vec::new(),
@@ -105,23 +128,42 @@ impl Simulation {
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         loop {
-            while let Some(call) = self.desk.next_call(self.now) {
-                let result = self.service.answer(&call, self.now, self.now - self.start);
+            while let Some(answered) = self.next_call() {
                 self.calls += 1;
-                self.under_way.insert((self.now + self.latency, self.calls), (call, result));
+                self.under_way.insert((self.now + self.latency, self.calls), answered);
             }
             let answer_at = self.under_way.first_key_value().map(|((at, _), _)| *at);
             let next = [answer_at, self.desk.next_call_at()].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= end) else { break };
             self.now = self.now.max(next);
             if answer_at.is_some_and(|at| at <= self.now)
-                && let Some((_, (call, result))) = self.under_way.pop_first()
+                && let Some((_, answered)) = self.under_way.pop_first()
             {
+                self.settle(answered);
+            }
+        }
+        self.now = end;
+    }
+
+    fn next_call(&mut self) -> Option<Answered> {
+        let since_start = self.now - self.start;
+        if let Some(call) = self.desk.next_lease_call(self.now) {
+            let result = self.service.answer_lease_call(&call, self.now, since_start);
+            return Some(Answered::LeaseCall(call, result));
+        }
+        let call = self.desk.next_call(self.now)?;
+        let result = self.service.answer(&call, self.now, since_start);
+        Some(Answered::Call(call, result))
+    }
+
+    fn settle(&mut self, answered: Answered) {
+        match answered {
+            Answered::LeaseCall(call, result) => self.desk.settle_lease(&call, &result, self.now),
+            Answered::Call(call, result) => {
                 let notices = self.desk.settle(call, result, self.now);
                 self.take(notices);
             }
         }
-        self.now = end;
     }
 
     fn take(&mut self, notices: Vec<Notice>) {
@@ -165,8 +207,9 @@ impl Simulation {
 }
 
 impl Service {
-    fn answer(&mut self, call: &Call, now: Instant, since_start: Duration) -> Answered {
-        self.log.push(Told { at: since_start, kind: call.kind, tasks: call.tasks.clone() });
+    fn answer(&mut self, call: &Call, now: Instant, since_start: Duration) -> Result<Answer, CallError> {
+        let is_owned = call.gateway.is_some();
+        self.log.push(Told { at: since_start, kind: call.kind, tasks: call.tasks.clone(), is_owned });
         match self.fails.as_mut().and_then(|fails| fails(call)) {
             Some(Failure::Before(error)) => return Err(error),
             Some(Failure::After(error)) => {
@@ -184,20 +227,29 @@ impl Service {
         self.closed.clear();
         self.records.clear();
         self.activities.clear();
+        self.gateways.iter_mut().for_each(Gateways::flush);
     }
 
-    fn expire(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self, now: Instant) {
+        self.expire_gateway(now);
         self.leases.retain(|_, expires_at| *expires_at > now);
         self.records.retain(|_, (_, expires_at)| *expires_at > now);
         self.end_activities();
+    }
+
+    /// Ends the records of players without a lease.
+    pub(super) fn end_records(&mut self) {
+        let connected: HashSet<_> = self.leases.keys().map(|lease| lease.player_id.clone()).collect();
+        self.records.retain(|player, _| connected.contains(player));
     }
 
     fn end_activities(&mut self) {
         self.activities.retain(|player, _| self.records.contains_key(player));
     }
 
-    fn apply(&mut self, call: &Call, now: Instant) -> Answered {
+    fn apply(&mut self, call: &Call, now: Instant) -> Result<Answer, CallError> {
         self.expire(now);
+        self.take_name(call)?;
         let mut answer = Answer { heartbeat_interval_ms: self.heartbeat_interval.map(ms), ..Answer::default() };
         for (player, task) in &call.tasks {
             match (task.connection(player), task) {

@@ -332,7 +332,7 @@ fn draining_disconnects_all_in_batches_and_takes_no_more() {
     let mut simulation = Simulation::new();
     (0..5_000).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
-    simulation.desk.drain(Reason::Lost, simulation.now);
+    simulation.desk.drain(Reason::Lost, 10 * SECOND, simulation.now);
     simulation.connect(5_000);
     simulation.run(SECOND);
     assert_eq!(sizes(&simulation.calls(Kind::Lost)), [1_000; 5]);

@@ -1,0 +1,295 @@
+//! The lease of a gateway: when it is renewed, and how it ends. No I/O and no clock: time is passed in.
+
+use std::{error::Error, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::{CallError, GatewayId, Reason};
+
+/// The renewal interval and the TTL until the service says what they are.
+const DEFAULT_INTERVAL: Duration = Duration::from_millis(2_500);
+const DEFAULT_TTL: Duration = Duration::from_millis(7_500);
+
+/// No interval is shorter or longer, whatever the service says.
+const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3_600));
+
+/// The longest pause between two questions whether the service has leases of gateways by now.
+const MAX_UNSUPPORTED_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long calls do not name the gateway after a service refused that: servers of two versions may share an address.
+const UNNAMED_PERIOD: Duration = Duration::from_secs(60);
+
+/// Time limit for the call that ends the lease: the service ends those of all connections before it answers.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The lease of one gateway.
+#[derive(Debug)]
+pub(super) struct GatewayLease {
+    id: GatewayId,
+    interval: Duration,
+    ttl: Duration,
+    /// When the next call is made, unless one is in flight.
+    next_at: Instant,
+    is_in_flight: bool,
+    /// When the last call was sent that renewed the lease.
+    renewed_at: Option<Instant>,
+    /// The service does not have leases of gateways: the pause until it is asked again.
+    unsupported_pause: Option<Duration>,
+    /// Until then, calls do not name the gateway.
+    unnamed_until: Option<Instant>,
+    phase: Phase,
+    log: Log,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Active,
+    /// The call that ends the lease was sent.
+    Leaving,
+    Left,
+}
+
+/// What was logged, so that it is logged once.
+#[derive(Debug, Default)]
+struct Log {
+    is_failing: bool,
+    was_unsupported: bool,
+}
+
+/// A call about the lease. Its answer has to be [settled](GatewayLease::settle).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(super) struct LeaseCall {
+    gateway_id: GatewayId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leaving: Option<Reason>,
+    #[serde(skip)]
+    pub(super) timeout: Duration,
+    #[serde(skip)]
+    sent_at: Instant,
+}
+
+/// A successful answer: when to renew the lease again, or how many leases of connections ended with it.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LeaseAnswer {
+    pub(super) status: LeaseStatus,
+    pub(super) ttl_ms: Option<u64>,
+    pub(super) heartbeat_interval_ms: Option<u64>,
+    pub(super) connections: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LeaseStatus {
+    /// The service did not know the gateway.
+    New,
+    #[default]
+    Alive,
+    Left,
+}
+
+/// What became of a call about the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeaseOutcome {
+    /// The lease goes on, or the call is made again.
+    Continues,
+    /// The service did not know the gateway: its connections have to be announced.
+    Unknown,
+    /// The lease has ended, and with it those of so many connections.
+    Left { connections: u64 },
+    /// The service cannot end the lease: it has none of gateways.
+    CannotLeave,
+}
+
+#[cfg(test)]
+impl LeaseCall {
+    pub(super) fn leaving(&self) -> Option<Reason> {
+        self.leaving
+    }
+}
+
+impl GatewayLease {
+    pub(super) const PATH: &str = "/presence/gateway";
+
+    pub(super) fn new(id: GatewayId, now: Instant) -> Self {
+        Self {
+            id,
+            interval: DEFAULT_INTERVAL,
+            ttl: DEFAULT_TTL,
+            next_at: now,
+            is_in_flight: false,
+            renewed_at: None,
+            unsupported_pause: None,
+            unnamed_until: None,
+            phase: Phase::Active,
+            log: Log::default(),
+        }
+    }
+
+    pub(super) fn id(&self) -> &GatewayId {
+        &self.id
+    }
+
+    /// The id for calls of connections; `None` if the service may refuse it, as one without leases of gateways does.
+    pub(super) fn name(&self, now: Instant) -> Option<GatewayId> {
+        let is_named = self.is_supported() && self.unnamed_until.is_none_or(|until| until <= now);
+        is_named.then(|| self.id.clone())
+    }
+
+    /// A service refused a call because it names a gateway: there are servers without leases of gateways.
+    pub(super) fn name_was_refused(&mut self, now: Instant) {
+        self.unnamed_until = Some(now + UNNAMED_PERIOD);
+        self.log.unsupported();
+    }
+
+    /// Whether a call can end the lease, and those of the gateway's connections.
+    pub(super) fn can_leave(&self) -> bool {
+        self.unsupported_pause.is_none() && self.phase != Phase::Left
+    }
+
+    /// Whether the service may hold a lease of this gateway.
+    pub(super) fn may_be_held(&self) -> bool {
+        self.phase != Phase::Left && (self.renewed_at.is_some() || self.is_in_flight)
+    }
+
+    /// When the next call is due: from `leave_at` on it ends the lease. `None` while one is in flight, and after the end.
+    pub(super) fn call_at(&self, leave_at: Option<Instant>) -> Option<Instant> {
+        match self.phase {
+            _ if self.is_in_flight => None,
+            Phase::Active => Some(leave_at.map_or(self.next_at, |leave_at| leave_at.min(self.next_at))),
+            Phase::Leaving => Some(self.next_at),
+            Phase::Left => None,
+        }
+    }
+
+    /// The call that renews the lease.
+    pub(super) fn renew(&mut self, now: Instant) -> LeaseCall {
+        self.start(None, self.interval, now)
+    }
+
+    /// The call that ends the lease, and those of the gateway's connections.
+    pub(super) fn leave(&mut self, reason: Reason, now: Instant) -> LeaseCall {
+        self.phase = Phase::Leaving;
+        self.start(Some(reason), LEAVE_TIMEOUT, now)
+    }
+
+    /// Ends the pause after a call that failed.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        if self.log.is_failing {
+            self.next_at = self.next_at.min(now);
+        }
+    }
+
+    /// Learns from the answer to a call.
+    pub(super) fn settle(
+        &mut self,
+        call: &LeaseCall,
+        result: &Result<LeaseAnswer, CallError>,
+        now: Instant,
+    ) -> LeaseOutcome {
+        self.is_in_flight = false;
+        match result {
+            Ok(answer) if call.leaving.is_some() => {
+                self.phase = Phase::Left;
+                LeaseOutcome::Left { connections: answer.connections }
+            }
+            Ok(answer) => self.renewed(call, answer),
+            Err(CallError::Problem(problem)) if matches!(problem.status, 400 | 404 | 405) => {
+                self.unsupported(call, now)
+            }
+            Err(error) => {
+                self.failed(error, now);
+                LeaseOutcome::Continues
+            }
+        }
+    }
+
+    fn start(&mut self, leaving: Option<Reason>, timeout: Duration, now: Instant) -> LeaseCall {
+        self.is_in_flight = true;
+        LeaseCall { gateway_id: self.id.clone(), leaving, timeout, sent_at: now }
+    }
+
+    fn renewed(&mut self, call: &LeaseCall, answer: &LeaseAnswer) -> LeaseOutcome {
+        if let Some(interval) = answer.heartbeat_interval_ms {
+            self.interval = Duration::from_millis(interval).clamp(INTERVALS.0, INTERVALS.1);
+        }
+        if let Some(ttl) = answer.ttl_ms {
+            self.ttl = Duration::from_millis(ttl);
+        }
+        self.next_at = call.sent_at + self.interval;
+        self.log.succeeded();
+        let was_supported = self.is_supported();
+        self.unsupported_pause = None;
+        self.renewed_at = Some(call.sent_at);
+        // What was reported before the first answer did not name the gateway.
+        if answer.status != LeaseStatus::New && was_supported {
+            return LeaseOutcome::Continues;
+        }
+        self.unnamed_until = None;
+        if was_supported {
+            tracing::warn!("the presence service lost this gateway; its connections are announced again");
+        }
+        LeaseOutcome::Unknown
+    }
+
+    /// Asks again soon while the lease lasts: servers of two versions may share an address. Then less and less often.
+    fn unsupported(&mut self, call: &LeaseCall, now: Instant) -> LeaseOutcome {
+        if call.leaving.is_some() {
+            self.phase = Phase::Left;
+            return LeaseOutcome::CannotLeave;
+        }
+        self.log.unsupported();
+        if self.is_held(now) {
+            self.next_at = now + self.retry_pause();
+        } else {
+            let pause = self.unsupported_pause.map_or(self.interval, |pause| pause * 2).min(MAX_UNSUPPORTED_PAUSE);
+            self.unsupported_pause = Some(pause);
+            self.next_at = now + pause;
+        }
+        LeaseOutcome::Continues
+    }
+
+    /// Whether the service has leases of gateways, as far as is known.
+    fn is_supported(&self) -> bool {
+        self.renewed_at.is_some() && self.unsupported_pause.is_none()
+    }
+
+    fn failed(&mut self, error: &CallError, now: Instant) {
+        self.log.failed(error);
+        let asked = error.retry_after().unwrap_or_default().min(self.interval);
+        let is_urgent = self.is_held(now) || self.phase == Phase::Leaving;
+        let pause = if is_urgent { self.retry_pause() } else { self.interval };
+        self.next_at = now + asked.max(pause);
+    }
+
+    /// Whether the lease has not expired yet.
+    fn is_held(&self, now: Instant) -> bool {
+        self.renewed_at.is_some_and(|renewed_at| now < renewed_at + self.ttl)
+    }
+
+    /// Short enough for several tries before the lease expires.
+    fn retry_pause(&self) -> Duration {
+        self.interval.mul_f64(0.2 + 0.2 * fastrand::f64())
+    }
+}
+
+impl Log {
+    fn failed(&mut self, error: &CallError) {
+        if !std::mem::replace(&mut self.is_failing, true) {
+            tracing::warn!(error = error as &dyn Error, "the gateway's lease is not renewed; retrying");
+        }
+    }
+
+    fn succeeded(&mut self) {
+        if std::mem::take(&mut self.is_failing) {
+            tracing::info!("the gateway's lease is renewed again");
+        }
+    }
+
+    fn unsupported(&mut self) {
+        if !std::mem::replace(&mut self.was_unsupported, true) {
+            tracing::warn!("this presence service does not have leases of gateways; connections are reported without");
+        }
+    }
+}
