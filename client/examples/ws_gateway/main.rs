@@ -24,8 +24,8 @@ mod sockets;
 use std::{error::Error, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::extract::ws::close_code;
-use clap::Parser;
-use presence_client::{ConnectionId, Endpoint, HttpNotifier, InvalidEndpoint, PlayerId, Reason, Watcher};
+use clap::{ArgAction, Parser};
+use presence_client::{ConnectionId, Endpoint, GatewayId, HttpNotifier, InvalidEndpoint, PlayerId, Reason, Watcher};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -37,7 +37,7 @@ pub(crate) use self::{
     sockets::Sockets,
 };
 
-/// How long the sockets have to close when the gateway stops, and the presence service to accept their disconnects.
+/// How long the sockets have to close when the gateway stops, and the presence service to end their leases.
 const CLOSE_ALL_TIMEOUT: Duration = Duration::from_secs(2);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -52,6 +52,12 @@ struct Args {
     /// The bearer token that the presence service requires.
     #[arg(long, env = "GATEWAY_PRESENCE_TOKEN", default_value = "", hide_env_values = true)]
     presence_token: String,
+    /// Keeps a lease of the gateway itself.
+    #[arg(long, env = "GATEWAY_LEASE", default_value_t = true, action = ArgAction::Set)]
+    lease: bool,
+    /// Id of this gateway's lease, new at every start; empty: the host's name and a random part.
+    #[arg(long, env = "GATEWAY_ID", default_value = "")]
+    gateway_id: String,
     /// Interval of the heartbeats of an open socket: what the service's PRESENCE_HEARTBEAT_INTERVAL says.
     #[arg(long, env = "GATEWAY_HEARTBEAT_INTERVAL", default_value = "15s", value_parser = humantime::parse_duration)]
     heartbeat_interval: Duration,
@@ -74,20 +80,26 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let watcher = endpoint.map(Watcher::start).transpose()?;
     let gateway = Gateway::new(presence.clone(), watcher, Arc::clone(&sockets), args.ping_interval);
     let listener = TcpListener::bind(args.bind).await?;
-    tracing::info!(address = %listener.local_addr()?, has_presence = presence.is_some(), "listening");
+    let gateway_id = presence.as_ref().and_then(|presence| presence.gateway_id());
+    tracing::info!(address = %listener.local_addr()?, gateway_id = gateway_id.as_ref().map(GatewayId::as_str), "listening");
     tokio::select! {
         () = accept(listener, gateway) => {}
         () = signalled(SignalKind::terminate()) => {}
         () = signalled(SignalKind::interrupt()) => {}
     }
 
-    // The players should come back, to another gateway: a restart is a loss, not a quit.
-    let closed = timeout(CLOSE_ALL_TIMEOUT, sockets.close_all(close_code::RESTART)).await;
-    if let Some(presence) = presence {
-        let drained = presence.drain(Reason::Lost, DRAIN_TIMEOUT).await;
-        tracing::info!(stats = ?presence.stats(), ?drained, "drained");
-    }
-    tracing::info!(?closed, "stopped");
+    // The players come back through another gateway: they are moving, and their friends need not notice. The notifier learns
+    // of that before the sockets close, so that it need not report each of them.
+    let drained = async {
+        match &presence {
+            Some(presence) => presence.drain(Reason::Moving, DRAIN_TIMEOUT).await,
+            None => Ok(()),
+        }
+    };
+    let closed = timeout(CLOSE_ALL_TIMEOUT, sockets.close_all(close_code::RESTART));
+    let (drained, closed) = tokio::join!(biased; drained, closed);
+    let stats = presence.map(|presence| presence.stats());
+    tracing::info!(?stats, ?drained, ?closed, "stopped");
     Ok(())
 }
 
@@ -104,9 +116,15 @@ fn endpoint(args: &Args) -> Result<Option<Endpoint>, InvalidEndpoint> {
 }
 
 /// A notifier that has the sockets closed whose players were signed out.
-fn notifier(args: &Args, endpoint: Endpoint, sockets: Arc<Sockets>) -> Result<HttpNotifier, InvalidEndpoint> {
+fn notifier(args: &Args, endpoint: Endpoint, sockets: Arc<Sockets>) -> Result<HttpNotifier, Box<dyn Error>> {
     let on_closed = move |_: &PlayerId, connection: &ConnectionId| sockets.close(connection, close_code::POLICY);
-    HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval).on_closed(on_closed).start()
+    let builder = HttpNotifier::builder(endpoint).heartbeat_interval(args.heartbeat_interval).on_closed(on_closed);
+    let builder = match &*args.gateway_id {
+        _ if !args.lease => builder.without_gateway_lease(),
+        "" => builder,
+        id => builder.gateway_id(GatewayId::parse(id)?),
+    };
+    Ok(builder.start()?)
 }
 
 /// Waits for a signal.

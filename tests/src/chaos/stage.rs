@@ -205,5 +205,9 @@ fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {
 
 fn start_gateway(proxy: &Proxy, heartbeat: u64) -> Gateway {
     let interval = format!("{heartbeat}ms");
-    Gateway::start(&[("GATEWAY_PRESENCE_URL", proxy.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
+    Gateway::start(&[
+        ("GATEWAY_PRESENCE_URL", proxy.url()),
+        ("GATEWAY_HEARTBEAT_INTERVAL", &interval),
+        ("GATEWAY_LEASE", "false"),
+    ])
 }

@@ -22,9 +22,9 @@ async fn ends(gateway: &mut Gateway) {
 }
 
 #[tokio::test]
-async fn both_signals_disconnect_all_players_also_beside_clients_that_do_nothing() {
+async fn both_signals_move_all_players_also_beside_clients_that_do_nothing() {
     let redis = RedisServer::start().await;
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url())]);
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_MOVE_GRACE", "1s")]);
     for signal in ["TERM", "INT"] {
         let mut gateway = Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url(""))]);
         let device = Device::open(&gateway.url("alice")).await.unwrap();
@@ -44,7 +44,14 @@ async fn both_signals_disconnect_all_players_also_beside_clients_that_do_nothing
         gateway.signal(signal);
         timeout(PATIENCE, device.closed()).await.expect("the socket is closed");
         ends(&mut gateway).await;
-        assert_eq!(server.get("/presence/alice").await.body["state"], "OFFLINE", "{signal}");
+        assert_eq!(server.get("/presence/alice").await.body["connection_count"], 0, "{signal}");
+        assert_eq!(server.get("/gateways").await.body["gateways"], json!([]), "{signal}");
+        let offline = async {
+            while server.get("/presence/alice").await.body["state"] != "OFFLINE" {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(PATIENCE, offline).await.expect("alice is OFFLINE after the grace");
         drop((half_sent, not_read, silent));
     }
 }
