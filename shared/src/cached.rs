@@ -42,11 +42,21 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
+        self.get_for(|_| self.ttl, compute).await
+    }
+
+    /// As [`get`](Self::get), for values that are shared for as long as `ttl_of` says of each.
+    pub async fn get_for<F>(&self, ttl_of: impl FnOnce(&T) -> Duration, compute: impl FnOnce() -> F) -> Option<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
         let mut in_flight = {
             let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
             slot.settle();
             match &slot.latest {
-                Some(computed) if computed.is_younger_than(self.ttl) => return Some(computed.value.clone()),
+                Some(computed) if computed.is_younger_than(ttl_of(&computed.value)) => {
+                    return Some(computed.value.clone());
+                }
                 _ => slot.in_flight.get_or_insert_with(|| start(compute())).clone(),
             }
         };
@@ -115,6 +125,17 @@ mod tests {
         assert_eq!(get().await, Some(1));
         advance(Duration::from_millis(200)).await;
         assert_eq!(get().await, Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_value_may_be_shared_for_longer_than_others() {
+        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        let ttl_of = |count: &usize| Duration::from_secs(if *count == 1 { 10 } else { 1 });
+        let get = || cached.get_for(ttl_of, || count(Arc::clone(&computed)));
+        for (pause, expected) in [(0, 1), (9, 1), (2, 2), (2, 3)] {
+            advance(Duration::from_secs(pause)).await;
+            assert_eq!(get().await, Some(expected));
+        }
     }
 
     #[tokio::test(start_paused = true)]

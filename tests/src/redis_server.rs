@@ -111,6 +111,15 @@ impl RedisServer {
         redis::cmd(command[0]).arg(&command[1..]).query_async(&mut raw).await.expect("an answer")
     }
 
+    /// The clock, in Unix milliseconds.
+    ///
+    /// # Panics
+    /// If Redis refuses.
+    pub async fn now(&self) -> u64 {
+        let (seconds, micros): (u64, u64) = self.ask(&["TIME"]).await;
+        seconds * 1_000 + micros / 1_000
+    }
+
     /// Makes this server a replica of another one, and waits until it holds the same.
     ///
     /// # Panics

@@ -87,6 +87,8 @@ pub(crate) enum Command {
     Explain { player: PlayerId },
     /// Count the players who are not OFFLINE, by state.
     Online,
+    /// List the gateways that hold a lease, and those whose connections are being ended.
+    Gateways,
     /// Sign a player out: OFFLINE, with all its connections closed, on every device.
     SignOut {
         player: PlayerId,

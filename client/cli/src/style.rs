@@ -1,7 +1,10 @@
 //! Colours, where the terminal has them: `anstream` leaves them out elsewhere, and where `NO_COLOR` is set.
 
 use anstyle::{AnsiColor, Style};
-use presence_client::{State, operator::HealthStatus};
+use presence_client::{
+    State,
+    operator::{GatewayState, HealthStatus},
+};
 
 /// What stands out less.
 pub(crate) const FAINT: Style = Style::new().dimmed();
@@ -27,5 +30,15 @@ pub(crate) fn of_health(status: HealthStatus) -> Style {
         HealthStatus::Degraded => AnsiColor::Yellow.on_default(),
         HealthStatus::Unavailable => AnsiColor::Red.on_default(),
         HealthStatus::Unknown | HealthStatus::Disabled => FAINT,
+    }
+}
+
+/// The color of what is happening to a gateway.
+pub(crate) fn of_gateway(state: GatewayState) -> Style {
+    match state {
+        GatewayState::Live => AnsiColor::Green.on_default(),
+        GatewayState::Held => AnsiColor::Yellow.on_default(),
+        GatewayState::Lost => AnsiColor::Red.on_default(),
+        GatewayState::Leaving => FAINT,
     }
 }

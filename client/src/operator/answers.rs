@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Presence, State};
+use crate::{GatewayId, Presence, State};
 
 /// How many players there are that are not OFFLINE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +74,60 @@ pub struct Transition {
     pub version: Option<u64>,
     /// Why, for a transition to OFFLINE; an event's word.
     pub reason: Option<String>,
+}
+
+/// The gateways that hold a lease, and those whose connections' leases are being ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateways {
+    /// When they were read.
+    pub as_of: u64,
+    /// All of them, by id.
+    pub gateways: Vec<Gateway>,
+}
+
+/// One run of a gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Which gateway it is.
+    pub gateway_id: GatewayId,
+    /// The number of connections that belong to it.
+    pub connections: u64,
+    /// How long its lease lives without another renewal, in milliseconds; 0 if it has ended.
+    pub expires_in_ms: u64,
+    /// What is happening to it.
+    #[serde(default, skip_serializing_if = "GatewayState::is_live")]
+    pub state: GatewayState,
+}
+
+/// What is happening to a gateway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GatewayState {
+    /// It renews its lease.
+    #[default]
+    Live,
+    /// Its lease has expired, and nothing is ended yet: too many expired at once, or the sweeps paused.
+    Held,
+    /// Its lease has expired: the leases of its connections are being ended.
+    Lost,
+    /// It ended its lease: those of its connections are being ended.
+    Leaving,
+}
+
+impl GatewayState {
+    /// The state's name, as it stands in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Held => "held",
+            Self::Lost => "lost",
+            Self::Leaving => "leaving",
+        }
+    }
+
+    fn is_live(&self) -> bool {
+        *self == Self::Live
+    }
 }
 
 /// Whether the service can do its work.

@@ -8,7 +8,10 @@ mod messages;
 use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, client::with_retries, transport::Transport};
 
 pub use self::{
-    answers::{Check, Checks, Explanation, Health, HealthStatus, Lease, States, Statistics, Transition},
+    answers::{
+        Check, Checks, Explanation, Gateway, GatewayState, Gateways, Health, HealthStatus, Lease, States, Statistics,
+        Transition,
+    },
     event::PresenceEvent,
     events::{EventStream, Feed, News},
 };
@@ -43,6 +46,14 @@ impl OperatorClient {
     /// [`CallError`].
     pub async fn statistics(&self) -> Result<Statistics, CallError> {
         with_retries(|| self.transport.get("/presence")).await
+    }
+
+    /// The gateways that hold a lease. Transient failures are tried again, twice at most.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn gateways(&self) -> Result<Gateways, CallError> {
+        with_retries(|| self.transport.get("/gateways")).await
     }
 
     /// All that the service knows of a player. Transient failures are tried again, twice at most.

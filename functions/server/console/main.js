@@ -2,6 +2,7 @@
 
 import { Chart, STATES } from './chart.js';
 import { follow } from './feed.js';
+import { listGateways } from './gateways.js';
 import { explain, openHash } from './player.js';
 import { read, sleep } from './service.js';
 
@@ -60,5 +61,6 @@ async function repeat(action, period) {
 
 repeat(count, PERIOD);
 repeat(checkHealth, HEALTH_PERIOD);
+repeat(listGateways, PERIOD);
 follow(explain);
 openHash();

@@ -12,6 +12,9 @@ use serde::Serialize;
 
 use crate::body::respond;
 
+/// How long a failure is shared.
+const ERROR_TTL: Duration = Duration::from_millis(500);
+
 /// A report from Redis. However many callers there are, Redis is asked once per `ttl`.
 #[derive(Clone)]
 pub(crate) struct CachedReport<T> {
@@ -30,10 +33,29 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let insight = self.insight.clone();
-        respond(match self.latest.get(|| read(insight)).await {
-            Some(Ok(report)) => Ok(json(&report)),
-            Some(Err(error)) => Err(error.into()),
-            None => Err(Problem::internal()),
-        })
+        answer(self.latest.get(|| read(insight)).await)
     }
+
+    /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of each.
+    pub(crate) async fn respond_for<F>(
+        &self,
+        ttl_of: impl FnOnce(&Insight, &T) -> Duration,
+        read: impl FnOnce(Insight) -> F,
+    ) -> Response
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let insight = self.insight.clone();
+        let ttl_of =
+            |report: &Result<T, StoreError>| report.as_ref().map_or(ERROR_TTL, |report| ttl_of(&self.insight, report));
+        answer(self.latest.get_for(ttl_of, || read(insight)).await)
+    }
+}
+
+fn answer<T: Serialize>(report: Option<Result<T, StoreError>>) -> Response {
+    respond(match report {
+        Some(Ok(report)) => Ok(json(&report)),
+        Some(Err(error)) => Err(error.into()),
+        None => Err(Problem::internal()),
+    })
 }

@@ -13,6 +13,7 @@ use presence::{
     PresenceService, REVISION, VERSION,
     health::{Health, HealthMonitor},
     http::{self, Answer, Problem, json, ready},
+    insight::{Gateways, Insight},
     runtime::App,
     watch::Watch,
 };
@@ -34,7 +35,7 @@ use crate::{
 /// How long the numbers of players are shared.
 const STATISTICS_TTL: Duration = Duration::from_secs(1);
 
-/// How long the list of gateways is shared.
+/// How long the list of gateways is shared at least.
 const GATEWAYS_TTL: Duration = Duration::from_millis(500);
 
 /// What answers a call.
@@ -70,7 +71,10 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
     let statistics = CachedReport::new(app.insight(), STATISTICS_TTL);
     let gateways = CachedReport::new(app.insight(), GATEWAYS_TTL);
     let statistics = async move |_, _| statistics.respond(async |insight| insight.statistics().await).await;
-    let gateways = async move |_, _| gateways.respond(async |insight| insight.gateways().await).await;
+    let gateways = async move |_, _| {
+        let ttl_of = |insight: &Insight, list: &Gateways| insight.gateways_ttl(list).max(GATEWAYS_TTL);
+        gateways.respond_for(ttl_of, async |insight| insight.gateways().await).await
+    };
     // `/presence/` would be the path of a player without an id.
     let presence = middleware.calls("/presence");
     let metrics = middleware.calls("/metrics");

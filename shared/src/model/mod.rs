@@ -11,7 +11,7 @@ mod text;
 
 pub use activity::{Activity, ActivityChange, StateChange};
 pub use explanation::{Explanation, Lease, Transition};
-pub use gateway::{Gateway, GatewayStatus};
+pub use gateway::{Gateway, GatewayState, GatewayStatus};
 pub use id::{Connection, ConnectionId, GatewayId, InvalidId, OwnedConnection, OwnedConnections, PlayerId};
 pub use presence::{LastSeen, Presence};
 pub use state::{DisconnectReason, PresenceState, UnknownName};

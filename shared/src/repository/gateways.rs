@@ -3,14 +3,11 @@
 use redis::{Cmd, Value};
 
 use super::{Repository, StoreError, keys::Shard, scripts};
-use crate::model::{DisconnectReason, Gateway, GatewayId, GatewayStatus};
+use crate::model::{DisconnectReason, GatewayId, GatewayStatus};
 
 /// The time that a gateway's own call has to end the leases of its connections, in milliseconds: more than a call may take.
 /// What is left then is for the sweeps.
 const LEAVING_TIMEOUT_MS: u64 = 15_000;
-
-/// The number of gateways that are counted in one go.
-const GATEWAYS_PER_PIPELINE: usize = 100;
 
 /// A gateway that is lost or leaves: the leases of its connections are to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,27 +89,6 @@ impl Repository {
         self.delete_wrong_type(Shard::FIRST, keys.gateways_seen().to_string(), &["HLEN"]).await
     }
 
-    /// All known gateways, by id, and the clock (Unix milliseconds).
-    pub(crate) async fn gateways(&self) -> Result<(Vec<Gateway>, u64), StoreError> {
-        let zrange = redis::cmd("ZRANGE").arg(self.keys.gateways()).arg(0).arg(-1).arg("WITHSCORES").to_owned();
-        let reply = self.connection.query_all_timed(&[(Shard::FIRST, zrange)]).await.pop();
-        let (leases, now) = reply.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
-        let leases: Vec<(String, f64)> = redis::from_redis_value(leases)?;
-        let parse = |(id, expires_at): (String, f64)| Some((GatewayId::parse(&id).ok()?, expires_at as u64));
-        let leases: Vec<_> = leases.into_iter().filter_map(parse).collect();
-        let mut gateways = Vec::with_capacity(leases.len());
-        for leases in leases.chunks(GATEWAYS_PER_PIPELINE) {
-            let counts = self.count_owned(leases.iter().map(|(gateway, _)| gateway)).await?;
-            gateways.extend(leases.iter().zip(counts).map(|((gateway_id, expires_at), connections)| Gateway {
-                gateway_id: gateway_id.clone(),
-                connections,
-                expires_in_ms: expires_at.saturating_sub(now),
-            }));
-        }
-        gateways.sort_by(|one, other| one.gateway_id.cmp(&other.gateway_id));
-        Ok((gateways, now))
-    }
-
     /// The reason of OFFLINE transitions, and the grace (ms).
     pub(super) fn end_of(&self, reason: DisconnectReason) -> (&'static str, u64) {
         match reason {
@@ -127,7 +103,7 @@ const UNEXPECTED_MEMBER: StoreError = StoreError::Unexpected("a gateway whose co
 
 impl Ending {
     /// Reads `<gateway_id>!<before>!<reason>!<grace>`.
-    fn parse(member: &str) -> Option<Self> {
+    pub(super) fn parse(member: &str) -> Option<Self> {
         let mut parts = member.split('!');
         let ending = Self {
             gateway: GatewayId::parse(parts.next()?).ok()?,

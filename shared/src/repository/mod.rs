@@ -9,6 +9,7 @@ pub(crate) mod episodes;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
+mod gateway_list;
 mod gateways;
 mod hedged;
 mod in_flight;

@@ -3,6 +3,7 @@
 mod completions;
 mod explain;
 mod friends;
+mod gateways;
 mod get;
 mod online;
 mod players;
@@ -42,6 +43,7 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
         Command::Watch { players, count } => watch::run(&service, players, count, output).await,
         Command::Explain { player } => explain::run(&service, &player, output).await,
         Command::Online => online::run(&service, output).await,
+        Command::Gateways => gateways::run(&service, output).await,
         Command::Probe => probe::run(&service, output).await,
         Command::Completions { shell } => completions::run(shell),
     }

@@ -6,7 +6,7 @@ use presence::VERSION;
 use presence_tests::binary;
 use serde_json::json;
 
-use super::World;
+use super::{Said, World};
 
 #[tokio::test]
 async fn players_are_shown_in_a_table_or_as_the_service_says_it() {
@@ -89,6 +89,26 @@ async fn players_are_counted_and_explained() {
     for part in ["bob is IN_QUEUE", "Unless a connection beats, it is OFFLINE in 4", "phone       4"] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
+}
+
+#[tokio::test]
+async fn gateways_are_listed_with_their_connections() {
+    let world = World::new().await;
+    assert!(world.say(&["gateways"]).out.starts_with("No gateway holds a lease."));
+    for id in ["gw-1", "gw-2"] {
+        assert_eq!(world.server.post("/presence/gateway", json!({"gateway_id": id})).await.status, 200);
+    }
+    let batch = json!({"gateway_id": "gw-1", "connections": [{"player_id": "alice", "connection_id": "c1"}]});
+    assert_eq!(world.server.post("/presence/connect", batch).await.status, 200);
+    // The server shares a list for half a second.
+    let is_listed = |said: &Said| said.out.contains("They have 1 connections.");
+    let said = std::iter::repeat_with(|| world.say(&["gateways"])).find(is_listed).unwrap();
+    let lines: Vec<Vec<_>> = said.out.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["GATEWAY", "CONNECTIONS", "EXPIRES", "IN", "STATE"]);
+    assert_eq!((lines[1][..2].to_vec(), lines[1].last()), (vec!["gw-1", "1"], Some(&"live")));
+    assert_eq!(lines[2][..2], ["gw-2", "0"]);
+    let list = world.json(&["gateways"]);
+    assert_eq!((&list["gateways"][0]["connections"], list["gateways"][0].get("state")), (&json!(1), None));
 }
 
 #[tokio::test]

@@ -31,6 +31,38 @@ async fn the_page_shows_a_player_going_online_and_offline() {
 }
 
 #[tokio::test]
+async fn the_page_shows_gateways_with_their_connections_and_those_that_are_lost_held_and_leaving() {
+    let world = World::new(&[("PRESENCE_GATEWAY_TTL", "1h")]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&world.server.url("/console")).await;
+    browser.until_shown("#gateways-note", "none holds a lease").await;
+    for id in ["gw-1", "gw-2"] {
+        assert_eq!(world.server.post("/presence/gateway", json!({"gateway_id": id})).await.status, 200);
+    }
+    let batch = json!({"gateway_id": "gw-1", "connections": [one("alice", "c1"), one("bob", "c2")]});
+    assert_eq!(world.server.post("/presence/connect", batch).await.status, 200);
+    browser.until_shown("#gateways-note", "2 live").await;
+    browser.until_shown("#gateways tr:first-child td:nth-child(2)", "2").await;
+    browser.until_shown("#gateways tr:first-child td:nth-child(3)", " s").await;
+    browser.until_shown("#gateways tr:last-child", "gw-2").await;
+
+    // What the sweeps note while they work, and longer than they need for it.
+    let now = world.redis.now().await;
+    let end = (now + 3_600_000).to_string();
+    let (leaving, lost) = (format!("gw-3!{now}!lost!30000"), format!("gw-4!{end}!lost!0"));
+    for member in [&leaving, &lost] {
+        let () = world.redis.ask(&["ZADD", "presence:{all}:gateways-ending", &end, member]).await;
+    }
+    browser.until_shown("#gateways tr:nth-child(3) td:nth-child(4)", "leaving").await;
+    browser.until_shown("#gateways tr:nth-child(4) td:nth-child(4)", "lost").await;
+    let () = world.redis.ask(&["HSET", "presence:{all}:gateways-seen", "held_until", &end]).await;
+    let () = world.redis.ask(&["ZADD", "presence:{all}:gateways", "1", "gw-2"]).await;
+    browser.until_shown("#gateways tr:nth-child(2) td:nth-child(4)", "held").await;
+    browser.until_shown("#gateways-note", "1 live, 1 held, 1 leaving, 1 lost").await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
 async fn the_page_asks_for_the_token_and_shows_nothing_before() {
     let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
     let connect = reqwest::Client::new().post(world.server.url("/presence/connect")).json(&one("alice", "c1"));
