@@ -45,8 +45,9 @@ local function end_lease(entry, connection)
     return 'A'
   end
   table.remove(player.leases, place)
-  -- Keep the id, so that a sign-out still closes the connection.
-  player.lapsed[#player.lapsed + 1] = lease
+  -- Keep the id, so that a sign-out still closes the connection: also beside another lease, which may end next.
+  player.lapsed[#player.lapsed + 1] = { id = connection, expiry = lease.expiry, has_ended = true }
+  player.keeps_ended = true
   settle(player, reason, grace)
   return 'E'
 end

@@ -10,7 +10,8 @@
 -- leases      the leases that count, a list of { id, gateway, expiry } in the order in which they were opened;
 --             `gateway` is nil if the connection belongs to no gateway
 -- lapsed      the leases that expired since the record was stored: the next store drops them, and an OFFLINE transition
---             keeps them for a sign-out
+--             keeps them for a sign-out. Those with `has_ended` ended with their gateway: a store keeps them while the
+--             player has no lease, or if `keeps_ended` is true
 -- reason      the reason of the OFFLINE transition if the record expires at `expires_at`
 -- is_overdue  true if the record has expired and the OFFLINE transition is due; `state` keeps its old value until
 --             expire_if_due makes the transition
@@ -117,6 +118,9 @@ local function load_player(entry)
     members = {},
   }
   sort_leases(player, before and before.leases or {})
+  for _, id in ipairs(before and before.ended or {}) do
+    player.lapsed[#player.lapsed + 1] = { id = id, expiry = 0, has_ended = true }
+  end
   return player
 end
 

@@ -38,6 +38,9 @@ impl Past {
             leases: parts.map(lease).collect::<Option<_>>()?,
         };
         for word in words {
+            if word.starts_with('~') {
+                continue; // a connection that has ended with its gateway
+            }
             match (word.parse(), word.parse::<u64>()) {
                 (Ok(state), _) => past.state = state,
                 (_, Ok(duration)) => past.ends_at = last_seen.saturating_add(duration),

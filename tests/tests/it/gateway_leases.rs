@@ -164,6 +164,63 @@ async fn a_sign_out_closes_connections_that_were_ended() {
 }
 
 #[tokio::test]
+async fn a_sign_out_in_the_grace_closes_the_connections_of_a_gateway_that_has_ended() {
+    let it = Fixture::new(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
+    for (player_id, reason) in [("alice", DisconnectReason::Lost), ("bob", DisconnectReason::Moving)] {
+        let devices = ["C1", "c2"].map(|id| connection(player_id, &format!("{id}-{player_id}")));
+        it.renew("g1").await;
+        for device in &devices {
+            it.connect(device, "g1").await;
+        }
+        assert_eq!(it.leave("g1", reason).await, 2);
+        assert_eq!(it.state(player_id).await, (PresenceState::Online, 0));
+        // What is set meanwhile changes nothing about that.
+        it.app.presence().set_state(&player(player_id), PresenceState::InMatch, &it.trace).await.unwrap();
+        assert_eq!(it.state(player_id).await, (PresenceState::InMatch, 0));
+        it.app.presence().set_state(&player(player_id), PresenceState::Offline, &it.trace).await.unwrap();
+        for device in &devices {
+            assert!(it.app.presence().heartbeat(device, &it.trace).await.is_err(), "{reason:?} {device:?}");
+        }
+        assert_eq!(it.state(player_id).await, OFFLINE);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
+    let it = Fixture::new(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
+    let devices = ["c1", "c2"].map(|id| connection("alice", id));
+    it.renew("g1").await;
+    for device in &devices {
+        it.connect(device, "g1").await;
+    }
+    let set = it.app.presence().set_state(&player("alice"), PresenceState::Away, &it.trace).await.unwrap();
+    it.leave("g1", DisconnectReason::Lost).await;
+    let explained = it.app.insight().explain(&player("alice")).await.unwrap();
+    assert!(explained.connections.is_empty(), "{explained:?}");
+    assert_eq!(explained.next_transition.unwrap().reason.as_deref(), Some("lost"));
+    for (device, count) in devices.iter().zip(1..) {
+        let back = it.app.presence().heartbeat(device, &it.trace).await.unwrap();
+        assert_eq!((back.state, back.connection_count, back.version), (PresenceState::Away, count, set.version));
+    }
+    it.redis.pass(Duration::from_secs(30)).await;
+    assert_eq!(it.state("alice").await, (PresenceState::Away, 2));
+}
+
+#[tokio::test]
+async fn after_the_grace_of_a_lost_gateway_a_sign_out_closes_its_connections_as_well() {
+    let it = Fixture::new(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
+    let alice = connection("alice", "c1");
+    it.renew("g1").await;
+    it.connect(&alice, "g1").await;
+    it.leave("g1", DisconnectReason::Lost).await;
+    it.redis.pass(Duration::from_secs(21)).await;
+    it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert_eq!(it.state("alice").await, OFFLINE);
+    it.app.presence().set_state(&alice.player_id, PresenceState::Offline, &it.trace).await.unwrap();
+    assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
+}
+
+#[tokio::test]
 async fn a_call_that_names_no_gateway_leaves_the_ownership_and_one_that_does_moves_it() {
     let it = Fixture::new(&[]).await;
     let devices = [connection("alice", "c1"), connection("alice", "c2"), connection("bob", "c3")];
