@@ -31,7 +31,6 @@ pub(crate) struct Event {
     pub(crate) previous_state: String,
     pub(crate) reason: String,
     pub(crate) version: u64,
-    pub(crate) last_seen: u64,
     pub(crate) occurred_at: u64,
 }
 

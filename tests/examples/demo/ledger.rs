@@ -41,6 +41,14 @@ impl Ledger {
         }
     }
 
+    /// A socket of the player's is closed because its gateway restarts: the player comes back through another one, and
+    /// nothing changes.
+    pub(crate) fn moves(&mut self, player: &str) {
+        if let Some(account) = self.0.get_mut(player) {
+            account.sockets -= 1;
+        }
+    }
+
     /// The player, who is not OFFLINE, said this.
     pub(crate) fn said(&mut self, player: &str, state: &'static str) {
         let Some(account) = self.0.get_mut(player) else { return };

@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use crate::{balancer::Balancer, feed::Feed, friends::Friends, screen::Screen, status};
 
 /// Short ones, so that a crash shows within seconds.
-pub(crate) const TTL: Duration = Duration::from_secs(6);
-pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const TTL: Duration = Duration::from_secs(9);
+pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
+pub(crate) const GATEWAY_TTL: Duration = Duration::from_secs(3);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How late friends may be shown what happens while NATS is down.
@@ -45,9 +46,10 @@ impl Stage {
         for (name, gateway) in ["A", "B"].iter().zip(&gateways) {
             screen.note(&format!("gateway {name} is process {}, players at {}", gateway.id(), gateway.url("…")));
         }
-        let seconds = [TTL, HEARTBEAT_INTERVAL, SWEEP_INTERVAL].map(|duration| duration.as_secs());
-        let [ttl, interval, sweep] = seconds;
-        screen.note(&format!("a lease lasts {ttl} s, heartbeats come every {interval} s, the sweep every {sweep} s"));
+        let seconds = [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL].map(|duration| duration.as_secs());
+        let [ttl, interval, gateway_ttl, sweep] = seconds;
+        screen.note(&format!("a connection's lease lasts {ttl} s, with a heartbeat every {interval} s"));
+        screen.note(&format!("a gateway's lease lasts {gateway_ttl} s; the sweep comes every {sweep} s"));
         let counters = watch::Sender::new(gateways.iter().map(Gateway::stats_url).collect());
         Self { gateways, servers, nats, redis, balancer, http: reqwest::Client::new(), counters }
     }
@@ -63,7 +65,7 @@ impl Stage {
         self.servers[n] = start_server(&self.redis, &self.nats, &address);
     }
 
-    /// Starts another gateway in the place of a killed one.
+    /// Starts another gateway in the place of one that has ended.
     pub(crate) fn restart_gateway(&mut self, n: usize) {
         self.gateways[n] = start_gateway(&self.balancer);
         self.counters.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
@@ -89,14 +91,15 @@ impl Stage {
 }
 
 fn start_server(redis: &RedisServer, nats: &NatsServer, bind: &str) -> Server {
-    let [ttl, interval, sweep] =
-        [TTL, HEARTBEAT_INTERVAL, SWEEP_INTERVAL].map(|duration| format!("{}s", duration.as_secs()));
+    let [ttl, interval, gateway_ttl, sweep] =
+        [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL].map(|duration| format!("{}s", duration.as_secs()));
     Server::start(&[
         ("PRESENCE_BIND", bind),
         ("PRESENCE_REDIS_URL", &redis.url()),
         ("PRESENCE_NATS_URL", &nats.url()),
         ("PRESENCE_TTL", &ttl),
         ("PRESENCE_HEARTBEAT_INTERVAL", &interval),
+        ("PRESENCE_GATEWAY_TTL", &gateway_ttl),
         ("PRESENCE_SWEEP_INTERVAL", &sweep),
         ("PRESENCE_WATCH_POLL", WATCH_POLL),
     ])

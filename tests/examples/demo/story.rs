@@ -58,6 +58,7 @@ impl Story {
             && self.players_change_state().await
             && self.a_gateway_is_killed().await
             && self.its_players_come_back().await
+            && self.gateways_are_restarted_one_after_the_other().await
             && self.a_server_is_killed().await
             && self.nats_is_killed().await
             && self.everybody_leaves().await;
@@ -91,20 +92,22 @@ impl Story {
     async fn a_gateway_is_killed(&mut self) -> bool {
         self.screen.act("Gateway A is killed with -9");
         let begin = Instant::now();
+        self.audit.gateway_killed_at = audit::unix_ms();
         self.stage.gateways[0].kill();
         let mut gone = 0;
         for (player, devices) in &mut self.devices {
             let (dead, alive): (Vec<_>, Vec<_>) = devices.drain(..).partition(|(gateway, _)| *gateway == 0);
             gone += usize::from(!dead.is_empty() && alive.is_empty());
             *devices = alive;
-            dead.iter().for_each(|_| self.ledger.closed(player, "expired"));
+            dead.iter().for_each(|_| self.ledger.closed(player, "lost"));
         }
         if !self.settle().await {
             return false;
         }
         let seconds = begin.elapsed().as_secs_f64();
         self.screen
-            .good(&format!("{gone} players with no other device are OFFLINE, {seconds:.1} s later at the latest"));
+            .good(&format!("{gone} players with no other device are OFFLINE, {seconds:.1} s later at the latest:"));
+        self.screen.good("long before their own leases expire, because their gateway's lease has expired");
         self.screen.good("their friends are shown that");
         self.look_at("those with a second device on gateway B stay as they were").await
     }
@@ -118,6 +121,48 @@ impl Story {
             }
         }
         self.settle().await && self.look_at("all are there").await
+    }
+
+    async fn gateways_are_restarted_one_after_the_other(&mut self) -> bool {
+        self.screen.act("A rolling restart: each gateway gets SIGTERM, and its players move to the other one");
+        let (events, shown) = (self.feed.events().len(), self.friends.changes());
+        let mut moved = 0;
+        for gateway in 0..self.stage.gateways.len() {
+            self.stage.gateways[gateway].signal("TERM");
+            let Some(count) = self.move_players_from(gateway).await else { return false };
+            moved += count;
+            self.stage.restart_gateway(gateway);
+        }
+        if !self.settle().await {
+            return false;
+        }
+        self.screen.good(&format!("{moved} sockets moved"));
+        sleep(LOOK).await;
+        self.audit.news_of_restart = self.feed.events().len() - events + self.friends.changes() - shown;
+        match self.audit.news_of_restart {
+            0 => self.look_at("there was no event, and no friend was shown anything").await,
+            news => self.fail(format!("{news} events, or changes that friends were shown, by a rolling restart")),
+        }
+    }
+
+    /// Connects each player of a gateway that closes its sockets to the other one. Returns how many sockets that were.
+    async fn move_players_from(&mut self, gateway: usize) -> Option<usize> {
+        let mut moving = Vec::new();
+        for (player, devices) in &mut self.devices {
+            let (closing, others): (Vec<_>, Vec<_>) = devices.drain(..).partition(|(on, _)| *on == gateway);
+            *devices = others;
+            moving.extend(closing.into_iter().map(|(_, device)| (player.clone(), device)));
+        }
+        let count = moving.len();
+        for (player, device) in moving {
+            if timeout(PATIENCE, device.closed()).await.is_err() {
+                self.fail(format!("the gateway did not close the socket of {player}"));
+                return None;
+            }
+            self.ledger.moves(&player);
+            self.open(&player, 1 - gateway).await;
+        }
+        Some(count)
     }
 
     async fn a_server_is_killed(&mut self) -> bool {
