@@ -22,7 +22,8 @@ async fn the_server_tells_its_version_and_revision_to_whoever_asks() {
 
 #[test]
 fn every_program_logs_its_version_and_revision_first() {
-    let functions = ["connect", "disconnect", "heartbeat", "set-state", "get-state", "friends", "health", "sweep"];
+    let functions =
+        ["connect", "disconnect", "heartbeat", "set-state", "get-state", "friends", "gateway", "health", "sweep"];
     for program in functions.into_iter().chain(["presence-server"]) {
         let mut command = Command::new(binary(program));
         command.env_clear().env("PRESENCE_LOG_FORMAT", "json").env("PRESENCE_BIND", "127.0.0.1:0");

@@ -21,7 +21,7 @@ fn padded(length: usize) -> String {
 async fn another_method_is_refused_with_those_that_are_allowed() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
-        for name in WRITERS.into_iter().chain(["friends"]) {
+        for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
             for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let event = HttpEvent::new(kind, method, "/presence/connect").body(alice().to_string()).build();
                 let answer = functions.invoke(name, event).await;
@@ -44,7 +44,7 @@ async fn a_body_has_at_most_a_mebibyte() {
     let mut functions = Functions::start().await;
     let event = |length| HttpEvent::new(Kind::HttpApi, "POST", "/").body(padded(length)).build();
     functions.invoke("connect", event(MAX_BODY)).await.ok();
-    for name in WRITERS.into_iter().chain(["friends"]) {
+    for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         functions.invoke(name, event(MAX_BODY + 1)).await.assert_problem(413, "too-large", name);
     }
     // Four of these letters are three bytes.
@@ -64,7 +64,7 @@ async fn a_body_that_says_it_is_no_json_is_refused() {
             answer.assert_problem(415, "unsupported-media-type", content_type);
         }
     }
-    for name in WRITERS.into_iter().chain(["friends"]) {
+    for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         let event = HttpEvent::new(Kind::HttpApi, "POST", "/").header("content-type", "text/csv").body("{}").build();
         functions.invoke(name, event).await.assert_problem(415, "unsupported-media-type", name);
     }
@@ -82,7 +82,7 @@ async fn a_body_with_a_content_encoding_is_refused() {
             answer.assert_problem(415, "unsupported-media-type", &format!("{kind:?} {encoding}"));
         }
     }
-    for name in WRITERS.into_iter().chain(["friends"]) {
+    for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         let event = HttpEvent::new(Kind::HttpApi, "POST", "/").header("content-encoding", "gzip").body("{}").build();
         functions.invoke(name, event).await.assert_problem(415, "unsupported-media-type", name);
     }
@@ -102,6 +102,7 @@ async fn no_cache_may_store_an_answer() {
         ("heartbeat", alice(), 200),
         ("set-state", json!({"player_id": "alice", "state": "AWAY"}), 200),
         ("friends", friends, 200),
+        ("gateway", json!({"gateway_id": "g1"}), 200),
         ("disconnect", batch, 200),
         ("disconnect", alice(), 200),
         ("heartbeat", alice(), 410),

@@ -32,7 +32,7 @@ async fn what_is_no_json_object_is_refused() {
     let mut functions = Functions::start().await;
     let deep = "[".repeat(100_000);
     let bodies = ["", " ", "{", "null", "true", "1", "\"alice\"", "[]", "[\"alice\",\"c1\"]", "{}{}", "{'a':1}", &deep];
-    for name in WRITERS.into_iter().chain(["friends"]) {
+    for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         for body in bodies {
             post(&mut functions, name, body).await.assert_problem(
                 400,
@@ -192,6 +192,27 @@ async fn friends_are_a_list_of_ids_and_perhaps_a_flag() {
         ("friends", r#"{"player_ids":["a"],"history":1}"#, "history"),
         ("friends", r#"{"player_ids":["a"],"history":true,"history":true}"#, "history"),
         ("friends", r#"{"player_ids":["a"],"zz":1}"#, "zz"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_gateway_has_an_id_and_perhaps_a_reason_to_leave() {
+    let long = json!({"gateway_id": "a".repeat(65)}).to_string();
+    refuse(&[
+        ("gateway", r#"{}"#, "gateway_id"),
+        ("gateway", r#"{"leaving":"quit"}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":null}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":7}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":""}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":"a b"}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":"a!b"}"#, "gateway_id"),
+        ("gateway", &long, "gateway_id"),
+        ("gateway", r#"{"gateway_id":"g","gateway_id":"g"}"#, "gateway_id"),
+        ("gateway", r#"{"gateway_id":"g","leaving":null}"#, "leaving"),
+        ("gateway", r#"{"gateway_id":"g","leaving":"gone"}"#, "leaving"),
+        ("gateway", r#"{"gateway_id":"g","reason":"quit"}"#, "reason"),
+        ("gateway", r#"{"gateway_id":"g","connections":[]}"#, "connections"),
     ])
     .await;
 }

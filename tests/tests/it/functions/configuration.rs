@@ -96,8 +96,18 @@ const GOOD_VALUES: [(&str, &str); 25] = [
     ("PRESENCE_TTL", ""),
 ];
 
-const PROGRAMS: [&str; 9] =
-    ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "health", "sweep", "presence-server"];
+const PROGRAMS: [&str; 10] = [
+    "connect",
+    "heartbeat",
+    "disconnect",
+    "set-state",
+    "get-state",
+    "friends",
+    "gateway",
+    "health",
+    "sweep",
+    "presence-server",
+];
 
 /// Starts a function, which must stop at once. Returns the line that it prints.
 fn complaint(function: &str, variable: &str, value: &str) -> String {

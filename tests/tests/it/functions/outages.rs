@@ -23,7 +23,7 @@ fn alice() -> Value {
 }
 
 /// A good call of every function.
-fn calls() -> [(&'static str, Value); 9] {
+fn calls() -> [(&'static str, Value); 11] {
     let post = |body: Value| event::post("/", &body);
     let batch = || post(json!({"connections": [alice(), {"player_id": "bob", "connection_id": "c1"}]}));
     [
@@ -36,6 +36,8 @@ fn calls() -> [(&'static str, Value); 9] {
         ("set-state", post(json!({"player_id": "alice", "state": "ONLINE"}))),
         ("get-state", event::get("/presence/alice")),
         ("friends", post(json!({"player_ids": ["alice", "bob"]}))),
+        ("gateway", post(json!({"gateway_id": "g1"}))),
+        ("gateway", post(json!({"gateway_id": "g1", "leaving": "moving"}))),
     ]
 }
 
@@ -158,6 +160,7 @@ async fn a_redis_that_refuses_to_write_is_503_and_still_read() {
     for (name, event) in calls().into_iter().filter(|(name, _)| needs_room(name)) {
         assert_unavailable(&functions.invoke(name, event).await, name);
     }
+    assert_unavailable(&functions.post("gateway", &json!({"gateway_id": "g1"})).await, "a gateway's lease");
     assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE");
     functions.redis(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(functions.accept("heartbeat", alice()).await["connection_count"], 1);
