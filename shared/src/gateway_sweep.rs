@@ -61,8 +61,8 @@ impl GatewaySweeper {
                     select! {
                         result = &mut ending => {
                             if let Err(error) = result {
-                                let error = &error as &dyn std::error::Error;
-                                tracing::error!(error, "leases of a lost gateway not ended, retrying at the next interval");
+                                let message = "leases of a lost gateway not ended, retrying at the next interval";
+                                episodes::pass_failed(&error, message);
                             }
                             break;
                         }

@@ -86,7 +86,7 @@ impl Sweeper {
         loop {
             sleep_until(next).await;
             let asked_at = Instant::now();
-            let turn = self.turn(pace, patience).await;
+            let turn = self.repository.take_turn(Task::Sweep, pace, patience).await;
             let began = if turn.is_ok() { Instant::now() } else { asked_at };
             next = match turn {
                 Ok(Turn::Later(wait)) => began + wait.min(pace),
@@ -99,22 +99,9 @@ impl Sweeper {
         }
     }
 
-    async fn turn(&self, pace: Duration, patience: Duration) -> Result<Turn, StoreError> {
-        if !self.repository.takes_turns() {
-            return Ok(Turn::Own);
-        }
-        self.repository.take_turn(Task::Sweep, pace, patience).await
-    }
-
     async fn pass_or_log(&self) {
-        match self.pass().await {
-            Ok(_) => {}
-            // It stays so until an operator does something: one line.
-            Err(error @ StoreError::Partitions { .. }) => episodes::failed("", &error),
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "sweep pass failed, retrying at the next interval"
-            ),
+        if let Err(error) = self.pass().await {
+            episodes::pass_failed(&error, "sweep pass failed, retrying at the next interval");
         }
     }
 

@@ -81,11 +81,7 @@ impl Relay {
         let mut result = self.pass().await.map(drop);
         loop {
             if let Err(error) = result {
-                match error {
-                    // It stays so until an operator does something: one line.
-                    StoreError::Partitions { .. } => episodes::failed("", &error),
-                    _ => tracing::error!(error = &error as &dyn std::error::Error, "relay failed; events wait"),
-                }
+                episodes::pass_failed(&error, "relay failed; events wait");
                 sleep_until(next_look).await;
             }
             result = tokio::select! {

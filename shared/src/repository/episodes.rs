@@ -52,6 +52,15 @@ pub(crate) fn call_failed(error: &StoreError) {
     }
 }
 
+/// Logs the failure of a pass of a background task. A wrong number of partitions stays wrong until an operator acts: one
+/// line per episode, not one per pass.
+pub(crate) fn pass_failed(error: &StoreError, message: &str) {
+    match error {
+        StoreError::Partitions { .. } => failed("", error),
+        _ => tracing::error!(error = error as &dyn std::error::Error, "{message}"),
+    }
+}
+
 /// Notes that a node answered, and logs which failures are over.
 pub(crate) fn answered(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {

@@ -34,7 +34,7 @@ impl Repository {
     }
 
     /// Asks for the turn to make a pass. One pass begins `interval` after the other; one that has not ended after `patience`
-    /// is taken to have died with its server.
+    /// is taken to have died with its server. If servers do not take turns, it is always the caller's.
     ///
     /// # Errors
     /// [`StoreError`] if Redis did not answer.
@@ -44,6 +44,9 @@ impl Repository {
         interval: Duration,
         patience: Duration,
     ) -> Result<Turn, StoreError> {
+        if !self.takes_turns() {
+            return Ok(Turn::Own);
+        }
         let (began, ended) = match task {
             Task::Sweep => (self.keys.sweeping(), self.keys.swept()),
             Task::Relay => (self.keys.relaying(), self.keys.relayed()),
