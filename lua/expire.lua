@@ -21,16 +21,24 @@
 
 local NO_KEY = -2
 
+-- The true expiry and the id of each player that is alive: the arguments of one ZADD.
+local rescheduled = {}
+
 -- Returns the outcome.
 local function look_again(entry)
-  local expires_at = redis.call('PEXPIRETIME', KEYS[3 * entry - 2])
-  local player = load_player(entry)
-  if not player then
+  if not are_shared_keys_usable() then
     return 'F'
-  elseif expires_at ~= NO_KEY then
-    redis.call('ZADD', index, 'XX', expires_at == NO_EXPIRY and now + ttl or expires_at, player.id)
+  end
+  local record = KEYS[3 * entry - 2]
+  local expires_at = redis.call('PEXPIRETIME', record)
+  -- Nearly all players that are due are alive: only their expiry is read.
+  if expires_at ~= NO_KEY then
+    rescheduled[#rescheduled + 1] = string.format('%d', expires_at == NO_EXPIRY and now + ttl or expires_at)
+    rescheduled[#rescheduled + 1] = player_id(record)
     return 'A'
-  elseif player.is_overdue then
+  end
+  local player = load_player(entry)
+  if player.is_overdue then
     expire_if_due(player)
     return 'E'
   end
@@ -41,5 +49,8 @@ end
 local outcomes = {}
 for entry = 1, entries do
   outcomes[entry] = look_again(entry)
+end
+if #rescheduled > 0 then
+  redis.call('ZADD', index, 'XX', unpack(rescheduled))
 end
 return reply(outcomes)

@@ -31,25 +31,17 @@ pub(crate) struct Expired {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-impl DuePage {
-    fn is_empty(&self) -> bool {
-        self.players.is_empty() && self.strangers.is_empty()
-    }
-}
-
 impl Repository {
     /// Those of `shards` with players who are due, and their node's clock (Unix milliseconds).
     ///
     /// An index of another type is deleted: with it no call of its players can succeed.
     pub(crate) async fn due_shards(&self, shards: &[Shard]) -> Partial<(Shard, u64)> {
-        let heads: Vec<_> = shards.iter().map(|shard| (*shard, self.first_of_index(*shard, 1))).collect();
+        let heads: Vec<_> = shards.iter().map(|shard| (*shard, self.head_of_index(*shard))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
         let mut results = Vec::with_capacity(1);
         for ((shard, _), answer) in heads.iter().zip(answers) {
             results.push(match answer {
-                Ok((head, now)) => {
-                    self.due_page(*shard, head, 1, now).map(|due| (!due.is_empty()).then_some((*shard, now)))
-                }
+                Ok((head, now)) => due(head, now).map(|due| (!due.is_empty()).then_some((*shard, now))),
                 Err(error) if is_wrong_type(&error) => {
                     let index = self.keys.index(*shard).to_string();
                     self.delete_wrong_type(*shard, index, &["ZRANGE", "0", "0"]).await.map(|()| None)
@@ -60,20 +52,18 @@ impl Repository {
         Partial::collect(results.into_iter())
     }
 
-    /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
-    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<DuePage, StoreError> {
-        let first = self.connection.query(shard, &self.first_of_index(shard, count)).await?;
-        self.due_page(shard, first, count, now)
-    }
-
-    fn first_of_index(&self, shard: Shard, count: usize) -> Cmd {
+    fn head_of_index(&self, shard: Shard) -> Cmd {
         let mut zrange = redis::cmd("ZRANGE");
-        zrange.arg(self.keys.index(shard)).arg(0).arg(count - 1).arg("WITHSCORES");
+        zrange.arg(self.keys.index(shard)).arg(0).arg(0).arg("WITHSCORES");
         zrange
     }
 
-    fn due_page(&self, shard: Shard, first: Value, count: usize, now: u64) -> Result<DuePage, StoreError> {
-        let members = due(first, now)?;
+    /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
+    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<DuePage, StoreError> {
+        let mut zrange = redis::cmd("ZRANGE");
+        zrange.arg(self.keys.index(shard)).arg("-inf").arg(format!("({now}"));
+        zrange.arg("BYSCORE").arg("LIMIT").arg(0).arg(count);
+        let members: Vec<Vec<u8>> = redis::from_redis_value(self.connection.query(shard, &zrange).await?)?;
         let mut page = DuePage { has_more: members.len() == count, ..DuePage::default() };
         for member in members {
             let player = str::from_utf8(&member).ok().and_then(|id| PlayerId::parse(id).ok());

@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use presence::{
     PresenceService,
+    events::RelaySignal,
     model::{Activity, GatewayId, OwnedConnection, PresenceState},
     trace::TraceContext,
 };
-use presence_tests::{RedisServer, connection, connections, player, service};
+use presence_tests::{RedisServer, app, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;
 
 /// Commands of the harness and of the client itself, which checks its connection once a second.
@@ -19,7 +20,7 @@ struct Costs {
     raw: MultiplexedConnection,
     presence: PresenceService,
     trace: TraceContext,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 impl Costs {
@@ -30,7 +31,7 @@ impl Costs {
         let connections = connections(players);
         presence.connect_batch(connections.clone(), &trace).await.unwrap();
         presence.heartbeat_batch(connections, &trace).await.unwrap();
-        let mut costs = Self { raw: redis.connection().await, presence, trace, _redis: redis };
+        let mut costs = Self { raw: redis.connection().await, presence, trace, redis };
         costs.forget().await;
         costs
     }
@@ -199,4 +200,46 @@ async fn friends_with_activities_are_one_more_mget_however_many() {
         costs.presence.presences(&friends, true).await.unwrap();
         assert_eq!(costs.spent().await, (0, counts([("time", 1), ("mget", 1)])), "the history has it already");
     }
+}
+
+/// Nearly all players that are due in the expiry index have sent heartbeats since.
+#[tokio::test]
+async fn a_player_that_is_alive_costs_the_sweep_one_read_and_a_share_of_one_write() {
+    let mut costs = Costs::of(100).await;
+    make_due(&costs, 100).await;
+    costs.forget().await;
+    let swept = app(&costs.redis, &[]).sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert_eq!((swept.refiled, swept.expired), (100, 0));
+    let (_, commands) = costs.spent().await;
+    let count = |name| commands.get(name).copied().unwrap_or_default();
+    assert_eq!((count("pexpiretime"), count("zadd"), count("zrange")), (100, 2, 2), "{commands:?}");
+    assert_eq!(count("get") + count("mget"), 0, "{commands:?}");
+}
+
+#[tokio::test]
+async fn a_pass_of_the_sweep_reads_only_the_players_that_are_due() {
+    let costs = Costs::of(1_000).await;
+    make_due(&costs, 1).await;
+    let before = sent_by(&costs.redis).await;
+    let swept = app(&costs.redis, &[]).sweeper(RelaySignal::default()).pass().await.unwrap();
+    assert_eq!(swept.refiled, 1);
+    let sent = sent_by(&costs.redis).await - before;
+    assert!(sent < 10_000, "{sent} bytes; all players and their times are 30,000");
+}
+
+/// Makes the time of some players in the expiry index come.
+async fn make_due(costs: &Costs, players: usize) {
+    let mut zadd = redis::cmd("ZADD");
+    zadd.arg("presence:{all}:expiry").arg("XX");
+    for number in 0..players {
+        zadd.arg(1).arg(format!("p{number}"));
+    }
+    zadd.exec_async(&mut costs.raw.clone()).await.unwrap();
+}
+
+/// The bytes that Redis has sent so far.
+async fn sent_by(redis: &RedisServer) -> u64 {
+    let stats: String = redis.ask(&["INFO", "stats"]).await;
+    let line = stats.lines().find_map(|line| line.strip_prefix("total_net_output_bytes:"));
+    line.unwrap().parse().unwrap()
 }
