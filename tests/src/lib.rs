@@ -3,6 +3,7 @@
 //! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
 //! - [`VirtualClock`]: a wall clock for it that stands still until a test sets it.
 //! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
+//! - [`idle_commands_per_second`], [`commands_per_health_probe`]: what a cluster is sent without any calls.
 //! - [`RedisSentinels`]: a throwaway primary and replica, watched by three Sentinels.
 //! - [`SentinelStub`]: a stand-in for a Sentinel, with replies chosen by the test.
 //! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections can be silenced.
@@ -27,6 +28,7 @@
 mod authority;
 mod browser;
 pub mod chaos;
+mod cluster_cost;
 mod config;
 mod device;
 pub mod event;
@@ -56,6 +58,7 @@ mod watcher;
 
 pub use authority::Authority;
 pub use browser::Browser;
+pub use cluster_cost::{commands_per_health_probe, idle_commands_per_second};
 pub use config::{STORE_TIMEOUT, app, app_with, cluster_app, config, connection, connections, player, service};
 pub use device::Device;
 pub use gateway::Gateway;
