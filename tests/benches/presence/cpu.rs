@@ -10,6 +10,13 @@ pub(crate) fn time_of(process: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
+/// How long the main thread of a process has run so far, to the nanosecond.
+pub(crate) fn main_thread_time_of(process: u32) -> Duration {
+    let schedstat = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("Linux's /proc");
+    let nanoseconds = schedstat.split_whitespace().next().and_then(|time| time.parse().ok());
+    Duration::from_nanos(nanoseconds.expect("a time"))
+}
+
 /// The most memory that a process has held so far, in MiB.
 pub(crate) fn peak_memory_of(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux's /proc");

@@ -52,6 +52,9 @@ async fn measure(names: &[String]) -> Report {
     if is_wanted("expiry") {
         rows::expiry::measure(&mut report).await;
     }
+    if is_wanted("sweep") {
+        rows::sweep::measure(&mut report).await;
+    }
     if is_wanted("cold_start") {
         rows::cold_start::measure(&mut report);
     }
@@ -60,6 +63,9 @@ async fn measure(names: &[String]) -> Report {
     }
     if is_asked_for("connections") {
         rows::connections::measure(&mut report).await;
+    }
+    if is_asked_for("cluster") {
+        rows::cluster::measure(&mut report).await;
     }
     if is_asked_for("growth") {
         rows::growth::measure(&mut report).await;

@@ -15,8 +15,9 @@ use crate::{
 };
 
 const PLAYERS: usize = 20_000;
-const TTL: Duration = Duration::from_secs(10);
-const SWEEP_INTERVAL: Duration = Duration::from_secs(2);
+/// As the server's variable and as a duration.
+const TTL: (&str, Duration) = ("10s", Duration::from_secs(10));
+const SWEEP_INTERVAL: (&str, Duration) = ("2s", Duration::from_secs(2));
 
 /// How long after the last expiry a second event of a player would be waited for.
 const AFTERWARDS: Duration = Duration::from_secs(3);
@@ -24,25 +25,33 @@ const AFTERWARDS: Duration = Duration::from_secs(3);
 pub(crate) async fn measure(report: &mut Report) {
     let (server, nats) = (redis::start().await, NatsServer::start().await);
     cpu::pin(nats.id(), "0,1");
-    let (ttl, interval) = (format!("{}s", TTL.as_secs()), format!("{}s", SWEEP_INTERVAL.as_secs()));
     let url = nats.url();
-    let variables = [("PRESENCE_NATS_URL", &*url), ("PRESENCE_TTL", &*ttl), ("PRESENCE_SWEEP_INTERVAL", &*interval)];
-    let (_service, address) = super::server(&server, &variables).await;
-    super::connect(&address, 1).await;
+    let (_service, address) = super::server(&server, &variables(&url)).await;
+    measure_at(report, "", &nats, &address).await;
+}
+
+/// The variables of the server that is measured.
+pub(crate) fn variables(nats_url: &str) -> [(&str, &str); 3] {
+    [("PRESENCE_NATS_URL", nats_url), ("PRESENCE_TTL", TTL.0), ("PRESENCE_SWEEP_INTERVAL", SWEEP_INTERVAL.0)]
+}
+
+/// Measures a server. `what` comes before the names of the rows.
+pub(crate) async fn measure_at(report: &mut Report, what: &str, nats: &NatsServer, address: &str) {
+    super::connect(address, 1).await;
     while nats.count("PRESENCE_EVENTS").await == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await; // the first event makes the stream
     }
     let mut messages = nats.follow("PRESENCE_EVENTS").await;
-    super::connect(&address, PLAYERS).await;
+    super::connect(address, PLAYERS).await;
 
     let mut lateness = Vec::with_capacity(PLAYERS);
     let mut players = HashSet::with_capacity(PLAYERS);
-    let mut patience = TTL + AFTERWARDS;
+    let mut patience = TTL.1 + AFTERWARDS;
     while let Ok(Some(message)) = tokio::time::timeout(patience, messages.next()).await {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as f64;
         let event: Value = serde_json::from_slice(&message.expect("a message").payload).expect("an event");
         if event["type"] == "PresenceOffline" {
-            let due = event["last_seen"].as_f64().expect("a time") + TTL.as_millis() as f64;
+            let due = event["last_seen"].as_f64().expect("a time") + TTL.1.as_millis() as f64;
             lateness.push((now - due) / 1_000.0);
             players.insert(event["player_id"].to_string());
         }
@@ -52,10 +61,11 @@ pub(crate) async fn measure(report: &mut Report) {
     }
     lateness.sort_by(f64::total_cmp);
     let p99 = lateness.get(lateness.len() * 99 / 100).copied().unwrap_or(f64::MAX);
-    let bar = SWEEP_INTERVAL.as_secs_f64() + 0.5;
-    let what = "expiry to event, p99, 20,000 players at once";
-    report.add(what, format!("{p99:.2} s"), "–".to_owned(), p99, Bar::AtMost(bar));
+    let bar = SWEEP_INTERVAL.1.as_secs_f64() + 0.5;
+    let row = format!("{what}expiry to event, p99, 20,000 players at once");
+    report.add(&row, format!("{p99:.2} s"), "–".to_owned(), p99, Bar::AtMost(bar));
     let wrong = (PLAYERS - players.len() + lateness.len() - players.len()) as f64;
     let figure = format!("{} events of {} players", lateness.len(), players.len());
-    report.add("their events missing or doubled", figure, format!("{PLAYERS} expiries"), wrong, Bar::AtMost(0.0));
+    let row = format!("{what}their events missing or doubled");
+    report.add(&row, figure, format!("{PLAYERS} expiries"), wrong, Bar::AtMost(0.0));
 }

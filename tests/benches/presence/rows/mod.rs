@@ -1,6 +1,7 @@
 //! What is measured.
 
 pub(crate) mod batch;
+pub(crate) mod cluster;
 pub(crate) mod cold_start;
 pub(crate) mod connections;
 pub(crate) mod expiry;
@@ -12,8 +13,9 @@ pub(crate) mod script;
 pub(crate) mod single;
 pub(crate) mod size;
 pub(crate) mod storm;
+pub(crate) mod sweep;
 
-use presence_tests::{RedisServer, Server};
+use presence_tests::{RedisCluster, RedisServer, Server};
 
 use crate::{cpu, http, players};
 
@@ -21,13 +23,20 @@ use crate::{cpu, http, players};
 const FUNCTIONS: [&str; 8] =
     ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "sweep", "health"];
 
-/// A server on `redis`, with its address. It and this program are tied to the second CPU: the first is Redis's.
+/// A server on `redis`, with its address.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
-    let url = redis.url();
-    let mut all = vec![("PRESENCE_REDIS_URL", &*url), ("PRESENCE_STORE_TIMEOUT", "10s")];
-    all.extend(variables);
+    start_server(&[("PRESENCE_REDIS_URL", &redis.url())], variables)
+}
+
+/// A server on a cluster, with its address.
+async fn cluster_server(cluster: &RedisCluster, variables: &[(&str, &str)]) -> (Server, String) {
+    start_server(&[("PRESENCE_REDIS_URL", &cluster.urls()), ("PRESENCE_REDIS_MODE", "cluster")], variables)
+}
+
+/// Starts a server. It and this program are tied to the second CPU: the first is Redis's.
+fn start_server(redis: &[(&str, &str)], variables: &[(&str, &str)]) -> (Server, String) {
     cpu::pin(std::process::id(), "1");
-    let server = Server::start(&all);
+    let server = Server::start(&[redis, &[("PRESENCE_STORE_TIMEOUT", "10s")], variables].concat());
     let address = server.url("").trim_start_matches("http://").to_owned();
     (server, address)
 }

@@ -1,0 +1,146 @@
+//! Redis Cluster: three masters on this machine against one standalone Redis.
+
+use presence_tests::{NatsServer, RedisCluster, Server, commands_per_health_probe, idle_commands_per_second};
+
+use crate::{
+    cpu, http,
+    players::thousands,
+    redis,
+    report::{Bar, Report},
+    rows::{expiry, friends, sweep},
+};
+
+const PLAYERS: usize = 200_000;
+const FRIENDS: usize = 500;
+const FRIENDS_CALLS: usize = 1_000;
+
+/// Rounds for each of the two; they take turns.
+const ROUNDS: usize = 3;
+
+/// A server, and the processes of its Redis.
+struct Side {
+    service: Server,
+    address: String,
+    nodes: Vec<u32>,
+}
+
+/// CPU time in seconds.
+#[derive(Default)]
+struct Spent {
+    redis: f64,
+    service: f64,
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    calls(report).await;
+    expiry_at_once(report).await;
+    sweep::measure_cluster(report, &start_cluster().await).await;
+    // A server has as many workers, and so connections, as it would have elsewhere.
+    cpu::pin(std::process::id(), "0,1");
+    idle(report).await;
+    probes(report).await;
+}
+
+/// Heartbeats and friends, in turn with a standalone Redis that holds the same players.
+async fn calls(report: &mut Report) {
+    let (cluster, single) = (start_cluster().await, redis::start().await);
+    let (service, address) = super::cluster_server(&cluster, &[]).await;
+    let spread = Side { service, address, nodes: cluster.ids() };
+    let (service, address) = super::server(&single, &[]).await;
+    let standalone = Side { service, address, nodes: vec![single.id()] };
+
+    let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
+    for side in [&spread, &standalone] {
+        super::connect(&side.address, PLAYERS).await;
+        http::load(&side.address, 4, &heartbeats).await; // to warm up
+    }
+    cluster.forget_commands();
+    let (ours, reference) = take_turns(&spread, &standalone, &heartbeats).await;
+    let calls = cluster.commands().get("evalsha").copied().unwrap_or_default() as f64;
+    let per_heartbeat = (ROUNDS * PLAYERS) as f64;
+    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
+    let what = "three masters: Redis CPU per heartbeat, in batches of 1,000";
+    let figure = format!("{} all masters", micros(ours.redis));
+    let standalone_figure = format!("{} standalone", micros(reference.redis));
+    report.add(what, figure, standalone_figure, ours.redis / reference.redis, Bar::AtMost(1.35));
+    let figure = format!("{}, {} standalone", micros(ours.service), micros(reference.service));
+    report.note("three masters: service CPU per heartbeat, in batches of 1,000", &figure);
+    let calls_per_batch = calls * 1_000.0 / per_heartbeat;
+    report.note("three masters: script calls per batch of 1,000", &format!("{calls_per_batch:.0}, 20 standalone"));
+
+    let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
+    let requests: Vec<_> = (0..FRIENDS_CALLS).map(|call| http::post("/presence/friends", &body(call))).collect();
+    cluster.forget_commands();
+    let (ours, reference) = take_turns(&spread, &standalone, &requests).await;
+    let commands: u64 = ["get", "mget", "time"].iter().filter_map(|name| cluster.commands().get(*name).copied()).sum();
+    let calls = (ROUNDS * FRIENDS_CALLS) as f64;
+    let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
+    let figure = format!("{} all masters, {} standalone", micros(ours.redis), micros(reference.redis));
+    report.note(&format!("three masters: Redis CPU, friends, {FRIENDS} per call"), &figure);
+    let figure = format!("{}, {} standalone", micros(ours.service), micros(reference.service));
+    report.note(&format!("three masters: service CPU, friends, {FRIENDS} per call"), &figure);
+    let figure = format!("{:.0}, 2 standalone", commands as f64 / calls);
+    report.note(&format!("three masters: commands, friends, {FRIENDS} per call"), &figure);
+}
+
+/// Sends all requests to both sides, in turn.
+async fn take_turns(spread: &Side, standalone: &Side, requests: &[Vec<u8>]) -> (Spent, Spent) {
+    let mut spent = (Spent::default(), Spent::default());
+    for _ in 0..ROUNDS {
+        spread.serve(requests, &mut spent.0).await;
+        standalone.serve(requests, &mut spent.1).await;
+    }
+    spent
+}
+
+impl Side {
+    async fn serve(&self, requests: &[Vec<u8>], spent: &mut Spent) {
+        let (redis, service) = (self.redis_time(), self.service_time());
+        http::load(&self.address, 4, requests).await;
+        spent.redis += self.redis_time() - redis;
+        spent.service += self.service_time() - service;
+    }
+
+    fn redis_time(&self) -> f64 {
+        self.nodes.iter().map(|node| cpu::time_of(*node).as_secs_f64()).sum()
+    }
+
+    fn service_time(&self) -> f64 {
+        cpu::time_of(self.service.id()).as_secs_f64()
+    }
+}
+
+async fn expiry_at_once(report: &mut Report) {
+    let (cluster, nats) = (start_cluster().await, NatsServer::start().await);
+    cpu::pin(nats.id(), "0,1");
+    let url = nats.url();
+    let (_service, address) = super::cluster_server(&cluster, &expiry::variables(&url)).await;
+    expiry::measure_at(report, "three masters: ", &nats, &address).await;
+}
+
+async fn idle(report: &mut Report) {
+    for (servers, most) in [(1, 600.0), (2, 800.0), (4, 800.0)] {
+        let cluster = RedisCluster::start().await;
+        let rate = idle_commands_per_second(&cluster, servers).await;
+        let what = format!("three masters: commands per second, idle servers: {servers}");
+        report.add(&what, thousands(rate as usize), "–".to_owned(), rate, Bar::AtMost(most));
+    }
+}
+
+async fn probes(report: &mut Report) {
+    for (masters, most) in [(3, 300.0), (16, 400.0)] {
+        let cluster = RedisCluster::start_masters(masters).await;
+        let commands = commands_per_health_probe(&cluster).await;
+        let what = format!("{masters} masters: commands of a health probe");
+        report.add(&what, commands.to_string(), "–".to_owned(), commands as f64, Bar::AtMost(most));
+    }
+}
+
+/// Three masters that share the first CPU.
+async fn start_cluster() -> RedisCluster {
+    let cluster = RedisCluster::start().await;
+    for node in cluster.ids() {
+        cpu::pin(node, "0");
+    }
+    cluster
+}
