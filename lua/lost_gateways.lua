@@ -69,7 +69,8 @@ for i = 1, #expired, 2 do
   redis.call('ZREM', leases, gateway)
   redis.call('ZADD', recent, expired_at, gateway)
   redis.call('PEXPIRE', recent, 2 * ttl)
-  redis.call('ZADD', ending, now, gateway .. '!' .. now .. '!' .. ARGV[3])
+  -- A lease that is renewed in this very millisecond stays: the gateway may be back already.
+  redis.call('ZADD', ending, now, gateway .. '!' .. now - 1 .. '!' .. ARGV[3])
 end
 local due = redis.call('ZRANGEBYSCORE', ending, '-inf', now, 'LIMIT', 0, MAX_ENDING)
 return { 0, #expired / 2, known - #expired / 2, unpack(due) }
