@@ -41,4 +41,28 @@ pub enum Flaw {
     LostEventsAreForgotten,
     /// Players are not read again after a flush.
     FlushIsOverlooked,
+    /// A connect does not add its connection to the owners.
+    ConnectLeavesTheOwners,
+    /// A disconnect does not remove its connection from the owners.
+    DisconnectLeavesTheOwners,
+    /// A heartbeat that names no gateway takes the connection from its gateway.
+    UnnamedHeartbeatDropsTheGateway,
+    /// A gateway whose connections were ended gets the answer `alive` when it renews its lease.
+    RenewalIsNeverNew,
+    /// A sweeper removes the lease of a lost gateway without a note that its connections are to be ended.
+    LossIsNotNoted,
+    /// The end of a gateway ends leases that belong to another one by now.
+    EndsWhatAnotherGatewayHas,
+    /// The end of a gateway ends leases that were renewed after it was lost.
+    EndsWhatReturned,
+    /// The end of a gateway ends the player's leases on other gateways, too.
+    EndIgnoresOtherDevices,
+    /// The end of a gateway closes its connections.
+    EndedIsClosed,
+    /// A player whose gateway moves goes OFFLINE immediately.
+    MovingHasNoGrace,
+    /// Gateways are lost also when half of them expire at once, or after the sweeps paused.
+    NothingIsHeld,
+    /// Gateways that expired during a hold are a reason for another one.
+    HoldIsProlonged,
 }

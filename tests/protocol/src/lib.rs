@@ -6,6 +6,8 @@
 //! Time passes in ticks, and stops after a few of them: then the model is finite.
 //!
 //! - [`redis`]: what Redis holds of the player, and the scripts. Each rule of `lua/` is one function here.
+//! - [`gateway_leases`]: what Redis holds of gateways, and their scripts.
+//! - [`gateways`]: gateways that hold leases, and their sweepers.
 //! - [`watcher`]: a caller that watches the player, and the server that its stream leads to.
 //! - [`world`]: everything else, and what can happen next.
 //! - [`protocol`]: the model for the checker, with its bounds.
@@ -14,6 +16,8 @@
 //! - [`Flaw`]: rules to leave out, one at a time, to see that the properties notice.
 
 mod flaw;
+pub mod gateway_leases;
+pub mod gateways;
 pub mod properties;
 pub mod protocol;
 pub mod redis;
@@ -22,4 +26,4 @@ pub mod watcher;
 pub mod world;
 
 pub use flaw::Flaw;
-pub use protocol::{Bounds, Protocol};
+pub use protocol::{Bounds, GatewayBounds, Protocol};

@@ -1,14 +1,18 @@
 //! What must hold in every state, and what must be seen in some, or the model would show nothing.
 
+mod gateways;
+
 use std::collections::HashSet;
 
 use stateright::Property;
 
 use crate::{
     Protocol,
-    redis::{Presence, TTL},
+    redis::Presence,
     world::{LONGEST_WAY, Relay, Socket},
 };
+
+pub use gateways::{DEAD_GATEWAY, HELD, LIVE_GATEWAY, MOVE, NOT_PROLONGED, NOT_REFUSED, OWNERS};
 
 /// A record outlives the last socket by the TTL at most, counted from the last call that can have arrived.
 pub const NO_GHOST: &str = "no ghost outlives the TTL";
@@ -38,9 +42,9 @@ pub const WATCHER_SNAPSHOT: &str = "a snapshot is no older than its request";
 
 /// All of them.
 pub fn all() -> Vec<Property<Protocol>> {
-    vec![
+    let mut properties = vec![
         Property::<Protocol>::always(NO_GHOST, |protocol, world| {
-            let over = |at| world.now >= at + LONGEST_WAY + TTL.max(protocol.bounds.grace);
+            let over = |at| world.now >= at + LONGEST_WAY + protocol.bounds.ttl.max(protocol.bounds.grace);
             let is_over = |socket: &Socket| match socket {
                 Socket::Unopened => true,
                 Socket::Open => false,
@@ -70,10 +74,12 @@ pub fn all() -> Vec<Property<Protocol>> {
         Property::<Protocol>::always(CLOSED, |_, world| {
             world.seen.ended.iter().all(|connection| !world.counts(*connection))
         }),
-        Property::<Protocol>::always(NO_FALSE_END, |_, world| {
+        Property::<Protocol>::always(NO_FALSE_END, |protocol, world| {
             (0..).zip(&world.seen.beats).all(|(connection, beat)| {
-                let is_fresh = beat.is_some_and(|beat| world.now < beat + TTL);
-                !is_fresh || world.seen.ended.contains(&connection) || world.counts(connection)
+                let is_fresh = beat.is_some_and(|beat| world.now < beat + protocol.bounds.ttl);
+                let may_end =
+                    world.seen.ended.contains(&connection) || world.seen.gateways.may_end.contains(&connection);
+                !is_fresh || may_end || world.counts(connection)
             })
         }),
         Property::<Protocol>::always(TRUTH, |_, world| {
@@ -114,5 +120,7 @@ pub fn all() -> Vec<Property<Protocol>> {
             let is_offline = world.redis.past.as_ref().is_some_and(|past| past.presence == Presence::Offline);
             is_offline && world.seen.ended.is_empty() && world.redis.index.is_none()
         }),
-    ]
+    ];
+    properties.extend(gateways::all());
+    properties
 }

@@ -15,6 +15,8 @@ pub struct Bounds {
     pub connections: u8,
     /// When time stops.
     pub ticks: Tick,
+    /// How long a connection's lease lasts without a heartbeat.
+    pub ttl: Tick,
     /// How long a player whose last connection went may come back unnoticed.
     pub grace: Tick,
     /// Sweepers at work.
@@ -31,6 +33,43 @@ pub struct Bounds {
     pub is_watched: bool,
     /// How often the watcher's stream, or the events of its server, may be interrupted.
     pub interruptions: u8,
+    /// Gateways that hold leases of their own.
+    pub gateways: GatewayBounds,
+}
+
+/// How much happens to gateways that hold leases.
+#[derive(Debug, Clone, Copy)]
+pub struct GatewayBounds {
+    /// The number of gateways; they take turns in having the connections. 0: each connection has a gateway without a lease.
+    pub gateways: u8,
+    /// Sweepers that look for lost gateways.
+    pub sweepers: usize,
+    /// How often Redis may hang for longer than a gateway's lease lasts.
+    pub outages: u8,
+    /// Whether gateways die. One that does not renew its lease is taken for dead.
+    pub have_deaths: bool,
+    /// Whether single sockets are closed.
+    pub have_closing: bool,
+    /// Whether gateways leave.
+    pub have_leaving: bool,
+    /// Whether a gateway that died may start again with its id.
+    pub have_restarts: bool,
+    /// Whether a connection may move to another gateway.
+    pub have_handovers: bool,
+}
+
+impl GatewayBounds {
+    /// No gateway holds a lease.
+    pub const NONE: Self = Self {
+        gateways: 0,
+        sweepers: 0,
+        outages: 0,
+        have_deaths: false,
+        have_closing: false,
+        have_leaving: false,
+        have_restarts: false,
+        have_handovers: false,
+    };
 }
 
 /// The protocol within bounds, with a rule left out or none.

@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Flaw, watcher::Fact};
+use crate::{
+    Flaw,
+    gateway_leases::{Gateway, GatewayLeases},
+    watcher::Fact,
+};
 
 /// A point in time.
 pub type Tick = u8;
 
 /// One open socket's id.
 pub type Connection = u8;
-
-/// How long a lease lasts without a heartbeat.
-pub const TTL: Tick = 2;
 
 /// More versions than a player can need within a tick. A version is a time, unless the last one was later.
 const VERSIONS_PER_TICK: u16 = 100;
@@ -53,6 +54,8 @@ pub struct Redis {
     pub index: Option<Tick>,
     /// Events that JetStream has not acknowledged yet, oldest first.
     pub outbox: Vec<Event>,
+    /// Gateways and the connections that belong to them.
+    pub gateways: GatewayLeases,
 }
 
 /// The player while not OFFLINE.
@@ -61,9 +64,18 @@ pub struct Record {
     /// What the player does.
     pub presence: Presence,
     version: u16,
-    /// When each connection stops counting.
-    pub leases: BTreeMap<Connection, Tick>,
+    /// The leases of connections.
+    pub leases: BTreeMap<Connection, Lease>,
     expires_at: Tick,
+}
+
+/// The right of a connection to count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// When the connection stops counting.
+    pub expires_at: Tick,
+    /// The gateway that the connection belongs to.
+    pub gateway: Option<Gateway>,
 }
 
 /// What outlives the record.
@@ -75,16 +87,17 @@ pub struct Past {
 }
 
 /// The player as a script works on it.
-struct Player {
-    presence: Presence,
+pub(crate) struct Player {
+    pub(crate) presence: Presence,
     version: u16,
-    leases: BTreeMap<Connection, Tick>,
+    pub(crate) leases: BTreeMap<Connection, Lease>,
 }
 
 /// A script's call: its time, and what it left in the outbox.
 pub(crate) struct Script<'a> {
     pub(crate) redis: &'a mut Redis,
     pub(crate) now: Tick,
+    pub(crate) ttl: Tick,
     pub(crate) grace: Tick,
     pub(crate) flaw: Option<Flaw>,
     pub(crate) events: Vec<Event>,
@@ -116,33 +129,41 @@ impl Redis {
 }
 
 impl Script<'_> {
-    fn has(&self, flaw: Flaw) -> bool {
+    pub(crate) fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
     }
 
-    /// `connect.lua`, and `heartbeat.lua` where the lease is not there: they do the same. Whether the connection counts.
-    pub(crate) fn connect(&mut self, connection: Connection) -> bool {
+    /// `connect.lua`, and `heartbeat.lua` if the lease is not known: they do the same. `gateway` is the one that the call
+    /// names. Whether the connection counts.
+    pub(crate) fn connect(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let mut player = self.load();
         if self.redis.closed.contains_key(&connection) {
             return false;
         }
-        player.leases.insert(connection, self.now + TTL);
+        let before = player.leases.get(&connection).and_then(|lease| lease.gateway);
+        let gateway = gateway.or(before.filter(|_| !self.has(Flaw::UnnamedHeartbeatDropsTheGateway)));
+        let owners = self.redis.gateways.owners.clone();
+        player.leases.insert(connection, Lease { expires_at: self.now + self.ttl, gateway });
         if player.presence == Presence::Offline {
             self.go_to(&mut player, Presence::Online);
         }
-        self.store(player, self.now + TTL);
+        self.store(player, self.now + self.ttl);
+        if self.has(Flaw::ConnectLeavesTheOwners) {
+            self.redis.gateways.owners = owners;
+        }
         true
     }
 
     /// `heartbeat.lua`. Whether the connection counts.
-    pub(crate) fn heartbeat(&mut self, connection: Connection) -> bool {
-        let Some(record) = &mut self.redis.record else { return self.connect(connection) };
-        if record.leases.len() != 1 || !record.leases.contains_key(&connection) {
-            return self.connect(connection);
+    pub(crate) fn heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
+        let Some(record) = &mut self.redis.record else { return self.connect(connection, gateway) };
+        let (is_sole, expires_at) = (record.leases.len() == 1, self.now + self.ttl);
+        match record.leases.get_mut(&connection) {
+            Some(lease) if is_sole && (gateway.is_none() || lease.gateway == gateway) => lease.expires_at = expires_at,
+            _ => return self.connect(connection, gateway),
         }
-        record.leases.insert(connection, self.now + TTL);
         if self.flaw != Some(Flaw::HeartbeatLeavesTheRecord) {
-            record.expires_at = self.now + TTL;
+            record.expires_at = expires_at;
         }
         true // the index keeps its earlier time
     }
@@ -151,14 +172,23 @@ impl Script<'_> {
     pub(crate) fn disconnect(&mut self, connection: Connection) {
         let mut player = self.load();
         if !self.has(Flaw::ClosedIsForgotten) {
-            self.redis.closed.insert(connection, self.now + 2 * TTL);
+            self.redis.closed.insert(connection, self.now + 2 * self.ttl);
         }
         if player.leases.remove(&connection).is_none() {
             return;
         }
-        match player.leases.values().max().copied() {
+        let owners = self.redis.gateways.owners.clone();
+        self.settle(player, self.grace);
+        if self.has(Flaw::DisconnectLeavesTheOwners) {
+            self.redis.gateways.owners = owners;
+        }
+    }
+
+    /// Stores a player one of whose leases was removed (`lib/end.lua`).
+    pub(crate) fn settle(&mut self, player: Player, grace: Tick) {
+        match player.leases.values().map(|lease| lease.expires_at).max() {
             Some(longest) => self.store(player, longest),
-            None if self.grace > 0 => self.store(player, self.now + self.grace),
+            None if grace > 0 => self.store(player, self.now + grace),
             None => self.go_offline(player),
         }
     }
@@ -175,7 +205,7 @@ impl Script<'_> {
                 self.go_to(&mut player, Presence::InMatch);
             }
         }
-        self.store(player, if self.has(Flaw::SetStateRenews) { self.now + TTL } else { expires_at });
+        self.store(player, if self.has(Flaw::SetStateRenews) { self.now + self.ttl } else { expires_at });
     }
 
     /// `expire.lua`.
@@ -194,11 +224,11 @@ impl Script<'_> {
         }
     }
 
-    /// Makes the OFFLINE transition that was missed, where there is one.
-    fn load(&mut self) -> Player {
+    /// Loads the player, and makes the OFFLINE transition that was missed, if there is one.
+    pub(crate) fn load(&mut self) -> Player {
         if let Some(record) = &self.redis.record {
-            let leases = record.leases.iter().filter(|(_, expires_at)| **expires_at > self.now);
-            let leases = leases.map(|(connection, expires_at)| (*connection, *expires_at)).collect();
+            let leases = record.leases.iter().filter(|(_, lease)| lease.expires_at > self.now);
+            let leases = leases.map(|(connection, lease)| (*connection, *lease)).collect();
             return Player { presence: record.presence, version: record.version, leases };
         }
         let past = self.redis.past.clone().unwrap_or(Past { presence: Presence::Offline, version: 0 });
@@ -229,10 +259,13 @@ impl Script<'_> {
         self.redis.record = None;
         self.redis.index = None;
         self.redis.past = Some(Past { presence: Presence::Offline, version: player.version });
+        self.redis.gateways.owners.clear();
     }
 
     fn store(&mut self, player: Player, expires_at: Tick) {
         let Player { presence, version, leases } = player;
+        let owned = leases.iter().filter_map(|(connection, lease)| Some((lease.gateway?, *connection)));
+        self.redis.gateways.owners = owned.collect();
         self.redis.past = Some(Past { presence, version });
         self.redis.record = Some(Record { presence, version, leases, expires_at });
         if !self.has(Flaw::NotFiled) {

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     Bounds, Flaw,
+    gateway_leases::Gateway,
+    gateways::{Fleet, GatewayAction, SeenGateways},
     redis::{Connection, Event, Presence, Redis, Script, Tick},
     watcher::{Surroundings, WatchAction, Watcher},
 };
@@ -31,6 +33,8 @@ pub struct World {
     pub stream: Vec<Event>,
     /// A caller that watches the player.
     pub watcher: Watcher,
+    /// Gateways that hold leases.
+    pub fleet: Fleet,
     /// How often Redis was flushed.
     pub flushes: u8,
     /// What the properties are told by.
@@ -50,6 +54,8 @@ pub struct Seen {
     pub beats: Vec<Option<Tick>>,
     /// Connections whose disconnect arrived, since the last flush.
     pub ended: BTreeSet<Connection>,
+    /// What happened to gateways that hold leases.
+    pub gateways: SeenGateways,
 }
 
 /// A socket, as its gateway has it.
@@ -73,6 +79,8 @@ pub enum Call {
     Heartbeat(Connection),
     /// A socket was closed.
     Disconnect(Connection),
+    /// A gateway holds a lease.
+    Renew(Gateway),
 }
 
 /// What a relay is about to do.
@@ -120,33 +128,47 @@ pub enum Action {
     RelayDies(usize),
     /// Something happens to the watcher.
     Watching(WatchAction),
+    /// Something happens to gateways that hold leases.
+    Gateway(GatewayAction),
 }
 
 impl World {
     /// Nobody was ever there.
     pub fn new(bounds: &Bounds) -> Self {
-        Self {
+        let mut world = Self {
             sockets: vec![Socket::Unopened; bounds.connections.into()],
             sweepers: vec![false; bounds.sweepers],
             relays: vec![Relay::Idle; bounds.relays],
             seen: Seen { beats: vec![None; bounds.connections.into()], ..Seen::default() },
             ..Self::default()
-        }
+        };
+        world.start_gateways(bounds);
+        world
     }
 
     /// What can happen now.
     pub fn actions(&self, bounds: &Bounds) -> Vec<Action> {
         let mut actions = Vec::new();
         for (connection, socket) in (0..).zip(&self.sockets) {
+            let has_leases = bounds.gateways.gateways > 0;
             match socket {
-                Socket::Unopened => actions.push(Action::Open(connection)),
+                Socket::Unopened if self.has_gateway(connection) => actions.push(Action::Open(connection)),
                 Socket::Open => {
-                    actions.extend([Action::Close(connection), Action::Crash(connection)]);
-                    if !bounds.is_network_reliable {
+                    if !has_leases || bounds.gateways.have_closing {
+                        actions.push(Action::Close(connection));
+                    }
+                    if !has_leases {
+                        actions.push(Action::Crash(connection));
+                    }
+                    let is_reported = match has_leases {
+                        true => self.has_gateway(connection),
+                        false => !bounds.is_network_reliable,
+                    };
+                    if is_reported {
                         actions.push(Action::Beat(connection));
                     }
                 }
-                Socket::Gone(_) => {}
+                _ => {}
             }
         }
         if bounds.has_matches {
@@ -180,6 +202,7 @@ impl World {
             let watching = self.watcher.actions(&self.surroundings(None), bounds);
             actions.extend(watching.into_iter().map(Action::Watching));
         }
+        actions.extend(self.gateway_actions(bounds).into_iter().map(Action::Gateway));
         actions
     }
 
@@ -187,6 +210,7 @@ impl World {
     pub fn after(&self, action: Action, bounds: &Bounds, flaw: Option<Flaw>) -> Self {
         let mut world = self.clone();
         world.happen(action, bounds, flaw);
+        world.note_silent_gateways();
         world
     }
 
@@ -208,7 +232,9 @@ impl World {
             Action::Flush => {
                 let Seen { highest, fell, .. } = self.seen;
                 self.redis = Redis::default();
-                self.seen = Seen { highest, fell, beats: vec![None; self.sockets.len()], ..Seen::default() };
+                let beats = vec![None; self.sockets.len()];
+                let gateways = self.seen.gateways.after_a_flush(self.now);
+                self.seen = Seen { highest, fell, beats, gateways, ..Seen::default() };
                 self.flushes += 1;
                 self.pass();
             }
@@ -236,6 +262,7 @@ impl World {
                 watcher.happen(action, &self.surroundings(flaw));
                 self.watcher = watcher;
             }
+            Action::Gateway(action) => self.happen_to_gateways(action, bounds, flaw),
         }
     }
 
@@ -244,14 +271,14 @@ impl World {
         Surroundings { now: *now, redis, events, flushes: *flushes, flaw }
     }
 
-    fn send(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
+    pub(crate) fn send(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
         if bounds.is_network_reliable {
             return self.arrive(call, bounds, flaw);
         }
         self.network.insert(call, self.now);
     }
 
-    fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         self.now += 1;
         self.redis.expire(self.now);
         self.network.retain(|_, sent_at| self.now <= *sent_at + LONGEST_WAY);
@@ -260,14 +287,17 @@ impl World {
     fn arrive(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
         match call {
             Call::Connect(connection) | Call::Heartbeat(connection) => {
+                let gateway = self.fleet.gateway_of(connection);
                 let counts = self.run(bounds, flaw, |script| match call {
-                    Call::Connect(_) => script.connect(connection),
-                    _ => script.heartbeat(connection),
+                    Call::Connect(_) => script.connect(connection, gateway),
+                    _ => script.heartbeat(connection, gateway),
                 });
                 if counts {
                     self.seen.beats[usize::from(connection)] = Some(self.now);
                 }
+                self.note_beat(connection, gateway, counts);
             }
+            Call::Renew(gateway) => self.renewal_arrives(gateway, bounds, flaw),
             Call::Disconnect(connection) => {
                 self.run(bounds, flaw, |script| script.disconnect(connection));
                 self.seen.ended.insert(connection);
@@ -275,9 +305,10 @@ impl World {
         }
     }
 
-    fn run<T>(&mut self, bounds: &Bounds, flaw: Option<Flaw>, work: impl FnOnce(&mut Script<'_>) -> T) -> T {
+    pub(crate) fn run<T>(&mut self, bounds: &Bounds, flaw: Option<Flaw>, work: impl FnOnce(&mut Script<'_>) -> T) -> T {
         let redis = &mut self.redis;
-        let mut script = Script { redis, now: self.now, grace: bounds.grace, flaw, events: Vec::new() };
+        let Bounds { ttl, grace, .. } = *bounds;
+        let mut script = Script { redis, now: self.now, ttl, grace, flaw, events: Vec::new() };
         let result = work(&mut script);
         for event in script.events {
             self.seen.fell |= event.version <= self.seen.highest;
@@ -303,7 +334,7 @@ impl World {
     /// Whether a connection counts in what a read answers. A lease that ran out may still stand in the record.
     pub fn counts(&self, connection: Connection) -> bool {
         let record = self.redis.record.as_ref();
-        record.and_then(|record| record.leases.get(&connection)).is_some_and(|expiry| *expiry > self.now)
+        record.and_then(|record| record.leases.get(&connection)).is_some_and(|lease| lease.expires_at > self.now)
     }
 
     /// The state that a consumer believes in who has read the whole stream, and goes by versions.

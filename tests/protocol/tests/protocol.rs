@@ -1,12 +1,13 @@
 //! The checker looks at every state of the model.
 
-use presence_protocol::{Bounds, Flaw, Protocol, properties as property};
+use presence_protocol::{Bounds, Flaw, GatewayBounds, Protocol, properties as property};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 /// The smallest world in which each rule can be seen to matter.
 const SMALL: Bounds = Bounds {
     connections: 1,
     ticks: 4,
+    ttl: 2,
     grace: 0,
     sweepers: 1,
     relays: 1,
@@ -15,11 +16,63 @@ const SMALL: Bounds = Bounds {
     is_network_reliable: false,
     is_watched: false,
     interruptions: 0,
+    gateways: GatewayBounds::NONE,
 };
 
 /// The smallest world in which each rule of watching matters.
 const WATCHED: Bounds =
     Bounds { ticks: 2, has_matches: false, is_network_reliable: true, is_watched: true, interruptions: 1, ..SMALL };
+
+/// The smallest world in which each rule of gateways that hold leases matters. Leases of connections last longer than
+/// time does, as those of players with a long TTL.
+const WITH_GATEWAYS: Bounds = Bounds {
+    ticks: 3,
+    ttl: 7,
+    sweepers: 0,
+    relays: 0,
+    has_matches: false,
+    is_network_reliable: true,
+    gateways: GatewayBounds { gateways: 1, sweepers: 1, have_deaths: true, have_closing: true, ..GatewayBounds::NONE },
+    ..SMALL
+};
+
+/// The smallest world in which connections belong to another gateway by now.
+const WITH_TWO_GATEWAYS: Bounds = Bounds {
+    connections: 2,
+    ticks: 1,
+    gateways: GatewayBounds {
+        gateways: 2,
+        have_closing: false,
+        have_leaving: true,
+        have_handovers: true,
+        ..WITH_GATEWAYS.gateways
+    },
+    ..WITH_GATEWAYS
+};
+
+/// The smallest world in which a player moves from one gateway to another.
+const MOVING: Bounds = Bounds {
+    sweepers: 1,
+    gateways: GatewayBounds {
+        have_deaths: false,
+        have_handovers: false,
+        have_leaving: true,
+        ..WITH_TWO_GATEWAYS.gateways
+    },
+    ..WITH_TWO_GATEWAYS
+};
+
+/// The smallest world in which nothing is ended for a while.
+const WITH_THREE_GATEWAYS: Bounds = Bounds {
+    gateways: GatewayBounds {
+        gateways: 3,
+        outages: 1,
+        have_deaths: false,
+        have_closing: false,
+        ..WITH_GATEWAYS.gateways
+    },
+    ..WITH_GATEWAYS
+};
 
 /// Looks at every state, and fails with the way to the first one that must not be.
 fn hold_in_every_state(bounds: Bounds) {
@@ -69,6 +122,43 @@ fn all_properties_hold_for_a_watcher_when_redis_is_flushed() {
     hold_in_every_state(Bounds { flushes: 1, interruptions: 1, ..WATCHED });
 }
 
+#[test]
+fn all_properties_hold_for_a_gateway_that_dies_leaves_and_returns() {
+    let gateways = GatewayBounds { have_leaving: true, have_restarts: true, ..WITH_GATEWAYS.gateways };
+    hold_in_every_state(Bounds { gateways, sweepers: 1, ..WITH_GATEWAYS });
+}
+
+#[test]
+fn all_properties_hold_for_a_gateway_whose_calls_are_late_lost_and_doubled() {
+    hold_in_every_state(Bounds { is_network_reliable: false, ..WITH_GATEWAYS });
+}
+
+#[test]
+fn all_properties_hold_for_a_gateway_when_redis_is_flushed() {
+    hold_in_every_state(Bounds { flushes: 1, ..WITH_GATEWAYS });
+}
+
+#[test]
+fn all_properties_hold_for_two_sweepers_of_gateways() {
+    let gateways = GatewayBounds { sweepers: 2, ..WITH_GATEWAYS.gateways };
+    hold_in_every_state(Bounds { gateways, ..WITH_GATEWAYS });
+}
+
+#[test]
+fn all_properties_hold_for_two_devices_on_two_gateways() {
+    hold_in_every_state(WITH_TWO_GATEWAYS);
+}
+
+#[test]
+fn all_properties_hold_for_a_player_who_moves_between_gateways() {
+    hold_in_every_state(MOVING);
+}
+
+#[test]
+fn all_properties_hold_when_half_of_the_gateways_expire_and_when_redis_hangs() {
+    hold_in_every_state(WITH_THREE_GATEWAYS);
+}
+
 /// Each property can fail: without this rule of the protocol it does.
 fn fails_without(flaw: Flaw, property: &'static str, bounds: Bounds) {
     let checker = Protocol { bounds, flaw: Some(flaw) }.checker().threads(2);
@@ -108,6 +198,28 @@ fn each_rule_of_watching_that_is_left_out_is_noticed() {
         (Flaw::DoubtsAreDropped, property::WATCHER_TRUTH, WATCHED),
         (Flaw::LostEventsAreForgotten, property::WATCHER_TRUTH, WATCHED),
         (Flaw::FlushIsOverlooked, property::WATCHER_TRUTH, flushed),
+    ] {
+        fails_without(flaw, property, bounds);
+    }
+}
+
+#[test]
+fn each_rule_of_gateways_that_is_left_out_is_noticed() {
+    let moving = Bounds { connections: 1, ..MOVING };
+    for (flaw, property, bounds) in [
+        (Flaw::ConnectLeavesTheOwners, property::DEAD_GATEWAY, WITH_GATEWAYS),
+        (Flaw::DisconnectLeavesTheOwners, property::OWNERS, WITH_GATEWAYS),
+        (Flaw::UnnamedHeartbeatDropsTheGateway, property::DEAD_GATEWAY, WITH_TWO_GATEWAYS),
+        (Flaw::RenewalIsNeverNew, property::LIVE_GATEWAY, WITH_GATEWAYS),
+        (Flaw::LossIsNotNoted, property::DEAD_GATEWAY, WITH_GATEWAYS),
+        (Flaw::EndsWhatAnotherGatewayHas, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
+        (Flaw::EndsWhatReturned, property::NO_FALSE_END, WITH_GATEWAYS),
+        (Flaw::EndIgnoresOtherDevices, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
+        (Flaw::EndedIsClosed, property::NOT_REFUSED, WITH_GATEWAYS),
+        (Flaw::MovingHasNoGrace, property::MOVE, moving),
+        (Flaw::NothingIsHeld, property::HELD, WITH_THREE_GATEWAYS),
+        (Flaw::NothingIsHeld, property::NO_FALSE_END, WITH_THREE_GATEWAYS),
+        (Flaw::HoldIsProlonged, property::NOT_PROLONGED, WITH_THREE_GATEWAYS),
     ] {
         fails_without(flaw, property, bounds);
     }
