@@ -50,6 +50,13 @@ const HEALING: Duration = Duration::from_secs(9);
 /// How long it may take until Redis holds no event: a server has 30 s to notice that NATS is silent.
 const EMPTYING: Duration = Duration::from_secs(35);
 
+/// How long nothing is done after a storm, in milliseconds: the checker compares what watchers hold only if there was no
+/// fault and no event for some seconds.
+const REST: Millis = 5_000;
+
+/// The longest rest, if the machine stalls again and again.
+const MAX_REST: Millis = 30_000;
+
 /// How often the process looks at its clock.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -84,6 +91,7 @@ pub async fn play(plan: &Plan) -> History {
         if is_well {
             play_storm(storm, &stage, &crowd, &watchers).await;
             is_well = observer.until_agreed(healing).await && watchers.until_agreed(&observer, healing).await;
+            rest(&notes).await;
         }
     }
     if is_well {
@@ -153,6 +161,18 @@ async fn play_storm(storm: &[(u64, Step)], stage: &Arc<Stage>, crowd: &Crowd, wa
     }
     tasks.join_all().await;
     stage.set_weather(Weather::default());
+}
+
+/// Waits until there has been a rest since this was called, and since all servers must have noticed the last fault's end.
+async fn rest(notes: &Notes) {
+    let begin = now();
+    loop {
+        let calm_since = notes.lock().troubles.iter().map(|trouble| trouble.outage().1).fold(begin, Millis::max);
+        if now() > calm_since + REST || now() > begin + MAX_REST {
+            return;
+        }
+        sleep(TICK).await;
+    }
 }
 
 /// Everybody says something once more, and everybody leaves.

@@ -152,7 +152,7 @@ impl Trouble {
     }
 
     /// When the service may be without Redis because of this.
-    fn outage(&self) -> (Millis, Millis) {
+    pub(in crate::chaos) fn outage(&self) -> (Millis, Millis) {
         let has_moved = matches!(self.kind, Kind::Demote | Kind::Hang | Kind::Isolate);
         (self.from, if has_moved { self.to + DETECTION } else { self.to })
     }
