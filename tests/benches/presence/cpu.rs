@@ -19,8 +19,17 @@ pub(crate) fn main_thread_time_of(process: u32) -> Duration {
 
 /// The most memory that a process has held so far, in MiB.
 pub(crate) fn peak_memory_of(process: u32) -> f64 {
+    mebibytes(process, "VmHWM:")
+}
+
+/// The memory that a process holds, in MiB.
+pub(crate) fn memory_of(process: u32) -> f64 {
+    mebibytes(process, "VmRSS:")
+}
+
+fn mebibytes(process: u32, name: &str) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("Linux's /proc");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
 }
 

@@ -76,5 +76,8 @@ async fn measure(names: &[String]) -> Report {
     if is_asked_for("storm") {
         rows::storm::measure(&mut report).await;
     }
+    if is_asked_for("watch") {
+        rows::watch::measure(&mut report).await;
+    }
     report
 }

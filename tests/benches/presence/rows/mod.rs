@@ -14,6 +14,7 @@ pub(crate) mod single;
 pub(crate) mod size;
 pub(crate) mod storm;
 pub(crate) mod sweep;
+pub(crate) mod watch;
 
 use presence_tests::{RedisCluster, RedisServer, Server};
 

@@ -1,0 +1,355 @@
+//! Watching players: how soon changes arrive, what they cost, and how much memory a watched player takes.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{SinkExt as _, StreamExt as _, future::join_all, stream::SplitSink};
+use presence_tests::NatsServer;
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::{
+    net::{TcpSocket, TcpStream},
+    task::AbortHandle,
+    time::{sleep, sleep_until},
+};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite::Message};
+
+use crate::{
+    cpu, http, players, redis,
+    report::{Bar, Report},
+};
+
+const PLAYERS: usize = 200_000;
+const STREAMS: usize = 20;
+/// Players that a stream watches.
+const WATCHED: usize = 10_000;
+const BATCH: usize = 2_000;
+
+/// Transitions per second.
+const RATES: [usize; 3] = [1_000, 2_000, 5_000];
+const DURATION: Duration = Duration::from_secs(20);
+
+/// Connections over which states are set.
+const CALLERS: usize = 16;
+
+/// Each round sets another state than the last one that reached the same player.
+const STATES: [&str; 4] = ["IN_QUEUE", "IN_MATCH", "AWAY", "ONLINE"];
+
+/// `PRESENCE_WATCH_INTERVAL`, which is not set.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Changes that are made while nothing else happens.
+const SINGLE_CHANGES: usize = 100;
+
+/// How long to wait for changes that are missing.
+const MAX_SILENCE: Duration = Duration::from_secs(5);
+
+/// A caller that watches players.
+struct Watcher {
+    players: Vec<usize>,
+    requests: SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>,
+    seen: Arc<Mutex<Seen>>,
+    reader: AbortHandle,
+}
+
+/// What a watcher was sent.
+#[derive(Default)]
+struct Seen {
+    versions: HashMap<usize, u64>,
+    /// The players named since this was last emptied, and when.
+    arrivals: Vec<(usize, Instant)>,
+    replies: usize,
+    /// Whether the last request is to be repeated.
+    is_refused: bool,
+    last_reply: Option<Instant>,
+}
+
+/// One round of transitions.
+struct Round {
+    /// When each player's call was answered.
+    answered: Vec<Instant>,
+    /// CPU time of the service.
+    spent: Duration,
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    cpu::pin(nats.id(), "0,1");
+    let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_TTL", "10m")];
+    let (service, address) = super::server(&server, &variables).await;
+    eprintln!("{} players connect …", players::thousands(PLAYERS));
+    super::connect(&address, PLAYERS).await;
+    let mut states = STATES.into_iter().cycle();
+    let mut next_round = async |rate, text: &str| {
+        eprintln!("{} transitions/s, {text} …", players::thousands(rate));
+        set_states(&address, service.id(), rate, states.next().unwrap_or_default()).await
+    };
+
+    let mut unwatched = Vec::new();
+    for rate in RATES {
+        unwatched.push(next_round(rate, "no streams").await.spent);
+    }
+
+    let memory = Memory::of(service.id());
+    let mut watchers = join_all((0..STREAMS).map(|number| Watcher::open(&address, sample(number)))).await;
+    watch(&mut watchers, false).await;
+    memory.add_row(report, "watch: memory per watched player and stream");
+    for (rate, unwatched) in RATES.into_iter().zip(unwatched.clone()) {
+        watchers.iter().for_each(|watcher| watcher.seen().arrivals.clear());
+        let round = next_round(rate, "20 streams").await;
+        add_rows(report, rate, &round, unwatched, &arrivals(&watchers, round.answered.len()).await);
+    }
+    memory.add_row(report, "watch: memory after all transitions");
+    change_one_by_one(report, &address, &watchers[0]).await;
+
+    let memory = Memory::of(service.id());
+    let mut stalled = join_all((0..STREAMS).map(|number| Watcher::with_small_buffer(&address, sample(number)))).await;
+    watch(&mut stalled, false).await;
+    stalled.iter().for_each(|watcher| watcher.reader.abort());
+    next_round(RATES[2], "20 more streams that read nothing").await;
+    memory.add_row(report, "watch: memory per player of a stream that reads nothing");
+    drop(stalled);
+
+    reconnect(report, &address, watchers).await;
+    sleep(Duration::from_secs(1)).await; // until the streams have ended
+    let after = next_round(RATES[1], "no streams any more").await;
+    let per_call = |spent: Duration| spent.as_secs_f64() * 1e6 / after.answered.len() as f64;
+    let figure = format!("{:.1} µs, before the first one {:.1} µs", per_call(after.spent), per_call(unwatched[1]));
+    report.note("watch: service CPU per transition after the last stream has ended", &figure);
+}
+
+/// What a process holds, as a beginning.
+struct Memory {
+    process: u32,
+    before: f64,
+}
+
+impl Memory {
+    fn of(process: u32) -> Self {
+        Self { process, before: cpu::memory_of(process) }
+    }
+
+    /// Adds what all streams together have taken since the beginning, per watched player and stream.
+    fn add_row(&self, report: &mut Report, what: &str) {
+        let bytes = (cpu::memory_of(self.process) - self.before) * 1024.0 * 1024.0 / (STREAMS * WATCHED) as f64;
+        report.add(what, format!("{bytes:.0} bytes"), "–".to_owned(), bytes, Bar::AtMost(200.0));
+    }
+}
+
+/// Changes one player after the other while nothing else happens.
+async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher) {
+    eprintln!("single changes …");
+    let mut connection = http::Connection::open(address).await;
+    let mut delays = Vec::new();
+    for player in &watcher.players[..SINGLE_CHANGES] {
+        sleep(3 * INTERVAL).await;
+        watcher.seen().arrivals.clear();
+        let body = format!(r#"{{"player_id":"{}","state":"AWAY"}}"#, players::player(*player));
+        connection.call(&http::post("/presence/state", &body)).await;
+        let answered = Instant::now();
+        while watcher.seen().arrivals.is_empty() {
+            assert!(answered.elapsed() < MAX_SILENCE, "a change does not arrive");
+            sleep(Duration::from_millis(1)).await;
+        }
+        delays.push(watcher.seen().arrivals[0].1.saturating_duration_since(answered));
+    }
+    delays.sort_unstable();
+    let [p50, p95] = [50, 95].map(|percent| delays[delays.len() * percent / 100]);
+    let figure = format!("{p50:.0?}, {p95:.0?}");
+    let bar = Bar::AtMost(INTERVAL.as_secs_f64() * 1e3 / 2.0);
+    report.add(
+        "watch: answer to frame after a pause, p50 and p95",
+        figure,
+        "–".to_owned(),
+        p95.as_secs_f64() * 1e3,
+        bar,
+    );
+}
+
+/// All streams end, and come back with what their callers know.
+async fn reconnect(report: &mut Report, address: &str, watchers: Vec<Watcher>) {
+    eprintln!("reconnect …");
+    let begin = Instant::now();
+    let mut again = join_all(watchers.iter().map(async |watcher| {
+        let again = Watcher::open(address, watcher.players.clone()).await;
+        again.seen().versions = watcher.seen().versions.clone();
+        again
+    }))
+    .await;
+    drop(watchers);
+    let end = watch(&mut again, true).await;
+    let took = format!("{:.0?}", end - begin);
+    report.note("watch: reconnect of all streams with `known`", &took);
+    let sent: usize = again.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
+    report.note("watch: players sent again after it", &format!("{sent} of {}", players::thousands(STREAMS * WATCHED)));
+}
+
+fn sample(number: usize) -> Vec<usize> {
+    let mut rng = StdRng::seed_from_u64(number as u64);
+    rand::seq::index::sample(&mut rng, PLAYERS, WATCHED).into_vec()
+}
+
+/// Watches all players on all streams. Returns when the last reply arrived.
+async fn watch(watchers: &mut [Watcher], with_known: bool) -> Instant {
+    join_all(watchers.iter_mut().map(|watcher| watcher.watch(with_known))).await;
+    watchers.iter().filter_map(|watcher| watcher.seen().last_reply).max().unwrap_or_else(Instant::now)
+}
+
+/// Sets the state of one player after the other at a rate.
+async fn set_states(address: &str, service: u32, rate: usize, state: &str) -> Round {
+    let count = rate * DURATION.as_secs() as usize;
+    let before = cpu::time_of(service);
+    let start = Instant::now() + Duration::from_millis(50);
+    let callers = (0..CALLERS).map(async |caller| {
+        let mut connection = http::Connection::open(address).await;
+        let mut answered = Vec::with_capacity(count / CALLERS + 1);
+        for player in (caller..count).step_by(CALLERS) {
+            let body = format!(r#"{{"player_id":"{}","state":"{state}"}}"#, players::player(player));
+            let request = http::post("/presence/state", &body);
+            sleep_until((start + Duration::from_secs_f64(player as f64 / rate as f64)).into()).await;
+            connection.call(&request).await;
+            answered.push((player, Instant::now()));
+        }
+        answered
+    });
+    let mut answered: Vec<_> = join_all(callers).await.into_iter().flatten().collect();
+    answered.sort_unstable();
+    // The relay and the streams have what is left to do.
+    sleep(Duration::from_secs(1)).await;
+    let spent = cpu::time_of(service) - before;
+    Round { answered: answered.into_iter().map(|(_, at)| at).collect(), spent }
+}
+
+/// Waits for the changes of the first `changed` players. Returns what arrived, and how much should have.
+async fn arrivals(watchers: &[Watcher], changed: usize) -> (Vec<(usize, Instant)>, usize) {
+    let watched = watchers.iter().flat_map(|watcher| &watcher.players);
+    let expected = watched.filter(|player| **player < changed).count();
+    let (mut last, mut last_news) = (0, Instant::now());
+    loop {
+        let arrived: usize = watchers.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
+        if arrived > last {
+            (last, last_news) = (arrived, Instant::now());
+        }
+        if arrived >= expected || last_news.elapsed() > MAX_SILENCE {
+            let all = watchers.iter().flat_map(|watcher| std::mem::take(&mut watcher.seen().arrivals));
+            return (all.collect(), expected);
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn add_rows(
+    report: &mut Report,
+    rate: usize,
+    round: &Round,
+    unwatched: Duration,
+    (arrivals, expected): &(Vec<(usize, Instant)>, usize),
+) {
+    let rate = format!("watch, {} transitions/s", players::thousands(rate));
+    let delay = |(player, at): &(usize, Instant)| Some(at.saturating_duration_since(*round.answered.get(*player)?));
+    let mut delays: Vec<_> = arrivals.iter().filter_map(delay).collect();
+    delays.sort_unstable();
+    let percentile = |percent: usize| delays.get(delays.len() * percent / 100).copied().unwrap_or_default();
+    let (p50, p99) = (percentile(50), percentile(99));
+    let what = format!("{rate}: answer to frame, p50 and p99");
+    report.add(&what, format!("{p50:.0?}, {p99:.0?}"), "–".to_owned(), p99.as_secs_f64() * 1e3, Bar::AtMost(300.0));
+    let missing = expected.abs_diff(delays.len()) as f64;
+    let figure = format!("{} entries", players::thousands(delays.len()));
+    report.add(&format!("{rate}: missing or sent twice"), figure, "–".to_owned(), missing, Bar::AtMost(0.0));
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let per_entry = (micros(round.spent) - micros(unwatched)) / delays.len() as f64;
+    let per_call = micros(unwatched) / round.answered.len() as f64;
+    let figure = format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
+    report.note(&format!("{rate}: service CPU per delivered entry"), &figure);
+}
+
+impl Watcher {
+    async fn open(address: &str, players: Vec<usize>) -> Self {
+        let (socket, _) = connect_async(format!("ws://{address}/watch")).await.expect("a stream");
+        Self::new(socket, players)
+    }
+
+    /// A caller of whose messages the kernel keeps only some kilobytes until they are read.
+    async fn with_small_buffer(address: &str, players: Vec<usize>) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
+        let socket = socket.connect(address.parse().expect("an address")).await.expect("a connection");
+        let socket = client_async(format!("ws://{address}/watch"), MaybeTlsStream::Plain(socket)).await;
+        Self::new(socket.expect("a stream").0, players)
+    }
+
+    fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, players: Vec<usize>) -> Self {
+        let (requests, mut messages) = socket.split();
+        let seen = Arc::<Mutex<Seen>>::default();
+        let noted = Arc::clone(&seen);
+        let reader = tokio::spawn(async move {
+            while let Some(Ok(message)) = messages.next().await {
+                if let Message::Text(text) = message {
+                    noted.lock().unwrap_or_else(PoisonError::into_inner).take(&text);
+                }
+            }
+        });
+        Self { players, requests, seen, reader: reader.abort_handle() }
+    }
+
+    async fn watch(&mut self, with_known: bool) {
+        for players in self.players.chunks(BATCH) {
+            let ids: Vec<_> = players.iter().map(|player| format!(r#""{}""#, players::player(*player))).collect();
+            let known = if with_known { self.seen().known(players) } else { String::new() };
+            let request = format!(r#"{{"watch":[{}],"known":{{{known}}}}}"#, ids.join(","));
+            let before = self.seen().replies;
+            // What is too much at a time is refused, and asked for again.
+            while self.seen().replies == before {
+                self.seen().is_refused = false;
+                self.requests.send(Message::text(request.clone())).await.expect("a stream that takes requests");
+                while self.seen().replies == before && !self.seen().is_refused {
+                    sleep(Duration::from_millis(5)).await;
+                }
+            }
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+impl Seen {
+    /// Only looks for what is counted: the load shares its CPU with the service.
+    fn take(&mut self, text: &str) {
+        let now = Instant::now();
+        for entry in text.split(r#""player_id":"player-"#).skip(1) {
+            let player = number(entry) as usize;
+            let version = entry.split_once(r#""version":"#).map_or(0, |(_, rest)| number(rest));
+            self.versions.insert(player, version);
+            self.arrivals.push((player, now));
+        }
+        if text.contains(r#""error""#) {
+            assert!(text.contains("urn:presence:store-unavailable"), "{text}");
+            self.is_refused = true;
+        }
+        if text.contains(r#""watching""#) {
+            self.replies += 1;
+            self.last_reply = Some(now);
+        }
+    }
+
+    fn known(&self, players: &[usize]) -> String {
+        let version = |player: &usize| self.versions.get(player).copied().unwrap_or_default();
+        let known = players.iter().map(|player| format!(r#""{}":{}"#, players::player(*player), version(player)));
+        known.collect::<Vec<_>>().join(",")
+    }
+}
+
+/// The number that a text begins with.
+fn number(text: &str) -> u64 {
+    text.bytes().take_while(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+}
