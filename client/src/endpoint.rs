@@ -36,6 +36,9 @@ impl Endpoint {
     /// The service at `url`, such as `http://presence:8080`, or `https://api.example.com/prod` where the calls are at
     /// `https://api.example.com/prod/presence/…`.
     ///
+    /// Certificates of an `https` address are checked against the machine's root certificates, or against those in the
+    /// file that the environment variable `SSL_CERT_FILE` names.
+    ///
     /// # Errors
     /// [`InvalidEndpoint::Url`].
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {

@@ -1,6 +1,6 @@
 //! Why a call failed.
 
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
@@ -53,12 +53,28 @@ impl CallError {
         }
     }
 
+    /// Whether the TLS certificate of what answers was refused, such as one of an authority that this machine does not
+    /// trust.
+    pub fn is_certificate_refused(&self) -> bool {
+        let Self::Unreachable(cause) = self else { return false };
+        let mut causes = std::iter::successors(Some(&**cause as &(dyn Error + 'static)), |cause| (*cause).source());
+        causes.any(is_invalid_certificate)
+    }
+
     /// How long the service asks to wait before the next call.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem(problem) => problem.retry_after,
             Self::Unreachable(_) | Self::TimedOut | Self::Garbled(_) => None,
         }
+    }
+}
+
+/// An I/O error does not name the error inside it as its source.
+fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().is_some_and(|inside| is_invalid_certificate(inside)),
+        None => matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
     }
 }
 

@@ -10,6 +10,7 @@
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`NatsCluster`]: three of them, as one.
+//! - [`TlsFront`]: a TLS terminator in front of a server.
 //! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
 //! - [`OtlpReceiver`]: a receiver of traces.
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
@@ -53,6 +54,7 @@ mod secured;
 mod sentinel_stub;
 mod server;
 mod socket;
+mod tls_front;
 mod virtual_clock;
 mod watcher;
 
@@ -80,5 +82,6 @@ pub use secured::SecuredRedis;
 pub use sentinel_stub::{SentinelAnswer, SentinelStub};
 pub use server::{Answer, Server, answer};
 pub use socket::{RawResponse, Socket};
+pub use tls_front::TlsFront;
 pub use virtual_clock::VirtualClock;
 pub use watcher::Watcher;

@@ -47,8 +47,12 @@ impl Service {
         match error {
             CallError::Problem(problem) => self.refusal(problem),
             CallError::Unreachable(cause) => {
+                let hint = match error.is_certificate_refused() {
+                    true => "SSL_CERT_FILE names a file with the certificates of the authorities that are trusted.",
+                    false => "Is it running there? --url or PRESENCE_URL names another address.",
+                };
                 Failure::new(Status::Failed, format!("{url} cannot be reached: {}", root_cause(&**cause)))
-                    .with_hint("Is it running there? --url or PRESENCE_URL names another address.")
+                    .with_hint(hint)
             }
             CallError::TimedOut => Failure::new(Status::Failed, format!("{url} did not answer in time")),
             CallError::Garbled(error) => {

@@ -3,6 +3,7 @@
 mod answers;
 mod refusals;
 mod terminal;
+mod tls;
 mod watch;
 
 use std::process::{Command, Stdio};

@@ -11,15 +11,19 @@ use tokio::{
 
 use super::{World, command};
 
-struct Watch {
+pub(super) struct Watch {
     process: Child,
     out: Lines<BufReader<ChildStdout>>,
-    err: Lines<BufReader<ChildStderr>>,
+    pub(super) err: Lines<BufReader<ChildStderr>>,
 }
 
 impl Watch {
     fn start(world: &World, arguments: &[&str]) -> Self {
-        let mut command = Command::from(command(&world.server.url(""), &[&["watch"], arguments].concat()));
+        Self::spawn(command(&world.server.url(""), &[&["watch"], arguments].concat()))
+    }
+
+    pub(super) fn spawn(command: std::process::Command) -> Self {
+        let mut command = Command::from(command);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -28,7 +32,7 @@ impl Watch {
     }
 
     /// The next line's words, after the time.
-    async fn line(&mut self) -> String {
+    pub(super) async fn line(&mut self) -> String {
         let line = self.out.next_line().await.unwrap().expect("it goes on");
         line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     }
