@@ -8,6 +8,7 @@ pub use crate::{
     http::fuzz::{body, state_change},
     repository::fuzz::{id, reply},
     runtime::fuzz::lambda_event,
+    watch::fuzz::watch_request,
 };
 
 #[cfg(test)]
@@ -85,6 +86,11 @@ mod tests {
     #[test]
     fn any_change_of_a_state_is_accepted_or_refused_as_promised() {
         look_into(&[seed!("state_change/both")], state_change);
+    }
+
+    #[test]
+    fn any_watch_request_is_accepted_or_refused_as_promised() {
+        look_into(&[seed!("watch_request/watch"), seed!("watch_request/unwatch")], watch_request);
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! event from then on, together miss nothing; the versions say which of the two is newer.
 
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod gauges;
 mod hub;
 mod knowledge;
