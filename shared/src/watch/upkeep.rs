@@ -267,3 +267,14 @@ impl WatchUpkeep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_redis_cannot_be_read_is_said_within_5_seconds() {
+        let longest = CHECK_INTERVAL + MAX_FAILED_CHECKS * (CHECK_INTERVAL + CHECK_TIMEOUT);
+        assert!(longest < Duration::from_secs(5), "{longest:?}");
+    }
+}

@@ -40,6 +40,22 @@ async fn the_first_change_after_a_pause_does_not_wait_for_the_interval() {
 }
 
 #[tokio::test]
+async fn snapshots_and_replies_do_not_wait_for_the_interval() {
+    let world = World::new().await;
+    // The test's own time limit is shorter than this.
+    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "60s"), ("PRESENCE_TTL", "1h")]);
+    connect(&server, &["alice", "bob"]).await;
+    let mut watcher = Watcher::open(&server).await;
+    watcher.watch(&["alice"]).await;
+    set_state(&server, "alice", "AWAY").await;
+    watcher.until("alice", "AWAY").await;
+    set_state(&server, "alice", "IN_MATCH").await; // has to wait
+    assert_eq!(watcher.watch(&["bob"]).await, [read(&server, "bob").await]);
+    assert_eq!(watcher.watch(&["alice"]).await, [read(&server, "alice").await]);
+    assert_eq!(watcher.ask(json!({"unwatch": ["bob"]})).await.1, json!({"watching": 1}));
+}
+
+#[tokio::test]
 async fn later_changes_come_together_with_the_newest_of_each_player_once() {
     let world = World::new().await;
     let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "3s")]);

@@ -53,6 +53,24 @@ async fn watching_a_player_again_is_answered_like_a_new_request() {
 }
 
 #[tokio::test]
+async fn a_snapshot_is_read_when_the_request_arrives_also_of_players_that_are_watched_already() {
+    let world = World::new().await;
+    // No report of a change reaches this server but by a snapshot.
+    let server = world.silent_server(&[("PRESENCE_WATCH_POLL", "1h"), ("PRESENCE_TTL", "1h")]);
+    let mut watchers = [Watcher::open(&server).await, Watcher::open(&server).await];
+    watchers[0].watch(&["alice"]).await;
+    for state in ["ONLINE", "AWAY", "IN_MATCH"] {
+        set_state(&server, "alice", state).await;
+        let stored = read(&server, "alice").await;
+        for watcher in &mut watchers {
+            // What one stream's request finds is a change for the other.
+            let presences = watcher.watch(&["alice"]).await;
+            assert_eq!(presences.last(), Some(&stored));
+        }
+    }
+}
+
+#[tokio::test]
 async fn requests_take_effect_in_their_order() {
     let world = World::new().await;
     let server = world.server(&[]);
