@@ -23,6 +23,12 @@ pub enum Flaw {
     HeartbeatLeavesTheRecord,
     /// A state that is set makes no event.
     SetStateIsSilent,
+    /// A changed activity makes no event.
+    ActivityIsSilent,
+    /// Events of other transitions leave out the activity, though the player keeps it.
+    OnlyItsOwnEventsCarryTheActivity,
+    /// A player who goes OFFLINE keeps the activity.
+    ActivityOutlivesOffline,
     /// A server reads the snapshot before it marks the interest.
     SnapshotBeforeInterest,
     /// A player whose version the caller knows is left out of the snapshot, whatever the version.

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use stateright::Property;
 
 use crate::{
-    Protocol,
+    Bounds, Protocol,
     redis::Presence,
     world::{LONGEST_WAY, Relay, Socket},
 };
@@ -32,6 +32,8 @@ pub const CLOSED: &str = "a closed connection stays closed";
 pub const NO_FALSE_END: &str = "a connection with heartbeats counts";
 /// Once nothing waits, and nobody is due.
 pub const TRUTH: &str = "a consumer that follows versions knows the truth";
+/// Neither reads nor events say what an OFFLINE player is doing, and it does not come back with the player.
+pub const ACTIVITY_ENDS: &str = "an activity ends when its player goes OFFLINE";
 
 /// Also after lost events, broken streams and a flush.
 pub const WATCHER_TRUTH: &str = "once quiet, a watcher equals Redis";
@@ -84,7 +86,13 @@ pub fn all() -> Vec<Property<Protocol>> {
         }),
         Property::<Protocol>::always(TRUTH, |_, world| {
             let is_quiet = world.redis.outbox.is_empty() && !world.redis.is_due() && world.flushes == 0;
-            !is_quiet || world.believed() == world.redis.presence()
+            !is_quiet || world.believed() == (world.redis.presence(), world.redis.activity())
+        }),
+        Property::<Protocol>::always(ACTIVITY_ENDS, |_, world| {
+            let mut ends =
+                world.seen.made.iter().filter(|event| [event.before, event.after].contains(&Presence::Offline));
+            let is_offline = world.redis.presence() == Presence::Offline;
+            ends.all(|event| event.activity.is_none()) && !(is_offline && world.redis.activity().is_some())
         }),
         Property::<Protocol>::always(WATCHER_TRUTH, |_, world| {
             let is_settled = world.redis.outbox.is_empty() && !world.redis.is_due();
@@ -93,10 +101,17 @@ pub fn all() -> Vec<Property<Protocol>> {
         }),
         Property::<Protocol>::always(WATCHER_VERSIONS, |_, world| !world.watcher.fell),
         Property::<Protocol>::always(WATCHER_SNAPSHOT, |_, world| !world.watcher.was_stale),
+        Property::<Protocol>::sometimes("consumers are shown an activity", |protocol, world| {
+            let Bounds { activities, relays, is_watched, .. } = protocol.bounds;
+            let watcher_is_shown = world.watcher.held.is_some_and(|held| held.activity.is_some());
+            let is_shown = world.believed().1.is_some() && (watcher_is_shown || !is_watched);
+            activities == 0 || relays == 0 || is_shown
+        }),
         Property::<Protocol>::sometimes("a watcher knows what its second stream begins with", |protocol, world| {
             let has_reconnected = world.watcher.interruptions == 1 && !world.redis.is_due();
             let is_quiet = has_reconnected && world.watcher.is_quiet(world.stream.len(), world.flushes);
-            !protocol.bounds.is_watched || (is_quiet && world.watcher.held.is_some_and(|held| held.version != 0))
+            let can_reconnect = protocol.bounds.is_watched && protocol.bounds.interruptions > 0;
+            !can_reconnect || (is_quiet && world.watcher.held.is_some_and(|held| held.version != 0))
         }),
         Property::<Protocol>::sometimes("a read and an event contradict each other", |protocol, world| {
             let is_in_doubt = world.watcher.stream.as_ref().is_some_and(|stream| stream.is_in_doubt);

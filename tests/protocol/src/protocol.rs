@@ -27,6 +27,8 @@ pub struct Bounds {
     pub flushes: u8,
     /// Whether the player plays.
     pub has_matches: bool,
+    /// How often the player's activity may be set or removed.
+    pub activities: u8,
     /// Whether each call arrives at once, and once. Then gateways need no heartbeats.
     pub is_network_reliable: bool,
     /// Whether a caller watches the player.

@@ -14,6 +14,9 @@ pub type Tick = u8;
 /// One open socket's id.
 pub type Connection = u8;
 
+/// What the player is doing, in the game's own words: the number of the call that set it.
+pub type Activity = u8;
+
 /// More versions than a player can need within a tick. A version is a time, unless the last one was later.
 const VERSIONS_PER_TICK: u16 = 100;
 
@@ -37,6 +40,8 @@ pub struct Event {
     pub before: Presence,
     /// What the player does now.
     pub after: Presence,
+    /// The activity that the player has now.
+    pub activity: Option<Activity>,
     /// Redis's clock at the transition.
     pub occurred_at: Tick,
 }
@@ -66,6 +71,8 @@ pub struct Record {
     version: u16,
     /// The leases of connections.
     pub leases: BTreeMap<Connection, Lease>,
+    /// Whether the past has an activity of the player.
+    has_activity: bool,
     expires_at: Tick,
 }
 
@@ -84,6 +91,7 @@ pub struct Past {
     /// OFFLINE once the transition was made.
     pub presence: Presence,
     version: u16,
+    activity: Option<Activity>,
 }
 
 /// The player as a script works on it.
@@ -91,6 +99,7 @@ pub(crate) struct Player {
     pub(crate) presence: Presence,
     version: u16,
     pub(crate) leases: BTreeMap<Connection, Lease>,
+    activity: Option<Activity>,
 }
 
 /// A script's call: its time, and what it left in the outbox.
@@ -113,7 +122,13 @@ impl Redis {
     pub(crate) fn fact(&self) -> Fact {
         let last = self.past.as_ref().map_or(0, |past| past.version);
         let version = self.record.as_ref().map_or(last, |record| record.version);
-        Fact { presence: self.presence(), version }
+        Fact { presence: self.presence(), activity: self.activity(), version }
+    }
+
+    /// The activity that a read returns.
+    pub fn activity(&self) -> Option<Activity> {
+        let has_activity = self.record.as_ref().is_some_and(|record| record.has_activity);
+        self.past.as_ref().filter(|_| has_activity).and_then(|past| past.activity)
     }
 
     /// Whether the player ran out, and nobody has made the transition yet.
@@ -208,6 +223,20 @@ impl Script<'_> {
         self.store(player, if self.has(Flaw::SetStateRenews) { self.now + self.ttl } else { expires_at });
     }
 
+    /// `set_state.lua`, with an activity or with `null`. An OFFLINE player can have none.
+    pub(crate) fn set_activity(&mut self, activity: Option<Activity>) {
+        let expires_at = self.redis.record.as_ref().map(|record| record.expires_at);
+        let mut player = self.load();
+        let Some(expires_at) = expires_at else { return };
+        let has_changed = player.activity != activity;
+        player.activity = activity;
+        if has_changed && !self.has(Flaw::ActivityIsSilent) {
+            let presence = player.presence;
+            self.go_to(&mut player, presence);
+        }
+        self.store(player, expires_at);
+    }
+
     /// `expire.lua`.
     pub(crate) fn sweep(&mut self) {
         if self.has(Flaw::SweepTrustsItsPage) {
@@ -229,18 +258,21 @@ impl Script<'_> {
         if let Some(record) = &self.redis.record {
             let leases = record.leases.iter().filter(|(_, lease)| lease.expires_at > self.now);
             let leases = leases.map(|(connection, lease)| (*connection, *lease)).collect();
-            return Player { presence: record.presence, version: record.version, leases };
+            let activity = self.redis.past.as_ref().and_then(|past| past.activity);
+            return Player { presence: record.presence, version: record.version, activity, leases };
         }
-        let past = self.redis.past.clone().unwrap_or(Past { presence: Presence::Offline, version: 0 });
-        let mut player = Player { presence: past.presence, version: past.version, leases: BTreeMap::new() };
+        let unknown = Past { presence: Presence::Offline, version: 0, activity: None };
+        let Past { presence, version, activity } = self.redis.past.clone().unwrap_or(unknown);
+        let mut player = Player { presence, version, activity, leases: BTreeMap::new() };
         if player.presence != Presence::Offline {
             let version = player.version;
             if self.has(Flaw::MissedEndIsForgotten) {
                 return Player { presence: Presence::Offline, ..player };
             }
             self.go_offline(player);
-            let version = self.redis.past.as_ref().map_or(version, |past| past.version);
-            player = Player { presence: Presence::Offline, version, leases: BTreeMap::new() };
+            let past = self.redis.past.as_ref();
+            let (version, activity) = past.map_or((version, None), |past| (past.version, past.activity));
+            player = Player { presence: Presence::Offline, version, activity, leases: BTreeMap::new() };
         }
         player
     }
@@ -248,26 +280,38 @@ impl Script<'_> {
     fn go_to(&mut self, player: &mut Player, after: Presence) {
         let now = if self.has(Flaw::VersionIgnoresTheClock) { 0 } else { u16::from(self.now) * VERSIONS_PER_TICK };
         player.version = now.max(player.version + 1);
-        let event = Event { version: player.version, before: player.presence, after, occurred_at: self.now };
+        let is_omitted = self.has(Flaw::OnlyItsOwnEventsCarryTheActivity) && player.presence != after;
+        let event = Event {
+            version: player.version,
+            before: player.presence,
+            after,
+            activity: player.activity.filter(|_| !is_omitted),
+            occurred_at: self.now,
+        };
         player.presence = after;
         self.redis.outbox.push(event);
         self.events.push(event);
     }
 
     fn go_offline(&mut self, mut player: Player) {
+        if !self.has(Flaw::ActivityOutlivesOffline) {
+            player.activity = None;
+        }
         self.go_to(&mut player, Presence::Offline);
         self.redis.record = None;
         self.redis.index = None;
-        self.redis.past = Some(Past { presence: Presence::Offline, version: player.version });
+        self.redis.past =
+            Some(Past { presence: Presence::Offline, version: player.version, activity: player.activity });
         self.redis.gateways.owners.clear();
     }
 
     fn store(&mut self, player: Player, expires_at: Tick) {
-        let Player { presence, version, leases } = player;
+        let Player { presence, version, activity, leases } = player;
         let owned = leases.iter().filter_map(|(connection, lease)| Some((lease.gateway?, *connection)));
         self.redis.gateways.owners = owned.collect();
-        self.redis.past = Some(Past { presence, version });
-        self.redis.record = Some(Record { presence, version, leases, expires_at });
+        self.redis.past = Some(Past { presence, version, activity });
+        let has_activity = activity.is_some();
+        self.redis.record = Some(Record { presence, version, leases, has_activity, expires_at });
         if !self.has(Flaw::NotFiled) {
             self.redis.index = Some(self.redis.index.map_or(expires_at, |index| index.min(expires_at)));
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     Bounds, Flaw,
-    redis::{Event, Presence, Redis, Tick},
+    redis::{Activity, Event, Presence, Redis, Tick},
 };
 
 /// A caller. What it holds survives the end of its stream.
@@ -20,11 +20,13 @@ pub struct Watcher {
     pub was_stale: bool,
 }
 
-/// A player's presence and version, as a read or an event has it.
+/// A player's presence, activity and version, as a read or an event has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fact {
     /// What the player does.
     pub presence: Presence,
+    /// What the player is doing, in the game's own words.
+    pub activity: Option<Activity>,
     /// 0 for none.
     pub version: u16,
 }
@@ -258,7 +260,7 @@ impl Stream {
     }
 
     fn hear(&mut self, event: Event, flaw: Option<Flaw>) {
-        let fact = Fact { presence: event.after, version: event.version };
+        let fact = Fact { presence: event.after, activity: event.activity, version: event.version };
         if let Some(known) = self.known {
             if fact.version <= known.fact.version && flaw != Some(Flaw::EventsAreNotCompared) {
                 return;
@@ -277,12 +279,12 @@ impl Stream {
         let report = Known { fact, as_of: Some(as_of) };
         let Some(known) = self.known else { return self.learn(report) };
         let is_newer = !is_overtaken || flaw == Some(Flaw::ReadsUndoEvents);
-        if fact == known.fact {
+        if (fact.presence, fact.version) == (known.fact.presence, known.fact.version) {
             if is_newer {
                 self.overtake_reads();
-                self.known = Some(Known { fact, as_of: known.as_of.map(|_| as_of) });
+                self.known = Some(Known { as_of: known.as_of.map(|_| as_of), ..known });
             } else if flaw != Some(Flaw::AgreementIsIgnored) {
-                self.known = Some(Known { fact, as_of: known.as_of.map(|known| known.max(as_of)) });
+                self.known = Some(Known { as_of: known.as_of.map(|known| known.max(as_of)), ..known });
             }
             return;
         }

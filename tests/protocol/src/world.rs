@@ -6,7 +6,7 @@ use crate::{
     Bounds, Flaw,
     gateway_leases::Gateway,
     gateways::{Fleet, GatewayAction, SeenGateways},
-    redis::{Connection, Event, Presence, Redis, Script, Tick},
+    redis::{Activity, Connection, Event, Presence, Redis, Script, Tick},
     watcher::{Surroundings, WatchAction, Watcher},
 };
 
@@ -37,6 +37,8 @@ pub struct World {
     pub fleet: Fleet,
     /// How often Redis was flushed.
     pub flushes: u8,
+    /// How often an activity was set or removed.
+    pub activities: u8,
     /// What the properties are told by.
     pub seen: Seen,
 }
@@ -108,6 +110,10 @@ pub enum Action {
     Crash(Connection),
     /// A match begins.
     Play,
+    /// The player is doing something new.
+    SetActivity,
+    /// The player is doing nothing any more.
+    RemoveActivity,
     /// A call arrives, and may arrive again.
     Arrive(Call),
     /// Time passes.
@@ -174,6 +180,13 @@ impl World {
         if bounds.has_matches {
             actions.push(Action::Play);
         }
+        // Of an OFFLINE player, setting an activity is refused, and removing one does nothing.
+        if self.activities < bounds.activities && self.redis.record.is_some() {
+            actions.push(Action::SetActivity);
+            if self.redis.activity().is_some() {
+                actions.push(Action::RemoveActivity);
+            }
+        }
         actions.extend(self.network.keys().copied().map(Action::Arrive));
         if self.now < bounds.ticks {
             actions.push(Action::Tick);
@@ -227,6 +240,11 @@ impl World {
             }
             Action::Crash(connection) => self.sockets[usize::from(connection)] = Socket::Gone(self.now),
             Action::Play => self.run(bounds, flaw, |script| script.play()),
+            Action::SetActivity | Action::RemoveActivity => {
+                self.activities += 1;
+                let activity = (action == Action::SetActivity).then_some(self.activities);
+                self.run(bounds, flaw, |script| script.set_activity(activity));
+            }
             Action::Arrive(call) => self.arrive(call, bounds, flaw),
             Action::Tick => self.pass(),
             Action::Flush => {
@@ -337,8 +355,9 @@ impl World {
         record.and_then(|record| record.leases.get(&connection)).is_some_and(|lease| lease.expires_at > self.now)
     }
 
-    /// The state that a consumer believes in who has read the whole stream, and goes by versions.
-    pub fn believed(&self) -> Presence {
-        self.stream.iter().max_by_key(|event| event.version).map_or(Presence::Offline, |event| event.after)
+    /// The state and activity that a consumer believes in who has read the whole stream, and goes by versions.
+    pub fn believed(&self) -> (Presence, Option<Activity>) {
+        let newest = self.stream.iter().max_by_key(|event| event.version);
+        newest.map_or((Presence::Offline, None), |event| (event.after, event.activity))
     }
 }

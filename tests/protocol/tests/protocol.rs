@@ -13,6 +13,7 @@ const SMALL: Bounds = Bounds {
     relays: 1,
     flushes: 0,
     has_matches: true,
+    activities: 0,
     is_network_reliable: false,
     is_watched: false,
     interruptions: 0,
@@ -73,6 +74,9 @@ const WITH_THREE_GATEWAYS: Bounds = Bounds {
     },
     ..WITH_GATEWAYS
 };
+
+/// The smallest world in which each rule of activities matters.
+const DOING: Bounds = Bounds { ticks: 3, activities: 2, is_network_reliable: true, ..SMALL };
 
 /// Looks at every state, and fails with the way to the first one that must not be.
 fn hold_in_every_state(bounds: Bounds) {
@@ -159,6 +163,21 @@ fn all_properties_hold_when_half_of_the_gateways_expire_and_when_redis_hangs() {
     hold_in_every_state(WITH_THREE_GATEWAYS);
 }
 
+#[test]
+fn all_properties_hold_for_activities() {
+    hold_in_every_state(DOING);
+}
+
+#[test]
+fn all_properties_hold_for_activities_in_a_grace() {
+    hold_in_every_state(Bounds { grace: 1, relays: 0, ..DOING });
+}
+
+#[test]
+fn all_properties_hold_for_a_watcher_of_activities() {
+    hold_in_every_state(Bounds { activities: 2, interruptions: 0, ..WATCHED });
+}
+
 /// Each property can fail: without this rule of the protocol it does.
 fn fails_without(flaw: Flaw, property: &'static str, bounds: Bounds) {
     let checker = Protocol { bounds, flaw: Some(flaw) }.checker().threads(2);
@@ -182,6 +201,20 @@ fn each_rule_that_is_left_out_is_noticed() {
     ] {
         let flushes = u8::from(flaw == Flaw::VersionIgnoresTheClock);
         fails_without(flaw, property, Bounds { flushes, ..SMALL });
+    }
+}
+
+#[test]
+fn each_rule_of_activities_that_is_left_out_is_noticed() {
+    let watched = Bounds { activities: 1, interruptions: 0, ..WATCHED };
+    for (flaw, property, bounds) in [
+        (Flaw::ActivityIsSilent, property::TRUTH, DOING),
+        (Flaw::ActivityIsSilent, property::WATCHER_TRUTH, watched),
+        (Flaw::OnlyItsOwnEventsCarryTheActivity, property::TRUTH, DOING),
+        (Flaw::OnlyItsOwnEventsCarryTheActivity, property::WATCHER_TRUTH, Bounds { has_matches: true, ..watched }),
+        (Flaw::ActivityOutlivesOffline, property::ACTIVITY_ENDS, DOING),
+    ] {
+        fails_without(flaw, property, bounds);
     }
 }
 
