@@ -18,6 +18,9 @@ const NAME: &str = "mymaster";
 /// The pause between two checks of an awaited condition.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// How long a condition is awaited: within the time that a test has, also on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(120);
+
 /// A primary, a replica, and three Sentinels of which two have to agree that the primary is down.
 #[derive(Debug)]
 pub struct RedisSentinels {
@@ -114,7 +117,7 @@ impl RedisSentinels {
                 let quorum = sentinel.ask(&["SENTINEL", "CKQUORUM", NAME]).await;
                 replicas.contains("\nmaster-link-status\nok") && quorum.starts_with("OK 3 usable")
             };
-            until(is_ready).await;
+            until("a Sentinel reaches all others", is_ready).await;
         }
     }
 
@@ -157,7 +160,8 @@ impl RedisSentinels {
             let named = tokio::join!(self.named_by(0), self.named_by(1), self.named_by(2));
             [named.0, named.1, named.2].into_iter().filter(|node| *node == Some(number)).count() >= 2
         };
-        until(async || self.ask(number, &["ROLE"]).await.starts_with("master") && is_agreed().await).await;
+        let what = format!("node {number} is the primary, and two Sentinels say so");
+        until(&what, async || self.ask(number, &["ROLE"]).await.starts_with("master") && is_agreed().await).await;
     }
 
     /// Waits until the replica holds everything that was written so far.
@@ -165,10 +169,10 @@ impl RedisSentinels {
     /// # Panics
     /// If the first node is no longer the primary.
     pub async fn await_replica(&self) {
-        until(async || self.replication(1, "master_link_status:").await == "up").await;
+        until("the replica is connected", async || self.replication(1, "master_link_status:").await == "up").await;
         let written: u64 = self.replication(0, "master_repl_offset:").await.parse().expect("an offset");
         let copied = async || self.replication(1, "slave_repl_offset:").await.parse::<u64>();
-        until(async || copied().await.is_ok_and(|copied| copied >= written)).await;
+        until("the replica has copied everything", async || copied().await.is_ok_and(|copied| copied >= written)).await;
     }
 
     /// The value that follows `label` in a node's report on its replication.
@@ -179,7 +183,7 @@ impl RedisSentinels {
 
     /// Asks a Sentinel to promote the replica.
     pub async fn fail_over(&self) {
-        until(async || self.ask_sentinel(0, &["SENTINEL", "FAILOVER", NAME]).await == "OK").await;
+        until("a failover begins", async || self.ask_sentinel(0, &["SENTINEL", "FAILOVER", NAME]).await == "OK").await;
     }
 
     /// Sends a node a command, as a user who may do anything. The answer is empty if it does not answer.
@@ -228,8 +232,12 @@ impl RedisSentinels {
     }
 }
 
-async fn until(is_so: impl AsyncFn() -> bool) {
-    while !is_so().await {
-        tokio::time::sleep(PAUSE).await;
-    }
+/// Waits until a condition holds. A test that is ended for its time would not say what it waited for.
+async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
 }

@@ -96,6 +96,8 @@ async fn a_secret_configures_traces() {
 #[tokio::test]
 async fn a_wrong_or_missing_secret_stops_the_program_with_one_line_that_says_why() {
     let moto = Moto::start().await;
+    // moto loads each service at its first call. On a busy machine that takes longer than a program waits for AWS.
+    moto.put_parameter("/elsewhere/PRESENCE_REDIS_URL", "redis://127.0.0.1").await;
     moto.put_secret("text", "hunter2").await;
     moto.put_secret("numbers", r#"{"PRESENCE_MAX_BATCH":7}"#).await;
     moto.put_secret("bad-value", r#"{"PRESENCE_REDIS_URL":"http://user:hunter2@127.0.0.1"}"#).await;
