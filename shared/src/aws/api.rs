@@ -1,4 +1,4 @@
-//! Calls of AWS services that speak JSON.
+//! Client for the JSON APIs of AWS services.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,75 +8,75 @@ use serde_json::Value;
 
 use super::{
     http::send,
-    identity::{Identity, Place, SignError},
+    identity::{Identity, SignError, SignatureLocation},
 };
 
-/// How long one attempt may take.
-const ATTEMPT_LIMIT: Duration = Duration::from_millis(2_500);
+/// Time limit of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// A service of AWS.
+/// An AWS service.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Service {
-    /// As in its host's name, and in signatures.
+    /// The service's name, as it appears in its host name and in signatures.
     pub(super) name: &'static str,
-    /// The variable that may name another endpoint for it.
+    /// The variable that can override the service's endpoint.
     pub(super) endpoint_variable: &'static str,
 }
 
-/// Makes calls.
+/// A client of one AWS service.
 pub(super) struct Api<'a> {
     identity: &'a Identity,
     service: Service,
     endpoint: String,
 }
 
-/// Why a call came to nothing.
+/// Error of an API call.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
-    /// Who the process is could not be shown.
+    /// The request could not be signed.
     #[error(transparent)]
     Sign(#[from] SignError),
-    /// No answer.
+    /// The endpoint did not respond.
     #[error("{endpoint} cannot be reached")]
     Unreachable {
-        /// What was called.
+        /// The URL that was called.
         endpoint: String,
-        /// Why.
+        /// The error of the connection.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// An answer that says no.
+    /// AWS responded with an error.
     #[error("{code}: {message}")]
     Refused {
-        /// What kind of error, by AWS's name.
+        /// AWS's error code, such as `ThrottlingException`.
         code: String,
-        /// What AWS says of it.
+        /// AWS's error message.
         message: String,
-        /// Whether it is worth another try.
+        /// Whether a retry may succeed.
         is_transient: bool,
     },
 }
 
 impl<'a> Api<'a> {
-    /// Nothing is connected before the first call.
+    /// Prepares a client. It connects with the first call.
     pub(super) fn new(
         identity: &'a Identity,
         service: Service,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Self {
-        let endpoint = lookup(service.endpoint_variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
-        let endpoint = endpoint.unwrap_or_else(|| default_endpoint(service.name, identity.region()));
+        let override_url = lookup(service.endpoint_variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
+        let endpoint = override_url.unwrap_or_else(|| default_endpoint(service.name, identity.region()));
         Self { identity, service, endpoint }
     }
 
-    /// Makes a call, again where the network or AWS has a bad moment.
+    /// Calls the API, retrying network errors, 5xx and throttling.
     pub(super) async fn call(&self, target: &'static str, body: &Value) -> Result<Value, ApiError> {
-        let patience = ExponentialBuilder::default().with_jitter().with_min_delay(Duration::from_millis(100));
-        let is_worth_another = |error: &ApiError| match error {
+        let backoff = ExponentialBuilder::default().with_jitter().with_min_delay(Duration::from_millis(100));
+        let is_transient = |error: &ApiError| match error {
             ApiError::Unreachable { .. } => true,
             ApiError::Refused { is_transient, .. } => *is_transient,
             ApiError::Sign(_) => false,
         };
-        (|| self.attempt(target, body)).retry(patience.with_max_times(2)).when(is_worth_another).await
+        (|| self.attempt(target, body)).retry(backoff.with_max_times(2)).when(is_transient).await
     }
 
     async fn attempt(&self, target: &'static str, body: &Value) -> Result<Value, ApiError> {
@@ -85,12 +85,14 @@ impl<'a> Api<'a> {
             .header("x-amz-target", target)
             .body(body.to_string().into_bytes())
             .map_err(|error| ApiError::unreachable(&self.endpoint, error))?;
-        self.identity.sign(&mut request, self.service.name, Place::Headers, SystemTime::now()).await?;
-        let answer = tokio::time::timeout(ATTEMPT_LIMIT, send(request)).await;
-        let answer = answer.unwrap_or_else(|elapsed| Err(elapsed.into()));
-        let (parts, body) = answer.map_err(|error| ApiError::unreachable(&self.endpoint, error))?.into_parts();
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if parts.status.is_success() { Ok(body) } else { Err(ApiError::refused(parts.status, &body)) }
+        self.identity.sign(&mut request, self.service.name, SignatureLocation::Headers, SystemTime::now()).await?;
+        let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, send(request)).await;
+        // A timeout counts as an unreachable endpoint.
+        let sent = timed.unwrap_or_else(|elapsed| Err(elapsed.into()));
+        let (parts, body) = sent.map_err(|error| ApiError::unreachable(&self.endpoint, error))?.into_parts();
+        // An error response of a proxy may not be JSON; its status is enough.
+        let json: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if parts.status.is_success() { Ok(json) } else { Err(ApiError::refused(parts.status, &json)) }
     }
 }
 
@@ -99,10 +101,12 @@ impl ApiError {
         Self::Unreachable { endpoint: endpoint.to_owned(), source: source.into() }
     }
 
-    /// `{"__type": "com.amazonaws.ssm#ThrottlingException", "message": "Rate exceeded"}`, with `Message` for some.
+    /// Parses an error body: `{"__type": "com.amazonaws.ssm#ThrottlingException", "message": "Rate exceeded"}`. Some
+    /// services write `Message`.
     fn refused(status: http::StatusCode, body: &Value) -> Self {
-        let code = body["__type"].as_str().unwrap_or(status.as_str());
-        let code = code.rsplit('#').next().unwrap_or_default().to_owned();
+        let kind = body["__type"].as_str().unwrap_or(status.as_str());
+        // The part before the `#` is a namespace.
+        let code = kind.rsplit('#').next().unwrap_or_default().to_owned();
         let message = body["message"].as_str().or_else(|| body["Message"].as_str()).unwrap_or("no reason given");
         let is_throttled = ["Throttl", "TooManyRequests", "RequestLimit"].iter().any(|name| code.contains(name));
         Self::Refused { message: message.to_owned(), is_transient: status.is_server_error() || is_throttled, code }

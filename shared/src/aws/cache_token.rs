@@ -1,14 +1,14 @@
-//! Tokens that ElastiCache takes for a password: a signed request to connect, of which only the URL is sent.
+//! IAM tokens for ElastiCache: presigned connect requests, whose URL serves as the password.
 //! <https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html>
 
 use std::time::{Duration, SystemTime};
 
-use super::identity::{Identity, Place, SignError};
+use super::identity::{Identity, SignError, SignatureLocation};
 
-/// How long a token is good: no longer one is taken.
+/// How long a token is valid: the longest time that ElastiCache accepts.
 pub(crate) const VALIDITY: Duration = Duration::from_mins(15);
 
-/// Makes tokens for one user of one cache.
+/// Signs tokens for one user of one cache.
 #[derive(Debug, Clone)]
 pub struct CacheToken {
     identity: Identity,
@@ -16,7 +16,7 @@ pub struct CacheToken {
     cache: Cache,
 }
 
-/// A cache, as ElastiCache calls it.
+/// A cache, by its name in ElastiCache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Cache {
     name: String,
@@ -24,7 +24,7 @@ struct Cache {
 }
 
 impl CacheToken {
-    /// Tokens for `user` of the cache at `host`; of the cache `name`, where its host does not tell.
+    /// Creates a signer for `user` of the cache at `host`. `name` overrides the cache name that the host implies.
     pub fn new(identity: Identity, user: String, host: &str, name: Option<String>) -> Self {
         let mut cache = Cache::at(host);
         if let Some(name) = name {
@@ -38,7 +38,7 @@ impl CacheToken {
         &self.user
     }
 
-    /// A new token. Nobody is asked for it but whoever has the keys.
+    /// Signs a new token locally. The only network call is the one the credentials provider may make.
     ///
     /// # Errors
     /// [`SignError`].
@@ -46,16 +46,17 @@ impl CacheToken {
         let Cache { name, is_serverless } = &self.cache;
         let kind = if *is_serverless { "&ResourceType=ServerlessCache" } else { "" };
         let uri = format!("http://{name}/?Action=connect&User={}{kind}", self.user);
-        let request = http::Request::get(uri).body(Vec::new());
-        let mut request = request.map_err(|error| SignError::Signing(Box::new(error)))?;
-        self.identity.sign(&mut request, "elasticache", Place::Url(VALIDITY), at).await?;
+        let unsigned = http::Request::get(uri).body(Vec::new());
+        let mut request = unsigned.map_err(|error| SignError::Signing(Box::new(error)))?;
+        self.identity.sign(&mut request, "elasticache", SignatureLocation::Url(VALIDITY), at).await?;
+        // ElastiCache expects the URL without its scheme.
         Ok(request.uri().to_string().trim_start_matches("http://").to_owned())
     }
 }
 
 impl Cache {
-    /// By the name of an endpoint: `master.NAME.id.use1.cache.amazonaws.com`, `clustercfg.NAME.…`, `NAME.id.ng.0001.…`,
-    /// `NAME-id.serverless.…`.
+    /// Derives the cache from an endpoint's host name: `master.NAME.id.use1.cache.amazonaws.com`, `clustercfg.NAME.…`,
+    /// `NAME.id.ng.0001.…`, `NAME-id.serverless.…`.
     fn at(host: &str) -> Self {
         let mut labels = host.split('.');
         let first = labels.next().unwrap_or_default();
@@ -86,9 +87,9 @@ mod tests {
         Identity::new("eu-central-1", SharedCredentialsProvider::new(keys))
     }
 
-    /// The expected ones were made by AWS's Python library, whose order of the last two is another.
+    /// The expected tokens were computed with botocore, which orders the last two parameters differently.
     #[tokio::test]
-    async fn a_token_is_what_aws_itself_would_make_of_it() {
+    async fn a_token_equals_the_one_that_awss_own_library_computes() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045); // 2026-01-02T03:04:05Z
         let scope = "X-Amz-Algorithm=AWS4-HMAC-SHA256\
             &X-Amz-Credential=AKIDEXAMPLE%2F20260102%2Feu-central-1%2Felasticache%2Faws4_request\
@@ -119,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_tells_the_name_of_the_cache() {
+    fn the_host_implies_the_name_of_the_cache() {
         for (host, name, is_serverless) in [
             ("master.presence.x1y2z3.euc1.cache.amazonaws.com", "presence", false),
             ("replica.presence.x1y2z3.euc1.cache.amazonaws.com", "presence", false),

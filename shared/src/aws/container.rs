@@ -1,4 +1,4 @@
-//! Keys from the endpoint that ECS and EKS Pod Identity give a container.
+//! Credentials from the container endpoint of ECS and EKS Pod Identity.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html>
 
 use std::time::Duration;
@@ -12,24 +12,26 @@ use serde::Deserialize;
 
 use super::http::send;
 
-/// Where ECS answers.
+/// The address of the ECS endpoint.
 const ECS: &str = "http://169.254.170.2";
 
-/// How long the endpoint, which is on the same host, may take.
-const LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of a request to the endpoint, which is on the same host.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks each time: the endpoint keeps keys until shortly before they run out, and hardly anybody signs twice a minute.
+/// A credentials provider that asks the container endpoint each time. It caches nothing: the endpoint itself caches
+/// keys until shortly before they expire, and signatures are needed less than twice a minute.
 #[derive(Debug)]
 pub(super) struct ContainerCredentials {
     uri: Uri,
     token: Option<Token>,
 }
 
-/// What shows the endpoint who asks.
+/// The authorization token that the endpoint expects.
 #[derive(Debug)]
 enum Token {
+    /// The token itself.
     Text(String),
-    /// A file that is rewritten from time to time.
+    /// The path of a file that holds the token. It is rewritten from time to time.
     File(String),
 }
 
@@ -42,16 +44,17 @@ struct Keys {
 }
 
 impl ContainerCredentials {
-    /// By the variables that the container's environment has; `None` where it has none of them.
+    /// Reads the container's environment variables. `None` if they name no endpoint.
     pub(super) fn from_lookup(variable: impl Fn(&'static str) -> Option<String>) -> Option<Self> {
         let full = variable("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+        // ECS sets a path on its fixed address, EKS a complete URL.
         let uri = full.or_else(|| Some(format!("{ECS}{}", variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")?)))?;
         let file = variable("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE").map(Token::File);
         let token = file.or_else(|| variable("AWS_CONTAINER_AUTHORIZATION_TOKEN").map(Token::Text));
         Some(Self { uri: uri.parse().ok()?, token })
     }
 
-    async fn ask(&self) -> Result<Credentials, CredentialsError> {
+    async fn fetch(&self) -> Result<Credentials, CredentialsError> {
         let mut request = Request::get(&self.uri).body(Vec::new()).map_err(CredentialsError::invalid_configuration)?;
         let token = match &self.token {
             Some(Token::File(path)) => {
@@ -61,17 +64,18 @@ impl ContainerCredentials {
             None => None,
         };
         if let Some(token) = token {
-            let mut token = HeaderValue::from_str(token.trim()).map_err(CredentialsError::invalid_configuration)?;
-            token.set_sensitive(true);
-            request.headers_mut().insert(header::AUTHORIZATION, token);
+            let mut value = HeaderValue::from_str(token.trim()).map_err(CredentialsError::invalid_configuration)?;
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
         }
-        let answer = tokio::time::timeout(LIMIT, send(request)).await;
-        let answer = answer.map_err(|_| CredentialsError::provider_timed_out(LIMIT))?;
-        let answer = answer.map_err(CredentialsError::provider_error)?;
-        if !answer.status().is_success() {
-            return Err(CredentialsError::provider_error(format!("the container's endpoint says {}", answer.status())));
+        let sent = tokio::time::timeout(REQUEST_TIMEOUT, send(request)).await;
+        let received = sent.map_err(|_| CredentialsError::provider_timed_out(REQUEST_TIMEOUT))?;
+        let response = received.map_err(CredentialsError::provider_error)?;
+        if !response.status().is_success() {
+            let error = format!("the container endpoint responded with {}", response.status());
+            return Err(CredentialsError::provider_error(error));
         }
-        let keys: Keys = serde_json::from_slice(answer.body()).map_err(CredentialsError::provider_error)?;
+        let keys: Keys = serde_json::from_slice(response.body()).map_err(CredentialsError::provider_error)?;
         Ok(Credentials::new(keys.access_key_id, keys.secret_access_key, keys.token, None, "container"))
     }
 }
@@ -81,6 +85,6 @@ impl ProvideCredentials for ContainerCredentials {
     where
         Self: 'a,
     {
-        provider::future::ProvideCredentials::new(self.ask())
+        provider::future::ProvideCredentials::new(self.fetch())
     }
 }

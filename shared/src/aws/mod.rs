@@ -1,7 +1,7 @@
-//! AWS, as far as the service needs it: secrets at the start, and tokens for ElastiCache.
+//! AWS integration: secrets at the start, and IAM tokens for ElastiCache.
 //!
-//! Requests are signed by AWS's own crate, and sent by what is linked anyway. The SDK's clients would double the size of a
-//! function, and loading their configuration would take several times as long as all else at its start.
+//! Requests are signed by AWS's own crate, and sent with hyper, which is linked anyway. The SDK's clients would double
+//! the size of a function, and loading their configuration would take several times as long as the rest of its start.
 
 mod api;
 mod cache_token;

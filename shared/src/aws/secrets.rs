@@ -1,4 +1,4 @@
-//! `PRESENCE_SECRETS`: variables that stand in Systems Manager's Parameter Store, or in Secrets Manager.
+//! Secrets from AWS: variables in Systems Manager Parameter Store or in Secrets Manager (`PRESENCE_SECRETS`).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -13,61 +13,61 @@ const PARAMETER_STORE: Service = Service { name: "ssm", endpoint_variable: "AWS_
 const SECRETS_MANAGER: Service =
     Service { name: "secretsmanager", endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER" };
 
-/// All calls together: AWS Lambda gives a function ten seconds to start.
-const LIMIT: Duration = Duration::from_secs(8);
+/// Time limit of all calls together. AWS Lambda gives a function ten seconds to start.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A page has ten parameters; nobody has more pages.
+/// The most pages that are read. A page has ten parameters, and there are fewer variables than 200.
 const MAX_PAGES: usize = 20;
 
-/// Where the secrets are.
+/// The location of the secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretsSource {
-    /// `ssm:/presence/prod`: each parameter right below this path is a variable, by its last name.
+    /// `ssm:/presence/prod`: each parameter right below this path is a variable, named by its last path segment.
     Parameters(String),
     /// `secretsmanager:presence/prod`: a secret that is a JSON object of variables.
     Secret(String),
 }
 
-/// Why there are no secrets. Its message is one line.
+/// Error of reading the secrets. Its message is one line.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretsError {
-    /// The value of the variable.
+    /// The value of `PRESENCE_SECRETS` is invalid.
     #[error("PRESENCE_SECRETS accepts ssm:/path/of/parameters or secretsmanager:id-of-a-secret")]
     BadSource,
-    /// Nobody said where.
+    /// The AWS region is not configured.
     #[error("PRESENCE_SECRETS needs AWS_REGION, which is not set")]
     NoRegion,
-    /// AWS could not be asked, or said no.
+    /// AWS could not be called, or refused the call.
     #[error("PRESENCE_SECRETS: {0} cannot be read: {1}")]
     Unreadable(SecretsSource, String),
-    /// AWS took too long.
+    /// The calls took longer than their time limit.
     #[error("PRESENCE_SECRETS: {0} was not read within {1:?}")]
     TimedOut(SecretsSource, Duration),
-    /// A path without parameters.
+    /// The path has no parameters.
     #[error("PRESENCE_SECRETS: there are no parameters right below {0}")]
     Empty(SecretsSource),
-    /// A secret that is something else.
-    #[error("PRESENCE_SECRETS: {0} is no JSON object of texts by the names of variables")]
+    /// The secret is not a JSON object of variables.
+    #[error("PRESENCE_SECRETS: {0} must be a JSON object that maps variable names to strings")]
     Malformed(SecretsSource),
 }
 
 impl SecretsSource {
-    /// Reads the value of `PRESENCE_SECRETS`.
+    /// Parses the value of `PRESENCE_SECRETS`.
     ///
     /// # Errors
     /// [`SecretsError::BadSource`].
     pub fn parse(text: &str) -> Result<Self, SecretsError> {
-        let is_good = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic());
+        let is_valid = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic());
         match text.split_once(':') {
-            Some(("ssm", path)) if path.starts_with('/') && is_good(path) => {
+            Some(("ssm", path)) if path.starts_with('/') && is_valid(path) => {
                 Ok(Self::Parameters(format!("/{}", path.trim_matches('/'))))
             }
-            Some(("secretsmanager", id)) if is_good(id) => Ok(Self::Secret(id.to_owned())),
+            Some(("secretsmanager", id)) if is_valid(id) => Ok(Self::Secret(id.to_owned())),
             _ => Err(SecretsError::BadSource),
         }
     }
 
-    /// Asks AWS for the variables; once a process.
+    /// Reads the variables from AWS. Each process does so once, at its start.
     ///
     /// # Errors
     /// [`SecretsError`].
@@ -82,7 +82,8 @@ impl SecretsSource {
                 Self::Secret(id) => self.secret(id, identity, lookup).await,
             }
         };
-        tokio::time::timeout(LIMIT, fetch).await.unwrap_or_else(|_| Err(SecretsError::TimedOut(self.clone(), LIMIT)))
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
+        fetched.unwrap_or_else(|_| Err(SecretsError::TimedOut(self.clone(), FETCH_TIMEOUT)))
     }
 
     async fn parameters(
@@ -95,12 +96,13 @@ impl SecretsSource {
         let mut found = HashMap::new();
         let mut request = json!({"Path": path, "WithDecryption": true});
         for _ in 0..MAX_PAGES {
-            let page = api.call("AmazonSSM.GetParametersByPath", &request).await;
-            let page = page.map_err(|error| self.unreadable(&error))?;
+            let response = api.call("AmazonSSM.GetParametersByPath", &request).await;
+            let page = response.map_err(|error| self.unreadable(&error))?;
             for parameter in page["Parameters"].as_array().into_iter().flatten() {
                 let (Some(name), Some(value)) = (parameter["Name"].as_str(), parameter["Value"].as_str()) else {
                     continue;
                 };
+                // The last path segment is the variable's name.
                 found.insert(name.rsplit('/').next().unwrap_or(name).to_owned(), value.to_owned());
             }
             match page["NextToken"].as_str() {
@@ -118,17 +120,17 @@ impl SecretsSource {
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
         let api = Api::new(identity, SECRETS_MANAGER, lookup);
-        let answer = api.call("secretsmanager.GetSecretValue", &json!({"SecretId": id})).await;
-        let answer: Value = answer.map_err(|error| self.unreadable(&error))?;
-        let variables = answer["SecretString"].as_str().and_then(|text| serde_json::from_str(text).ok());
+        let response = api.call("secretsmanager.GetSecretValue", &json!({"SecretId": id})).await;
+        let secret: Value = response.map_err(|error| self.unreadable(&error))?;
+        let variables = secret["SecretString"].as_str().and_then(|text| serde_json::from_str(text).ok());
         variables.ok_or_else(|| SecretsError::Malformed(self.clone()))
     }
 
-    /// The causes are part of the one line: there is no log yet.
+    /// Puts the error and its causes into one line: the log is not set up yet.
     fn unreadable(&self, error: &ApiError) -> SecretsError {
         let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| (*cause).source());
-        let causes: Vec<_> = causes.map(|cause| cause.to_string().replace(['\r', '\n'], " ")).collect();
-        SecretsError::Unreadable(self.clone(), causes.join(": "))
+        let texts: Vec<_> = causes.map(|cause| cause.to_string().replace(['\r', '\n'], " ")).collect();
+        SecretsError::Unreadable(self.clone(), texts.join(": "))
     }
 }
 

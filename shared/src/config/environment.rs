@@ -1,19 +1,19 @@
-//! Where variables come from: the process's environment, and secrets for those that are unset there.
+//! Sources of variables: the process's environment, and secrets for variables that it leaves unset.
 
 use std::collections::HashMap;
 
 use super::variables::Variables;
 use crate::aws::{Identity, SecretsError, SecretsSource, credentials};
 
-/// The variables of a process; read once.
+/// The variables of a process, read once.
 #[derive(Default)]
 pub struct Environment {
     secrets: HashMap<String, String>,
 }
 
 impl Environment {
-    /// The process's environment, and what `PRESENCE_SECRETS` stands for. Nobody is asked where that is unset. Blocks until
-    /// AWS has answered.
+    /// Reads the secrets that `PRESENCE_SECRETS` names, and blocks until AWS has responded. If it is unset, AWS is not
+    /// called.
     ///
     /// # Errors
     /// [`SecretsError`].
@@ -23,12 +23,13 @@ impl Environment {
         let source = SecretsSource::parse(&source)?;
         let identity = Identity::new(variables.region().ok_or(SecretsError::NoRegion)?, credentials());
         let lookup = |name| variables.text(name);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| SecretsError::Unreadable(source.clone(), error.to_string()))?;
+        // The program's own runtime is built later, from the configuration.
+        let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = built.map_err(|error| SecretsError::Unreadable(source.clone(), error.to_string()))?;
         Ok(Self { secrets: runtime.block_on(source.fetch(&identity, &lookup))? })
     }
 
-    /// Looks a variable up. One that is empty in the process's environment is unset there.
+    /// Looks up a variable in the process's environment, then in the secrets. An empty variable counts as unset.
     pub fn lookup(&self, name: &'static str) -> Option<String> {
         variable(name).filter(|value| !value.is_empty()).or_else(|| self.secrets.get(name).cloned())
     }

@@ -1,4 +1,4 @@
-//! NATS JetStream.
+//! Configuration of NATS JetStream.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     variables::{ConfigError, Result, Variables, parse_duration},
 };
 
-/// NATS JetStream.
+/// Configuration of NATS JetStream and of the events that it takes.
 #[derive(Debug, Clone)]
 pub struct EventsConfig {
     /// `PRESENCE_NATS_URL`: one or more servers, separated by commas. Without user, password and token: the client logs
@@ -56,13 +56,14 @@ impl EventsConfig {
 }
 
 impl Variables<'_> {
-    /// The servers, and what to log in with.
+    /// Reads the addresses of the servers, and the credentials for all of them.
     fn nats_servers(&self) -> Result<(Vec<ServerAddr>, Option<NatsCredentials>)> {
         const URL: &str = "PRESENCE_NATS_URL";
         let accepts = "one or more URLs, separated by commas: nats://host:port or tls://host:port, if need be with \
                        user:password@ or token@ before the host, percent-encoded and the same in all of them";
         let urls = self.parse(URL, "", accepts, parse_nats_urls)?;
         let file = self.credentials("PRESENCE_NATS_CREDS")?;
+        // One client connects to all servers, so it has one login.
         let mut logins = urls.iter().filter_map(|(_, login)| login.as_ref());
         let login = logins.next();
         if logins.any(|other| Some(other) != login) {
@@ -78,7 +79,7 @@ impl Variables<'_> {
 
     /// Reads credentials from the file at a path, or from the value itself: a secret has no path.
     fn credentials(&self, variable: &'static str) -> Result<Option<NatsCredentials>> {
-        let accepts = "the path of a NATS credentials file that can be read, or what stands in one";
+        let accepts = "the path of a NATS credentials file that can be read, or the content of one";
         let Some(value) = self.text(variable) else { return Ok(None) };
         let text = if value.contains("-----BEGIN") { Ok(value) } else { std::fs::read_to_string(value) };
         let credentials = text.ok().and_then(|text| NatsCredentials::parse(&text));
@@ -86,11 +87,11 @@ impl Variables<'_> {
     }
 }
 
-/// The part of a URL before the `@`, decoded.
+/// The part of a URL before the `@`, percent-decoded.
 #[derive(PartialEq)]
 struct Login {
     user: String,
-    /// `None`: the user is a token.
+    /// The password. `None` if `user` is a token.
     password: Option<String>,
 }
 
@@ -109,7 +110,8 @@ fn parse_nats_urls(text: &str) -> Option<Vec<Server>> {
     text.split(',').map(str::trim).filter(|_| !text.is_empty()).map(parse_nats_url).collect()
 }
 
-/// Takes a URL apart. Nothing of it is ignored: a path or a query has no meaning for NATS, and is refused.
+/// Splits a URL into address and login. Nothing of it is ignored: a path or a query has no meaning for NATS, and is
+/// refused.
 fn parse_nats_url(text: &str) -> Option<Server> {
     let address: ServerAddr = text.parse().ok()?;
     let mut url = address.into_inner();
@@ -119,12 +121,13 @@ fn parse_nats_url(text: &str) -> Option<Server> {
         return None;
     }
     let login = login(text, url.username(), url.password())?;
+    // The client logs the addresses, so they must not hold the login.
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some((ServerAddr::from_url(url).ok()?, login))
 }
 
-/// `Some(None)` without a login; `None` for one that is incomplete or not UTF-8.
+/// Decodes the login of a URL. `Some(None)` if the URL has none; `None` if it is incomplete or not UTF-8.
 fn login(text: &str, user: &str, password: Option<&str>) -> Option<Option<Login>> {
     let decode = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
     if !text.contains('@') {
@@ -133,7 +136,7 @@ fn login(text: &str, user: &str, password: Option<&str>) -> Option<Option<Login>
     let user = Some(decode(user)?).filter(|user| !user.is_empty())?;
     let password = match password {
         Some(password) => Some(decode(password)?),
-        // The URL parser does not tell an empty password from none, which would make the user a token.
+        // The URL parser treats an empty password like a missing one, which would turn the user into a token.
         None if text.contains(":@") => return None,
         None => None,
     };

@@ -1,11 +1,11 @@
-//! Any text as an environment.
+//! Fuzz target: the configuration from arbitrary variables.
 
 use super::{Config, ServerConfig};
 
-/// Lines of `NAME=value`, as environment variables.
+/// Parses a configuration from lines of `NAME=value`.
 ///
 /// # Panics
-/// Where a configuration is accepted that cannot be used, or an error is no single line.
+/// If an unusable configuration is accepted, or an error message has more than one line.
 pub fn configuration(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let lookup = |name: &str| {

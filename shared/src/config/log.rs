@@ -1,10 +1,10 @@
-//! Logs.
+//! Configuration of the log.
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::variables::{Result, Variables};
 
-/// The levels that `RUST_LOG` knows, in any case.
+/// The levels that `RUST_LOG` accepts, in upper or lower case.
 const LEVELS: [(&str, LevelFilter); 6] = [
     ("off", LevelFilter::OFF),
     ("error", LevelFilter::ERROR),
@@ -14,7 +14,7 @@ const LEVELS: [(&str, LevelFilter); 6] = [
     ("trace", LevelFilter::TRACE),
 ];
 
-/// Logs.
+/// Configuration of the log.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
     /// `RUST_LOG` (`info`): a level, or levels by module, such as `info,presence=debug`.
@@ -23,12 +23,12 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
-/// How a line of the log is written.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object per line, for machines.
     Json,
 }
 
@@ -58,8 +58,8 @@ impl LogConfig {
 
 /// Reads levels, alone or by module, separated by commas.
 ///
-/// `Targets` has a parser of its own, which takes any word that is not a level for a module to be logged in full: with
-/// `warning` a program would say nothing at all.
+/// `Targets` has a parser of its own, which takes any word that is not a level for the name of a module: with `warning`
+/// a program would log nothing at all.
 fn parse_filter(text: &str) -> Option<Targets> {
     let mut filter = Targets::new();
     let mut seen = Vec::new();
@@ -70,7 +70,7 @@ fn parse_filter(text: &str) -> Option<Targets> {
         };
         let level = parse_level(level)?;
         filter = if module.is_empty() { filter.with_default(level) } else { filter.with_target(module.clone(), level) };
-        // Only the last one of a module would count.
+        // Of two levels for one module only the last would count.
         if seen.contains(&module) {
             return None;
         }
@@ -84,7 +84,7 @@ fn parse_level(text: &str) -> Option<LevelFilter> {
     level.map(|(_, level)| level)
 }
 
-/// Whether a text can be a module's path, such as `presence::events` or `opentelemetry-otlp`. A level is none.
+/// Whether a text can be a module's path, such as `presence::events` or `opentelemetry-otlp`. A level cannot.
 fn is_module(text: &str) -> bool {
     let is_name = |name: &str| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -93,8 +93,8 @@ fn is_module(text: &str) -> bool {
     parse_level(text).is_none() && text.split("::").all(is_name)
 }
 
-/// Silences the client of NATS, which logs each attempt to connect to a server that is down, unless `RUST_LOG` names it or
-/// asks for `debug`. The service itself logs each loss, its cause and the recovery, once.
+/// Silences the client of NATS, which logs each attempt to connect to a server that is down, unless `RUST_LOG` names it
+/// or asks for `debug`. The service itself logs each loss, its cause and the recovery, once.
 fn quiet_nats_client(filter: Targets) -> Targets {
     const CLIENT: &str = "async_nats";
     let is_named = filter.iter().any(|(target, _)| target.starts_with(CLIENT));

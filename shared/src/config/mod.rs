@@ -1,6 +1,6 @@
-//! Configuration: one small struct a concern, filled from environment variables.
+//! Configuration: one small struct per concern, filled from environment variables.
 //!
-//! Every variable is looked up through a function, so that tests pass their own. An empty variable is an unset one.
+//! Every variable is looked up through a function, so that tests pass their own. An empty variable counts as unset.
 
 mod environment;
 mod events;
@@ -35,56 +35,57 @@ const MIN_TTL: Duration = Duration::from_millis(2);
 /// The shortest gateway TTL of which a third is a heartbeat interval.
 const MIN_GATEWAY_TTL: Duration = Duration::from_millis(3);
 
-/// The longest move grace that is not asked for.
+/// The longest default of the move grace.
 const MAX_DEFAULT_MOVE_GRACE: Duration = Duration::from_secs(30);
 
-/// The longest heartbeat interval that is not asked for.
+/// The longest default of the heartbeat interval.
 const MAX_DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Everything that the programs read from the environment.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where Redis is.
+    /// The connection to Redis, and the keys.
     pub redis: RedisConfig,
-    /// How long things live.
+    /// TTLs, graces and intervals.
     pub lifetimes: Lifetimes,
-    /// How much one call may carry.
+    /// Bounds of lists and leases.
     pub limits: Limits,
-    /// Where events go. `None`: no events are made.
+    /// NATS JetStream. `None` if the service emits no events.
     pub events: Option<EventsConfig>,
-    /// What is logged, and how.
+    /// Levels and format of the log.
     pub log: LogConfig,
-    /// Where spans go. `None`: none are made.
+    /// The export of spans. `None` if no spans are recorded.
     pub traces: Option<TracesConfig>,
 }
 
-/// How long things live.
+/// TTLs, graces and intervals.
 #[derive(Debug, Clone)]
 pub struct Lifetimes {
     /// `PRESENCE_TTL` (`45s`): how long a lease and a record live without a heartbeat.
     pub ttl: Duration,
-    /// `PRESENCE_HEARTBEAT_INTERVAL` (a third of the TTL, `15s` at most): how often gateways send heartbeats. Shorter than
-    /// the TTL.
+    /// `PRESENCE_HEARTBEAT_INTERVAL` (a third of the TTL, `15s` at most): how often gateways send heartbeats. Shorter
+    /// than the TTL.
     pub heartbeat_interval: Duration,
-    /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player whose last connection was lost may come back unnoticed.
+    /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player stays as they were after their last connection was lost.
     pub offline_grace: Duration,
-    /// `PRESENCE_GATEWAY_TTL` (`7500ms`): how long a gateway's lease lives. Gateways renew it three times in this time.
+    /// `PRESENCE_GATEWAY_TTL` (`7500ms`): how long a gateway's lease lives. Gateways renew it three times per TTL.
     pub gateway_ttl: Duration,
-    /// `PRESENCE_MOVE_GRACE` (`30s`, the TTL at most): how long a player may take to connect again after its gateway left for a
-    /// planned restart.
+    /// `PRESENCE_MOVE_GRACE` (`30s`, the TTL at most): how long a player may take to connect again after its gateway
+    /// left for a planned restart.
     pub move_grace: Duration,
-    /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long the past of an OFFLINE player is known.
+    /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long `last_seen` and version of an OFFLINE player are kept.
     pub last_seen_retention: Duration,
-    /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how often the sweep looks for records that ran out.
+    /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how often the sweep looks for expired records.
     pub sweep_interval: Duration,
 }
 
-/// How much one call may carry.
+/// Bounds of what one call may carry.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// `PRESENCE_MAX_BATCH` (`2000`): entries of a list.
     pub max_batch: usize,
-    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player, 256 at most: a script call looks at those of 50 players.
+    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player, 256 at most: a script call looks at those of 50
+    /// players.
     pub max_connections: u32,
 }
 
@@ -96,6 +97,7 @@ impl Config {
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
         let variables = Variables(&lookup);
         let events = EventsConfig::from(&variables)?;
+        // No value is ignored: credentials without a server are a mistake.
         if events.is_none() && variables.text("PRESENCE_NATS_CREDS").is_some() {
             let accepts = "a NATS credentials file only with PRESENCE_NATS_URL, which is unset";
             return Err(ConfigError::new("PRESENCE_NATS_CREDS", accepts));
@@ -113,15 +115,17 @@ impl Config {
 
 impl Lifetimes {
     fn from(variables: &Variables<'_>) -> Result<Self> {
-        // A heartbeat interval has to fit into it.
+        // The lower bound leaves room for a heartbeat interval.
         let accepts = "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
         let ttl = variables
             .parse("PRESENCE_TTL", "45s", accepts, |text| parse_duration(text).filter(|ttl| *ttl >= MIN_TTL))?;
-        let default = format!("{}ms", (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1));
+        // A lease survives two lost heartbeats by default.
+        let default_interval = format!("{}ms", (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1));
         let accepts = "a duration from 1ms that is below PRESENCE_TTL, a whole number of ms, s, m, h or d, such as 15s";
-        let heartbeat_interval = variables.parse("PRESENCE_HEARTBEAT_INTERVAL", &default, accepts, |text| {
-            parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl)
-        })?;
+        let heartbeat_interval =
+            variables.parse("PRESENCE_HEARTBEAT_INTERVAL", &default_interval, accepts, |text| {
+                parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl)
+            })?;
         let offline_grace = variables.parse(
             "PRESENCE_OFFLINE_GRACE",
             "0s",
@@ -132,10 +136,10 @@ impl Lifetimes {
         let gateway_ttl = variables.parse("PRESENCE_GATEWAY_TTL", "7500ms", accepts, |text| {
             parse_duration(text).filter(|gateway_ttl| *gateway_ttl >= MIN_GATEWAY_TTL)
         })?;
-        let default = format!("{}ms", ttl.min(MAX_DEFAULT_MOVE_GRACE).as_millis());
+        let default_grace = format!("{}ms", ttl.min(MAX_DEFAULT_MOVE_GRACE).as_millis());
         let move_grace = variables.parse(
             "PRESENCE_MOVE_GRACE",
-            &default,
+            &default_grace,
             "a duration from 1ms up to PRESENCE_TTL, such as 30s",
             |text| parse_duration(text).filter(|grace| !grace.is_zero() && *grace <= ttl),
         )?;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::Secret;
 
-/// Credentials for NATS, of one of the three kinds that it knows.
+/// Credentials for NATS, of one of the three kinds that it supports.
 #[derive(Clone)]
 pub enum NatsCredentials {
-    /// A credentials file.
+    /// A JWT and its key, from a credentials file.
     Jwt {
         /// The user's claims, signed by the account.
         jwt: Secret,
-        /// Signs the server's challenge.
+        /// The key that signs the server's challenge.
         key: Arc<nkeys::KeyPair>,
     },
     /// A user and a password.
@@ -28,7 +28,7 @@ pub enum NatsCredentials {
 impl NatsCredentials {
     /// Parses a credentials file: two values between lines of dashes, the JWT first, then the seed of the key.
     ///
-    /// The client has a parser of its own, but that brings the whole of `regex` along: an eighth of a function's binary.
+    /// The client has a parser of its own, but that links all of `regex`, an eighth of a function's binary.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let is_rule = |line: &str| line.starts_with("---") && line.ends_with("---");
         let lines: Vec<_> = text.lines().map(str::trim).collect();
@@ -75,7 +75,7 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
     }
 
     #[test]
-    fn a_file_that_lacks_the_seed_or_has_a_bad_one_is_none() {
+    fn a_file_without_a_valid_seed_is_refused() {
         let (jwt, _) = FILE.split_once("-----BEGIN USER").unwrap();
         for text in ["", "SUACH75S", jwt, &FILE.replace("SUACH75S", "SUACH75X")] {
             assert!(NatsCredentials::parse(text).is_none(), "{text}");

@@ -1,4 +1,4 @@
-//! Values in OpenTelemetry's own formats, and its variables that these programs cannot honor.
+//! OpenTelemetry's value formats, and those of its variables that these programs cannot honor.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode_str;
@@ -23,18 +23,18 @@ const UNSUPPORTED: [(&str, &str); 13] = [
 ];
 
 impl Variables<'_> {
-    /// Refuses the variables that would be ignored.
+    /// Refuses variables that would be ignored.
     pub(super) fn refuse_unsupported(&self) -> Result<()> {
         let mut set = UNSUPPORTED.iter().filter(|(variable, _)| self.text(variable).is_some());
         set.next().map_or(Ok(()), |(variable, accepts)| Err(ConfigError::new(variable, *accepts)))
     }
 
-    /// Refuses any value of a variable but one.
+    /// Accepts a single value of a variable.
     pub(super) fn only(&self, variable: &'static str, value: &str) -> Result<()> {
         self.parse(variable, value, value, |text| (text == value).then_some(()))
     }
 
-    /// Headers for the receiver: `name=value,name=value`, the values percent-encoded.
+    /// Reads the headers for the receiver: `name=value,name=value`, with percent-encoded values.
     pub(super) fn headers(&self, variable: &'static str) -> Result<Option<HeaderMap>> {
         let accepts = "the receiver's headers: name=value, separated by commas, with percent-encoded values";
         self.parse(variable, "", accepts, |text| match text {
@@ -43,7 +43,7 @@ impl Variables<'_> {
         })
     }
 
-    /// Attributes of the resource: `name=value,name=value`, the values percent-encoded.
+    /// Reads the attributes of the resource: `name=value,name=value`, with percent-encoded values.
     pub(super) fn attributes(&self, variable: &'static str) -> Result<Vec<(String, String)>> {
         let accepts = "attributes: name=value, separated by commas, each name once, with percent-encoded values";
         self.parse(variable, "", accepts, |text| {
@@ -59,9 +59,9 @@ impl Variables<'_> {
 fn parse_headers(text: &str) -> Option<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in parse_pairs(text)? {
-        let mut value = HeaderValue::from_str(&value).ok()?;
-        value.set_sensitive(true); // an API key, as a rule
-        headers.append(HeaderName::try_from(name).ok()?, value);
+        let mut header = HeaderValue::from_str(&value).ok()?;
+        header.set_sensitive(true); // usually an API key
+        headers.append(HeaderName::try_from(name).ok()?, header);
     }
     Some(headers)
 }

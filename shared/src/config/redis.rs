@@ -1,4 +1,4 @@
-//! Redis and its keys.
+//! Configuration of Redis and its keys.
 
 use std::{fmt, time::Duration};
 
@@ -10,29 +10,29 @@ use crate::aws::{CacheToken, Identity, credentials};
 
 const PARTITIONS: &str = "PRESENCE_CLUSTER_PARTITIONS";
 
-/// Redis and its keys.
+/// Configuration of Redis and its keys.
 #[derive(Clone)]
 pub struct RedisConfig {
     /// `PRESENCE_REDIS_URL` (`redis://127.0.0.1:6379`): one server; or the seeds of a cluster, or the
     /// Sentinels of a primary, separated by commas.
     pub urls: Vec<::redis::ConnectionInfo>,
-    /// `PRESENCE_REDIS_AUTH=iam`: what makes the tokens that stand for a password.
+    /// `PRESENCE_REDIS_AUTH=iam`: the signer of the tokens that replace a password.
     pub tokens: Option<CacheToken>,
     /// `PRESENCE_REDIS_MODE` (`standalone`).
     pub mode: RedisMode,
     /// `PRESENCE_REDIS_SENTINEL_NAME` (`mymaster`): the primary's name in the configuration of its Sentinels. Only
     /// sentinel mode uses it.
     pub sentinel_name: String,
-    /// `PRESENCE_CLUSTER_PARTITIONS` (`256`): over how many partitions a cluster's players are spread, a power of two; `None`
-    /// if all are in one Redis.
+    /// `PRESENCE_CLUSTER_PARTITIONS` (`256`): the number of partitions over which a cluster's players are spread, a
+    /// power of two. `None` without a cluster.
     pub partitions: Option<u16>,
     /// `PRESENCE_KEY_PREFIX` (`presence:`).
     pub key_prefix: String,
-    /// `PRESENCE_STORE_TIMEOUT` (`500ms`): one round trip to Redis.
+    /// `PRESENCE_STORE_TIMEOUT` (`500ms`): time limit of one round trip to Redis.
     pub timeout: Duration,
 }
 
-/// What kind of Redis there is.
+/// The topology of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedisMode {
     /// One server, with or without replicas behind one address.
@@ -56,6 +56,7 @@ impl RedisConfig {
         let accepts = mode.accepted_urls();
         let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, |text| mode.parse_urls(text))?;
         let tokens = variables.redis_tokens(&urls[0], mode)?;
+        // With IAM tokens, a user without a password is exactly what is needed.
         if tokens.is_none() && has_user_alone(&urls[0]) {
             return Err(ConfigError::new(URL, accepts));
         }
@@ -80,14 +81,14 @@ impl RedisConfig {
 }
 
 impl ConfigError {
-    /// A number of partitions that is not that of the data.
+    /// The configured number of partitions differs from the one of the stored data.
     pub(crate) fn of_partitions(stored: u16) -> Self {
         Self::new(PARTITIONS, format!("{stored}, over which the data in Redis is spread already"))
     }
 }
 
 impl Variables<'_> {
-    /// `PRESENCE_REDIS_SENTINEL_NAME`. Sentinel itself takes any name.
+    /// Reads `PRESENCE_REDIS_SENTINEL_NAME`. Sentinel itself accepts any name.
     fn sentinel_name(&self, mode: RedisMode) -> Result<String> {
         const NAME: &str = "PRESENCE_REDIS_SENTINEL_NAME";
         let accepts = "the name of a primary as its Sentinels know it, printable ASCII without spaces, and only with \
@@ -100,7 +101,7 @@ impl Variables<'_> {
         })
     }
 
-    /// `PRESENCE_CLUSTER_PARTITIONS`, in cluster mode. Elsewhere there is nothing that it could mean.
+    /// Reads `PRESENCE_CLUSTER_PARTITIONS`. It is refused outside cluster mode, as it would be ignored.
     fn partitions(&self, mode: RedisMode) -> Result<Option<u16>> {
         let is_cluster = mode == RedisMode::Cluster;
         if !is_cluster && self.text(PARTITIONS).is_none() {
@@ -113,7 +114,7 @@ impl Variables<'_> {
         })
     }
 
-    /// `PRESENCE_REDIS_AUTH`, `PRESENCE_REDIS_IAM_CACHE`, and the region.
+    /// Reads `PRESENCE_REDIS_AUTH`, `PRESENCE_REDIS_IAM_CACHE` and the region.
     fn redis_tokens(&self, url: &::redis::ConnectionInfo, mode: RedisMode) -> Result<Option<CacheToken>> {
         let has_tokens = self.parse("PRESENCE_REDIS_AUTH", "", "iam, or nothing", |text| match text {
             "" => Some(false),
@@ -130,11 +131,11 @@ impl Variables<'_> {
             return if name.is_some() { Err(ConfigError::new(CACHE, accepts)) } else { Ok(None) };
         }
         if mode == RedisMode::Sentinel {
-            let accepts = "iam not with PRESENCE_REDIS_MODE=sentinel: ElastiCache has no Sentinels";
+            let accepts = "iam only without PRESENCE_REDIS_MODE=sentinel: ElastiCache has no Sentinels";
             return Err(ConfigError::new("PRESENCE_REDIS_AUTH", accepts));
         }
         let Some(region) = self.region() else {
-            return Err(ConfigError::new("PRESENCE_REDIS_AUTH", "iam only where AWS_REGION is set"));
+            return Err(ConfigError::new("PRESENCE_REDIS_AUTH", "iam only if AWS_REGION is set"));
         };
         let settings = url.redis_settings();
         let user = settings.username().filter(|user| user.bytes().all(is_plain) && settings.password().is_none());
@@ -152,12 +153,12 @@ impl Variables<'_> {
     }
 }
 
-/// What names in ElastiCache are made of.
+/// Whether a byte may occur in the names of ElastiCache's users and caches.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'-'
 }
 
-/// Without the URLs: they may hold a password.
+/// Leaves out the URLs: they may hold a password.
 impl fmt::Debug for RedisConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")

@@ -1,10 +1,10 @@
-//! The URLs of Redis servers.
+//! Parsing of Redis URLs.
 
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
 
 use super::RedisMode;
 
-/// The port of a Sentinel whose URL has no port.
+/// The default port of a Sentinel.
 const SENTINEL_PORT: u16 = 26_379;
 
 impl RedisMode {
@@ -36,13 +36,15 @@ impl RedisMode {
         })
     }
 
-    /// Refuses what the client would ignore or could never use: a query, a fragment, port 0, a database below 0.
+    /// Parses one URL. Refuses what the client would ignore or could not use: a query, a fragment, port 0, a database
+    /// below 0.
     fn parse_url(self, url: &str) -> Option<ConnectionInfo> {
         let is_redis = url.starts_with("redis://") || url.starts_with("rediss://");
         if !is_redis || url.contains(['?', '#']) {
             return None;
         }
         let info = url.into_connection_info().ok()?;
+        // The client's default is the port of a Redis server, also for a Sentinel.
         let has_port = redis::parse_redis_url(url)?.port().is_some();
         let info = if has_port || self != Self::Sentinel { info } else { at_port(info, SENTINEL_PORT)? };
         let is_usable = match info.addr() {
@@ -52,8 +54,8 @@ impl RedisMode {
         (is_usable && info.redis_settings().db() >= 0).then_some(info)
     }
 
-    /// Whether `url` agrees with the first one, whose TLS, user, password and database are used for all nodes: a password
-    /// must not be sent in the clear because another URL came first. A cluster has one database.
+    /// Whether `url` agrees with the first one: TLS, user, password and database of the first one are used for all
+    /// nodes. A password must not be sent in the clear because another URL came first. A cluster has one database.
     fn is_like_the_first(self, url: &ConnectionInfo, first: &ConnectionInfo) -> bool {
         let has_tls = |url: &ConnectionInfo| matches!(url.addr(), ConnectionAddr::TcpTls { .. });
         let settings = url.redis_settings();

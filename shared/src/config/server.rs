@@ -1,4 +1,4 @@
-//! The server that runs all handlers in one process.
+//! Configuration of the server, which runs all handlers in one process.
 
 use std::net::SocketAddr;
 
@@ -7,37 +7,38 @@ use super::{
     variables::{ConfigError, Result, Secret, Variables},
 };
 
-/// Where the server listens, and who may call.
+/// Configuration of the server: its address, its tokens, and the limits of watching.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// `PRESENCE_BIND` (`127.0.0.1:8080`).
+    /// `PRESENCE_BIND` (`127.0.0.1:8080`): the address to listen on.
     pub bind: SocketAddr,
     /// `PRESENCE_AUTH_TOKENS`: bearer tokens, separated by commas; any of them is accepted, so that they can be
     /// rotated. Empty if every caller may do everything: on a loopback address, or with `PRESENCE_AUTH=none`.
     pub tokens: Vec<Secret>,
     /// `PRESENCE_READ_TOKENS`: bearer tokens, separated by commas, that may read and change nothing.
     pub read_tokens: Vec<Secret>,
-    /// Watching players.
+    /// Limits and intervals of watching players.
     pub watch: WatchConfig,
 }
 
-/// Tokens.
+/// The variable of the tokens that may do everything.
 const TOKENS: &str = "PRESENCE_AUTH_TOKENS";
 
-/// Tokens that may read.
+/// The variable of the tokens that may only read.
 const READ_TOKENS: &str = "PRESENCE_READ_TOKENS";
 
-/// What both accept.
+/// The value that both variables of tokens accept.
 const ACCEPTED_TOKENS: &str = "bearer tokens of printable ASCII, separated by commas, none of them empty";
 
-/// A shorter token might be guessed.
+/// The length below which a token might be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
 impl ServerConfig {
     /// Reads the configuration through `lookup`.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be used, and if every caller could call from everywhere.
+    /// [`ConfigError`] for the first value that cannot be used, and if the server would be open to any host without a
+    /// token.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
         let variables = Variables(&lookup);
         let bind: SocketAddr = variables.parse(
@@ -65,7 +66,7 @@ impl ServerConfig {
         Ok(Self { bind, tokens, read_tokens, watch: WatchConfig::from(&variables)? })
     }
 
-    /// The variables with a token that is so short that it might be guessed.
+    /// The names of the variables that hold a token short enough to be guessed.
     pub fn variables_with_short_tokens(&self) -> Vec<&'static str> {
         let is_short = |token: &Secret| token.expose().len() < MIN_TOKEN_BYTES;
         let variables = [(TOKENS, &self.tokens), (READ_TOKENS, &self.read_tokens)];
@@ -80,13 +81,13 @@ fn tokens(variables: &Variables<'_>, variable: &'static str) -> Result<Vec<Secre
     }
 }
 
-/// A token that may only read has to differ from those that may do everything, and there have to be some of these: else
-/// tokens would be asked for, and nobody could change anything.
+/// Reads the read tokens. They must differ from the tokens that may do everything, and require at least one of those:
+/// with read tokens alone, no caller could change anything.
 fn tokens_that_read(variables: &Variables<'_>, all: &[Secret]) -> Result<Vec<Secret>> {
     let read = tokens(variables, READ_TOKENS)?;
     let is_known = |token: &Secret| all.iter().any(|known| known.expose() == token.expose());
     if !read.is_empty() && (all.is_empty() || read.iter().any(is_known)) {
-        let accepts = format!("{ACCEPTED_TOKENS}, beside PRESENCE_AUTH_TOKENS and none of those");
+        let accepts = format!("{ACCEPTED_TOKENS}, only with PRESENCE_AUTH_TOKENS, and other tokens than those");
         return Err(ConfigError::new(READ_TOKENS, accepts));
     }
     Ok(read)

@@ -1,4 +1,4 @@
-//! Traces, by OpenTelemetry's own variables.
+//! Configuration of traces, by OpenTelemetry's standard variables.
 
 use std::time::Duration;
 
@@ -10,17 +10,18 @@ use super::variables::{ConfigError, Result, Variables, whole_number};
 /// A day in milliseconds: the longest interval or time limit.
 const DAY_MS: u32 = 86_400_000;
 
-/// Where spans go, and which.
+/// Configuration of the export of spans.
 #[derive(Debug, Clone)]
 pub struct TracesConfig {
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`; or `OTEL_EXPORTER_OTLP_ENDPOINT`, with `/v1/traces` behind it.
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` appended.
     pub endpoint: Uri,
-    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS` or `OTEL_EXPORTER_OTLP_HEADERS`: what the receiver asks for, such as an API key.
+    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS` or `OTEL_EXPORTER_OTLP_HEADERS`: headers that the receiver requires, such as
+    /// an API key.
     pub headers: HeaderMap,
-    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` or `OTEL_EXPORTER_OTLP_TIMEOUT` (`10000`, in milliseconds): one export.
-    /// `OTEL_BSP_EXPORT_TIMEOUT` (`30000`) bounds it, too.
+    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` or `OTEL_EXPORTER_OTLP_TIMEOUT` (`10000`, in milliseconds): time limit of
+    /// one export. `OTEL_BSP_EXPORT_TIMEOUT` (`30000`) bounds it, too.
     pub timeout: Duration,
-    /// How spans wait for their export.
+    /// Interval and bounds of the queue of spans.
     pub batch: SpanBatchConfig,
     /// `OTEL_TRACES_SAMPLER` (`parentbased_always_on`) and `OTEL_TRACES_SAMPLER_ARG` (`1`).
     pub sampler: Sampler,
@@ -32,7 +33,7 @@ pub struct TracesConfig {
     pub service_name: Option<String>,
 }
 
-/// How spans wait for their export.
+/// Configuration of the queue in which spans wait for their export.
 #[derive(Debug, Clone, Copy)]
 pub struct SpanBatchConfig {
     /// `OTEL_BSP_SCHEDULE_DELAY` (`5000`, in milliseconds): how often spans are exported.
@@ -63,7 +64,7 @@ impl TracesConfig {
         ] {
             variables.only(variable, value)?;
         }
-        // All are read, also if there is nowhere to export to: a bad value is a bad value.
+        // All variables are read even if traces are off, so that an invalid value is always reported.
         let endpoint = endpoint(variables)?;
         let attributes = variables.attributes("OTEL_RESOURCE_ATTRIBUTES")?;
         let config = Self {
@@ -111,35 +112,37 @@ fn export_timeout(variables: &Variables<'_>) -> Result<Duration> {
 }
 
 fn limits(variables: &Variables<'_>) -> Result<SpanLimits> {
-    let number = |variable, default: u32| variables.number(variable, &default.to_string(), 0..=u32::MAX);
-    let attributes = number("OTEL_ATTRIBUTE_COUNT_LIMIT", 128)?;
+    let read = |variable, default: u32| variables.number(variable, &default.to_string(), 0..=u32::MAX);
+    // The general limit is the default of the specific ones.
+    let attributes = read("OTEL_ATTRIBUTE_COUNT_LIMIT", 128)?;
     Ok(SpanLimits {
-        max_attributes_per_span: number("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", attributes)?,
-        max_events_per_span: number("OTEL_SPAN_EVENT_COUNT_LIMIT", 128)?,
-        max_links_per_span: number("OTEL_SPAN_LINK_COUNT_LIMIT", 128)?,
-        max_attributes_per_event: number("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", attributes)?,
-        max_attributes_per_link: number("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", attributes)?,
+        max_attributes_per_span: read("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", attributes)?,
+        max_events_per_span: read("OTEL_SPAN_EVENT_COUNT_LIMIT", 128)?,
+        max_links_per_span: read("OTEL_SPAN_LINK_COUNT_LIMIT", 128)?,
+        max_attributes_per_event: read("OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT", attributes)?,
+        max_attributes_per_link: read("OTEL_LINK_ATTRIBUTE_COUNT_LIMIT", attributes)?,
     })
 }
 
 fn endpoint(variables: &Variables<'_>) -> Result<Option<Uri>> {
     let accepts = "a URL without a user: http://host:port or https://host:port";
-    let for_traces = |text: &str| match text {
+    let parse_for_traces = |text: &str| match text {
         "" => Some(None),
-        _ => url(text).map(Some),
+        _ => parse_url(text).map(Some),
     };
-    let for_all = |text: &str| match text {
+    // The endpoint for all signals is a base URL: each signal appends its path, so a query cannot follow.
+    let parse_for_all = |text: &str| match text {
         "" => Some(None),
         _ if text.contains('?') => None,
-        _ => url(&format!("{}/v1/traces", text.trim_end_matches('/'))).map(Some),
+        _ => parse_url(&format!("{}/v1/traces", text.trim_end_matches('/'))).map(Some),
     };
-    let for_traces = variables.parse("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", accepts, for_traces)?;
-    let for_all = variables.parse("OTEL_EXPORTER_OTLP_ENDPOINT", "", accepts, for_all)?;
+    let for_traces = variables.parse("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", accepts, parse_for_traces)?;
+    let for_all = variables.parse("OTEL_EXPORTER_OTLP_ENDPOINT", "", accepts, parse_for_all)?;
     Ok(for_traces.or(for_all))
 }
 
-/// Refuses a user and a fragment: neither would be sent.
-fn url(text: &str) -> Option<Uri> {
+/// Parses a URL. Refuses a user and a fragment: neither would be sent.
+fn parse_url(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok().filter(|_| !text.contains('#'))?;
     let has_host =
         uri.authority().is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
@@ -154,11 +157,11 @@ fn sampler(variables: &Variables<'_>) -> Result<Sampler> {
     let names = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
                  parentbased_traceidratio";
     let (is_parent_based, root) = variables.parse("OTEL_TRACES_SAMPLER", "parentbased_always_on", names, |text| {
-        let (is_parent_based, root) = match text.strip_prefix("parentbased_") {
-            Some(root) => (true, root),
+        let (is_parent_based, name) = match text.strip_prefix("parentbased_") {
+            Some(name) => (true, name),
             None => (false, text),
         };
-        let root = match root {
+        let root = match name {
             "always_on" => Sampler::AlwaysOn,
             "always_off" => Sampler::AlwaysOff,
             "traceidratio" => Sampler::TraceIdRatioBased(ratio),
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_is_named_by_whoever_knows_best() {
+    fn a_service_has_the_most_specific_name() {
         let name = |more: &[(&'static str, &str)]| config(&[&[ENDPOINT], more].concat()).unwrap().unwrap().service_name;
         let function = ("AWS_LAMBDA_FUNCTION_NAME", "connect");
         assert_eq!(name(&[]).as_deref(), Some("presence-server"));

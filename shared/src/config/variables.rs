@@ -1,18 +1,18 @@
-//! Looking variables up.
+//! Lookup and parsing of variables.
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-/// A variable whose value cannot be used. Its message is the one line that a program prints before it stops.
+/// Error of a variable with an invalid value. Its message is the one line that a program prints before it stops.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} accepts {accepts}")]
 pub struct ConfigError {
     /// The variable's name. Its value is not repeated: it may be a secret.
     pub variable: &'static str,
-    /// What it accepts.
+    /// A description of the accepted values.
     pub accepts: String,
 }
 
-/// A text that is never shown.
+/// A string that `Debug` does not show.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -21,7 +21,7 @@ impl Secret {
         Self(text.into())
     }
 
-    /// The text, to be used and not to be shown.
+    /// The secret itself, to be used and not to be shown.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -29,7 +29,7 @@ impl Secret {
 
 pub(super) type Result<T> = std::result::Result<T, ConfigError>;
 
-/// The variables, by a lookup that tests can replace.
+/// The variables, read through a lookup function that tests can replace.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&'static str) -> Option<String>);
 
 impl Variables<'_> {
@@ -37,7 +37,7 @@ impl Variables<'_> {
         (self.0)(variable).filter(|value| !value.is_empty())
     }
 
-    /// AWS's region, by the names that AWS's own tools know.
+    /// The AWS region, by the variables that AWS's own tools read.
     pub(super) fn region(&self) -> Option<String> {
         self.text("AWS_REGION").or_else(|| self.text("AWS_DEFAULT_REGION"))
     }
@@ -70,12 +70,12 @@ impl ConfigError {
     }
 }
 
-/// Digits alone: no sign.
+/// Parses a number of digits only, without a sign.
 pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
-/// A whole number and a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
+/// Parses a whole number with a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
     let millis = match unit {
@@ -96,7 +96,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A lookup in a table, for tests.
+/// Returns a lookup in a table, for tests.
 #[cfg(test)]
 pub(super) fn table<'a>(variables: &'a [(&'static str, &str)]) -> impl Fn(&'static str) -> Option<String> + 'a {
     |name| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())

@@ -1,19 +1,19 @@
-//! Watching players.
+//! Configuration of watching players.
 
 use std::{ops::RangeInclusive, time::Duration};
 
 use super::variables::{Result, Variables, parse_duration};
 
-/// How many callers may watch how many players, and how soon they are sent what changes.
+/// Limits and intervals of watching players.
 #[derive(Debug, Clone)]
 pub struct WatchConfig {
-    /// `PRESENCE_WATCH_STREAMS` (`1000`): streams at a time.
+    /// `PRESENCE_WATCH_STREAMS` (`1000`): the number of concurrent streams.
     pub max_streams: usize,
     /// `PRESENCE_WATCH_PLAYERS` (`200000`): players that one stream may watch.
     pub max_players: usize,
     /// `PRESENCE_WATCH_INTERVAL` (`100ms`): a stream gets at most one message with changes per interval.
     pub interval: Duration,
-    /// `PRESENCE_WATCH_POLL` (`5s`): how often each watched player is read again while there are no events.
+    /// `PRESENCE_WATCH_POLL` (`5s`): how often each watched player is read again while no events arrive.
     pub poll_interval: Duration,
 }
 

@@ -107,8 +107,8 @@ async fn a_wrong_or_missing_secret_stops_the_program_with_one_line_that_says_why
             "secretsmanager:nowhere",
             "PRESENCE_SECRETS: secretsmanager:nowhere cannot be read: ResourceNotFoundException",
         ),
-        ("secretsmanager:text", "PRESENCE_SECRETS: secretsmanager:text is no JSON object"),
-        ("secretsmanager:numbers", "PRESENCE_SECRETS: secretsmanager:numbers is no JSON object"),
+        ("secretsmanager:text", "PRESENCE_SECRETS: secretsmanager:text must be a JSON object"),
+        ("secretsmanager:numbers", "PRESENCE_SECRETS: secretsmanager:numbers must be a JSON object"),
         ("secretsmanager:bad-value", "PRESENCE_REDIS_URL accepts"),
         ("presence/prod", "PRESENCE_SECRETS accepts ssm:/"),
     ] {
