@@ -1,4 +1,4 @@
-//! Bodies: JSON, parsed into types that are valid by construction.
+//! Request bodies: JSON, parsed into types that are valid by construction.
 
 use http::{HeaderValue, Method, header};
 use serde::de::DeserializeOwned;
@@ -9,7 +9,7 @@ use crate::model::json::Object;
 /// The longest body, in bytes.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// Parses the JSON object that a POST carries.
+/// Parses the JSON object in the body of a POST.
 ///
 /// # Errors
 /// The statuses 405, 413, 415 and 400, in this order.
@@ -29,7 +29,7 @@ pub fn parse_post<T: DeserializeOwned>(request: &Request) -> Result<T, Problem> 
 /// Checks the number of entries of a list.
 ///
 /// # Errors
-/// 400 where it is empty or longer than `max`.
+/// 400 if it is empty or longer than `max`.
 pub fn check_length<T>(list: &[T], max: usize, field: &str) -> Result<(), Problem> {
     if (1..=max).contains(&list.len()) {
         return Ok(());
@@ -45,26 +45,29 @@ fn is_json(request: &Request) -> bool {
     !headers.contains_key(header::CONTENT_ENCODING) && content_types.all(is_json_type)
 }
 
-/// Whether a content type is JSON. An empty one, like a missing one, is taken for JSON.
+/// Whether a content type is JSON. An empty one, like a missing one, counts as JSON.
 fn is_json_type(content_type: &HeaderValue) -> bool {
+    // The fast path: nearly all callers send exactly this.
     if content_type == "application/json" {
-        return true; // as nearly all do
+        return true;
     }
     let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    // `application/cloudevents+json` is JSON, too.
     let subtype = essence.trim().split_once('/').map(|(_, subtype)| subtype.rsplit('+').next().unwrap_or_default());
     content_type.is_empty() || subtype.is_some_and(|subtype| subtype.eq_ignore_ascii_case("json"))
 }
 
 /// Parses a JSON object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    // A body that is known to be UTF-8 is not looked at again text by text.
+    // Checks for UTF-8 once, so that serde need not check each string.
     match str::from_utf8(body).ok().and_then(|body| serde_json::from_str(body).ok()) {
         Some(Object(value)) => Ok(value),
         None => explain(body),
     }
 }
 
-/// Parses once more what does not parse, to tell where: keeping track of the path takes longer than all the rest.
+/// Parses an invalid body again, to find the path of the error. Tracking the path is too slow for bodies that are
+/// valid.
 fn explain<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -90,7 +93,7 @@ fn invalid(error: &serde_json::Error, path: &str) -> Problem {
     if field.is_empty() { problem } else { problem.with_field(field) }
 }
 
-/// serde reports these two at the object; callers want to know the member.
+/// Extracts the member's name from serde's message. serde reports the path of the object for these two errors.
 fn missing_or_repeated(message: &str) -> Option<&str> {
     let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
     rest.split('`').next()
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_object_is_an_invalid_request() {
+    fn what_is_not_a_json_object_is_an_invalid_request() {
         for body in ["", "{", "null", "[]", r#"["a","b"]"#, "{}x", r#"{"player_id":"\ud800","connection_id":"b"}"#] {
             assert_eq!(problem(body)["type"], "urn:presence:invalid-request", "{body}");
         }

@@ -1,4 +1,4 @@
-//! The body of connect, heartbeat and disconnect: one connection, or a batch.
+//! Request body of connect, heartbeat and disconnect: one connection, or a batch.
 
 use serde::Deserialize;
 
@@ -25,18 +25,18 @@ pub struct ConnectionsBody {
     gateway_id: Option<GatewayId>,
 }
 
-/// Which connections a call is about.
+/// The connections of a call.
 #[derive(Debug)]
 pub enum Target {
-    /// One: answered with the player's presence.
+    /// One connection. The response is the player's presence.
     One(Connection),
-    /// A batch: answered with what became of the entries.
+    /// A batch. The response lists the outcomes of its entries.
     Many(Vec<Connection>),
 }
 
 impl ConnectionsBody {
-    /// The connections of a connect or heartbeat, at most `max` of them, and the gateway that they belong to if the call
-    /// names one.
+    /// The connections of a connect or heartbeat, at most `max` of them, and the gateway that they belong to if the
+    /// call names one.
     ///
     /// # Errors
     /// 400 if the body has neither shape, or has a `reason`.
@@ -50,10 +50,10 @@ impl ConnectionsBody {
         self.target_and_reason(max).map(|(target, _)| (target, gateway))
     }
 
-    /// The connections of a disconnect, at most `max` of them, and why they were closed.
+    /// The connections of a disconnect, at most `max` of them, and the reason why they were closed.
     ///
     /// # Errors
-    /// 400 where the body has neither shape.
+    /// 400 if the body has neither shape.
     pub fn target_and_reason(self, max: usize) -> Result<(Target, DisconnectReason), Problem> {
         if self.gateway_id.is_some() {
             let detail = "unknown field `gateway_id`: only a connect or a heartbeat has one";

@@ -1,17 +1,17 @@
-//! Any bytes as a body.
+//! Fuzz targets: request bodies from arbitrary bytes.
 
 use bytes::Bytes;
 
 use super::{ConnectionsBody, Problem, Request, Target, parse_post, parse_state_change};
 use crate::model::{Activity, ActivityChange, ConnectionId, PlayerId};
 
-/// The entries of a batch.
+/// The most entries of a batch.
 const MAX: usize = 100;
 
-/// The body of connect, heartbeat and disconnect.
+/// Parses the body of connect, heartbeat and disconnect.
 ///
 /// # Panics
-/// Where something is accepted that is no connection, or refused in another way than promised.
+/// If an invalid connection is accepted, or a body is refused with a problem that the API does not document.
 pub fn body(bytes: &[u8]) {
     let mut request = Request::new(Bytes::copy_from_slice(bytes));
     *request.method_mut() = http::Method::POST;
@@ -28,10 +28,10 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
-/// The body of set-state: an activity that is accepted survives Redis, and every answer.
+/// Parses the body of set-state. An accepted activity must come back unchanged from Redis and from a response.
 ///
 /// # Panics
-/// If it does not, or if a body is refused in another way than promised.
+/// If it does not, or if a body is refused with a problem that the API does not document.
 pub fn state_change(bytes: &[u8]) {
     let mut request = Request::new(Bytes::copy_from_slice(bytes));
     *request.method_mut() = http::Method::POST;
@@ -46,7 +46,7 @@ pub fn state_change(bytes: &[u8]) {
     assert_eq!(serde_json::from_str::<Activity>(activity.as_json()).ok(), Some(activity));
 }
 
-/// That a refusal is one of those that are promised.
+/// Asserts that a refusal is one of the documented problems.
 pub(crate) fn check(problem: &Problem) {
     let json = serde_json::to_value(problem).unwrap_or_default();
     assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("urn:presence:")), "{json}");

@@ -1,4 +1,4 @@
-//! The body of `POST /presence/gateway`, and its responses.
+//! Request body and responses of `POST /presence/gateway`.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub struct GatewayLeft {
     connections: u64,
 }
 
-/// Parses a gateway's call: its id, and why it leaves if it does.
+/// Parses a gateway's call: its id, and the reason if it leaves.
 ///
 /// # Errors
 /// As for [`parse_post`].
@@ -46,12 +46,12 @@ pub fn parse_gateway(request: &Request) -> Result<(GatewayId, Option<DisconnectR
 impl GatewayRenewed {
     /// Returns the status together with the lease's timing.
     pub fn new(gateway_id: GatewayId, status: GatewayStatus, lifetimes: &Lifetimes) -> Self {
-        let millis = |duration: std::time::Duration| duration.as_millis() as u64;
+        let to_millis = |duration: std::time::Duration| duration.as_millis() as u64;
         Self {
             gateway_id,
             status,
-            ttl_ms: millis(lifetimes.gateway_ttl),
-            heartbeat_interval_ms: millis(lifetimes.gateway_ttl / 3),
+            ttl_ms: to_millis(lifetimes.gateway_ttl),
+            heartbeat_interval_ms: to_millis(lifetimes.gateway_ttl / 3),
         }
     }
 }

@@ -1,7 +1,8 @@
-//! HTTP: what handlers are made of. A handler is one function from a [`Request`] to a [`Response`] or a [`Problem`], so
-//! that AWS Lambda and a server run the very same code.
+//! HTTP requests and responses, independent of the program that serves them.
 //!
-//! Handlers look at the method and the body. Routes, tokens and sockets belong to whatever runs them.
+//! A handler is one function from a [`Request`] to a [`Response`] or a [`Problem`], so that AWS Lambda and the server
+//! run the same code. Handlers look at the method and the body; routes, tokens and sockets belong to the program that
+//! runs them.
 
 mod body;
 mod connections;
@@ -30,5 +31,5 @@ pub type Request = ::http::Request<Bytes>;
 /// A response with its whole body.
 pub type Response = ::http::Response<Bytes>;
 
-/// What a handler returns.
+/// The result of a handler.
 pub type Answer = Result<Response, Problem>;

@@ -1,4 +1,4 @@
-//! Errors as callers see them: RFC 9457 problem details. The one mapping of errors to statuses.
+//! Problem details (RFC 9457) and the mapping of errors to HTTP statuses.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Response, response::with_body};
 use crate::{PresenceError, StoreError, StoreFailure, repository::episodes, telemetry::metrics::STORE_ERRORS};
 
-/// An error that a caller gets: what was wrong, and what to do about it.
+/// An error response: what was wrong, and what to do about it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     #[serde(rename = "type")]
@@ -62,9 +62,9 @@ impl Problem {
         Self::new(StatusCode::REQUEST_TIMEOUT, "urn:presence:timed-out", "Timed out", detail)
     }
 
-    /// 404: no such route.
+    /// 404: the path has no route.
     pub fn not_found() -> Self {
-        let detail = "there is nothing at this path";
+        let detail = "this path does not exist";
         Self::new(StatusCode::NOT_FOUND, "urn:presence:not-found", "Not found", detail)
     }
 
@@ -104,7 +104,7 @@ impl Problem {
 
     /// 500: a fault of the service itself.
     pub fn internal() -> Self {
-        let detail = "the service failed; its log has more";
+        let detail = "internal error; the service's log has the cause";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "urn:presence:internal", "Internal error", detail)
     }
 
@@ -178,7 +178,7 @@ impl From<PresenceError> for Problem {
 }
 
 impl From<StoreError> for Problem {
-    /// The caller gets a plain sentence, the log gets the causes: once per episode and not per call.
+    /// Gives the caller a plain sentence, and the log the causes: once per episode, not per call.
     fn from(error: StoreError) -> Self {
         let failure = error.failure();
         metrics::counter!(STORE_ERRORS, "kind" => failure.as_str()).increment(1);
@@ -199,7 +199,7 @@ impl From<StoreError> for Problem {
     }
 }
 
-/// What a caller can know of a failure, and do about it.
+/// The effect of a failure, and what the caller can do about it.
 fn store_detail(failure: StoreFailure) -> &'static str {
     match failure {
         StoreFailure::TimedOut => {
@@ -216,10 +216,10 @@ fn store_detail(failure: StoreFailure) -> &'static str {
         StoreFailure::Overloaded => {
             "too much work waits for the store; nothing was changed, and the call may be repeated"
         }
-        StoreFailure::Misconfigured => "the service is misconfigured; its log says how",
-        StoreFailure::Refused => "the store refused the call; the service's log says why",
+        StoreFailure::Misconfigured => "the service is misconfigured; its log has the details",
+        StoreFailure::Refused => "the store refused the call; the service's log has the cause",
         StoreFailure::Unexpected => {
-            "the store holds or returned something that this service did not write; the service's log says more"
+            "the store holds or returned unexpected data, which this service did not write; its log has the details"
         }
     }
 }
@@ -237,7 +237,7 @@ impl From<Problem> for Response {
     }
 }
 
-/// An answer does not repeat all of an overlong name that the caller sent.
+/// Shortens a text that may repeat an overlong name of the request.
 fn shorten(mut text: String) -> String {
     const LONGEST: usize = 300;
     if text.len() > LONGEST {

@@ -1,4 +1,4 @@
-//! What a GET carries in its URL.
+//! Parameters in the URL of a GET.
 
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -16,11 +16,10 @@ pub fn expect_get(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// The last segment of the path, percent-decoded once, whatever stage or base path comes before it and whether or not a
-/// slash follows.
+/// The last segment of the path, percent-decoded once. A stage or base path before it and a slash after it are ignored.
 ///
 /// # Errors
-/// 400 where it is not UTF-8.
+/// 400 if it is not UTF-8.
 pub fn last_segment(request: &Request) -> Result<String, Problem> {
     let path = request.uri().path().trim_end_matches('/');
     let segment = path.rsplit('/').next().unwrap_or_default();
@@ -28,10 +27,10 @@ pub fn last_segment(request: &Request) -> Result<String, Problem> {
     Ok(decoded.map_err(|_| Problem::invalid_request("the path is not UTF-8").with_field("player_id"))?.into_owned())
 }
 
-/// `?history=true`: whether the past of an OFFLINE player is asked for. Other names are ignored.
+/// Whether the history of OFFLINE players is requested (`?history=true`). Other names are ignored.
 ///
 /// # Errors
-/// 400 for any other value than `true` and `false`, and where it is given twice.
+/// 400 for any other value than `true` and `false`, and if it is given twice.
 pub fn history(request: &Request) -> Result<bool, Problem> {
     match query_value(request.uri(), "history")?.as_deref() {
         None | Some("false") => Ok(false),

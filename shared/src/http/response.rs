@@ -1,4 +1,4 @@
-//! Successful answers.
+//! Bodies of successful responses.
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
@@ -12,10 +12,10 @@ use crate::{
     model::{Connection, Presence},
 };
 
-/// No cache may keep what is said about players or about health: it is true for a moment.
+/// Forbids caches to store responses about players or health, which are true for a moment only.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// The answer to one connect: the presence, and when to send heartbeats.
+/// The response to a single connect: the presence, and when to send heartbeats.
 #[derive(Debug, Serialize)]
 pub struct Connected {
     #[serde(flatten)]
@@ -24,7 +24,7 @@ pub struct Connected {
     timing: LeaseTiming,
 }
 
-/// The answer to a batch.
+/// The response to a batch.
 #[derive(Debug, Serialize)]
 pub struct BatchAnswer {
     accepted: usize,
@@ -58,7 +58,7 @@ impl Connected {
 }
 
 impl BatchAnswer {
-    /// The answer to a connect or a heartbeat: the outcome together with the timing of the leases.
+    /// Builds the response to a batch of connects or heartbeats: the outcome, and the timing of the leases.
     pub fn with_timing(outcome: BatchOutcome, lifetimes: &Lifetimes) -> Self {
         Self { timing: Some(LeaseTiming::new(lifetimes)), ..Self::from(outcome) }
     }
@@ -73,7 +73,7 @@ impl LeaseTiming {
     }
 }
 
-/// The answer to a disconnect: the outcome alone.
+/// Builds the response to a batch of disconnects: the outcome alone.
 impl From<BatchOutcome> for BatchAnswer {
     fn from(outcome: BatchOutcome) -> Self {
         let failed = outcome.failed.into_iter();
@@ -87,7 +87,7 @@ impl From<BatchOutcome> for BatchAnswer {
     }
 }
 
-/// The answer of a health check: 200 if calls are answered, 503 if they are not.
+/// The response to a health check: 200 if calls can be served, else 503.
 pub fn ready(health: &Health) -> Response {
     let mut response = json(health);
     if !health.is_available() {
@@ -97,13 +97,13 @@ pub fn ready(health: &Health) -> Response {
     response
 }
 
-/// 200 with a JSON body that no cache may store.
+/// Builds a 200 response with a JSON body that no cache may store.
 pub fn json(body: &impl Serialize) -> Response {
     let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
     with_body(StatusCode::OK, HeaderValue::from_static("application/json"), body)
 }
 
-/// A response that no cache may store.
+/// Builds a response that no cache may store.
 pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;

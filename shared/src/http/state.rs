@@ -1,11 +1,11 @@
-//! The body of `POST /presence/state`.
+//! Request body of `POST /presence/state`.
 
 use serde::Deserialize;
 
 use super::{Problem, Request, parse_post};
 use crate::model::{ActivityChange, PlayerId, PresenceState, StateChange, json::present};
 
-/// `{"player_id","state","activity"}`, of which one of the last two may be left out.
+/// `{"player_id","state","activity"}`. One of the last two may be left out.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body {
@@ -19,7 +19,8 @@ struct Body {
 /// Parses a call that sets a player's state, activity, or both.
 ///
 /// # Errors
-/// As for [`parse_post`]; 400 if there is neither, and if a player who is signed out is to have an activity.
+/// As for [`parse_post`]; 400 if state and activity are both missing, and for an activity together with the state
+/// OFFLINE.
 pub fn parse_state_change(request: &Request) -> Result<(PlayerId, StateChange), Problem> {
     let Body { player_id, state, activity } = parse_post(request)?;
     match (state, &activity) {

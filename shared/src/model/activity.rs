@@ -1,4 +1,4 @@
-//! What a player is doing, as the game describes it.
+//! Activity of a player, as the game describes it.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -19,41 +19,41 @@ const MAX_DETAILS: usize = 128;
 /// The largest party.
 const MAX_PARTY: u16 = 1_000;
 
-/// How deep an activity's arrays and objects may be nested, itself included. Common JSON parsers take 128 levels, and
+/// The deepest nesting of an activity's arrays and objects, itself included. Common JSON parsers accept 128 levels, and
 /// responses and events wrap an activity into some more.
 const MAX_DEPTH: usize = 100;
 
-/// A semicolon, as it is written where semicolons separate.
+/// The escape for a semicolon inside a JSON string.
 const ESCAPED_SEMICOLON: &str = r"\u003b";
 
-/// What a player is doing: an object with at least one of `details`, `party`, `joinable` and `custom`.
+/// The activity of a player: an object with at least one of `details`, `party`, `joinable` and `custom`.
 ///
 /// It is kept as compact JSON with sorted keys, so two activities are equal if they are the same JSON value.
 #[derive(Clone)]
 pub struct Activity(Arc<RawValue>);
 
-/// What is done with a player's activity.
+/// A change of a player's activity.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum ActivityChange {
-    /// It stays as it is.
+    /// Leaves the activity as it is.
     #[default]
     Keep,
-    /// It is removed.
+    /// Removes the activity.
     Remove,
-    /// It is replaced as a whole.
+    /// Replaces the activity as a whole.
     Set(Activity),
 }
 
-/// What is set of a player: the state, the activity, or both.
+/// A change of a player: the state, the activity, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
-    /// `None`: it stays as it is.
+    /// The new state. `None` leaves it as it is.
     pub state: Option<PresenceState>,
-    /// The activity, or what becomes of it.
+    /// The change of the activity.
     pub activity: ActivityChange,
 }
 
-/// Why an object is not an activity.
+/// Error of an object that is not an activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum InvalidActivity {
     #[error("an activity has at least one of details, party, joinable and custom")]
@@ -101,19 +101,21 @@ struct Party {
 struct PartySize(u16);
 
 impl Activity {
-    /// Reads what Redis or an event holds; `None` if it is not an object of at most 1 KiB.
+    /// Parses an activity from Redis or from an event. `None` if it is not an object of at most 1 KiB.
     pub(crate) fn from_stored(json: &str) -> Option<Self> {
-        let json = if json.contains(ESCAPED_SEMICOLON) {
+        let raw = if json.contains(ESCAPED_SEMICOLON) {
+            // Parsing and writing it again removes the escapes.
             let object: JsonObject = serde_json::from_str(json).ok()?;
             serde_json::value::to_raw_value(&object).ok()?
         } else {
             serde_json::from_str::<Box<RawValue>>(json).ok()?
         };
-        let is_activity = json.get().starts_with('{') && json.get().len() <= MAX_LENGTH;
-        is_activity.then(|| Self(json.into()))
+        let is_activity = raw.get().starts_with('{') && raw.get().len() <= MAX_LENGTH;
+        is_activity.then(|| Self(raw.into()))
     }
 
-    /// The JSON as Redis holds it: in a line whose parts are separated by semicolons. There are none outside of strings.
+    /// The JSON as stored in Redis, in a line whose parts are separated by semicolons. Those of the JSON are escaped:
+    /// they occur in strings only.
     pub(crate) fn stored(&self) -> Cow<'_, str> {
         match self.as_json().contains(';') {
             true => self.as_json().replace(';', ESCAPED_SEMICOLON).into(),
@@ -135,7 +137,7 @@ impl PartialEq for Activity {
 
 impl Eq for Activity {}
 
-/// Omits the content: what players do does not belong in logs.
+/// Omits the content: players' activities do not belong in logs.
 impl fmt::Debug for Activity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Activity({} bytes)", self.as_json().len())
@@ -200,7 +202,7 @@ fn party<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Party>, D:
     Ok(Some(party))
 }
 
-/// `null` removes it; a member that is left out keeps it, which is the default.
+/// Reads `null` as a removal. A missing member keeps the activity, which is the default.
 impl<'de> Deserialize<'de> for ActivityChange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Option::deserialize(deserializer)?.map_or(Self::Remove, Self::Set))

@@ -1,49 +1,49 @@
-//! Why a player is in the state that it is in.
+//! Diagnostics of a player: leases, transitions and the reasons for the state.
 
 use serde::Serialize;
 
 use super::{Presence, PresenceState};
 
-/// All that Redis knows of a player.
+/// Everything that Redis stores about a player.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// When it was read, in Unix milliseconds of Redis's clock; all other times are of this clock too.
+    /// When the player was read, in Unix milliseconds. This and all other times are of Redis's clock.
     pub as_of: u64,
     /// How long a lease lives after a heartbeat, in milliseconds.
     pub ttl_ms: u64,
-    /// The presence that callers get, with the history.
+    /// The presence object as callers get it, with the history.
     pub presence: Presence,
-    /// The live leases, the one that runs out first first.
+    /// Live leases, soonest expiry first.
     pub connections: Vec<Lease>,
     /// The number of connections that are remembered as closed.
     pub closed_connections: u64,
-    /// The newest transition that was made, if it is still known.
+    /// The newest transition, if it is still known.
     pub last_transition: Option<Transition>,
-    /// The OFFLINE transition that follows if nobody renews the record. Where its time is over, it is due, and no sweep
-    /// has made it yet.
+    /// The OFFLINE transition that follows if the record is not renewed. If its time has passed, it is due, and no
+    /// sweep has made it yet.
     pub next_transition: Option<Transition>,
 }
 
-/// A connection's right to count.
+/// The lease of a connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Lease {
-    /// Whose it is.
+    /// The id of the connection.
     pub connection_id: String,
-    /// When it runs out, in Unix milliseconds.
+    /// When the lease expires, in Unix milliseconds.
     pub expires_at: u64,
-    /// How long that is from now, in milliseconds.
+    /// The time until the lease expires, in milliseconds.
     pub expires_in_ms: u64,
 }
 
 /// A change of a player's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// The state that it leads to.
+    /// The new state.
     pub state: PresenceState,
-    /// When it was, or will be, made, in Unix milliseconds.
+    /// When the transition was made, or will be due, in Unix milliseconds.
     pub at: u64,
-    /// Its version, once it was made.
+    /// The version of the transition. `None` if it was not made yet.
     pub version: Option<u64>,
-    /// Why, for a transition to OFFLINE; an event's word. Others' reasons are known to their events alone.
+    /// The reason of a transition to OFFLINE, as in its event. Redis does not store the reasons of other transitions.
     pub reason: Option<String>,
 }

@@ -1,14 +1,14 @@
-//! Gateways, as operators and gateways themselves see them.
+//! Gateways and their status.
 
 use serde::{Deserialize, Serialize};
 
 use super::GatewayId;
 
-/// What a gateway's call to renew its lease found.
+/// The status of a gateway when it renews its lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayStatus {
-    /// The gateway was not known: it sends a heartbeat for each of its connections.
+    /// The gateway was not known. It has to send a heartbeat for each of its connections.
     New,
     /// The gateway was known.
     Alive,
@@ -32,11 +32,11 @@ pub enum GatewayState {
 /// A known gateway, or one whose connections' leases are being ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gateway {
-    /// Which gateway it is.
+    /// The id of the gateway.
     pub gateway_id: GatewayId,
     /// The number of connections that belong to it.
     pub connections: u64,
-    /// How long its lease lives without another renewal, in milliseconds; 0 if it has expired.
+    /// The time until the lease expires, in milliseconds; 0 if it has expired.
     pub expires_in_ms: u64,
     /// What is happening to it; left out of the JSON if it is live.
     #[serde(default, skip_serializing_if = "GatewayState::is_live")]

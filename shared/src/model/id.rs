@@ -1,4 +1,4 @@
-//! Identifiers of players and connections.
+//! Identifiers of players, connections and gateways.
 
 use std::fmt;
 
@@ -31,19 +31,19 @@ pub struct GatewayId(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Connection {
-    /// Whose socket it is.
+    /// The player on the socket.
     pub player_id: PlayerId,
-    /// Which socket it is.
+    /// The id of the socket.
     pub connection_id: ConnectionId,
 }
 
-/// Why a text is no id. Its message says what an id looks like.
+/// Error of a text that is not an id. Its message says what an id looks like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
-    /// Wrong length or characters.
+    /// The text is too short, too long, or has other characters.
     #[error("an id has 1 to {0} characters of {1}")]
     Malformed(usize, &'static str),
-    /// The ids `.` and `..`: no URL path can carry them.
+    /// The ids `.` and `..` are refused: no URL path can carry them.
     #[error("the ids \".\" and \"..\" are not allowed")]
     DotSegment,
 }
@@ -52,7 +52,7 @@ impl PlayerId {
     /// Parses a player's id.
     ///
     /// # Errors
-    /// [`InvalidId`] where the text is none.
+    /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if !is_id(text, MAX_LENGTH, is_player_byte) {
             return Err(InvalidId::Malformed(MAX_LENGTH, "A-Z a-z 0-9 . _ - : @ |"));
@@ -73,7 +73,7 @@ impl ConnectionId {
     /// Parses a connection's id.
     ///
     /// # Errors
-    /// [`InvalidId`] where the text is none.
+    /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if !is_id(text, MAX_LENGTH, is_connection_byte) {
             return Err(InvalidId::Malformed(MAX_LENGTH, CONNECTION_CHARACTERS));
@@ -110,7 +110,7 @@ impl GatewayId {
 pub struct OwnedConnection<'a> {
     /// The connection.
     pub connection: &'a Connection,
-    /// The gateway that it belongs to from now on. `None`: that stays as it is.
+    /// The gateway that it belongs to from now on. `None` leaves its owner as it is.
     pub gateway: Option<&'a GatewayId>,
 }
 
@@ -119,7 +119,7 @@ pub struct OwnedConnection<'a> {
 pub struct OwnedConnections {
     /// The connections.
     pub connections: Vec<Connection>,
-    /// The gateway that they belong to from now on. `None`: that stays as it is.
+    /// The gateway that they belong to from now on. `None` leaves their owner as it is.
     pub gateway: Option<GatewayId>,
 }
 
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn dot_segments_are_no_player_ids() {
+    fn dot_segments_are_not_player_ids() {
         assert_eq!(PlayerId::parse("."), Err(InvalidId::DotSegment));
         assert_eq!(PlayerId::parse(".."), Err(InvalidId::DotSegment));
         assert!(PlayerId::parse("...").is_ok());

@@ -1,4 +1,4 @@
-//! JSON as callers send it: objects that are objects, members that are not null, and values of any form.
+//! Strict JSON parsing: real objects, members that are not null, values without repeated keys.
 
 use std::{collections::BTreeMap, fmt, marker::PhantomData};
 
@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::Number;
 
-/// A JSON object, and nothing else: what serde derives would take an array of the members' values as well.
+/// Accepts a JSON object only: serde's derived code also accepts an array of the members' values.
 pub(crate) struct Object<T>(pub(crate) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -31,12 +31,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// Reads a member that may be left out but not be null.
+/// Reads a member that may be missing but not null.
 pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// A JSON value of any form. Objects hold each key once, in the order of the keys: so equal values are written alike.
+/// Any JSON value. Objects hold each key once, sorted, so that equal values have the same text.
 pub(super) enum Json {
     Null,
     Bool(bool),
@@ -46,11 +46,11 @@ pub(super) enum Json {
     Object(JsonObject),
 }
 
-/// A JSON object of any members. A repeated key is an error.
+/// A JSON object with any members. A repeated key is an error.
 pub(super) struct JsonObject(BTreeMap<String, Json>);
 
 impl Json {
-    /// How deep arrays and objects are nested.
+    /// The nesting depth of arrays and objects.
     fn depth(&self) -> usize {
         match self {
             Self::Array(values) => 1 + values.iter().map(Self::depth).max().unwrap_or_default(),
@@ -61,7 +61,7 @@ impl Json {
 }
 
 impl JsonObject {
-    /// How deep arrays and objects are nested, this one included.
+    /// The nesting depth of arrays and objects, this one included.
     pub(super) fn depth(&self) -> usize {
         1 + self.0.values().map(Json::depth).max().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! The words of the domain: ids, states, the presence object. No I/O; everything is parsed once, at the edge.
+//! Domain types: ids, states, the presence object. They do no I/O, and are parsed once, at the edge.
 
 mod activity;
 mod explanation;

@@ -1,4 +1,4 @@
-//! The presence object, as callers get it.
+//! The presence object.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,33 +7,34 @@ use super::{Activity, PlayerId, PresenceState};
 /// One player's presence at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// Whose presence it is.
+    /// The id of the player.
     pub player_id: PlayerId,
-    /// What the player is doing.
+    /// The state of the player.
     pub state: PresenceState,
-    /// When the player was last heard of, in Unix milliseconds. `None` for an OFFLINE player, unless the history was
-    /// asked for and is known.
+    /// The time of the player's last call, in Unix milliseconds. `None` for an OFFLINE player, unless the history was
+    /// requested and is known.
     pub last_seen: Option<u64>,
     /// The number of live leases.
     pub connection_count: u32,
-    /// Orders the player's transitions. `None` as for `last_seen`.
+    /// The version of the newest transition, which orders the transitions of a player. `None` for an OFFLINE player,
+    /// unless the history was requested and is known.
     pub version: Option<u64>,
-    /// What the player is doing, if the game has said so.
+    /// The player's activity, if the game has set one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
 }
 
-/// What is still known of an OFFLINE player, for the retention.
+/// The history of an OFFLINE player, which is kept for the retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastSeen {
-    /// When the player was last heard of, in Unix milliseconds.
+    /// The time of the player's last call, in Unix milliseconds.
     pub last_seen: u64,
-    /// The version of the newest transition known.
+    /// The version of the newest known transition.
     pub version: u64,
 }
 
 impl Presence {
-    /// The presence of a player without a record.
+    /// Builds the presence of a player without a record.
     pub fn offline(player_id: PlayerId, past: Option<LastSeen>) -> Self {
         Self {
             player_id,

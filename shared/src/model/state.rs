@@ -1,4 +1,4 @@
-//! The states of a player, and why a connection ends.
+//! States of a player, and reasons of a disconnect.
 
 use std::{fmt, str::FromStr};
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::text::Text;
 
-/// What a player is doing. One state for each player, whatever the number of devices.
+/// The state of a player: one per player, whatever the number of devices.
 ///
-/// Every transition is allowed but OFFLINE → IN_QUEUE and OFFLINE → IN_MATCH. The rule is enforced where it is atomic,
-/// in `lua/set_state.lua`.
+/// Every transition is allowed but OFFLINE → IN_QUEUE and OFFLINE → IN_MATCH. The rule is enforced in
+/// `lua/set_state.lua`, which is atomic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PresenceState {
-    /// No record in Redis.
+    /// Not connected: Redis has no record.
     Offline,
     /// Connected.
     Online,
@@ -20,23 +20,23 @@ pub enum PresenceState {
     InQueue,
     /// Playing.
     InMatch,
-    /// Connected, but not there.
+    /// Connected, but absent.
     Away,
 }
 
-/// Why a connection was closed.
+/// The reason of a disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DisconnectReason {
-    /// On purpose: takes effect at once.
+    /// The player left on purpose. The disconnect takes effect at once.
     #[default]
     Quit,
-    /// The socket broke: the player has the grace, where one is configured, to come back.
+    /// The socket broke. The player may reconnect within the grace, if one is configured.
     Lost,
-    /// The gateway restarts as planned: the player has the move grace to connect to another one.
+    /// The gateway restarts as planned. The player may connect to another one within the move grace.
     Moving,
 }
 
-/// A text that is none of the names allowed. Its message lists them.
+/// Error of an unknown name. Its message lists the known ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("unknown name: it is {0}")]
 pub struct UnknownName(&'static str);
@@ -45,7 +45,7 @@ impl PresenceState {
     /// All states.
     pub const ALL: [Self; 5] = [Self::Offline, Self::Online, Self::InQueue, Self::InMatch, Self::Away];
 
-    /// The state's name, as it stands in JSON and in Redis.
+    /// The state's name in JSON and in Redis.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Offline => "OFFLINE",

@@ -1,10 +1,10 @@
-//! Reading a text into a type that is valid by construction.
+//! Deserialization of strings into types that are valid by construction.
 
 use std::fmt;
 
 use serde::de;
 
-/// Parses a value straight from the text at hand, without a `String` between. What is no text is of the wrong type.
+/// Parses a value from a borrowed string, without allocating a `String`. Other JSON types are refused.
 pub(super) struct Text<T, E>(pub(super) fn(&str) -> Result<T, E>);
 
 impl<T, E: fmt::Display> de::Visitor<'_> for Text<T, E> {

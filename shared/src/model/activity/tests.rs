@@ -125,8 +125,8 @@ fn nesting_is_bounded() {
         assert!(parse(&nested(levels)).is_err(), "{levels}");
     }
     let deepest = parse(&nested(MAX_DEPTH - 2)).unwrap();
-    let answer = format!(r#"{{"presences":[{{"activity":{}}}]}}"#, deepest.as_json());
-    assert!(serde_json::from_str::<Value>(&answer).is_ok(), "callers can read it");
+    let response = format!(r#"{{"presences":[{{"activity":{}}}]}}"#, deepest.as_json());
+    assert!(serde_json::from_str::<Value>(&response).is_ok(), "callers can read it");
 }
 
 #[test]
