@@ -1,4 +1,4 @@
-//! What programs are put together from.
+//! Assembly of the service's components for the programs.
 
 use crate::{
     GatewaySweeper, PresenceService, Repository, StoreError, Sweeper,
@@ -9,10 +9,10 @@ use crate::{
     watch::{Watch, WatchUpkeep},
 };
 
-/// The parts of the service, made once a process. Nothing is connected before it is needed.
+/// The components of the service, created once per process. Connections are opened when they are first needed.
 #[derive(Clone)]
 pub struct App {
-    /// What the environment said.
+    /// The configuration of the process.
     pub config: Config,
     repository: Repository,
     publisher: Option<Publisher>,
@@ -21,7 +21,7 @@ pub struct App {
 }
 
 impl App {
-    /// Puts the parts together. Needs a tokio runtime.
+    /// Creates the components. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// As [`Repository::new`].
@@ -33,11 +33,11 @@ impl App {
         Ok(Self { config, repository, publisher, backlog, health })
     }
 
-    /// Checks that the data of a cluster is spread over as many partitions as this program is configured for. Waits no longer
-    /// than a call would; a Redis that does not answer passes, and each call checks again.
+    /// Checks that the data of a cluster is spread over as many partitions as this program is configured for. Takes no
+    /// longer than a call. If Redis does not answer, the check passes: each call checks again.
     ///
     /// # Errors
-    /// [`ConfigError`] if it is another number.
+    /// [`ConfigError`] if the data has another number of partitions.
     pub async fn check_partitions(&self) -> Result<(), ConfigError> {
         match self.repository.check_layout().await {
             Err(StoreError::Partitions { stored, .. }) => Err(ConfigError::of_partitions(stored)),
@@ -45,40 +45,41 @@ impl App {
         }
     }
 
-    /// The use cases; each call publishes its own events before it is answered.
+    /// The use cases. Each call publishes its own events before it responds.
     pub fn presence(&self) -> PresenceService {
         let delivery = self.publisher.clone().map_or(Delivery::Disabled, Delivery::BeforeAnswer);
         PresenceService::new(&self.config, self.repository.clone(), delivery)
     }
 
-    /// The use cases; a relay of this process, which waits for `signal`, publishes their events.
+    /// The use cases. A relay of this process, which waits for `signal`, publishes their events.
     pub fn presence_with_relay(&self, signal: RelaySignal) -> PresenceService {
         let delivery = self.publisher.as_ref().map_or(Delivery::Disabled, |_| Delivery::ByRelay(signal));
         PresenceService::new(&self.config, self.repository.clone(), delivery)
     }
 
-    /// The sweep; a relay of this process, which waits for `signal`, publishes its events.
+    /// The sweep. A relay of this process, which waits for `signal`, publishes its events.
     pub fn sweeper(&self, signal: RelaySignal) -> Sweeper {
         Sweeper::new(self.repository.clone(), signal)
     }
 
-    /// The sweep of gateways; a relay of this process, which waits for `signal`, publishes its events.
+    /// The sweep of gateways. A relay of this process, which waits for `signal`, publishes its events.
     pub fn gateway_sweeper(&self, signal: RelaySignal) -> GatewaySweeper {
         GatewaySweeper::new(self.repository.clone(), signal)
     }
 
-    /// The relay, where events are made.
+    /// The relay. `None` if the service emits no events.
     pub fn relay(&self) -> Option<Relay> {
-        let (events, publisher) = (self.config.events.as_ref()?, self.publisher.clone()?);
+        let events = self.config.events.as_ref()?;
+        let publisher = self.publisher.clone()?;
         Some(Relay::new(self.repository.clone(), publisher, events.retention, self.backlog.clone()))
     }
 
-    /// What operators ask for.
+    /// The queries of operators.
     pub fn insight(&self) -> Insight {
         Insight::new(self.repository.clone())
     }
 
-    /// Events as they come, where events are made.
+    /// The live events. `None` if the service emits no events.
     pub fn live_events(&self) -> Option<LiveEvents> {
         self.publisher.clone().map(LiveEvents::new)
     }
@@ -88,17 +89,17 @@ impl App {
         Watch::new(config, self.config.limits.max_batch, self.repository.clone())
     }
 
-    /// What keeps the streams of callers up to date.
+    /// The task that keeps the streams of callers up to date.
     pub fn watch_upkeep(&self, watch: Watch) -> WatchUpkeep {
         WatchUpkeep::new(watch, self.publisher.clone())
     }
 
-    /// The health probe, which asks at each check.
+    /// The health probe, which calls Redis and NATS at each check.
     pub fn health_probe(&self) -> HealthProbe {
         HealthProbe::new(self.repository.clone(), self.publisher.clone(), self.backlog.clone())
     }
 
-    /// The health of the service, checked once for all callers at a time.
+    /// The health monitor, which runs one check at a time for all callers.
     pub fn health(&self) -> HealthMonitor {
         self.health.clone()
     }

@@ -1,15 +1,15 @@
-//! Events of AWS Lambda, read into the kinds of requests that are known.
+//! Parsing of AWS Lambda events into requests.
 
 use data_encoding::BASE64;
 use lambda_http::request::LambdaRequest;
 use serde_json::{Map, Value, json, value::RawValue};
 
-/// Reads an event of API Gateway, a load balancer or a function URL.
+/// Parses an event of API Gateway, a load balancer or a function URL.
 ///
 /// # Errors
-/// If the event is not a request of any kind that is known.
+/// If the event is not a request of a known kind.
 pub(super) fn read(event: &RawValue) -> Result<LambdaRequest, serde_json::Error> {
-    // AWS's own events pass at once; those of emulators may need a second look.
+    // AWS's own events parse at once; those of emulators may have to be completed first.
     let mut request = serde_json::from_str(event.get()).or_else(|error| {
         let completed = serde_json::from_str(event.get()).ok().and_then(complete);
         completed.and_then(|event| serde_json::from_value(event).ok()).ok_or(error)
@@ -18,7 +18,8 @@ pub(super) fn read(event: &RawValue) -> Result<LambdaRequest, serde_json::Error>
     Ok(request)
 }
 
-/// Adds the members that AWS always sends, and that emulators leave out or send as null, as far as they do not matter here.
+/// Adds members that AWS always sends and emulators omit or send as null. Only members that this service ignores are
+/// added.
 fn complete(mut event: Value) -> Option<Value> {
     let members = event.as_object_mut()?;
     members.retain(|_, value| !value.is_null());
@@ -43,8 +44,8 @@ fn complete_socket(context: &mut Map<String, Value>) {
     }
 }
 
-/// Removes a body that is not the base64 that it is said to be: `lambda_http` would panic. Without a body the call is
-/// refused as one that is not JSON.
+/// Removes a body that is marked as base64 but is not: `lambda_http` would panic. Without a body the call is refused as
+/// not JSON.
 fn drop_undecodable_body(request: &mut LambdaRequest) {
     let (is_base64, body) = match request {
         LambdaRequest::ApiGatewayV1(event) => (event.is_base64_encoded, &mut event.body),
@@ -93,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_is_not_base64_is_no_body() {
+    fn a_body_that_is_not_base64_is_removed() {
         let event =
             |body: &str| json!({"httpMethod": "POST", "requestContext": {}, "body": body, "isBase64Encoded": true});
         for body in ["***", "e30", "e3=0", "é"] {

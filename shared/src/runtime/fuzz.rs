@@ -1,4 +1,4 @@
-//! Any text as an event.
+//! Fuzz target: Lambda events from arbitrary bytes.
 
 use lambda_http::{Context, request::RequestContext};
 use serde_json::{Value, value::RawValue};
@@ -12,11 +12,11 @@ use crate::{
     model::PlayerId,
 };
 
-/// An event, as AWS Lambda hands it over.
+/// Parses an event of AWS Lambda.
 ///
 /// # Panics
-/// Where a request is refused in another way than promised, or the player or the connection of a WebSocket's event is
-/// another than API Gateway names.
+/// If a request is refused with a problem that the API does not document, or the player or connection of a WebSocket
+/// event differs from the one that API Gateway names.
 pub fn lambda_event(bytes: &[u8]) {
     let Some(text) = str::from_utf8(bytes).ok().map(str::to_owned) else { return };
     let Ok(event) = RawValue::from_string(text) else { return };

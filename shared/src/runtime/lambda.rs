@@ -1,4 +1,4 @@
-//! AWS Lambda: events in, handlers called, answers out.
+//! AWS Lambda runtime: events in, handlers called, responses out.
 
 use std::{
     process::ExitCode,
@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use super::{
     App, program,
     request::{from_event, http_answer},
-    websocket::{self, ToBody},
+    websocket::{self, BodyMapper},
 };
 use crate::{
     PresenceService,
@@ -36,7 +36,7 @@ use crate::{
     trace::RequestSpan,
 };
 
-/// Why an invocation failed.
+/// Error of an invocation.
 pub type Error = lambda_http::Error;
 
 /// An event with its context: the request id, the deadline.
@@ -45,10 +45,10 @@ pub type Event = LambdaEvent<Value>;
 /// The namespace of the metrics in CloudWatch.
 const NAMESPACE: &str = "Presence";
 
-/// How long sending an invocation's spans may take.
-const SPANS_LIMIT: Duration = Duration::from_secs(1);
+/// Time limit of sending an invocation's spans.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a handler of HTTP requests as an AWS Lambda function: the whole of a function's `main`.
+/// Runs a handler of HTTP requests as an AWS Lambda function. This is the whole of a function's `main`.
 pub fn run_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
@@ -63,26 +63,26 @@ where
                 let span = RequestSpan::of_function(&method, function, request.headers_mut());
                 (request, origin, span)
             });
-            // Boxed: what the compiler has to know of the whole, down to Redis and NATS, goes deeper than its limit.
+            // Boxed: the nested future type, down to Redis and NATS, exceeds the compiler's recursion limit.
             let answer =
                 request.map(|(request, origin, span)| (handler(Arc::clone(&presence), request).boxed(), origin, span));
             async move {
                 let (answer, origin, span) = answer?;
                 let begin = Instant::now();
-                let answer = answer.instrument(span.of_log()).await.unwrap_or_else(Response::from);
-                count(answer.status(), begin);
-                span.answered(answer.status());
+                let response = answer.instrument(span.of_log()).await.unwrap_or_else(Response::from);
+                count(response.status(), begin);
+                span.answered(response.status());
                 flush(metrics);
-                Ok::<_, Error>(http_answer(Ok(answer), &origin))
+                Ok::<_, Error>(http_answer(Ok(response), &origin))
             }
         }));
         runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
     })
 }
 
-/// The same for a handler that takes events of API Gateway's WebSocket API as well: `to_body` makes the HTTP request's
-/// body of them.
-pub fn run_socket_function<H, F>(handler: H, to_body: ToBody) -> ExitCode
+/// Runs a handler of HTTP requests and of events of API Gateway's WebSocket API as an AWS Lambda function. `to_body`
+/// builds the HTTP request's body from a WebSocket event.
+pub fn run_socket_function<H, F>(handler: H, to_body: BodyMapper) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
     F: Future<Output = Answer> + Send + 'static,
@@ -93,7 +93,8 @@ where
     })
 }
 
-/// Runs a handler of any event, such as a schedule's, as an AWS Lambda function: the whole of a function's `main`.
+/// Runs a handler of any event, such as a schedule's, as an AWS Lambda function. This is the whole of a function's
+/// `main`.
 pub fn run_event_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<App>, Event) -> F,
@@ -145,19 +146,19 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
     }
 }
 
-/// Counts a call by its status, and takes its time. Which function it was is a dimension of all metrics.
+/// Counts a call by its status, and records its duration. The function's name is a dimension of all metrics.
 fn count(status: StatusCode, begin: Instant) {
     metrics::counter!(CALLS, "status" => status.as_u16().to_string()).increment(1);
     metrics::histogram!(CALL_DURATION).record(begin.elapsed().as_secs_f64());
 }
 
-/// Sends the spans of an invocation. The caller has its answer by now; Lambda freezes the process once this is over.
+/// Sends the spans of an invocation. The caller has its response by now; Lambda freezes the process when this returns.
 async fn after_answer(sent: Result<(), Error>) -> Result<(), Error> {
-    telemetry::traces::flush(SPANS_LIMIT).await;
+    telemetry::traces::flush(FLUSH_TIMEOUT).await;
     sent
 }
 
-/// Writes the metrics where CloudWatch finds them, before Lambda freezes the process.
+/// Writes the metrics to standard output, from which CloudWatch reads them, before Lambda freezes the process.
 fn flush(metrics: &Collector) {
     if let Err(error) = metrics.flush(std::io::stdout()) {
         tracing::warn!(%error, "metrics not written");

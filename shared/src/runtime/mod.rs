@@ -1,4 +1,4 @@
-//! What runs a handler.
+//! Runtimes for handlers: start of a program, AWS Lambda, and the events of API Gateway.
 
 mod app;
 mod event;

@@ -1,4 +1,4 @@
-//! What every program does first: read its configuration, start its logs.
+//! Start of a program: configuration and logging.
 
 use std::process::ExitCode;
 
@@ -11,21 +11,21 @@ use crate::{
 /// The exit status for a bad value in the environment.
 const USAGE: u8 = 2;
 
-/// Variables that say how events are published, if they are.
+/// Variables that have an effect only if events are published.
 const EVENT_VARIABLES: [&str; 3] = ["PRESENCE_EVENTS_SUBJECT", "PRESENCE_EVENTS_STREAM", "PRESENCE_EVENTS_RETENTION"];
 
-/// Reads where variables come from, secrets included.
+/// Reads the environment, secrets included.
 ///
 /// # Errors
-/// The exit status, where a secret is not to be had; the reason is printed, in one line.
+/// The exit status if a secret cannot be read. The reason is printed in one line.
 pub fn environment() -> Result<Environment, ExitCode> {
     Environment::read().map_err(|error| fail(&error))
 }
 
-/// Reads the configuration and starts logging; the first line says what was built.
+/// Reads the configuration and starts logging. The first line names version and revision.
 ///
 /// # Errors
-/// The exit status, where a value is bad; the reason is printed, in one line.
+/// The exit status if a value is invalid. The reason is printed in one line.
 pub fn start(environment: &Environment) -> Result<Config, ExitCode> {
     let config = Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
@@ -38,7 +38,7 @@ pub fn start(environment: &Environment) -> Result<Config, ExitCode> {
     Ok(config)
 }
 
-/// Says why a program cannot run.
+/// Prints why a program cannot run, and returns the exit status.
 pub fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("{error}");
     ExitCode::from(USAGE)

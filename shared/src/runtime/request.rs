@@ -1,4 +1,4 @@
-//! API Gateway's, the load balancer's and function URLs' requests, as plain HTTP, and the answers that they want.
+//! Conversion between the events of API Gateway, load balancers and function URLs and plain HTTP.
 
 use bytes::Bytes;
 use http::{Uri, header, uri::PathAndQuery};
@@ -15,26 +15,28 @@ use crate::{
     trace,
 };
 
-/// What cannot stand in a URI's query. `%` is not among them: what is encoded already stays as it is.
+/// The characters that are not allowed in a URI's query. `%` is not among them, so that encoded parts stay as they are.
 const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
-/// What cannot stand in a URI's path. API Gateway hands some paths over decoded.
+/// The characters that are not allowed in a URI's path. API Gateway passes some paths decoded.
 const NOT_IN_A_PATH: &AsciiSet = &NOT_IN_A_QUERY.add(b'?').add(b'`');
 
-/// The request that an event is.
+/// Converts an event to the HTTP request that it carries.
 ///
 /// # Errors
-/// Where the event is no request of any kind that is known.
+/// If the event is not a request of a known kind.
 pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request, RequestOrigin), serde_json::Error> {
-    let mut event = event::read(event)?;
-    let origin = event.request_origin();
-    make_a_url_of(&mut event);
-    Ok((into_request(event.into(), context), origin))
+    let mut parsed = event::read(event)?;
+    let origin = parsed.request_origin();
+    strip_unparsable_host(&mut parsed);
+    Ok((into_request(parsed.into(), context), origin))
 }
 
-/// `lambda_http` makes a URL of host, path and query, and panics where they are none: a load balancer hands over the port
-/// 99999 of a caller's `Host`, for instance. Nobody here needs the host.
-fn make_a_url_of(event: &mut LambdaRequest) {
+/// Removes the host, which is not needed, and makes path and query valid.
+///
+/// `lambda_http` builds a URL from host, path and query, and panics if that is invalid: a load balancer passes on the
+/// port 99999 of a caller's `Host`, for instance.
+fn strip_unparsable_host(event: &mut LambdaRequest) {
     let (headers, path) = match event {
         LambdaRequest::ApiGatewayV2(event) => {
             event.request_context.domain_name = None;
@@ -65,6 +67,7 @@ fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent_of_xray);
     let (mut parts, body) = event.into_parts();
     parts.uri = with_path(parts.uri, &path);
+    // The caller's own trace comes first, then the one of X-Ray.
     if let Some(traceparent) = traceparent {
         parts.headers.entry("traceparent").or_insert(traceparent);
     }
@@ -76,7 +79,7 @@ fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     Request::from_parts(parts, body)
 }
 
-/// The URI with the path as the caller sent it: `lambda_http` resolves dot segments, which would name another player.
+/// Restores the path as the caller sent it: `lambda_http` resolves dot segments, which would name another player.
 fn with_path(uri: Uri, path: &str) -> Uri {
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     let Ok(path_and_query) = format!("{path}{query}").parse::<PathAndQuery>() else { return uri };
@@ -85,7 +88,7 @@ fn with_path(uri: Uri, path: &str) -> Uri {
     Uri::from_parts(parts).unwrap_or(uri)
 }
 
-/// The method of a request, and what sent it; `None` where an event is no request.
+/// The method and the origin of a request. `None` if the event is not a request.
 pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
     if let Some(method) = event.pointer("/requestContext/http/method") {
         return Some((method.as_str()?, RequestOrigin::ApiGatewayV2));
@@ -95,36 +98,35 @@ pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
     Some((event.get("httpMethod")?.as_str()?, origin))
 }
 
-/// An answer as what sent the request wants it.
+/// Converts the result of a handler to the response format of the request's origin.
 pub fn http_answer(answer: Answer, origin: &RequestOrigin) -> Value {
     let response = answer.unwrap_or_else(Response::from);
-    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = response.headers().iter().map(|(name, value)| (name.to_string(), json!(text(value))));
-    let lists = response.headers().iter().map(|(name, value)| (name.to_string(), json!([text(value)])));
-    let (headers, lists) = (headers.collect::<Map<_, _>>(), lists.collect::<Map<_, _>>());
-    let mut answer = json!({
+    let to_text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let single = response.headers().iter().map(|(name, value)| (name.to_string(), json!(to_text(value))));
+    let multiple = response.headers().iter().map(|(name, value)| (name.to_string(), json!([to_text(value)])));
+    let mut event = json!({
         "statusCode": response.status().as_u16(),
-        "headers": headers,
+        "headers": single.collect::<Map<_, _>>(),
         "body": String::from_utf8_lossy(response.body()),
         "isBase64Encoded": false,
     });
     match origin {
-        RequestOrigin::ApiGatewayV2 => answer["cookies"] = json!([]),
-        // A load balancer takes one or the other, by its configuration.
+        RequestOrigin::ApiGatewayV2 => event["cookies"] = json!([]),
+        // A load balancer reads `headers` or `multiValueHeaders`, depending on its configuration.
         RequestOrigin::Alb => {
-            answer["multiValueHeaders"] = json!(lists);
-            answer["statusDescription"] = json!(response.status().to_string());
+            event["multiValueHeaders"] = json!(multiple.collect::<Map<_, _>>());
+            event["statusDescription"] = json!(response.status().to_string());
         }
         _ => {}
     }
-    answer
+    event
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The path and the query of the request that an event is.
+    /// The path and the query of an event's request.
     fn target(event: &str, change: impl Fn(&mut Value)) -> String {
         let mut event: Value = serde_json::from_str(event).unwrap();
         change(&mut event);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_makes_no_url_is_no_reason_to_panic() {
+    fn an_invalid_host_does_not_cause_a_panic() {
         for event in [
             include_str!("../../../tests/fixtures/http-api.json"),
             include_str!("../../../tests/fixtures/rest-api.json"),

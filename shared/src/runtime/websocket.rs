@@ -1,7 +1,7 @@
-//! API Gateway's WebSocket API as the gateway: its events, rewritten into the HTTP requests that they stand for.
+//! Events of API Gateway's WebSocket API, converted to HTTP requests.
 //!
-//! The player is whom the authorizer let in, the connection is API Gateway's own; neither is ever taken from the
-//! message or the query.
+//! The player is the authorizer's `principalId`, the connection is API Gateway's `connectionId`. Neither is ever taken
+//! from the message or the query.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -17,11 +17,11 @@ use serde_json::{Value, json, value::RawValue};
 
 use crate::http::{Problem, Request, parse_message};
 
-/// RFC 6455's close codes for an end on purpose: normal, and going away.
-const ON_PURPOSE: [i64; 2] = [1000, 1001];
+/// RFC 6455's close codes of a deliberate end: normal closure, and going away.
+const CLEAN_CLOSE_CODES: [i64; 2] = [1000, 1001];
 
-/// Makes the body of the HTTP request that an event stands for.
-pub type ToBody = fn(&WebSocketEvent) -> Result<Bytes, Problem>;
+/// Builds the body of the HTTP request from a WebSocket event.
+pub type BodyMapper = fn(&WebSocketEvent) -> Result<Bytes, Problem>;
 
 /// An event of API Gateway's WebSocket API.
 #[derive(Debug)]
@@ -32,15 +32,15 @@ pub struct WebSocketEvent {
     end: Option<End>,
 }
 
-/// What is known of the end of a socket.
+/// The end of a socket.
 #[derive(Debug)]
 struct End {
     close_code: Option<i64>,
 }
 
-/// The members of a message, of which a call takes those that it knows. The others are ignored: API Gateway's own, such
-/// as `action`, are among them. A repeated member is refused, also one that would be ignored. Each value stays the text
-/// that it is: the call that takes it reads it as it would a body.
+/// The members of a message. A call uses those that it knows; the others, such as API Gateway's `action`, are ignored.
+/// A repeated member is refused, even one that would be ignored. Values stay unparsed: the call parses them like a
+/// body.
 struct Message(BTreeMap<String, Box<RawValue>>);
 
 /// The body of `set-state`.
@@ -51,48 +51,48 @@ struct StateBody<'a> {
     change: BTreeMap<String, Box<RawValue>>,
 }
 
-/// For `connect` and `heartbeat`: the player and the connection.
+/// Builds the body of `connect` and `heartbeat`: the player and the connection.
 ///
 /// # Errors
-/// None.
+/// It always succeeds.
 pub fn connection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     Ok(to_body(&json!({"player_id": event.player_id, "connection_id": event.connection_id})))
 }
 
-/// For `disconnect`: the same, with the reason by the socket's close code.
+/// Builds the body of `disconnect`: the player, the connection, and the reason according to the socket's close code.
 ///
 /// # Errors
-/// None.
+/// It always succeeds.
 pub fn disconnection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let is_quit = match &event.end {
-        Some(End { close_code }) => close_code.is_some_and(|code| ON_PURPOSE.contains(&code)),
-        None => true, // a message that says goodbye
+        Some(End { close_code }) => close_code.is_some_and(|code| CLEAN_CLOSE_CODES.contains(&code)),
+        None => true, // a message of the client, while the socket is open
     };
     let reason = if is_quit { "quit" } else { "lost" };
     let body = json!({"player_id": event.player_id, "connection_id": event.connection_id, "reason": reason});
     Ok(to_body(&body))
 }
 
-/// For `set-state`: the player, and the message's `state` and `activity`.
+/// Builds the body of `set-state`: the player, and the message's `state` and `activity`.
 ///
 /// # Errors
-/// 400 where the message is no JSON object.
+/// 400 if the message is not a JSON object.
 pub fn state(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let message: Message = parse_message(&event.message)?;
     Ok(to_body(&StateBody { player_id: &event.player_id, change: message.only(["state", "activity"]) }))
 }
 
-/// For `friends`: the message's `player_ids` and `history`.
+/// Builds the body of `friends`: the message's `player_ids` and `history`.
 ///
 /// # Errors
-/// 400 where the message is no JSON object.
+/// 400 if the message is not a JSON object.
 pub fn friends(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let message: Message = parse_message(&event.message)?;
     Ok(to_body(&message.only(["player_ids", "history"])))
 }
 
-/// The HTTP request that an event stands for; any other request as it is.
-pub(super) fn into_http(request: Request, to_body: ToBody) -> Result<Request, Problem> {
+/// Converts a WebSocket event to an HTTP request. Any other request is returned as it is.
+pub(super) fn into_http(request: Request, to_body: BodyMapper) -> Result<Request, Problem> {
     let Some(RequestContext::WebSocket(context)) = request.extensions().get() else { return Ok(request) };
     let principal = context.authorizer.fields.get("principalId").and_then(Value::as_str);
     let Some(player_id) = principal.filter(|id| !id.is_empty()).map(str::to_owned) else {

@@ -1,4 +1,4 @@
-//! The connection to an OTLP receiver.
+//! HTTP client of the OTLP receiver.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -18,10 +18,11 @@ use opentelemetry_http::{HttpClient, HttpError};
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio::{runtime::Handle, time::timeout};
 
-/// The longest answer that is read, in bytes; a receiver has little to say.
-const MAX_ANSWER: usize = 64 * 1024;
+/// The longest response body that is read. A receiver responds with a few bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Sends what the SDK has for the receiver. The SDK does that in a thread of its own; here the program's runtime sends.
+/// Sends the SDK's exports to the receiver. The SDK calls it in a thread of its own; the requests run in the program's
+/// runtime.
 #[derive(Debug)]
 pub(super) struct Collector {
     runtime: Handle,
@@ -32,11 +33,11 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// A connection on which sending takes `limit` at most, and every request has `headers`. Nothing is connected before
-    /// there is something to send. Needs a tokio runtime.
+    /// Creates a client whose requests have `headers` and take `limit` at most. It connects with the first export. Must
+    /// be called in a tokio runtime.
     ///
     /// # Errors
-    /// Where `is_encrypted`, and this machine has no root certificates.
+    /// If `is_encrypted` and this machine has no root certificates.
     pub(super) fn new(is_encrypted: bool, headers: HeaderMap, limit: Duration) -> std::io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -44,7 +45,7 @@ impl Collector {
         let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
         Ok(Self {
             runtime: Handle::current(),
-            // An export every few seconds is not worth a socket that a freeze may have killed.
+            // No idle connections: a function's freeze kills them, and exports are seconds apart.
             client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
             headers,
             limit,
@@ -52,7 +53,7 @@ impl Collector {
         })
     }
 
-    /// Logs that exports fail, and that they do again, and not each of them.
+    /// Logs the first failed export and the recovery, not every attempt.
     fn note(&self, outcome: Result<(), &dyn std::fmt::Display>) {
         match outcome {
             Err(error) if !self.is_failing.swap(true, Ordering::Relaxed) => {
@@ -67,9 +68,11 @@ impl Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // In place of those that the SDK read from the process's environment. `extend` keeps several values of a name.
+        // Replaces the headers that the SDK read from the process's environment. `extend` keeps several values per
+        // name.
         request.headers_mut().extend(self.headers.clone());
-        let (client, limit) = (self.client.clone(), self.limit);
+        let client = self.client.clone();
+        let limit = self.limit;
         let sending = self.runtime.spawn(async move { timeout(limit, send(client, request)).await });
         let result = match sending.await {
             Ok(Ok(result)) => result,
@@ -77,8 +80,8 @@ impl HttpClient for Collector {
             Err(error) => Err(error.into()),
         };
         match &result {
-            Ok(answer) if answer.status().is_success() => self.note(Ok(())),
-            Ok(answer) => self.note(Err(&format!("the receiver answered {}", answer.status()))),
+            Ok(response) if response.status().is_success() => self.note(Ok(())),
+            Ok(response) => self.note(Err(&format!("the receiver responded with {}", response.status()))),
             Err(error) => self.note(Err(error)),
         }
         result
@@ -90,10 +93,11 @@ async fn send(
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, HttpError> {
     let (parts, body) = client.request(request.map(Full::new)).await?.into_parts();
-    Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
+    Ok(Response::from_parts(parts, Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes()))
 }
 
-/// Root certificates are read only where they are needed: the smallest containers have none.
+/// Builds the TLS configuration. Root certificates are loaded only if they are needed: the smallest containers have
+/// none.
 fn tls(is_encrypted: bool) -> std::io::Result<ClientConfig> {
     let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()

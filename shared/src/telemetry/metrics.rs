@@ -1,20 +1,21 @@
-//! The metrics, by one definition for Prometheus and CloudWatch. None has a label whose values players choose.
+//! Metrics, defined once for Prometheus and CloudWatch. No label takes values that players choose.
 
 use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Calls answered, by `call` and `status`.
 pub const CALLS: &str = "presence_calls_total";
-/// Calls refused because of who made them, by `reason`: `token`, `read_token`, `cross_site`, `host` or `malformed`.
+/// Calls refused before they reached a handler, by `reason`: `token`, `read_token`, `cross_site`, `host` or
+/// `malformed`.
 pub const CALLS_REFUSED: &str = "presence_calls_refused_total";
 /// How long a call took, by `call`.
 pub const CALL_DURATION: &str = "presence_call_duration_seconds";
-/// Calls that failed because Redis did, by `kind`, as [`StoreFailure`](crate::StoreFailure) names it.
+/// Calls that failed because Redis failed, by `kind`, as [`StoreFailure`](crate::StoreFailure) names it.
 pub const STORE_ERRORS: &str = "presence_store_errors_total";
 /// Events that JetStream acknowledged.
 pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";
 /// Attempts to publish an event that failed; the event waits in the outbox.
 pub const EVENTS_FAILED: &str = "presence_events_failed_total";
-/// Events that are lost: they waited longer than the retention, are malformed, or JetStream refuses them for good.
+/// Events that are lost: they waited longer than the retention, are malformed, or JetStream refuses them permanently.
 pub const EVENTS_DROPPED: &str = "presence_events_dropped_total";
 /// Players the sweep moved to OFFLINE.
 pub const SWEEP_EXPIRED: &str = "presence_sweep_expired_total";
@@ -30,9 +31,9 @@ pub const OUTBOX_AGE: &str = "presence_outbox_age_seconds";
 pub const REDIS_UP: &str = "presence_redis_up";
 /// Background tasks that panicked and were restarted, by `task`.
 pub const TASK_RESTARTS: &str = "presence_task_restarts_total";
-/// Players who are not OFFLINE, by `state`.
+/// Players that are not OFFLINE, by `state`.
 pub const PLAYERS: &str = "presence_players";
-/// Their connections.
+/// Connections of players that are not OFFLINE.
 pub const CONNECTIONS: &str = "presence_connections";
 /// 1, by the `version` and `revision` of the program.
 pub const BUILD_INFO: &str = "presence_build_info";
@@ -41,9 +42,9 @@ pub const NATS_UP: &str = "presence_nats_up";
 
 /// Known gateways.
 pub const GATEWAYS: &str = "presence_gateways";
-/// Gateways whose lease expired, and the leases of whose connections were ended.
+/// Gateways whose lease expired, so that the leases of their connections were ended.
 pub const GATEWAYS_LOST: &str = "presence_gateways_lost_total";
-/// Whether so many gateways expired at once, or the sweeps paused for so long, that nothing is ended for now: 1 or 0.
+/// Whether leases of lost gateways are held for one TTL, as too many expired at once or the sweeps paused: 1 or 0.
 pub const GATEWAYS_HELD: &str = "presence_gateways_held";
 
 /// Streams of callers that watch players.
@@ -54,24 +55,24 @@ pub const WATCH_PLAYERS: &str = "presence_watch_players";
 pub const WATCH_INTERESTS: &str = "presence_watch_interests";
 /// Changes sent to watchers.
 pub const WATCH_CHANGES: &str = "presence_watch_changes_total";
-/// Changes that a watcher was not sent, since a newer one of the same player took their place.
+/// Changes that were not sent to a watcher because a newer one of the same player replaced them.
 pub const WATCH_COALESCED: &str = "presence_watch_coalesced_total";
-/// The time from a transition to the message that tells a watcher of it.
+/// The time from a transition to the message to a watcher.
 pub const WATCH_DELAY: &str = "presence_watch_delay_seconds";
 /// 1 for the `state` of the feed of watched players: `live`, `polling` or `stale`; 0 for the others.
 pub const WATCH_FEED: &str = "presence_watch_feed";
 /// Players that were read again, to make sure that no change was missed.
 pub const WATCH_READS: &str = "presence_watch_reads_total";
 
-/// Tells the recorder what the metrics are.
+/// Registers units and descriptions of the metrics with the recorder.
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
     describe_counter!(CALLS_REFUSED, Unit::Count, "Calls refused because of their token, origin or host, by reason");
     describe_histogram!(CALL_DURATION, Unit::Seconds, "How long a call took");
-    describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis did, by kind");
+    describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis failed, by kind");
     describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");
     describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
-    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events lost: too old, malformed, or refused for good");
+    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events lost: too old, malformed, or refused permanently");
     describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players the sweep moved to OFFLINE");
     describe_counter!(SWEEP_REFILED, Unit::Count, "Players the sweep found alive and rescheduled");
     describe_counter!(SWEEP_REMOVED, Unit::Count, "Members of the expiry index that are not players, and were removed");
@@ -79,18 +80,22 @@ pub fn describe() {
     describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
     describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
     describe_counter!(TASK_RESTARTS, Unit::Count, "Background tasks that panicked and were restarted, by task");
-    describe_gauge!(PLAYERS, Unit::Count, "Players who are not OFFLINE, by state");
-    describe_gauge!(CONNECTIONS, Unit::Count, "Their connections");
+    describe_gauge!(PLAYERS, Unit::Count, "Players that are not OFFLINE, by state");
+    describe_gauge!(CONNECTIONS, Unit::Count, "Connections of players that are not OFFLINE");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
     describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
     describe_gauge!(GATEWAYS, Unit::Count, "Known gateways");
     describe_counter!(GATEWAYS_LOST, Unit::Count, "Gateways whose lease expired");
-    describe_gauge!(GATEWAYS_HELD, Unit::Count, "Whether lost gateways are not acted upon for now: 1 or 0");
+    describe_gauge!(GATEWAYS_HELD, Unit::Count, "Whether leases of lost gateways are held for one TTL: 1 or 0");
     describe_gauge!(WATCH_STREAMS, Unit::Count, "Streams of callers that watch players");
     describe_gauge!(WATCH_PLAYERS, Unit::Count, "Players that are watched by at least one stream");
     describe_gauge!(WATCH_INTERESTS, Unit::Count, "Pairs of a stream and a player that it watches");
     describe_counter!(WATCH_CHANGES, Unit::Count, "Changes sent to watchers");
-    describe_counter!(WATCH_COALESCED, Unit::Count, "Changes that a newer one of the same player took the place of");
+    describe_counter!(
+        WATCH_COALESCED,
+        Unit::Count,
+        "Changes replaced by a newer one of the same player before they were sent"
+    );
     describe_histogram!(WATCH_DELAY, Unit::Seconds, "The time from a transition to the message to a watcher");
     describe_gauge!(WATCH_FEED, Unit::Count, "1 for the state of the feed of watched players, 0 for the others");
     describe_counter!(WATCH_READS, Unit::Count, "Watched players that were read again");

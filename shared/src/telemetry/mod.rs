@@ -1,4 +1,4 @@
-//! What operators see: logs, metrics and traces.
+//! Logs, metrics and traces for operators.
 
 mod collector;
 pub mod logs;

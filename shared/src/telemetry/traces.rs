@@ -1,4 +1,4 @@
-//! Traces: spans to an OTLP receiver, where one is configured.
+//! Export of spans to an OTLP receiver.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -12,7 +12,7 @@ use opentelemetry_sdk::{
 use super::collector::Collector;
 use crate::config::TracesConfig;
 
-/// Set at the start, where spans go anywhere.
+/// The exporter. Set at the start of the program, if a receiver is configured.
 static TRACES: OnceLock<Traces> = OnceLock::new();
 
 struct Traces {
@@ -20,12 +20,14 @@ struct Traces {
     tracer: SdkTracer,
 }
 
-/// Starts to make spans, for the life of the process. Nothing is sent before the first one. Needs a tokio runtime.
+/// Starts recording spans for the life of the process. It connects with the first export. Must be called in a tokio
+/// runtime.
 ///
-/// The SDK reads the process's environment as well. What `config` says comes last, since secrets are not in the environment.
+/// The SDK reads the process's environment as well. `config` overrides it, as values from secrets are not in the
+/// environment.
 ///
 /// # Errors
-/// Where there are no root certificates for an `https` endpoint, or the SDK cannot use what its own variables say.
+/// If the root certificates for an `https` endpoint are missing, or the SDK refuses its own variables.
 pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let is_encrypted = config.endpoint.scheme_str() == Some("https");
     let exporter = SpanExporter::builder()
@@ -57,21 +59,20 @@ pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Se
     Ok(())
 }
 
-/// Whether spans are made.
+/// Whether spans are recorded.
 pub(crate) fn is_on() -> bool {
     TRACES.get().is_some()
 }
 
-/// Makes spans.
+/// The tracer. `None` if spans are not recorded.
 pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// Sends all spans that have ended, and waits for that, for `limit` at most: what comes next may be the end of the
-/// process, or a freeze.
+/// Sends all ended spans, and waits up to `limit` for that. Call it before the process ends or is frozen.
 pub async fn flush(limit: Duration) {
     let Some(traces) = TRACES.get() else { return };
-    // The SDK's way of waiting blocks; the sending itself is done by the runtime.
+    // The SDK's wait blocks its thread; the requests themselves run in the runtime.
     let flushing = tokio::task::spawn_blocking(|| traces.provider.force_flush());
     if tokio::time::timeout(limit, flushing).await.is_err() {
         tracing::warn!(?limit, "spans not exported in time");

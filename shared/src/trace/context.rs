@@ -3,7 +3,7 @@
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
 
-/// The longest `tracestate` that is passed on, in bytes, as the recommendation has it.
+/// The longest `tracestate` that is passed on, in bytes, as the W3C recommends.
 const MAX_TRACESTATE: usize = 512;
 
 /// A trace to continue: the caller's, or a new one.
@@ -14,21 +14,21 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// The caller's trace; a new one where the headers hold none or a malformed one.
+    /// Reads the caller's trace from headers. Starts a new one if it is missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        Self::of_caller(headers).unwrap_or_else(Self::new_root)
+        Self::extract(headers).unwrap_or_else(Self::new_root)
     }
 
-    /// The caller's trace; `None` where the headers hold none or a malformed one.
-    pub(super) fn of_caller(headers: &HeaderMap) -> Option<Self> {
+    /// Reads the caller's trace from headers. `None` if it is missing or malformed.
+    pub(super) fn extract(headers: &HeaderMap) -> Option<Self> {
         let mut traceparents = headers.get_all("traceparent").iter();
         let only = traceparents.next().filter(|_| traceparents.next().is_none());
         let traceparent = parse_traceparent(only?.to_str().ok()?)?;
         Some(Self { traceparent, tracestate: tracestate(headers) })
     }
 
-    /// The trace of an event in the outbox. Anything may stand in Redis: a malformed `traceparent` starts a new trace, and
-    /// a malformed `tracestate` is left out.
+    /// Reads the trace of an event in the outbox. The content of Redis is not trusted: a malformed `traceparent` starts
+    /// a new trace, and a malformed `tracestate` is dropped.
     pub(crate) fn from_stored(traceparent: &str, tracestate: &str) -> Self {
         let is_valid = tracestate.len() <= MAX_TRACESTATE && tracestate.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let tracestate = if is_valid { tracestate } else { "" };
@@ -38,14 +38,16 @@ impl TraceContext {
         }
     }
 
-    /// A span's context, from valid parts.
+    /// Builds a context from valid parts.
     pub(crate) fn from_parts(traceparent: String, tracestate: String) -> Self {
         Self { traceparent, tracestate }
     }
 
-    /// A trace that starts here.
+    /// Starts a new trace.
     pub fn new_root() -> Self {
-        let (trace_id, span_id) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+        // Ids of zero are invalid.
+        let trace_id = rand::random::<u128>().max(1);
+        let span_id = rand::random::<u64>().max(1);
         let mut traceparent = String::with_capacity("00-".len() + 32 + "-".len() + 16 + "-01".len());
         traceparent.push_str("00-");
         HEXLOWER.encode_append(&trace_id.to_be_bytes(), &mut traceparent);
@@ -60,13 +62,13 @@ impl TraceContext {
         &self.traceparent
     }
 
-    /// The value of the `tracestate` header; empty where there is none.
+    /// The value of the `tracestate` header. Empty if the trace has no state.
     pub fn tracestate(&self) -> &str {
         &self.tracestate
     }
 }
 
-/// Returns the parent as version 00 has it: a later version may say more, which is not ours to pass on.
+/// Parses a `traceparent`, and returns it in the format of version 00. Fields that a later version adds are dropped.
 fn parse_traceparent(header: &str) -> Option<String> {
     let is_hex = |text: &str| text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
@@ -89,12 +91,12 @@ fn tracestate(headers: &HeaderMap) -> String {
     if tracestate.len() <= MAX_TRACESTATE { tracestate } else { String::new() }
 }
 
-/// The `traceparent` that an X-Ray header (`Root=1-…;Parent=…;Sampled=1`) stands for.
+/// Converts an X-Ray header (`Root=1-…;Parent=…;Sampled=1`) to a `traceparent`.
 pub(crate) fn traceparent_of_xray(header: &str) -> Option<HeaderValue> {
-    let field = |name| header.split(';').find_map(|field| field.trim().strip_prefix(name));
-    let (time, random) = field("Root=1-")?.split_once('-')?;
-    let sampled = if field("Sampled=") == Some("0") { "00" } else { "01" };
-    let parent = field("Parent=")?;
+    let find = |name| header.split(';').find_map(|field| field.trim().strip_prefix(name));
+    let (time, random) = find("Root=1-")?.split_once('-')?;
+    let sampled = if find("Sampled=") == Some("0") { "00" } else { "01" };
+    let parent = find("Parent=")?;
     HeaderValue::from_str(&parse_traceparent(&format!("00-{time}{random}-{parent}-{sampled}"))?).ok()
 }
 

@@ -1,10 +1,9 @@
-//! Traces: what ties a caller's request to the event that it makes, and the spans on the way there.
+//! Tracing, from a caller's request to the event that it causes.
 //!
-//! - `context`: W3C trace context, as it travels in headers and waits in the outbox.
-//! - `span`: what takes time, for an OTLP receiver. Where none is configured there are no spans, and the caller's context
-//!   is what travels.
+//! - `context`: W3C trace context, in headers and in the outbox.
+//! - `span`: spans for an OTLP receiver. If none is configured, spans are not recorded, and the caller's context is passed on.
 //!
-//! Spans record neither bodies nor ids of players, and so no paths either.
+//! Spans record no bodies, no ids of players, and therefore no paths.
 
 mod context;
 mod span;

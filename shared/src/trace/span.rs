@@ -1,4 +1,4 @@
-//! Spans: a request, a script, a publish, a pass of the sweep; named as OpenTelemetry's semantic conventions have it.
+//! Spans of requests, scripts, publishing and the sweep, named by OpenTelemetry's semantic conventions.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use opentelemetry::{
@@ -10,32 +10,33 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 use super::TraceContext;
 use crate::telemetry::traces::{is_on, tracer};
 
-/// Something that takes time, until this is dropped.
+/// The span of an operation. It ends when it is dropped.
 #[must_use = "a span ends when it is dropped"]
 pub(crate) struct Span<'a> {
     parent: &'a TraceContext,
-    own: Option<Own>,
+    active: Option<ActiveSpan>,
 }
 
-/// A request, from its headers to its answer.
+/// The span of a request, from its headers to its response.
 #[must_use = "a span ends when it is dropped"]
 pub struct RequestSpan {
     span: Option<SdkSpan>,
 }
 
-/// A pass of the sweep: where a trace begins.
+/// The span of a sweep's pass, which starts a trace.
 #[must_use = "a span ends when it is dropped"]
 pub(crate) struct SweepSpan {
-    own: Option<Own>,
+    active: Option<ActiveSpan>,
 }
 
-struct Own {
+/// A span that is recorded, and the context that its children continue.
+struct ActiveSpan {
     span: SdkSpan,
     context: TraceContext,
 }
 
 impl<'a> Span<'a> {
-    /// A call of a script, for `entries` of its list.
+    /// Starts the span of a script call with `entries` in its list.
     pub(crate) fn script(parent: &'a TraceContext, script: &'static str, entries: usize) -> Self {
         Self::child(parent, SpanKind::Client, || {
             let mut attributes = vec![
@@ -50,7 +51,7 @@ impl<'a> Span<'a> {
         })
     }
 
-    /// The publishing of `messages` of one trace to `subject`, up to JetStream's acknowledgement.
+    /// Starts the span of publishing `messages` of one trace to `subject`, up to JetStream's acknowledgement.
     pub(crate) fn publish(parent: &'a TraceContext, subject: &str, messages: usize) -> Self {
         Self::child(parent, SpanKind::Producer, || {
             let attributes = vec![
@@ -67,53 +68,53 @@ impl<'a> Span<'a> {
     fn child(parent: &'a TraceContext, kind: SpanKind, describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Self {
         let start = || {
             let (name, attributes) = describe();
-            Own::start(name, kind, attributes, Some(parent))
+            ActiveSpan::start(name, kind, attributes, Some(parent))
         };
-        Self { parent, own: is_on().then(start).flatten() }
+        Self { parent, active: is_on().then(start).flatten() }
     }
 
-    /// What continues from here.
+    /// The context that children of the span continue.
     pub(crate) fn context(&self) -> &TraceContext {
-        self.own.as_ref().map_or(self.parent, |own| &own.context)
+        self.active.as_ref().map_or(self.parent, |active| &active.context)
     }
 
-    /// Notes a failure by its kind, and ends. The error's own words stay in the log: they may hold what spans do not
-    /// record.
+    /// Ends the span, and records the kind of a failure. The error's message stays in the log: it may hold data that
+    /// spans do not record.
     pub(crate) fn end(mut self, error_type: Option<&'static str>) {
-        if let (Some(own), Some(error_type)) = (&mut self.own, error_type) {
-            own.span.set_attribute(KeyValue::new("error.type", error_type));
-            own.span.set_status(Status::error(""));
+        if let (Some(active), Some(error_type)) = (&mut self.active, error_type) {
+            active.span.set_attribute(KeyValue::new("error.type", error_type));
+            active.span.set_status(Status::error(""));
         }
     }
 }
 
 impl SweepSpan {
-    /// A pass that has something to do, and no caller.
+    /// Starts the span of a pass that has work to do. It has no caller, and so no parent.
     pub(crate) fn start() -> Self {
-        Self { own: Own::start("sweep".to_owned(), SpanKind::Internal, Vec::new(), None) }
+        Self { active: ActiveSpan::start("sweep".to_owned(), SpanKind::Internal, Vec::new(), None) }
     }
 
-    /// What the events of the pass continue.
+    /// The context that the events of the pass continue.
     pub(crate) fn context(&self) -> TraceContext {
-        self.own.as_ref().map_or_else(TraceContext::new_root, |own| own.context.clone())
+        self.active.as_ref().map_or_else(TraceContext::new_root, |active| active.context.clone())
     }
 
-    /// Notes what was done, and ends.
+    /// Records the counts of the pass, and ends the span.
     pub(crate) fn swept(self, expired: u64, refiled: u64) {
-        let Some(mut own) = self.own else { return };
-        own.span.set_attribute(KeyValue::new("presence.swept.expired", expired as i64));
-        own.span.set_attribute(KeyValue::new("presence.swept.refiled", refiled as i64));
+        let Some(mut active) = self.active else { return };
+        active.span.set_attribute(KeyValue::new("presence.swept.expired", expired as i64));
+        active.span.set_attribute(KeyValue::new("presence.swept.refiled", refiled as i64));
     }
 }
 
 impl RequestSpan {
-    /// A request that traces do not tell of.
+    /// A request that is not traced.
     pub fn none() -> Self {
         Self { span: None }
     }
 
-    /// A request to `route`, a path with placeholders. It continues the caller's trace, and whatever reads the headers
-    /// afterwards continues from it.
+    /// Starts the span of a request to `route`, a path with placeholders. It continues the caller's trace, and writes
+    /// its own context into the headers.
     pub fn of_route(method: &Method, route: &str, headers: &mut HeaderMap) -> Self {
         Self::start(headers, || {
             let attributes = vec![method_attribute(method), KeyValue::new("http.route", route.to_owned())];
@@ -121,7 +122,8 @@ impl RequestSpan {
         })
     }
 
-    /// The same where a function is what is known, and no route.
+    /// Starts the span of a request to an AWS Lambda function, whose route is not known. It continues the caller's
+    /// trace, and writes its own context into the headers.
     pub fn of_function(method: &Method, function: &str, headers: &mut HeaderMap) -> Self {
         Self::start(headers, || {
             let attributes = vec![method_attribute(method), KeyValue::new("faas.trigger", "http")];
@@ -134,12 +136,11 @@ impl RequestSpan {
             return Self::none();
         }
         let (name, attributes) = describe();
-        let parent = TraceContext::of_caller(headers);
-        let Some(Own { span, context }) = Own::start(name, SpanKind::Server, attributes, parent.as_ref()) else {
-            return Self::none();
-        };
+        let parent = TraceContext::extract(headers);
+        let started = ActiveSpan::start(name, SpanKind::Server, attributes, parent.as_ref());
+        let Some(ActiveSpan { span, context }) = started else { return Self::none() };
         if parent.is_none() {
-            headers.remove("tracestate"); // of a trace that is not continued
+            headers.remove("tracestate"); // it belongs to a trace that is not continued
         }
         if let Ok(traceparent) = HeaderValue::from_str(context.traceparent()) {
             headers.insert("traceparent", traceparent);
@@ -147,7 +148,7 @@ impl RequestSpan {
         Self { span: Some(span) }
     }
 
-    /// The log's span, by which a line of the log is found from the trace, and the trace from the line.
+    /// The log's span of the request. It adds the trace id to each line, which links log and trace.
     pub fn of_log(&self) -> tracing::Span {
         match &self.span {
             Some(span) => tracing::info_span!("request", trace_id = %span.span_context().trace_id()),
@@ -155,7 +156,7 @@ impl RequestSpan {
         }
     }
 
-    /// Notes the answer, and ends.
+    /// Records the status of the response, and ends the span.
     pub fn answered(mut self, status: StatusCode) {
         let Some(span) = &mut self.span else { return };
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
@@ -166,37 +167,38 @@ impl RequestSpan {
     }
 }
 
-impl Own {
+impl ActiveSpan {
     fn start(name: String, kind: SpanKind, attributes: Vec<KeyValue>, parent: Option<&TraceContext>) -> Option<Self> {
         let tracer = tracer()?;
-        let context = match parent.and_then(remote) {
+        let parent_context = match parent.and_then(to_otel) {
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
         };
         let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
-        let span = tracer.build_with_context(builder, &context);
-        let context = of_span(span.span_context(), parent.map(TraceContext::tracestate).unwrap_or_default());
+        let span = tracer.build_with_context(builder, &parent_context);
+        let context = from_otel(span.span_context(), parent.map(TraceContext::tracestate).unwrap_or_default());
         Some(Self { span, context })
     }
 }
 
-/// A context as OpenTelemetry has it.
-fn remote(context: &TraceContext) -> Option<SpanContext> {
+/// Converts a context to OpenTelemetry's type.
+fn to_otel(context: &TraceContext) -> Option<SpanContext> {
+    // The fields after the version: trace id, span id, flags.
     let mut fields = context.traceparent().split('-').skip(1);
-    let (trace_id, span_id, flags) = (fields.next()?, fields.next()?, fields.next()?);
-    let trace_id = u128::from_str_radix(trace_id, 16).ok()?.into();
-    let span_id = u64::from_str_radix(span_id, 16).ok()?.into();
-    let flags = opentelemetry::TraceFlags::new(u8::from_str_radix(flags, 16).ok()?);
+    let trace_id = u128::from_str_radix(fields.next()?, 16).ok()?.into();
+    let span_id = u64::from_str_radix(fields.next()?, 16).ok()?.into();
+    let flags = opentelemetry::TraceFlags::new(u8::from_str_radix(fields.next()?, 16).ok()?);
     Some(SpanContext::new(trace_id, span_id, flags, true, Default::default()))
 }
 
-fn of_span(span: &SpanContext, tracestate: &str) -> TraceContext {
+/// Converts OpenTelemetry's context of a span, with its parent's `tracestate`.
+fn from_otel(span: &SpanContext, tracestate: &str) -> TraceContext {
     let flags = span.trace_flags().to_u8();
     let traceparent = format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id());
     TraceContext::from_parts(traceparent, tracestate.to_owned())
 }
 
-/// A caller may send any method; spans know those of RFC 9110, as metrics and names are to be few.
+/// The method in a span's name. Methods beyond those of RFC 9110 are grouped, so that the number of names is bounded.
 fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
