@@ -1,4 +1,4 @@
-//! What a watcher needs to know of an event.
+//! Parsing of events for watchers.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -19,7 +19,7 @@ pub(super) struct Transition<'a> {
 }
 
 impl<'a> Transition<'a> {
-    /// Reads an event's JSON; `None` if it is not an event of this service.
+    /// Parses an event's JSON. `None` if it is not an event of this service.
     pub(super) fn parse(json: &'a [u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }

@@ -9,7 +9,7 @@ use crate::telemetry::metrics::{
     WATCH_CHANGES, WATCH_COALESCED, WATCH_DELAY, WATCH_FEED, WATCH_INTERESTS, WATCH_PLAYERS, WATCH_READS, WATCH_STREAMS,
 };
 
-/// The metrics' handles: looking them up takes longer than setting them.
+/// Handles of the metrics, kept because looking them up takes longer than setting them.
 pub(super) struct Gauges {
     streams: Gauge,
     players: Gauge,
@@ -35,7 +35,7 @@ impl Gauges {
             feeds: Feed::ALL.map(|feed| metrics::gauge!(WATCH_FEED, "state" => feed.as_str())),
             last: Mutex::default(),
         };
-        // Exported from the start, so that the first one is a rise.
+        // Exported from the start, so that the first increment shows as an increase.
         for counter in [&gauges.changes, &gauges.coalesced, &gauges.reads] {
             counter.increment(0);
         }
@@ -55,7 +55,7 @@ impl Gauges {
         *last = Counts { coalesced: last.coalesced, ..counts };
     }
 
-    /// Counts changes that were handed to a stream.
+    /// Counts changes that were sent on a stream.
     pub(super) fn delivered(&self, count: usize) {
         self.changes.increment(count as u64);
     }
@@ -65,7 +65,7 @@ impl Gauges {
         self.reads.increment(count as u64);
     }
 
-    /// Notes how long a change took from the transition to the stream.
+    /// Records the delay of a change, from the transition to the stream.
     pub(super) fn delayed(&self, millis: u64) {
         self.delay.record(millis as f64 / 1_000.0);
     }

@@ -1,8 +1,8 @@
-//! The watch core: which stream watches which players, what is known of them, and what each stream has still to be sent.
-//! No I/O and no clock: the process shares one hub behind a lock.
+//! The watch core: streams, the players that they watch, and the changes that each stream has yet to send. No I/O and
+//! no clock: the process shares one hub behind a lock.
 //!
-//! A stream holds at most one entry per watched player, whatever happens between two of its messages: what it is sent is
-//! the newest presence at that moment. That is what bounds the memory of a stream that does not read.
+//! A stream holds at most one entry per watched player, whatever happens between two of its messages: each message
+//! carries the newest presence at that moment. That bounds the memory of a stream that does not read.
 
 mod reports;
 
@@ -15,8 +15,8 @@ use super::{
 };
 use crate::model::PlayerId;
 
-/// The number of players whose highest version is kept after the last stream has ended its interest, in case one of them
-/// watches again.
+/// The number of players whose highest version is kept after the last stream has ended its interest, in case one of
+/// them watches again.
 const MAX_RETIRED: usize = 10_000;
 
 /// The largest number of streams.
@@ -31,11 +31,11 @@ pub(super) struct Hub<W> {
     players: Players,
     streams: Pages<Stream<W>>,
     tick: Tick,
-    /// Players that are to be read again.
+    /// Players with contradictory reports, which have to be read again.
     in_doubt: Vec<Handle>,
-    /// Players without a watcher, and when the last one left.
+    /// Players without a watcher, and the tick at which the last one left.
     retired: VecDeque<(Handle, Tick)>,
-    /// Tasks of streams that have something to send.
+    /// Wakers of streams that have changes to send.
     wakers: Vec<W>,
     counts: Counts,
 }
@@ -50,11 +50,11 @@ struct Stream<W> {
     watching: usize,
     /// The players that the stream watches, and some that it no longer does.
     interests: Vec<Handle>,
-    /// Players that have changed since the stream was sent them, the longest waiting first.
+    /// Players that have changed since they were last sent, longest waiting first.
     changed: VecDeque<Handle>,
 }
 
-/// What a hub holds.
+/// Sizes of a hub.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) streams: usize,
@@ -62,11 +62,11 @@ pub(super) struct Counts {
     pub(super) interests: usize,
     /// Players that are watched by at least one stream.
     pub(super) players: usize,
-    /// Changes that a stream was not sent, since a newer one of the same player took their place.
+    /// Changes that were not sent because a newer one of the same player replaced them.
     pub(super) coalesced: u64,
 }
 
-/// A stream would watch more players than it may.
+/// Error of a stream that would watch more players than it may.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooMany;
 
@@ -77,7 +77,7 @@ pub(super) struct Delivery<'a> {
     pub(super) fact: Fact,
     /// When the transition was made, if it was learned from its event.
     pub(super) occurred_at: Option<u64>,
-    /// Whether the stream has not been sent this yet.
+    /// Whether the stream has not sent this yet.
     pub(super) is_change: bool,
 }
 
@@ -95,7 +95,7 @@ impl<W> Default for Hub<W> {
     }
 }
 
-/// Streams: what they watch, and what they are sent.
+/// Streams: their interests and deliveries.
 impl<W: Clone> Hub<W> {
     pub(super) fn open(&mut self, waker: W) -> StreamIndex {
         self.counts.streams += 1;
@@ -108,7 +108,7 @@ impl<W: Clone> Hub<W> {
         })
     }
 
-    /// Ends up to `count` interests of a stream that ends. Returns whether the stream is gone.
+    /// Ends up to `count` interests of a stream that closes. Returns whether the stream is removed.
     pub(super) fn close(&mut self, stream: StreamIndex, count: usize) -> bool {
         for _ in 0..count {
             let interest = self.streams.get_mut(stream).and_then(|stream| stream.interests.pop());
@@ -121,14 +121,14 @@ impl<W: Clone> Hub<W> {
         false
     }
 
-    /// Marks a stream's interest in players. What happens to them from now on waits for [`deliver_snapshot`], or for
+    /// Marks a stream's interest in players. Their changes from now on wait for [`deliver_snapshot`], or for
     /// [`abandon`] if the snapshot cannot be read.
     ///
     /// [`deliver_snapshot`]: Self::deliver_snapshot
     /// [`abandon`]: Self::abandon
     ///
     /// # Errors
-    /// [`TooMany`] if the stream would watch more than `limit` players: it watches what it did before.
+    /// [`TooMany`] if the stream would watch more than `limit` players. Its interests are unchanged then.
     pub(super) fn watch(&mut self, stream: StreamIndex, players: &[PlayerId], limit: usize) -> Result<(), TooMany> {
         for player in players {
             self.begin_interest(stream, player);
@@ -140,7 +140,7 @@ impl<W: Clone> Hub<W> {
         Ok(())
     }
 
-    /// Takes back the interests that the last [`watch`](Self::watch) of these players began.
+    /// Reverts the interests that the last [`watch`](Self::watch) of these players added.
     pub(super) fn abandon(&mut self, stream: StreamIndex, players: &[PlayerId]) {
         for player in players {
             let Some(handle) = self.players.find(player.as_str()) else { continue };
@@ -185,8 +185,8 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// Hands over what has changed for a stream, each player once, while `deliver` has room for more. Returns whether
-    /// there is more.
+    /// Passes a stream's changes to `deliver`, each player once, while it returns `true`. Returns whether more are
+    /// left.
     pub(super) fn deliver_changes(
         &mut self,
         stream: StreamIndex,
@@ -198,7 +198,7 @@ impl<W: Clone> Hub<W> {
             let Some(player) = players.get_mut(handle) else { continue };
             let Some(watcher) = player.watcher(stream) else { continue };
             if !watcher.note_delivery() {
-                continue; // a snapshot has delivered it
+                continue; // a snapshot has already delivered it
             }
             let Some(delivery) = player.delivery(true) else { continue };
             if !deliver(delivery) {
@@ -210,7 +210,7 @@ impl<W: Clone> Hub<W> {
         entry.is_woken
     }
 
-    /// Tasks of streams that have something to send since this was last asked.
+    /// Takes the wakers of the streams that got changes to send since the last call.
     pub(super) fn take_wakers(&mut self) -> Vec<W> {
         mem::take(&mut self.wakers)
     }
@@ -249,7 +249,8 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// Keeps a player's highest version for a while: nothing that happens to the player is learned any more.
+    /// Keeps the highest version of a player without watchers for a while. Reports on the player are ignored from now
+    /// on.
     fn retire(&mut self, handle: Handle) {
         self.tick += 1;
         if let Some(player) = self.players.get_mut(handle) {
@@ -260,19 +261,20 @@ impl<W: Clone> Hub<W> {
         while self.retired.len() > MAX_RETIRED
             && let Some((handle, since)) = self.retired.pop_front()
         {
-            let is_still = |player: &Player| player.watchers.is_empty() && player.knowledge.learned_at() == since;
-            if self.players.get(handle).is_some_and(is_still) {
+            // The handle may be watched again, or reused for another player.
+            let is_retired = |player: &Player| player.watchers.is_empty() && player.knowledge.learned_at() == since;
+            if self.players.get(handle).is_some_and(is_retired) {
                 self.players.remove(handle);
             }
         }
     }
 
-    /// Drops handles of players that a stream no longer watches, once they are the most.
+    /// Drops the handles of players that a stream no longer watches, once they outnumber the others.
     fn compact(&mut self, stream: StreamIndex) {
-        const FEW: usize = 64;
+        const MIN_STALE: usize = 64;
         let Self { players, streams, .. } = self;
         let Some(entry) = streams.get_mut(stream) else { return };
-        if entry.interests.len() <= 2 * entry.watching + FEW {
+        if entry.interests.len() <= 2 * entry.watching + MIN_STALE {
             return;
         }
         entry.interests.sort_unstable();
@@ -291,14 +293,14 @@ impl<W: Clone> Hub<W> {
         }
         self.counts.streams -= 1;
         if self.counts.streams == 0 {
-            // Nothing of a process without watchers is kept, but for what counts on.
+            // Without streams all memory is released; only the tick and the counters continue.
             *self = Self { tick: self.tick, counts: self.counts, ..Self::default() };
         }
     }
 }
 
 impl Player {
-    /// What a stream is sent of the player; `None` before the first report.
+    /// The entry of the player in a message. `None` before the first report.
     fn delivery(&mut self, is_change: bool) -> Option<Delivery<'_>> {
         let Self { id: player, knowledge, .. } = self;
         Some(Delivery { player, fact: knowledge.show()?, occurred_at: knowledge.occurred_at(), is_change })

@@ -1,16 +1,15 @@
-//! What this process knows of one player, and which report is newer than it.
+//! The known presence of one player, and the order of the reports on it.
 //!
-//! Reports come from two sources that do not wait for each other: events, which are ordered by their version, and reads,
-//! which say what Redis held at a moment. A report that contradicts what is known, and that cannot be placed before or
-//! after it, is doubtful: the player is read again.
+//! Reports come from two independent sources: events, which are ordered by their version, and reads, which say what
+//! Redis held at a moment. A report that contradicts the known presence, and cannot be ordered before or after it, is
+//! doubtful: the player is read again.
 
 use crate::model::{Activity, PresenceState};
 
-/// Counts what this process learns and asks, so that a read which was sent before something was learned is not taken for
-/// newer.
+/// A logical clock that counts reports, so that a read that was sent before a report arrived does not count as newer.
 pub(super) type Tick = u64;
 
-/// What a report says of a player.
+/// The content of a report on a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fact {
     pub(super) state: PresenceState,
@@ -22,26 +21,26 @@ pub(super) struct Fact {
 /// The source of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
-    /// From Redis, which held it at `as_of` (Unix milliseconds by its clock).
+    /// A read from Redis, which held the fact at `as_of` (Unix milliseconds of its clock).
     Read { as_of: u64 },
-    /// From the event of a transition that was made at `occurred_at`.
+    /// The event of a transition that was made at `occurred_at`.
     Event { occurred_at: u64 },
 }
 
-/// What a report changes.
+/// The effect of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Nothing: it is known, or older than what is known.
+    /// The report is known, or older than the known presence.
     Unchanged,
-    /// The player's presence.
+    /// The report changes the player's presence.
     Changed,
-    /// The player's presence: Redis has lost what was known. A second read is to confirm that.
+    /// The report changes the player's presence: Redis has lost the known one. A second read has to confirm that.
     Lost,
-    /// Nothing: another read has to decide.
+    /// The report changes nothing: another read has to decide.
     Doubtful,
 }
 
-/// What is known of one player. Until the first report nothing is.
+/// The known presence of one player. Empty until the first report.
 #[derive(Debug, Clone)]
 pub(super) struct Knowledge {
     /// The version that Redis holds; 0 for none.
@@ -73,9 +72,9 @@ impl Default for Knowledge {
 }
 
 impl Knowledge {
-    /// What a caller is shown now; `None` before the first report.
+    /// The presence that callers are shown now. `None` before the first report.
     ///
-    /// A version below one that was shown is left out: Redis has lost the newer one, and versions do not decrease.
+    /// A version below one that was shown is omitted: Redis has lost the newer one, and versions must not decrease.
     pub(super) fn show(&mut self) -> Option<Fact> {
         if !self.is_known {
             return None;
@@ -94,7 +93,7 @@ impl Knowledge {
         }
     }
 
-    /// When the last report was taken.
+    /// The tick at which the last report was applied.
     pub(super) fn learned_at(&self) -> Tick {
         self.learned_at
     }
@@ -104,7 +103,7 @@ impl Knowledge {
         *self = Self { floor: self.floor, learned_at: now, ..Self::default() };
     }
 
-    /// Takes an event's report.
+    /// Applies the report of an event.
     pub(super) fn hear(&mut self, fact: Fact, occurred_at: u64, now: Tick) -> Verdict {
         if self.is_known {
             if fact.version.unwrap_or_default() <= self.version {
@@ -119,7 +118,7 @@ impl Knowledge {
         Verdict::Changed
     }
 
-    /// Takes the report of a read that was sent at `sent`, and that found what Redis held at `as_of`.
+    /// Applies the report of a read that was sent at `sent`. Redis held `fact` at `as_of`.
     pub(super) fn read(&mut self, fact: Fact, as_of: u64, sent: Tick, now: Tick) -> Verdict {
         let version = fact.version.unwrap_or_default();
         let source = Source::Read { as_of };
@@ -127,13 +126,13 @@ impl Knowledge {
             self.take(fact, source, now);
             return Verdict::Changed;
         }
-        // Sent when all that is known had been true already, so it found the same or something newer.
+        // A read that was sent after the last report found the same or something newer.
         let is_newer = self.learned_at <= sent;
         if version == self.version && fact.state == self.state {
             if is_newer {
                 self.confirm(fact, source, now);
             } else if matches!(self.source, Source::Read { as_of: known } if known < as_of) {
-                self.source = source; // what happened up to then is in it
+                self.source = source; // the later read includes everything up to its time
             }
             return Verdict::Unchanged;
         }
@@ -153,7 +152,8 @@ impl Knowledge {
         }
     }
 
-    /// Only heartbeats have happened since. An event's time is kept: the delay of its delivery is measured from it.
+    /// Confirms the known presence: only heartbeats have happened since. The time of an event is kept, as the delay of
+    /// its delivery is measured from it.
     fn confirm(&mut self, fact: Fact, source: Source, now: Tick) {
         self.last_seen = fact.last_seen.unwrap_or_default();
         self.learned_at = now;
@@ -177,7 +177,7 @@ impl Knowledge {
     }
 }
 
-/// A number that stands for nothing when it is 0.
+/// Converts a number in which 0 stands for a missing value.
 fn present(number: u64) -> Option<u64> {
     (number != 0).then_some(number)
 }

@@ -1,4 +1,4 @@
-//! Messages: what the service sends on a stream.
+//! Messages that the service sends on a stream.
 
 use std::fmt::Write as _;
 
@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::{hub::Delivery, request::RequestId};
 use crate::http::Problem;
 
-/// The longest message, in bytes. Common WebSocket clients take no longer one unless they are configured to.
+/// The longest message. Common WebSocket clients accept no longer ones by default.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and what stands around them.
+/// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and the JSON around them.
 const MAX_ENTRY_BYTES: usize = 256 + 1024;
 
 /// The source of changes, as callers see it.
@@ -19,13 +19,13 @@ const MAX_ENTRY_BYTES: usize = 256 + 1024;
 pub enum Feed {
     /// Events arrive from the stream.
     Live,
-    /// All watched players are read again and again: there are no events, or NATS is down.
+    /// All watched players are read repeatedly: events are off, or NATS is down.
     Polling,
-    /// Redis cannot be read: what callers hold may be outdated.
+    /// Redis cannot be read. The presences that callers hold may be outdated.
     Stale,
 }
 
-/// A `presences` message in the making.
+/// Builder of a `presences` message.
 #[derive(Debug)]
 pub(super) struct PresencesMessage {
     json: String,
@@ -45,7 +45,7 @@ impl Feed {
         }
     }
 
-    /// The message that says so.
+    /// The `feed` message with this state.
     pub fn message(self) -> String {
         format!(r#"{{"feed":"{}"}}"#, self.as_str())
     }
@@ -60,7 +60,7 @@ impl PresencesMessage {
     pub(super) fn push(&mut self, delivery: &Delivery<'_>) {
         let begin = if self.length == 0 { r#"{"presences":["# } else { "," };
         let Delivery { player, fact, .. } = delivery;
-        // Neither ids nor states hold anything that JSON escapes, and an activity is JSON already.
+        // Ids and states have no characters that JSON escapes, and an activity is JSON already.
         let _ = write!(
             self.json,
             r#"{begin}{{"player_id":"{player}","state":"{}","last_seen":{},"version":{}"#,
@@ -75,7 +75,7 @@ impl PresencesMessage {
         self.length += 1;
     }
 
-    /// Whether so many more entries fit in, however long their ids are.
+    /// Whether this number of further entries fits in, even if all of them are of maximum length.
     pub(super) fn has_room_for(&self, entries: usize) -> bool {
         self.json.len() + entries * MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
     }
@@ -85,7 +85,7 @@ impl PresencesMessage {
         self.length
     }
 
-    /// The message; `None` without any entry.
+    /// The complete message. `None` if it has no entries.
     pub(super) fn finish(mut self) -> Option<String> {
         if self.length == 0 {
             return None;
@@ -95,7 +95,7 @@ impl PresencesMessage {
     }
 }
 
-/// The message that a request is complete.
+/// Builds the message that a request is complete.
 pub(super) fn complete(id: Option<&RequestId>, watching: usize) -> String {
     #[derive(Serialize)]
     struct Complete<'a> {
@@ -107,7 +107,7 @@ pub(super) fn complete(id: Option<&RequestId>, watching: usize) -> String {
     serde_json::to_string(&Complete { id, watching }).unwrap_or_default()
 }
 
-/// The message that a request changed nothing.
+/// Builds the message that a request failed and changed nothing.
 pub(super) fn failure(id: Option<&RequestId>, error: &Problem) -> String {
     #[derive(Serialize)]
     struct Failure<'a> {

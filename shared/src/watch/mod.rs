@@ -1,11 +1,12 @@
-//! Watching players: callers name players, get a snapshot, and from then on every change, without a gap between the two.
+//! Watching players: callers name players, get a snapshot, and from then on every change, without a gap between the
+//! two.
 //!
-//! - `knowledge`: what is known of one player, and which report is newer.
-//! - `pages`, `players`: all watched players, each id kept once.
-//! - `hub`: streams, their interests, and what each is still to be sent. Neither I/O nor a clock.
+//! - `knowledge`: the known presence of one player, and the order of reports.
+//! - `pages`, `players`: all watched players, each id stored once.
+//! - `hub`: streams, their interests, and the changes that each stream has yet to send. No I/O, no clock.
 //! - `request`, `message`, `event`: JSON in and out.
 //! - `stream`: one caller's stream.
-//! - `upkeep`: what runs while there are streams: the consumer of events, repeated reads, the look after Redis.
+//! - `upkeep`: the tasks that run while streams are open: the consumer of events, repeated reads, checks of Redis.
 //! - `gauges`: metrics.
 //!
 //! A change reaches Redis before its event exists. So a snapshot that is read after the interest was marked, and every
@@ -48,7 +49,7 @@ use gauges::Gauges;
 use hub::Hub;
 use knowledge::{Fact, Tick};
 
-/// The number of players that are looked at while the hub is locked, and that are read in one command.
+/// The number of players that are handled per lock of the hub, and read per command.
 const CHUNK: usize = 500;
 
 /// All streams of a process.
@@ -63,9 +64,9 @@ struct Shared {
     repository: Repository,
     /// The number of streams.
     streams: watch::Sender<usize>,
-    /// `None` while it is not known yet, or there is no stream.
+    /// The state of the feed. `None` while it is not known yet, or no stream is open.
     feed: watch::Sender<Option<Feed>>,
-    /// Notified when players are in doubt.
+    /// Notified when players have contradictory reports.
     in_doubt: Notify,
     gauges: Gauges,
     clock: RedisClock,
@@ -75,12 +76,12 @@ struct Shared {
 #[derive(Debug)]
 struct RedisClock {
     start: Instant,
-    /// Redis's clock at `start`, in Unix milliseconds; 0 before the first look.
+    /// Redis's clock at `start`, in Unix milliseconds; 0 before the first reading.
     offset: std::sync::atomic::AtomicU64,
 }
 
 impl Watch {
-    /// Prepares for streams; nothing is read before the first one.
+    /// Creates a watch without streams. Nothing is read before the first one opens.
     pub fn new(config: WatchConfig, max_batch: usize, repository: Repository) -> Self {
         Self(Arc::new(Shared {
             hub: Mutex::default(),
@@ -96,7 +97,7 @@ impl Watch {
         }))
     }
 
-    /// How many callers may watch how many players, and how soon they are sent what changes.
+    /// The limits and intervals of watching players.
     pub fn config(&self) -> &WatchConfig {
         &self.0.config
     }
@@ -104,7 +105,7 @@ impl Watch {
     /// Opens a stream, which watches no player yet.
     ///
     /// # Errors
-    /// 503 `overloaded` if there are too many.
+    /// 503 `overloaded` if too many streams are open.
     pub fn open(&self) -> Result<WatchStream, Problem> {
         let slot = Arc::clone(&self.0.slots).try_acquire_owned().map_err(|_| Problem::overloaded())?;
         Ok(WatchStream::open(self.clone(), slot))
@@ -114,16 +115,16 @@ impl Watch {
         self.0.hub.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the hub, and wakes the tasks of streams that have something to send.
+    /// Changes the hub, and wakes the tasks of streams that have changes to send.
     fn with_hub<T>(&self, change: impl FnOnce(&mut Hub<Arc<Notify>>) -> T) -> T {
         let (result, wakers, has_doubts) = {
             let mut hub = self.hub();
             let result = change(&mut hub);
-            // Under the lock: of two tasks the later one sets the gauges last.
+            // Set under the lock, so that the gauges show the latest change.
             self.0.gauges.set(hub.counts());
             (result, hub.take_wakers(), hub.has_doubts())
         };
-        // Waking is a system call each: not while others wait for the lock.
+        // Each wake-up is a system call, so they happen after the lock is released.
         for waker in wakers {
             waker.notify_one();
         }
@@ -133,7 +134,7 @@ impl Watch {
         result
     }
 
-    /// Takes events in, each as JSON.
+    /// Applies events, each as JSON.
     fn hear(&self, events: &[Bytes]) {
         let transitions: Vec<_> = events.iter().filter_map(|event| Transition::parse(event)).collect();
         self.with_hub(|hub| {
@@ -143,8 +144,10 @@ impl Watch {
         });
     }
 
-    /// Reads players and takes in what Redis holds of them. Returns those that could not be read, and why.
+    /// Reads players from Redis, and applies their presences. Returns those that could not be read, and one of the
+    /// errors.
     async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
+        // Reports that arrive after this tick may be newer than the read.
         let sent = self.hub().now();
         let chunks = players.chunks(CHUNK).map(|chunk| self.0.repository.presences_each(chunk));
         let mut unread = Vec::new();
@@ -180,13 +183,14 @@ impl RedisClock {
         Self { start: Instant::now(), offset: std::sync::atomic::AtomicU64::new(0) }
     }
 
-    /// Notes that Redis's clock was `now` between `sent` and this moment.
+    /// Records that Redis's clock was `now` at some time between `sent` and this moment.
     fn note(&self, now: u64, sent: Instant) {
+        // Assumes the middle of the round trip.
         let elapsed = (sent - self.start + sent.elapsed() / 2).as_millis() as u64;
         self.offset.store(now.saturating_sub(elapsed), std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Redis's clock, in Unix milliseconds; `None` before the first look.
+    /// Redis's clock, in Unix milliseconds. `None` before the first reading.
     fn now(&self) -> Option<u64> {
         let offset = self.offset.load(std::sync::atomic::Ordering::Relaxed);
         (offset != 0).then(|| offset + self.start.elapsed().as_millis() as u64)

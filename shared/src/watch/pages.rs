@@ -1,10 +1,10 @@
-//! Storage with stable handles that grows page by page: growing moves nothing, so that it takes no longer with a million
-//! entries than with a thousand.
+//! Slab storage with stable handles that grows page by page. Growing moves no entries, so it takes as long with a
+//! million entries as with a thousand.
 
 /// Entries per page.
 const PAGE_LENGTH: usize = 1_024;
 
-/// The place of an entry. It is used again once the entry is removed.
+/// The position of an entry. It is reused after the entry is removed.
 pub(super) type Handle = u32;
 
 /// Entries by their handles.

@@ -1,4 +1,4 @@
-//! Watched players: the streams that watch them, and what is known of them. Each id is kept once per process.
+//! Watched players: their streams and their known presence. Each id is stored once per process.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -11,18 +11,19 @@ use super::{
 };
 use crate::model::PlayerId;
 
-/// The index of a stream, and what is due to it of a player. One word, since there is one per stream and player.
+/// A stream's interest in a player: the stream's index and two flags. It takes one word, as there is one per stream and
+/// player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watcher(u32);
 
-/// A player that is watched, or was a moment ago.
+/// A player that is watched, or was until recently.
 #[derive(Debug)]
 pub(super) struct Player {
     pub(super) id: PlayerId,
-    /// Most players are watched by few streams: their entries need no allocation of their own.
+    /// The streams that watch the player. Most players have few, which need no allocation.
     pub(super) watchers: SmallVec<[Watcher; 4]>,
     pub(super) knowledge: Knowledge,
-    /// Whether another read is to decide between contradictory reports.
+    /// Whether another read has to decide between contradictory reports.
     pub(super) is_in_doubt: bool,
 }
 
@@ -38,9 +39,9 @@ impl Watcher {
     /// The largest number of streams.
     pub(super) const MAX_STREAMS: u32 = 1 << 30;
 
-    /// The snapshot for this stream is being read: what changes waits for it.
+    /// The snapshot for this stream is being read. Changes wait for it.
     const LOADING: u32 = 1 << 31;
-    /// The player has changed since the stream was last sent it.
+    /// The player has changed since it was last sent on this stream.
     const CHANGED: u32 = 1 << 30;
 
     pub(super) fn loading(stream: u32) -> Self {
@@ -55,14 +56,14 @@ impl Watcher {
         self.0 & Self::LOADING != 0
     }
 
-    /// Notes a change; returns whether the stream was sent all earlier ones.
+    /// Records a change. Returns whether all earlier changes were sent.
     pub(super) fn note_change(&mut self) -> bool {
         let is_first = self.0 & Self::CHANGED == 0;
         self.0 |= Self::CHANGED;
         is_first
     }
 
-    /// Notes that the stream is sent the newest presence; returns whether there was a change since the last one.
+    /// Records that the newest presence is sent. Returns whether it has changed since the last time.
     pub(super) fn note_delivery(&mut self) -> bool {
         let has_changed = self.0 & Self::CHANGED != 0;
         self.0 = self.stream();
@@ -79,7 +80,7 @@ impl Player {
         self.watchers.iter_mut().find(|watcher| watcher.stream() == stream)
     }
 
-    /// Ends a stream's interest; returns whether it had any.
+    /// Ends a stream's interest. Returns whether it had one.
     pub(super) fn remove_watcher(&mut self, stream: u32) -> bool {
         let place = self.watchers.iter().position(|watcher| watcher.stream() == stream);
         place.map(|place| self.watchers.swap_remove(place)).is_some()
@@ -98,9 +99,9 @@ impl Players {
         }
         let handle = self.pages.insert(Player::new(id.clone()));
         let Self { pages, by_id, hasher } = self;
-        let hash_of = |id: &str| hasher.hash_one(id);
-        let rehash = |handle: &Handle| pages.get(*handle).map_or(0, |player| hash_of(player.id.as_str()));
-        by_id.insert_unique(hash_of(id.as_str()), handle, rehash);
+        let hash = |id: &str| hasher.hash_one(id);
+        let rehash = |handle: &Handle| pages.get(*handle).map_or(0, |player| hash(player.id.as_str()));
+        by_id.insert_unique(hash(id.as_str()), handle, rehash);
         handle
     }
 

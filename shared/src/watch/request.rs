@@ -1,4 +1,4 @@
-//! Requests: what a caller sends on its stream.
+//! Requests that a caller sends on its stream.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,18 +18,18 @@ use crate::{
 /// A request of a caller.
 #[derive(Debug, PartialEq)]
 pub struct WatchRequest {
-    /// The caller's number for it, which the reply repeats.
+    /// The caller's number of the request, which the reply repeats.
     pub id: Option<RequestId>,
-    /// What is asked.
+    /// The requested action.
     pub action: WatchAction,
 }
 
-/// What a request asks.
+/// The action of a request.
 #[derive(Debug, PartialEq)]
 pub enum WatchAction {
     /// Watch these players.
     Watch(Wanted),
-    /// Watch these players no longer.
+    /// Stop watching these players.
     Unwatch(Vec<PlayerId>),
 }
 
@@ -41,17 +41,17 @@ pub struct Wanted {
     pub(super) known: HashMap<PlayerId, u64>,
 }
 
-/// A caller's number for a request: an integer.
+/// A caller's number of a request: an integer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct RequestId(serde_json::Number);
 
-/// Why a request cannot be understood, and its number if that could be read.
+/// Error of an invalid request.
 #[derive(Debug)]
 pub struct InvalidRequest {
-    /// The number of the request.
+    /// The number of the request, if it could be read.
     pub id: Option<RequestId>,
-    /// What is wrong with it.
+    /// The problem to report to the caller.
     pub problem: Box<Problem>,
 }
 
@@ -68,7 +68,7 @@ struct Members {
     id: Option<RequestId>,
 }
 
-/// A request of which nothing but the number is looked at.
+/// A request of which only the number is parsed.
 #[derive(Deserialize)]
 struct Numbered {
     #[serde(default, deserialize_with = "present")]
@@ -85,8 +85,8 @@ impl WatchRequest {
     /// # Errors
     /// [`InvalidRequest`] if it is not one JSON object that asks for one thing.
     pub fn parse(text: &str, max: usize) -> Result<Self, InvalidRequest> {
-        let invalid = |problem| InvalidRequest { id: number(text), problem: Box::new(problem) };
-        let Members { watch, unwatch, known, id } = parse_message(text.as_bytes()).map_err(invalid)?;
+        let to_error = |problem| InvalidRequest { id: number(text), problem: Box::new(problem) };
+        let Members { watch, unwatch, known, id } = parse_message(text.as_bytes()).map_err(to_error)?;
         let action = match (watch, unwatch) {
             (Some(players), None) => Wanted::new(players, known, max).map(WatchAction::Watch),
             (None, Some(players)) => unwatch_action(players, known, max),
@@ -101,7 +101,7 @@ impl WatchRequest {
 }
 
 impl Wanted {
-    /// Players of which the caller holds nothing, each once.
+    /// Players without known versions. Repeated ids are removed.
     pub fn all(mut players: Vec<PlayerId>) -> Self {
         let mut named = HashSet::with_capacity(players.len());
         let are_new: Vec<_> = players.iter().map(|player| named.insert(player)).collect();
@@ -183,7 +183,8 @@ impl<'de> Deserialize<'de> for Known {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Known, A::Error> {
-                let (mut versions, mut seen) = (Vec::new(), HashSet::new());
+                let mut versions = Vec::new();
+                let mut seen = HashSet::new();
                 while let Some(id) = members.next_key::<String>()? {
                     if !seen.insert(id.clone()) {
                         return Err(A::Error::custom(format_args!("duplicate field `{id}`")));
@@ -228,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_player_who_is_named_twice_is_wanted_once() {
+    fn a_player_that_is_named_twice_is_wanted_once() {
         let wanted = Wanted::all(["bob", "alice", "bob"].map(player).into());
         assert_eq!(wanted.players, ["bob", "alice"].map(player));
     }

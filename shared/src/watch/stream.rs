@@ -1,7 +1,7 @@
 //! One caller's stream.
 //!
-//! Whatever is sent is taken from the hub at the moment of sending: so it is the newest there is, versions never
-//! decrease on a stream, and nothing is queued for a caller that does not read.
+//! Each message takes the newest presences from the hub when it is sent. So versions never decrease on a stream, and
+//! nothing is queued for a caller that does not read.
 
 use std::{future::pending, sync::Arc};
 
@@ -22,7 +22,7 @@ pub struct WatchStream {
     _slot: OwnedSemaphorePermit,
 }
 
-/// The messages that answer a request, each made when it is its turn.
+/// The messages of the reply to a request, each built when it is sent.
 #[derive(Debug, Default)]
 pub struct WatchReply {
     id: Option<RequestId>,
@@ -31,15 +31,15 @@ pub struct WatchReply {
     is_complete: bool,
 }
 
-/// Players that have been read and are to be sent.
+/// Players that were read for a snapshot.
 #[derive(Debug)]
 struct Snapshot {
     wanted: Wanted,
-    /// How many of them have been.
+    /// The number of players that have been sent.
     sent: usize,
 }
 
-/// The source of changes, state after state.
+/// A receiver of the feed's states.
 #[derive(Debug)]
 pub struct FeedStates {
     feed: watch::Receiver<Option<Feed>>,
@@ -63,7 +63,7 @@ impl WatchStream {
         Self { watch, index, changed, _slot: slot }
     }
 
-    /// Takes a request, and returns once everything that its reply says is known.
+    /// Handles a request. Returns when all players that its reply needs have been read.
     pub async fn answer(&self, text: &str) -> WatchReply {
         match WatchRequest::parse(text, self.watch.0.max_batch) {
             Ok(WatchRequest { id, action: WatchAction::Watch(wanted) }) => match self.watch(&wanted.players).await {
@@ -80,7 +80,7 @@ impl WatchStream {
         }
     }
 
-    /// Watches players of which the caller holds nothing: the reply begins with all of them.
+    /// Watches players for a caller that holds none of them. The reply begins with all of them.
     ///
     /// # Errors
     /// 409 `too-many`, 503 `store-unavailable`.
@@ -90,7 +90,7 @@ impl WatchStream {
         Ok(WatchReply { snapshot: Some(Snapshot { wanted, sent: 0 }), ..WatchReply::default() })
     }
 
-    /// The next message of a reply; `None` after the last one.
+    /// The next message of a reply. `None` after the last one.
     pub fn next_message(&self, reply: &mut WatchReply) -> Option<String> {
         while let Some(snapshot) = &mut reply.snapshot {
             match self.snapshot_message(snapshot) {
@@ -107,22 +107,22 @@ impl WatchStream {
         })
     }
 
-    /// The next `presences` message of a reply; `None` once all players have been sent.
+    /// The next `presences` message of a reply. `None` when all players have been sent.
     pub fn next_presences(&self, reply: &mut WatchReply) -> Option<String> {
         self.snapshot_message(reply.snapshot.as_mut()?)
     }
 
-    /// Waits for a change that is to be sent. Can be cancelled.
+    /// Waits for a change to send. Cancel safe.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 
-    /// Takes what has changed since the stream was last sent it, each player once.
+    /// Takes the changes since the last message, each player once.
     pub fn take_changes(&self) -> Option<Changes> {
         let mut message = PresencesMessage::new();
         let mut is_full = false;
         let mut has_more = true;
-        // The lock is held for some players at a time.
+        // The hub is locked for one chunk of players at a time.
         while has_more && !is_full {
             let chunk_end = message.len() + CHUNK;
             has_more = self.watch.with_hub(|hub| {
@@ -138,7 +138,7 @@ impl WatchStream {
         Some(Changes { message: message.finish()?, has_more })
     }
 
-    /// The source of changes.
+    /// Subscribes to the states of the feed.
     pub fn feed_states(&self) -> FeedStates {
         FeedStates { feed: self.watch.0.feed.subscribe(), last: None }
     }
@@ -190,7 +190,8 @@ impl WatchStream {
     }
 }
 
-/// The error of a request that Redis did not answer: on a stream it has one type, also where Redis has too much to do.
+/// The error of a request that Redis did not answer. On a stream it is always `store-unavailable`, even if Redis is
+/// overloaded.
 fn unanswered(error: StoreError) -> Problem {
     match error {
         StoreError::Overloaded { retry_after } => StoreError::Timeout(retry_after).into(),
@@ -199,7 +200,7 @@ fn unanswered(error: StoreError) -> Problem {
 }
 
 impl FeedStates {
-    /// The first state, as soon as it is known; then each other one. Can be cancelled.
+    /// Waits for the first state to be known, then for each other one. Cancel safe.
     pub async fn next(&mut self) -> Feed {
         loop {
             let current = *self.feed.borrow_and_update();

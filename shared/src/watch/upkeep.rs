@@ -1,7 +1,8 @@
-//! What runs while there are streams: one consumer of events, repeated reads, and the look after Redis.
+//! Background tasks of watching: one consumer of events, repeated reads, and checks of Redis. They run while streams
+//! are open.
 //!
-//! Whenever something may have been missed (the consumer could not resume, NATS or Redis were down, data was
-//! lost), all watched players are read again, at a bounded rate.
+//! Whenever an event may have been missed (the consumer could not resume, NATS or Redis were down, data was lost), all
+//! watched players are read again, at a bounded rate.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -17,23 +18,23 @@ use crate::{
     repository::Dataset,
 };
 
-/// How often Redis is looked at.
+/// The interval of checks of Redis.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Time limit for a look at Redis.
+/// Time limit of a check of Redis.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So many looks in a row have to fail until what callers hold is said to be outdated.
+/// The number of consecutive failed checks after which the feed is `stale`.
 const MAX_FAILED_CHECKS: u32 = 2;
 
-/// How long a consumer may take to be created until the feed is said to poll.
+/// How long the creation of a consumer may take before the feed is `polling`.
 const CONSUMER_GRACE: Duration = Duration::from_millis(500);
 
 /// The pause after a consumer could not be created.
 const CONSUMER_RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// How often all watched players are read while events arrive: nothing is known to be missed then, and this bounds what
-/// an unknown cause could do.
+/// How often all watched players are read while events arrive. No known cause makes that necessary; it bounds the
+/// effect of an unknown one.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after players could not be read.
@@ -47,11 +48,11 @@ pub struct WatchUpkeep {
     watch: Watch,
     publisher: Option<Publisher>,
     condition: Mutex<Condition>,
-    /// Notified when all watched players are to be read.
+    /// Notified when all watched players have to be read.
     refresh: Notify,
 }
 
-/// What changes depend on; `None` before the first look.
+/// The condition of the sources of changes. `None` before the first check.
 #[derive(Debug, Default, Clone, Copy)]
 struct Condition {
     has_events: Option<bool>,
@@ -69,12 +70,12 @@ impl Condition {
 }
 
 impl WatchUpkeep {
-    /// The upkeep of `watch`, with the events of `publisher`'s stream if there are events.
+    /// Creates the upkeep of `watch`. It follows the stream of `publisher`, if events are on.
     pub fn new(watch: Watch, publisher: Option<Publisher>) -> Self {
         Self { watch, publisher, condition: Mutex::default(), refresh: Notify::new() }
     }
 
-    /// Runs whenever there are streams. Never returns.
+    /// Runs the tasks whenever streams are open. Never returns.
     pub async fn run(&self) {
         let mut streams = self.watch.0.streams.subscribe();
         loop {
@@ -94,7 +95,7 @@ impl WatchUpkeep {
         }
     }
 
-    /// Takes in events, from one consumer after the other.
+    /// Applies events, from one consumer after another.
     async fn follow(&self, follower: Option<&mut Follower>) {
         let Some(follower) = follower else {
             self.change(|condition| condition.has_events = Some(false));
@@ -103,7 +104,7 @@ impl WatchUpkeep {
         loop {
             match self.start(follower).await {
                 Ok(continuity) => {
-                    // Before anything is said or read again: what happens from now on arrives.
+                    // Events arrive from now on, so a read that starts now leaves no gap.
                     if continuity == Continuity::Broken {
                         self.refresh.notify_one();
                     }
@@ -141,7 +142,7 @@ impl WatchUpkeep {
         }
     }
 
-    /// Notices that Redis cannot be read, and that its data was lost or replaced.
+    /// Detects that Redis cannot be read, and that its data was lost or replaced.
     async fn look_after(&self) {
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -174,7 +175,7 @@ impl WatchUpkeep {
         }
     }
 
-    /// Reads players: all of them when something may have been missed and from time to time, and those in doubt.
+    /// Reads players: all of them after a possible gap and at intervals, and those in doubt.
     async fn read_again(&self) {
         let mut next_round = Instant::now() + self.round_interval();
         let mut retry_at = Instant::now();
@@ -199,7 +200,7 @@ impl WatchUpkeep {
         if has_events { AUDIT_INTERVAL } else { self.watch.config().poll_interval }
     }
 
-    /// Reads all watched players. Redis is kept busy for at most half of the time.
+    /// Reads all watched players. Pauses between two reads, so that Redis is busy for at most half of the time.
     async fn read_all(&self, retry_at: &mut Instant) {
         let mut from = Some(0);
         while let Some(begin) = from {
@@ -215,7 +216,7 @@ impl WatchUpkeep {
         }
     }
 
-    /// Returns when players are in doubt, and not before `retry_at`.
+    /// Waits until players are in doubt, at least until `retry_at`.
     async fn doubts_due(&self, retry_at: Instant) {
         if !self.watch.hub().has_doubts() {
             self.watch.0.in_doubt.notified().await;
@@ -223,7 +224,7 @@ impl WatchUpkeep {
         sleep_until(retry_at).await;
     }
 
-    /// Reads players in doubt, unless it is too early after a failure.
+    /// Reads players in doubt, unless a read failed a moment ago.
     async fn read_doubts(&self, retry_at: &mut Instant) {
         while *retry_at <= Instant::now() {
             let players = self.watch.hub().take_doubts(CHUNK);
@@ -236,7 +237,7 @@ impl WatchUpkeep {
         }
     }
 
-    /// Reads players; those that cannot be read stay in doubt. Returns whether all could.
+    /// Reads players. Those that cannot be read stay in doubt. Returns whether all were read.
     async fn read(&self, players: &[PlayerId]) -> bool {
         self.watch.0.gauges.read_again(players.len());
         match self.watch.read(players).await {
@@ -253,7 +254,7 @@ impl WatchUpkeep {
         let Ok(mut condition) = self.condition.lock() else { return };
         let before = condition.has_events;
         change(&mut condition);
-        // What happened between the last event and now is found by the first round of reads.
+        // The first round of reads finds the changes since the last event.
         if before == Some(true) && condition.has_events == Some(false) {
             self.refresh.notify_one();
         }

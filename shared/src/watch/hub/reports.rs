@@ -1,4 +1,4 @@
-//! Reports on watched players: what is learned, and what is to be read again.
+//! Reports on watched players, and the players that they put in doubt.
 
 use std::mem;
 
@@ -12,31 +12,31 @@ use crate::{
 };
 
 impl<W: Clone> Hub<W> {
-    /// What a read that is sent now has to give with its result.
+    /// The current tick. A read that is sent now passes it with its result.
     pub(in crate::watch) fn now(&self) -> Tick {
         self.tick
     }
 
-    /// Takes the report of an event.
+    /// Applies the report of an event.
     pub(in crate::watch) fn hear(&mut self, player: &str, fact: Fact, occurred_at: u64) {
         if let Some(handle) = self.players.find(player) {
             self.learn(handle, |knowledge, now| knowledge.hear(fact, occurred_at, now));
         }
     }
 
-    /// Takes the report of a read that was sent at `sent` and found what Redis held at `as_of`.
+    /// Applies the report of a read that was sent at `sent`. Redis held `fact` at `as_of`.
     pub(in crate::watch) fn read(&mut self, player: &str, fact: Fact, as_of: u64, sent: Tick) {
         if let Some(handle) = self.players.find(player) {
             self.learn(handle, |knowledge, now| knowledge.read(fact, as_of, sent, now));
         }
     }
 
-    /// Whether there may be players that are to be read again.
+    /// Whether players may have to be read again.
     pub(in crate::watch) fn has_doubts(&self) -> bool {
         !self.in_doubt.is_empty()
     }
 
-    /// Up to `count` players whose reports contradict each other: they are to be read again.
+    /// Takes up to `count` players with contradictory reports, which have to be read again.
     pub(in crate::watch) fn take_doubts(&mut self, count: usize) -> Vec<PlayerId> {
         let mut doubts = Vec::new();
         while doubts.len() < count
@@ -50,7 +50,7 @@ impl<W: Clone> Hub<W> {
         doubts
     }
 
-    /// Notes that players are still in doubt: they could not be read.
+    /// Returns players that could not be read to those in doubt.
     pub(in crate::watch) fn put_back_doubts(&mut self, players: &[PlayerId]) {
         for player in players {
             if let Some(handle) = self.players.find(player.as_str()) {
@@ -59,7 +59,8 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// Watched players, among the next `count` handles from `from` on, and where to go on; `None` at the end.
+    /// The watched players among the next `count` handles from `from` on, and the handle to continue with. `None` at
+    /// the end.
     pub(in crate::watch) fn page(&self, from: Handle, count: u32) -> (Vec<PlayerId>, Option<Handle>) {
         let end = self.players.end();
         let next = from.saturating_add(count).min(end);
@@ -86,6 +87,7 @@ impl<W: Clone> Hub<W> {
     fn note_change(&mut self, handle: Handle) {
         let Self { players, streams, wakers, counts, .. } = self;
         let Some(player) = players.get_mut(handle) else { return };
+        // A stream whose snapshot is loading gets the change with its snapshot.
         for watcher in player.watchers.iter_mut().filter(|watcher| !watcher.is_loading()) {
             if !watcher.note_change() {
                 counts.coalesced += 1;

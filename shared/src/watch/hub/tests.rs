@@ -39,7 +39,7 @@ struct Read {
     players: Vec<usize>,
     sent: Tick,
     found: Option<(Vec<Fact>, u64)>,
-    /// The stream whose snapshot it is, and the versions that it holds.
+    /// The stream that waits for the snapshot, and the versions that it already holds.
     watch: Option<(usize, BTreeMap<usize, u64>)>,
 }
 
@@ -273,7 +273,7 @@ impl World {
     fn close(&mut self, number: usize) {
         if let Some(stream) = self.callers[number].stream.take() {
             while !self.hub.close(stream, 1) {}
-            // What the caller holds is what it names when it watches again on another stream.
+            // When the caller watches again on another stream, it names the versions that it holds.
             let held = mem::take(&mut self.callers[number].held);
             self.callers[number] = Caller { held, ..Caller::default() };
             self.reads.retain(|read| read.watch.as_ref().is_none_or(|(stream, _)| *stream != number));
