@@ -1,4 +1,4 @@
-//! The listener: accepts connections, hands them to the workers, and lets them end when the server does.
+//! The listener, which accepts connections, passes them to the workers, and drains them at the end.
 
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -15,22 +15,24 @@ use crate::{
     workers::Workers,
 };
 
-/// The bytes that the kernel holds of answers that a client has not taken, and of requests that have not been read, per
-/// connection; it counts itself twice as much. Unset, both grow to several megabytes.
+/// The kernel's buffer for responses that a client has not read yet, per connection. The kernel doubles the value for
+/// its own overhead. By default the buffer grows to several megabytes.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+
+/// The kernel's buffer for requests that the server has not read yet, per connection. See [`SEND_BUFFER_BYTES`].
 const RECEIVE_BUFFER_BYTES: u32 = 128 * 1024;
 
-/// The number of connections that the kernel keeps until they are accepted.
+/// The number of connections that the kernel queues until they are accepted.
 const BACKLOG: u32 = 1_024;
 
-/// How long to wait after a socket could not be accepted: the process has too many files open.
+/// The pause after a socket could not be accepted, as the process has too many files open.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long the server goes on as before when it is about to end, but for `Connection: close` in its answers: a load balancer
-/// that asks whether it is ready has to notice, and clients move on with their next request.
+/// How long the server keeps accepting after SIGTERM, with `Connection: close` in its responses. Load balancers have to
+/// notice that it is not ready, and clients move to another server with their next request.
 const CLOSE_DELAY: Duration = Duration::from_millis(1_500);
 
-/// How long the last connections that were accepted have for sending a first request.
+/// Time limit for the first request of the connections that were accepted last.
 const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Listens on an address.
@@ -56,7 +58,7 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves until `stop`, then lets connections end, for `drain` at most. `on_drain` is called when no more are accepted.
+    /// Serves until `stop`, then lets connections end within `drain`. `on_drain` is called when no more are accepted.
     pub(crate) async fn serve(
         mut self,
         lifecycle: Lifecycle,
@@ -78,13 +80,15 @@ impl Acceptor {
             };
             let has_failed = accepted.is_err();
             if let Err(error) = accepted {
+                // Logged once per episode.
                 if !is_failing {
-                    tracing::error!(%error, "sockets not accepted; trying again");
+                    tracing::error!(%error, "sockets not accepted, retrying");
                 }
                 sleep(ACCEPT_BACKOFF).await;
             }
             is_failing = has_failed;
         }
+        // Closing the listener resets the connections in its queue, so they are accepted first.
         self.accept_backlog();
         let Self { listener, connections, .. } = self;
         drop(listener);
@@ -103,13 +107,13 @@ impl Acceptor {
         socket.set_nodelay(true)?;
         let socket = socket.into_std()?;
         let (runtime, routes) = self.workers.take_turn();
-        let _entered = runtime.enter(); // the socket is watched by the runtime that serves it
+        let _entered = runtime.enter(); // registers the socket with the runtime that serves it
         let serving = self.context.clone().serve(TcpStream::from_std(socket)?, state, routes.clone());
         runtime.spawn(serving);
         Ok(())
     }
 
-    /// Accepts what has already connected: closing the listener would reset it.
+    /// Accepts the connections that are in the kernel's queue.
     fn accept_backlog(&mut self) {
         while let Some(Ok(())) = self.accept().now_or_never() {}
     }

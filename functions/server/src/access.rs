@@ -1,4 +1,4 @@
-//! Access: bearer tokens (RFC 6750), compared in constant time, and requests that a browser sends on behalf of another site.
+//! Access control: bearer tokens (RFC 6750), compared in constant time, and checks of the request's origin.
 
 use std::sync::Arc;
 
@@ -14,29 +14,30 @@ use subtle::{Choice, ConstantTimeEq as _};
 
 use crate::origin;
 
-/// What a call does, which decides what its caller needs.
+/// The kind of access that a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Needs no token.
+    /// The call needs no token.
     Open,
-    /// Changes nothing: any token will do.
+    /// The call changes nothing. Any token is sufficient.
     Read,
-    /// Changes players: a token that only reads will not do.
+    /// The call changes players. A read token is not sufficient.
     Change,
 }
 
-/// Who may call.
+/// The configured tokens, and the access that they allow.
 #[derive(Debug, Clone)]
 pub(crate) struct AccessPolicy {
-    /// Tokens for everything. If there are none, every caller may do everything.
+    /// Tokens for all calls. If the list is empty, every caller may make all calls.
     tokens: Arc<[Secret]>,
-    /// Tokens for reading.
+    /// Tokens for calls that change nothing.
     read_tokens: Arc<[Secret]>,
-    /// Whether the callers are those on this machine, with no token to tell them from the pages in their browsers.
+    /// Whether the server is open to programs on this machine. Without tokens, only the `Host` distinguishes them from
+    /// pages in a browser.
     is_local: bool,
 }
 
-/// Why a call is refused.
+/// The reason why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// The token is missing or wrong.
@@ -52,7 +53,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    /// The reason in a word, for metrics and logs.
+    /// The reason as a label of metrics and logs.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -73,7 +74,7 @@ impl From<Refusal> for Problem {
             }
             Refusal::CrossSite => Self::forbidden("the request comes from a page of another site"),
             Refusal::Host => Self::forbidden(
-                "without tokens a server on a loopback address answers to loopback names alone, such as localhost",
+                "without tokens a server on a loopback address accepts only loopback names as Host, such as localhost",
             ),
             Refusal::Malformed(detail) => Self::invalid_request(detail),
         }
@@ -120,7 +121,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-/// Compares a token with all tokens, whichever matches.
+/// Compares a token with all tokens, in a time that does not depend on the one that matches.
 fn is_among(token: &[u8], tokens: &[Secret]) -> bool {
     let matches = tokens.iter().map(|known| known.expose().as_bytes().ct_eq(token));
     matches.fold(Choice::from(0), |any, is_equal| any | is_equal).into()

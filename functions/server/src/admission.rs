@@ -1,27 +1,27 @@
-//! Admission: how many calls, and how many bytes of bodies, the server works on at a time. More is refused, before memory or
-//! latency grows without bound.
+//! Admission control: bounds of concurrent calls and of memory for bodies. Calls beyond them are refused, before memory
+//! or latency grows without bound.
 
 use presence::http::Problem;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The number of calls that are worked on at a time.
+/// The number of concurrent calls.
 const MAX_CALLS: usize = 512;
 
-/// The memory for bodies that are being received or worked on, in KiB.
+/// The memory for bodies that are being received or handled, in KiB.
 const MAX_BODIES_KIB: usize = 64 * 1024;
 
-/// The bytes of each body that need no permit: calls about one player are served while batches are refused. As many of them
-/// as there are connections fit into memory.
+/// The bytes of each body that need no permit, so that calls about one player are served while batches are refused.
+/// With all connections in use, these bodies fit into memory.
 const FREE_BODY_BYTES: usize = 4 * 1024;
 
-/// The bounds, and how much is in use of them.
+/// The bounds, and how much of them is in use.
 #[derive(Debug)]
 pub(crate) struct Admission {
     calls: Semaphore,
     bodies: Semaphore,
 }
 
-/// The memory that one body may take up, given back when this is dropped.
+/// A permit for the memory of one body. It is returned when this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct BodyPermit<'a>(Option<SemaphorePermit<'a>>);
 
@@ -30,11 +30,11 @@ impl Admission {
         Self { calls: Semaphore::new(MAX_CALLS), bodies: Semaphore::new(MAX_BODIES_KIB) }
     }
 
-    /// Admits a call, which lasts until the permit is dropped. Calls begin once their bodies have arrived, so that slow
+    /// Admits a call until the permit is dropped. A call counts from the arrival of its whole body on, so that slow
     /// clients do not hold up others.
     ///
     /// # Errors
-    /// 503 if too many have begun.
+    /// 503 if too many calls are being handled.
     pub(crate) fn admit(&self) -> Result<SemaphorePermit<'_>, Problem> {
         self.calls.try_acquire().map_err(|_| Problem::overloaded())
     }
@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_body_that_grows_takes_up_its_length_once() {
-        let (admission, mut permit) = (Admission::new(), BodyPermit::default());
+        let admission = Admission::new();
+        let mut permit = BodyPermit::default();
         for length in (0..=100).map(|kib| kib * 1024) {
             admission.reserve(&mut permit, length).unwrap();
         }
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn more_calls_than_there_is_room_for_are_refused() {
+    fn calls_beyond_the_bound_are_refused() {
         let admission = Admission::new();
         let calls: Vec<_> = (0..MAX_CALLS).map(|_| admission.admit().unwrap()).collect();
         assert!(admission.admit().is_err());

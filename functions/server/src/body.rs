@@ -1,4 +1,4 @@
-//! Bodies: those of requests read whole and bounded, those of responses as axum has them.
+//! Bodies: bounded reading of requests, and conversion of responses to axum's type.
 
 use std::time::Duration;
 
@@ -14,14 +14,14 @@ use tokio::time::timeout;
 
 use crate::admission::{Admission, BodyPermit};
 
-/// The most bytes of a refused request's body that are read: a client that is still sending when the connection closes would
-/// not see why.
+/// The most bytes of a refused request's body that are read. A client that is still sending when the connection closes
+/// would not see the response.
 const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// Time limit for draining a refused request's body.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The request with its whole body, and the permit for its memory.
+/// Reads the body of a request. Returns the request, and the permit for the body's memory.
 ///
 /// # Errors
 /// 413 for a body that is too long; 400 for one that does not arrive; 503 if other bodies take up too much memory.
@@ -45,15 +45,16 @@ pub(crate) async fn with_body(
         }
         whole.reserve(if whole.is_empty() && body.is_end_stream() { 0 } else { data.len() });
         admission.reserve(&mut permit, whole.capacity().max(data.len()))?;
+        // The fast path: most bodies arrive in one piece, which is not copied.
         if whole.is_empty() && body.is_end_stream() {
-            return Ok((http::Request::from_parts(parts, data), permit)); // as most are: one piece, not copied
+            return Ok((http::Request::from_parts(parts, data), permit));
         }
         whole.extend_from_slice(&data);
     }
     Ok((http::Request::from_parts(parts, whole.into()), permit))
 }
 
-/// A handler's answer as axum's response.
+/// Converts the result of a handler to axum's response.
 pub(crate) fn respond(answer: Answer) -> Response {
     answer.unwrap_or_else(Into::into).map(Body::from)
 }
@@ -74,5 +75,5 @@ async fn discard(mut body: Body) {
             }
         }
     };
-    let _ = timeout(DISCARD_TIMEOUT, read).await; // a client as slow as that does not see why
+    let _ = timeout(DISCARD_TIMEOUT, read).await; // a slower client may not see the response
 }

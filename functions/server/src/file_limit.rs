@@ -1,15 +1,15 @@
-//! The number of files that this process may have open, and how many connections they are good for.
+//! The limit of open files, and the number of connections that it allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The number of connections at a time, if enough files may be open.
 const MAX_CONNECTIONS: u64 = 10_000;
 
-/// Files that are not for connections of clients: connections to NATS and to Redis (one per worker and node, and a second
-/// one while a connection is replaced: 64 workers of a cluster with 30 masters have 3,840), logs and runtimes.
+/// Files that are not for connections of clients: connections to NATS and to Redis (one per worker and node, and a
+/// second one while a connection is replaced: 64 workers of a cluster with 30 masters have 3,840), logs and runtimes.
 const OTHER_FILES: u64 = 4_096;
 
-/// Raises the limit of open files as far as it may be, and returns the number of connections that there may be.
+/// Raises the limit of open files as far as allowed, and returns the number of connections that fit.
 pub(crate) fn connections() -> usize {
     let limit = raise();
     let count = connections_within(limit);
@@ -24,7 +24,7 @@ pub(crate) fn connections() -> usize {
     count as usize
 }
 
-/// The limit, once it is as high as it may be; `u64::MAX` if there is none.
+/// Raises the soft limit, and returns it. `u64::MAX` stands for no limit.
 fn raise() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let current = current.unwrap_or(u64::MAX);
@@ -35,7 +35,7 @@ fn raise() -> u64 {
     }
 }
 
-/// With few files, half of them are for connections.
+/// The number of connections within a limit of open files. If that is low, half of it is for connections.
 fn connections_within(limit: u64) -> u64 {
     limit.saturating_sub(OTHER_FILES.min(limit / 2)).clamp(1, MAX_CONNECTIONS)
 }

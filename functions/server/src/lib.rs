@@ -1,22 +1,21 @@
 //! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
 //!
 //! - `accept`: the listener.
-//! - `access`: tokens, and who may make which call.
-//! - `admission`: how many calls and bodies are worked on at a time.
+//! - `access`: tokens and permissions.
+//! - `admission`: bounds of concurrent calls and of memory for bodies.
 //! - `body`: bodies of requests and responses.
 //! - `connection`: HTTP/1.1 on a socket, bounded in time and in memory.
-//! - `console`: a page that shows what goes on.
-//! - `file_limit`: the number of files that may be open.
-//! - `gateways`: the known gateways.
-//! - `lifecycle`: whether the server is about to end.
+//! - `console`: the page for operators.
+//! - `file_limit`: the limit of open files.
+//! - `lifecycle`: the shutdown flag.
 //! - `middleware`: access, metrics, tracing, timeout and panic recovery per route.
-//! - `openapi`: a description of all calls.
-//! - `origin`: requests that a browser sends on behalf of another site.
+//! - `openapi`: the API description.
+//! - `origin`: checks of `Host`, `Origin` and `Sec-Fetch-…`.
 //! - `probe`: a container's health check.
 //! - `refusals`: the log of refused calls.
-//! - `route_metrics`: the recorder, the gauges, and what is recorded per route.
+//! - `reports`: cached reports for operators.
+//! - `route_metrics`: the recorder, the gauges, and the metrics per route.
 //! - `routes`: paths, and the handlers behind them.
-//! - `statistics`: how many players there are.
 //! - `watching`: streams of callers that watch players.
 //! - `workers`: the threads that serve.
 
@@ -63,19 +62,19 @@ use middleware::Middleware;
 use routes::Parts;
 use workers::Workers;
 
-/// Time limit for connections to end after SIGTERM. What is left of ten seconds is for the last events.
+/// Time limit for connections to end after SIGTERM. The rest of ten seconds is for the last events.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// How long publishing the last events may take.
-const LAST_RELAY: Duration = Duration::from_millis(2_000);
+/// Time limit of publishing the last events.
+const LAST_RELAY_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// How long sending the last spans may take.
-const LAST_SPANS: Duration = Duration::from_millis(500);
+/// Time limit of sending the last spans.
+const LAST_SPANS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the program does with its one argument, if it has any.
+/// The usage text.
 const USAGE: &str = "usage: presence-server [--health | --version]; everything else is set by environment variables";
 
-/// Serves until SIGTERM or SIGINT, or does what its argument says: the whole of the program.
+/// Runs the program: serves until SIGTERM or SIGINT, or does what its argument says.
 pub fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -106,7 +105,7 @@ fn run_server() -> ExitCode {
         Ok(config) => config,
         Err(status) => return status,
     };
-    // This one accepts connections, sweeps and relays; `workers` has those that serve.
+    // This runtime accepts connections, sweeps and relays; the workers' runtimes serve.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server))) {
         Ok(()) => ExitCode::SUCCESS,
@@ -145,7 +144,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         closing,
     });
     let workers = Workers::start(|| {
-        // With a connection to Redis of its own.
+        // Each worker has a connection to Redis of its own.
         let app = App::new(app.config.clone())?;
         Ok::<_, Box<dyn std::error::Error>>(
             routes.clone().with_state(Arc::new(app.presence_with_relay(signal.clone()))),
@@ -163,7 +162,8 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
     let sweeper = app.sweeper(signal.clone());
-    let (health, insight) = (app.health(), app.insight());
+    let health = app.health();
+    let insight = app.insight();
     tokio::spawn(
         async move { supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &insight)).await },
     );
@@ -179,17 +179,18 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     let acceptor = Acceptor { listener, workers, connections, context };
     acceptor.serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open)).await;
 
+    // All calls are done: publish their last events, then send the last spans.
     sweep.abort();
     gateway_sweep.abort();
     if let (Some(running), Some(relay)) = (relay, app.relay()) {
         running.abort();
-        match timeout(LAST_RELAY, relay.pass()).await {
+        match timeout(LAST_RELAY_TIMEOUT, relay.pass()).await {
             Ok(Ok(relayed)) => tracing::info!(published = relayed.published, "last events published"),
-            Ok(Err(error)) => tracing::warn!(%error, "last events not published; another relay has them"),
-            Err(_) => tracing::warn!("last events not published in time; another relay has them"),
+            Ok(Err(error)) => tracing::warn!(%error, "last events not published; another relay will publish them"),
+            Err(_) => tracing::warn!("last events not published in time; another relay will publish them"),
         }
     }
-    traces::flush(LAST_SPANS).await;
+    traces::flush(LAST_SPANS_TIMEOUT).await;
     tracing::info!("presence-server ends");
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! Whether the server is about to end.
+//! Shutdown flag of the server.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-/// Whether the server is about to end, known to every part of it.
+/// The shutdown flag, shared by all components of the server.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lifecycle {
     is_closing: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
-    /// From now on answers say `Connection: close`, and the server is not ready.
+    /// Marks the server as about to end: responses say `Connection: close`, and it is not ready.
     pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
     }

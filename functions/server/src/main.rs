@@ -1,6 +1,7 @@
-//! All handlers in one process.
+//! The program `presence-server`.
 
-/// Calls allocate much and briefly, and mimalloc is quicker at that; it is not worth its start-up time in a function.
+/// The server's allocator. Calls make many short-lived allocations, at which mimalloc is faster. In a function its
+/// start-up time would outweigh that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,7 +1,6 @@
 //! Per-route middleware: access, metrics, tracing, timeout, panic recovery.
 //!
-//! One handler around the other for all of these, and no layers: each layer costs every call two boxes and some moves of
-//! the request.
+//! One wrapper does all of these. Tower layers would cost each call two boxes per layer and some moves of the request.
 
 use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
@@ -30,18 +29,18 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Only routes with this prefix are traced: not metrics, health or the console.
 const TRACED_PREFIX: &str = "/presence/";
 
-/// Makes the middleware of routes.
+/// Builder of the middleware of routes.
 pub(crate) struct Middleware {
     policy: AccessPolicy,
 }
 
 /// The middleware of one route.
 ///
-/// Of each route and not of the router: an unknown path is a 404, and a wrong method a 405, for every caller.
+/// It belongs to the route, not to the router: an unknown path is a 404, and a wrong method a 405, for every caller.
 pub(crate) struct RouteMiddleware {
     path: &'static str,
     policy: AccessPolicy,
-    /// `None` for probes: their failures are no failed calls.
+    /// The metrics of the route. `None` for probes: their failures do not count as failed calls.
     metrics: Option<RouteMetrics>,
 }
 
@@ -74,7 +73,7 @@ impl Middleware {
 }
 
 impl RouteMiddleware {
-    /// The routes of this path, with and without a slash at its end, on which `handler` answers a method.
+    /// Builds the routes of this path, with and without a slash at its end, with `handler` for a method.
     pub(crate) fn on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
     where
         H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
@@ -86,7 +85,7 @@ impl RouteMiddleware {
         Router::new().route(self.path, on(method, handler.clone())).route(&with_slash, on(method, handler))
     }
 
-    /// The route of this path alone on which `handler` answers a method.
+    /// Builds the route of this exact path, with `handler` for a method.
     pub(crate) fn exactly_on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
     where
         H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
@@ -96,7 +95,7 @@ impl RouteMiddleware {
         Router::new().route(self.path, on(method, WithMiddleware { middleware: Arc::clone(self), access, handler }))
     }
 
-    /// The span of a request, if traces are exported.
+    /// Starts the span of a request, if its route is traced.
     fn trace(&self, request: &mut Request) -> RequestSpan {
         if !self.path.starts_with(TRACED_PREFIX) {
             return RequestSpan::none();
@@ -105,7 +104,7 @@ impl RouteMiddleware {
         RequestSpan::of_route(&method, self.path, request.headers_mut())
     }
 
-    /// Counts a refusal, and answers it.
+    /// Counts a refusal, and builds its response.
     async fn refuse(&self, request: Request, refusal: Refusal) -> Response {
         let reason = refusal.reason();
         metrics::counter!(CALLS_REFUSED, "reason" => reason).increment(1);
@@ -128,14 +127,15 @@ where
         let Self { middleware, access, handler } = self;
         let span = middleware.trace(&mut request);
         Box::pin(async move {
-            let answering = async {
+            let checked = async {
                 match middleware.policy.check(access, &request) {
                     Ok(()) => handler(request, state).await,
                     Err(refusal) => middleware.refuse(request, refusal).await,
                 }
             };
-            let answering = AssertUnwindSafe(answering.instrument(span.of_log())).catch_unwind();
-            let response = match timeout_at(start + REQUEST_TIMEOUT, answering).await {
+            // Unwind safe: after a panic, nothing of the call is used again.
+            let guarded = AssertUnwindSafe(checked.instrument(span.of_log())).catch_unwind();
+            let response = match timeout_at(start + REQUEST_TIMEOUT, guarded).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
                 Err(_) => respond(Err(Problem::timed_out(REQUEST_TIMEOUT))),

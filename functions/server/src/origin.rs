@@ -1,4 +1,4 @@
-//! Where a request comes from and what it is for, by its `Host`, `Origin` and `Sec-Fetch-…` headers.
+//! Checks of a request's origin and target, by its `Host`, `Origin` and `Sec-Fetch-…` headers.
 
 use std::net::IpAddr;
 
@@ -16,8 +16,8 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Checks that a request does not come from another site's page, and names one host. `is_local`: that host has to be this
-/// machine. Links of other sites may lead to what is `open`.
+/// Checks that a request does not come from another site's page, and names one host. With `is_local`, that host has to
+/// be this machine. With `is_open`, links on other sites' pages may lead to the path.
 ///
 /// # Errors
 /// 403 and 400, in this order.
@@ -40,30 +40,30 @@ pub(crate) fn check(request: &Request, is_open: bool, is_local: bool) -> Result<
     }
 }
 
-/// Whether a browser sends the request on behalf of another site. Programs send neither header.
+/// Whether a browser sends the request on behalf of another site. Other programs send neither header.
 fn is_cross_site(headers: &HeaderMap, host: Option<&HeaderValue>) -> bool {
     let is_foreign = |site: &HeaderValue| site != "same-origin" && site != "none";
     headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign)
         || headers.get_all(ORIGIN).iter().any(|origin| !is_origin_of(origin, host))
 }
 
-/// Whether the page that an `Origin` names is one of this host. TLS may end before this server, so any scheme will do.
+/// Whether an `Origin` is this host. TLS may end before this server, so any scheme is accepted.
 fn is_origin_of(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    let without_default = |authority: &'_ str| authority.strip_suffix(default_port).unwrap_or(authority).to_owned();
-    without_default(authority).eq_ignore_ascii_case(&without_default(host))
+    let strip_port = |authority: &'_ str| authority.strip_suffix(default_port).unwrap_or(authority).to_owned();
+    strip_port(authority).eq_ignore_ascii_case(&strip_port(host))
 }
 
-/// Whether a browser follows a link, or opens the address that somebody entered: what the answer shows stays out of
-/// other sites' reach.
+/// Whether a browser follows a link or opens an address that was entered. Other sites cannot read the response then.
 fn is_link(request: &Request) -> bool {
     let has = |name, value: &str| request.headers().get(name).is_some_and(|header| header == value);
     request.method() == Method::GET && has(SEC_FETCH_MODE, "navigate") && has(SEC_FETCH_DEST, "document")
 }
 
-/// Whether a request is meant for this machine. A page whose name was made to resolve to a loopback address names another.
+/// Whether a request names this machine. A page that attacks by DNS rebinding resolves to a loopback address, but names
+/// its own host.
 fn names_this_machine(request: &Request, host: Option<&HeaderValue>) -> bool {
     let in_target = request.uri().authority().is_none_or(|authority| is_loopback(authority.host()));
     // A request without a Host is refused as such.

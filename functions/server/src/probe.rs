@@ -1,5 +1,5 @@
-//! `presence-server --health`: asks the server on this host whether it lives, for a container's health check. The final
-//! image has neither a shell nor curl.
+//! Liveness probe for a container's health check (`presence-server --health`). The final image has neither a shell nor
+//! curl.
 
 use std::{
     io::{Read as _, Write as _},
@@ -7,24 +7,24 @@ use std::{
     time::Duration,
 };
 
-/// How long connecting, and each read, may take.
-const LIMIT: Duration = Duration::from_secs(2);
+/// Time limit of connecting, and of each read.
+const IO_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether the server that listens on `bind` answers that it lives.
+/// Whether the server that listens on `bind` responds to the liveness check.
 pub(crate) fn is_alive(bind: SocketAddr) -> bool {
-    ask(reachable(bind)).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    get_live(reachable(bind)).is_ok_and(|response| response.starts_with("HTTP/1.1 200 "))
 }
 
-fn ask(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&address, LIMIT)?;
-    stream.set_read_timeout(Some(LIMIT))?;
+fn get_live(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
+    stream.set_read_timeout(Some(IO_TIMEOUT))?;
     write!(stream, "GET /health/live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    Ok(response)
 }
 
-/// A server that listens on every address is reached by loopback.
+/// The address at which the server is reachable. A server that listens on all addresses is reached by loopback.
 fn reachable(mut bind: SocketAddr) -> SocketAddr {
     if bind.ip().is_unspecified() {
         bind.set_ip(match bind.ip() {

@@ -1,4 +1,4 @@
-//! Refused callers: counted, and logged with their address at a bounded rate.
+//! The log of refused calls, with the client's address and at a bounded rate.
 
 use std::{
     net::SocketAddr,
@@ -8,10 +8,10 @@ use std::{
 
 use axum::response::Response;
 
-/// The log has one line for refused calls in this time, however many there are.
+/// The shortest time between two lines about refused calls.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a call was refused; stands in the extensions of its answer, which the log is written from.
+/// The reason of a refusal. It travels in the extensions of the response, from which the log is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused {
     /// The route, with its placeholders.
@@ -33,7 +33,7 @@ struct Latest {
 }
 
 impl Refusals {
-    /// Logs an answer if it is a refusal, unless one has just been logged.
+    /// Logs a response if it is a refusal, unless one has just been logged.
     pub(crate) fn log(&self, peer: SocketAddr, response: &Response) {
         let Some(Refused { call, reason }) = response.extensions().get() else { return };
         if let Some(unlogged) = self.count(Instant::now()) {
@@ -41,7 +41,7 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal; returns the number of earlier ones that were not logged if this one is to be.
+    /// Counts a refusal. If it is to be logged, returns the number of earlier ones that were not.
     fn count(&self, now: Instant) -> Option<u64> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
@@ -59,7 +59,8 @@ mod tests {
 
     #[test]
     fn one_refusal_per_second_is_logged_and_the_others_are_counted() {
-        let (refusals, start) = (Refusals::default(), Instant::now());
+        let refusals = Refusals::default();
+        let start = Instant::now();
         assert_eq!(refusals.count(start), Some(0));
         assert_eq!((0..1_000).filter_map(|_| refusals.count(start)).count(), 0);
         assert_eq!(refusals.count(start + LOG_INTERVAL), Some(1_000));

@@ -1,4 +1,4 @@
-//! Reports for operators, shared by all callers for a moment.
+//! Cached reports for operators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use serde::Serialize;
 
 use crate::body::respond;
 
-/// How long a failure is shared.
+/// How long a failure is cached.
 const ERROR_TTL: Duration = Duration::from_millis(500);
 
-/// A report from Redis. However many callers there are, Redis is asked once per `ttl`.
+/// A cached report. Whatever the number of callers, it is read from Redis at most once per `ttl`.
 #[derive(Clone)]
 pub(crate) struct CachedReport<T> {
     insight: Insight,
@@ -27,7 +27,7 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         Self { insight, latest: Arc::new(Cached::new(ttl)) }
     }
 
-    /// Responds with the report as of a moment ago, or with a new one.
+    /// Responds with the cached report, or with a new one if that has expired.
     pub(crate) async fn respond<F>(&self, read: impl FnOnce(Insight) -> F) -> Response
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -1,4 +1,4 @@
-//! Metrics: the recorder, the gauges, and what is recorded per route.
+//! Metrics of the server: the recorder, the gauges, and the metrics per route.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -18,7 +18,7 @@ const BUCKETS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// The buckets of the delay of watched changes, in seconds: around the interval of messages, up to an outage of NATS.
 const WATCH_BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// How often the gauges are set, also if no caller asks for health, and old samples are folded.
+/// How often the gauges are set, even if no caller checks the health, and old samples are folded.
 const GAUGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Makes Prometheus the recorder of this process.
@@ -29,7 +29,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let prometheus = builder.install_recorder()?;
     names::describe();
     for counter in [names::EVENTS_PUBLISHED, names::EVENTS_FAILED, names::EVENTS_DROPPED, names::GATEWAYS_LOST] {
-        metrics::counter!(counter).increment(0); // there from the start, so that a first one is a rise
+        metrics::counter!(counter).increment(0); // exported from the start, so that the first one shows as an increase
     }
     metrics::gauge!(names::BUILD_INFO, "version" => VERSION, "revision" => REVISION).set(1.0);
     Ok(prometheus)
@@ -52,7 +52,7 @@ pub(crate) async fn refresh_gauges(prometheus: &PrometheusHandle, health: &Healt
 /// The metrics of a route's calls.
 pub(crate) struct RouteMetrics {
     path: &'static str,
-    /// Looked up once, by the first call: looking them up takes longer than counting.
+    /// Looked up once, by the first call: a lookup takes longer than counting.
     duration: OnceLock<Histogram>,
     succeeded: OnceLock<Counter>,
 }
@@ -62,14 +62,14 @@ impl RouteMetrics {
         Self { path, duration: OnceLock::new(), succeeded: OnceLock::new() }
     }
 
-    /// Counts a call by its route and status, and records how long it took.
+    /// Counts a call by its route and status, and records its duration.
     pub(crate) fn record(&self, status: StatusCode, duration: Duration) {
-        let counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
+        let find_counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
         match status {
-            StatusCode::OK => self.succeeded.get_or_init(counter).increment(1),
-            _ => counter().increment(1),
+            StatusCode::OK => self.succeeded.get_or_init(find_counter).increment(1),
+            _ => find_counter().increment(1),
         }
-        let histogram = || metrics::histogram!(CALL_DURATION, "call" => self.path);
-        self.duration.get_or_init(histogram).record(duration.as_secs_f64());
+        let find_histogram = || metrics::histogram!(CALL_DURATION, "call" => self.path);
+        self.duration.get_or_init(find_histogram).record(duration.as_secs_f64());
     }
 }

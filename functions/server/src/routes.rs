@@ -1,4 +1,4 @@
-//! Routes: paths, and the handlers behind them. Checks come in the order 404, 405, 401, 403, 413, 415, 400.
+//! Routes: paths, and the handlers behind them. The checks are made in the order 404, 405, 401, 403, 413, 415, 400.
 
 use std::{sync::Arc, time::Duration};
 
@@ -32,16 +32,16 @@ use crate::{
     watching::Watching,
 };
 
-/// How long the numbers of players are shared.
+/// How long the counts of players are cached.
 const STATISTICS_TTL: Duration = Duration::from_secs(1);
 
-/// How long the list of gateways is shared at least.
+/// The shortest time for which the list of gateways is cached.
 const GATEWAYS_TTL: Duration = Duration::from_millis(500);
 
-/// What answers a call.
+/// The handler of a call.
 type Handler<F> = fn(Arc<PresenceService>, http::Request) -> F;
 
-/// What the routes need beside the service that answers the calls of players.
+/// Components that the routes need beside the presence service.
 pub(crate) struct Parts<'a> {
     pub(crate) app: &'a App,
     pub(crate) middleware: &'a Middleware,
@@ -49,29 +49,29 @@ pub(crate) struct Parts<'a> {
     pub(crate) health: HealthMonitor,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) watching: Watch,
-    /// Streams of watchers and of the console end when the sender of this is gone.
+    /// Streams of watchers and of the console end when the sender is dropped.
     pub(crate) closing: watch::Receiver<()>,
 }
 
-/// All routes; what serves the calls of players is left open.
+/// Builds all routes. The presence service is their state, which each worker adds.
 pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
     let Parts { app, middleware, prometheus, health, lifecycle, watching, closing } = parts;
     let admission = &Arc::new(Admission::new());
-    // Of their own: a storm of other calls must not refuse the heartbeats that keep leases alive.
+    // Heartbeats have bounds of their own: other calls must not crowd out those that keep leases alive.
     let heartbeats = &Arc::new(Admission::new());
     let calls = Router::new()
         .merge(call(middleware, "/presence/connect", Access::Change, admission, connect::handle))
         .merge(call(middleware, "/presence/heartbeat", Access::Change, heartbeats, heartbeat::handle))
         .merge(call(middleware, "/presence/disconnect", Access::Change, admission, disconnect::handle))
-        // Gateways renew their leases on the same terms: an overload must not make them look dead.
+        // Gateways share the bounds of heartbeats: an overload must not make them look dead.
         .merge(call(middleware, "/presence/gateway", Access::Change, heartbeats, gateway::handle))
         .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
         .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))
         .merge(read(&middleware.calls("/presence/{player_id}"), admission));
     let statistics = CachedReport::new(app.insight(), STATISTICS_TTL);
     let gateways = CachedReport::new(app.insight(), GATEWAYS_TTL);
-    let statistics = async move |_, _| statistics.respond(async |insight| insight.statistics().await).await;
-    let gateways = async move |_, _| {
+    let get_statistics = async move |_, _| statistics.respond(async |insight| insight.statistics().await).await;
+    let get_gateways = async move |_, _| {
         let ttl_of = |insight: &Insight, list: &Gateways| insight.gateways_ttl(list).max(GATEWAYS_TTL);
         gateways.respond_for(ttl_of, async |insight| insight.gateways().await).await
     };
@@ -80,15 +80,15 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
     let metrics = middleware.calls("/metrics");
     let description = middleware.calls("/openapi.json");
     let operators = Router::new()
-        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, statistics))
+        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, get_statistics))
         .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
         .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
     let watching = Watching::new(watching, closing.clone());
-    let watch = async move |request, _| watching.answer(request).await;
+    let open_watch = async move |request, _| watching.answer(request).await;
     calls
         .merge(operators)
-        .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, gateways))
-        .merge(middleware.calls("/watch").on(MethodFilter::GET, Access::Read, watch))
+        .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, get_gateways))
+        .merge(middleware.calls("/watch").on(MethodFilter::GET, Access::Read, open_watch))
         .merge(console::routes(app, middleware, closing))
         .merge(middleware.probes("/health/live").on(MethodFilter::GET, Access::Open, async |_, _| live()))
         .merge(middleware.probes("/health/ready").on(MethodFilter::GET, Access::Open, async move |_, _| {
@@ -98,13 +98,13 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }
 
-/// Whether calls are answered, and will be.
+/// The health of the service. A server that is about to end is unavailable.
 async fn current(health: &HealthMonitor, lifecycle: &Lifecycle) -> Health {
     let health = health.latest().await;
     if lifecycle.is_closing() { health.unavailable() } else { health }
 }
 
-/// Routes of a call. A GET on them reads the player of that name.
+/// Builds the routes of a call. A GET on its path reads the player of that name.
 fn call<F>(
     middleware: &Middleware,
     path: &'static str,

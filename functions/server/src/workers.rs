@@ -1,10 +1,9 @@
-//! Workers: a thread for each CPU, with a runtime of its own for the connections that it gets, and a connection of its own
-//! to Redis.
+//! Workers: one thread per CPU, each with a runtime for its share of the connections, and a connection to Redis.
 //!
-//! A runtime of one thread polls in turn whatever is ready. So all calls that came in together have handed their commands
-//! over before the sender of commands is polled, and Redis gets them in one piece, heartbeats even in one command. A runtime
-//! of many threads polls the sender right after each call, with one command: half of the service's time would go to writing
-//! to that socket.
+//! A single-threaded runtime polls its ready tasks in turn. So all calls that arrive together have queued their
+//! commands before the sender of commands is polled, and Redis gets them in one write, heartbeats even in one command.
+//! A multi-threaded runtime polls the sender right after each call, with one command: half of the service's time would
+//! go to writing to that socket.
 
 use std::{future::pending, io, thread};
 
@@ -17,31 +16,32 @@ pub(crate) struct Workers<T> {
 }
 
 impl<T> Workers<T> {
-    /// Starts a worker for each CPU that this process may use. `make` makes what each one serves with, within its runtime.
+    /// Starts one worker per CPU that this process may use. `create` builds the service of each worker, within its
+    /// runtime.
     ///
     /// # Errors
-    /// If a thread cannot be started, and whatever `make` fails with.
-    pub(crate) fn start<E: From<io::Error>>(make: impl Fn() -> Result<T, E>) -> Result<Self, E> {
+    /// If a thread cannot be started, and the errors of `create`.
+    pub(crate) fn start<E: From<io::Error>>(create: impl Fn() -> Result<T, E>) -> Result<Self, E> {
         let count = thread::available_parallelism().map_or(1, Into::into);
         let workers = (0..count).map(|_| {
             let runtime = start_thread()?;
             let entered = runtime.enter();
-            let made = make()?;
+            let service = create()?;
             drop(entered);
-            Ok((runtime, made))
+            Ok((runtime, service))
         });
         Ok(Self { workers: workers.collect::<Result<_, E>>()?, next: 0 })
     }
 
-    /// The runtime of the worker whose turn it is, and what it serves with.
+    /// The runtime and the service of the next worker, in turn.
     pub(crate) fn take_turn(&mut self) -> (&Handle, &T) {
-        let (runtime, made) = &self.workers[self.next];
+        let (runtime, service) = &self.workers[self.next];
         self.next = (self.next + 1) % self.workers.len();
-        (runtime, made)
+        (runtime, service)
     }
 }
 
-/// A runtime on a thread of its own, which ends with the process.
+/// Starts a runtime on a thread of its own. Both end with the process.
 fn start_thread() -> io::Result<Handle> {
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();

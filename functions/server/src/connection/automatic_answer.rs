@@ -1,19 +1,19 @@
-//! The answers that hyper gives to requests that it cannot read: 400, 414 and 431.
+//! Bodies for the responses that hyper sends to requests that it cannot parse: 400, 414 and 431.
 //!
-//! hyper has no hook for them: it writes a head without a body, then ends the connection. So they are recognized in what it
-//! is about to write. No answer of ours looks like that: each of our errors has a body.
+//! hyper has no hook for them: it writes a head without a body, then ends the connection. So they are recognized in the
+//! bytes that it is about to write. No response of this service looks like that, as each of its errors has a body.
 
 use presence::http::{Problem, Response};
 
-/// What hyper's own answers begin with, up to the first digit of the status.
+/// The beginning of hyper's own responses, up to the first digit of the status.
 const BEGINNING: &[u8] = b"HTTP/1.1 4";
 
-/// What says that they have no body.
+/// The header of hyper's own responses that announces an empty body.
 const NO_BODY: &[u8] = b"content-length: 0\r\n";
 
-/// Where hyper's own answer begins in what it is about to write. It is always the last thing.
+/// The position of hyper's own response in the bytes that it is about to write. It is always at the end.
 pub(super) fn find(bytes: &[u8]) -> Option<usize> {
-    // Bodies of ours do not end like this, so nearly all answers are done with here.
+    // The fast path: this service's bodies do not end like a head.
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
@@ -21,7 +21,7 @@ pub(super) fn find(bytes: &[u8]) -> Option<usize> {
     position_of_no_body(&bytes[start..]).map(|_| start)
 }
 
-/// hyper's own answer with a body that says what was wrong.
+/// Adds a body to hyper's own response that says what was wrong.
 pub(super) fn with_problem(answer: &[u8]) -> Vec<u8> {
     let problem = match answer.get(BEGINNING.len() - 1..BEGINNING.len() + 2) {
         Some(b"431" | b"414") => Problem::headers_too_large(),

@@ -1,9 +1,9 @@
 //! Connections: HTTP/1.1 on a socket, bounded in time and in memory.
 //!
-//! - `automatic_answer`: bodies for the answers that hyper gives by itself.
+//! - `automatic_answer`: bodies for the error responses that hyper sends by itself.
 //! - `registry`: all connections, their number and their time limits.
-//! - `state`: what a connection is doing.
-//! - `stream`: a client's socket, as hyper sees it.
+//! - `state`: the phase of a connection, and the orders to it.
+//! - `stream`: a client's socket, wrapped for hyper.
 //! - `upgrade`: the switch to another protocol.
 
 mod automatic_answer;
@@ -49,21 +49,21 @@ pub(crate) use upgrade::Upgrade;
 
 use crate::{body::respond, lifecycle::Lifecycle, refusals::Refusals};
 
-/// The most bytes of headers that a request may have, and the most of a body that are read at a time: what a connection
-/// takes up, however many there are.
+/// The longest head of a request, and the most bytes of a body that are read at a time. It bounds the memory per
+/// connection.
 const MAX_HEADERS_BYTES: usize = 16 * 1024;
 
-/// How much of what a client has still sent is read after its last answer: closing a socket with bytes unread resets it,
-/// and the client may not see the answer.
+/// The most bytes that are read from a client after its last response. Closing a socket with unread bytes resets it,
+/// and the client may not see the response.
 const MAX_UNREAD_BYTES: u64 = 1024 * 1024;
 
-/// Time limit for that.
+/// Time limit for reading the rest that a client sends after its last response.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The paths that reserved connections are for.
+/// The prefix of the paths that reserved connections serve.
 const PROBES: &str = "/health/";
 
-/// What all connections have in common.
+/// The context that all connections share.
 #[derive(Clone)]
 pub(crate) struct ConnectionContext {
     http: http1::Builder,
@@ -74,16 +74,16 @@ pub(crate) struct ConnectionContext {
 impl ConnectionContext {
     pub(crate) fn new(lifecycle: Lifecycle) -> Self {
         let mut http = http1::Builder::new();
-        // No timer: the registry knows all connections, and needs none for each request.
+        // The registry enforces all time limits, without a timer per request.
         http.max_buf_size(MAX_HEADERS_BYTES).header_read_timeout(None);
-        http.writev(false); // one piece: most answers are short, and copying one costs less than a second piece
+        http.writev(false); // most responses are short: copying one costs less than a vectored write
         Self { http, lifecycle, refusals: Arc::default() }
     }
 
     /// Serves a connection until its end.
     pub(crate) async fn serve(self, socket: TcpStream, state: Arc<ConnectionState>, routes: Router) {
-        // A silent connection costs a socket and little more: buffers are made, and the rest of this task is allocated, when
-        // there is something to read.
+        // Buffers and the rest of this task are allocated when the first bytes arrive, so that a silent connection
+        // costs little more than its socket.
         if until_readable(&socket, &state).await {
             Box::pin(self.serve_requests(socket, state, routes)).await;
         }
@@ -108,20 +108,20 @@ impl ConnectionContext {
                 }
             }
             Ok(Ending::HeadTimeout) => refuse(socket, Problem::head_timed_out()).await,
-            // Nothing is left in the kernel for a client that does not take it.
+            // Drops what the kernel still holds for a client that does not read.
             Ok(Ending::Abort) => _ = socket.set_zero_linger(),
             Err(error) => {
                 tracing::debug!(%error, "connection ended");
                 match error.is_parse() {
                     true if has_refused => linger(socket).await,
-                    true => refuse(socket, Problem::malformed()).await, // HTTP/2's beginning
+                    true => refuse(socket, Problem::malformed()).await, // hyper does not respond to HTTP/2's preface
                     false => {}
                 }
             }
         }
     }
 
-    /// Answers one request.
+    /// Responds to one request.
     async fn answer(
         &self,
         state: &ConnectionState,
@@ -129,7 +129,7 @@ impl ConnectionContext {
         request: Request<Incoming>,
         upgrade: &OnceLock<Upgrade>,
     ) -> Result<Response, Infallible> {
-        // A client that sends requests and takes no answers gets no further ones made.
+        // No further request is handled while the client does not read its responses.
         state.until_unblocked().await;
         let mut response = match state.is_reserved && !request.uri().path().starts_with(PROBES) {
             false => routes.call(request).await?,
@@ -137,7 +137,7 @@ impl ConnectionContext {
         };
         self.refusals.log(state.peer, &response);
         if let Some(protocol) = response.extensions_mut().remove() {
-            // hyper ends the connection after this answer, and leaves the socket open.
+            // hyper ends its connection after this response, and leaves the socket open.
             let _ = upgrade.set(protocol);
             state.answered(false);
             return Ok(response);
@@ -151,7 +151,7 @@ impl ConnectionContext {
     }
 }
 
-/// Waits until the client has sent something, or closed its socket; `false` if the connection is to be ended before that.
+/// Waits until the client has sent bytes or closed its socket. `false` if the registry ends the connection before that.
 async fn until_readable(socket: &TcpStream, state: &ConnectionState) -> bool {
     poll_fn(|context| {
         state.register(context);
@@ -163,7 +163,7 @@ async fn until_readable(socket: &TcpStream, state: &ConnectionState) -> bool {
     .await
 }
 
-/// Serves until the connection ends by itself, or is to be ended.
+/// Serves until the connection ends by itself, or the registry ends it.
 async fn until_ended<S>(
     connection: &mut http1::Connection<TokioIo<ClientStream>, S>,
     state: &ConnectionState,
@@ -174,7 +174,7 @@ where
 {
     poll_fn(|context| {
         state.register(context);
-        // First what has been received: a request that was read is answered.
+        // Received bytes are handled first, so that a request that was read gets its response.
         if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
             return Poll::Ready(ended.map(|()| Ending::Close));
         }
@@ -183,7 +183,7 @@ where
     .await
 }
 
-/// Answers a request that could not be read, and closes the connection.
+/// Responds to a request that could not be parsed, and closes the connection.
 async fn refuse(mut socket: TcpStream, problem: Problem) {
     let (parts, body) = presence::http::Response::from(problem).into_parts();
     let head = format!(
@@ -192,13 +192,13 @@ async fn refuse(mut socket: TcpStream, problem: Problem) {
         parts.status,
         body.len()
     );
-    let answer = [head.as_bytes(), &body].concat();
-    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, socket.write_all(&answer)).await {
+    let response = [head.as_bytes(), &body].concat();
+    if let Ok(Ok(())) = timeout(LINGER_TIMEOUT, socket.write_all(&response)).await {
         linger(socket).await;
     }
 }
 
-/// Reads what a client has still sent, until it closes the connection or has had enough time to.
+/// Reads what a client still sends, until it closes the connection or the time limit has passed.
 async fn linger(mut socket: TcpStream) {
     let _ = socket.shutdown().await; // an error shows in reading as well
     let read = async move { tokio::io::copy(&mut (&mut socket).take(MAX_UNREAD_BYTES), &mut tokio::io::sink()).await };

@@ -1,4 +1,4 @@
-//! All connections of this process: how many there may be, and how long each may do nothing.
+//! Registry of all connections: their number, their time limits, and the eviction of idle ones.
 
 use std::{
     cmp::Reverse,
@@ -20,23 +20,23 @@ use super::state::{ConnectionState, Order, Phase, Seconds};
 /// Time limit for the head of a request.
 const HEAD_TIMEOUT_SECONDS: u32 = 10;
 
-/// Time limit for a connection without a request: longer than load balancers (60 s) and the pools of HTTP clients (90 s)
-/// keep one that is idle, since they would send a request into its end.
+/// Time limit for a connection without a request. It is longer than load balancers (60 s) and HTTP clients' pools (90
+/// s) keep idle connections: otherwise they would send a request while the server closes.
 const IDLE_TIMEOUT_SECONDS: u32 = 120;
 
-/// Time limit for a client to take an answer, from the moment at which the kernel holds as much of it as it may.
+/// Time limit for a client to read a response, from the moment at which the kernel's buffer is full.
 const UNREAD_TIMEOUT_SECONDS: u32 = 30;
 
-/// Time limit for a reserved connection's request: nobody else can have the slot meanwhile.
+/// Time limit for the request of a reserved connection, whose slot other probes need.
 const RESERVED_TIMEOUT_SECONDS: u32 = 2;
 
-/// The share of the slots that is kept free for health probes: one of these many.
+/// One in this number of slots is reserved for health probes.
 const RESERVED_SHARE: usize = 40;
 
-/// The share of the connections that is evicted at a time: one of these many. Looking for them takes a look at all.
+/// One in this number of connections is evicted at a time. Finding them takes a scan of all.
 const EVICTED_SHARE: usize = 64;
 
-/// How long evicted connections may take to end before a reserved slot is used.
+/// How long to wait for evicted connections to end before a reserved slot is used.
 const EVICTION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// All connections of this process.
@@ -47,19 +47,19 @@ pub(crate) struct Connections {
     seconds: Seconds,
 }
 
-/// Connections, and room for a number of them.
+/// Connections, and slots for a number of them.
 #[derive(Debug)]
 struct Pool {
     count: usize,
     is_reserved: bool,
     free: Arc<Semaphore>,
-    /// Those that have ended stay until the next look at all of them.
+    /// All connections. Those that have ended are removed by the next scan.
     connections: Mutex<Vec<Weak<ConnectionState>>>,
-    /// The second in which a look at all of them found none that is idle: there is no other look in this second.
+    /// The second in which a scan found no idle connection. No further scan is made in this second.
     found_busy_at: AtomicU32,
 }
 
-/// Room for one connection.
+/// A slot for one connection.
 #[derive(Debug)]
 pub(crate) struct Slot {
     permit: OwnedSemaphorePermit,
@@ -67,7 +67,7 @@ pub(crate) struct Slot {
 }
 
 impl Connections {
-    /// Room for `count` connections. Some of it is for health probes once the rest is in use.
+    /// Creates a registry with `count` slots. Some of them are reserved for health probes.
     pub(crate) fn new(count: usize) -> Self {
         let reserved = (count / RESERVED_SHARE).max(1);
         Self {
@@ -77,8 +77,8 @@ impl Connections {
         }
     }
 
-    /// A slot for the next connection. If all are taken, connections that are idle make room; if none of them is, it is a
-    /// reserved slot.
+    /// Waits for a slot for the next connection. If all are taken, idle connections are evicted; if none is idle, a
+    /// reserved slot is used.
     pub(crate) async fn admit(&self) -> Slot {
         if let Some(slot) = self.regular.try_take() {
             return slot;
@@ -100,7 +100,7 @@ impl Connections {
         }
     }
 
-    /// Adds a connection. Its slot is free again when nothing holds its state any more.
+    /// Adds a connection. Its slot is free again when its state is dropped.
     pub(crate) fn add(&self, peer: SocketAddr, slot: Slot) -> Arc<ConnectionState> {
         let pool = if slot.is_reserved { &self.reserved } else { &self.regular };
         let state = Arc::new(ConnectionState::new(peer, slot.is_reserved, self.seconds.clone(), slot.permit));
@@ -117,19 +117,19 @@ impl Connections {
         }
     }
 
-    /// Ends every connection as soon as it has no request under way.
+    /// Ends each connection as soon as it has no request in progress.
     pub(crate) fn drain(&self) {
         self.each(|connection| connection.order(Order::Drain));
     }
 
-    /// Returns when all connections have ended.
+    /// Waits until all connections have ended.
     pub(crate) async fn closed(&self) {
         for Pool { count, free, .. } in [&self.regular, &self.reserved] {
             let _ = free.acquire_many(*count as u32).await; // never closed
         }
     }
 
-    /// Counts a second, and has those connections closed that have exceeded a time limit.
+    /// Advances the clock by one second, and closes connections that have exceeded a time limit.
     fn tick(&self) {
         self.seconds.advance();
         self.each(|connection| {
@@ -168,7 +168,7 @@ impl Pool {
         }
     }
 
-    /// Has those connections closed that have been idle longest, and returns their number.
+    /// Closes the connections that have been idle longest, and returns their number.
     fn evict(&self, now: u32) -> usize {
         if self.found_busy_at.load(Ordering::Relaxed) == now {
             return 0;
@@ -184,7 +184,7 @@ impl Pool {
             self.found_busy_at.store(now, Ordering::Relaxed);
         }
         if count < idle.len() {
-            // Of those that are equally idle, the ones that were accepted first.
+            // Among equally idle connections, those that were accepted first go first.
             idle.select_nth_unstable_by_key(count, |(idleness, place, _)| (*idleness, *place));
         }
         idle.iter().take(count).for_each(|(_, _, connection)| connection.order(Order::Close));
@@ -198,7 +198,7 @@ impl Pool {
 }
 
 fn has_timed_out(connection: &ConnectionState) -> bool {
-    // A second counts once it is over: a phase of n seconds has lasted for more than n - 1.
+    // Seconds are counted when they end: a phase of age n has lasted for more than n - 1 seconds.
     let head_timeout = if connection.is_reserved { RESERVED_TIMEOUT_SECONDS } else { HEAD_TIMEOUT_SECONDS };
     let timeout = match connection.phase() {
         (Phase::Silent | Phase::Head, age) => age > head_timeout,
@@ -216,14 +216,14 @@ mod tests {
 
     const PEER: ([u8; 4], u16) = ([127, 0, 0, 1], 1);
 
-    /// A registry of 80 slots, 2 of them reserved, with as many connections as there are other slots.
+    /// A registry of 80 slots, 2 of them reserved, whose 78 other slots are in use.
     fn full() -> (Connections, Vec<Arc<ConnectionState>>) {
         let connections = Connections::new(80);
         let states = (0..78).map(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap())).collect();
         (connections, states)
     }
 
-    /// The slot that is there at once.
+    /// The slot that is available without waiting.
     fn admit_now(connections: &Connections) -> Option<Slot> {
         let admitting = pin!(connections.admit());
         match admitting.poll(&mut Context::from_waker(Waker::noop())) {

@@ -13,50 +13,50 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// A connection that has sent nothing, or half of a request's head, for this long is evicted before idle ones, which at
-/// least made a request once. Time for a client's first bytes to arrive.
+/// The age from which a connection without a complete first head is evicted before idle ones. Until then, a client's
+/// first bytes may still be on their way.
 const SILENT_SECONDS: u32 = 2;
 
-/// Seconds since the start of the process, counted by the registry. Reading it is cheaper than reading a clock, and
-/// limits of connections need no more precision.
+/// Seconds since the start of the process, counted by the registry. Reading them is cheaper than reading a clock, and
+/// the limits of connections need no more precision.
 #[derive(Debug, Clone)]
 pub(super) struct Seconds(Arc<AtomicU32>);
 
-/// What a connection is doing.
+/// The phase of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing has been received.
     Silent,
     /// A part of a request's head has been received.
     Head,
-    /// A request is being answered.
+    /// A request is being handled.
     Busy,
-    /// An answer without a known length is being sent; the connection ends with it.
+    /// A response without a known length is being sent. The connection ends with it.
     Streaming,
-    /// The last request has been answered.
+    /// The last request has its response.
     Idle,
 }
 
-/// How the task of a connection ends it.
+/// The way in which the task of a connection ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// No request is under way.
+    /// No request is in progress. The connection is closed.
     Close,
-    /// The head of a request did not arrive in time: the client is told so.
+    /// The head of a request did not arrive in time. The client gets a 408.
     HeadTimeout,
-    /// The client does not take its answers: what was sent and not taken is dropped.
+    /// The client does not read its responses. Unread bytes are dropped.
     Abort,
 }
 
-/// What the registry asks of a connection.
+/// The registry's order to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Order {
-    /// Serve on.
+    /// Continue to serve.
     None,
     /// End, unless a request has been received in the meantime.
     Close,
-    /// End as soon as no request is under way: the server ends.
+    /// End as soon as no request is in progress, as the server ends.
     Drain,
 }
 
@@ -65,12 +65,12 @@ pub(super) enum Order {
 pub(crate) struct ConnectionState {
     /// The client's address.
     pub(crate) peer: SocketAddr,
-    /// Whether this connection is one of those that are kept free for health probes.
+    /// Whether this connection has one of the slots that are reserved for health probes.
     pub(crate) is_reserved: bool,
     seconds: Seconds,
-    /// The phase, and the second in which it began, in one word: both are read together by another thread.
+    /// The phase and the second in which it began, in one word, so that another thread reads both together.
     phase: AtomicU64,
-    /// The second since which the client has left a part of an answer unread; 0 if it has not.
+    /// The second since which the client has left a part of a response unread; 0 if it has read all.
     unread_since: AtomicU32,
     order: AtomicU8,
     task: AtomicWaker,
@@ -116,52 +116,53 @@ impl ConnectionState {
         }
     }
 
-    /// Notes that bytes were received: those of a body change nothing.
+    /// Records that bytes were received. Those of a body do not change the phase.
     pub(super) fn received(&self) {
         if let (Phase::Silent | Phase::Idle, _) = self.phase() {
             self.enter(Phase::Head);
         }
     }
 
-    /// Notes that a request's head is complete.
+    /// Records that a request's head is complete.
     pub(super) fn requested(&self) {
         self.enter(Phase::Busy);
     }
 
-    /// Notes that a request has its answer; `has_length` if the answer's end is known.
+    /// Records that a request has its response. `has_length` says that the response's length is known.
     pub(super) fn answered(&self, has_length: bool) {
         self.enter(if has_length { Phase::Idle } else { Phase::Streaming });
     }
 
-    /// Notes that the client does not take an answer as fast as it is sent.
+    /// Records that the client does not read a response as fast as it is sent.
     pub(super) fn blocked(&self) {
         self.unread_since.store(self.seconds.now(), Ordering::Relaxed);
     }
 
-    /// Notes that the kernel has taken all that was sent.
+    /// Records that the kernel has accepted all bytes that were sent.
     pub(super) fn unblocked(&self) {
         self.unread_since.store(0, Ordering::Relaxed);
         self.task.wake(); // a request may wait for this: see `until_unblocked`
     }
 
-    /// Returns when no answer is left unread. Called by the connection's own task.
+    /// Waits until no response is left unread. Called by the connection's own task.
     pub(super) async fn until_unblocked(&self) {
         let is_blocked = || self.unread_since.load(Ordering::Relaxed) != 0;
         poll_fn(|_| if is_blocked() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
-    /// Has the task polled when the registry orders something.
+    /// Registers the task's waker for orders of the registry.
     pub(super) fn register(&self, context: &Context<'_>) {
         self.task.register(context.waker());
     }
 
-    /// Asks the task to end the connection.
+    /// Sends an order to the connection's task.
     pub(super) fn order(&self, order: Order) {
         self.order.store(order as u8, Ordering::Release);
         self.task.wake();
     }
 
-    /// How the connection is to be ended, now that all that was received has been looked at.
+    /// The way in which the task has to end the connection now, if it has to. All received bytes must have been
+    /// handled.
     pub(super) fn ending(&self) -> Option<Ending> {
         let order = self.order.load(Ordering::Acquire);
         if order == Order::None as u8 {
@@ -174,31 +175,33 @@ impl ConnectionState {
             Phase::Silent | Phase::Idle if !is_unread => Some(Ending::Close),
             Phase::Head if is_close => Some(Ending::HeadTimeout),
             _ => {
-                // A request came in before the order did. A drain stays in force.
-                let (close, none) = (Order::Close as u8, Order::None as u8);
+                // A request arrived before the order. That cancels a close, while a drain stays in force.
+                let close = Order::Close as u8;
+                let none = Order::None as u8;
                 let _ = self.order.compare_exchange(close, none, Ordering::Relaxed, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    /// The phase, and for how many seconds it has lasted.
+    /// The phase, and its age in seconds.
     pub(super) fn phase(&self) -> (Phase, u32) {
         let (phase, since) = Phase::from_word(self.phase.load(Ordering::Relaxed));
         (phase, self.seconds.now().saturating_sub(since))
     }
 
-    /// For how many seconds the client has left an answer unread.
+    /// The number of seconds for which the client has left a response unread.
     pub(super) fn unread_for(&self) -> Option<u32> {
         let since = self.unread_since.load(Ordering::Relaxed);
         (since != 0).then(|| self.seconds.now().saturating_sub(since))
     }
 
-    /// How much this connection deserves to be evicted, the highest first; `None` if a request is under way.
+    /// The rank of this connection for eviction, highest first. `None` if a request is in progress.
     pub(super) fn idleness(&self) -> Option<u32> {
+        // Ranks above this are evicted before connections that are merely idle.
         const BEFORE_IDLE: u32 = 1 << 16;
         if self.order.load(Ordering::Relaxed) != Order::None as u8 {
-            return None; // it ends already
+            return None; // it is ending already
         }
         if let Some(unread) = self.unread_for() {
             return (unread >= SILENT_SECONDS).then_some(BEFORE_IDLE + unread);

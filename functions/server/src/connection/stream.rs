@@ -1,4 +1,4 @@
-//! A client's socket, as hyper sees it.
+//! A client's socket, wrapped for hyper.
 
 use std::{
     io,
@@ -14,15 +14,15 @@ use tokio::{
 
 use super::{automatic_answer, state::ConnectionState};
 
-/// A client's socket. It notes when the client sends, and when it does not take what it is sent; and it gives hyper's own
-/// error answers a body.
+/// A client's socket. It records when the client sends, and when it does not read; and it adds a body to hyper's own
+/// error responses.
 pub(super) struct ClientStream {
     socket: TcpStream,
     state: Arc<ConnectionState>,
     is_blocked: bool,
-    /// The rest of an answer that takes the place of hyper's own.
+    /// The unsent rest of a response that replaces hyper's own.
     rest: Vec<u8>,
-    /// Whether hyper has answered a request that it could not read.
+    /// Whether hyper has responded to a request that it could not parse.
     has_refused: bool,
 }
 
@@ -31,7 +31,7 @@ impl ClientStream {
         Self { socket, state, is_blocked: false, rest: Vec::new(), has_refused: false }
     }
 
-    /// The socket, and whether its client has been answered that its request cannot be read.
+    /// The socket, and whether its client got a response to a request that could not be parsed.
     pub(super) fn into_socket(self) -> (TcpStream, bool) {
         (self.socket, self.has_refused)
     }
@@ -67,13 +67,13 @@ impl AsyncWrite for ClientStream {
                 this.has_refused = true;
                 Poll::Ready(Ok(bytes.len()))
             }
-            // The answers before it come first; hyper then writes what is left.
+            // Earlier responses are written first; hyper then retries the rest.
             Some(start) => this.write_socket(context, &bytes[..start]),
             None => this.write_socket(context, bytes),
         }
     }
 
-    /// hyper calls this when it has nothing more to write.
+    /// Writes the rest of a replaced response. hyper calls this when it has nothing more to write.
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while !this.rest.is_empty() {

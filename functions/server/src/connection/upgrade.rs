@@ -1,4 +1,4 @@
-//! The switch of a connection to another protocol, after an answer 101.
+//! Upgrade of a connection to another protocol, after a response 101.
 
 use std::{
     future::Future,
@@ -14,21 +14,21 @@ use tokio::{
     net::TcpStream,
 };
 
-/// What speaks the other protocol, until its end.
+/// A function that speaks the other protocol until its end.
 type Protocol = Box<dyn FnOnce(UpgradedSocket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// What a connection goes on with after its answer. It travels with the response.
+/// The protocol with which a connection continues after its response. It travels in the response's extensions.
 #[derive(Clone)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Protocol>>>);
 
-/// A client's socket, of which the first bytes may have been read already.
+/// A client's socket whose first bytes may have been read already.
 pub(crate) struct UpgradedSocket {
     socket: TcpStream,
     first: Bytes,
 }
 
 impl Upgrade {
-    /// Has the connection go on with `protocol` after this response.
+    /// Makes the connection continue with `protocol` after this response.
     pub(crate) fn after<F>(response: &mut Response, protocol: impl FnOnce(UpgradedSocket) -> F + Send + 'static)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -37,7 +37,7 @@ impl Upgrade {
         response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(protocol)))));
     }
 
-    /// Speaks the protocol on a socket, of which `first` has been read already.
+    /// Speaks the protocol on a socket from which `first` has been read already.
     pub(super) async fn run(&self, socket: TcpStream, first: Bytes) {
         let protocol = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(protocol) = protocol {

@@ -1,4 +1,4 @@
-//! The handshake: whether a request asks for a WebSocket (RFC 6455) or for server-sent events.
+//! Handshake of a stream: WebSocket (RFC 6455) or server-sent events.
 
 use axum::{
     body::Body,
@@ -15,30 +15,30 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::session::Session;
 use crate::connection::Upgrade;
 
-/// The most players of one stream of server-sent events: they stand in the URL.
+/// The most players of one stream of server-sent events, which are named in the URL.
 const MAX_PLAYERS: usize = 500;
 
 /// The length of a key: 16 bytes in Base64.
 const KEY_LENGTH: usize = 24;
 
-/// The version of the protocol, which every client of today speaks.
+/// The version of the WebSocket protocol.
 const VERSION: HeaderValue = HeaderValue::from_static("13");
 
-/// What a request asks for.
+/// The kind of stream that a request asks for.
 #[derive(Debug, PartialEq)]
 pub(super) enum Wish {
-    /// A WebSocket, and the answer to its key.
+    /// A WebSocket. `accept` is the response to the request's key.
     WebSocket { accept: String },
     /// Server-sent events about these players.
     ServerSentEvents { players: Vec<PlayerId> },
-    /// Something that this path does not have.
+    /// Neither of the two.
     Neither,
 }
 
-/// What a request asks for.
+/// Determines the kind of stream that a request asks for.
 ///
 /// # Errors
-/// 400 for a bad list of players.
+/// 400 for an invalid list of players.
 pub(super) fn wish(request: &Request) -> Result<Wish, Problem> {
     let headers = request.headers();
     if request.method() != Method::GET {
@@ -69,13 +69,13 @@ pub(super) fn switch(accept: &str, session: Session) -> Response {
     response
 }
 
-/// Says which version of the protocol is spoken here.
+/// Adds the supported version of the protocol to a response.
 pub(super) fn with_version(mut response: Response) -> Response {
     response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
     response
 }
 
-/// The answer to the key of a handshake; `None` if it is not one.
+/// The response to the key of a WebSocket handshake. `None` if the request is not one.
 fn accept_key(headers: &HeaderMap) -> Option<String> {
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?.as_bytes();
     let is_handshake = has_token(headers, &header::UPGRADE, "websocket")
@@ -85,14 +85,14 @@ fn accept_key(headers: &HeaderMap) -> Option<String> {
     is_handshake.then(|| derive_accept_key(key))
 }
 
-/// Whether a header of a list has a token, in any case, whatever its parameters.
+/// Whether a list header contains a token, ignoring case and parameters.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     let tokens = values.flat_map(|value| value.split(',')).map(|item| item.split(';').next().unwrap_or_default());
     tokens.into_iter().any(|other| other.trim().eq_ignore_ascii_case(token))
 }
 
-/// The players that a URL names; `None` if it names none.
+/// Parses the players in a URL's query. `None` if the query does not have any.
 fn players(uri: &Uri) -> Result<Option<Vec<PlayerId>>, Problem> {
     let Some(list) = query_value(uri, "players")? else { return Ok(None) };
     let ids: Vec<_> = list.split(',').filter(|_| !list.is_empty()).collect();

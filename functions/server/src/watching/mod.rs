@@ -1,9 +1,9 @@
-//! `GET /watch`: a WebSocket, or server-sent events, for callers that watch players.
+//! Streams for callers that watch players (`GET /watch`): a WebSocket, or server-sent events.
 //!
-//! - `handshake`: which of the two a request asks for.
-//! - `session`: a WebSocket, from its first message to its last.
-//! - `socket`: what a session knows of its socket: progress, pongs, how it ends.
-//! - `pace`: when changes are sent.
+//! - `handshake`: the choice between the two.
+//! - `session`: a WebSocket session, from its first message to its last.
+//! - `socket`: progress, pongs and the end of a session's socket.
+//! - `pace`: the rate at which changes are sent.
 //! - `server_sent`: server-sent events.
 
 mod handshake;
@@ -24,7 +24,7 @@ use session::Session;
 #[derive(Clone)]
 pub(crate) struct Watching {
     watch: Watch,
-    /// Streams end when the sender of this is gone.
+    /// Streams end when the sender is dropped.
     closing: watch::Receiver<()>,
 }
 
@@ -33,7 +33,7 @@ impl Watching {
         Self { watch, closing }
     }
 
-    /// Opens a stream of the kind that the request asks for.
+    /// Opens a stream of the requested kind.
     pub(crate) async fn answer(&self, request: Request) -> Response {
         match handshake::wish(&request) {
             Ok(Wish::WebSocket { accept }) => match self.watch.open() {

@@ -1,16 +1,16 @@
-//! The pace of changes: the first after a pause at once, then at most one message per interval.
+//! Pace of changes: the first one after a pause is sent at once, then at most one message per interval.
 
 use std::time::Duration;
 
 use presence::watch::{Changes, WatchStream};
 use tokio::time::{Instant, sleep_until};
 
-/// When a stream may be sent changes.
+/// The pace of a stream's changes.
 pub(super) struct Pace {
     interval: Duration,
     /// When the next message may be sent.
     next: Instant,
-    /// Whether there are changes that have not been taken.
+    /// Whether changes are waiting in the hub.
     has_changes: bool,
 }
 
@@ -19,7 +19,7 @@ impl Pace {
         Self { interval, next: Instant::now(), has_changes: false }
     }
 
-    /// Waits until there are changes and it is time, and takes them. Can be cancelled.
+    /// Waits until changes exist and may be sent, and takes them. Cancel safe.
     pub(super) async fn changes(&mut self, stream: &WatchStream) -> Changes {
         loop {
             if !self.has_changes {
@@ -33,7 +33,7 @@ impl Pace {
         }
     }
 
-    /// Takes what has changed, whether or not it is time.
+    /// Takes the changes, whether or not the interval has passed.
     pub(super) fn take(&mut self, stream: &WatchStream) -> Option<Changes> {
         let changes = stream.take_changes();
         self.has_changes = changes.as_ref().is_some_and(|changes| changes.has_more);

@@ -1,4 +1,4 @@
-//! Server-sent events: a WebSocket's messages for callers that name their players once, in the URL.
+//! Server-sent events: the messages of a WebSocket for callers that name their players once, in the URL.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use super::pace::Pace;
 
-/// A stream on which nothing happens says so: a proxy does not take it for dead, and a client that is gone is noticed.
+/// The interval of keep-alive comments on an idle stream: proxies do not close it, and a client that has left is
+/// noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A stream of server-sent events.
@@ -36,7 +37,7 @@ struct Events {
 /// change, until the server ends.
 ///
 /// # Errors
-/// 503 if there are too many streams, or if the players cannot be read.
+/// 503 if too many streams are open, or if the players cannot be read.
 pub(super) async fn open(
     watch: &Watch,
     players: Vec<PlayerId>,
@@ -44,7 +45,8 @@ pub(super) async fn open(
 ) -> Result<Response, Problem> {
     let stream = watch.open()?;
     let snapshot = Some(stream.watch_all(players).await?);
-    let (feeds, pace) = (stream.feed_states(), Pace::new(watch.config().interval));
+    let feeds = stream.feed_states();
+    let pace = Pace::new(watch.config().interval);
     let mut events = Events { stream, feeds, snapshot, pace, closing, is_closing: false };
     let first = event("feed", events.feeds.next().await.message());
     let rest = stream::unfold(events, async |mut events| Some((Ok(events.next().await?), events)));
@@ -55,7 +57,7 @@ pub(super) async fn open(
 }
 
 impl Events {
-    /// The next event; `None` at the end.
+    /// Waits for the next event. `None` at the end.
     async fn next(&mut self) -> Option<Event> {
         if let Some(snapshot) = &mut self.snapshot {
             match self.stream.next_presences(snapshot) {

@@ -1,7 +1,7 @@
 //! A WebSocket session: requests in, changes out, and its end.
 //!
-//! Reading and writing are two loops of one task. The reader hands over one request at a time; the writer takes what it
-//! sends from the hub when it is about to send it, so that nothing piles up for a client that does not read.
+//! Reading and writing are two loops of one task. The reader passes on one request at a time; the writer takes each
+//! message from the hub when it sends it, so that nothing is queued for a client that does not read.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -31,27 +31,27 @@ use super::{
 /// The longest message of a client, in bytes.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// What is read from a client's socket at a time, in bytes.
+/// The number of bytes that are read from a client's socket at a time.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// How often a client is asked whether it is still there.
+/// The interval of pings.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Time limit for the last frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How much of what a client has still sent is read after the last frame: closing a socket with bytes unread resets it,
-/// and the client may not see why.
+/// The most bytes that are read from a client after the last frame. Closing a socket with unread bytes resets it, and
+/// the client may not see the frame.
 const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
 
-/// A WebSocket session that has not begun.
+/// A WebSocket session that has not started.
 pub(super) struct Session {
     stream: WatchStream,
     interval: Duration,
     closing: watch::Receiver<()>,
 }
 
-/// The half of a session that writes.
+/// The writing half of a session.
 struct Writer<'a, S> {
     sink: &'a mut SplitSink<WebSocketStream<Observed<S>>, Message>,
     stream: WatchStream,
@@ -61,7 +61,7 @@ struct Writer<'a, S> {
     closing: watch::Receiver<()>,
 }
 
-/// What the writer does next.
+/// The writer's next step.
 enum Next {
     Send(Message),
     Answer(Utf8Bytes),
@@ -81,9 +81,9 @@ impl Session {
             .write_buffer_size(0)
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
-        let socket = Observed::new(socket, Arc::clone(&liveness));
-        let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
-        let (mut sink, mut source) = socket.split();
+        let observed = Observed::new(socket, Arc::clone(&liveness));
+        let websocket = WebSocketStream::from_raw_socket(observed, Role::Server, Some(config)).await;
+        let (mut sink, mut source) = websocket.split();
         let (requests, queue) = mpsc::channel(1);
         let writer = Writer {
             sink: &mut sink,
@@ -102,7 +102,7 @@ impl Session {
     }
 }
 
-/// Reads until the end, and hands over requests one after the other.
+/// Reads until the end, and passes on requests one at a time.
 async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     source: &mut SplitStream<WebSocketStream<Observed<S>>>,
     requests: mpsc::Sender<Utf8Bytes>,
@@ -111,6 +111,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
     loop {
         match source.next().await {
             Some(Ok(Message::Text(request))) => {
+                // Waits until the writer has taken the previous request.
                 liveness.pause();
                 if requests.send(request).await.is_err() {
                     return End::Gone;
@@ -139,7 +140,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         let begin = tokio::time::Instant::now() + PING_INTERVAL;
         let mut pings = interval_at(begin, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The feed's state is the first message.
+        // The first message is the state of the feed.
         let mut is_introduced = false;
         loop {
             let next = tokio::select! {
@@ -165,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         }
     }
 
-    /// Answers a request. Changes go on while Redis is asked.
+    /// Sends the reply to a request. Changes are sent while Redis is being read.
     async fn answer(&mut self, request: &str) -> Result<(), End> {
         let mut reply = self.reply(request).await?;
         while let Some(message) = self.stream.next_message(&mut reply) {
@@ -192,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         send(self.sink, message, self.liveness, &mut self.closing).await
     }
 
-    /// Sends what has changed, now that the server ends.
+    /// Sends the pending changes when the server ends.
     async fn flush(&mut self) -> End {
         let end = End::Closed(CloseCode::Away, "the server ends");
         while let Some(changes) = self.pace.take(&self.stream) {
@@ -205,7 +206,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     }
 }
 
-/// Sends a message, which takes as long as the client does.
+/// Sends a message. Waits for the client to read it, within the time limits.
 async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     sink: &mut SplitSink<WebSocketStream<Observed<S>>, Message>,
     message: Message,
@@ -225,7 +226,7 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Ends a session: the last frame, and what the client has still sent.
+/// Ends a session: sends the last frame, and reads what the client still sends.
 async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     mut sink: SplitSink<WebSocketStream<Observed<S>>, Message>,
     source: SplitStream<WebSocketStream<Observed<S>>>,
@@ -237,7 +238,7 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
                 let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
                 sink.send(Message::Close(Some(frame))).await.is_ok()
             }
-            // The crate has put the answer to the client's last frame into its buffer.
+            // The crate has already buffered the reply to the client's close frame.
             End::ByClient => sink.flush().await.is_ok(),
             End::Gone => false,
         }

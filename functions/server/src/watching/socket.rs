@@ -1,4 +1,4 @@
-//! What a session knows of its socket: when the client last took something, and when it last answered a ping.
+//! Liveness of a session's socket: when the client last read data, and when it last answered a ping.
 
 use std::{
     io,
@@ -17,51 +17,52 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
 
-/// A client that takes nothing for this long is let go.
+/// Time limit for a client to read data. After that it is disconnected.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client that does not answer pings for this long is let go.
+/// Time limit for a client to answer a ping. After that it is disconnected.
 const PONG_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// A pause after which pongs may wait to be read, in milliseconds.
+/// The length of a pause, in milliseconds, after which unread pongs may be waiting.
 const LONG_PAUSE_MS: u64 = 1_000;
 
-/// How a session ends.
+/// The end of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// The server closes it, with this code and for this reason.
+    /// The server closes the session, with this code and reason.
     Closed(CloseCode, &'static str),
-    /// The client has closed it.
+    /// The client has closed the session.
     ByClient,
-    /// The connection is gone.
+    /// The connection is lost.
     Gone,
 }
 
-/// When a client last did something, shared by the halves of its session.
+/// The times of a client's last actions, shared by the two halves of its session.
 #[derive(Debug)]
 pub(super) struct Liveness {
     start: Instant,
-    /// Milliseconds from the start.
+    /// When the client last read data, in milliseconds from the start.
     last_taken: AtomicU64,
+    /// When the client last answered a ping, in milliseconds from the start.
     last_pong: AtomicU64,
-    /// Since when nothing is read from the client until it has taken its answers; 0 if it is. Its pongs are not seen
-    /// meanwhile.
+    /// When the server stopped reading until the client has read its responses, in milliseconds from the start; 0 if it
+    /// is reading. The client's pongs are not seen during a pause.
     paused_at: AtomicU64,
 }
 
-/// A socket that notes when the client takes something.
+/// A socket that records when the client reads data.
 pub(super) struct Observed<S> {
     socket: S,
     liveness: Arc<Liveness>,
 }
 
 impl End {
-    /// How a session ends after `error` in reading.
+    /// The end of a session after an error.
     pub(super) fn after(error: &Error) -> Self {
         match error {
             Error::Capacity(_) => Self::Closed(CloseCode::Size, "a message has at most 1 MiB"),
             Error::Utf8(_) => Self::Closed(CloseCode::Invalid, "text is UTF-8"),
-            Error::Protocol(_) | Error::AttackAttempt => Self::Closed(CloseCode::Protocol, "not as RFC 6455 says"),
+            Error::Protocol(_) | Error::AttackAttempt => Self::Closed(CloseCode::Protocol, "violates RFC 6455"),
             _ => Self::Gone,
         }
     }
@@ -77,7 +78,7 @@ impl Liveness {
         }
     }
 
-    /// Notes that the client takes something, or that something is sent to it for the first time in a while.
+    /// Records that the client reads data, or that a message is sent after the last one was read.
     pub(super) fn taken(&self) {
         self.last_taken.store(self.elapsed(), Ordering::Relaxed);
     }
@@ -86,12 +87,12 @@ impl Liveness {
         self.last_pong.store(self.elapsed(), Ordering::Relaxed);
     }
 
-    /// Notes that nothing is read from the client from now on.
+    /// Records that the server stops reading from the client.
     pub(super) fn pause(&self) {
         self.paused_at.store(self.elapsed().max(1), Ordering::Relaxed);
     }
 
-    /// Notes that the client is read from again. The pongs of a long pause are still to be read.
+    /// Records that the server reads from the client again. After a long pause, its pongs are still to be read.
     pub(super) fn resume(&self) {
         let since = self.paused_at.swap(0, Ordering::Relaxed);
         if self.elapsed().saturating_sub(since) > LONG_PAUSE_MS {
@@ -99,7 +100,8 @@ impl Liveness {
         }
     }
 
-    /// When to ask whether the session [ends](Self::end). `is_blocked` while the client does not take what it is sent.
+    /// The time at which to check whether the session [ends](Self::end). `is_blocked` says that a message is being
+    /// sent.
     pub(super) fn deadline(&self, is_blocked: bool) -> Instant {
         let far = Instant::now() + STALL_TIMEOUT;
         let silent = if self.is_paused() { far } else { self.after(&self.last_pong, PONG_TIMEOUT) };
@@ -107,11 +109,11 @@ impl Liveness {
         silent.min(stalled)
     }
 
-    /// How the session ends now, if it does.
+    /// The end of the session, if a time limit has passed.
     pub(super) fn end(&self, is_blocked: bool) -> Option<End> {
         let now = Instant::now();
         if is_blocked && now >= self.after(&self.last_taken, STALL_TIMEOUT) {
-            return Some(End::Closed(CloseCode::Again, "nothing was taken"));
+            return Some(End::Closed(CloseCode::Again, "the client did not read"));
         }
         let is_silent = !self.is_paused() && now >= self.after(&self.last_pong, PONG_TIMEOUT);
         is_silent.then_some(End::Closed(CloseCode::Error, "pings were not answered"))

@@ -110,7 +110,7 @@ async fn a_client_that_takes_nothing_is_dropped_after_60_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_something_just_in_time_is_told_why_it_is_closed() {
+async fn a_client_that_reads_just_in_time_gets_the_reason_of_the_close() {
     let mut client = Client::connect(8);
     let pongs = async {
         for _ in 0..6 {
