@@ -1,4 +1,4 @@
-//! A value that is computed once at a time, and shared for a while.
+//! Cache of one value with request coalescing.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-/// A value that is computed when it is asked for, once at a time however many callers ask, and shared for a while.
+/// A cached value. It is computed on demand, once at a time for all callers, and shared until it expires.
 #[derive(Debug)]
 pub struct Cached<T> {
     ttl: Duration,
@@ -17,11 +17,12 @@ pub struct Cached<T> {
 #[derive(Debug)]
 struct Slot<T> {
     latest: Option<Computed<T>>,
-    /// The next one, while it is being computed.
+    /// The next value, while it is being computed.
     in_flight: Option<watch::Receiver<Option<Computed<T>>>>,
 }
 
-/// A value, and when it was computed, by two clocks: while AWS Lambda freezes a process, only the second one goes on.
+/// A value and the time of its computation, by two clocks: while AWS Lambda freezes a process, only the system clock
+/// advances.
 #[derive(Debug, Clone)]
 struct Computed<T> {
     value: T,
@@ -30,14 +31,15 @@ struct Computed<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> Cached<T> {
-    /// Nothing is computed yet; what will be is shared for `ttl`.
+    /// Creates an empty cache, whose values are shared for `ttl`.
     pub fn new(ttl: Duration) -> Self {
         Self { ttl, slot: Mutex::new(Slot { latest: None, in_flight: None }) }
     }
 
-    /// The latest value, or a new one. `None` if computing it panicked. Needs a tokio runtime.
+    /// Returns the latest value, or computes a new one. `None` if the computation panicked. Must be called in a tokio
+    /// runtime.
     ///
-    /// `compute` runs in a task: callers that go away do not abort it, and so cannot have it begun again and again.
+    /// `compute` runs in a task: callers that disconnect do not abort it, and so cannot start it over and over.
     pub async fn get<F>(&self, compute: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -66,11 +68,11 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
 }
 
 impl<T: Clone> Slot<T> {
-    /// Moves what has been computed to its place.
+    /// Stores a computation that has finished.
     fn settle(&mut self) {
         let Some(in_flight) = &self.in_flight else { return };
         let computed = in_flight.borrow().clone();
-        // A sender that is gone without a value panicked.
+        // A sender that was dropped without a value has panicked.
         if computed.is_some() || in_flight.has_changed().is_err() {
             self.latest = computed;
             self.in_flight = None;
@@ -84,7 +86,7 @@ impl<T> Computed<T> {
     }
 
     fn is_younger_than(&self, ttl: Duration) -> bool {
-        // A system clock that was set back tells nothing.
+        // If the system clock was set back, the age is unknown.
         self.at.elapsed() < ttl && self.at_system.elapsed().unwrap_or(ttl) < ttl
     }
 }
@@ -139,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn callers_that_go_away_do_not_have_it_begun_again() {
+    async fn callers_that_disconnect_do_not_start_it_again() {
         let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
         for _ in 0..100 {
             let get = cached.get(|| count(Arc::clone(&computed)));

@@ -1,7 +1,7 @@
-//! For fuzzers: each parser of what comes from outside takes any bytes, and panics where a promise is broken.
+//! Fuzz targets: each parser of external input takes any bytes, and panics if a promise is broken.
 //!
-//! Compiled for `make fuzz` (`fuzz/`), where libFuzzer looks for bytes that reach new code, and for unit tests, where
-//! proptest alters good examples at random.
+//! They are compiled for `make fuzz` (`fuzz/`), with libFuzzer, and for unit tests, in which proptest alters valid
+//! examples at random.
 
 pub use crate::{
     config::fuzz::configuration,
@@ -66,7 +66,7 @@ mod tests {
         bytes
     }
 
-    /// Hands altered examples, and anything else, to a parser.
+    /// Passes altered examples and random bytes to a parser.
     fn look_into(seeds: &[&'static [u8]], parser: fn(&[u8])) {
         seeds.iter().for_each(|seed| parser(seed));
         let altered = (prop::sample::select(seeds.to_vec()), vec(edit(), 1..6));
@@ -75,7 +75,7 @@ mod tests {
             1 => vec(any::<u8>(), 0..200),
         ];
         let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() };
-        proptest!(config, |(bytes in inputs.prop_map(Bytes::from))| parser(&bytes)); // shown as text where it fails
+        proptest!(config, |(bytes in inputs.prop_map(Bytes::from))| parser(&bytes)); // shown as text if it fails
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The sweep of gateways: when a gateway's lease has expired, the leases of its connections are ended.
+//! The sweep of gateways, which ends the leases of connections whose gateway's lease has expired.
 
 use std::{
     pin::pin,
@@ -30,7 +30,7 @@ pub struct GatewaySweeper {
 }
 
 impl GatewaySweeper {
-    /// A sweeper of the gateways in `repository`, which notifies the relay of its process of the events that it makes.
+    /// Creates a sweeper of the gateways in `repository`. It notifies the relay of its process of new events.
     pub fn new(repository: Repository, signal: RelaySignal) -> Self {
         Self { repository, signal, ended: Arc::default() }
     }
@@ -44,13 +44,13 @@ impl GatewaySweeper {
         self.end_all(&found.endings).await
     }
 
-    /// The number of leases that this sweeper, and its clones, have ended.
+    /// The number of leases that this sweeper and its clones have ended.
     pub fn ended(&self) -> u64 {
         self.ended.load(Relaxed)
     }
 
-    /// Sweeps at half of `interval`, indefinitely. Looks for lost gateways also while leases are being ended: a pause
-    /// between two looks would be taken for an outage.
+    /// Sweeps at half of `interval`, indefinitely. It looks for lost gateways even while leases are being ended: a
+    /// longer pause between two looks counts as an outage.
     pub async fn run(&self, interval: Duration) {
         let pace = interval / 2;
         loop {
@@ -58,6 +58,7 @@ impl GatewaySweeper {
             if let Some(found) = self.look_or_log().await {
                 let mut ending = pin!(self.end_all(&found.endings));
                 loop {
+                    // Ends leases, and looks again at each tick meanwhile.
                     select! {
                         result = &mut ending => {
                             if let Err(error) = result {
@@ -77,7 +78,7 @@ impl GatewaySweeper {
         }
     }
 
-    /// Looks for lost gateways.
+    /// Looks for lost gateways, and sets the metrics.
     async fn look(&self) -> Result<LostGateways, StoreError> {
         let found = self.repository.lost_gateways().await?;
         metrics::gauge!(GATEWAYS).set(found.known as f64);
@@ -117,7 +118,7 @@ impl GatewaySweeper {
         let mut drain = self.repository.drain(ending, &trace).await?;
         let mut total = 0;
         while let Some(step) = drain.next().await {
-            self.signal.tell(&step.events);
+            self.signal.notify(&step.events);
             self.ended.fetch_add(step.ended, Relaxed);
             total += step.ended;
         }

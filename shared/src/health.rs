@@ -1,4 +1,4 @@
-//! Health: whether the service can do its work.
+//! Health checks of Redis, NATS, the sweep and the outbox.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,16 +12,16 @@ use crate::{
     telemetry::metrics::{NATS_UP, OUTBOX_AGE, REDIS_UP, SWEEP_LAG},
 };
 
-/// A sweep that ended longer ago is late.
+/// The longest time since the last sweep. Beyond it, the sweep is late.
 const MAX_SWEEP_LAG: Duration = Duration::from_mins(2);
 
-/// An event that waits longer in the outbox is late: the sweep republishes every minute at the latest.
+/// The longest time that an event may wait in the outbox. The sweep publishes at least once per minute.
 const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
 
-/// How long JetStream may take to answer.
-const NATS_LIMIT: Duration = Duration::from_millis(500);
+/// Time limit of a request to JetStream.
+const NATS_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a check is shared.
+/// How long the result of a check is shared.
 const CACHE_TTL: Duration = Duration::from_secs(1);
 
 /// Checks Redis, JetStream, the sweep and the outbox.
@@ -39,65 +39,64 @@ pub struct HealthMonitor {
     latest: Arc<Cached<Health>>,
 }
 
-/// What the probe found.
+/// The result of a health check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Health {
-    /// The whole service: unavailable where Redis is, degraded where anything else is.
+    /// The whole service: unavailable if Redis is, degraded if anything else is.
     pub status: HealthStatus,
-    /// Its parts.
+    /// The components of the service.
     pub checks: Checks,
 }
 
-/// The parts of the service.
+/// The health of the components of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Checks {
-    /// Redis answers, and runs scripts. Degraded where some nodes of a cluster do not: the players of the others are
+    /// Redis answers and runs scripts. Degraded if some nodes of a cluster do not: the players of the others are
     /// served.
     pub redis: Check,
-    /// JetStream answers, and the stream takes events. Degraded if only the latter does not hold. Disabled if no events
-    /// are made.
+    /// JetStream answers, and the stream accepts events. Degraded if only the stream fails. Disabled if events are off.
     pub nats: Check,
-    /// The last sweep ended not long ago. Unknown where there was none yet.
+    /// The last sweep ended recently. Unknown before the first sweep.
     pub sweep: Check,
-    /// No event has waited long. Disabled where no events are made.
+    /// No event has waited long. Disabled if events are off.
     pub outbox: Check,
 }
 
-/// One part of the service.
+/// The health of one component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// How it is.
+    /// The status of the component.
     pub status: HealthStatus,
-    /// The sweep's lag, or the age of the oldest event in the outbox.
+    /// The sweep's lag, or the age of the oldest event in the outbox, in milliseconds.
     #[serde(rename = "age_ms", skip_serializing_if = "Option::is_none")]
     pub age: Option<u64>,
 }
 
-/// How a part is, or the whole.
+/// The status of a component, or of the whole service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// As it should be.
+    /// The component works.
     Ok,
-    /// Calls are answered, but something is late or away.
+    /// Calls are served, but a component is late or unavailable.
     Degraded,
     /// Calls fail.
     Unavailable,
-    /// Nothing can be said.
+    /// The status could not be determined.
     Unknown,
-    /// Not in use.
+    /// The component is not in use.
     Disabled,
 }
 
 impl HealthProbe {
-    /// A probe of the service on `repository` and, if events are made, `publisher`. What it finds in the outbox is kept in
+    /// Creates a probe of `repository` and, if events are on, `publisher`. It records the age of the outbox in
     /// `backlog`.
     pub fn new(repository: Repository, publisher: Option<Publisher>, backlog: Backlog) -> Self {
         Self { repository, publisher, backlog }
     }
 
-    /// Checks everything, and sets the gauges. In a cluster what it says of the outbox is what a relay found in the last
-    /// minute, if one did; else it takes a command per partition.
+    /// Checks everything, and sets the gauges. In a cluster, the outbox is checked by what a relay recorded within the
+    /// last minute; without such a record, each partition takes one command.
     pub async fn check(&self) -> Health {
         self.check_with(async {
             match self.relayed_since(None).await {
@@ -108,8 +107,8 @@ impl HealthProbe {
         .await
     }
 
-    /// Checks everything as [`check`](Self::check) does, and counts the players if that is due. A cluster's partitions are
-    /// asked once: players are not counted if the outboxes had to be looked through, as no relay works.
+    /// Checks everything as [`check`](Self::check) does, and counts the players. The partitions of a cluster are read
+    /// only once per call: if no relay runs, so that all outboxes had to be read, the players are not counted.
     pub async fn check_and_count(&self, insight: &Insight) -> Health {
         let relayed = self.relayed_since(None).await;
         let has_looked = relayed.is_none() && self.publisher.is_some() && self.repository.takes_turns();
@@ -129,8 +128,8 @@ impl HealthProbe {
         health
     }
 
-    /// Checks everything, and sets the gauges. Takes a few commands per node: of the outbox it says what the relay of this
-    /// process, or an earlier check, found in the last minute, or in a cluster the relay of another process.
+    /// Checks everything, and sets the gauges. Takes a few commands per node: the outbox is checked by what the relay
+    /// of this process, an earlier check, or in a cluster the relay of another process recorded within the last minute.
     pub async fn check_lightly(&self) -> Health {
         self.check_with(async {
             let found = match self.relayed_since(self.backlog.age()).await {
@@ -145,7 +144,8 @@ impl HealthProbe {
         .await
     }
 
-    /// What a relay of any process noted about the outbox of a cluster, if that is newer than the `own` look.
+    /// The record of any process's relay about the outbox of a cluster, if that is newer than `own`, the age of this
+    /// process's observation.
     async fn relayed_since(&self, own: Option<Duration>) -> Option<Oldest> {
         self.publisher.as_ref()?;
         let age = self.repository.relay_lag().await.ok()??;
@@ -163,7 +163,7 @@ impl HealthProbe {
         match self.repository.probe().await {
             Ok(None) => Check::new(HealthStatus::Ok),
             Ok(Some(error)) => {
-                // Once per episode and not per check: the node's failure is logged where it is noticed.
+                // The repository has logged the node's failure, once per episode.
                 tracing::debug!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
                 Check::new(HealthStatus::Degraded)
             }
@@ -176,8 +176,8 @@ impl HealthProbe {
 
     async fn nats(&self) -> Check {
         let Some(publisher) = &self.publisher else { return Check::new(HealthStatus::Disabled) };
-        // The publisher logs what is wrong, once.
-        Check::new(match publisher.health(NATS_LIMIT).await {
+        // The publisher logs each problem once.
+        Check::new(match publisher.health(NATS_TIMEOUT).await {
             NatsHealth::Ok => HealthStatus::Ok,
             NatsHealth::Degraded => HealthStatus::Degraded,
             NatsHealth::Unavailable => HealthStatus::Unavailable,
@@ -202,7 +202,7 @@ impl HealthProbe {
 }
 
 impl HealthMonitor {
-    /// Monitors what `probe` checks. Nothing is checked before the first caller asks.
+    /// Creates a monitor of `probe`. Nothing is checked before the first caller asks.
     pub fn new(probe: HealthProbe) -> Self {
         Self { probe, latest: Arc::new(Cached::new(CACHE_TTL)) }
     }
@@ -220,7 +220,7 @@ impl Health {
         self.status != HealthStatus::Unavailable
     }
 
-    /// The same parts of a service that is about to stop answering calls.
+    /// Marks the service as unavailable, with its components as they are: it is about to stop.
     #[must_use]
     pub fn unavailable(self) -> Self {
         Self { status: HealthStatus::Unavailable, ..self }
@@ -234,24 +234,24 @@ impl Health {
     }
 
     fn measured(self) -> Self {
-        let up = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
-        let seconds = |age: u64| Duration::from_millis(age).as_secs_f64();
-        metrics::gauge!(REDIS_UP).set(up(self.checks.redis));
+        let to_gauge = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
+        let to_seconds = |age_ms: u64| Duration::from_millis(age_ms).as_secs_f64();
+        metrics::gauge!(REDIS_UP).set(to_gauge(self.checks.redis));
         if self.checks.nats.status != HealthStatus::Disabled {
-            metrics::gauge!(NATS_UP).set(up(self.checks.nats));
+            metrics::gauge!(NATS_UP).set(to_gauge(self.checks.nats));
         }
         if let Some(lag) = self.checks.sweep.age {
-            metrics::gauge!(SWEEP_LAG).set(seconds(lag));
+            metrics::gauge!(SWEEP_LAG).set(to_seconds(lag));
         }
         if let Some(age) = self.checks.outbox.age {
-            metrics::gauge!(OUTBOX_AGE).set(seconds(age));
+            metrics::gauge!(OUTBOX_AGE).set(to_seconds(age));
         }
         self
     }
 }
 
 impl Checks {
-    /// Only Redis makes the service unavailable: events wait, and the TTL needs no sweep.
+    /// The status of the whole service. Only Redis makes it unavailable: events wait, and the TTL needs no sweep.
     fn status(&self) -> HealthStatus {
         use HealthStatus::{Degraded, Ok, Unavailable};
         let is_bad = |check: &Check| matches!(check.status, Degraded | Unavailable);

@@ -1,4 +1,4 @@
-//! What operators ask for: how many players there are, and why one is in the state that it is in. Reads only.
+//! Read-only queries of operators: player counts, gateways, and diagnostics of one player.
 
 use std::time::Duration;
 
@@ -11,57 +11,56 @@ use crate::{
     telemetry::metrics::{CONNECTIONS, PLAYERS},
 };
 
-/// The most players whose records are read to tell how many there are by state.
+/// The most records that are read to estimate the number of players by state.
 const SAMPLE: usize = 1_000;
 
 /// The most commands per second, on average, by which one server counts the connections of gateways: about 3 % of what one
 /// Redis node can do. 100 gateways in a cluster of 256 partitions are counted every 2.6 s.
 pub const MAX_COUNTS_PER_SECOND: u32 = 10_000;
 
-/// Answers operators.
+/// Queries of operators.
 #[derive(Clone)]
 pub struct Insight {
     repository: Repository,
 }
 
-/// How many players there are that are not OFFLINE.
+/// Counts of the players that are not OFFLINE.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Statistics {
-    /// When they were counted, in Unix milliseconds of Redis's clock.
+    /// When the players were counted, in Unix milliseconds of Redis's clock.
     pub as_of: u64,
-    /// All of them.
+    /// The number of players that are not OFFLINE.
     pub players: u64,
-    /// The same by state.
+    /// The number of players by state.
     pub states: States,
-    /// Their connections.
+    /// The number of connections of these players.
     pub connections: u64,
-    /// The number of players whose records were read. Where they were all, the figures are exact; else they are
-    /// reckoned from these.
+    /// The number of records that were read. The other figures are extrapolated from them, unless all were read.
     pub sampled: u64,
-    /// Whether they were all.
+    /// Whether all records were read, so that the figures are exact.
     pub is_exact: bool,
 }
 
 /// The known gateways, and those whose connections' leases are being ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Gateways {
-    /// When they were read, in Unix milliseconds of Redis's clock.
+    /// When the gateways were read, in Unix milliseconds of Redis's clock.
     pub as_of: u64,
-    /// All of them, by id.
+    /// The known gateways, by id.
     pub gateways: Vec<Gateway>,
 }
 
-/// Players by state.
+/// Numbers of players by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub struct States {
-    /// Connected.
+    /// Players that are connected.
     pub online: u64,
-    /// Waiting for a match.
+    /// Players that wait for a match.
     pub in_queue: u64,
-    /// Playing.
+    /// Players in a match.
     pub in_match: u64,
-    /// Connected, but not there.
+    /// Players that are connected, but absent.
     pub away: u64,
 }
 
@@ -70,17 +69,18 @@ impl Insight {
         Self { repository }
     }
 
-    /// How many players there are; sets the gauges. Costs a command a shard, and the reading of 1,000 records at most.
+    /// Counts the players, and sets the gauges. Costs one command per shard, and reads 1,000 records at most.
     ///
     /// # Errors
-    /// [`StoreError`] where a Redis node did not answer.
+    /// [`StoreError`] if a Redis node did not answer.
     pub async fn statistics(&self) -> Result<Statistics, StoreError> {
         let (total, players, as_of) = self.repository.some_players(SAMPLE).await?;
         let snapshot = self.repository.countable_presences(&players).await?;
-        Ok(Statistics::reckon(total, &snapshot.presences, as_of).measured())
+        Ok(Statistics::estimate(total, &snapshot.presences, as_of).measured())
     }
 
-    /// The known gateways, and those whose connections' leases are being ended. Costs a command per gateway and shard.
+    /// Reads the known gateways, and those whose connections' leases are being ended. Costs one command per gateway and
+    /// shard.
     ///
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer.
@@ -96,22 +96,22 @@ impl Insight {
         Duration::from_secs_f64(counts as f64 / f64::from(MAX_COUNTS_PER_SECOND))
     }
 
-    /// All that is known of a player.
+    /// Reads everything that Redis stores about a player.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`] if Redis did not answer.
     pub async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
         self.repository.explain(player).await
     }
 }
 
 impl Statistics {
-    /// From `total` players in all, and the presences of some. Those who ran out a moment ago are among them.
-    fn reckon(total: u64, presences: &[Presence], as_of: u64) -> Self {
+    /// Extrapolates from a sample of presences to `indexed` players. Players that have just expired are among both.
+    fn estimate(indexed: u64, presences: &[Presence], as_of: u64) -> Self {
         let sampled = presences.len() as u64;
-        // A player may have gone between the counting and the reading.
-        let total = total.max(sampled);
-        let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default();
+        // Players may have left the index between the counting and the reading.
+        let total = indexed.max(sampled);
+        let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default(); // rounded
         let count = |state| scale(presences.iter().filter(|presence| presence.state == state).count() as u64);
         let states = States {
             online: count(PresenceState::Online),
@@ -165,23 +165,23 @@ mod tests {
     #[test]
     fn few_players_are_counted() {
         let presences = presences(&[(PresenceState::Online, 3), (PresenceState::Away, 1), (PresenceState::Offline, 1)]);
-        let statistics = Statistics::reckon(5, &presences, 7);
+        let statistics = Statistics::estimate(5, &presences, 7);
         assert_eq!(statistics.states, States { online: 3, away: 1, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (4, 8, true));
     }
 
     #[test]
-    fn many_players_are_reckoned_from_some() {
+    fn many_players_are_estimated_from_a_sample() {
         let presences =
             presences(&[(PresenceState::Online, 700), (PresenceState::InMatch, 299), (PresenceState::Offline, 1)]);
-        let statistics = Statistics::reckon(1_000_000, &presences, 7);
+        let statistics = Statistics::estimate(1_000_000, &presences, 7);
         assert_eq!(statistics.states, States { online: 700_000, in_match: 299_000, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (999_000, 1_998_000, false));
     }
 
     #[test]
     fn without_players_there_is_nothing_to_count() {
-        let statistics = Statistics::reckon(0, &[], 7);
+        let statistics = Statistics::estimate(0, &[], 7);
         assert_eq!((statistics.players, statistics.is_exact), (0, true));
     }
 }

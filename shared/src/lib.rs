@@ -1,16 +1,15 @@
-//! Distributed presence: who is online, on how many devices, doing what.
+//! Distributed presence of players: whether they are online, on how many devices, and what they are doing.
 //!
-//! Layout, in the direction of its arrows:
+//! Modules, from the inside out:
 //!
 //! - [`model`]: ids, states, the presence object. No I/O.
 //! - `repository`: players in Redis, by the scripts in `lua/`.
 //! - [`PresenceService`]: the use cases; the one place that orders store → publish.
-//! - [`insight`]: what operators ask for.
+//! - [`insight`]: queries of operators.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
-//! - [`runtime`]: what runs a handler: AWS Lambda.
-//! - [`aws`], [`config`], [`trace`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background tasks), and what
-//!   was built ([`VERSION`], [`REVISION`]) beside them;
-//!   `fuzz`, for fuzzers alone.
+//! - [`runtime`]: start of the programs, and the runtime of handlers in AWS Lambda.
+//! - Beside them: [`aws`], [`config`], [`trace`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background
+//!   tasks), the build ([`VERSION`], [`REVISION`]), and `fuzz`, for fuzzers alone.
 
 pub mod aws;
 mod cached;

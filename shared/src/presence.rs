@@ -1,4 +1,4 @@
-//! The use cases: what gateways and other services ask for. The one place that orders store → publish.
+//! The use cases of gateways and other services. This is the one place that orders store → publish.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,7 @@ use crate::{
     trace::TraceContext,
 };
 
-/// Presence: any number of instances may serve the same players.
+/// The use cases of the presence service. Any number of instances may serve the same players.
 #[derive(Clone)]
 pub struct PresenceService {
     repository: Repository,
@@ -22,16 +22,16 @@ pub struct PresenceService {
     limits: Limits,
 }
 
-/// Why a call changed nothing.
+/// Error of a call.
 #[derive(Debug, thiserror::Error)]
 pub enum PresenceError {
-    /// A connect or heartbeat of a connection that was closed before.
+    /// The connection of a connect or heartbeat was closed before.
     #[error("the connection was closed and stays closed")]
     ConnectionClosed,
-    /// OFFLINE → IN_QUEUE or IN_MATCH.
+    /// The player is OFFLINE and cannot go to IN_QUEUE or IN_MATCH.
     #[error("an OFFLINE player cannot go to {0}")]
     TransitionRejected(PresenceState),
-    /// An activity of an OFFLINE player.
+    /// The player is OFFLINE and cannot have an activity.
     #[error("an OFFLINE player cannot have an activity")]
     ActivityRejected,
     /// Redis could not be used. The call may or may not have taken effect; it is safe to repeat.
@@ -39,31 +39,31 @@ pub enum PresenceError {
     Store(#[from] StoreError),
 }
 
-/// What became of each entry of a batch. An entry that was named twice is answered once.
+/// The outcomes of the entries of a batch. A repeated entry counts once.
 #[derive(Debug, Default)]
 pub struct BatchOutcome {
-    /// The number of entries that took effect or were already so, the restored among them.
+    /// The number of entries that took effect or needed no change, including the restored ones.
     pub accepted: usize,
-    /// Connections that the record did not hold.
+    /// Connections that Redis had lost, and that were restored.
     pub restored: Vec<Connection>,
-    /// Connections that were closed before: nothing changed.
+    /// Connections that were closed before. They are unchanged.
     pub closed: Vec<Connection>,
     /// Connections whose Redis node did not answer, or whose keys are of another type.
     pub failed: Vec<Connection>,
 }
 
 impl PresenceService {
-    /// A service on the players in `repository`, whose events take the way of `delivery`.
+    /// Creates a service on the players in `repository`, whose events are published by `delivery`.
     pub fn new(config: &Config, repository: Repository, delivery: Delivery) -> Self {
         Self { repository, delivery, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
     }
 
-    /// How long things live.
+    /// TTLs, graces and intervals.
     pub fn lifetimes(&self) -> &Lifetimes {
         &self.lifetimes
     }
 
-    /// How much one call may carry.
+    /// Bounds of what one call may carry.
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -107,10 +107,10 @@ impl PresenceService {
         self.apply(Mutation::Disconnect(reason), connection, trace).await
     }
 
-    /// [`connect`](Self::connect) for many connections.
+    /// Opens many connections, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`StoreError`] where no Redis node answered.
+    /// [`StoreError`] if no Redis node answered.
     pub async fn connect_batch(
         &self,
         connections: impl Into<OwnedConnections>,
@@ -119,14 +119,14 @@ impl PresenceService {
         let OwnedConnections { connections, gateway } = connections.into();
         let mutation = Mutation::Connect(gateway.as_ref());
         let mut outcome = Box::pin(self.apply_batch(mutation, connections, trace)).await?;
-        outcome.restored.clear(); // a connect that makes a lease is what a connect is for
+        outcome.restored.clear(); // a new lease is the usual outcome of a connect
         Ok(outcome)
     }
 
-    /// [`heartbeat`](Self::heartbeat) for many connections.
+    /// Renews or restores the leases of many connections, as [`heartbeat`](Self::heartbeat) does.
     ///
     /// # Errors
-    /// [`StoreError`] where no Redis node answered.
+    /// [`StoreError`] if no Redis node answered.
     pub async fn heartbeat_batch(
         &self,
         connections: impl Into<OwnedConnections>,
@@ -136,10 +136,10 @@ impl PresenceService {
         Box::pin(self.apply_batch(Mutation::Heartbeat(gateway.as_ref()), connections, trace)).await
     }
 
-    /// [`disconnect`](Self::disconnect) for many connections.
+    /// Closes many connections, as [`disconnect`](Self::disconnect) does.
     ///
     /// # Errors
-    /// [`StoreError`] where no Redis node answered.
+    /// [`StoreError`] if no Redis node answered.
     pub async fn disconnect_batch(
         &self,
         connections: Vec<Connection>,
@@ -157,8 +157,8 @@ impl PresenceService {
         Ok(self.repository.renew_gateway(gateway).await?)
     }
 
-    /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that this call ended; 0 if the
-    /// gateway is not known.
+    /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that this call ended; 0
+    /// if the gateway is not known.
     ///
     /// # Errors
     /// [`PresenceError::Store`]. Sweeps end what is left.
@@ -171,6 +171,7 @@ impl PresenceService {
         let Some(ending) = self.repository.leave_gateway(gateway, reason).await? else { return Ok(0) };
         let mut drain = self.repository.drain(&ending, trace).await?;
         let mut ended = 0;
+        // Each step ends some leases; its events are published before the next one.
         while let Some(step) = drain.next().await {
             ended += step.ended;
             self.deliver(&step.events).await;
@@ -203,10 +204,11 @@ impl PresenceService {
         }
     }
 
-    /// Reads presences, in the order asked; with `history`, also what is known of OFFLINE players' past.
+    /// Reads presences, in the order of `players`. With `history`, those of OFFLINE players have `last_seen` and
+    /// `version`.
     ///
     /// # Errors
-    /// [`PresenceError::Store`] where one of the Redis nodes did not answer.
+    /// [`PresenceError::Store`] if one of the Redis nodes did not answer.
     pub async fn presences(&self, players: &[PlayerId], history: bool) -> Result<Snapshot, PresenceError> {
         Ok(match history {
             true => self.repository.presences_with_history(players).await?,
@@ -228,8 +230,9 @@ impl PresenceService {
         }
     }
 
-    /// Its future is large, and so would be that of a handler which waits for it, also where there is no batch: futures
-    /// are moved about. Box it.
+    /// Applies a mutation to a batch.
+    ///
+    /// Box this future: it is large and would otherwise inflate every handler's future, even for single calls.
     async fn apply_batch(
         &self,
         mutation: Mutation<'_>,
@@ -256,7 +259,7 @@ impl PresenceService {
         match failure {
             Some(error) if batch.accepted == 0 && batch.closed.is_empty() => Err(error.into()),
             Some(error) => {
-                // Once per episode and not per call: the node's failure is logged where it is noticed.
+                // The repository has logged the node's failure, once per episode.
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, failed = batch.failed.len(), "batch failed in part");
                 Ok(batch)
@@ -265,14 +268,14 @@ impl PresenceService {
         }
     }
 
-    /// Nothing that goes wrong here is the caller's concern: the outbox has the events.
+    /// Has the events published. A failure does not concern the caller: the events wait in the outbox.
     async fn deliver(&self, events: &[OutboxEntry]) {
         match &self.delivery {
             _ if events.is_empty() => {}
             Delivery::Disabled => {}
-            // Boxed as a batch is.
+            // Boxed, as the future is large.
             Delivery::BeforeAnswer(publisher) => Box::pin(self.publish(publisher, events)).await,
-            Delivery::ByRelay(signal) => signal.tell(events),
+            Delivery::ByRelay(signal) => signal.notify(events),
         }
     }
 
@@ -280,11 +283,12 @@ impl PresenceService {
         let published = publisher.publish(events, Patience::CALL).await;
         if let Err(error) = self.repository.strike(&published.all()).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "published events not struck; they are published again");
+            tracing::warn!(error, "published events not removed from the outbox; they are published again");
         }
     }
 }
 
+/// Removes repeated entries, and keeps the order of the others.
 fn remove_repeated(connections: &mut Vec<Connection>) {
     let mut is_new = Vec::with_capacity(connections.len());
     let mut seen = HashSet::with_capacity(connections.len());

@@ -1,4 +1,4 @@
-//! Sockets to other hosts, with TLS if need be.
+//! Outgoing sockets, with or without TLS.
 
 #[cfg(target_os = "linux")]
 use std::time::Duration;
@@ -32,21 +32,21 @@ pub(crate) async fn connect(host: &str, port: u16, is_encrypted: bool) -> io::Re
     Ok(Box::new(TlsConnector::from(Arc::new(tls()?)).connect(name, socket).await?))
 }
 
-/// Has the kernel give a connection up after a second without the peer's ack: without it a black hole would hold it for a
-/// quarter of an hour.
+/// Makes the kernel drop a connection after a second without the peer's ack. The default is a quarter of an hour, even
+/// if the network drops all packets.
 #[cfg(target_os = "linux")]
 fn limit_unacked(socket: &TcpStream) -> io::Result<()> {
     const UNACKED_TIMEOUT: Duration = Duration::from_secs(1);
     redis::io::tcp::socket2::SockRef::from(socket).set_tcp_user_timeout(Some(UNACKED_TIMEOUT))
 }
 
-/// Other systems have no such limit.
+/// Does nothing: other systems have no such limit.
 #[cfg(not(target_os = "linux"))]
 fn limit_unacked(_socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Trusts the authorities that the system trusts, as they are now.
+/// Builds a TLS configuration that trusts the system's current authorities.
 fn tls() -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -24,20 +24,20 @@ where
     F: Future<Output = ()>,
 {
     let restarts = metrics::counter!(TASK_RESTARTS, "task" => task);
-    restarts.increment(0); // exported from the start, so that the first restart is a rise
-    let delays = || {
+    restarts.increment(0); // exported from the start, so that the first restart shows as an increase
+    let new_backoff = || {
         let builder = ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY);
         builder.without_max_times().with_jitter().build()
     };
-    let mut pauses = delays();
+    let mut pauses = new_backoff();
     loop {
         let begin = Instant::now();
-        // A panic leaves no state behind that the restarted task sees: it starts over with `start`.
+        // Unwind safe: the restarted task begins with `start`, and sees no state of the one that panicked.
         if AssertUnwindSafe(start()).catch_unwind().await.is_ok() {
             return;
         }
         if begin.elapsed() > MAX_DELAY {
-            pauses = delays();
+            pauses = new_backoff();
         }
         let pause = pauses.next().unwrap_or(MAX_DELAY);
         tracing::error!(task, ?pause, "background task panicked, restarting");

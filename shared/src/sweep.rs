@@ -1,4 +1,4 @@
-//! The sweep: players whose record expired make their OFFLINE transition without a call of theirs.
+//! The sweep, which makes the OFFLINE transition of players whose record has expired.
 
 use std::{
     ops::Add,
@@ -18,16 +18,16 @@ use crate::{
     trace::{SweepSpan, TraceContext},
 };
 
-/// The number of players read from an index at a time.
+/// The number of players that are read from an expiry index at a time.
 const PAGE: usize = 1_000;
 
-/// The number of players that one script call looks at.
+/// The number of players per script call.
 const PLAYERS_PER_CALL: usize = 50;
 
-/// The number of pages of one shard in one pass; the rest waits for the next.
+/// The most pages of one shard per pass. The rest waits for the next pass.
 const PAGES_PER_PASS: usize = 200;
 
-/// Sweeps. Any number of sweepers may run: each transition is made once.
+/// Sweeps expired players. Any number of sweepers may run: each transition is made once.
 #[derive(Clone)]
 pub struct Sweeper {
     repository: Repository,
@@ -35,30 +35,30 @@ pub struct Sweeper {
     total: Arc<Mutex<Swept>>,
 }
 
-/// What a pass of the sweep did.
+/// Counts of the sweep's work.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Swept {
-    /// Players who went OFFLINE.
+    /// Players that went OFFLINE.
     pub expired: u64,
-    /// Players who turned out to be alive, and were rescheduled.
+    /// Players that were still alive, and were rescheduled.
     pub refiled: u64,
-    /// Members of the index that are not players, and were removed.
+    /// Members of the expiry index that are not players, and were removed.
     pub removed: u64,
 }
 
-/// What was done in a shard, and what went wrong there.
+/// The work done in one shard, and the error that ended it, if any.
 type Part = (Swept, Option<StoreError>);
 
 impl Sweeper {
-    /// A sweeper of the players in `repository`, which notifies the relay of its process of the events that it makes.
+    /// Creates a sweeper of the players in `repository`. It notifies the relay of its process of new events.
     pub fn new(repository: Repository, signal: RelaySignal) -> Self {
         Self { repository, signal, total: Arc::default() }
     }
 
-    /// Looks at all players whose time in the index has come. The nodes of a cluster do not wait for each other.
+    /// Checks all players that are due in the expiry index. The nodes of a cluster do not wait for each other.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The players of the others were looked at all the same, and are
+    /// [`StoreError`] if a Redis node did not answer. The players of the other nodes were still checked, and are
     /// counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let span = OnceLock::new();
@@ -75,11 +75,11 @@ impl Sweeper {
         Ok(swept)
     }
 
-    /// Sweeps at half of `interval`, without an end: a record that expires right after a pass waits for the next one, and
-    /// then for what expired before it. Both together are to be within `interval`.
+    /// Sweeps at half of `interval`, indefinitely. A record that expires right after a pass waits for the next pass,
+    /// and then for the players that expired before it; both together have to be within `interval`.
     pub async fn run(&self, interval: Duration) {
         let pace = interval / 2;
-        // A server that dies during its pass delays the next one by that.
+        // A server that dies during its pass delays the next pass by this time.
         let patience = interval / 4;
         let mut next = Instant::now() + pace;
         self.pass_or_log().await;
@@ -87,10 +87,11 @@ impl Sweeper {
             sleep_until(next).await;
             let asked_at = Instant::now();
             let turn = self.repository.take_turn(Task::Sweep, pace, patience).await;
+            // If Redis did not answer, its time limit is part of the interval.
             let began = if turn.is_ok() { Instant::now() } else { asked_at };
             next = match turn {
                 Ok(Turn::Later(wait)) => began + wait.min(pace),
-                // It is this sweeper's turn if that cannot be found out.
+                // Without an answer about the turn, the sweeper makes its pass.
                 Ok(Turn::Own) | Err(_) => {
                     self.pass_or_log().await;
                     began + pace
@@ -105,7 +106,7 @@ impl Sweeper {
         }
     }
 
-    /// What this sweeper, and its clones, have done so far.
+    /// The counts of this sweeper and its clones since they were created.
     pub fn total(&self) -> Swept {
         self.total.lock().map(|total| *total).unwrap_or_default()
     }
@@ -122,7 +123,7 @@ impl Sweeper {
         }
     }
 
-    /// Sweeps the shards of one node. `span` begins when something is due: a pass that finds nothing has no span.
+    /// Sweeps the shards of one node. `span` starts with the first due player: a pass without any has no span.
     async fn sweep_node(&self, shards: &[Shard], span: &OnceLock<SweepSpan>) -> Part {
         let due = self.repository.due_shards(shards).await;
         if due.found.is_empty() {
@@ -167,10 +168,10 @@ impl Sweeper {
         let mut failure = None;
         for result in join_all(calls).await {
             match result {
-                Ok(Expired { ran_out, alive, events }) => {
-                    swept.expired += ran_out as u64;
-                    swept.refiled += alive as u64;
-                    self.signal.tell(&events);
+                Ok(Expired { expired, rescheduled, events }) => {
+                    swept.expired += expired as u64;
+                    swept.refiled += rescheduled as u64;
+                    self.signal.notify(&events);
                 }
                 Err(error) => failure = Some(error),
             }

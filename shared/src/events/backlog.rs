@@ -1,4 +1,4 @@
-//! The age of the oldest event that waits in the outbox, as this process saw it last.
+//! Cached age of the oldest event in the outbox.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -9,19 +9,19 @@ use tokio::time::Instant;
 
 use crate::repository::{Partial, Waiting};
 
-/// How long a look at the outbox is good for. A relay looks more often than that by itself.
+/// How long an observed age is valid. A relay records one more often than that.
 const TTL: Duration = Duration::from_mins(1);
 
-/// The age of the oldest event that waits in the outbox, as this process saw it last. Clones share it.
+/// The age of the oldest event that waits in the outbox, as this process last observed it. Clones share it.
 ///
-/// Looking at the whole outbox takes a command per partition of a cluster, too many for each health check.
+/// Reading the whole outbox takes one command per partition of a cluster, too many for each health check.
 #[derive(Debug, Clone, Default)]
 pub struct Backlog(Arc<Mutex<Option<(Instant, Oldest)>>>);
 
-/// What a look at the whole outbox found.
+/// The oldest event of the whole outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Oldest {
-    /// Not every node answered.
+    /// The age is unknown: not every node answered.
     Unknown,
     /// No event waits.
     None,
@@ -40,26 +40,27 @@ impl Oldest {
 }
 
 impl Backlog {
-    /// Whether a look so long ago is still good.
+    /// Whether an observation of this age is still valid.
     pub(crate) fn is_fresh(age: Duration) -> bool {
         age < TTL
     }
 
-    /// Keeps what a look at the whole outbox found.
+    /// Stores what was observed in the whole outbox.
     pub(crate) fn record(&self, oldest: Oldest) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), oldest));
     }
 
-    /// The time since the last look; `None` if it was too long ago.
+    /// The time since the last observation. `None` if that is no longer valid.
     pub(crate) fn age(&self) -> Option<Duration> {
         let (seen_at, _) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         Some(seen_at.elapsed()).filter(|elapsed| *elapsed < TTL)
     }
 
-    /// What the last look found, as of now; `None` if it was too long ago.
+    /// The last observation, its age counted up to now. `None` if it is no longer valid.
     pub(crate) fn oldest(&self) -> Option<Oldest> {
         let (seen_at, oldest) = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
         let elapsed = seen_at.elapsed();
+        // The event has waited on since it was observed.
         (elapsed < TTL).then_some(match oldest {
             Oldest::Aged(age) => Oldest::Aged(age + elapsed),
             oldest => oldest,
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn an_event_that_waits_grows_older_until_the_next_look() {
+    async fn an_event_that_waits_grows_older_until_the_next_observation() {
         let backlog = Backlog::default();
         assert_eq!(backlog.oldest(), None);
         backlog.record(Oldest::Aged(Duration::from_secs(5)));

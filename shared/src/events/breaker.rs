@@ -1,4 +1,4 @@
-//! The circuit breaker of publishing: after a failure, callers stop waiting for NATS for a while.
+//! Circuit breaker of publishing: after a failure, callers do not wait for NATS for a while.
 
 use std::{
     error::Error,
@@ -9,24 +9,24 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Remembers the last failure until something is published, or NATS is connected again.
+/// Circuit breaker. It remembers the last failure until an event is published or NATS is connected again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Breaker(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
     failed_at: Option<Instant>,
-    /// What was logged last. An episode of one failure is one line, however many attempts it lasts.
+    /// The reason that was logged last. Repeated failures with the same reason are logged once.
     logged: Option<String>,
 }
 
 impl Breaker {
-    /// Whether the last failure, if there is one, is at least `cool_down` ago.
+    /// Whether an attempt may be made: there was no failure within the last `cool_down`.
     pub(super) fn is_closed(&self, cool_down: Duration) -> bool {
         self.state().failed_at.is_none_or(|failed_at| failed_at.elapsed() >= cool_down)
     }
 
-    /// Notes a failed attempt. Returns whether it is the first one with this `reason` since something was published.
+    /// Records a failed attempt. Returns whether it is the first one with this `reason` since an event was published.
     pub(super) fn open(&self, reason: &str) -> bool {
         let mut state = self.state();
         state.failed_at = Some(Instant::now());
@@ -35,7 +35,7 @@ impl Breaker {
         is_new
     }
 
-    /// Notes a failed attempt, and logs the first one of each kind.
+    /// Records a failed attempt, and logs the first one of each kind.
     pub(super) fn report<'a>(&self, error: &'a (dyn Error + 'static), message: &'static str) {
         let causes = successors(Some(error), |error| (*error).source());
         let reason = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
@@ -44,14 +44,14 @@ impl Breaker {
         }
     }
 
-    /// Notes that an attempt succeeded. Returns whether attempts failed before.
+    /// Records a successful attempt. Returns whether earlier attempts had failed.
     pub(super) fn close(&self) -> bool {
         let mut state = self.state();
         state.failed_at = None;
         state.logged.take().is_some()
     }
 
-    /// Lets the next caller try at once: NATS is connected again.
+    /// Lets the next caller try at once. Called when NATS is connected again.
     pub(super) fn retry_now(&self) {
         self.state().failed_at = None;
     }
@@ -71,12 +71,12 @@ mod tests {
     async fn callers_wait_out_the_cool_down_unless_the_connection_is_new() {
         let breaker = Breaker::default();
         assert!(breaker.is_closed(COOL_DOWN));
-        breaker.open("away");
+        breaker.open("down");
         tokio::time::advance(COOL_DOWN - Duration::from_millis(1)).await;
         assert!(!breaker.is_closed(COOL_DOWN));
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(breaker.is_closed(COOL_DOWN));
-        breaker.open("away");
+        breaker.open("down");
         breaker.retry_now();
         assert!(breaker.is_closed(COOL_DOWN));
     }
@@ -84,11 +84,11 @@ mod tests {
     #[test]
     fn an_episode_is_reported_once_for_each_reason() {
         let breaker = Breaker::default();
-        assert_eq!(["full", "full", "away", "away"].map(|reason| breaker.open(reason)), [true, false, true, false]);
+        assert_eq!(["full", "full", "down", "down"].map(|reason| breaker.open(reason)), [true, false, true, false]);
         breaker.retry_now();
-        assert!(!breaker.open("away"), "the episode goes on");
+        assert!(!breaker.open("down"), "the episode goes on");
         assert!(breaker.close());
         assert!(!breaker.close());
-        assert!(breaker.open("away"));
+        assert!(breaker.open("down"));
     }
 }

@@ -1,4 +1,5 @@
-//! The connection to NATS: made at first use, healed in the background, replaced when its server does not acknowledge.
+//! The connection to NATS: opened at first use, restored in the background, replaced when its server does not
+//! acknowledge.
 
 use std::{
     sync::{
@@ -21,7 +22,7 @@ use crate::config::{EventsConfig, NatsCredentials};
 /// Time limit of one attempt to connect, handshake included. The next server is tried after that.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a silent server is asked for a sign of life. The client gives it up at the third unanswered ping, so a server
+/// The interval of pings to a silent server. The client drops the connection at the third unanswered ping, so a server
 /// that hangs is noticed after 3 s.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -40,11 +41,11 @@ pub(super) struct Connection {
     session: Mutex<Option<Arc<Session>>>,
     breaker: Breaker,
     log: Arc<ConnectionLog>,
-    /// Notified of each connection that is made.
+    /// Notified of each new connection.
     connected: Arc<Notify>,
 }
 
-/// One client of NATS. It reconnects by itself.
+/// One NATS client, which reconnects by itself.
 pub(super) struct Session {
     pub(super) jetstream: Context,
     /// Whether the stream was found or created through this client, and no publish has failed since.
@@ -54,11 +55,11 @@ pub(super) struct Session {
 }
 
 impl Connection {
-    /// Prepares a connection. `breaker` is told of each one that is made.
+    /// Prepares a connection. Each time NATS is connected, `breaker` lets the next attempt through.
     pub(super) fn new(config: &EventsConfig, breaker: Breaker) -> Self {
         Self {
             urls: config.urls.clone(),
-            // Processes begin with different servers, so that these share the load.
+            // Processes begin with different servers, so that the servers share the load.
             attempts: Arc::new(AtomicUsize::new(rand::random_range(0..=usize::from(u16::MAX)))),
             credentials: config.credentials.clone(),
             session: Mutex::default(),
@@ -68,10 +69,11 @@ impl Connection {
         }
     }
 
-    /// Waits until NATS is connected. Nothing is handed to the client before: it would keep it, and send it at a time when
-    /// it is of no use any more.
+    /// Waits until NATS is connected. Nothing is handed to the client before that: it would buffer the messages, and
+    /// send them when they are no longer of use.
     pub(super) async fn connected(&self) -> Result<Arc<Session>, ConnectError> {
         loop {
+            // Registered before the check, so that a connection in between is not missed.
             let mut connected = std::pin::pin!(self.connected.notified());
             connected.as_mut().enable();
             let session = self.session().await?;
@@ -87,17 +89,19 @@ impl Connection {
         self.session.lock().await.as_ref().is_some_and(|session| session.is_connected())
     }
 
-    /// Gives up a session whose server took messages and acknowledged none. The next one begins with the next server.
+    /// Drops a session after its server accepted messages and acknowledged none. The next session begins with the next
+    /// server.
     ///
-    /// A session that is not connected is kept: it is looking for a server already.
+    /// A disconnected session is kept: it is already looking for a server.
     pub(super) async fn replace(&self, session: &Arc<Session>) {
         let mut current = self.session.lock().await;
+        // Another caller may have replaced it already.
         if !session.is_connected() || current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, session)) {
             return;
         }
         *current = None;
-        // A function that was frozen thaws with a dead connection: its next call connects again, without a pause. A server
-        // that never acknowledges gets no second chance at once.
+        // A function that was frozen resumes with a dead connection: its next call connects again without a pause. A
+        // server that never acknowledged gets no immediate retry.
         if session.has_worked.load(Ordering::Relaxed) {
             self.breaker.retry_now();
         }
@@ -126,7 +130,7 @@ impl Connection {
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
             .reconnect_delay_callback(reconnect_delay)
-            // The client's own choice is random, and ends with a server that refuses the credentials.
+            // The client's own choice is random, and it gives up at a server that refuses the credentials.
             .reconnect_to_server_callback(move |servers, _| {
                 let place = attempts.fetch_add(1, Ordering::Relaxed) % servers.len().max(1);
                 let next = servers.get(place).map(|server| server.addr.clone());
@@ -142,8 +146,8 @@ impl Connection {
             });
         match self.credentials.clone() {
             Some(NatsCredentials::Jwt { jwt, key }) => options.jwt(jwt.expose().to_owned(), move |challenge| {
-                let answer = key.sign(&challenge).map_err(AuthError::new);
-                async { answer }
+                let signature = key.sign(&challenge).map_err(AuthError::new);
+                async { signature }
             }),
             Some(NatsCredentials::Password { user, password }) => {
                 options.user_and_password(user, password.expose().to_owned())
@@ -176,16 +180,16 @@ impl Session {
     }
 }
 
-/// Logs the life of the connection: one line per loss, cause and recovery, not one per attempt.
+/// Log of the connection: one line per loss, cause and recovery, not one per attempt.
 #[derive(Default)]
 struct ConnectionLog(StdMutex<LogState>);
 
 #[derive(Default)]
 struct LogState {
     is_up: bool,
-    /// What was logged last as the cause of a loss.
+    /// The cause of a loss that was logged last.
     loss: Option<String>,
-    /// What was logged last of what the server complained about.
+    /// The server's error that was logged last.
     complaint: Option<String>,
 }
 
@@ -224,7 +228,8 @@ fn news<'a>(logged: &'a mut Option<String>, event: &Event) -> Option<&'a str> {
     Some(logged.insert(reason))
 }
 
-/// Doubles from a few milliseconds on. The jitter keeps a fleet from calling a server that is back all at once.
+/// The delay before an attempt to reconnect: it doubles from a few milliseconds on. The jitter keeps a fleet from
+/// calling a recovered server all at once.
 fn reconnect_delay(attempts: usize) -> Duration {
     if attempts <= 1 {
         return Duration::ZERO;

@@ -1,4 +1,4 @@
-//! The follower: reads the stream in its order, and resumes behind the last event after an interruption.
+//! The follower, which reads the stream in its order and resumes behind the last event after an interruption.
 
 use std::{error::Error, time::Duration};
 
@@ -19,38 +19,38 @@ use tokio::time::timeout;
 
 use super::Publisher;
 
-/// How often the server says that a consumer lives while there are no events.
+/// How often the server sends a sign of life to a consumer while no events arrive.
 const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// A consumer that is silent for longer is lost: the server hangs, or the stream was deleted.
+/// The longest silence of a consumer. After that it is lost: the server hangs, or the stream was deleted.
 const SILENCE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// How often to check that the connection is still there.
+/// How often to check that the connection is still up.
 const CONNECTION_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Time limit for looking up the stream and creating a consumer.
 const START_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The server removes a consumer whose follower has been gone for this long.
+/// How long the server keeps a consumer after its follower has ended.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 
-/// With more events than this to catch up on, it is quicker to ask Redis.
+/// The most events to catch up on. Beyond that, reading all players from Redis is quicker.
 const MAX_CATCH_UP: u64 = 10_000;
 
-/// The most events that are handed over at a time.
+/// The most events that are returned at a time.
 const MAX_BATCH: usize = 256;
 
-/// Follows the stream. It remembers how far it has come, so that the next consumer goes on there.
+/// Follows the stream. It remembers its position, so that the next consumer resumes there.
 pub(crate) struct Follower {
     publisher: Publisher,
     position: Option<Position>,
     consumer: Option<Consumer>,
 }
 
-/// What the follower has read of the stream.
+/// A position in the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Position {
-    /// When the stream was created: another one of the same name begins again at 1.
+    /// When the stream was created: another stream of the same name begins again at 1.
     created: DateTime,
     last_sequence: u64,
 }
@@ -58,7 +58,7 @@ struct Position {
 /// Whether events were missed before a consumer's first one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Continuity {
-    /// It goes on right behind the last event that was read.
+    /// The consumer resumes right behind the last event that was read.
     Unbroken,
     /// Events may be missing: this is the first consumer, or the stream no longer has them.
     Broken,
@@ -69,24 +69,24 @@ struct Consumer {
     stream: Stream,
     name: String,
     messages: Subscriber,
-    /// The number of messages that the server has sent.
+    /// The number of messages that were received.
     delivered: u64,
 }
 
-/// Why events stopped coming.
+/// Error of following the stream.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FollowError {
     #[error("NATS is not connected")]
     Disconnected,
     #[error("NATS cannot be used, or the stream could not be created")]
     Publish(#[source] Box<dyn Error + Send + Sync>),
-    #[error("JetStream created no consumer")]
+    #[error("JetStream did not create a consumer")]
     Consumer(#[from] ConsumerError),
-    #[error("NATS takes no subscription")]
+    #[error("NATS refused the subscription")]
     Subscribe(#[from] async_nats::client::SubscribeError),
     #[error("JetStream did not answer in time")]
     Timeout,
-    #[error("the consumer has gone silent")]
+    #[error("the consumer is silent")]
     Silent,
     #[error("a message was lost on its way")]
     Lost,
@@ -95,7 +95,7 @@ pub(crate) enum FollowError {
 }
 
 impl Follower {
-    /// A follower that has not read anything yet. Nothing is sent before [`start`](Self::start).
+    /// Creates a follower that has not read anything yet. It sends nothing before [`start`](Self::start).
     pub(crate) fn new(publisher: Publisher) -> Self {
         Self { publisher, position: None, consumer: None }
     }
@@ -107,9 +107,10 @@ impl Follower {
         timeout(START_TIMEOUT, self.create()).await.unwrap_or(Err(FollowError::Timeout))
     }
 
-    /// Waits for events, and returns those that have come, in the stream's order. After an error the consumer is gone.
+    /// Waits for events, and returns those that have arrived, in the stream's order. After an error the consumer is
+    /// unusable.
     ///
-    /// Can be cancelled: no event is lost.
+    /// Cancel safe: no event is lost.
     pub(crate) async fn next(&mut self) -> Result<Vec<Bytes>, FollowError> {
         let (Some(consumer), Some(position)) = (&mut self.consumer, &mut self.position) else {
             return Err(FollowError::Disconnected);
@@ -135,6 +136,7 @@ impl Follower {
         let info = stream.cached_info();
         let end = Position { created: info.created, last_sequence: info.state.last_sequence };
         let (position, continuity) = resume(self.position, end, info.state.first_sequence);
+        // Subscribed first, so that the consumer's first message finds a receiver.
         let inbox = context.client().new_inbox();
         let messages = context.client().subscribe(inbox.clone()).await?;
         let created = stream.create_consumer(config(inbox, position.last_sequence + 1, &self.publisher)).await?;
@@ -145,7 +147,8 @@ impl Follower {
     }
 }
 
-/// An ephemeral consumer in the server's memory. Nothing is acknowledged: what is lost is noticed by its number.
+/// The configuration of an ephemeral consumer in the server's memory. Nothing is acknowledged: a lost message is
+/// noticed by the gap in the sequence.
 fn config(deliver_subject: String, start_sequence: u64, publisher: &Publisher) -> push::Config {
     push::Config {
         deliver_subject,
@@ -161,7 +164,8 @@ fn config(deliver_subject: String, start_sequence: u64, publisher: &Publisher) -
     }
 }
 
-/// The position to begin at in a stream that was read up to `position`, begins at `first_sequence` and ends at `end`.
+/// The position at which to resume a stream that was read up to `position`, begins at `first_sequence` and ends at
+/// `end`.
 fn resume(position: Option<Position>, end: Position, first_sequence: u64) -> (Position, Continuity) {
     if let Some(position) = position {
         let is_same = position.created == end.created && position.last_sequence <= end.last_sequence;
@@ -180,6 +184,7 @@ fn is_connected(context: &Context) -> bool {
 impl Consumer {
     async fn next(&mut self, last_sequence: &mut u64) -> Result<Vec<Bytes>, FollowError> {
         let mut events = Vec::new();
+        // Waits for the first event, then takes those that have already arrived.
         while events.is_empty() {
             let message = self.message().await?;
             events.extend(self.take(message, last_sequence)?);
@@ -187,7 +192,7 @@ impl Consumer {
         while events.len() < MAX_BATCH
             && let Some(Some(message)) = self.messages.next().now_or_never()
         {
-            // What follows an event that was lost is asked for again.
+            // The next call reports the loss, and the next consumer reads on from the last good event.
             match self.take(message, last_sequence) {
                 Ok(event) => events.extend(event),
                 Err(_) => break,
@@ -209,11 +214,12 @@ impl Consumer {
         Err(FollowError::Silent)
     }
 
-    /// The event in a message; `None` for a heartbeat.
+    /// Extracts the event from a message. `None` for an idle heartbeat.
     fn take(&mut self, message: Message, last_sequence: &mut u64) -> Result<Option<Bytes>, FollowError> {
         match message.status {
             Some(StatusCode::IDLE_HEARTBEAT) => {
                 let last = message.headers.as_ref().and_then(|headers| headers.get(NATS_LAST_CONSUMER));
+                // The heartbeat says how many messages the server has sent.
                 let sent = last.and_then(|last| last.as_str().parse::<u64>().ok());
                 if sent.is_some_and(|sent| sent > self.delivered) { Err(FollowError::Lost) } else { Ok(None) }
             }

@@ -1,4 +1,4 @@
-//! Live events, for consoles: one consumer of the stream per process, however many listeners there are.
+//! Live events for consoles: one consumer of the stream per process, shared by all listeners.
 
 use std::{
     error::Error,
@@ -24,29 +24,30 @@ use tokio::{
 use super::{Publisher, window::PublishError};
 use crate::supervise;
 
-/// How many events a listener may be behind before it misses the oldest.
+/// The number of events that a listener may lag behind before it misses the oldest.
 const WINDOW: usize = 1_024;
 
-/// How long a new listener waits for the feed to be live before it is told that it is not.
+/// How long a new listener waits for the feed to be live before it is reported as not live.
 const FIRST_STATE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How often the feed looks whether it has listeners and a connection, and tries again without one.
+/// How often the feed checks that it has listeners and a connection, and retries without one.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time limit of one attempt to follow the stream.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often JetStream says that it has nothing to deliver. After two silent intervals the consumer is made again.
+/// How often JetStream reports that it has nothing to deliver. After two silent intervals the consumer is created
+/// again.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How long JetStream keeps the consumer of a process that is gone.
+/// How long JetStream keeps the consumer of a process that has ended.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
-/// The events of all processes, in the stream's order. The consumer exists only while somebody listens.
+/// The events of all processes, in the stream's order. The consumer exists only while there are listeners.
 #[derive(Clone)]
 pub struct LiveEvents(Arc<Inner>);
 
-/// One listener's share of the feed.
+/// One listener's subscription to the feed.
 pub struct Listener {
     /// Each event's JSON, from now on.
     pub events: broadcast::Receiver<Bytes>,
@@ -67,20 +68,20 @@ struct Feed {
     position: Position,
 }
 
-/// The last event of the stream that was seen.
+/// The position of the last event that was received.
 #[derive(Clone, Copy)]
 struct Position {
-    /// When the stream was created: its numbers mean nothing in another one of the same name.
+    /// When the stream was created: its numbers are meaningless in another stream of the same name.
     created: DateTime,
     sequence: u64,
 }
 
-/// Why the stream cannot be followed.
+/// Error of following the stream.
 #[derive(Debug, thiserror::Error)]
 enum FollowError {
     #[error("NATS cannot be used, or the stream could not be created")]
     Publish(#[from] PublishError),
-    #[error("JetStream creates no consumer")]
+    #[error("JetStream did not create a consumer")]
     Consumer(#[from] ConsumerError),
     #[error("the consumer does not deliver")]
     Messages(#[from] StreamError),
@@ -97,7 +98,7 @@ impl LiveEvents {
         }))
     }
 
-    /// Listens from now on. If the feed is not live within a second, the listener learns that from its state.
+    /// Subscribes to the events from now on. If the feed is not live within a second, the listener's state says so.
     pub async fn listen(&self) -> Listener {
         let events = self.start();
         let mut is_live = self.0.is_live.subscribe();
@@ -108,6 +109,7 @@ impl LiveEvents {
     fn start(&self) -> broadcast::Receiver<Bytes> {
         let mut subscriber = self.0.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.events.subscribe();
+        // The first listener starts the task; it ends by itself after the last one.
         if subscriber.as_ref().is_none_or(JoinHandle::is_finished) {
             let live = Arc::clone(&self.0);
             let forwarding = async move { supervise("live-events", || forward(Arc::clone(&live))).await };
@@ -118,8 +120,9 @@ impl LiveEvents {
 }
 
 impl Inner {
-    /// Whether nobody listens any more. If so, the next listener starts the feed again.
+    /// Whether no listener is left. If so, the next listener starts the feed again.
     fn has_ended(&self) -> bool {
+        // The lock keeps a new listener from joining between the check and the end.
         let mut subscriber = self.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
         let has_ended = self.events.receiver_count() == 0;
         if has_ended {
@@ -134,7 +137,7 @@ impl Inner {
     }
 }
 
-/// Passes on what the stream gets, for as long as anybody listens.
+/// Forwards the stream's events while there are listeners.
 async fn forward(live: Arc<Inner>) {
     let mut upkeep = interval(UPKEEP_INTERVAL);
     let mut feed: Option<Feed> = None;
@@ -146,7 +149,8 @@ async fn forward(live: Arc<Inner>) {
                 Some(body) => _ = live.events.send(body), // the last listener may just have left
                 None => {
                     feed = None;
-                    // Not at once: NATS 2.9 spoils a stream that is created while one of its name is being deleted.
+                    // Retried at the next tick: NATS 2.9 corrupts a stream that is created while its namesake is
+                    // deleted.
                     upkeep.reset();
                 }
             },
@@ -170,7 +174,7 @@ async fn forward(live: Arc<Inner>) {
     }
 }
 
-/// The next event; `None` when the consumer broke. Without a feed it waits for the next upkeep.
+/// Waits for the next event. `None` if the consumer broke. Without a feed it never returns.
 async fn next(feed: &mut Option<Feed>) -> Option<Bytes> {
     let Some(feed) = feed else { return std::future::pending().await };
     let message = feed.messages.next().await?.ok()?;
@@ -189,8 +193,8 @@ async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Fee
     }
 }
 
-/// By a consumer, and not by a plain subscription: that would get events again that are published twice, and none of those
-/// that were published while it was not connected.
+/// Creates a consumer of the stream. A plain subscription would deliver events that are published twice, and miss those
+/// that are published while it is disconnected.
 async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> Result<Feed, FollowError> {
     let stream = publisher.stream().await?;
     let (deliver_policy, position) = start(stream.cached_info(), position);
@@ -207,8 +211,8 @@ async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> R
     Ok(Feed { messages, position })
 }
 
-/// Where to begin: behind the last event that was seen; with a new one's first event if the stream was made again; and with
-/// the next event if nothing was seen yet.
+/// The start of a consumer: behind the last event that was received; at the first event if the stream was created
+/// again; at the next event if none was received yet.
 fn start(info: &Info, position: Option<Position>) -> (DeliverPolicy, Position) {
     let end = Position { created: info.created, sequence: info.state.last_sequence };
     match position {

@@ -1,5 +1,5 @@
-//! An event as a NATS message: the outbox's JSON as the body, W3C trace context and CloudEvents 1.0 (binary mode) as
-//! headers.
+//! Headers of an event's NATS message: W3C trace context and CloudEvents 1.0 in binary mode. The body is the outbox's
+//! JSON.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -27,26 +27,26 @@ struct Head<'a> {
     occurred_at: u64,
 }
 
-/// Something in the outbox that cannot be published as an event.
+/// Error of an outbox entry that cannot be published as an event.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum MalformedEvent {
     #[error("its body is not the JSON of an event")]
     Body(#[from] serde_json::Error),
     #[error("its id is empty")]
     NoId,
-    #[error("its id or type cannot stand in a header")]
+    #[error("its id or type is not valid in a header")]
     Header(#[from] ParseHeaderValueError),
     #[error("it occurred after the year 9999")]
     Time,
 }
 
-/// The headers of an event, whose trace goes on with `trace`.
+/// Builds the headers of an event's message. Its consumers continue `trace`.
 ///
 /// # Errors
-/// [`MalformedEvent`]: whatever stands in Redis, nothing of it is trusted.
+/// [`MalformedEvent`]: the content of Redis is not trusted.
 pub(super) fn headers(entry: &OutboxEntry, trace: &TraceContext) -> Result<HeaderMap, MalformedEvent> {
     let head: Head<'_> = serde_json::from_slice(&entry.body)?;
-    // JetStream takes a message with an empty id for one without, and does not recognize its repetition.
+    // JetStream treats an empty id like a missing one, and would not deduplicate the message.
     if head.id.is_empty() {
         return Err(MalformedEvent::NoId);
     }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_can_say_is_malformed() {
+    fn what_a_header_cannot_hold_is_malformed() {
         let with_escape = r#"{"id":"a\nb","type":"PresenceOnline","occurred_at":1}"#;
         let malformed = [
             head("alice:1", "PresenceOnline", MAX_RFC3339_MS + 1),

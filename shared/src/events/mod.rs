@@ -1,7 +1,7 @@
-//! Events: from the outbox to JetStream.
+//! Publishing of events, from the outbox to JetStream.
 //!
-//! The scripts write an event into the outbox in the same step as its transition. Whoever publishes it strikes it from
-//! the outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
+//! The scripts write an event into the outbox in the same step as its transition. The publisher removes it from the
+//! outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
 //! publish harmless.
 
 mod backlog;
@@ -26,13 +26,13 @@ pub(crate) use publisher::{NatsHealth, Patience};
 pub use relay::{Relay, Relayed};
 pub use signal::RelaySignal;
 
-/// Who publishes the events that a call made.
+/// The way in which the events of a call are published.
 #[derive(Clone)]
 pub enum Delivery {
-    /// Nobody: no events are made.
+    /// The service emits no events.
     Disabled,
-    /// The call itself, before it is answered: after the answer AWS Lambda freezes the process.
+    /// The call publishes them before it responds: after the response AWS Lambda freezes the process.
     BeforeAnswer(Publisher),
-    /// The relay of this process, while the call goes on.
+    /// The relay of this process publishes them, while the call continues.
     ByRelay(RelaySignal),
 }

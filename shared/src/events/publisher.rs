@@ -1,4 +1,4 @@
-//! Publishing to JetStream, without ever holding a call up for long.
+//! Publisher of events to JetStream, with a time limit and a circuit breaker.
 
 use std::{
     error::Error,
@@ -22,13 +22,13 @@ use crate::{
     telemetry::metrics::{EVENTS_DROPPED, EVENTS_FAILED, EVENTS_PUBLISHED},
 };
 
-/// A failed attempt counts against the health of NATS for this long. The relay tries again sooner as long as events wait.
+/// How long a failed attempt counts against the health of NATS. The relay retries sooner while events wait.
 const FAILURE_MEMORY: Duration = Duration::from_secs(10);
 
-/// The pause between two warnings about dropped events.
+/// The shortest time between two warnings about dropped events.
 const DROP_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Publishes events. Connects at the first of them, and reconnects in the background.
+/// Publishes events. It connects with the first event, and reconnects in the background.
 #[derive(Clone)]
 pub struct Publisher(Arc<Inner>);
 
@@ -36,49 +36,49 @@ struct Inner {
     config: EventsConfig,
     connection: Connection,
     breaker: Breaker,
-    /// The health checks' own, so that they log each problem once, and keep nobody from trying.
+    /// Used by health checks only, so that they log each problem once and do not block publishing.
     health: Breaker,
-    /// When dropped events were last warned of.
+    /// The time of the last warning about dropped events.
     drops_logged_at: Mutex<Option<Instant>>,
 }
 
-/// How much time an attempt to publish may take, and how soon after a failed one the next may follow.
+/// The time limit of an attempt to publish, and the pause after a failed one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     timeout: Duration,
     cool_down: Duration,
 }
 
-/// The events that need not wait in the outbox any longer.
+/// The events that can be removed from the outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Published<'a> {
     /// Events that JetStream acknowledged.
     pub(crate) acknowledged: Vec<&'a OutboxEntry>,
-    /// Events that no attempt can publish: malformed, or refused for good.
+    /// Events that no attempt can publish: malformed, or refused permanently.
     pub(crate) dropped: Vec<&'a OutboxEntry>,
 }
 
-/// How well NATS takes events.
+/// The health of NATS as far as events need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NatsHealth {
     /// Events are published.
     Ok,
-    /// JetStream answers, but the stream does not take events. They wait in the outbox.
+    /// JetStream answers, but the stream does not accept events. They wait in the outbox.
     Degraded,
     /// JetStream does not answer.
     Unavailable,
 }
 
 impl Patience {
-    /// A call of a function: its caller waits for the answer meanwhile.
+    /// The patience of a function's call, whose caller waits for the response.
     pub(crate) const CALL: Self = Self { timeout: Duration::from_millis(250), cool_down: Duration::from_secs(5) };
 
-    /// A page of the relay, for which nobody waits.
+    /// The patience of the relay, which runs in the background.
     pub(crate) const RELAY: Self = Self { timeout: Duration::from_secs(3), cool_down: Duration::from_secs(1) };
 }
 
 impl<'a> Published<'a> {
-    /// All of them, to be removed from the outbox.
+    /// All events that are done, acknowledged and dropped ones.
     pub(crate) fn all(&self) -> Vec<&'a OutboxEntry> {
         [&*self.acknowledged, &*self.dropped].concat()
     }
@@ -98,12 +98,12 @@ impl Publisher {
         }))
     }
 
-    /// Whether an attempt is worth its time: the last one did not fail a moment ago.
+    /// Whether an attempt is worthwhile: none failed within the cool-down.
     pub(crate) fn is_ready(&self, patience: Patience) -> bool {
         self.0.breaker.is_closed(patience.cool_down)
     }
 
-    /// Publishes events, and returns those that are done. Returns at once if the last attempt failed a moment ago.
+    /// Publishes events, and returns those that are done. Returns at once if an attempt failed within the cool-down.
     pub(crate) async fn publish<'a>(&self, entries: &'a [OutboxEntry], patience: Patience) -> Published<'a> {
         if entries.is_empty() || !self.is_ready(patience) {
             return Published::default();
@@ -116,28 +116,29 @@ impl Publisher {
         published
     }
 
-    /// Judges NATS by what publishing needs, within `limit`: JetStream answers, the stream takes events, and the last
-    /// attempt did not fail.
+    /// Checks what publishing needs, each step within `limit`: JetStream answers, the stream accepts events, and no
+    /// attempt failed recently.
     pub(crate) async fn health(&self, limit: Duration) -> NatsHealth {
         let Inner { config, connection, breaker, .. } = &*self.0;
         let Ok(Ok(session)) = timeout(limit, connection.connected()).await else { return NatsHealth::Unavailable };
-        let answers = async { session.client().request("$JS.API.INFO", "".into()).await.is_ok() };
-        let (answers, stream) =
-            tokio::join!(timeout(limit, answers), timeout(limit, stream::check(&session.jetstream, config)));
-        let stream = stream.map_or(None, Result::err);
-        let health = match (answers, &stream) {
+        let ping = async { session.client().request("$JS.API.INFO", "".into()).await.is_ok() };
+        let check = stream::check(&session.jetstream, config);
+        let (answers, checked) = tokio::join!(timeout(limit, ping), timeout(limit, check));
+        // A check that timed out is not held against the stream.
+        let stream_error = checked.map_or(None, Result::err);
+        let health = match (answers, &stream_error) {
             (Ok(true), None) if breaker.is_closed(FAILURE_MEMORY) => NatsHealth::Ok,
             (Ok(true), _) => NatsHealth::Degraded,
             _ => NatsHealth::Unavailable,
         };
-        match stream {
-            Some(error) => self.0.health.report(&error, "the stream does not take events"),
+        match stream_error {
+            Some(error) => self.0.health.report(&error, "the stream does not accept events"),
             None => _ = self.0.health.close(),
         }
         health
     }
 
-    /// Waits for a connection, and finds or creates the stream.
+    /// Waits for a connection, and returns the stream, which is created if it is missing.
     pub(super) async fn stream(&self) -> Result<Stream, PublishError> {
         let session = self.0.connection.connected().await?;
         Ok(stream::ensure(&session.jetstream, &self.0.config).await?)
@@ -186,14 +187,15 @@ impl Inner {
                 published.acknowledged.extend(window);
                 continue;
             }
-            let is_done = self.sort(window, &results, &mut published);
-            if !is_done {
+            let is_complete = self.sort(window, &results, &mut published);
+            if !is_complete {
                 // The stream may have been deleted, or replaced by another one.
                 session.set_has_stream(false);
+                // A server that acknowledges nothing may be cut off from its cluster.
                 if results.iter().all(|result| result.as_ref().is_err_and(PublishError::is_silence)) {
                     self.connection.replace(&session).await;
                 }
-                return published; // later events must not overtake
+                return published; // later events must not overtake those that wait
             }
         }
         if self.breaker.close() {
@@ -224,7 +226,7 @@ impl Inner {
         results
     }
 
-    /// Sorts the events of a window by what became of them. Returns whether none has to wait.
+    /// Sorts the events of a window by their results. Returns whether all of them are done.
     fn sort<'a>(&self, window: &'a [OutboxEntry], results: &Results, published: &mut Published<'a>) -> bool {
         let mut waits_for = None;
         let mut dropped_for = None;
@@ -248,13 +250,13 @@ impl Inner {
         waits_for.is_none()
     }
 
-    /// Ends an attempt that failed.
+    /// Records a failed attempt, and returns what was published before it failed.
     fn fail<'a>(&self, error: &PublishError, published: Published<'a>) -> Published<'a> {
         self.note_failure(error);
         published
     }
 
-    /// Notes a failed attempt, and logs the first one of each kind.
+    /// Records a failed attempt, and logs the first one of each kind.
     fn note_failure(&self, error: &PublishError) {
         self.breaker.report(error, "events are not published; they wait in the outbox");
     }
@@ -265,7 +267,7 @@ impl Inner {
             *logged_at = Some(Instant::now());
             tracing::error!(
                 error = error as &dyn Error,
-                "events dropped that cannot be published; the counter has all"
+                "events dropped that cannot be published; presence_events_dropped_total counts all"
             );
         }
     }

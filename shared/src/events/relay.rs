@@ -1,4 +1,4 @@
-//! The relay: publishes what waits in the outbox, oldest first.
+//! The relay, which publishes the events of the outbox, oldest first.
 
 use std::{
     collections::BTreeSet,
@@ -17,11 +17,11 @@ use crate::{
     telemetry::metrics::EVENTS_DROPPED,
 };
 
-/// The number of events read from an outbox at a time.
+/// The number of events that are read from an outbox at a time.
 const PAGE: usize = 512;
 
-/// Publishes the events that nobody else has published. Any number of relays may run: an event that two of them publish
-/// stands in the stream once.
+/// Publishes the events that wait in the outbox. Any number of relays may run: an event that two of them publish is in
+/// the stream once.
 #[derive(Clone)]
 pub struct Relay {
     repository: Repository,
@@ -33,30 +33,30 @@ pub struct Relay {
     left: Arc<Mutex<BTreeSet<Shard>>>,
 }
 
-/// What a relay did.
+/// Counts of a relay's work.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Relayed {
     /// Events that JetStream acknowledged.
     pub published: u64,
-    /// Events that were dropped: older than the retention and so worthless, malformed, or refused for good.
+    /// Events that were dropped: older than the retention and therefore worthless, malformed, or refused permanently.
     pub dropped: u64,
 }
 
-/// What was done in a shard, and what went wrong there.
+/// The work done in one shard, and the error that ended it, if any.
 type Part = (Relayed, Option<StoreError>);
 
 impl Relay {
-    /// A relay from the outbox of `repository`; events older than `retention` are dropped. Each pass records in `backlog` how
-    /// long events wait.
+    /// Creates a relay from the outbox of `repository` to `publisher`. It drops events that are older than `retention`,
+    /// and each pass records in `backlog` how long events wait.
     pub fn new(repository: Repository, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
         Self { repository, publisher, retention, backlog, total: Arc::default(), left: Arc::default() }
     }
 
-    /// Publishes what waits in the outbox, and removes what JetStream acknowledged. With NATS down it changes nothing but
-    /// what is dropped.
+    /// Publishes the events of the outbox, and removes those that JetStream acknowledged. While NATS is down, it only
+    /// drops old events.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The events of the others are published all the same, and counted in
+    /// [`StoreError`] if a Redis node did not answer. The events of the other nodes are still published, and counted in
     /// [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.repository.waiting_shards().await;
@@ -69,30 +69,31 @@ impl Relay {
             return Err(error);
         }
         let relayed = relayed?;
+        // The health check of every server reads this record.
         if self.repository.takes_turns() && self.left().is_empty() {
             self.repository.note_relay().await?;
         }
         Ok(relayed)
     }
 
-    /// Publishes events as soon as `signal` reports them, and at every `interval` all that waits, indefinitely.
+    /// Publishes events as soon as `signal` reports them, and the whole outbox at every `interval`, indefinitely.
     pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
         let mut next_look = Instant::now() + self.pace(interval);
         let mut result = self.pass().await.map(drop);
         loop {
             if let Err(error) = result {
-                episodes::pass_failed(&error, "relay failed; events wait");
+                episodes::pass_failed(&error, "relay failed; events wait in the outbox");
                 sleep_until(next_look).await;
             }
             result = tokio::select! {
-                shards = signal.told() => self.publish_all(shards).await,
+                shards = signal.notified() => self.publish_all(shards).await,
                 () = sleep_until(next_look) => self.look(interval, &mut next_look).await,
             };
         }
     }
 
-    /// Publishes what could not be published before, and all that waits if it is this relay's turn. Sets the time of the
-    /// next look.
+    /// Publishes the events of shards in which an earlier attempt failed, and the whole outbox if it is this relay's
+    /// turn. Sets the time of the next look.
     async fn look(&self, interval: Duration, next_look: &mut Instant) -> Result<(), StoreError> {
         let began = Instant::now();
         let pace = self.pace(interval);
@@ -101,7 +102,7 @@ impl Relay {
         if self.repository.takes_turns() {
             let left = self.left().clone();
             published = self.publish_all(left).await;
-            // One that is cut off from NATS lets others go first.
+            // A relay that is cut off from NATS lets others go first.
             let is_ready = self.publisher.is_ready(Patience::RELAY);
             let turn_interval = if is_ready { pace } else { 2 * pace };
             let turn = self.repository.take_turn(Task::Relay, turn_interval, interval / 4).await;
@@ -114,13 +115,13 @@ impl Relay {
         self.pass().await.and(published)
     }
 
-    /// The time between two looks at all outboxes. Where relays take turns, one that dies delays the next look by a quarter
-    /// of `interval`; both together are within it.
+    /// The time between two looks at all outboxes. If relays take turns, one that dies delays the next look by a
+    /// quarter of `interval`, so that pace and delay together stay within it.
     fn pace(&self, interval: Duration) -> Duration {
         if self.repository.takes_turns() { interval * 3 / 4 } else { interval }
     }
 
-    /// What this relay, and its clones, have done so far.
+    /// The counts of this relay and its clones since they were created.
     pub fn total(&self) -> Relayed {
         self.total.lock().map(|total| *total).unwrap_or_default()
     }
@@ -141,14 +142,14 @@ impl Relay {
     }
 
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
-        // Those that are left out because their node failed are not forgotten.
+        // Every shard counts as left until it is drained, so that those of a failed node are not forgotten.
         self.left().extend(&shards);
         let nodes = self.repository.by_node(shards, |shard| *shard).await;
         let parts = join_all(nodes.into_iter().map(|node| while_node_answers(node, |shard| self.publish(shard)))).await;
         sum(parts).map(drop)
     }
 
-    /// Publishes what waits in one outbox, and remembers it if something is left.
+    /// Publishes the events of one outbox, and remembers the shard if events are left.
     async fn publish(&self, shard: Shard) -> Part {
         let mut total = Relayed::default();
         let is_empty = self.drain(shard, &mut total).await;
@@ -160,7 +161,7 @@ impl Relay {
         (total, is_empty.err())
     }
 
-    /// Publishes what waits in one outbox. Returns whether that was everything.
+    /// Publishes the events of one outbox. Returns whether none is left.
     async fn drain(&self, shard: Shard, total: &mut Relayed) -> Result<bool, StoreError> {
         while self.publisher.is_ready(Patience::RELAY) {
             let page = self.repository.outbox(shard, PAGE).await?;
@@ -171,6 +172,7 @@ impl Relay {
                 Relayed { published: published.acknowledged.len() as u64, dropped: published.dropped.len() as u64 };
             self.count(relayed);
             *total = *total + relayed;
+            // A short page is the last one.
             if page.len() < PAGE {
                 return Ok(done.len() == page.len());
             }
@@ -204,7 +206,7 @@ impl Add for Relayed {
     }
 }
 
-/// What was done for the shards of all nodes together, or one of the failures.
+/// Adds up the work in all shards of all nodes. If there were errors, returns the first.
 fn sum(nodes: Vec<Vec<Part>>) -> Result<Relayed, StoreError> {
     nodes.into_iter().flatten().try_fold(Relayed::default(), |sum, (relayed, failure)| match failure {
         None => Ok(sum + relayed),

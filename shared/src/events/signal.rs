@@ -1,4 +1,4 @@
-//! How calls tell the relay of their process that events wait.
+//! Signal from the calls of a process to its relay: new events wait.
 
 use std::{
     collections::BTreeSet,
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::repository::{OutboxEntry, Shard};
 
-/// The shards whose outboxes have new events. Calls add to it and go on; the relay waits for it.
+/// The shards whose outboxes have new events. Calls add shards and continue at once; the relay waits for them.
 #[derive(Debug, Clone, Default)]
 pub struct RelaySignal(Arc<Inner>);
 
@@ -21,7 +21,8 @@ struct Inner {
 }
 
 impl RelaySignal {
-    pub(crate) fn tell(&self, events: &[OutboxEntry]) {
+    /// Notifies the relay of new events.
+    pub(crate) fn notify(&self, events: &[OutboxEntry]) {
         if events.is_empty() {
             return;
         }
@@ -31,8 +32,8 @@ impl RelaySignal {
         self.0.notify.notify_one();
     }
 
-    /// Waits until there is something to do.
-    pub(super) async fn told(&self) -> BTreeSet<Shard> {
+    /// Waits for new events, and returns their shards.
+    pub(super) async fn notified(&self) -> BTreeSet<Shard> {
         loop {
             let shards = self.0.shards.lock().map(|mut shards| mem::take(&mut *shards)).unwrap_or_default();
             if !shards.is_empty() {

@@ -1,4 +1,4 @@
-//! The spans of publishing: one for each trace among the messages, however many messages it has.
+//! Spans of publishing: one per trace among the messages of a window.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::{
     trace::{Span, TraceContext},
 };
 
-/// By the `traceparent` of their messages; none where no spans are made.
+/// The spans of a window, by the `traceparent` of their messages. Empty if spans are not recorded.
 pub(super) struct PublishSpans<'a>(HashMap<&'a str, Span<'a>>);
 
 impl<'a> PublishSpans<'a> {
@@ -20,16 +20,16 @@ impl<'a> PublishSpans<'a> {
         for OutboxEntry { trace, .. } in entries {
             counts.entry(trace.traceparent()).or_insert((trace, 0)).1 += 1;
         }
-        let span = |(traceparent, (trace, count))| (traceparent, Span::publish(trace, subject, count));
-        Self(counts.into_iter().map(span).collect())
+        let start = |(traceparent, (trace, count))| (traceparent, Span::publish(trace, subject, count));
+        Self(counts.into_iter().map(start).collect())
     }
 
-    /// What a consumer of the message goes on with.
+    /// The trace context of an entry's message, which its consumers continue.
     pub(super) fn context_of<'b>(&'b self, entry: &'b OutboxEntry) -> &'b TraceContext {
         self.0.get(entry.trace.traceparent()).map_or(&entry.trace, Span::context)
     }
 
-    /// Ends them. Where a message was not acknowledged, those of its window may have come in vain.
+    /// Ends all spans. If any message of the window was not acknowledged, all of them are marked failed.
     pub(super) fn end(self, are_acknowledged: bool) {
         let error_type = (!are_acknowledged).then_some("not_acknowledged");
         self.0.into_values().for_each(|span| span.end(error_type));

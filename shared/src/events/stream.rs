@@ -1,4 +1,4 @@
-//! The JetStream stream that takes the events: found or created at first use, and checked for the health probe.
+//! The JetStream stream of the events: found or created at first use, and checked for the health probe.
 
 use async_nats::jetstream::{
     Context, ErrorCode,
@@ -11,7 +11,7 @@ use crate::config::EventsConfig;
 /// The number of servers of a NATS cluster that hold each event of a stream that is created here.
 const REPLICAS: usize = 3;
 
-/// A stream that does not take events. They wait in the outbox.
+/// Error of a stream that does not accept events. They wait in the outbox.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamError {
     #[error("the stream {stream} exists, but does not take the subject {subject}")]
@@ -23,7 +23,7 @@ pub(super) enum StreamError {
     SubjectTaken { stream: String, subject: String, owner: Option<String> },
     #[error("the stream is sealed")]
     Sealed,
-    #[error("the stream is full, and refuses new messages")]
+    #[error("the stream is full and refuses new messages")]
     Full,
     #[error("the stream has no leader")]
     NoLeader,
@@ -33,16 +33,16 @@ pub(super) enum StreamError {
     Create(#[source] CreateStreamError),
 }
 
-/// Finds the stream, and creates it if it is missing. One that exists is never altered.
+/// Finds the stream, and creates it if it is missing. An existing stream is never altered.
 ///
-/// It is looked up, and not only created when a publish finds no stream: with any subscriber to the subject, a publish
-/// without a stream is answered by no one.
+/// Waiting for a publish to report a missing stream would not do: if the subject has any subscriber, a publish without
+/// a stream gets no reply at all.
 pub(super) async fn ensure(jetstream: &Context, config: &EventsConfig) -> Result<Stream, StreamError> {
     if let Some(stream) = find(jetstream, config).await? {
         return Ok(stream);
     }
     match create(jetstream, config).await {
-        // Another process was faster, with another configuration.
+        // Another process created it first, with another configuration.
         Err(error) if has_code(&error, ErrorCode::STREAM_NAME_EXIST) => {
             find(jetstream, config).await?.ok_or(StreamError::Create(error))
         }
@@ -53,8 +53,8 @@ pub(super) async fn ensure(jetstream: &Context, config: &EventsConfig) -> Result
     }
 }
 
-/// Judges whether the stream takes events, without changing anything. A stream that is missing is fine: the first event
-/// creates it, unless another stream has the subject.
+/// Checks that the stream accepts events, without changing anything. A missing stream is fine: the first event creates
+/// it, unless another stream has the subject.
 pub(super) async fn check(jetstream: &Context, config: &EventsConfig) -> Result<(), StreamError> {
     let Some(stream) = find(jetstream, config).await? else {
         return match jetstream.stream_by_subject(&*config.subject).await {
@@ -63,6 +63,7 @@ pub(super) async fn check(jetstream: &Context, config: &EventsConfig) -> Result<
         };
     };
     let Info { config, state, cluster, .. } = stream.cached_info();
+    // A limit that is not positive means none.
     let reaches = |limit: i64, value: u64| limit > 0 && value >= limit.unsigned_abs();
     let is_full = reaches(config.max_messages, state.messages) || reaches(config.max_bytes, state.bytes);
     if config.sealed {
@@ -87,9 +88,9 @@ async fn find(jetstream: &Context, config: &EventsConfig) -> Result<Option<Strea
     }
 }
 
-/// Creates the stream with `REPLICAS`, or with one if there are too few servers.
+/// Creates the stream with [`REPLICAS`], or with one replica if the cluster has too few servers.
 async fn create(jetstream: &Context, config: &EventsConfig) -> Result<Stream, CreateStreamError> {
-    let stream = |num_replicas| Config {
+    let configure = |num_replicas| Config {
         name: config.stream.clone(),
         subjects: vec![config.subject.clone()],
         storage: StorageType::File,
@@ -99,10 +100,10 @@ async fn create(jetstream: &Context, config: &EventsConfig) -> Result<Stream, Cr
         ..Config::default()
     };
     let mut replicas = REPLICAS;
-    let mut created = jetstream.create_stream(stream(REPLICAS)).await;
+    let mut created = jetstream.create_stream(configure(REPLICAS)).await;
     if created.as_ref().is_err_and(lacks_servers) {
         replicas = 1;
-        created = jetstream.create_stream(stream(1)).await;
+        created = jetstream.create_stream(configure(1)).await;
     }
     if created.is_ok() {
         tracing::info!(stream = config.stream, replicas, "stream created");
@@ -131,7 +132,7 @@ impl StreamError {
     }
 }
 
-/// NATS is a single server, or a cluster of too few.
+/// Whether NATS is a single server, or a cluster of too few.
 fn lacks_servers(error: &CreateStreamError) -> bool {
     has_code(error, ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED) || has_code(error, ErrorCode::CLUSTER_NO_PEERS)
 }

@@ -1,7 +1,7 @@
-//! A window of messages: sent in order, then all acknowledgements awaited together.
+//! Publishing of a window of messages: all are sent in order, then all acknowledgements are awaited together.
 //!
-//! The acknowledgements have an inbox of their own. The client's own way takes the first reply to a message for JetStream's,
-//! and so the reply of any other subscriber to the subject.
+//! The acknowledgements have an inbox of their own. The client's own publish takes the first reply to a message for
+//! JetStream's, which may be the reply of any other subscriber to the subject.
 
 use std::time::Duration;
 
@@ -21,23 +21,23 @@ use super::{
 };
 use crate::{config::EventsConfig, repository::OutboxEntry};
 
-/// The number of messages that may wait for their acknowledgement at a time: many enough to hide the round trip, few enough
+/// The number of messages that may wait for their acknowledgement at a time: enough to hide the round trip, few enough
 /// to bound memory.
 pub(super) const WINDOW: usize = 512;
 
-/// How long JetStream may take to acknowledge a window after it was sent.
+/// Time limit for JetStream to acknowledge a window, after it was sent.
 const ACK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Why an event was not published.
+/// Error of publishing an event.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PublishError {
-    #[error("the outbox holds something that is not an event")]
+    #[error("the outbox entry is not a valid event")]
     Malformed(#[from] MalformedEvent),
     #[error("the event is larger than NATS accepts")]
     TooLarge(#[source] SendError),
-    #[error("JetStream refused the event for good")]
+    #[error("JetStream refused the event permanently")]
     Refused(#[source] jetstream::Error),
-    #[error("JetStream refused the event for now")]
+    #[error("JetStream refused the event temporarily")]
     NotNow(#[source] jetstream::Error),
     #[error("the stream {0} acknowledged the event instead of the configured one")]
     OtherStream(String),
@@ -55,20 +55,20 @@ pub(super) enum PublishError {
     Connect(#[from] async_nats::ConnectError),
     #[error("NATS is not connected")]
     NotConnected,
-    #[error("JetStream did not say in time whether there is a stream")]
+    #[error("JetStream did not answer the lookup of the stream in time")]
     NoAnswer,
 }
 
-/// What became of each message of a window, in its order.
+/// The result of each message of a window, in its order.
 pub(super) type Results = Vec<Result<(), PublishError>>;
 
 impl PublishError {
-    /// Whether another attempt cannot succeed: it is the event that is bad, not the connection or the stream.
+    /// Whether no further attempt can succeed: the event itself is invalid, not the connection or the stream.
     pub(super) fn is_final(&self) -> bool {
         matches!(self, Self::Malformed(_) | Self::TooLarge(_) | Self::Refused(_))
     }
 
-    /// Whether JetStream did not answer at all. Another server may.
+    /// Whether JetStream did not answer at all. Another server of the cluster may.
     pub(super) fn is_silence(&self) -> bool {
         match self {
             Self::NoAck | Self::NoAnswer => true,
@@ -91,29 +91,32 @@ pub(super) async fn send(
     let replies = subscribed.map_err(|_| PublishError::NoAck)??;
     let mut results = Vec::with_capacity(entries.len());
     for (place, entry) in entries.iter().enumerate() {
-        let sent = async {
+        let send = async {
             let headers = message::headers(entry, spans.context_of(entry))?;
-            let (subject, reply) = (config.subject.clone(), format!("{inbox}.{place}"));
+            let subject = config.subject.clone();
+            // The last token of the reply subject is the message's place in the window.
+            let reply = format!("{inbox}.{place}");
             let body = Bytes::from(entry.body.clone());
             client.publish_with_reply_and_headers(subject, reply, headers, body).await.map_err(not_sent)
         };
-        let sent = timeout_at(deadline, sent).await.unwrap_or(Err(PublishError::NoAck));
-        results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgement comes
+        let sent = timeout_at(deadline, send).await.unwrap_or(Err(PublishError::NoAck));
+        results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgement arrives
     }
     let deadline = deadline.min(Instant::now() + ACK_TIMEOUT);
     receive(replies, &config.stream, &mut results, deadline).await;
     Ok(results)
 }
 
-/// Puts the acknowledgements in their places, until none is missing.
+/// Stores each acknowledgement in its message's place, until none is missing.
 async fn receive(mut replies: Subscriber, stream: &str, results: &mut Results, deadline: Instant) {
     let mut missing = results.iter().filter(|result| is_open(result)).count();
     while missing > 0 {
         let Ok(Some(reply)) = timeout_at(deadline, replies.next()).await else { return };
         let place = reply.subject.rsplit('.').next().and_then(|place| place.parse::<usize>().ok());
         let Some(result) = place.and_then(|place| results.get_mut(place)) else { continue };
-        let Some(verdict) = verdict(&reply, stream).filter(|_| is_open(result)) else { continue };
-        *result = verdict;
+        // Replies of other subscribers are ignored, as are repeated ones.
+        let Some(outcome) = parse_ack(&reply, stream).filter(|_| is_open(result)) else { continue };
+        *result = outcome;
         missing -= usize::from(!is_open(result));
     }
 }
@@ -123,8 +126,8 @@ fn is_open(result: &Result<(), PublishError>) -> bool {
     matches!(result, Err(PublishError::NoAck | PublishError::OtherStream(_)))
 }
 
-/// What a reply says; `None` if it is not JetStream's.
-fn verdict(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
+/// Parses an acknowledgement. `None` if the reply is not JetStream's.
+fn parse_ack(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
     if reply.status == Some(StatusCode::NO_RESPONDERS) {
         return Some(Err(PublishError::NoStream));
     }
@@ -136,8 +139,8 @@ fn verdict(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
     })
 }
 
-/// Whether JetStream will refuse this message again whenever it is sent. All other errors are about the stream, the account
-/// or the moment: the event waits.
+/// Whether JetStream will always refuse this message. All other errors are about the stream, the account or the moment:
+/// the event waits.
 fn is_about_the_message(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),
@@ -168,7 +171,7 @@ mod tests {
     fn only_errors_about_the_message_are_final() {
         // The message or its header is too large.
         assert!(is_final(400, 10_054) && is_final(400, 10_097));
-        // The limits of the account, a sealed stream, another sequence, something that a later version adds.
+        // The limits of the account, a sealed stream, another sequence, a code that a later version adds.
         for err_code in [10_002, 10_109, 10_071, 19_999] {
             assert!(!is_final(400, err_code), "{err_code}");
         }

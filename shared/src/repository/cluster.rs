@@ -1,6 +1,7 @@
-//! Redis Cluster: each command goes to the master that holds its slot, and follows the slot where it moves.
+//! Client of a Redis Cluster: each command goes to the master that holds its slot, and follows the slot when that
+//! moves.
 //!
-//! A node that is away costs its own commands and nobody else's.
+//! A node that is down affects its own commands only.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,25 +21,25 @@ use super::{
 };
 use crate::aws::CacheToken;
 
-/// The number of commands sent to a node in one go: few enough not to hold up other clients for long.
+/// The most commands per pipeline to a node: few enough not to delay other clients for long.
 const COMMANDS_PER_PIPELINE: usize = 1_024;
 
-/// How often a command follows redirections, or waits for keys that are being moved, before it is given up.
+/// How often a command follows redirections, or waits for keys that are being moved, before it fails.
 const ATTEMPTS: u32 = 16;
 
-/// How often a command is sent that meets a dead socket: the second time to the slot's master in a new map, the third
-/// time where the connection to that one was dead as well.
+/// How often a command that meets a dead socket is sent: the second time to the slot's master in a new map, the third
+/// time if the connection to that master was dead as well.
 const ATTEMPTS_ON_DEAD_SOCKETS: u32 = 3;
 
-/// So many redirections are followed at once. Nodes that do not agree send a command to and fro: it waits before each
-/// further one.
+/// Redirections followed without delay. Later ones back off, so that nodes that disagree on slot ownership cannot
+/// bounce a command forever.
 const PROMPT_REDIRECTIONS: u32 = 3;
 
-/// The wait before a command is sent again whose keys are being moved; it doubles from attempt to attempt.
-const WAIT: Duration = Duration::from_millis(1);
+/// The first pause before a command is sent again because its keys are being moved. It doubles with each attempt.
+const MIN_BACKOFF: Duration = Duration::from_millis(1);
 
-/// The longest of these waits.
-const MAX_WAIT: Duration = Duration::from_millis(50);
+/// The longest pause before a command is sent again because its keys are being moved.
+const MAX_BACKOFF: Duration = Duration::from_millis(50);
 
 /// A Redis Cluster.
 #[derive(Clone)]
@@ -47,7 +48,7 @@ pub(super) struct Cluster {
     limit: Duration,
 }
 
-/// Commands that are sent together, and until when.
+/// Commands that are sent together, and their deadline.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     clock: Clock,
@@ -56,30 +57,30 @@ struct Call<'a> {
     deadline: Instant,
 }
 
-/// Where a command goes.
+/// The target of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Route {
-    /// To the master of its slot.
+    /// The master of its slot.
     Master,
-    /// To the node that the last one named.
+    /// The node to which the last one redirected it.
     Redirected(Address, Slots),
 }
 
-/// What comes before a command is sent again.
+/// The pause before a command is sent again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Pause {
     None,
-    /// Keys of the command are being moved, some are here and some there: wait until all are there.
+    /// The command's keys are being moved and are on two nodes. Wait until they have all moved.
     Wait,
-    /// The slot map is old: wait for a new one.
+    /// The slot map is outdated. Wait for a new one.
     NewMap,
 }
 
-/// A command's place in its call, and its answer.
+/// A command's place in its call, and its reply.
 type Answered = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
-    /// A cluster that is reached by `seeds`. Nothing is sent before the first query.
+    /// Creates a client of the cluster that is reached by `seeds`. Nothing is sent before the first query.
     pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
         Self { topology: Arc::new(Topology::new(seeds, tokens, limit)), limit }
     }
@@ -103,8 +104,8 @@ impl Cluster {
         for (place, answer) in self.deliver(&call, routes, 1).await {
             answers[place] = answer;
         }
-        if answers.iter().any(|answer| answer.as_ref().is_err_and(tells_of_change)) {
-            self.topology.refresh_behind_the_scenes();
+        if answers.iter().any(|answer| answer.as_ref().is_err_and(suggests_new_map)) {
+            self.topology.refresh_in_background();
         }
         answers
     }
@@ -130,7 +131,8 @@ impl Cluster {
         Ok(slots.unwrap_or(Err(StoreError::Timeout(self.limit)))?.shard_of_each_master(shards))
     }
 
-    /// Groups items by the master that holds their shard, as far as that is known. What no known master holds is a group.
+    /// Groups items by the master that holds their shard, as far as that is known. Items without a known master form
+    /// one group.
     pub(super) async fn group_by_master<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
         let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else { return vec![items] };
         let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
@@ -140,8 +142,8 @@ impl Cluster {
         groups.into_values().collect()
     }
 
-    /// Sends commands on their routes, and again until each has its answer. What goes to one node does not wait for what
-    /// goes to another.
+    /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do not wait for those
+    /// to another.
     fn deliver<'a>(
         &'a self,
         call: &'a Call<'_>,
@@ -158,7 +160,7 @@ impl Cluster {
             for (place, route) in routes {
                 match self.node_on(route, call.commands[place].0, &slots) {
                     Some(node) => nodes.entry(node).or_default().push(place),
-                    None => answered.push((place, Err(UNHELD))),
+                    None => answered.push((place, Err(UNASSIGNED))),
                 }
             }
             let pipelines = nodes.iter().flat_map(|((address, slots), places)| {
@@ -170,7 +172,7 @@ impl Cluster {
         })
     }
 
-    /// Sends commands to one node in one go, and delivers those anew that it sends elsewhere.
+    /// Sends commands to one node in one pipeline, and delivers those again that it redirects.
     async fn deliver_to_node(
         &self,
         call: &Call<'_>,
@@ -183,7 +185,8 @@ impl Cluster {
         let call = &Call { deadline, ..*call };
         let answers = result.unwrap_or_else(|error| vec![Err(error); places.len()]);
         let mut answered = Vec::with_capacity(places.len());
-        let (mut again, mut pause) = (Vec::new(), Pause::None);
+        let mut again = Vec::new();
+        let mut pause = Pause::None;
         for (place, answer) in places.iter().copied().zip(answers) {
             let may_wait = call.policy.keys_apart == KeysApart::Wait;
             let error = answer.as_ref().err().filter(|error| may_wait || !error.is_keys_apart());
@@ -196,7 +199,7 @@ impl Cluster {
             }
         }
         if again.iter().any(|(_, route)| matches!(route, Route::Redirected(_, Slots::Held))) {
-            self.topology.refresh_behind_the_scenes();
+            self.topology.refresh_in_background();
         }
         if !again.is_empty() {
             self.wait(call, pause, attempt).await;
@@ -205,8 +208,8 @@ impl Cluster {
         answered
     }
 
-    /// Sends commands to one node, when it is their turn. Also returns the deadline of what follows: the time that the
-    /// commands waited for their turn does not count.
+    /// Sends commands to one node after their admission. Also returns the new deadline of the call, as the wait for
+    /// admission does not count.
     async fn send_to_node(
         &self,
         call: &Call<'_>,
@@ -220,7 +223,7 @@ impl Cluster {
             Err(error) => return (call.deadline, Err(error.into())),
         };
         let commands = places.iter().map(|place| &call.commands[*place].1);
-        // Commands that follow a redirection had their turn.
+        // Commands that follow a redirection were admitted before.
         let urgency = if attempt == 1 { call.policy.urgency } else { Urgency::Exempt };
         let permit = match node.admit(urgency, commands.clone()).await {
             Ok(permit) => permit,
@@ -235,7 +238,7 @@ impl Cluster {
         (deadline, result.map(|answers| node.timed(answers).collect()))
     }
 
-    /// Where a command for `shard` goes; `None` where nobody holds its slot.
+    /// The node to which a command for `shard` goes. `None` if its slot is unassigned.
     fn node_on(&self, route: Route, shard: Shard, slots: &SlotMap) -> Option<(Address, Slots)> {
         match route {
             Route::Master => Some((slots.master(shard)?.clone(), Slots::Held)),
@@ -247,11 +250,11 @@ impl Cluster {
         let pause = async {
             match pause {
                 Pause::None => {}
-                Pause::Wait => sleep(MAX_WAIT.min(WAIT * 2_u32.pow(attempt - 1))).await,
+                Pause::Wait => sleep(MAX_BACKOFF.min(MIN_BACKOFF * 2_u32.pow(attempt - 1))).await,
                 Pause::NewMap => drop(self.topology.refresh().await),
             }
         };
-        let _ = timeout_at(call.deadline, pause).await; // whoever goes on then is told that time is up
+        let _ = timeout_at(call.deadline, pause).await; // the next step reports the timeout
     }
 
     async fn in_time<T>(
@@ -263,12 +266,12 @@ impl Cluster {
     }
 }
 
-const UNHELD: StoreError = StoreError::Unexpected("a hash slot that no node holds");
+const UNASSIGNED: StoreError = StoreError::Unexpected("unassigned hash slot");
 
-/// Where a command goes next that met `error` at the node `by`; `None` where the error is its answer.
+/// The next route of a command that failed with `error` at the node `by`. `None` if the error is final.
 fn next(error: &StoreError, by: &Address, repeat: Repeat, attempt: u32) -> Option<(Route, Pause)> {
     let error = match error {
-        // Nothing was sent: the node is no master any more.
+        // Nothing was sent, as the node is no longer a master.
         StoreError::NotPrimary if attempt < ATTEMPTS_ON_DEAD_SOCKETS => return Some((Route::Master, Pause::NewMap)),
         StoreError::Redis(error) if attempt < ATTEMPTS => error,
         _ => return None,
@@ -289,19 +292,19 @@ fn next(error: &StoreError, by: &Address, repeat: Repeat, attempt: u32) -> Optio
     }
 }
 
-/// The node that a redirection by the node `by` names.
+/// The target of a redirection by the node `by`.
 fn target(redirection: &RedisError, by: &Address) -> Option<Address> {
     parse_address(redirection.redirect_node()?.0, &by.0)
 }
 
-/// Whether another node may hold the slot by now.
-fn tells_of_change(error: &StoreError) -> bool {
+/// Whether an error suggests that the slot map is outdated.
+fn suggests_new_map(error: &StoreError) -> bool {
     match error {
         StoreError::Timeout(_) | StoreError::NotPrimary | StoreError::Unexpected(_) => true,
         StoreError::Redis(error) => {
             use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
-            let says_so = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
-            is_lost_socket(error) || says_so.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
+            let kinds = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
+            is_lost_socket(error) || kinds.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
         }
         StoreError::Type(_) | StoreError::Overloaded { .. } | StoreError::Partitions { .. } => false,
     }
@@ -331,7 +334,7 @@ mod tests {
         assert_eq!(next_of("ASK 1 10.0.0.2:7001", 1), Some((to("10.0.0.2", Slots::Importing), Pause::None)));
         assert_eq!(next_of("MOVED 1 :7001", 1), Some((to("10.0.0.1", Slots::Held), Pause::None)));
         assert_eq!(next_of("MOVED 1 2001:db8::1:7001", 1), Some((to("2001:db8::1", Slots::Held), Pause::None)));
-        assert_eq!(next_of("MOVED 1 ?:7001", 1), Some((Route::Master, Pause::NewMap)), "a host that is not told");
+        assert_eq!(next_of("MOVED 1 ?:7001", 1), Some((Route::Master, Pause::NewMap)), "an unknown host");
         assert_eq!(next_of("TRYAGAIN half of it", 1), Some((Route::Master, Pause::Wait)));
     }
 

@@ -1,4 +1,4 @@
-//! The connection to Redis: lazy, shared, healed by itself, and bounded in time.
+//! The connection to Redis: lazy, shared, self-healing, and bounded in time.
 
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ enum Topology {
 }
 
 impl Connection {
-    /// Prepares the connection to the data with these keys. Nothing is sent before the first query. Needs a tokio runtime.
+    /// Prepares the connection to the data with these keys. Nothing is sent before the first query. Must be called in a
+    /// tokio runtime.
     pub(crate) fn new(config: &RedisConfig, keys: &Keys) -> Result<Self, RedisError> {
         let limit = config.timeout;
         let topology = match config.mode {
@@ -70,7 +71,7 @@ impl Connection {
                 }
                 result
             }
-            // Boxed, here and below: it is large, and not to be moved about while it is not in use.
+            // Boxed, here and below: the future is large, and must not inflate the one of a standalone Redis.
             Topology::Cluster(cluster, guard) => {
                 guard.pass(policy.effect).await?;
                 Box::pin(cluster.query(policy, shard, command)).await
@@ -78,8 +79,8 @@ impl Connection {
         }
     }
 
-    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one round trip to each node
-    /// involved.
+    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one round trip to each
+    /// node involved.
     pub(crate) async fn query_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Value, StoreError>> {
         self.query_all_with(Policy::UPKEEP, commands).await
     }
@@ -106,11 +107,11 @@ impl Connection {
         self.send(Clock::Read, policy, commands).await
     }
 
-    /// Checks that the data in a cluster is spread over the configured number of partitions, and stores that number if the
-    /// cluster is unused.
+    /// Checks that the data in a cluster is spread over the configured number of partitions, and stores that number if
+    /// the cluster is unused.
     ///
     /// # Errors
-    /// [`StoreError::Partitions`]. A node that does not answer is no error.
+    /// [`StoreError::Partitions`]. If a node does not answer, the check passes.
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
         match &self.topology {
             Topology::Standalone(_) => Ok(()),
@@ -129,7 +130,8 @@ impl Connection {
         }
     }
 
-    /// Groups items by the node that holds their shard, as far as that is known. What no known node holds is a group.
+    /// Groups items by the node that holds their shard, as far as that is known. Items without a known node form one
+    /// group.
     pub(crate) async fn group_by_node<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
         match &self.topology {
             Topology::Standalone(_) => vec![items],
@@ -163,7 +165,7 @@ impl Connection {
             Ok(permit) => permit,
             Err(error) => return vec![Err(error); commands.len()],
         };
-        // The time that the commands waited for their turn does not count.
+        // The time limit starts after the wait for admission.
         let deadline = Instant::now() + self.limit;
         let sending = Sending { clock, slots: Slots::Held, repeat: policy.repeat, deadline };
         let result = node.query_all(&sending, commands.clone()).await;

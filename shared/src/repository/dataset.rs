@@ -1,4 +1,4 @@
-//! The identity of the data in Redis: it changes when data is lost or replaced, which makes no events.
+//! Identity of the data set in Redis. It changes when data is lost or replaced, which emits no events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,20 +6,19 @@ use redis::Value;
 
 use super::{Repository, StoreError, keys::Shard, reply};
 
-/// A mark of each node, in one of its shards; `None` if it is missing.
+/// The mark of each node, in one of its shards. `None` if it is missing.
 type Marks = BTreeMap<Shard, Option<Vec<u8>>>;
 
-/// What distinguishes one data set from another. A flush takes the marks with it, a failover or restart changes the replication
-/// ids.
+/// The identity of a data set. A flush removes the marks; a failover or restart changes the replication ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Dataset {
     marks: Marks,
-    /// Of each master; empty if the server does not say.
+    /// The replication id of each master. Empty if a server does not report it.
     replication_ids: BTreeSet<String>,
 }
 
 impl Dataset {
-    /// Whether data may have been lost between this look and a later one.
+    /// Whether data may have been lost between this observation and a later one.
     pub(crate) fn is_replaced_by(&self, later: &Self) -> bool {
         let ids = [&self.replication_ids, &later.replication_ids];
         self.marks != later.marks || (ids.iter().all(|ids| !ids.is_empty()) && ids[0] != ids[1])
@@ -27,7 +26,7 @@ impl Dataset {
 }
 
 impl Repository {
-    /// The identity of the data set, and the clock of a node (Unix milliseconds). Leaves a mark if it is missing.
+    /// Reads the identity of the data set, and the clock of a node (Unix milliseconds). Writes missing marks.
     ///
     /// # Errors
     /// [`StoreError`] if a node did not answer.
@@ -51,7 +50,7 @@ impl Repository {
         let replies = self.connection.query_all_timed(&commands).await;
         let mut now = 0;
         let mut marks = Marks::new();
-        // A mark that cannot be left (Redis is full) is missing; what counts is whether it can be read.
+        // The write may fail because Redis is full. Only the read counts.
         for (shard, reply) in shards.into_iter().zip(replies.into_iter().skip(1).step_by(2)) {
             let (mark, time) = reply?;
             now = time;
@@ -60,7 +59,7 @@ impl Repository {
         Ok((marks, now))
     }
 
-    /// Users that may not ask have none.
+    /// Reads the replication ids. Empty if the Redis user may not call `INFO`.
     async fn replication_ids(&self) -> BTreeSet<String> {
         let command = redis::cmd("INFO").arg("replication").to_owned();
         let replies = self.connection.query_nodes(&command).await;

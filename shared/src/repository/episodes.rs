@@ -1,4 +1,4 @@
-//! Logs of failures: one line when a kind of failure begins at a node, one when it is over, and none per call.
+//! Log of Redis failures: one line when a kind of failure begins at a node, one when it ends, and none per call.
 
 use std::{
     collections::BTreeMap,
@@ -11,21 +11,21 @@ use std::{
 
 use super::{StoreError, StoreFailure};
 
-/// A failure is over when its node answers and has not failed in this way for so long.
+/// The time without a failure of this kind after which an episode is over, once the node answers.
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// Of the whole process: each of its threads has connections of its own, and all fail together.
+/// The episodes of the whole process: each thread has connections of its own, and all of them fail together.
 static EPISODES: LazyLock<Episodes> = LazyLock::new(Episodes::default);
 
-/// Failures that last.
+/// Ongoing failures.
 #[derive(Default)]
 struct Episodes {
     open: Mutex<BTreeMap<Key, Episode>>,
-    /// The number of `open`, for a look without the lock.
+    /// The number of `open` episodes, readable without the lock.
     count: AtomicUsize,
 }
 
-/// A node's name, empty for what concerns no single node, and a kind of failure.
+/// The name of a node, or an empty one for failures that concern no single node, and the kind of failure.
 type Key = (String, StoreFailure);
 
 #[derive(Debug)]
@@ -35,16 +35,17 @@ struct Episode {
     failures: u64,
 }
 
-/// Notes a failure of a node, and logs the first of an episode with its causes.
+/// Records a failure of a node, and logs the first one of an episode with its causes.
 pub(crate) fn failed(node: &str, error: &StoreError) {
     let failure = error.failure();
     if EPISODES.begin(node, failure, Instant::now()) {
-        let (kind, causes) = (failure.as_str(), error.causes());
+        let kind = failure.as_str();
+        let causes = error.causes();
         tracing::error!(node, kind, %error, causes, "Redis cannot be used; further failures of this kind are counted");
     }
 }
 
-/// Notes the failure of a call, unless it was noted with the node that it happened at.
+/// Records the failure of a call, unless it was recorded as a failure of its node already.
 pub(crate) fn call_failed(error: &StoreError) {
     use StoreError::{Overloaded, Partitions, Type, Unexpected};
     if let Unexpected(_) | Type(_) | Overloaded { .. } | Partitions { .. } = error {
@@ -61,19 +62,20 @@ pub(crate) fn pass_failed(error: &StoreError, message: &str) {
     }
 }
 
-/// Notes that a node answered, and logs which failures are over.
+/// Records that a node answered, and logs the failures that are over.
 pub(crate) fn answered(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {
         return;
     }
     for ((node, failure), Episode { began, failures, .. }) in EPISODES.end(node, Instant::now()) {
-        let (kind, lasted) = (failure.as_str(), began.elapsed());
+        let kind = failure.as_str();
+        let lasted = began.elapsed();
         tracing::info!(node, kind, failures, ?lasted, "Redis can be used again");
     }
 }
 
 impl Episodes {
-    /// Counts a failure at `now`; whether it is the first of an episode.
+    /// Counts a failure at `now`. Returns whether it is the first one of an episode.
     fn begin(&self, node: &str, failure: StoreFailure, now: Instant) -> bool {
         let mut open = self.open();
         let mut is_first = false;
@@ -87,7 +89,7 @@ impl Episodes {
         is_first
     }
 
-    /// Takes what is over at `now`, as `node` answered.
+    /// Removes and returns the episodes that are over at `now`, as `node` answered.
     fn end(&self, node: &str, now: Instant) -> Vec<(Key, Episode)> {
         let mut open = self.open();
         let is_over = |(failing, _): &Key, episode: &mut Episode| {

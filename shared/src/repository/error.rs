@@ -1,29 +1,29 @@
-//! Why Redis could not be used.
+//! Errors of Redis, and their kinds.
 
 use std::{fmt, ops::Deref, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// A Redis that could not be used. Nothing is known of what it holds, and a mutation may or may not have been made; see
+/// Error of a call to Redis. Its content is unknown, and a mutation may or may not have been made; see
 /// [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// No answer within the configured time.
+    /// Redis did not answer within the configured time.
     #[error("Redis did not answer within {0:?}")]
     Timeout(Duration),
-    /// The node is a replica, so what it holds may be outdated.
+    /// The node is a replica, so its data may be outdated.
     #[error("the Redis node is not a primary")]
     NotPrimary,
     /// Too much work waits for the node. Nothing was sent.
     #[error("too much work waits for Redis")]
     Overloaded {
-        /// The time after which it is worth trying again.
+        /// The time after which a retry may succeed.
         retry_after: Duration,
     },
     /// The data in the cluster is spread over another number of partitions. Nothing was sent.
     #[error("the data in Redis is spread over {stored} partitions, but PRESENCE_CLUSTER_PARTITIONS is {configured}")]
     Partitions {
-        /// The number that Redis holds.
+        /// The number that is stored in Redis.
         stored: u16,
         /// The number that this program is configured for.
         configured: u16,
@@ -31,44 +31,44 @@ pub enum StoreError {
     /// The connection failed, or Redis refused the command.
     #[error("Redis failed")]
     Redis(#[source] RedisFault),
-    /// Redis holds, or answered, something that this service did not write.
-    #[error("Redis answered something unexpected: {0}")]
+    /// Redis holds or returned data that this service did not write.
+    #[error("unexpected reply or data in Redis: {0}")]
     Unexpected(&'static str),
-    /// Redis answered something of another type.
-    #[error("Redis answered something unexpected")]
+    /// Redis returned a value of another type.
+    #[error("unexpected reply of Redis")]
     Type(#[from] redis::ParsingError),
 }
 
-/// An error of the connection, or of Redis itself. It has no source of its own: the crate's error repeats there what it
-/// says itself, and logs shall name a cause once.
+/// An error of the connection, or of Redis itself. It has no source: the source of the crate's error repeats its
+/// message, and logs name each cause once.
 #[derive(Debug, Clone)]
 pub struct RedisFault(RedisError);
 
-/// The kinds of failure of Redis, as callers and operators have to tell them apart.
+/// The kinds of failure of Redis that callers and operators have to distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreFailure {
-    /// No answer in time. Whether the command was carried out is unknown.
+    /// The node did not answer in time. Whether the command was executed is unknown.
     TimedOut,
-    /// No connection, or a lost one. Whether the command was carried out is unknown.
+    /// The connection failed or was lost. Whether the command was executed is unknown.
     Unreachable,
-    /// The node is a replica, or lost its primary: nothing was changed.
+    /// The node is a replica, or lost its primary. Nothing was changed.
     NotPrimary,
-    /// The node is loading its data: nothing was changed.
+    /// The node is loading its data. Nothing was changed.
     Loading,
-    /// The node's memory is full: nothing was changed.
+    /// The node's memory is full. Nothing was changed.
     OutOfMemory,
     /// The node refused the command for another reason.
     Refused,
-    /// Too much work waits for the node: nothing was sent.
+    /// Too much work waits for the node. Nothing was sent.
     Overloaded,
-    /// This program is configured for another layout of the data: nothing was sent.
+    /// This program is configured for another number of partitions. Nothing was sent.
     Misconfigured,
-    /// The data, or the answer, is not what this service wrote or expects.
+    /// The data or the reply is not what this service wrote or expects.
     Unexpected,
 }
 
 impl StoreError {
-    /// What went wrong, in a word: for metrics and traces.
+    /// The kind of failure as a label of metrics and traces.
     pub(crate) fn kind(&self) -> &'static str {
         self.failure().as_str()
     }
@@ -95,12 +95,12 @@ impl StoreError {
         }
     }
 
-    /// Whether a command failed because its keys are on two nodes: their slot is being moved.
+    /// Whether a command failed because its keys are on two nodes, as their slot is being moved.
     pub(crate) fn is_keys_apart(&self) -> bool {
         matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(ServerErrorKind::TryAgain))
     }
 
-    /// The causes of this error, outermost first, in one text.
+    /// The causes of this error in one string, outermost first.
     pub(crate) fn causes(&self) -> String {
         let first = std::error::Error::source(self);
         let causes: Vec<_> = std::iter::successors(first, |cause| cause.source()).map(ToString::to_string).collect();
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_told_apart() {
+    fn refusals_are_distinguished() {
         for (reply, failure) in [
             ("READONLY You can't write against a read only replica.", StoreFailure::NotPrimary),
             ("MASTERDOWN Link with MASTER is down", StoreFailure::NotPrimary),

@@ -1,4 +1,4 @@
-//! Any bytes as what Redis answers, and any text as an id, down to its keys.
+//! Fuzz targets: replies of Redis from arbitrary bytes, and ids from arbitrary text.
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -18,10 +18,10 @@ use crate::{
 
 const TTL: u64 = 45_000;
 
-/// What Redis answers, in its own protocol: as the reply of a script, and as that of each command in use.
+/// Parses a reply in Redis's protocol: as the reply of a script, and of each command in use.
 ///
 /// # Panics
-/// Where a presence is made of it that cannot be.
+/// If an impossible presence is built from it.
 pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else { return };
     let alice = || PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"));
@@ -45,17 +45,17 @@ pub fn reply(bytes: &[u8]) {
     }
 }
 
-/// An OFFLINE player has no connections.
+/// Asserts that an OFFLINE player has no connections.
 fn check(presence: &Presence) {
     let is_offline = presence.state == crate::model::PresenceState::Offline;
     assert!(!is_offline || presence.connection_count == 0, "{presence:?}");
 }
 
-/// A player's id.
+/// Parses the id of a player.
 ///
 /// # Panics
-/// Where an id is accepted that the rules refuse, or the other way round; where a good one does not survive a URL, or one
-/// of its keys is in another slot than the record.
+/// If an invalid id is accepted, or a valid one refused; if a valid one does not survive a URL, or one of its keys is
+/// in another slot than the record.
 pub fn id(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else { return };
     let is_made_of = |others: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c));

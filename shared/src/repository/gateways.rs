@@ -5,15 +5,15 @@ use redis::{Cmd, Value};
 use super::{Repository, StoreError, keys::Shard, scripts};
 use crate::model::{DisconnectReason, GatewayId, GatewayStatus};
 
-/// The time that a gateway's own call has to end the leases of its connections, in milliseconds: more than a call may take.
-/// What is left then is for the sweeps.
+/// The time after which sweeps take over from a gateway's own call to leave, in milliseconds. It is longer than a call
+/// may take.
 const LEAVING_TIMEOUT_MS: u64 = 15_000;
 
-/// A gateway that is lost or leaves: the leases of its connections are to be ended.
+/// A gateway that is lost or leaves, so that the leases of its connections have to be ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ending {
     pub(crate) gateway: GatewayId,
-    /// Leases that were renewed later stay, in Unix milliseconds.
+    /// The time of the ending, in Unix milliseconds. Leases that were renewed later stay.
     pub(super) before: u64,
     /// The reason of OFFLINE transitions.
     pub(super) reason: String,
@@ -23,16 +23,16 @@ pub(crate) struct Ending {
     pub(super) member: String,
 }
 
-/// What a look for lost gateways found.
+/// The result of a look for lost gateways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LostGateways {
-    /// Nothing may be ended now.
+    /// Whether no leases may be ended now: too many gateways expired at once, or the sweeps paused.
     pub(crate) is_held: bool,
-    /// The number of gateways that this look found to be lost.
+    /// The number of gateways that this look found lost.
     pub(crate) lost: u64,
     /// The number of known gateways.
     pub(crate) known: u64,
-    /// The gateways whose connections' leases are to be ended now.
+    /// The gateways whose connections' leases have to be ended now.
     pub(crate) endings: Vec<Ending>,
 }
 
@@ -46,7 +46,7 @@ impl Repository {
         Ok(if added == 1 { GatewayStatus::New } else { GatewayStatus::Alive })
     }
 
-    /// Ends a gateway's lease; `None` if it is not known. The caller ends the leases of its connections.
+    /// Ends a gateway's lease. `None` if it is not known. The caller has to end the leases of its connections.
     pub(crate) async fn leave_gateway(
         &self,
         gateway: &GatewayId,
@@ -62,7 +62,7 @@ impl Repository {
         member.map(|member| Ending::parse(&member).ok_or(UNEXPECTED_MEMBER)).transpose()
     }
 
-    /// Looks for gateways whose leases have expired. However many sweepers look, each is lost once.
+    /// Looks for gateways whose lease has expired. With any number of sweepers, each gateway is found lost once.
     pub(crate) async fn lost_gateways(&self) -> Result<LostGateways, StoreError> {
         let (reason, grace) = self.end_of(DisconnectReason::Lost);
         let complete = |command: &mut Cmd| {
@@ -80,7 +80,7 @@ impl Repository {
         }
     }
 
-    /// Deletes keys of gateways that hold another type: with them no gateway can renew its lease.
+    /// Deletes keys of gateways that hold another type: they would make all renewals of gateways fail.
     async fn delete_wrong_gateway_keys(&self) -> Result<(), StoreError> {
         let keys = &self.keys;
         for key in [keys.gateways(), keys.gateways_ending(), keys.gateways_lost()] {
@@ -89,7 +89,7 @@ impl Repository {
         self.delete_wrong_type(Shard::FIRST, keys.gateways_seen().to_string(), &["HLEN"]).await
     }
 
-    /// The reason of OFFLINE transitions, and the grace (ms).
+    /// The reason of OFFLINE transitions, and the grace (ms), after a disconnect for `reason`.
     pub(super) fn end_of(&self, reason: DisconnectReason) -> (&'static str, u64) {
         match reason {
             DisconnectReason::Quit => ("disconnect", 0),
@@ -102,7 +102,7 @@ impl Repository {
 const UNEXPECTED_MEMBER: StoreError = StoreError::Unexpected("a gateway whose connections are being ended");
 
 impl Ending {
-    /// Reads `<gateway_id>!<before>!<reason>!<grace>`.
+    /// Parses `<gateway_id>!<before>!<reason>!<grace>`.
     pub(super) fn parse(member: &str) -> Option<Self> {
         let mut parts = member.split('!');
         let ending = Self {
@@ -120,8 +120,10 @@ impl LostGateways {
     fn parse(reply: Value) -> Result<Self, StoreError> {
         const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
         let mut parts = redis::from_redis_value::<Vec<Value>>(reply)?.into_iter();
-        let mut number = || Ok::<u64, StoreError>(redis::from_redis_value(parts.next().ok_or(UNEXPECTED)?)?);
-        let (held, lost, known) = (number()?, number()?, number()?);
+        let mut next_number = || Ok::<u64, StoreError>(redis::from_redis_value(parts.next().ok_or(UNEXPECTED)?)?);
+        let held = next_number()?;
+        let lost = next_number()?;
+        let known = next_number()?;
         let members = parts.map(redis::from_redis_value::<String>).collect::<Result<Vec<_>, _>>()?;
         let endings = members.iter().filter_map(|member| Ending::parse(member)).collect();
         Ok(Self { is_held: held == 1, lost, known, endings })

@@ -1,4 +1,4 @@
-//! Hedged requests: the same question to several peers, so that one that hangs costs little.
+//! Hedged requests: the same request to several peers, so that a peer that hangs costs little time.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-/// When a peer has not answered for this long, the next one is asked as well.
+/// The time without an answer after which the next peer is asked as well.
 const HEDGE_DELAY: Duration = Duration::from_millis(50);
 
-/// The outcomes of `questions`, as they arrive. A question begins when the one before it has an outcome, or has had none for
-/// [`HEDGE_DELAY`]. Dropping the stream abandons those that are open.
+/// The outcomes of `questions`, in order of arrival. A question starts when the previous one has an outcome, or after
+/// [`HEDGE_DELAY`] without one. Dropping the stream cancels the open ones.
 pub(super) fn hedged<F: Future>(questions: Vec<F>) -> impl Stream<Item = F::Output> {
     let start = (questions.into_iter(), FuturesUnordered::new());
     stream::unfold(start, async |(mut waiting, mut open)| {
@@ -21,7 +21,7 @@ pub(super) fn hedged<F: Future>(questions: Vec<F>) -> impl Stream<Item = F::Outp
             match timeout(HEDGE_DELAY, open.next()).await {
                 Ok(Some(outcome)) => return Some((outcome, (waiting, open))),
                 Ok(None) => return None,
-                Err(_) => {} // the next one begins beside it
+                Err(_) => {} // the next question starts in parallel
             }
         }
     })

@@ -1,9 +1,9 @@
 //! In-flight limit of one Redis node: excess work queues in this process, not in Redis.
 //!
-//! Redis serves one command at a time, so work beyond what keeps it busy only waits there, where it delays heartbeats and
-//! runs into the store timeout. The limit follows the measured round-trip time, as congestion control does: it grows while
-//! round trips stay below a target and shrinks when they exceed it. Work beyond the limit waits here, renewals of leases
-//! before everything else, and is refused when its turn would come too late.
+//! Redis serves one command at a time, so work beyond what keeps it busy only waits there, where it delays heartbeats
+//! and runs into the store timeout. The limit follows the measured round-trip time, as congestion control does: it
+//! grows while round trips stay below a target and shrinks when they exceed it. Work beyond the limit waits here,
+//! renewals of leases before everything else, and is refused when its turn would come too late.
 
 use std::{
     collections::VecDeque,
@@ -25,8 +25,8 @@ const MAX_TARGET: Duration = Duration::from_millis(100);
 /// The part of the store timeout that a round trip aims at. The rest covers jitter and the work of other processes.
 const TARGET_DIVISOR: u32 = 4;
 
-/// How long work waits for its turn at most: half of what a request may take, and less than presence-client waits for an
-/// answer.
+/// How long work waits for its turn at most: half of what a request may take, and less than presence-client waits for
+/// an answer.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// The limit at the start, in entries. It doubles per round trip until the first slow one.
@@ -47,7 +47,7 @@ const RATE_WINDOW: Duration = Duration::from_millis(500);
 /// The longest pause that a refused caller is asked for: one heartbeat interval, which a lease outlasts.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
 
-/// How soon work is to be done.
+/// The priority of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Urgency {
     /// Renewals of leases: a delay beyond the TTL would expire them.
@@ -58,8 +58,8 @@ pub(crate) enum Urgency {
     Exempt,
 }
 
-/// Arguments per entry of a script call, by which the work of any command is estimated. The limit follows measured times,
-/// so only the proportions matter.
+/// Arguments per entry of a script call, by which the work of any command is estimated. The limit follows measured
+/// times, so only the proportions matter.
 const ARGUMENTS_PER_ENTRY: usize = 4;
 
 /// Limits the work in flight to one node. Clones share the limit.
@@ -100,7 +100,7 @@ struct Waiter {
     turn: oneshot::Sender<Result<Permit, StoreError>>,
 }
 
-/// Entries completed per second while work waits: what the node can do, and not what it is asked to do.
+/// Entries completed per second while work waits. That measures the capacity of the node, not the demand.
 #[derive(Debug)]
 struct Rate {
     window_start: Instant,
@@ -109,7 +109,8 @@ struct Rate {
     per_second: Option<f64>,
 }
 
-/// The right to have some entries in flight. Dropped without [`finish`](Self::finish), it says nothing about the node.
+/// A permit to have some entries in flight. If it is dropped without [`finish`](Self::finish), the limit learns nothing
+/// from it.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limit: InFlightLimit,
@@ -117,7 +118,7 @@ pub(crate) struct Permit {
     sent_at: Instant,
 }
 
-/// How a round trip ended.
+/// The end of a round trip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RoundTrip {
     /// The node replied.
@@ -190,7 +191,7 @@ impl InFlightLimit {
         Permit { limit: self.clone(), entries, sent_at: Instant::now() }
     }
 
-    /// Takes entries out of flight, and sends what fits in their place.
+    /// Takes entries out of flight, and admits waiting work in their place.
     fn release(&self, entries: usize, adapt: impl FnOnce(&mut State)) {
         let mut ready = Vec::new();
         {
@@ -202,7 +203,7 @@ impl InFlightLimit {
                 ready.push(waiter);
             }
         }
-        // Outside the lock: a permit whose waiter is gone is dropped here, and releases again.
+        // Outside the lock: a permit whose waiter has gone is dropped here, and releases again.
         for Waiter { entries, turn } in ready {
             let _ = turn.send(Ok(self.permit(entries)));
         }
@@ -225,7 +226,8 @@ impl Permit {
 
     fn end(mut self, ended: RoundTrip) {
         let entries = std::mem::take(&mut self.entries); // nothing is left to release on drop
-        let (elapsed, inner) = (self.sent_at.elapsed(), Arc::clone(&self.limit.0));
+        let elapsed = self.sent_at.elapsed();
+        let inner = Arc::clone(&self.limit.0);
         self.limit.release(entries, |state| match ended {
             RoundTrip::Replied => state.replied(entries, elapsed, inner.target),
             RoundTrip::TimedOut => state.timed_out(inner.store_timeout),
@@ -242,12 +244,12 @@ impl Drop for Permit {
 }
 
 impl State {
-    /// A call that is larger than the limit goes out alone.
+    /// Whether the entries fit into the limit. A call that is larger than the limit is sent alone.
     fn has_room(&self, entries: usize) -> bool {
         self.in_flight == 0 || (self.in_flight + entries) as f64 <= self.limit
     }
 
-    /// Whether nothing waits that comes before new work of this urgency.
+    /// Whether no waiting work comes before new work of this urgency.
     fn is_next(&self, urgency: Urgency) -> bool {
         self.renewals.waiters.is_empty() && (urgency == Urgency::Renewal || self.others.waiters.is_empty())
     }
@@ -300,14 +302,14 @@ impl State {
         self.cut(MAX_CUT, store_timeout);
         let is_silent = self.last_reply.is_none_or(|last| last.elapsed() >= store_timeout);
         if is_silent {
-            // The node is not busy but gone: its callers are answered now rather than after their wait.
+            // The node is not busy but down, so its callers get the error now rather than after their wait.
             for waiter in self.renewals.drain().chain(self.others.drain()) {
                 let _ = waiter.turn.send(Err(StoreError::Timeout(store_timeout)));
             }
         }
     }
 
-    /// A limit that work does not reach says nothing about the node.
+    /// Whether the limit is nearly reached. Otherwise a fast reply is no reason to raise it.
     fn is_in_use(&self, finished: usize) -> bool {
         self.has_waiters() || (self.in_flight + finished) as f64 > self.limit / 2.0
     }
@@ -354,7 +356,8 @@ impl Rate {
         let window = now - self.window_start;
         if window >= RATE_WINDOW {
             self.per_second = Some(self.completed as f64 / window.as_secs_f64());
-            (self.window_start, self.completed) = (now, 0);
+            self.window_start = now;
+            self.completed = 0;
         }
     }
 }

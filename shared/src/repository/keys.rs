@@ -1,4 +1,4 @@
-//! Every key, spelled in one place. `lua/README.md` says what each holds.
+//! Names of all keys. `lua/README.md` describes their content.
 
 use std::{
     collections::BTreeMap,
@@ -6,50 +6,51 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use super::joined::Joined;
+use super::concat_arg::ConcatArg;
 use crate::model::PlayerId;
 
 /// The number of hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;
 
-/// Spells keys. No id and no prefix holds a brace or a `#`: a key is never taken for one of another kind.
+/// Builds the names of keys. Neither ids nor the prefix contain a brace or a `#`, so names of different kinds never
+/// collide.
 ///
-/// All of a player's keys lie in one slot. In a cluster that is the slot of the player's partition, whose hash tag all its
-/// keys have.
+/// All keys of a player are in one slot. In a cluster that is the slot of the player's partition, whose hash tag all
+/// its keys have.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
-    /// [`id_offset`](Self::id_offset) of a single Redis.
+    /// The [`id_offset`](Self::id_offset) without a cluster.
     single_id_offset: String,
     layout: Layout,
 }
 
-/// How players are spread.
+/// The distribution of players.
 #[derive(Debug, Clone)]
 enum Layout {
-    /// All in one Redis.
+    /// All players are in one Redis.
     Single,
-    /// Over the partitions of a cluster.
+    /// Players are spread over the partitions of a cluster.
     Partitioned { slots_per_partition: u16, partitions: Arc<[Partition]> },
 }
 
-/// What keys of a partition have in common.
+/// The parts that all keys of a partition share.
 #[derive(Debug)]
 struct Partition {
     /// The prefix and the hash tag.
     head: String,
-    /// The number of bytes before the id in a record's name, and a space.
+    /// The number of bytes before the id in a record's name, followed by a space.
     id_offset: String,
 }
 
-/// What shares one expiry index and one outbox: a partition of a cluster, everything otherwise. It is named by the hash slot
-/// of its keys.
+/// The players that share one expiry index and one outbox: a partition of a cluster, or all of a standalone Redis. It
+/// is identified by the hash slot of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Shard(u16);
 
 impl Keys {
-    /// Spells keys that begin with `prefix`, of players in one Redis, or spread over so many partitions of a cluster: a
-    /// power of two.
+    /// Creates the names of keys that begin with `prefix`. `partitions` is the number of partitions of a cluster, a
+    /// power of two; `None` without a cluster.
     pub(crate) fn new(prefix: String, partitions: Option<u16>) -> Self {
         let layout = match partitions {
             None => Layout::Single,
@@ -64,108 +65,109 @@ impl Keys {
         Self { prefix, single_id_offset, layout }
     }
 
-    /// The player's presence: a string of JSON that lives for the TTL.
-    pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+    /// The player's record: a JSON string that lives for the TTL.
+    pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => Joined([&self.prefix, player.as_str(), "", ""]),
-            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), ""]),
+            None => ConcatArg([&self.prefix, player.as_str(), "", ""]),
+            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), ""]),
         }
     }
 
-    /// What outlives the record: a line of text.
-    pub(crate) fn past<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+    /// The player's past, a line of text that outlives the record.
+    pub(crate) fn past<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => Joined(["{", &self.prefix, player.as_str(), "}:past"]),
-            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), "#past"]),
+            None => ConcatArg(["{", &self.prefix, player.as_str(), "}:past"]),
+            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), "#past"]),
         }
     }
 
-    /// The player's closed connections: a sorted set.
-    pub(crate) fn closed<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> Joined<'a> {
+    /// The player's tombstones, the ids of closed connections: a sorted set.
+    pub(crate) fn closed<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => Joined(["{", &self.prefix, player.as_str(), "}:closed"]),
-            Some(Partition { head, .. }) => Joined([head, ":", player.as_str(), "#closed"]),
+            None => ConcatArg(["{", &self.prefix, player.as_str(), "}:closed"]),
+            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), "#closed"]),
         }
     }
 
-    /// The number of bytes before the id in the names of a shard's records, and a space.
+    /// The number of bytes before the id in the names of a shard's records, followed by a space.
     pub(crate) fn id_offset(&self, shard: Shard) -> &str {
         self.partition(shard).map_or(&self.single_id_offset, |partition| &partition.id_offset)
     }
 
-    /// The players whose record may expire, by a time that is never later than its expiry.
-    pub(crate) fn index(&self, shard: Shard) -> Joined<'_> {
+    /// The expiry index: a sorted set of players by a time that is never later than the expiry of their record.
+    pub(crate) fn index(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "expiry")
     }
 
-    /// The events that wait for JetStream's ack.
-    pub(crate) fn outbox(&self, shard: Shard) -> Joined<'_> {
+    /// The outbox: a stream of the events that wait for JetStream's ack.
+    pub(crate) fn outbox(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "outbox")
     }
 
     /// The connections that belong to gateways: a sorted set by name.
-    pub(crate) fn owners(&self, shard: Shard) -> Joined<'_> {
+    pub(crate) fn owners(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "owners")
     }
 
     /// The gateways' leases: a sorted set by their expiry.
-    pub(crate) fn gateways(&self) -> Joined<'_> {
+    pub(crate) fn gateways(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways")
     }
 
-    /// The gateways whose connections are being ended: a sorted set by the time from which sweeps do it.
-    pub(crate) fn gateways_ending(&self) -> Joined<'_> {
+    /// The gateways whose connections are being ended: a sorted set by the time from which on sweeps end them.
+    pub(crate) fn gateways_ending(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways-ending")
     }
 
-    /// The gateways that were lost a moment ago: a sorted set by the expiry of their leases.
-    pub(crate) fn gateways_lost(&self) -> Joined<'_> {
+    /// The gateways that were lost recently: a sorted set by the expiry of their leases.
+    pub(crate) fn gateways_lost(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways-lost")
     }
 
-    /// What the last look for lost gateways found: a hash.
-    pub(crate) fn gateways_seen(&self) -> Joined<'_> {
+    /// The result of the last look for lost gateways: a hash.
+    pub(crate) fn gateways_seen(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways-seen")
     }
 
-    /// When the last sweep of all shards ended.
-    pub(crate) fn swept(&self) -> Joined<'_> {
+    /// The time at which the last sweep of all shards ended.
+    pub(crate) fn swept(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "swept")
     }
 
-    /// When a sweep of all partitions last began, in a cluster.
-    pub(crate) fn sweeping(&self) -> Joined<'_> {
+    /// The time at which a sweep of all partitions of a cluster last began.
+    pub(crate) fn sweeping(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "sweeping")
     }
 
-    /// When a relay last had published all that waited, in a cluster.
-    pub(crate) fn relayed(&self) -> Joined<'_> {
+    /// The time at which a relay last had emptied all outboxes of a cluster.
+    pub(crate) fn relayed(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "relayed")
     }
 
-    /// When a look at all outboxes last began, in a cluster.
-    pub(crate) fn relaying(&self) -> Joined<'_> {
+    /// The time at which a relay last began to look at all outboxes of a cluster.
+    pub(crate) fn relaying(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "relaying")
     }
 
-    /// The number of partitions. Its own place does not depend on that number.
-    pub(crate) fn partition_count(&self) -> Joined<'_> {
+    /// The number of partitions. The key's own slot does not depend on that number.
+    pub(crate) fn partition_count(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "partitions")
     }
 
-    /// What distinguishes one data set from another: a random text.
-    pub(crate) fn dataset(&self, shard: Shard) -> Joined<'_> {
+    /// A random mark that identifies the data set.
+    pub(crate) fn dataset(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "dataset")
     }
 
-    /// What the health check writes to the node of a shard.
-    pub(crate) fn probe(&self, shard: Shard) -> Joined<'_> {
+    /// The key that the health check writes to the node of a shard.
+    pub(crate) fn probe(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "probe")
     }
 
-    /// The shard that has the player's keys.
+    /// The shard of the player's keys.
     ///
-    /// The partition of a player is a part of the slots, as many in each: the one that holds the slot of the bare id.
+    /// Partitions divide the slots into ranges of equal size. A player belongs to the range with the slot of the bare
+    /// id.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.layout {
             Layout::Single => Shard::FIRST,
@@ -176,7 +178,7 @@ impl Keys {
         }
     }
 
-    /// The places of players in their list, by shard.
+    /// Groups players by shard. Players are represented by their places in the list.
     pub(crate) fn group_by_shard<'a>(
         &self,
         players: impl Iterator<Item = &'a PlayerId>,
@@ -202,11 +204,11 @@ impl Keys {
         matches!(self.layout, Layout::Partitioned { .. })
     }
 
-    /// A key that the players of a shard share.
-    fn shared<'a>(&'a self, shard: Shard, name: &'a str) -> Joined<'a> {
+    /// The name of a key that the players of a shard share.
+    fn shared<'a>(&'a self, shard: Shard, name: &'a str) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => Joined([&self.prefix, "{all}:", name, ""]),
-            Some(Partition { head, .. }) => Joined([head, "#", name, ""]),
+            None => ConcatArg([&self.prefix, "{all}:", name, ""]),
+            Some(Partition { head, .. }) => ConcatArg([head, "#", name, ""]),
         }
     }
 
@@ -229,7 +231,7 @@ impl Partition {
 }
 
 impl Shard {
-    /// What holds the keys that belong to no player.
+    /// The shard of the keys that do not belong to any player.
     pub(crate) const FIRST: Self = Self(0);
 
     /// The hash slot, in cluster mode.
@@ -258,7 +260,7 @@ static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     tags
 });
 
-/// The hash slot of a key without a hash tag, given in parts, as Redis Cluster's specification has it.
+/// The hash slot of a key without a hash tag, by Redis Cluster's specification. The key is given in parts.
 pub(super) fn slot<const N: usize>(parts: [&str; N]) -> u16 {
     let mut checksum = crc16::State::<crc16::XMODEM>::new();
     for part in parts {
@@ -276,7 +278,7 @@ mod tests {
     }
 
     /// The slot of a key, by its hash tag.
-    fn slot_of(key: &Joined<'_>) -> u16 {
+    fn slot_of(key: &ConcatArg<'_>) -> u16 {
         let key = key.to_string();
         slot([key.split(['{', '}']).nth(1).unwrap()])
     }

@@ -1,4 +1,5 @@
-//! The number of partitions that a cluster's data is spread over: stored there at first use, and compared ever after.
+//! Guard of the number of partitions: it is stored in the cluster at first use, and compared with the configuration
+//! later.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -17,14 +18,14 @@ use super::{
     reply,
 };
 
-/// How long the stored number is trusted. A flush removes it, and a program with another number may come first then. Each
-/// thread of a server looks by itself: all have noticed another number before its episode in the log counts as over.
+/// How long the stored number is trusted. A flush removes it, and a program with another number may then store its own.
+/// This is shorter than the quiet time of the log's episodes, as each thread of a server reads the number by itself.
 const TRUST: Duration = Duration::from_secs(3);
 
-/// The time between two looks at a number that could not be read, or is another one.
+/// The time between two reads of a number that is wrong or could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Compares the stored number of partitions with the configured one. Clones share what is known.
+/// Compares the stored number of partitions with the configured one. Clones share the result.
 #[derive(Clone)]
 pub(super) struct LayoutGuard(Arc<Inner>);
 
@@ -33,11 +34,11 @@ struct Inner {
     key: String,
     configured: u16,
     known: Mutex<Known>,
-    /// Locked during a look: calls that come meanwhile wait for its outcome.
+    /// Locked during a read: calls that arrive meanwhile wait for its outcome.
     looking: tokio::sync::Mutex<()>,
 }
 
-/// What the last look found.
+/// The result of the last read.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     looked_at: Option<Instant>,
@@ -52,23 +53,23 @@ enum Layout {
     Confirmed,
     /// Another number is stored.
     Other(u16),
-    /// The node did not answer. Calls go on: other nodes' players must not wait for it.
+    /// The node did not answer. Calls pass: players of other nodes must not wait for it.
     Unread,
 }
 
-/// When a look is due.
+/// The time of the next read, relative to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Look {
     /// Before the call.
     First,
-    /// While the call goes on.
+    /// In parallel to the call.
     Beside,
-    /// Later.
+    /// Not with this call.
     NotYet,
 }
 
 impl LayoutGuard {
-    /// A guard of the data with these keys in `cluster`, for so many partitions. Nothing is sent before the first call.
+    /// Creates a guard of the data with these keys in `cluster`. Nothing is sent before the first call.
     pub(super) fn new(cluster: Cluster, keys: &Keys, configured: u16) -> Self {
         Self(Arc::new(Inner {
             cluster,
@@ -79,8 +80,8 @@ impl LayoutGuard {
         }))
     }
 
-    /// Lets a call pass unless the data is spread over another number of partitions. What writes stores the number in an
-    /// unused cluster.
+    /// Lets a call pass unless the data is spread over another number of partitions. In an unused cluster, a call that
+    /// writes stores the number.
     ///
     /// # Errors
     /// [`StoreError::Partitions`].
@@ -100,7 +101,7 @@ impl LayoutGuard {
         }
     }
 
-    /// Looks at the stored number, unless another call has just done so.
+    /// Reads the stored number, unless another call has just done so.
     async fn look_once(&self, effect: Effect) {
         let _turn = self.0.looking.lock().await;
         let known = *self.known();
@@ -111,7 +112,7 @@ impl LayoutGuard {
             Ok(None) => Layout::Unused,
             Ok(Some(stored)) if stored == self.0.configured => Layout::Confirmed,
             Ok(Some(stored)) => Layout::Other(stored),
-            // What was found before still holds.
+            // If it cannot be read, the last known number still holds.
             Err(_) if known.layout == Layout::Unused => Layout::Unread,
             Err(_) => known.layout,
         };
@@ -127,7 +128,7 @@ impl LayoutGuard {
             Effect::Write => &[(Shard::FIRST, set), (Shard::FIRST, get)],
         };
         let replies = self.0.cluster.query_all(Clock::Unread, Policy::UPKEEP, commands).await;
-        // A number that cannot be stored (Redis is full) can still be read.
+        // The write may fail because Redis is full; the read still works.
         let (value, _) = replies.into_iter().last().unwrap_or(Err(StoreError::Unexpected("no answer")))?;
         parse(&value)
     }
@@ -151,11 +152,11 @@ impl Known {
     }
 }
 
-/// The stored number; `None` if there is none.
+/// Parses the stored number. `None` if the key is missing.
 fn parse(value: &Value) -> Result<Option<u16>, StoreError> {
     let Some(text) = reply::text(value)? else { return Ok(None) };
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or(StoreError::Unexpected("a number of partitions that is not a number"))
+    number.map(Some).ok_or(StoreError::Unexpected("malformed number of partitions"))
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! Players in Redis: keys, scripts and replies.
 //!
-//! Whatever changes a player is crate-private: only [`PresenceService`](crate::PresenceService) calls it.
+//! Methods that change players are crate-private: only the use cases and the sweeps call them.
 
 mod cluster;
+mod concat_arg;
 mod connection;
 mod dataset;
 pub(crate) mod episodes;
@@ -11,9 +12,9 @@ mod error;
 pub(crate) mod fuzz;
 mod gateway_list;
 mod gateways;
+mod heartbeat_batcher;
 mod hedged;
 mod in_flight;
-mod joined;
 mod keys;
 mod layout;
 mod link;
@@ -29,7 +30,6 @@ mod probe;
 mod read;
 mod read_each;
 mod record;
-mod renewals;
 mod reply;
 mod scripts;
 mod slot_map;
@@ -53,9 +53,10 @@ use reply::Outcome;
 
 use crate::config::Config;
 use connection::Connection;
+use heartbeat_batcher::HeartbeatBatcher;
 use keys::Keys;
 pub(crate) use keys::Shard;
-use renewals::Renewals;
+
 pub(crate) use sweep::Expired;
 pub(crate) use turn::{Task, Turn};
 
@@ -69,44 +70,44 @@ pub struct Repository {
     grace: u64,
     move_grace: u64,
     gateway_ttl: u64,
-    /// The pause between two looks for lost gateways that is an outage.
+    /// The pause between two looks for lost gateways from which on it counts as an outage.
     gateway_outage: u64,
-    /// What script calls say of the configuration: see `lua/lib/call.lua`.
-    terms: String,
+    /// The part of each script call that the configuration determines: see `lua/lib/call.lua`.
+    call_context: String,
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
-    renewals: Renewals,
+    heartbeats: HeartbeatBatcher,
 }
 
 impl Repository {
-    /// Prepares the connection; it is made by the first call that needs it. Needs a tokio runtime.
+    /// Prepares the connection, which the first call opens. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`] where the URL cannot be used, such as `rediss://` with a broken certificate store.
+    /// [`StoreError`] if the URL cannot be used, such as `rediss://` with a broken certificate store.
     pub fn new(config: &Config) -> Result<Self, StoreError> {
-        let millis = |duration: std::time::Duration| duration.as_millis() as u64;
-        let retention = millis(config.lifetimes.last_seen_retention);
-        let terms = [retention, config.limits.max_connections.into()];
+        let to_millis = |duration: std::time::Duration| duration.as_millis() as u64;
+        let retention = to_millis(config.lifetimes.last_seen_retention);
+        let call_context = [retention, config.limits.max_connections.into()];
         let keys = Keys::new(config.redis.key_prefix.clone(), config.redis.partitions);
         Ok(Self {
             connection: Connection::new(&config.redis, &keys)?,
             keys,
-            ttl: millis(config.lifetimes.ttl),
+            ttl: to_millis(config.lifetimes.ttl),
             retention,
-            grace: millis(config.lifetimes.offline_grace),
-            move_grace: millis(config.lifetimes.move_grace),
-            gateway_ttl: millis(config.lifetimes.gateway_ttl),
-            gateway_outage: millis(config.lifetimes.gateway_ttl.max(config.lifetimes.sweep_interval * 3 / 2)),
-            terms: terms.map(|term| format!("{term} ")).concat(),
+            grace: to_millis(config.lifetimes.offline_grace),
+            move_grace: to_millis(config.lifetimes.move_grace),
+            gateway_ttl: to_millis(config.lifetimes.gateway_ttl),
+            gateway_outage: to_millis(config.lifetimes.gateway_ttl.max(config.lifetimes.sweep_interval * 3 / 2)),
+            call_context: call_context.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
-            renewals: Renewals::default(),
+            heartbeats: HeartbeatBatcher::default(),
         })
     }
 
     /// Checks that a cluster's data is spread over the configured number of partitions.
     ///
     /// # Errors
-    /// [`StoreError::Partitions`] if it is not. A Redis that does not answer is no error.
+    /// [`StoreError::Partitions`] if it is not. If Redis does not answer, the check passes.
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
         self.connection.check_layout().await
     }

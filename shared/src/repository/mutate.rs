@@ -1,10 +1,10 @@
-//! Mutations: entries in, outcomes out, by one script each.
+//! Mutations of players, by one script each.
 
 use redis::{Cmd, ServerErrorKind, Value};
 
 use super::{
     OutboxEntry, Outcome, Repository, StoreError,
-    joined::Joined,
+    concat_arg::ConcatArg,
     keys::Shard,
     reply::Reply,
     scripts::{self, Script},
@@ -14,44 +14,45 @@ use crate::{
     trace::{Span, TraceContext},
 };
 
-/// The number of entries that one script call carries: enough to make the call's own cost small, few enough not to hold
-/// up other clients for long.
+/// The number of entries per script call: enough to make the call's own cost small, few enough not to delay other
+/// clients for long.
 pub(super) const ENTRIES_PER_CALL: usize = 50;
 
-/// The keys of an entry cannot be used, since someone wrote to them: nothing of it changed.
+/// Error of an entry whose keys hold another type, as another program wrote to them. The entry changed nothing.
 pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
 
-/// What is done with a connection.
+/// A mutation of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mutation<'a> {
-    /// Of connections that belong to this gateway, if the call names one.
+    /// Opens the connection, which belongs to this gateway, if the call names one.
     Connect(Option<&'a GatewayId>),
-    /// Of connections that belong to this gateway, if the call names one.
+    /// Renews or restores the connection, which belongs to this gateway, if the call names one.
     Heartbeat(Option<&'a GatewayId>),
+    /// Closes the connection.
     Disconnect(DisconnectReason),
 }
 
-/// What became of a connection.
+/// The outcome of a mutation of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseOutcome {
-    /// It took effect, or was already so.
+    /// The mutation took effect, or nothing had to be changed.
     Accepted,
-    /// The record did not hold the lease: it was made.
+    /// The record did not hold the lease, which was added.
     Restored,
-    /// The connection was closed before: nothing changed.
+    /// The connection was closed before. Nothing changed.
     Closed,
 }
 
-/// What became of a state that was set.
+/// The outcome of a change of a state or activity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StateOutcome {
-    /// It took effect, or was already so.
+    /// The change took effect, or nothing had to be changed.
     Accepted,
-    /// The transition is not allowed: nothing changed.
+    /// The transition is not allowed. Nothing changed.
     Rejected,
 }
 
-/// What was done with one player.
+/// The result of a mutation of one player.
 #[derive(Debug)]
 pub(crate) struct Applied<O> {
     pub(crate) outcome: O,
@@ -60,13 +61,14 @@ pub(crate) struct Applied<O> {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-/// What was done with many connections.
+/// The result of a mutation of many connections.
 #[derive(Debug, Default)]
 pub(crate) struct AppliedBatch {
-    /// For each connection, in order; `None` if its Redis node did not answer, or its keys are of another type.
+    /// The outcome of each connection, in order. `None` if its Redis node did not answer, or its keys hold another
+    /// type.
     pub(crate) outcomes: Vec<Option<LeaseOutcome>>,
     pub(crate) events: Vec<OutboxEntry>,
-    /// Why entries failed.
+    /// One of the errors of failed entries.
     pub(crate) failure: Option<StoreError>,
 }
 
@@ -91,17 +93,19 @@ impl Repository {
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
+        // Heartbeats that arrive together share a script call, if nothing but the lease has to be renewed.
         if let Mutation::Heartbeat(gateway) = mutation
-            && let Some(record) = self.renew_with_others(connection, gateway).await?
+            && let Some(record) = self.renew_coalesced(connection, gateway).await?
         {
             let presence = record.presence(player.clone());
             return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
         }
-        let arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
-        applied(Box::pin(self.run(mutation.script(), &[player], trace, arguments)).await?, player, lease_outcome)
+        let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
+        let reply = Box::pin(self.run(mutation.script(), &[player], trace, append_arguments)).await?;
+        applied(reply, player, lease_outcome)
     }
 
-    /// The same for many connections, in one round trip to each Redis node involved.
+    /// Connects, renews or disconnects many connections, in one round trip to each Redis node involved.
     pub(crate) async fn apply_batch(
         &self,
         mutation: Mutation<'_>,
@@ -123,6 +127,7 @@ impl Repository {
             })
             .collect();
         let answers = self.run_all(mutation.script(), &calls).await;
+        // Puts the outcome of each call's entries in their places. A failed call fails its own entries only.
         let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
         for ((shard, places), answer) in groups.iter().zip(answers) {
             match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
@@ -162,7 +167,7 @@ impl Repository {
         applied(reply, player, state_outcome)
     }
 
-    /// Calls a script for players of one shard. `arguments` appends what the script's own header names.
+    /// Calls a script for players of one shard. `arguments` appends the arguments that the script's header lists.
     pub(super) async fn call(
         &self,
         script: &Script,
@@ -192,7 +197,7 @@ impl Repository {
         Reply::parse(answer, players.len(), shard, trace)
     }
 
-    /// Calls a script at the node of a shard. `complete` appends its keys and arguments.
+    /// Calls a script on the node of a shard. `complete` appends its keys and arguments.
     pub(super) async fn run_one(
         &self,
         script: &Script,
@@ -201,13 +206,13 @@ impl Repository {
     ) -> Result<Value, StoreError> {
         let query = async |call: Cmd| self.connection.query_with(script.policy, shard, &call).await;
         match query(script.call_by_hash(&complete)).await {
-            // Not carried out, so it may be sent again whatever the script is.
+            // Redis has not executed the call, so any script may be sent again.
             Err(error) if is_unknown_script(&error) => query(script.call_by_source(&complete)).await,
             answer => answer,
         }
     }
 
-    /// Calls a script many times, each time at the node of a shard. Each of `calls` appends its keys and arguments.
+    /// Calls a script many times, each time on the node of a shard. Each of `calls` appends its keys and arguments.
     async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
         let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
         let mut answers = self.connection.query_all_with(script.policy, &by_hash).await;
@@ -216,26 +221,28 @@ impl Repository {
         if unknown.is_empty() {
             return answers;
         }
-        let by_source = |place: &usize| (calls[*place].0, script.call_by_source(&calls[*place].1));
-        let by_source: Vec<_> = unknown.iter().map(by_source).collect();
-        let by_source = self.connection.query_all_with(script.policy, &by_source).await;
-        for (place, answer) in unknown.into_iter().zip(by_source) {
+        // Nodes that do not have the script cached get its source, in a second round trip.
+        let send_source = |place: &usize| (calls[*place].0, script.call_by_source(&calls[*place].1));
+        let by_source: Vec<_> = unknown.iter().map(send_source).collect();
+        let second_answers = self.connection.query_all_with(script.policy, &by_source).await;
+        for (place, answer) in unknown.into_iter().zip(second_answers) {
             answers[place] = answer;
         }
         answers
     }
 
-    /// Players whom one script call may carry, by their places in the list: of one shard, and not too many.
+    /// Groups players into script calls: each group is of one shard, and not too large. Players are represented by
+    /// their places in the list.
     pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<(Shard, Vec<usize>)> {
         let shards = self.keys.group_by_shard(players);
-        let chunks = |(shard, places): (&Shard, &Vec<usize>)| {
+        let split = |(shard, places): (&Shard, &Vec<usize>)| {
             let shard = *shard;
             places.chunks(ENTRIES_PER_CALL).map(move |chunk| (shard, chunk.to_vec())).collect::<Vec<_>>()
         };
-        shards.iter().flat_map(chunks).collect()
+        shards.iter().flat_map(split).collect()
     }
 
-    /// Appends what every call carries: see `lua/lib/call.lua`.
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
     fn append_call<'a>(
         &self,
         command: &mut Cmd,
@@ -253,8 +260,8 @@ impl Repository {
             command.arg(self.keys.outbox(shard));
         }
         let id_offset = self.keys.id_offset(shard);
-        let terms = Joined([&self.terms, id_offset, trace.traceparent(), " ", trace.tracestate()]);
-        command.arg(self.ttl).arg(terms);
+        let context = ConcatArg([&self.call_context, id_offset, trace.traceparent(), " ", trace.tracestate()]);
+        command.arg(self.ttl).arg(context);
     }
 
     /// Appends a mutation's own arguments.
@@ -283,9 +290,9 @@ impl Repository {
     }
 }
 
-/// A connection and the gateway that it belongs to, as scripts take and store them: see `lua/lib/past.lua`.
-pub(super) fn claim<'a>(connection: &'a Connection, gateway: &'a GatewayId) -> Joined<'a> {
-    Joined([connection.connection_id.as_str(), "!", gateway.as_str(), ""])
+/// A connection and the gateway that it belongs to, in the format of the scripts: see `lua/lib/past.lua`.
+pub(super) fn claim<'a>(connection: &'a Connection, gateway: &'a GatewayId) -> ConcatArg<'a> {
+    ConcatArg([connection.connection_id.as_str(), "!", gateway.as_str(), ""])
 }
 
 impl Mutation<'_> {
@@ -298,7 +305,7 @@ impl Mutation<'_> {
     }
 }
 
-/// A letter that the script in question does not answer with.
+/// Error of an outcome that the called script never returns.
 const OTHER_OUTCOME: StoreError = StoreError::Unexpected("another script's outcome");
 
 fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
@@ -333,7 +340,7 @@ fn applied<O>(
     Ok(Applied { outcome, presence, events: reply.events })
 }
 
-/// Redis restarted, failed over or had its scripts flushed.
+/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were flushed.
 fn is_unknown_script(error: &StoreError) -> bool {
     use redis::ErrorKind::Server;
     matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))

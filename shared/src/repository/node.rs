@@ -1,4 +1,4 @@
-//! One Redis server: commands in, replies out.
+//! Client of one Redis server.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ pub(super) struct Node {
     in_flight: InFlightLimit,
 }
 
-/// How a server stands to the slots of the commands that it gets.
+/// The server's relation to the slots of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Slots {
-    /// It holds them.
+    /// The server holds the slots.
     Held,
-    /// They are on their way to it: each command needs an `ASKING` before it.
+    /// The slots are being moved to the server. Each command needs an `ASKING` before it.
     Importing,
 }
 
@@ -35,25 +35,25 @@ pub(super) enum Clock {
     Read,
 }
 
-/// How commands are sent.
+/// The way in which commands are sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sending {
     pub(super) clock: Clock,
     pub(super) slots: Slots,
     pub(super) repeat: Repeat,
-    /// Until when the replies are of use.
+    /// The time until which replies are awaited.
     pub(super) deadline: Instant,
 }
 
-/// What a server said to commands that were sent together.
+/// The replies to commands that were sent together.
 pub(super) struct Answers {
-    /// One for each command, in order; errors among them.
+    /// One value per command, in order, including errors.
     values: Vec<Value>,
-    /// The server's clock in Unix milliseconds, where it was read; otherwise 0.
+    /// The server's clock in Unix milliseconds; 0 if it was not read.
     now: u64,
 }
 
-/// A value, and the clock of the node that gave it in Unix milliseconds.
+/// A value, and the clock of its node in Unix milliseconds.
 pub(super) type Timed = (Value, u64);
 
 /// One command.
@@ -64,7 +64,7 @@ struct Many(Pipeline);
 
 impl Node {
     /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is sent before the first
-    /// command. Needs a tokio runtime.
+    /// command. Must be called in a tokio runtime.
     pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
         Self { link: Link::new(endpoint, role, limit), in_flight: InFlightLimit::new(limit) }
     }
@@ -87,13 +87,13 @@ impl Node {
         self.outcome(value)
     }
 
-    /// Sends one command, which may be repeated, and which the node may refuse without being of no use: its user need not
-    /// have the right.
+    /// Sends one command that may be repeated. If the node refuses it, as its user lacks the permission, that does not
+    /// count as a failure of the node.
     pub(super) async fn query_optional(&self, command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
         Ok(self.request(command, Repeat::Allowed, deadline).await?.extract_error()?)
     }
 
-    /// Sends commands in one go and waits for all answers.
+    /// Sends commands in one pipeline, and waits for all replies.
     pub(super) async fn query_all<'a>(
         &self,
         sending: &Sending,
@@ -101,6 +101,7 @@ impl Node {
     ) -> Result<Answers, StoreError> {
         let mut answers = self.request_all(sending, commands.clone()).await?;
         let refused: Vec<_> = (0..answers.values.len()).filter(|place| is_refusal(&answers.values[*place])).collect();
+        // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
             let mut is_refused = answers.values.iter().map(is_refusal);
             let again: Vec<_> = commands.filter(|_| is_refused.next().unwrap_or(false)).collect();
@@ -113,7 +114,7 @@ impl Node {
         Ok(answers)
     }
 
-    /// The answers of [`query_all`](Self::query_all), each with the server's clock.
+    /// The replies of [`query_all`](Self::query_all), each with the server's clock.
     pub(super) fn timed(&self, answers: Answers) -> impl Iterator<Item = Result<Timed, StoreError>> {
         let Answers { values, now } = answers;
         values.into_iter().map(move |value| Ok((self.outcome(value)?, now)))
@@ -123,7 +124,7 @@ impl Node {
         let ask = One(command);
         let value = self.link.request(&ask, repeat, deadline).await?;
         if is_refusal(&value) {
-            // Not carried out, whatever the command is: once more, on a new connection.
+            // A refused command was not executed, so any may be sent once more, on a new connection.
             return Box::pin(self.link.request(&ask, repeat, deadline)).await;
         }
         Ok(value)
@@ -147,11 +148,11 @@ impl Node {
         Ok(Answers { values, now })
     }
 
-    /// A command's value, or the error that it was answered with.
+    /// A command's value, or the error that the server returned.
     fn outcome(&self, value: Value) -> Result<Value, StoreError> {
         let outcome = value.extract_error().map_err(StoreError::from);
         if let Err(StoreError::Redis(error)) = &outcome
-            && !leads_on(error)
+            && !is_redirection(error)
         {
             self.link.note(&outcome);
         }
@@ -199,14 +200,15 @@ impl Ask for Many {
     }
 }
 
-/// Whether the server is not a primary, or is loading its data: nothing of the command was carried out.
+/// Whether the server refused a command because it is not a primary, or is loading its data. The command was not
+/// executed.
 fn is_refusal(value: &Value) -> bool {
     use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
     matches!(value, Value::ServerError(error) if matches!(error.kind(), Some(ReadOnly | BusyLoading | MasterDown)))
 }
 
-/// Whether the answer says how to go on: at another node, later, or with the script's source.
-fn leads_on(error: &RedisError) -> bool {
+/// Whether the error says how to continue: at another node, later, or with the script's source.
+fn is_redirection(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, Moved, NoScript, TryAgain};
     matches!(error.kind(), ErrorKind::Server(Ask | Moved | NoScript | TryAgain))
 }

@@ -1,4 +1,4 @@
-//! The outbox: events that wait for JetStream's ack, in one Redis stream a shard.
+//! The outbox: events that wait for JetStream's ack, in one Redis stream per shard.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::trace::TraceContext;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Waiting {
     pub(crate) shard: Shard,
-    /// When the oldest one was made, in Unix milliseconds.
+    /// When the oldest one was created, in Unix milliseconds.
     oldest: u64,
-    /// When they were looked at, by the clock of their node.
+    /// When the outbox was read, by the clock of its node.
     now: u64,
 }
 
@@ -25,9 +25,9 @@ impl Waiting {
 }
 
 impl Repository {
-    /// The shards where events wait.
+    /// Reads the shards in which events wait.
     ///
-    /// An outbox of another type is deleted: with it no transition of its players can be made.
+    /// An outbox key of another type is deleted: it would make all transitions of its players fail.
     pub(crate) async fn waiting_shards(&self) -> Partial<Waiting> {
         let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_outbox(shard, 1))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
@@ -35,7 +35,7 @@ impl Repository {
         for ((shard, _), answer) in heads.iter().zip(answers) {
             results.push(match answer {
                 Ok((head, now)) => entries(*shard, head).map(|entries| {
-                    let oldest = entries.first().and_then(OutboxEntry::made_at);
+                    let oldest = entries.first().and_then(OutboxEntry::created_at);
                     oldest.map(|oldest| Waiting { shard: *shard, oldest, now })
                 }),
                 Err(error) if is_wrong_type(&error) => {
@@ -48,7 +48,7 @@ impl Repository {
         Partial::collect(results.into_iter())
     }
 
-    /// The oldest events of a shard, at most `count` of them.
+    /// Reads the oldest events of a shard, at most `count` of them.
     pub(crate) async fn outbox(&self, shard: Shard, count: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         entries(shard, self.connection.query(shard, &self.first_of_outbox(shard, count)).await?)
     }
@@ -59,7 +59,7 @@ impl Repository {
         xrange
     }
 
-    /// Strikes events from the outbox: JetStream has them.
+    /// Removes events from the outbox after JetStream has acknowledged them.
     pub(crate) async fn strike(&self, entries: &[&OutboxEntry]) -> Result<(), StoreError> {
         let mut shards = BTreeMap::<_, Vec<&str>>::new();
         for entry in entries {
@@ -70,7 +70,7 @@ impl Repository {
         self.connection.query_all(&commands).await.into_iter().try_for_each(|answer| answer.map(drop))
     }
 
-    /// Drops those of the waiting events that are older than `retention`, and returns their number.
+    /// Drops the waiting events that are older than `retention`, and returns their number.
     pub(crate) async fn drop_older(&self, waiting: Waiting, retention: Duration) -> Result<u64, StoreError> {
         let oldest = waiting.now.saturating_sub(retention.as_millis() as u64);
         let mut xtrim = redis::cmd("XTRIM");
@@ -82,7 +82,7 @@ impl Repository {
 pub(super) fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
     let answer: StreamRangeReply = redis::from_redis_value(answer)?;
     let entries = answer.ids.into_iter().map(|entry| {
-        // Whatever is missing or of another form is for the publisher to judge.
+        // Missing or malformed fields become empty: the publisher rejects such an event.
         let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
         OutboxEntry {
             shard,

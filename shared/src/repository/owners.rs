@@ -18,7 +18,7 @@ use crate::{
     trace::TraceContext,
 };
 
-/// The number of connections that one step of a drain reads, over all shards: few enough not to hold up the calls of
+/// The number of connections that one step of a drain reads, over all shards: few enough not to delay the calls of
 /// players.
 const CONNECTIONS_PER_STEP: usize = 1_000;
 
@@ -32,7 +32,7 @@ pub(crate) struct EndedLeases {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-/// Ends the leases of a gateway's connections, step by step. However many drains of one gateway run, each lease is ended
+/// Ends the leases of a gateway's connections, step by step. With any number of concurrent drains, each lease is ended
 /// once.
 pub(crate) struct EndingDrain<'a> {
     repository: &'a Repository,
@@ -43,13 +43,13 @@ pub(crate) struct EndingDrain<'a> {
     failure: Option<StoreError>,
 }
 
-/// Connections of a gateway, as one read of a shard's owners found them.
+/// Connections of a gateway, from one read of a shard's owners.
 #[derive(Debug, Default)]
 struct OwnedPage {
     connections: Vec<Connection>,
     /// Members that are not connections of this shard's players.
     strangers: Vec<Vec<u8>>,
-    /// The last member, if there may be more.
+    /// The last member, if more may follow.
     more_after: Option<Vec<u8>>,
 }
 
@@ -77,7 +77,7 @@ impl Repository {
         Ok(drain)
     }
 
-    /// The first connections of a gateway in a shard, after a member.
+    /// Builds the command that reads a gateway's connections in a shard, from the one after a member on.
     fn owned(&self, shard: Shard, ending: &Ending, after: Option<&[u8]>, count: usize) -> Cmd {
         let (first, end) = bounds(&ending.gateway);
         let start = after.map_or(first.into_bytes(), |member| [b"(", member].concat());
@@ -116,7 +116,7 @@ impl Repository {
         self.connection.query(shard, &zrem).await.map(drop)
     }
 
-    /// Ends leases of connections of one shard.
+    /// Ends the leases of connections of one shard.
     async fn end_leases(
         &self,
         ending: &Ending,
@@ -139,7 +139,7 @@ impl Repository {
         Ok(EndedLeases { ended: ended as u64, events: reply.events })
     }
 
-    /// The number of connections of each gateway.
+    /// Counts the connections of each gateway.
     pub(super) async fn count_owned<'a>(
         &self,
         gateways: impl Iterator<Item = &'a GatewayId> + Clone,
@@ -167,7 +167,7 @@ impl Repository {
 }
 
 impl EndingDrain<'_> {
-    /// Ends the next leases; `None` after the last. Shards whose node does not answer are left out.
+    /// Ends the next leases. `None` after the last ones. Shards whose node does not answer are skipped.
     pub(crate) async fn next(&mut self) -> Option<EndedLeases> {
         let shards: Vec<_> = self.shards.drain(..self.shards.len().min(SHARDS_PER_STEP)).collect();
         if shards.is_empty() {
@@ -189,7 +189,7 @@ impl EndingDrain<'_> {
         Some(all)
     }
 
-    /// Ends leases of one shard; returns the shard again if it may hold more.
+    /// Ends leases of one shard. Also returns the shard if it may hold more.
     async fn step(
         &self,
         shard: Shard,
@@ -209,10 +209,10 @@ impl EndingDrain<'_> {
         Ok((all, page.more_after.map(|member| (shard, Some(member)))))
     }
 
-    /// Notes that all leases have ended.
+    /// Records that all leases have ended.
     ///
     /// # Errors
-    /// [`StoreError`] if a node did not answer: sweeps end the rest.
+    /// [`StoreError`] if a node did not answer. Sweeps end the rest.
     pub(crate) async fn finish(self) -> Result<(), StoreError> {
         if let Some(error) = self.failure {
             return Err(error);
@@ -223,13 +223,13 @@ impl EndingDrain<'_> {
     }
 }
 
-/// Where a gateway's connections begin and end among the owners.
+/// The bounds of a gateway's connections in the sorted set of owners.
 fn bounds(gateway: &GatewayId) -> (String, String) {
     // `"` follows `!`, and neither is part of an id.
     (format!("[{}!", gateway.as_str()), format!("({}\"", gateway.as_str()))
 }
 
-/// The connection that a member of the owners names.
+/// Parses the connection in a member of the owners.
 fn connection_of(member: &[u8]) -> Option<Connection> {
     let (_, connection) = str::from_utf8(member).ok()?.split_once('!')?;
     let (player_id, connection_id) = connection.split_once(' ')?;

@@ -1,8 +1,8 @@
-//! What was found where not every node answered.
+//! Partial results of a read from several nodes.
 
 use super::StoreError;
 
-/// What the nodes found that answered, and why others did not.
+/// The values from the nodes that answered, and an error of one that did not.
 #[derive(Debug)]
 pub(crate) struct Partial<T> {
     pub(crate) found: Vec<T>,
@@ -10,7 +10,7 @@ pub(crate) struct Partial<T> {
 }
 
 impl<T> Partial<T> {
-    /// Keeps what was found, and the last failure.
+    /// Collects the values, and the last error.
     pub(crate) fn collect(results: impl Iterator<Item = Result<Option<T>, StoreError>>) -> Self {
         let mut partial = Self { found: Vec::new(), failure: None };
         for result in results {

@@ -1,32 +1,33 @@
-//! The past, read from its line of text. `lua/lib/past.lua` has its form.
+//! Parsing of the past, a line of text in the format of `lua/lib/past.lua`.
 
 use crate::model::{Activity, LastSeen, PresenceState};
 
-/// What outlives a player's record.
+/// The past of a player, which outlives the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Past {
     last_seen: u64,
     pub(super) version: u64,
     pub(super) state: PresenceState,
     pub(super) reason: String,
-    /// When the player went OFFLINE, or will if nobody renews the record, in Unix milliseconds.
+    /// When the player went OFFLINE, or will if the record is not renewed, in Unix milliseconds.
     pub(super) ends_at: u64,
-    /// The connections as they were then, and the last millisecond at which each counts, in Unix time.
+    /// The connections at `last_seen`, and the last millisecond at which each lease counts, in Unix time.
     pub(super) leases: Vec<(String, u64)>,
 }
 
 impl Past {
-    /// Reads a line; what it leaves out is as usual, `ttl` (ms) among it. `None` for what is no line of ours.
+    /// Parses a line. Fields that it omits have their usual values, such as `ttl` (ms). `None` if the line is
+    /// malformed.
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
         let mut parts = str::from_utf8(line).ok()?.split(';');
         let head = parts.next()?;
         let (words, _activity) = head.split_once(" {").unwrap_or((head, ""));
         let mut words = words.split(' ');
         let last_seen: u64 = words.next()?.parse().ok()?;
-        let lease = |part: &str| {
-            let (id, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
-            // The gateway that it belongs to, if any.
-            let (id, _gateway) = id.split_once('!').unwrap_or((id, ""));
+        let parse_lease = |part: &str| {
+            let (owned, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
+            // The id may be followed by the gateway that the connection belongs to.
+            let (id, _gateway) = owned.split_once('!').unwrap_or((owned, ""));
             Some((id.to_owned(), last_seen.saturating_add(duration?)))
         };
         let mut past = Self {
@@ -35,8 +36,9 @@ impl Past {
             state: PresenceState::Online,
             reason: "expired".to_owned(),
             ends_at: last_seen.saturating_add(ttl),
-            leases: parts.map(lease).collect::<Option<_>>()?,
+            leases: parts.map(parse_lease).collect::<Option<_>>()?,
         };
+        // The other words are optional: a state, a duration, a reason.
         for word in words {
             if word.starts_with('~') {
                 continue; // a connection that has ended with its gateway
@@ -50,9 +52,9 @@ impl Past {
         Some(past)
     }
 
-    /// What is still known at `now` (Unix ms); `None` after the retention (ms), whose last millisecond counts.
+    /// The history at `now` (Unix ms). `None` after the retention (ms), whose last millisecond counts.
     ///
-    /// The key may live longer: until the OFFLINE transition is made, and then for one TTL at least, so that the next
+    /// The key may live longer: until the OFFLINE transition is made, and then for at least one TTL, so that the next
     /// version is above this one.
     pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<LastSeen> {
         let is_known = now <= self.ends_at.saturating_add(retention);
@@ -60,7 +62,7 @@ impl Past {
     }
 }
 
-/// The activity of a player who is not OFFLINE, from a line; `None` if there is none.
+/// Parses the activity in the line of a player that is not OFFLINE. `None` if the line does not have any.
 pub(super) fn activity(line: &[u8]) -> Option<Activity> {
     let head = line.split(|byte| *byte == b';').next()?;
     let begin = head.iter().position(|byte| *byte == b'{')?;

@@ -1,4 +1,4 @@
-//! Work on many shards, node by node: a node that does not answer holds up its own shards only.
+//! Work on many shards, grouped by node, so that a node that does not answer delays its own shards only.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -6,12 +6,12 @@ use futures_util::{StreamExt as _, future::ready, stream};
 
 use super::{Repository, Shard, StoreError, StoreFailure};
 
-/// The number of shards of one node that are worked on at a time: many enough to hide the round trip, few enough not to
-/// crowd out the calls of players.
+/// The number of concurrent shards per node: enough to hide the round trip, few enough not to crowd out the calls of
+/// players.
 const SHARDS_AT_A_TIME: usize = 32;
 
 impl Repository {
-    /// All shards, those of each node together, as far as it is known which node holds them.
+    /// All shards, grouped by the node that holds them, as far as that is known.
     pub(crate) async fn shards_by_node(&self) -> Vec<Vec<Shard>> {
         self.by_node(self.keys.shards(), |shard| *shard).await
     }
@@ -26,8 +26,8 @@ impl Repository {
     }
 }
 
-/// Works on shards of one node, some at a time. Once the node does not answer, the rest is left out: its work would fail
-/// as well, and each only after the timeout.
+/// Works on shards of one node, some at a time. If the node does not answer, the rest is skipped: it would fail as
+/// well, and only after a timeout each.
 pub(crate) async fn while_node_answers<T, R, W>(items: Vec<T>, work: impl Fn(T) -> W) -> Vec<(R, Option<StoreError>)>
 where
     W: Future<Output = (R, Option<StoreError>)>,
@@ -47,7 +47,7 @@ where
     attempts.buffer_unordered(SHARDS_AT_A_TIME).filter_map(ready).collect().await
 }
 
-/// Whether a failure says something about the node, and not about the data of one shard.
+/// Whether a failure concerns the whole node, and not the data of one shard.
 fn is_of_node(failure: StoreFailure) -> bool {
     use StoreFailure::{Loading, NotPrimary, Overloaded, TimedOut, Unreachable};
     matches!(failure, TimedOut | Unreachable | NotPrimary | Loading | Overloaded)

@@ -1,18 +1,18 @@
-//! Whether Redis can do what presence needs.
+//! Probe of Redis for health checks.
 
 use redis::Cmd;
 
 use super::{Repository, Shard, StoreError, scripts};
 
-/// How long the key that the probe writes lives: an unused Redis holds nothing of it.
+/// How long the key that the probe writes lives, so that an unused Redis stays empty.
 const PROBE_TTL_MS: u64 = 10_000;
 
 impl Repository {
-    /// Has a script write a key on every node that holds players, and returns why it failed on some of them: calls write, so a node that can
-    /// only be read is not healthy.
+    /// Makes a script write a key on each node that holds players. Calls write, so a node that can only be read is
+    /// unhealthy. Returns one of the errors if it failed on some nodes.
     ///
     /// # Errors
-    /// [`StoreError`] where it failed on all.
+    /// [`StoreError`] if it failed on all nodes.
     pub(crate) async fn probe(&self) -> Result<Option<StoreError>, StoreError> {
         let shards = self.connection.shard_of_each_node(self.keys.shards()).await?;
         let calls: Vec<_> = shards.into_iter().map(|shard| (shard, self.probe_call(shard))).collect();

@@ -1,17 +1,17 @@
-//! Reads: plain commands that change nothing.
+//! Reads of presences, by plain commands that change nothing.
 
 use redis::{Cmd, Value};
 use serde::Serialize;
 
-use super::{Repository, StoreError, joined::Joined, keys::Shard, node::Timed, policy::Policy, reply};
+use super::{Repository, StoreError, concat_arg::ConcatArg, keys::Shard, node::Timed, policy::Policy, reply};
 use crate::model::{PlayerId, Presence};
 
-/// Presences, and the time they were read at.
+/// Presences, and the time at which they were read.
 #[derive(Debug, Serialize)]
 pub struct Snapshot {
-    /// Unix milliseconds by Redis's clock; the earliest of the nodes asked.
+    /// When the presences were read, in Unix milliseconds of Redis's clock; the earliest time of the nodes involved.
     pub as_of: u64,
-    /// In the order asked.
+    /// The presences, in the order of the call.
     pub presences: Vec<Presence>,
 }
 
@@ -20,7 +20,7 @@ impl Repository {
     /// activity.
     ///
     /// # Errors
-    /// [`StoreError`] where a node did not answer: unknown is never OFFLINE.
+    /// [`StoreError`] if a node did not answer: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let keys = |shard, player| [self.keys.record(shard, player)];
         let (as_of, read) = self
@@ -29,27 +29,29 @@ impl Repository {
                 None => Ok((false, Presence::offline(player, None))),
             })
             .await?;
-        let playing = read.iter().filter(|(has_activity, _)| *has_activity);
-        let playing: Vec<_> = playing.map(|(_, presence)| presence.player_id.clone()).collect();
-        let complete = match playing.is_empty() {
+        let marked = read.iter().filter(|(has_activity, _)| *has_activity);
+        let players_with_activity: Vec<_> = marked.map(|(_, presence)| presence.player_id.clone()).collect();
+        // Most calls end here, with one round trip.
+        let complete = match players_with_activity.is_empty() {
             true => Vec::new(),
-            false => self.presences_with_activity(&playing).await?,
+            false => self.presences_with_activity(&players_with_activity).await?,
         };
         let mut complete = complete.into_iter();
-        let newest = |(has_activity, presence)| if has_activity { complete.next() } else { None }.unwrap_or(presence);
-        Ok(Snapshot { as_of, presences: read.into_iter().map(newest).collect() })
+        let pick_newest =
+            |(has_activity, presence)| if has_activity { complete.next() } else { None }.unwrap_or(presence);
+        Ok(Snapshot { as_of, presences: read.into_iter().map(pick_newest).collect() })
     }
 
-    /// Reads the presences of `players` who have an activity, or had one a moment ago. Record and past are read by one
-    /// command, so they say the same.
+    /// Reads the presences of `players` with an activity in their past. Record and past are read by one command, so
+    /// that they are consistent.
     async fn presences_with_activity(&self, players: &[PlayerId]) -> Result<Vec<Presence>, StoreError> {
         let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
         let presence = |player, [record, past]: &[Value; 2], now| reply::presence(player, [record, past], None, now);
         Ok(self.read(players, keys, presence).await?.1)
     }
 
-    /// Reads the presences of `players` to count them. A player whose record is malformed counts as OFFLINE: one such record
-    /// must not take the number of all others away.
+    /// Reads the presences of `players` to count them. A player whose record is malformed counts as OFFLINE, so that
+    /// one such record does not fail the whole count.
     pub(crate) async fn countable_presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let presence = |player: PlayerId, [record]: &[Value; 1], now| {
             let presence = reply::presence(player.clone(), [record, &Value::Nil], None, now);
@@ -60,7 +62,7 @@ impl Repository {
         Ok(Snapshot { as_of, presences })
     }
 
-    /// The same with the past of OFFLINE players, where it is still known.
+    /// Reads the presences of `players`, with the history of those that are OFFLINE, if it is still known.
     ///
     /// # Errors
     /// As for [`presences`](Self::presences).
@@ -74,12 +76,12 @@ impl Repository {
         Ok(Snapshot { as_of, presences })
     }
 
-    /// Reads `N` keys of each player, those of one shard together, with the node's clock beside it. Returns the earliest of
-    /// the nodes' clocks, and what is made of the keys' values, in the order asked.
+    /// Reads `N` keys of each player, those of one shard together, and the clocks of the nodes. Returns the earliest of
+    /// the clocks, and the decoded values in the order of `players`.
     async fn read<'a, const N: usize, T: Clone>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(Shard, &'a PlayerId) -> [Joined<'a>; N],
+        keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
         decode: impl Fn(PlayerId, &[Value; N], u64) -> Result<T, StoreError>,
     ) -> Result<(u64, Vec<T>), StoreError> {
         let mut as_of = None;
@@ -96,20 +98,20 @@ impl Repository {
         Ok((as_of.unwrap_or_default(), decoded.into_iter().flatten().collect()))
     }
 
-    /// Reads `N` keys of each player. Returns replies, each with the places in the list of the players that it is about.
+    /// Reads `N` keys of each player. Returns the replies, each with the places of its players in the list.
     ///
-    /// The players of a shard are read by one command; each by a command of its own if the shard's slot is being moved and
-    /// their keys are on two nodes.
+    /// The players of a shard are read by one command. If the shard's slot is being moved, so that their keys are on
+    /// two nodes, each player is read by a command of its own.
     pub(super) async fn read_by_shard<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(Shard, &'a PlayerId) -> [Joined<'a>; N],
+        keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
     ) -> Vec<(Vec<usize>, Result<Timed, StoreError>)> {
-        let command = |(shard, places): &(Shard, Vec<usize>)| {
+        let build_command = |(shard, places): &(Shard, Vec<usize>)| {
             (*shard, read_command(places.iter().flat_map(|place| keys(*shard, &players[*place]))))
         };
         let groups: Vec<_> = self.keys.group_by_shard(players.iter()).into_iter().collect();
-        let commands: Vec<_> = groups.iter().map(command).collect();
+        let commands: Vec<_> = groups.iter().map(build_command).collect();
         let replies = self.connection.read_all(Policy::READ_TOGETHER, &commands).await;
 
         let mut read = Vec::with_capacity(groups.len());
@@ -123,7 +125,7 @@ impl Repository {
             }
         }
         if !apart.is_empty() {
-            let commands: Vec<_> = apart.iter().map(command).collect();
+            let commands: Vec<_> = apart.iter().map(build_command).collect();
             let replies = self.connection.read_all(Policy::READ, &commands).await;
             read.extend(apart.into_iter().map(|(_, places)| places).zip(replies));
         }
@@ -131,8 +133,9 @@ impl Repository {
     }
 }
 
-/// `GET` of a key that is no string fails, while `MGET` answers that there is none: it would take the player for OFFLINE.
-fn read_command<'a>(keys: impl Iterator<Item = Joined<'a>>) -> Cmd {
+/// Builds the command that reads `keys`. A single key is read by `GET`, which fails if it is not a string; `MGET` would
+/// report it as missing, and the player as OFFLINE.
+fn read_command<'a>(keys: impl Iterator<Item = ConcatArg<'a>>) -> Cmd {
     let keys: Vec<_> = keys.collect();
     let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });
     command.arg(&keys);

@@ -1,16 +1,16 @@
-//! Reads of many players of which each one may fail alone.
+//! Reads of many players that fail independently of each other.
 
 use redis::Value;
 
 use super::{Repository, StoreError, node::Timed, reply};
 use crate::model::{PlayerId, Presence};
 
-/// A presence, and when Redis held it: Unix milliseconds by the clock of the player's node.
+/// A presence, and the time at which Redis held it, in Unix milliseconds of the node's clock.
 pub(crate) type Sighting = (Presence, u64);
 
 impl Repository {
-    /// Reads presences with their history, in the order asked, in one round trip to each Redis node involved. A player
-    /// whose node does not answer is an error of its own.
+    /// Reads presences with their history, in the order of `players`, in one round trip to each Redis node involved. A
+    /// node that does not answer is an error of its own players only.
     pub(crate) async fn presences_each(&self, players: &[PlayerId]) -> Vec<Result<Sighting, StoreError>> {
         let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
         let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
@@ -23,7 +23,7 @@ impl Repository {
         sightings
     }
 
-    /// What one node says of some players.
+    /// Decodes the reply of one node about some players.
     fn sightings<'a>(
         &self,
         reply: Result<Timed, StoreError>,
@@ -33,12 +33,13 @@ impl Repository {
             Ok((values, now)) => (reply::values(values).into_iter(), now),
             Err(error) => return players.map(|_| Err(error.clone())).collect(),
         };
-        let mut next = || values.next().unwrap_or(Value::Nil);
-        let sighting = |player: &PlayerId| {
-            let (record, past) = (next(), next());
+        let mut next_value = || values.next().unwrap_or(Value::Nil);
+        let decode = |player: &PlayerId| {
+            let record = next_value();
+            let past = next_value();
             let history = reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
             Ok((reply::presence(player.clone(), [&record, &past], history, now)?, now))
         };
-        players.map(sighting).collect()
+        players.map(decode).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! A player's record, read from its JSON. `lua/lib/record.lua` writes it.
+//! Parsing of a player's record, the JSON that `lua/lib/record.lua` writes.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -13,34 +13,36 @@ pub(crate) struct Record {
     version: Option<u64>,
     connection_count: u32,
     state: PresenceState,
-    /// Where there are several connections: how long each counts, in milliseconds from `last_seen` on.
+    /// The time for which each lease counts, in milliseconds from `last_seen` on. Empty unless there are several
+    /// connections.
     #[serde(default)]
     leases: Vec<u64>,
     #[serde(default)]
     activity: RecordedActivity,
 }
 
-/// What a record says of the player's activity.
+/// The activity in a record.
 #[derive(Debug, Clone, PartialEq, Default)]
 enum RecordedActivity {
     /// The player has no activity.
     #[default]
     None,
-    /// The past has the activity: so in Redis.
+    /// The activity is in the past. This is the form of records in Redis.
     InPast,
-    /// The record has the activity: so in a script's reply.
+    /// The activity is in the record. This is the form of records in a script's reply.
     Here(Activity),
 }
 
 impl Record {
-    /// Reads a record, also one that somebody wrote in a form of their own.
+    /// Parses a record, including one that was written by hand.
     pub(super) fn parse(json: &[u8]) -> Result<Self, StoreError> {
         let scanned = str::from_utf8(json).ok().and_then(Self::scan);
         let record = scanned.map_or_else(|| serde_json::from_slice(json), Ok);
-        record.map_err(|_| StoreError::Unexpected("a record that is none"))
+        record.map_err(|_| StoreError::Unexpected("malformed record"))
     }
 
-    /// Reads what the scripts write, whose members always stand in the same order: a friends call reads hundreds.
+    /// Parses the exact format of the scripts, with members in fixed order. The fast path, as a friends call parses
+    /// hundreds.
     fn scan(json: &str) -> Option<Self> {
         let (last_seen, rest) = number(json.strip_prefix(r#"{"last_seen":"#)?)?;
         let (version, rest) = number(rest.strip_prefix(r#","version":"#)?)?;
@@ -64,12 +66,12 @@ impl Record {
         rest.is_empty().then_some(Self { last_seen, version, connection_count, state, leases, activity })
     }
 
-    /// Whether the past has to be read for the player's activity.
+    /// Whether the activity has to be read from the past.
     pub(super) fn has_activity_in_past(&self) -> bool {
         self.activity == RecordedActivity::InPast
     }
 
-    /// The presence when the record was written. An activity that the past has is left out.
+    /// The presence at the time when the record was written, without an activity that is in the past.
     pub(super) fn presence(self, player_id: PlayerId) -> Presence {
         Presence {
             player_id,
@@ -84,8 +86,8 @@ impl Record {
         }
     }
 
-    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written do not count. A lease
-    /// counts through the millisecond of its expiry, as the record's key does.
+    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written do not count. A
+    /// lease counts through the millisecond of its expiry, as the record's key does.
     pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
         let elapsed = now.saturating_sub(self.last_seen);
         let lapsed = self.leases.iter().filter(|duration| **duration < elapsed).count();
@@ -103,7 +105,7 @@ impl RecordedActivity {
     }
 }
 
-/// Anything else, in a record that was written by hand, counts as no activity.
+/// Treats any other value, in a record that was written by hand, as no activity.
 impl<'de> Deserialize<'de> for RecordedActivity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let json = Box::<RawValue>::deserialize(deserializer)?;
@@ -111,7 +113,7 @@ impl<'de> Deserialize<'de> for RecordedActivity {
     }
 }
 
-/// The number that a text begins with, and what follows it.
+/// Splits a text into its leading number and the rest.
 fn number(text: &str) -> Option<(u64, &str)> {
     let end = text.bytes().position(|byte| !byte.is_ascii_digit())?;
     let (digits, rest) = text.split_at(end);

@@ -1,4 +1,4 @@
-//! What Redis answers, decoded once.
+//! Replies of Redis, decoded once.
 
 use redis::Value;
 
@@ -15,20 +15,20 @@ use crate::{
 
 const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
 
-/// What a script did with one entry.
+/// The outcome of a script for one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It took effect, or was already so.
+    /// The entry took effect, or nothing had to be changed.
     Accepted,
-    /// The record did not hold the lease: it was made.
+    /// The record did not hold the lease, which was added.
     Restored,
-    /// The connection was closed before: nothing changed.
+    /// The connection was closed before. Nothing changed.
     Closed,
-    /// The record had run out: the player went OFFLINE.
+    /// The record had expired, so that the player went OFFLINE; or the script ended the lease.
     Expired,
-    /// The transition is not allowed, or there was none to make: nothing changed.
+    /// The transition is not allowed or not due. Nothing changed.
     Rejected,
-    /// One of the keys is of another type, someone having written to it: nothing changed.
+    /// One of the keys holds another type, as another program wrote to it. Nothing changed.
     Failed,
 }
 
@@ -36,40 +36,41 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) outcomes: Vec<Outcome>,
-    /// Of a call with one entry, the record afterwards; `None` if the player is OFFLINE, or there are several entries.
+    /// The record after a call with one entry. `None` if the player is OFFLINE, or the call had several entries.
     pub(crate) record: Option<Record>,
-    /// The transitions made.
+    /// The events of the transitions.
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-/// A renewed lease's record; `None` where the caller has to make a call of its own.
+/// The record after a renewal of a lease. `None` if the caller has to make a call of its own.
 pub(crate) type Renewal = Result<Option<Record>, StoreError>;
 
 /// An event as it waits in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutboxEntry {
-    /// Whose outbox.
+    /// The shard of the outbox.
     pub(crate) shard: Shard,
-    /// Its id in the outbox, a Redis stream: when it was made, in Unix milliseconds, and a number.
+    /// The id in the outbox, a Redis stream: the time of creation in Unix milliseconds, and a number.
     pub(crate) entry_id: String,
     /// The event's JSON.
     pub(crate) body: Vec<u8>,
-    /// The trace of the call that made the event.
+    /// The trace of the call that caused the event.
     pub(crate) trace: TraceContext,
 }
 
 impl OutboxEntry {
-    /// When the event was made, in Unix milliseconds.
-    pub(crate) fn made_at(&self) -> Option<u64> {
+    /// When the event was created, in Unix milliseconds.
+    pub(crate) fn created_at(&self) -> Option<u64> {
         self.entry_id.split('-').next()?.parse().ok()
     }
 }
 
 impl Reply {
-    /// The reply of a call with so many `entries`.
+    /// Parses the reply of a call with this number of `entries`.
     pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
         let parts = match value {
             Value::Array(parts) => parts,
+            // The short form: all leases were renewed, and nothing else happened.
             Value::BulkString(record) => return Self::renewed(entries, (entries == 1).then_some(&*record)),
             _ => return Err(UNEXPECTED),
         };
@@ -77,6 +78,7 @@ impl Reply {
         let (Some(Value::BulkString(outcomes)), Some(record)) = (parts.next(), parts.next()) else {
             return Err(UNEXPECTED);
         };
+        // The rest of the reply is pairs of an event's id and its JSON.
         let mut events = Vec::new();
         while let (Some(Value::BulkString(entry_id)), Some(Value::BulkString(body))) = (parts.next(), parts.next()) {
             let entry_id = String::from_utf8(entry_id).map_err(|_| UNEXPECTED)?;
@@ -89,14 +91,14 @@ impl Reply {
         })
     }
 
-    /// All leases were known, and nothing else was to be done.
+    /// Builds the reply of a call that renewed all leases and did nothing else.
     fn renewed(entries: usize, record: Option<&[u8]>) -> Result<Self, StoreError> {
         let record = record.map(Record::parse).transpose()?;
         Ok(Self { outcomes: vec![Outcome::Accepted; entries], record, events: Vec::new() })
     }
 }
 
-/// The reply of a call that only renews, for each of its `entries`.
+/// Parses the reply of a call that only renews, for each of its `entries`.
 pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
     match answer {
         Ok(Value::Array(records)) if records.len() == entries => records.iter().map(record).collect(),
@@ -117,7 +119,7 @@ fn outcome(letter: u8) -> Option<Outcome> {
     }
 }
 
-/// The values of a player's record and past at `now`, as a presence. `history` is what an OFFLINE player's says.
+/// Builds the presence at `now` from the values of a player's record and past. An OFFLINE player gets `history`.
 pub(crate) fn presence(
     player_id: PlayerId,
     [record, past]: [&Value; 2],
@@ -132,17 +134,17 @@ pub(crate) fn presence(
     Ok(Presence { activity, ..record.presence_at(player_id, now) })
 }
 
-/// A record's value, if there is one.
+/// Parses the value of a record's key. `None` if the key is missing.
 pub(super) fn record(value: &Value) -> Result<Option<Record>, StoreError> {
     text(value)?.map(Record::parse).transpose()
 }
 
-/// A past's value, where there is one.
+/// Parses the value of a past's key. `None` if the key is missing, or its line malformed.
 pub(super) fn past(value: &Value, ttl: u64) -> Result<Option<Past>, StoreError> {
     Ok(text(value)?.and_then(|line| Past::parse(line, ttl)))
 }
 
-/// The answer of `MGET`, one value for each key, or of `GET`.
+/// The values in the reply of `MGET`, one per key, or of `GET`.
 pub(crate) fn values(value: Value) -> Vec<Value> {
     match value {
         Value::Array(values) => values,
@@ -150,7 +152,7 @@ pub(crate) fn values(value: Value) -> Vec<Value> {
     }
 }
 
-/// The answer of `TIME`, in Unix milliseconds.
+/// Parses the reply of `TIME`. Returns Unix milliseconds.
 pub(crate) fn time(value: &Value) -> Result<u64, StoreError> {
     let parse = |part: &Value| match part {
         Value::BulkString(digits) => str::from_utf8(digits).ok()?.parse::<u64>().ok(),
@@ -166,14 +168,14 @@ pub(crate) fn time(value: &Value) -> Result<u64, StoreError> {
         },
         _ => None,
     }
-    .ok_or(StoreError::Unexpected("the time"))
+    .ok_or(StoreError::Unexpected("malformed reply of TIME"))
 }
 
-/// A string's bytes; `None` where there is no key.
+/// The bytes of a string. `None` if the key is missing.
 pub(crate) fn text(value: &Value) -> Result<Option<&[u8]>, StoreError> {
     match value {
         Value::Nil => Ok(None),
         Value::BulkString(text) => Ok(Some(text)),
-        _ => Err(StoreError::Unexpected("a value that is no string")),
+        _ => Err(StoreError::Unexpected("a value that is not a string")),
     }
 }

@@ -1,4 +1,4 @@
-//! The Lua scripts: put together from `lua/` once, and called by their hash.
+//! The Lua scripts, assembled from `lua/` once, and called by their hash.
 
 use std::sync::LazyLock;
 
@@ -9,9 +9,9 @@ use super::policy::Policy;
 /// A script with its hash.
 #[derive(Debug)]
 pub(crate) struct Script {
-    /// What it is called in traces.
+    /// The name of the script in traces.
     pub(crate) name: &'static str,
-    /// Whether a call may be sent again, and how soon it is sent.
+    /// The policy of its calls.
     pub(super) policy: Policy,
     source: String,
     hash: String,
@@ -30,7 +30,8 @@ pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::RENEWAL);
 pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
-/// A late repetition would override a newer state, and a repeated sign-out closes a connection that was opened meanwhile.
+/// The script that sets a state. It must not be repeated: a late repetition would override a newer state, and a
+/// repeated sign-out would close a connection that was opened meanwhile.
 pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Policy::UNREPEATED);
 pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
 pub(crate) static TURN: LazyLock<Script> = script!("turn", Policy::TURN);
@@ -40,10 +41,10 @@ pub(crate) static LOST_GATEWAYS: LazyLock<Script> = script!("lost_gateways", Pol
 pub(crate) static END_LEASES: LazyLock<Script> = script!("end_leases");
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
-/// Room for what a call for one player takes: arguments, and bytes.
+/// The initial capacity of a command: the arguments and bytes of a call for one player.
 const CAPACITY: (usize, usize) = (12, 512);
 
-/// What `-- @include <name>` in a script stands for.
+/// The libraries that scripts include by `-- @include <name>`.
 const LIBRARY: [(&str, &str); 13] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
     ("clock", include_str!("../../../lua/lib/clock.lua")),
@@ -74,15 +75,15 @@ impl Script {
         Self { name, policy, source, hash }
     }
 
-    /// The call by hash, completed with keys and arguments: what Redis answers with NOSCRIPT where it does not know the
-    /// script yet.
+    /// Builds the `EVALSHA`. Redis replies `NOSCRIPT` if the script is not cached. `complete` appends keys and
+    /// arguments.
     pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = Cmd::with_capacity(CAPACITY.0, CAPACITY.1);
         complete(command.arg("EVALSHA").arg(&self.hash));
         command
     }
 
-    /// The call by source, which also makes Redis know the script.
+    /// Builds the `EVAL`, which also makes Redis cache the script. `complete` appends keys and arguments.
     pub(crate) fn call_by_source(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd("EVAL");
         complete(command.arg(&self.source));

@@ -1,4 +1,4 @@
-//! Who holds which hash slots of a Redis Cluster, as one of its nodes tells.
+//! Slot map of a Redis Cluster: the master of each hash slot.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(super) struct SlotMap {
     pub(super) masters: Vec<Address>,
 }
 
-/// Slots that lie side by side and have one master.
+/// A range of adjacent slots with one master.
 #[derive(Debug)]
 struct Range {
     first: u16,
@@ -26,8 +26,8 @@ struct Range {
 }
 
 impl SlotMap {
-    /// Reads the answer of `CLUSTER SLOTS`. A node that does not know how it is called, or hides it, names no host:
-    /// then it is `asked`, the host that was asked.
+    /// Parses the reply of `CLUSTER SLOTS`. If a node does not know or does not announce its own host, `asked` is used,
+    /// the host that was asked.
     pub(super) fn parse(answer: &Value, asked: &str) -> Option<Self> {
         let Value::Array(ranges) = answer else { return None };
         let mut map = Self::default();
@@ -44,7 +44,7 @@ impl SlotMap {
         (!map.ranges.is_empty()).then_some(map)
     }
 
-    /// The master that holds `shard`; `None` where nobody does.
+    /// The master that holds `shard`. `None` if its slot is unassigned.
     pub(super) fn master(&self, shard: Shard) -> Option<&Address> {
         let slot = shard.slot();
         let at = self.ranges.partition_point(|range| range.last < slot);
@@ -52,7 +52,7 @@ impl SlotMap {
         self.masters.get(range.master)
     }
 
-    /// The first of `shards` that each master holds. A master without any of them is left out.
+    /// The first of `shards` that each master holds. Masters without any of them are omitted.
     pub(super) fn shard_of_each_master(&self, shards: impl Iterator<Item = Shard>) -> Vec<Shard> {
         let mut found = HashMap::with_capacity(self.masters.len());
         for shard in shards {
@@ -64,13 +64,13 @@ impl SlotMap {
     }
 }
 
-/// The address in a redirection such as `10.0.0.1:6379`; an empty host is the one that redirects. `None` where the host
-/// is not told.
+/// Parses the address in a redirection, such as `10.0.0.1:6379`. An empty host stands for `asked`, the node that
+/// redirects. `None` if the host is unknown.
 pub(super) fn parse_address(text: &str, asked: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host {
         "" => asked,
-        UNTOLD => return None,
+        UNKNOWN_HOST => return None,
         host => host.trim_matches(['[', ']']),
     };
     Some((host.to_owned(), port.parse().ok()?))
@@ -82,17 +82,17 @@ fn parse_range(range: &Value, asked: &str) -> Option<(u16, u16, Address)> {
     let [host, Value::Int(port), about @ ..] = &master[..] else { return None };
     let host = match text(host) {
         None | Some("") => asked,
-        Some(UNTOLD) => ip(about).unwrap_or(asked),
+        Some(UNKNOWN_HOST) => ip(about).unwrap_or(asked),
         Some(host) => host,
     };
-    let slot = |number: i64| u16::try_from(number).ok();
-    Some((slot(*first)?, slot(*last)?, (host.to_owned(), u16::try_from(*port).ok()?)))
+    let to_slot = |number: i64| u16::try_from(number).ok();
+    Some((to_slot(*first)?, to_slot(*last)?, (host.to_owned(), u16::try_from(*port).ok()?)))
 }
 
-/// What a node is told by that has no hostname, in a cluster that prefers hostnames.
-const UNTOLD: &str = "?";
+/// The placeholder for a node without a hostname, in a cluster that prefers hostnames.
+const UNKNOWN_HOST: &str = "?";
 
-/// A node's IP address, from what comes after its port: its id, and names with values.
+/// A node's IP address, from the fields after its port: its id, and pairs of names and values.
 fn ip(about: &[Value]) -> Option<&str> {
     let [_id, Value::Array(about), ..] = about else { return None };
     let mut pairs = about.chunks_exact(2);

@@ -1,4 +1,4 @@
-//! What operators ask for.
+//! Queries of operators: a sample of players, and diagnostics of one player.
 
 use redis::{Cmd, Value};
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Repository, StoreError, keys::Shard, past::Past, reply};
 use crate::model::{Explanation, Lease, PlayerId, PresenceState, Transition};
 
-/// What this looks at of a record.
+/// The members of a record that diagnostics need.
 #[derive(Deserialize)]
 struct Record {
     state: PresenceState,
@@ -14,19 +14,20 @@ struct Record {
 }
 
 impl Repository {
-    /// The number of players in the expiry index, some of them (`count` where there are as many, in cluster mode up to a
-    /// shard's more), and the earliest of the nodes' clocks (Unix milliseconds).
+    /// Reads the number of players in the expiry index, a sample of them, and the earliest of the nodes' clocks (Unix
+    /// milliseconds). The sample has `count` players if there are as many; in a cluster it may have more, by up to
+    /// `count`.
     pub(crate) async fn some_players(&self, count: usize) -> Result<(u64, Vec<PlayerId>, u64), StoreError> {
         let zcards: Vec<_> = self.keys.shards().map(|shard| (shard, self.of_index("ZCARD", shard))).collect();
-        let sizes = self.connection.query_all_timed(&zcards).await;
-        let sizes = sizes.into_iter().map(|answer| {
-            let (size, now) = answer?;
+        let replies = self.connection.query_all_timed(&zcards).await;
+        let parsed = replies.into_iter().map(|reply| {
+            let (size, now) = reply?;
             Ok((redis::from_redis_value::<u64>(size)?, now))
         });
-        let sizes: Vec<(u64, u64)> = sizes.collect::<Result<_, StoreError>>()?;
+        let sizes: Vec<(u64, u64)> = parsed.collect::<Result<_, StoreError>>()?;
         let now = sizes.iter().map(|(_, now)| *now).min().unwrap_or_default();
 
-        // Who is in which shard has nothing to do with states, so the first ones are as good as any.
+        // A player's shard does not depend on the state, so the first shards are a fair sample.
         let mut zrandmembers = Vec::new();
         let mut found = 0;
         for ((shard, _), (size, _)) in zcards.iter().zip(&sizes) {
@@ -51,25 +52,26 @@ impl Repository {
         command
     }
 
-    /// All that is known of a player.
+    /// Reads everything that Redis stores about a player.
     pub(crate) async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
         let shard = self.keys.shard(player);
-        let (mut mget, mut zcard) = (redis::cmd("MGET"), redis::cmd("ZCARD"));
+        let mut mget = redis::cmd("MGET");
         mget.arg(self.keys.record(shard, player)).arg(self.keys.past(shard, player));
+        let mut zcard = redis::cmd("ZCARD");
         zcard.arg(self.keys.closed(shard, player));
-        let answers = self.connection.query_all_timed(&[(shard, mget), (shard, zcard)]).await;
-        let [values, closed] =
-            <[_; 2]>::try_from(answers).map_err(|_| StoreError::Unexpected("another number of answers"))?;
-        let ((values, now), (closed, _)) = (values?, closed?);
-        let [record, past] = <[Value; 2]>::try_from(reply::values(values))
-            .map_err(|_| StoreError::Unexpected("another number of values"))?;
-        let past_value = past;
-        let past = reply::past(&past_value, self.ttl)?;
-        let history = past.as_ref().and_then(|past| past.last_seen(now, self.retention));
-        let presence = reply::presence(player.clone(), [&record, &past_value], history, now)?;
-        // Its key outlives the retention for the next version alone.
-        let past = past.filter(|past| past.state != PresenceState::Offline || history.is_some());
-        let record = match reply::text(&record)? {
+        let replies = self.connection.query_all_timed(&[(shard, mget), (shard, zcard)]).await;
+        let [keys_reply, closed_reply] =
+            <[_; 2]>::try_from(replies).map_err(|_| StoreError::Unexpected("wrong reply count"))?;
+        let (values, now) = keys_reply?;
+        let (closed, _) = closed_reply?;
+        let [record_value, past_value] =
+            <[Value; 2]>::try_from(reply::values(values)).map_err(|_| StoreError::Unexpected("wrong value count"))?;
+        let stored_past = reply::past(&past_value, self.ttl)?;
+        let history = stored_past.as_ref().and_then(|past| past.last_seen(now, self.retention));
+        let presence = reply::presence(player.clone(), [&record_value, &past_value], history, now)?;
+        // After the retention the key lives on for the sake of the next version only.
+        let past = stored_past.filter(|past| past.state != PresenceState::Offline || history.is_some());
+        let record = match reply::text(&record_value)? {
             Some(json) => Some(Record::parse(json)?),
             None => None,
         };
@@ -87,38 +89,40 @@ impl Repository {
 
 impl Record {
     fn parse(json: &[u8]) -> Result<Self, StoreError> {
-        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("a record that is none"))
+        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("malformed record"))
     }
 }
 
-/// The leases that count at `now` (Unix ms), soonest expiry first. A lease counts through the millisecond of its expiry.
+/// The leases that count at `now` (Unix ms), soonest expiry first. A lease counts through the millisecond of its
+/// expiry.
 fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
     let live = past.leases.iter().filter(|(_, expires_at)| *expires_at >= now);
-    let lease = |(id, expires_at): &(String, u64)| Lease {
+    let to_lease = |(id, expires_at): &(String, u64)| Lease {
         connection_id: id.clone(),
         expires_at: *expires_at,
         expires_in_ms: expires_at - now,
     };
-    let mut leases: Vec<_> = live.map(lease).collect();
+    let mut leases: Vec<_> = live.map(to_lease).collect();
     leases.sort_by_key(|lease| lease.expires_at);
     leases
 }
 
-/// The transition that follows if nobody renews the record.
+/// The transition that follows if the record is not renewed.
 fn end(past: Past) -> Transition {
     Transition { state: PresenceState::Offline, at: past.ends_at, version: None, reason: Some(past.reason) }
 }
 
-/// A version is the Unix millisecond at which it was made, unless its player changed twice in one.
+/// The newest transition. Its version is taken for its time: a version is the Unix millisecond of the transition,
+/// unless the player changed twice within one.
 fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Transition> {
-    let made = |state, version| Transition { state, at: version, version: Some(version), reason: None };
+    let build = |state, version| Transition { state, at: version, version: Some(version), reason: None };
     match (record, past?) {
-        (Some(record), _) => Some(made(record.state, record.version)),
+        (Some(record), _) => Some(build(record.state, record.version)),
         (None, past) if past.state == PresenceState::Offline => Some(Transition {
             at: past.ends_at,
             reason: Some(past.reason.clone()),
-            ..made(PresenceState::Offline, past.version)
+            ..build(PresenceState::Offline, past.version)
         }),
-        (None, past) => Some(made(past.state, past.version)),
+        (None, past) => Some(build(past.state, past.version)),
     }
 }

@@ -1,40 +1,40 @@
-//! The expiry index: players whose record may have expired.
+//! The expiry index of players whose record may have expired.
 
 use redis::{Cmd, Value};
 
 use super::{OutboxEntry, Outcome, Partial, Repository, StoreError, keys::Shard, mutate::OTHER_TYPE, scripts};
 use crate::{model::PlayerId, trace::TraceContext};
 
-/// Deletes a key whose type is not the one that a read command needs, and nothing else. The check and the deletion are one
-/// step, so that a key of the right type, made in between, is safe.
+/// Script that deletes a key if its type is not the one that a read command needs. Check and deletion are one step, so
+/// that a key of the right type, created in between, is safe.
 const DELETE_WRONG_TYPE: &str = "local reply = redis.pcall(ARGV[1], KEYS[1], unpack(ARGV, 2)) \
     if type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) then \
     return redis.call('DEL', KEYS[1]) end return 0";
 
-/// The players of one shard who are due, as one read of its index found them.
+/// The due players of one shard, from one read of its index.
 #[derive(Debug, Default)]
 pub(crate) struct DuePage {
     pub(crate) players: Vec<PlayerId>,
     /// Members that are not players of this shard.
     pub(crate) strangers: Vec<Vec<u8>>,
-    /// Whether more players may be due: Redis returned as many as it was asked for.
+    /// Whether more players may be due: the page is full.
     pub(crate) has_more: bool,
 }
 
-/// What became of players whose time in the index had come.
+/// The outcome of a check of due players.
 #[derive(Debug)]
 pub(crate) struct Expired {
-    /// Players who made their OFFLINE transition.
-    pub(crate) ran_out: usize,
-    /// Players who turned out to be alive, and were rescheduled.
-    pub(crate) alive: usize,
+    /// The number of players that went OFFLINE.
+    pub(crate) expired: usize,
+    /// The number of players that were still alive, and were rescheduled.
+    pub(crate) rescheduled: usize,
     pub(crate) events: Vec<OutboxEntry>,
 }
 
 impl Repository {
-    /// Those of `shards` with players who are due, and their node's clock (Unix milliseconds).
+    /// Reads which of `shards` have due players, and the clock of their node (Unix milliseconds).
     ///
-    /// An index of another type is deleted: with it no call of its players can succeed.
+    /// An index key of another type is deleted: it would make all calls of its players fail.
     pub(crate) async fn due_shards(&self, shards: &[Shard]) -> Partial<(Shard, u64)> {
         let heads: Vec<_> = shards.iter().map(|shard| (*shard, self.head_of_index(*shard))).collect();
         let answers = self.connection.query_all_timed(&heads).await;
@@ -75,15 +75,15 @@ impl Repository {
         Ok(page)
     }
 
-    /// Removes members from an index that are not players of its shard.
+    /// Removes members of an index that are not players of its shard.
     pub(crate) async fn remove_strangers(&self, shard: Shard, strangers: &[Vec<u8>]) -> Result<(), StoreError> {
         let mut zrem = redis::cmd("ZREM");
         zrem.arg(self.keys.index(shard)).arg(strangers);
         self.connection.query(shard, &zrem).await.map(drop)
     }
 
-    /// Looks again at players who are due, all of one shard, and makes the OFFLINE transition of those whose record
-    /// expired. However many call this at the same time, each transition is made once.
+    /// Checks due players of one shard again, and makes the OFFLINE transition of those whose record has expired. With
+    /// any number of concurrent callers, each transition is made once.
     pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
         let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
@@ -91,10 +91,10 @@ impl Repository {
             return Err(OTHER_TYPE);
         }
         let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
-        Ok(Expired { ran_out: count(Outcome::Expired), alive: count(Outcome::Accepted), events: reply.events })
+        Ok(Expired { expired: count(Outcome::Expired), rescheduled: count(Outcome::Accepted), events: reply.events })
     }
 
-    /// Deletes a key of ours that holds another type than it should.
+    /// Deletes a key of this service that holds another type than it should.
     pub(super) async fn delete_wrong_type(&self, shard: Shard, key: String, read: &[&str]) -> Result<(), StoreError> {
         let mut eval = redis::cmd("EVAL");
         eval.arg(DELETE_WRONG_TYPE).arg(1).arg(&key).arg(read);
@@ -105,7 +105,7 @@ impl Repository {
         Ok(())
     }
 
-    /// The time since the last sweep of all shards ended, in milliseconds; `None` if there was none yet.
+    /// The time since the last sweep of all shards ended, in milliseconds. `None` before the first sweep.
     pub(crate) async fn sweep_lag(&self) -> Result<Option<u64>, StoreError> {
         let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.swept()).to_owned())];
         let answer = self.connection.query_all_timed(&get).await.pop();
@@ -115,8 +115,8 @@ impl Repository {
     }
 }
 
-/// The members of an answer of `ZRANGE … WITHSCORES` whose time is over: a record counts through the millisecond of its
-/// expiry.
+/// The members in a reply of `ZRANGE … WITHSCORES` whose time has passed. A record counts through the millisecond of
+/// its expiry.
 pub(super) fn due(first: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
     let first: Vec<(Vec<u8>, f64)> = redis::from_redis_value(first)?;
     let due = first.into_iter().take_while(|(_, expires_at)| *expires_at < now as f64);

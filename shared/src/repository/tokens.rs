@@ -1,4 +1,4 @@
-//! Short-lived tokens in place of a password.
+//! Credentials provider of short-lived IAM tokens.
 
 use std::{
     pin::Pin,
@@ -10,11 +10,11 @@ use redis::{ErrorKind, RedisResult, auth::BasicAuth, auth::StreamingCredentialsP
 
 use crate::aws::CacheToken;
 
-/// How often a connection shows a new token: well before the old one is 15 minutes old. ElastiCache hangs up 12 hours
-/// after the last one.
+/// How often a connection authenticates with a new token: well before the old one expires after 15 minutes. ElastiCache
+/// closes a connection 12 hours after its last authentication.
 const RENEWAL: Duration = Duration::from_mins(10);
 
-/// Hands every connection a token that was made for it, and later ones as long as it lives.
+/// Provides each connection with a new token when it opens, and with further ones as long as it lives.
 pub(super) struct Tokens(pub(super) CacheToken);
 
 impl StreamingCredentialsProvider for Tokens {
@@ -50,7 +50,7 @@ mod tests {
     use crate::aws::Identity;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_gets_a_token_at_once_and_the_next_one_before_that_runs_out() {
+    async fn a_connection_gets_a_token_at_once_and_the_next_one_before_that_expires() {
         let keys = SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
         let identity = Identity::new("eu-central-1", keys);
         let tokens = Tokens(CacheToken::new(identity, "presence".to_owned(), "cache", None));

@@ -1,4 +1,4 @@
-//! The nodes of a Redis Cluster, and which of them holds what.
+//! Topology of a Redis Cluster: its nodes, and the slot map.
 
 use std::{
     collections::HashMap,
@@ -21,34 +21,40 @@ use super::{
 };
 use crate::aws::CacheToken;
 
-/// A slot map that is younger is not asked for again.
-const MAP_LIFE: Duration = Duration::from_millis(50);
+/// The shortest time between two refreshes of the slot map.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The nodes of a cluster, and the newest slot map known.
+/// The nodes of a cluster, and the newest known slot map.
 pub(super) struct Topology {
     seeds: Vec<ConnectionInfo>,
     tokens: Option<CacheToken>,
     limit: Duration,
     nodes: Mutex<HashMap<Address, Node>>,
     slots: RwLock<Option<Arc<SlotMap>>>,
-    /// Locked while somebody asks for the map: the others wait, and take what was found.
+    /// Locked during a refresh: other callers wait for its outcome.
     asked: tokio::sync::Mutex<Option<Asked>>,
 }
 
-/// How the map was last asked for.
+/// The last refresh of the slot map.
 struct Asked {
     at: Instant,
     outcome: Result<(), StoreError>,
 }
 
 impl Topology {
-    /// A cluster that is reached by `seeds`; a node has `limit` to connect.
+    /// Creates the topology of a cluster that is reached by `seeds`. A node has `limit` to connect.
     pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
-        let (nodes, slots, asked) = (Mutex::default(), RwLock::default(), tokio::sync::Mutex::default());
-        Self { seeds, tokens, limit, nodes, slots, asked }
+        Self {
+            seeds,
+            tokens,
+            limit,
+            nodes: Mutex::default(),
+            slots: RwLock::default(),
+            asked: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// The slot map; asked for where there is none yet.
+    /// The known slot map. It is fetched first if it is not known yet.
     pub(super) async fn slots(&self) -> Result<Arc<SlotMap>, StoreError> {
         if let Some(slots) = self.known_slots() {
             return Ok(slots);
@@ -57,10 +63,10 @@ impl Topology {
         self.known_slots().ok_or(NO_SLOTS)
     }
 
-    /// Asks for the slot map, unless somebody has just done so.
+    /// Fetches the slot map, unless another caller has just done so.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let mut asked = self.asked.lock().await;
-        if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < MAP_LIFE) {
+        if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < MIN_REFRESH_INTERVAL) {
             return asked.outcome.clone();
         }
         let outcome = self.ask().await.map(|slots| self.adopt(slots));
@@ -68,12 +74,12 @@ impl Topology {
         outcome
     }
 
-    /// The same, for whom the answer is of no use any more.
-    pub(super) fn refresh_behind_the_scenes(self: &Arc<Self>) {
+    /// Refreshes the slot map in the background.
+    pub(super) fn refresh_in_background(self: &Arc<Self>) {
         if self.asked.try_lock().is_ok() {
             let topology = Arc::clone(self);
             tokio::spawn(async move { topology.refresh().await });
-        } // else somebody is asking already
+        } // else a refresh is already in progress
     }
 
     /// The master at an address.
@@ -97,8 +103,8 @@ impl Topology {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks nodes until one answers: the next one as soon as another has failed, or has kept silent for a while. The
-    /// order is random, so that a node which is cut off from the others is not believed for ever.
+    /// Asks nodes until one answers. The next node is asked when one has failed, or has been silent for a while. The
+    /// order is random, so that a node that is cut off from the others is not trusted indefinitely.
     async fn ask(&self) -> Result<SlotMap, StoreError> {
         let questions = self.candidates().into_iter().map(|address| self.ask_node(address)).collect();
         let mut answers = pin!(hedged(questions));
@@ -117,7 +123,7 @@ impl Topology {
         command.arg("SLOTS");
         let deadline = Instant::now() + self.limit;
         let answer = match self.node(&address)?.query(&command, Repeat::Allowed, deadline).await {
-            // A replica knows who is the master; a connection for this question alone gets it to say so.
+            // A replica knows the slot map, too, and is asked on a connection that accepts any role.
             Err(error) if error.failure() == StoreFailure::NotPrimary => {
                 self.new_node(&address, Role::Any)?.query(&command, Repeat::Allowed, deadline).await?
             }
@@ -126,7 +132,7 @@ impl Topology {
         SlotMap::parse(&answer, &address.0).ok_or(NO_SLOTS)
     }
 
-    /// Nodes to ask: the known masters, then the seeds.
+    /// The nodes to ask: the known masters, then the seeds.
     fn candidates(&self) -> Vec<Address> {
         let mut candidates = self.known_slots().map(|slots| slots.masters.clone()).unwrap_or_default();
         let mut seeds: Vec<_> = self.seeds.iter().filter_map(|seed| address_of(seed.addr())).collect();
@@ -137,14 +143,15 @@ impl Topology {
         candidates
     }
 
-    /// Keeps a new map, and lets go of nodes that it does not name.
+    /// Stores a new map, and drops the connections to nodes that are not in it.
     fn adopt(&self, slots: SlotMap) {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|node, _| slots.masters.contains(node));
         *self.slots.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(slots));
     }
 }
 
-const NO_SLOTS: StoreError = StoreError::Unexpected("no hash slots: it is no cluster, or an unfinished one");
+const NO_SLOTS: StoreError =
+    StoreError::Unexpected("CLUSTER SLOTS returned no slots: not a cluster, or not fully assigned");
 
 fn address_of(address: &ConnectionAddr) -> Option<Address> {
     match address {

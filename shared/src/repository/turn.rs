@@ -1,7 +1,7 @@
-//! Turns: of the servers that sweep or relay one cluster, one at a time makes a pass over all partitions.
+//! Turns of servers: of those that sweep or relay one cluster, one at a time makes a pass over all partitions.
 //!
-//! A pass that another server has just made is not made again, so many servers together cost Redis about as much as one.
-//! Nothing depends on a turn but that cost: a server that cannot ask for one makes its pass.
+//! A pass that another server has just made is skipped, so that many servers together cost Redis about as much as one.
+//! Turns only save that cost: a server that cannot ask for one makes its pass.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use redis::Cmd;
 
 use super::{Repository, StoreError, keys::Shard, reply, scripts};
 
-/// What is done in passes over all partitions.
+/// A task that makes passes over all partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
     /// The sweep.
     Sweep,
-    /// The relay's look at all outboxes.
+    /// The relay, which looks at all outboxes.
     Relay,
 }
 
-/// Whose turn it is.
+/// The outcome of asking for a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
-    /// The caller makes a pass.
+    /// It is the caller's turn to make a pass.
     Own,
-    /// Another server has made a pass, or is making one: it is worth asking again after this time.
+    /// Another server has made a pass, or is making one. The caller asks again after this time.
     Later(Duration),
 }
 
@@ -33,8 +33,8 @@ impl Repository {
         self.keys.is_partitioned()
     }
 
-    /// Asks for the turn to make a pass. One pass begins `interval` after the other; one that has not ended after `patience`
-    /// is taken to have died with its server. If servers do not take turns, it is always the caller's.
+    /// Asks for the turn to make a pass. Passes begin `interval` apart. A pass that has not ended after `patience` counts as
+    /// dead with its server. If servers do not take turns, it is always the caller's.
     ///
     /// # Errors
     /// [`StoreError`] if Redis did not answer.
@@ -65,14 +65,14 @@ impl Repository {
         Ok(())
     }
 
-    /// Records that a relay has looked at all outboxes, and that nothing waits any more of what it found.
+    /// Records that a relay has looked at all outboxes, and has published everything that it found.
     pub(crate) async fn note_relay(&self) -> Result<(), StoreError> {
         let now = self.clock().await?;
         self.connection.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.relayed()).arg(now)).await?;
         Ok(())
     }
 
-    /// The time since a relay last published all that waited; `None` if none did yet, or if servers do not take turns.
+    /// The time since a relay last emptied all outboxes. `None` if none has yet, or if servers do not take turns.
     pub(crate) async fn relay_lag(&self) -> Result<Option<Duration>, StoreError> {
         if !self.takes_turns() {
             return Ok(None);

@@ -1,4 +1,4 @@
-//! Making connections: one attempt at a time, shared by all callers, with a pause after one that failed.
+//! Attempts to connect: one at a time, shared by all callers, with backoff after a failure.
 
 use std::{
     sync::Arc,
@@ -19,21 +19,23 @@ use tokio::{
 use super::{Link, Live, check::Check, endpoint::Location, watch};
 use crate::repository::StoreError;
 
-/// How long an attempt may take, from the name's resolution, or the first question to a Sentinel, to the answer of
-/// `ROLE`: at least `MIN_TIMEOUT`, at most `MAX_TIMEOUT`, in between as long as callers wait.
+/// The shortest time limit of an attempt, from the resolution of the name, or the first question to a Sentinel, to the
+/// reply of `ROLE`. The limit is as long as callers wait, within these bounds.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The longest time limit of an attempt. See [`MIN_TIMEOUT`].
 const MAX_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// The first pause after an attempt that failed; it doubles from one to the next.
+/// The first pause after a failed attempt. It doubles with each failure.
 const MIN_PAUSE: Duration = Duration::from_millis(5);
 
-/// The longest pause, but for the jitter, which at most doubles it. Callers wait for its end.
+/// The longest pause without jitter, which at most doubles it. Callers wait for its end.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// An attempt that is older by the host's clock was frozen with its process: nobody waits for it any more.
+/// The age by the host's clock from which on an attempt was frozen with its process, so that no caller waits for it.
 const FROZEN_AFTER: Duration = Duration::from_secs(3);
 
-/// The connection in service, and the attempt to make one.
+/// The connection in service, and the attempt to open one.
 pub(super) struct Slot {
     pub(super) live: Option<Arc<Live>>,
     attempt: Option<Attempt>,
@@ -50,10 +52,10 @@ struct Attempt {
     outcome: Outcome,
 }
 
-/// What an attempt leads to: the connection that is in service afterwards.
+/// The outcome of an attempt: the connection that is in service afterwards.
 type Outcome = Shared<BoxFuture<'static, Result<Arc<Live>, StoreError>>>;
 
-/// When the next attempt may begin.
+/// The backoff between attempts.
 struct Pauses {
     builder: ExponentialBuilder,
     delays: ExponentialBackoff,
@@ -61,7 +63,7 @@ struct Pauses {
 }
 
 impl Slot {
-    /// A slot whose callers wait for `limit`.
+    /// Creates an empty slot, whose callers wait for `limit`.
     pub(super) fn new(limit: Duration) -> Self {
         Self {
             live: None,
@@ -72,7 +74,7 @@ impl Slot {
         }
     }
 
-    /// The connection in service; one whose socket is gone is not.
+    /// The connection in service. One whose socket is lost is removed.
     pub(super) fn in_service(&mut self) -> Option<Arc<Live>> {
         self.live.take_if(|live| live.is_lost());
         self.live.clone()
@@ -80,8 +82,8 @@ impl Slot {
 }
 
 impl Link {
-    /// The connection in service, made if there is none. An attempt that timed out is followed by another one: callers
-    /// have limits of their own.
+    /// The connection in service, or a new one. An attempt that timed out is followed by another one: callers have time
+    /// limits of their own.
     pub(super) async fn connected(&self) -> Result<Arc<Live>, StoreError> {
         loop {
             let attempt = {
@@ -98,8 +100,8 @@ impl Link {
         }
     }
 
-    /// A connection in place of `live`, which is silent; `live` itself, if that is heard first. Attempts follow each other
-    /// until one succeeds: the caller waits for `live` meanwhile.
+    /// A replacement of `live`, which is silent, or `live` itself if that receives bytes first. Attempts are made until
+    /// one succeeds: the caller waits for `live` meanwhile.
     pub(super) async fn replacement(&self, live: &Arc<Live>) -> Arc<Live> {
         loop {
             let attempt = {
@@ -115,7 +117,7 @@ impl Link {
         }
     }
 
-    /// The attempt under way, begun if there is none.
+    /// The attempt in progress, or a new one.
     fn attempt(&self, slot: &mut Slot) -> Outcome {
         if let Some(attempt) = &slot.attempt {
             if attempt.is_under_way() {
@@ -134,8 +136,8 @@ impl Link {
         outcome
     }
 
-    /// Makes a connection and puts it into service, unless the one that it replaces was heard again: at the start it had
-    /// received so many bytes.
+    /// Opens a connection and puts it into service, unless the one that it replaces has received more than `received`
+    /// bytes meanwhile.
     async fn make(
         self,
         number: u64,
@@ -151,6 +153,7 @@ impl Link {
         slot.attempt.take_if(|attempt| attempt.number == number);
         slot.pauses.note(made.is_ok());
         let live = Arc::new(made?);
+        // The old connection answers again, so it stays in service.
         if let Some(current) = slot.in_service()
             && received != Some(current.received())
         {
@@ -193,7 +196,7 @@ impl Pauses {
         Self { builder, delays: builder.build(), not_before: None }
     }
 
-    /// Notes whether an attempt succeeded.
+    /// Records whether an attempt succeeded.
     fn note(&mut self, has_succeeded: bool) {
         if has_succeeded {
             self.delays = self.builder.build();

@@ -1,4 +1,4 @@
-//! The question whether a node is a primary that serves.
+//! Check that a node is a primary that serves.
 
 use std::sync::{
     LazyLock,
@@ -16,35 +16,35 @@ use crate::repository::StoreError;
 /// The role that a node must have to be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::repository) enum Role {
-    /// A primary.
+    /// The node must be a primary.
     Primary,
-    /// Any: a replica knows a cluster's slot map as well.
+    /// The node may have any role: a replica knows a cluster's slot map, too.
     Any,
 }
 
-/// A node that is loading answers `ROLE`, and refuses `PING`.
+/// The commands of a check. `PING` detects a node that is loading, which answers `ROLE`.
 static QUESTIONS: LazyLock<Pipeline> = LazyLock::new(|| {
     let mut questions = Pipeline::with_capacity(2);
     questions.cmd("PING").cmd("ROLE");
     questions
 });
 
-/// Whether it was logged that the node does not say which role it has.
+/// Whether it was logged that a node does not report its role.
 static IS_ROLE_HIDDEN: AtomicBool = AtomicBool::new(false);
 
-/// The question, with the role that is expected.
+/// A check, with the expected role.
 pub(super) struct Check {
     role: Role,
     sent_at_ms: u64,
 }
 
 impl Check {
-    /// A check that is sent now.
+    /// Creates a check that is sent now.
     pub(super) fn of(role: Role) -> Self {
         Self { role, sent_at_ms: now_ms() }
     }
 
-    /// Checks a connection that has just been made.
+    /// Checks a connection that has just been opened.
     pub(super) async fn pass(self, opened: Opened) -> Result<Live, StoreError> {
         let live = Live::new(opened, self.sent_at_ms);
         self.send(live.connection()).await??;
@@ -94,7 +94,7 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
     }
 }
 
-/// Whether this user may not ask: deploy/redis/users.acl allows it, an older file does not.
+/// Whether the Redis user lacks the permission: `deploy/redis/users.acl` grants it, an older file does not.
 fn is_withheld(error: &RedisError) -> bool {
     use redis::ErrorKind::Server;
     let is_unknown = || error.detail().is_some_and(|detail| detail.contains("unknown command"));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_may_not_ask_is_served() {
+    fn a_user_without_the_permission_is_served() {
         let denied = "-NOPERM this user has no permissions to run the 'role' command\r\n";
         assert!(verdict(denied, denied, Role::Primary).is_ok());
         assert!(verdict(PONG, "-ERR unknown command 'ROLE', with args beginning with: \r\n", Role::Primary).is_ok());

@@ -1,4 +1,4 @@
-//! A stream whose incoming bytes are counted: while none comes, the peer is silent, however many replies are due.
+//! Stream that counts received bytes, so that a silent peer is detected.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ impl Counted {
         Self { stream, received: Arc::default() }
     }
 
-    /// The number of bytes received, as it is at any time.
+    /// A live counter of the bytes received.
     pub(super) fn received(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.received)
     }

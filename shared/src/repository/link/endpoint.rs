@@ -1,17 +1,17 @@
-//! How a node is reached.
+//! Endpoint of a node: its location, and the configuration of connections to it.
 
 use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, aio::MultiplexedConnection};
 
 use super::{counted::Counted, live::Opened, sentinels::Sentinels};
 use crate::{aws::CacheToken, repository::tokens::Tokens, socket};
 
-/// How many commands may wait to be written to a connection before their callers do.
+/// The number of commands that may be queued on a connection. Beyond it, callers wait.
 const WRITE_QUEUE_LIMIT: usize = 1_024;
 
 /// A host, by name or address, and a port.
 pub(super) type Address = (String, u16);
 
-/// Where a node is, and how connections to it are made.
+/// The location of a node, and the configuration of connections to it.
 pub(in crate::repository) struct Endpoint {
     pub(super) location: Location,
     config: AsyncConnectionConfig,
@@ -19,16 +19,16 @@ pub(in crate::repository) struct Endpoint {
     name: String,
 }
 
-/// Where a node is.
+/// The location of a node.
 pub(super) enum Location {
-    /// At an address. Its name is resolved at each new connection.
+    /// A fixed address. Its name is resolved for each new connection.
     Fixed(ConnectionInfo),
-    /// At the address that Sentinels name. They are asked at each new connection.
+    /// The address that Sentinels name. They are asked for each new connection.
     BySentinel(Sentinels),
 }
 
 impl Endpoint {
-    /// The endpoint at `info`. Sends tokens in place of the password, if there are any.
+    /// Creates the endpoint at `info`. If there are `tokens`, they are sent in place of the password.
     pub(in crate::repository) fn fixed(info: ConnectionInfo, tokens: Option<&CacheToken>) -> Result<Self, RedisError> {
         let config = match tokens {
             Some(tokens) => config().set_credentials_provider(Tokens(tokens.clone())),
@@ -39,8 +39,8 @@ impl Endpoint {
         Ok(Self { location: Location::Fixed(info), config, name })
     }
 
-    /// The endpoint of the primary that the Sentinels at `urls` know as `name`. Its TLS, user, password and database are
-    /// those of the first URL.
+    /// Creates the endpoint of the primary that the Sentinels at `urls` know as `name`. Its TLS, user, password and
+    /// database are those of the first URL.
     pub(in crate::repository) fn by_sentinel(urls: Vec<ConnectionInfo>, name: String) -> Result<Self, RedisError> {
         for url in &urls {
             tcp(url.addr())?;
@@ -75,7 +75,7 @@ pub(super) fn config() -> AsyncConnectionConfig {
         .set_pipeline_buffer_size(WRITE_QUEUE_LIMIT)
 }
 
-/// Host, port, and whether there is TLS.
+/// The host and port of an address, and whether it uses TLS.
 pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok((host, *port, false)),
@@ -84,9 +84,10 @@ pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisEr
     }
 }
 
-/// An address, reached in the way of `other`: with TLS or without.
+/// Builds an address with the same TLS settings as `other`.
 pub(in crate::repository) fn reached_like(other: &ConnectionAddr, (host, port): &(String, u16)) -> ConnectionAddr {
-    let (host, port) = (host.clone(), *port);
+    let host = host.clone();
+    let port = *port;
     match other {
         ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
             ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }

@@ -1,4 +1,4 @@
-//! A connection that was made.
+//! An open connection, and its state.
 
 use std::{
     sync::{
@@ -13,11 +13,11 @@ use tokio::task::JoinHandle;
 
 use super::endpoint::Address;
 
-/// A connection whose last check is older is checked before it is used, in milliseconds. In a running process the
-/// background check is younger; in a function the process was frozen meanwhile.
+/// How long a check is valid, in milliseconds. After that, a connection is checked before it is used. In a running
+/// process the background checks are more frequent; in a function the process was frozen meanwhile.
 const CHECK_VALIDITY_MS: u64 = 2_000;
 
-/// What `suspected_at` says of a connection that is not suspected.
+/// The value of `suspected_at` for a connection that is not suspected.
 const NEVER: u64 = u64::MAX;
 
 /// A connection that has just been opened.
@@ -31,7 +31,7 @@ pub(super) struct Opened {
     pub(super) address: Address,
 }
 
-/// A connection, and what is known of it.
+/// A connection, and its last observations.
 pub(in crate::repository) struct Live {
     opened: Opened,
     /// The number of bytes that had been received when it was found silent.
@@ -40,12 +40,12 @@ pub(in crate::repository) struct Live {
     checked_at_ms: AtomicU64,
     /// When the Sentinels were last asked which node is the primary, in Unix milliseconds.
     sentinels_asked_at_ms: AtomicU64,
-    /// Locked during a check: callers that come meanwhile wait for its outcome.
+    /// Locked during a check: callers that arrive meanwhile wait for its outcome.
     pub(super) checking: tokio::sync::Mutex<()>,
 }
 
 impl Live {
-    /// A connection that passed a check which was sent at `checked_at_ms`.
+    /// Creates a connection that passed a check, which was sent at `checked_at_ms`.
     pub(super) fn new(opened: Opened, checked_at_ms: u64) -> Self {
         Self {
             opened,
@@ -65,27 +65,27 @@ impl Live {
         &self.opened.address
     }
 
-    /// Whether the socket is known to be gone: nothing that was not sent yet will be.
+    /// Whether the socket is known to be lost: commands that were not sent yet never will be.
     pub(super) fn is_lost(&self) -> bool {
         self.opened.driver.is_finished()
     }
 
-    /// The number of bytes received: while it stays the same, nothing is answered.
+    /// The number of bytes received. While it stays the same, the node does not answer.
     pub(super) fn received(&self) -> u64 {
         self.opened.received.load(Ordering::Relaxed)
     }
 
-    /// Notes that nothing is answered: until something is, requests wait for a check instead of being sent.
+    /// Records that the node does not answer. Until it does, requests wait for a check instead of being sent.
     pub(super) fn suspect(&self) {
         self.suspected_at.store(self.received(), Ordering::Relaxed);
     }
 
-    /// Notes that a check which was sent at `at_ms` was passed.
+    /// Records that a check passed, which was sent at `at_ms`.
     pub(super) fn checked(&self, at_ms: u64) {
         self.checked_at_ms.store(at_ms, Ordering::Relaxed);
     }
 
-    /// Whether it has to be checked before it is used. A clock that was set back makes it so as well.
+    /// Whether the connection has to be checked before it is used. A clock that was set back requires a check, too.
     pub(super) fn needs_check(&self) -> bool {
         let is_suspect = self.suspected_at.load(Ordering::Relaxed) == self.received();
         is_suspect || is_outdated(&self.checked_at_ms)

@@ -1,9 +1,9 @@
 //! A connection to one Redis node, replaced when it does not lead to a primary that answers.
 //!
-//! It knows nodes and commands, and no players. The way of a request:
+//! It knows nodes and commands, but no players. The path of a request:
 //!
 //! ```text
-//! request ── connection in service? ── no ──▶ the one attempt under way ──▶ new connection
+//! request ── connection in service? ── no ──▶ the attempt in progress ────▶ new connection
 //!    │              │ yes                     (by name or Sentinel, PING and ROLE; failures are spaced)
 //!    │              └─ not checked for 2 s, or silent ──▶ PING, ROLE and Sentinel first
 //!    ▼
@@ -13,11 +13,11 @@
 //!        that answers stays in service; sent once more on the new one, if it may be repeated
 //! ```
 //!
-//! - `attempt`: making connections, one at a time.
-//! - `check`: the question whether a node is a primary.
-//! - `counted`: what comes in, whoever it is for.
-//! - `endpoint`: how a node is reached.
-//! - `live`: a connection that was made.
+//! - `attempt`: opening connections, one at a time.
+//! - `check`: the check that a node is a primary.
+//! - `counted`: the count of received bytes, which detects silence.
+//! - `endpoint`: the address of a node, and how to connect to it.
+//! - `live`: an open connection.
 //! - `sentinels`: discovery of the primary by Sentinels.
 
 mod attempt;
@@ -45,15 +45,15 @@ use endpoint::Location;
 pub(super) use endpoint::{Endpoint, reached_like};
 use live::Live;
 
-/// How often the connection in service is checked while nothing else shows that it leads to a primary.
+/// The interval of background checks that the connection in service leads to a primary.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long the background check waits for an answer before it asks again. Others are sought as soon as the
-/// connection is silent, see [`MAX_SILENCE`].
+/// Time limit of a background check, before the next one. A replacement is sought as soon as the connection is silent,
+/// see [`MAX_SILENCE`].
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection on which something is unanswered, and on which not a byte comes in for so long, is silent: another one is
-/// made beside it.
+/// The time without a received byte after which a connection with unanswered requests is silent. Another connection is
+/// then opened in parallel.
 const MAX_SILENCE: Duration = Duration::from_millis(150);
 
 /// A connection to a Redis node.
@@ -63,22 +63,22 @@ pub(super) struct Link(Arc<Inner>);
 struct Inner {
     endpoint: Endpoint,
     role: Role,
-    /// How long a caller waits; named in errors.
+    /// How long a caller waits. Errors name it.
     limit: Duration,
     silence: Duration,
     slot: Mutex<Slot>,
 }
 
-/// Whether a request may be sent again when nobody knows whether it was carried out.
+/// Whether a request may be sent again if it is unknown whether it was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
-    /// Carrying it out twice, the second time late, does no harm.
+    /// Executing it twice, the second time late, does no harm.
     Allowed,
     /// A second, late execution could undo what happened in between.
     Forbidden,
 }
 
-/// A request: commands that are sent in one piece, and the way their reply is read.
+/// A request: commands that are sent together, and the parsing of their reply.
 pub(super) trait Ask: Sync {
     /// The reply.
     type Reply: Send;
@@ -86,24 +86,26 @@ pub(super) trait Ask: Sync {
     /// Sends the commands and waits for all replies.
     fn send(&self, connection: MultiplexedConnection) -> impl Future<Output = Result<Self::Reply, RedisError>> + Send;
 
-    /// Whether the node refused because it is not a primary, or is loading: it carried out nothing of what it refused.
+    /// Whether the node refused because it is not a primary, or is loading. It did not execute what it refused.
     fn is_refused(reply: &Self::Reply) -> bool;
 
-    /// Notes that `live` answered, and did not refuse.
+    /// Records that `live` answered without refusing.
     fn answered(&self, _live: &Live) {}
 }
 
 impl Link {
-    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent before the first request.
+    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent before the first
+    /// request.
     pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
         let silence = MAX_SILENCE.min(limit / 3);
         Self(Arc::new(Inner { endpoint, role, limit, silence, slot: Mutex::new(Slot::new(limit)) }))
     }
 
-    /// Sends a request, and waits for the reply until `deadline`. All requests to a node pass here.
+    /// Sends a request, and waits for the reply until `deadline`. All requests to a node go through this method.
     ///
     /// # Errors
-    /// [`StoreError::Timeout`], and why the node cannot be used. Refusals are replies, not errors.
+    /// [`StoreError::Timeout`], or the error because of which the node cannot be used. Refusals are replies, not
+    /// errors.
     pub(super) async fn request<A: Ask>(
         &self,
         ask: &A,
@@ -131,13 +133,13 @@ impl Link {
     async fn send<A: Ask>(&self, ask: &A, repeat: Repeat, deadline: Instant) -> Result<A::Reply, StoreError> {
         let live = match self.in_service() {
             Some(live) if !live.needs_check() => live,
-            // Boxed, here and below: it is large, and seldom used.
+            // Boxed, here and below: the future is large, and rarely polled.
             live => Box::pin(self.checked(live, deadline)).await?,
         };
         self.exchange(&live, ask, repeat, deadline).await
     }
 
-    /// Sends a request on a connection, and on the one that replaces it if it is silent.
+    /// Sends a request on a connection, and also on its replacement if the connection is silent.
     async fn exchange<A: Ask>(
         &self,
         live: &Arc<Live>,
@@ -157,7 +159,7 @@ impl Link {
         }
     }
 
-    /// Waits for an answer that is late. So many bytes had been `received` when the request was sent.
+    /// Waits for a late answer. `received` is the number of bytes that had been received when the request was sent.
     async fn await_late<A: Ask>(
         &self,
         live: &Arc<Live>,
@@ -166,7 +168,7 @@ impl Link {
         repeat: Repeat,
         mut answer: Pin<&mut impl Future<Output = Result<A::Reply, RedisError>>>,
     ) -> Result<A::Reply, StoreError> {
-        // A node that answers others, or sends a long answer, is busy and not silent.
+        // A node that answers other requests, or sends a long answer, is busy, not silent.
         while live.received() != received {
             received = live.received();
             if let Ok(answer) = timeout(self.0.silence, answer.as_mut()).await {
@@ -194,13 +196,13 @@ impl Link {
         result
     }
 
-    /// The connection to use: `live`, once it has said that it leads to a primary, or a new one.
+    /// The connection to use: `live`, after a check that it leads to a primary, or a new one.
     async fn checked(&self, live: Option<Arc<Live>>, deadline: Instant) -> Result<Arc<Live>, StoreError> {
         let check = async {
             if let Some(live) = live {
                 let _turn = live.checking.lock().await;
                 if live.needs_check() && self.is_in_service(&live) {
-                    // What goes wrong has dropped the connection, or is the same for the request itself.
+                    // A failed check has dropped the connection, or the request itself will fail in the same way.
                     let _ = self.check(&live, deadline).await;
                 }
             }
@@ -209,7 +211,8 @@ impl Link {
         timeout_at(deadline, check).await.unwrap_or(Err(self.timed_out()))
     }
 
-    /// Checks that a connection leads to a primary that serves, and to the one that the Sentinels name, if there are any.
+    /// Checks that a connection leads to a primary that serves, and to the one that the Sentinels name, if there are
+    /// any.
     async fn check(&self, live: &Arc<Live>, deadline: Instant) -> Result<(), StoreError> {
         let check = Check::of(self.0.role);
         let answer = self.exchange(live, &check, Repeat::Allowed, deadline);
@@ -217,8 +220,8 @@ impl Link {
         verdict.and_then(|verdict| verdict)
     }
 
-    /// Takes a connection out of service if most Sentinels name another node: a primary that hung or was cut off keeps the
-    /// role in its own view until a Sentinel demotes it. If the Sentinels do not answer, the connection stays.
+    /// Takes a connection out of service if most Sentinels name another node: a primary that hung or was cut off keeps
+    /// the role in its own view until a Sentinel demotes it. If the Sentinels do not answer, the connection stays.
     async fn check_sentinels(&self, live: &Arc<Live>) {
         let Location::BySentinel(sentinels) = &self.0.endpoint.location else { return };
         if !live.needs_sentinels() {
@@ -238,7 +241,7 @@ impl Link {
         self.in_service().is_some_and(|current| Arc::ptr_eq(&current, live))
     }
 
-    /// Takes a connection out of service. Requests that wait for its answers go on waiting.
+    /// Takes a connection out of service. Requests that wait for its answers continue to wait.
     fn retire(&self, live: &Arc<Live>) {
         self.slot().live.take_if(|current| Arc::ptr_eq(current, live));
     }
@@ -252,7 +255,7 @@ impl Link {
     }
 }
 
-/// Checks a connection for as long as it is in service, so that a process that only reads, or does nothing, notices.
+/// Checks a connection periodically while it is in service, so that even an idle process notices a failover.
 async fn watch(link: Weak<Inner>, live: Weak<Live>) {
     loop {
         sleep(CHECK_INTERVAL).await;
@@ -265,7 +268,7 @@ async fn watch(link: Weak<Inner>, live: Weak<Live>) {
     }
 }
 
-/// Whether the socket is gone, or the peer no longer speaks Redis's protocol on it.
+/// Whether the socket is lost, or the peer no longer speaks Redis's protocol on it.
 pub(super) fn is_lost_socket(error: &RedisError) -> bool {
     error.is_unrecoverable_error() || error.is_io_error()
 }
