@@ -120,7 +120,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn callers_at_the_same_time_and_shortly_after_share_a_value() {
-        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        let cached = Cached::new(Duration::from_secs(1));
+        let computed = Arc::default();
         let get = || cached.get(|| count(Arc::clone(&computed)));
         assert_eq!(join_all((0..100).map(|_| get())).await, vec![Some(1); 100]);
         advance(Duration::from_millis(900)).await;
@@ -142,7 +143,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn callers_that_disconnect_do_not_start_it_again() {
-        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        let cached = Cached::new(Duration::from_secs(1));
+        let computed = Arc::default();
         for _ in 0..100 {
             let get = cached.get(|| count(Arc::clone(&computed)));
             assert!(tokio::time::timeout(Duration::from_millis(1), get).await.is_err());

@@ -95,7 +95,8 @@ mod tests {
             &X-Amz-Credential=AKIDEXAMPLE%2F20260102%2Feu-central-1%2Felasticache%2Faws4_request\
             &X-Amz-Date=20260102T030405Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host";
         let session = "&X-Amz-Security-Token=FwoGZXIvYXdzEXAMPLE%2Ftoken%2B%3D";
-        let (user, serverless) = ("presence/?Action=connect&User=presence", "&ResourceType=ServerlessCache");
+        let user = "presence/?Action=connect&User=presence";
+        let serverless = "&ResourceType=ServerlessCache";
         for (host, token, expected) in [
             (
                 "master.presence.x1y2z3.euc1.cache.amazonaws.com",

@@ -36,7 +36,8 @@ impl NatsCredentials {
             [begin, value, end] if is_rule(begin) && !value.is_empty() && is_rule(end) => Some(*value),
             _ => None,
         });
-        let (jwt, seed) = (values.next()?, values.next()?);
+        let jwt = values.next()?;
+        let seed = values.next()?;
         Some(Self::Jwt { jwt: Secret::new(jwt), key: Arc::new(nkeys::KeyPair::from_seed(seed).ok()?) })
     }
 }

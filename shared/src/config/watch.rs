@@ -35,7 +35,8 @@ fn within(
     default: &str,
     range: RangeInclusive<Duration>,
 ) -> Result<Duration> {
-    let (min, max) = (range.start().as_millis(), range.end().as_secs());
+    let min = range.start().as_millis();
+    let max = range.end().as_secs();
     let accepts = format!("a duration from {min}ms to {max}s, such as {default}");
     variables.parse(variable, default, &accepts, |text| parse_duration(text).filter(|found| range.contains(found)))
 }

@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn an_episode_begins_once_and_ends_once() {
-        let (episodes, start) = (Episodes::default(), Instant::now());
+        let episodes = Episodes::default();
+        let start = Instant::now();
         assert!(episodes.begin("node", KIND, start));
         assert!(!episodes.begin("node", KIND, start + QUIET_TIME));
         assert!(episodes.end("node", start + QUIET_TIME + Duration::from_secs(1)).is_empty(), "it failed a moment ago");
@@ -128,7 +129,8 @@ mod tests {
 
     #[test]
     fn nodes_and_kinds_have_episodes_of_their_own() {
-        let (episodes, start) = (Episodes::default(), Instant::now());
+        let episodes = Episodes::default();
+        let start = Instant::now();
         for (node, kind) in [("a", KIND), ("b", KIND), ("a", StoreFailure::OutOfMemory)] {
             assert!(episodes.begin(node, kind, start));
         }

@@ -317,7 +317,8 @@ mod tests {
     #[test]
     fn the_partition_of_a_player_is_documented() {
         for (id, partitions, record) in TEST_VECTORS {
-            let (keys, player) = (cluster(partitions), PlayerId::parse(id).unwrap());
+            let keys = cluster(partitions);
+            let player = PlayerId::parse(id).unwrap();
             assert_eq!(keys.record(keys.shard(&player), &player).to_string(), record);
         }
     }

@@ -56,7 +56,6 @@ use connection::Connection;
 use heartbeat_batcher::HeartbeatBatcher;
 use keys::Keys;
 pub(crate) use keys::Shard;
-
 pub(crate) use sweep::Expired;
 pub(crate) use turn::{Task, Turn};
 

@@ -54,7 +54,8 @@ mod tests {
         let keys = SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
         let identity = Identity::new("eu-central-1", keys);
         let tokens = Tokens(CacheToken::new(identity, "presence".to_owned(), "cache", None));
-        let (start, mut stream) = (Instant::now(), tokens.subscribe());
+        let start = Instant::now();
+        let mut stream = tokens.subscribe();
         for seconds in [0, 600, 1_200] {
             let credentials = stream.next().await.unwrap().unwrap();
             assert!(credentials.password().starts_with("cache/?Action=connect&User=presence&X-Amz-Algorithm="));

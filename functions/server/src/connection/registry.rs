@@ -294,7 +294,8 @@ mod tests {
         pass(&connections, HEAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [None; 6]);
         pass(&connections, 1);
-        let (close, head_timeout) = (Some(Ending::Close), Some(Ending::HeadTimeout));
+        let close = Some(Ending::Close);
+        let head_timeout = Some(Ending::HeadTimeout);
         assert_eq!(endings(), [close, head_timeout, None, None, None, None]);
         pass(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [close, head_timeout, None, None, Some(Ending::Abort), None]);

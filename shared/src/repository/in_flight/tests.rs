@@ -36,7 +36,8 @@ impl Node {
 
 #[tokio::test(start_paused = true)]
 async fn a_storm_waits_here_and_not_in_the_node() {
-    let (limit, node) = (InFlightLimit::new(STORE_TIMEOUT), Node::new(20_000));
+    let limit = InFlightLimit::new(STORE_TIMEOUT);
+    let node = Node::new(20_000);
     // 100 gateways that send batches of 1,000 as fast as they are answered: 5 s of work if all are sent at once.
     let gateways = (0..100).map(async |_| {
         for _ in 0..5 {
@@ -54,7 +55,8 @@ async fn a_storm_waits_here_and_not_in_the_node() {
 
 #[tokio::test(start_paused = true)]
 async fn renewals_go_first() {
-    let (limit, node) = (InFlightLimit::new(STORE_TIMEOUT), Node::new(20_000));
+    let limit = InFlightLimit::new(STORE_TIMEOUT);
+    let node = Node::new(20_000);
     let storm = join_all((0..60).map(async |_| {
         let permit = limit.acquire(1_000, Urgency::Normal).await.unwrap();
         node.serve(permit, 1_000).await;
@@ -76,7 +78,8 @@ async fn renewals_go_first() {
 
 #[tokio::test(start_paused = true)]
 async fn work_whose_turn_comes_too_late_is_refused_with_the_time_to_wait() {
-    let (limit, node) = (InFlightLimit::new(STORE_TIMEOUT), Node::new(1_000));
+    let limit = InFlightLimit::new(STORE_TIMEOUT);
+    let node = Node::new(1_000);
     let results = join_all((0..40).map(async |n| {
         sleep(Duration::from_millis(100 * n)).await;
         let permit = limit.acquire(1_000, Urgency::Normal).await?;
@@ -99,7 +102,8 @@ async fn work_whose_turn_comes_too_late_is_refused_with_the_time_to_wait() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_after_a_quiet_time_is_not_refused() {
     for urgency in [Urgency::Normal, Urgency::Renewal] {
-        let (limit, node) = (InFlightLimit::new(STORE_TIMEOUT), Node::new(20_000));
+        let limit = InFlightLimit::new(STORE_TIMEOUT);
+        let node = Node::new(20_000);
         for _ in 0..2 {
             sleep(Duration::from_secs(5)).await;
             let permit = limit.acquire(1, Urgency::Normal).await.unwrap();

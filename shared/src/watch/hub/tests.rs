@@ -185,7 +185,8 @@ impl World {
 
     fn execute(&mut self, read: usize) {
         self.clock += 1;
-        let (stored, clock) = (self.stored, self.clock);
+        let stored = self.stored;
+        let clock = self.clock;
         if let Some(read) = self.reads.get_mut(read)
             && read.found.is_none()
         {
@@ -320,7 +321,8 @@ impl World {
     fn check(&self) {
         for caller in self.callers.iter().filter(|caller| caller.stream.is_some()) {
             for player in &caller.watched {
-                let (held, stored) = (caller.held[player].clone(), self.stored[*player].fact());
+                let held = caller.held[player].clone();
+                let stored = self.stored[*player].fact();
                 assert_eq!(held.state, stored.state, "p{player}");
                 let is_lower = stored.version.unwrap_or_default() < self.shown[*player];
                 assert!(held.version == stored.version || (held.version.is_none() && is_lower), "p{player}");
