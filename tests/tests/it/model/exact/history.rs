@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::{
     PLAYERS,
     activities::{ACTIVITIES, Change},
+    gateways::GATEWAYS,
     hold,
     player::SOCKETS,
     reference::Rules,
@@ -34,15 +35,19 @@ pub(super) enum Moment {
     Before(u64),
 }
 
-/// Players and sockets by number. Late and doubled calls come by themselves, sockets being few.
+/// Players, sockets and gateways by number. Late and doubled calls come by themselves, sockets being few.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
-    Connect(Socket),
-    Heartbeat(Socket),
+    Connect(Socket, Owner),
+    Heartbeat(Socket, Owner),
     Disconnect(Socket, DisconnectReason),
-    ConnectBatch(Vec<Socket>),
-    HeartbeatBatch(Vec<Socket>),
+    ConnectBatch(Vec<Socket>, Owner),
+    HeartbeatBatch(Vec<Socket>, Owner),
     DisconnectBatch(Vec<Socket>, DisconnectReason),
+    RenewGateway(usize),
+    LeaveGateway(usize, DisconnectReason),
+    /// Looks for lost gateways.
+    SweepGateways,
     /// State, activity, or both.
     Set(usize, Option<PresenceState>, Change),
     Sweep,
@@ -54,6 +59,9 @@ pub(super) enum Call {
 
 /// A player's number and a socket's.
 pub(super) type Socket = (usize, usize);
+
+/// The number of the gateway that a call names, if it names one.
+pub(super) type Owner = Option<usize>;
 
 fn step() -> impl Strategy<Value = Step> {
     (moment(), call()).prop_map(|(moment, call)| Step { moment, call })
@@ -73,16 +81,19 @@ fn moment() -> impl Strategy<Value = Moment> {
 
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
-        12 => socket().prop_map(Call::Connect),
-        14 => socket().prop_map(Call::Heartbeat),
+        12 => (socket(), owner()).prop_map(|(socket, owner)| Call::Connect(socket, owner)),
+        14 => (socket(), owner()).prop_map(|(socket, owner)| Call::Heartbeat(socket, owner)),
         12 => (socket(), reason()).prop_map(|(socket, reason)| Call::Disconnect(socket, reason)),
-        2 => sockets().prop_map(Call::ConnectBatch),
-        6 => sockets().prop_map(Call::HeartbeatBatch),
+        2 => (sockets(), owner()).prop_map(|(sockets, owner)| Call::ConnectBatch(sockets, owner)),
+        6 => (sockets(), owner()).prop_map(|(sockets, owner)| Call::HeartbeatBatch(sockets, owner)),
         2 => (sockets(), reason()).prop_map(|(sockets, reason)| Call::DisconnectBatch(sockets, reason)),
         8 => (player(), state()).prop_map(|(player, state)| Call::Set(player, Some(state), Change::Keep)),
         6 => (player(), change()).prop_map(|(player, change)| Call::Set(player, None, change)),
         3 => (player(), state(), change()).prop_map(|(player, state, change)| Call::Set(player, Some(state), change)),
         5 => Just(Call::Sweep),
+        8 => gateway().prop_map(Call::RenewGateway),
+        3 => (gateway(), reason()).prop_map(|(gateway, reason)| Call::LeaveGateway(gateway, reason)),
+        8 => Just(Call::SweepGateways),
         1 => Just(Call::Flush),
         1 => Just(Call::ScriptFlush),
     ]
@@ -95,6 +106,14 @@ fn player() -> impl Strategy<Value = usize> {
 
 fn socket() -> impl Strategy<Value = Socket> {
     (player(), prop_oneof![2 => 0..3_usize, 1 => 0..SOCKETS])
+}
+
+fn gateway() -> impl Strategy<Value = usize> {
+    0..GATEWAYS.len()
+}
+
+fn owner() -> impl Strategy<Value = Owner> {
+    prop_oneof![2 => Just(None), 1 => gateway().prop_map(Some)]
 }
 
 fn state() -> impl Strategy<Value = PresenceState> {
@@ -110,7 +129,11 @@ fn sockets() -> impl Strategy<Value = Vec<Socket>> {
 }
 
 fn reason() -> impl Strategy<Value = DisconnectReason> {
-    prop_oneof![Just(DisconnectReason::Quit), Just(DisconnectReason::Lost)]
+    prop_oneof![
+        3 => Just(DisconnectReason::Quit),
+        3 => Just(DisconnectReason::Lost),
+        2 => Just(DisconnectReason::Moving)
+    ]
 }
 
 /// A retention that is shorter than the TTL, too: its end comes before the sweep in many histories.
@@ -118,9 +141,11 @@ fn rules(deletes_at_expiry: bool) -> impl Strategy<Value = Rules> {
     let graces = proptest::sample::select(&[0, 20_000, 20_000, TTL][..]);
     let retentions = proptest::sample::select(&[1, 10_000, 3_600_000][..]);
     let limits = proptest::sample::select(&[1, 2, 3, 64][..]);
-    (graces, retentions, limits).prop_map(move |(grace, retention, max_connections)| Rules {
+    let move_graces = proptest::sample::select(&[1, 30_000, TTL][..]);
+    (graces, move_graces, retentions, limits).prop_map(move |(grace, move_grace, retention, max_connections)| Rules {
         ttl: TTL,
         grace,
+        move_grace,
         retention,
         max_connections,
         deletes_at_expiry,

@@ -1,5 +1,7 @@
 //! What must be true of the raw keys, whatever happened before.
 
+use std::collections::BTreeSet;
+
 use presence_tests::{RedisServer, leases};
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{AsyncTypedCommands as _, aio::MultiplexedConnection};
@@ -7,12 +9,18 @@ use serde_json::Value;
 
 use super::{
     PLAYERS,
-    player::{Player, Record},
+    gateways::GATEWAYS,
+    player::{Lease, Player, Record},
     reference::Reference,
 };
 
 const INDEX: &str = "presence:{all}:expiry";
 const OUTBOX: &str = "presence:{all}:outbox";
+const OWNERS: &str = "presence:{all}:owners";
+
+/// Keys that exist if something was ever written to them.
+const SHARED: [&str; 6] =
+    [INDEX, OUTBOX, OWNERS, "presence:{all}:gateways", "presence:{all}:gateways-lost", "presence:{all}:gateways-seen"];
 
 /// What `PTTL` says of a key without an expiry, and of none.
 const FOR_EVER: i64 = -1;
@@ -21,6 +29,33 @@ const NO_KEY: i64 = -2;
 /// When the sweep will look for a player, in Unix milliseconds.
 pub(super) async fn indexed_until(raw: &mut MultiplexedConnection, at: usize) -> Option<u64> {
     raw.zscore(INDEX, PLAYERS[at]).await.unwrap().map(|due_at| due_at as u64)
+}
+
+/// The players whom the index leads to when each gateway's end comes.
+pub(super) async fn players_by_gateway(raw: &mut MultiplexedConnection) -> [Vec<usize>; GATEWAYS.len()] {
+    let members = raw.zrange(OWNERS, 0, -1).await.unwrap();
+    GATEWAYS.map(|gateway| {
+        let connections = members.iter().filter_map(|member| member.strip_prefix(gateway)?.strip_prefix('!'));
+        let players = connections.filter_map(|connection| connection.split_once(' '));
+        players.filter_map(|(player, _)| PLAYERS.iter().position(|name| *name == player)).collect()
+    })
+}
+
+/// The index has each lease that counts and belongs to a gateway, and no connection that has no lease stored.
+pub(super) async fn check_owners(raw: &mut MultiplexedConnection, reference: &Reference) -> TestCaseResult {
+    let found: BTreeSet<_> = raw.zrange(OWNERS, 0, -1).await.unwrap().into_iter().collect();
+    let (mut counted, mut stored) = (BTreeSet::new(), BTreeSet::new());
+    for (name, player) in PLAYERS.iter().zip(&reference.players) {
+        let member =
+            |lease: Lease| Some(format!("{}!{name} {}", GATEWAYS[lease.gateway?], player.connection_id(lease.socket)));
+        counted.extend(player.leases(reference.now).filter_map(member));
+        if player.record.is_some() || player.overdue.is_some() {
+            stored.extend(player.all_leases().filter_map(member));
+        }
+    }
+    prop_assert!(counted.is_subset(&found), "{counted:?} are not all in {found:?}");
+    prop_assert!(found.is_subset(&stored), "{found:?} are not all of {stored:?}");
+    Ok(())
 }
 
 /// After each step: every record lives for exactly as long as it may (rules 1, 7, 8, 9), no other is there, and the sweep
@@ -73,7 +108,7 @@ pub(super) async fn check(
             owned.push(closed);
         }
     }
-    for shared in [INDEX, OUTBOX] {
+    for shared in SHARED {
         if raw.exists(shared).await.unwrap() {
             owned.push(shared.to_owned());
         }
@@ -113,9 +148,15 @@ async fn check_record(
     let leases: Vec<_> = leases.into_iter().map(|(id, duration)| (id, last_seen + duration)).collect();
     let mut known: Vec<_> = player.all_leases().collect();
     known.sort_by_key(|lease| lease.opened);
-    let known: Vec<_> = known.iter().map(|lease| (player.connection_id(lease.socket), lease.until)).collect();
+    let known: Vec<_> = known.iter().map(|lease| (stored_id(player, lease), lease.until)).collect();
     prop_assert_eq!(leases, known);
     Ok(())
+}
+
+/// The connection's id, with its gateway's.
+fn stored_id(player: &Player, lease: &Lease) -> String {
+    let gateway = lease.gateway.map(|gateway| format!("!{}", GATEWAYS[gateway]));
+    player.connection_id(lease.socket) + &gateway.unwrap_or_default()
 }
 
 async fn pttl(raw: &mut MultiplexedConnection, key: &str) -> i64 {

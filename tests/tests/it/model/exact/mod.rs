@@ -3,6 +3,7 @@
 
 mod activities;
 mod events;
+mod gateways;
 mod history;
 mod keys;
 mod player;

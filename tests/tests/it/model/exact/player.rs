@@ -86,7 +86,11 @@ pub(super) enum Standing {
         until: u64,
         /// Of two leases, the one with the lower number was opened first.
         opened: u64,
+        /// The gateway that the connection belongs to.
+        gateway: Option<usize>,
     },
+    /// Its lease has ended with its gateway. It is not closed, but a sign-out closes it.
+    Ended,
     /// It stays closed through `until`.
     Closed { until: u64 },
 }
@@ -97,6 +101,7 @@ pub(super) struct Lease {
     pub(super) socket: usize,
     pub(super) until: u64,
     pub(super) opened: u64,
+    pub(super) gateway: Option<usize>,
 }
 
 impl Player {
@@ -129,7 +134,7 @@ impl Player {
     /// All that are stored, also those that have lapsed.
     pub(super) fn all_leases(&self) -> impl Iterator<Item = Lease> {
         self.sockets.iter().enumerate().filter_map(|(socket, now)| match now.standing {
-            Standing::Leased { until, opened } => Some(Lease { socket, until, opened }),
+            Standing::Leased { until, opened, gateway } => Some(Lease { socket, until, opened, gateway }),
             _ => None,
         })
     }
@@ -152,7 +157,7 @@ impl Player {
             self.record.iter().chain(&self.overdue).flat_map(|record| [0, retention].map(|ms| record.expires_at + ms));
         let pasts = self.past.iter().flat_map(|past| [past.ended_at + retention, self.remembered_until]);
         let sockets = self.sockets.iter().filter_map(|socket| match socket.standing {
-            Standing::Unknown => None,
+            Standing::Unknown | Standing::Ended => None,
             Standing::Leased { until, .. } | Standing::Closed { until } => Some(until),
         });
         records.chain(pasts).chain(sockets).collect()
@@ -166,12 +171,13 @@ impl Player {
         if self.past.is_some() && self.remembered_until < now {
             (self.past, self.version) = (None, 0);
             self.forget_leases(|_| true);
+            self.forget_ended();
         }
         // What becomes of a connection that was closed longer ago than twice the TTL is open: it is not used again.
         self.retire(|standing| matches!(standing, Standing::Closed { until } if until < now));
     }
 
-    /// Stores the record. Leases that have lapsed are forgotten. If the clock was set back, nothing lives for longer than one
+    /// Stores the record. Leases that have lapsed are forgotten, and beside another lease those that have ended. If the clock was set back, nothing lives for longer than one
     /// TTL from now.
     pub(super) fn store(&mut self, record: Record, now: u64, ttl: u64) {
         self.record = Some(Record {
@@ -181,6 +187,9 @@ impl Player {
         });
         self.past = None;
         self.forget_leases(|until| until < now);
+        if self.all_leases().next().is_some() {
+            self.forget_ended();
+        }
         for socket in &mut self.sockets {
             if let Standing::Leased { until, .. } = &mut socket.standing {
                 *until = (*until).min(now + ttl);
@@ -194,6 +203,19 @@ impl Player {
                 socket.standing = Standing::Unknown;
             }
         }
+    }
+
+    pub(super) fn forget_ended(&mut self) {
+        for socket in self.sockets.iter_mut().filter(|socket| socket.standing == Standing::Ended) {
+            socket.standing = Standing::Unknown;
+        }
+    }
+
+    /// The sockets whose connections a sign-out closes: those with a stored lease, and those whose lease has ended.
+    pub(super) fn unclosed(&self) -> Vec<usize> {
+        let is_unclosed =
+            |socket: &usize| matches!(self.sockets[*socket].standing, Standing::Leased { .. } | Standing::Ended);
+        (0..SOCKETS).filter(is_unclosed).collect()
     }
 
     /// Closes a connection through `until`, or longer if it was closed for longer before.

@@ -8,7 +8,7 @@ use presence::{
 use presence_tests::player;
 use proptest::{prelude::*, test_runner::TestCaseResult};
 
-use super::{PLAYERS, activities::activity, reference::Reference, unexpected};
+use super::{PLAYERS, activities::activity, gateways::GATEWAYS, reference::Reference, unexpected};
 
 /// The answer of a call is what a read would show.
 pub(super) fn compare_answer(reference: &Reference, answer: &Presence) -> TestCaseResult {
@@ -74,5 +74,25 @@ pub(super) async fn compare_explanation(insight: &Insight, reference: &Reference
     let shown = explanation.connections.into_iter().map(|lease| (lease.connection_id, lease.expires_at));
     prop_assert_eq!(shown.collect::<Vec<_>>(), expected);
     prop_assert_eq!(explanation.presence, presence(reference, at, History::Shown));
+    Ok(())
+}
+
+/// Operators see the known gateways. The connections of each are those whose leases count; some may be among them whose
+/// leases have expired since the player was stored.
+pub(super) async fn compare_gateways(insight: &Insight, reference: &Reference) -> TestCaseResult {
+    let gateways = insight.gateways().await.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+    prop_assert_eq!(gateways.as_of, reference.now);
+    let shown = gateways.gateways.iter().map(|gateway| (gateway.gateway_id.as_str(), gateway.expires_in_ms));
+    let expires_in = |expires_at: u64| expires_at.saturating_sub(reference.now);
+    let known = reference.gateways.leases.iter().map(|(at, expires_at)| (GATEWAYS[*at], expires_in(*expires_at)));
+    prop_assert_eq!(shown.collect::<Vec<_>>(), known.collect::<Vec<_>>());
+    for (gateway, at) in gateways.gateways.iter().zip(reference.gateways.leases.keys()) {
+        let players = &reference.players;
+        let counted = players.iter().flat_map(|player| player.leases(reference.now));
+        let stored = players.iter().flat_map(|player| player.all_leases());
+        let counted = counted.filter(|lease| lease.gateway == Some(*at)).count() as u64;
+        let stored = stored.filter(|lease| lease.gateway == Some(*at)).count() as u64;
+        prop_assert!((counted..=stored).contains(&gateway.connections), "{gateway:?}: {counted} to {stored}");
+    }
     Ok(())
 }

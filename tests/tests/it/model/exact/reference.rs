@@ -1,10 +1,11 @@
 //! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set. Written from the contract: it knows nothing of
-//! keys or scripts.
+//! keys or scripts. Gateways (section 8) are in [`gateways`](super::gateways).
 
 use presence::model::{DisconnectReason, PresenceState};
 
 use super::{
     activities::Change,
+    gateways::Gateways,
     history::Socket,
     player::{Past, Player, Reason, Record, Standing},
 };
@@ -14,6 +15,7 @@ use super::{
 pub(super) struct Rules {
     pub(super) ttl: u64,
     pub(super) grace: u64,
+    pub(super) move_grace: u64,
     pub(super) retention: u64,
     pub(super) max_connections: usize,
     /// Valkey deletes a record at once whose expiry is set to this very millisecond.
@@ -27,6 +29,7 @@ pub(super) struct Reference {
     /// Redis's clock, in Unix milliseconds.
     pub(super) now: u64,
     pub(super) players: Vec<Player>,
+    pub(super) gateways: Gateways,
     /// Every transition since Redis last lost its data, in order.
     pub(super) events: Vec<Event>,
     /// The highest version so far.
@@ -66,7 +69,16 @@ pub(super) struct Rejected;
 impl Reference {
     pub(super) fn new(rules: Rules, now: u64, players: usize) -> Self {
         let players = (0..players).map(|_| Player::default()).collect();
-        Self { rules, now, players, events: Vec::new(), newest_version: 0, was_set_back: false, opened: 0 }
+        Self {
+            rules,
+            now,
+            players,
+            gateways: Gateways::default(),
+            events: Vec::new(),
+            newest_version: 0,
+            was_set_back: false,
+            opened: 0,
+        }
     }
 
     /// The clock is set: what has expired by then is gone (rules 1, 4, 5, 9, 12). Everything counts through the
@@ -77,12 +89,14 @@ impl Reference {
         for player in &mut self.players {
             player.expire(now);
         }
+        self.gateways.expire(now);
     }
 
     /// Every moment from now on at which something expires, in order.
     pub(super) fn boundaries(&self) -> Vec<u64> {
         let mut boundaries: Vec<_> =
             self.players.iter().flat_map(|player| player.boundaries(self.rules.retention)).collect();
+        boundaries.extend(self.gateways.boundaries());
         boundaries.retain(|boundary| *boundary >= self.now);
         boundaries.sort_unstable();
         boundaries.dedup();
@@ -97,16 +111,19 @@ impl Reference {
     /// Redis loses everything. Which connections were closed is not asked of it any more.
     pub(super) fn flush(&mut self) {
         self.events.clear();
+        self.gateways = Gateways::default();
         for player in &mut self.players {
             player.retire(|standing| matches!(standing, Standing::Closed { .. }));
             player.forget_leases(|_| true);
+            player.forget_ended();
             let (sockets, has_versions) = (player.sockets, player.has_versions);
             *player = Player { sockets, has_versions, ..Player::default() };
         }
     }
 
-    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13).
-    pub(super) fn renew(&mut self, (at, socket): Socket, reason: Reason) -> Renewal {
+    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It may name a gateway, which
+    /// the connection then belongs to.
+    pub(super) fn renew(&mut self, (at, socket): Socket, gateway: Option<usize>, reason: Reason) -> Renewal {
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
@@ -120,18 +137,20 @@ impl Reference {
             let first = player.leases(now).min_by_key(|lease| (lease.until.min(now + rules.ttl), lease.opened));
             player.close(first.expect("a lease").socket, now + 2 * rules.ttl);
         }
-        let opened = match player.sockets[socket].standing {
-            Standing::Leased { opened, .. } if renewal == Renewal::Renewed => opened,
+        let (opened, owner) = match player.sockets[socket].standing {
+            Standing::Leased { opened, gateway, .. } if renewal == Renewal::Renewed => (opened, gateway),
             _ => {
                 self.opened += 1;
-                self.opened
+                (self.opened, None)
             }
         };
+        let gateway = gateway.or(owner);
         let (state, activity) = (player.state(), player.activity());
         if state == PresenceState::Offline {
             player.forget_leases(|_| true);
+            player.forget_ended();
         }
-        player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened };
+        player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened, gateway };
         player.store(
             Record { state, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired, activity },
             now,
@@ -149,19 +168,37 @@ impl Reference {
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
         let is_live = player.leases(now).any(|lease| lease.socket == socket);
-        let had_lapsed = matches!(player.sockets[socket].standing, Standing::Leased { .. });
+        let had_lapsed = matches!(player.sockets[socket].standing, Standing::Leased { .. } | Standing::Ended);
         player.close(socket, now + 2 * rules.ttl);
         let longest = player.leases(now).map(|lease| lease.until).max();
         let (Some(record), true) = (player.record, had_lapsed) else { return };
-        let lost = why == DisconnectReason::Lost;
-        let record = match longest {
-            _ if !is_live => record, // it was unknown already
-            Some(expires_at) => Record { last_seen: now, expires_at, reason: Reason::Expired, ..record },
-            None if lost && rules.grace > 0 => {
-                Record { last_seen: now, expires_at: now + rules.grace, reason: Reason::Lost, ..record }
-            }
-            None => return self.go_offline(at, if lost { Reason::Lost } else { Reason::Disconnect }),
+        if is_live {
+            return self.settle(at, Record { last_seen: now, ..record }, longest, why);
+        }
+        self.store(at, record); // it was unknown already
+    }
+
+    /// How a player goes on one of whose leases has ended; `longest` is the longest of those left.
+    pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: DisconnectReason) {
+        let (now, rules) = (self.now, self.rules);
+        let (reason, grace) = match why {
+            DisconnectReason::Quit => (Reason::Disconnect, 0),
+            DisconnectReason::Lost => (Reason::Lost, rules.grace),
+            DisconnectReason::Moving => (Reason::Lost, rules.move_grace),
         };
+        match longest {
+            Some(expires_at) => self.store(at, Record { expires_at, reason: Reason::Expired, ..record }),
+            None if grace > 0 => self.store(at, Record { expires_at: now + grace, reason: Reason::Lost, ..record }),
+            None => {
+                self.players[at].record = Some(record);
+                self.go_offline(at, reason);
+            }
+        }
+    }
+
+    fn store(&mut self, at: usize, record: Record) {
+        let (now, rules) = (self.now, self.rules);
+        let player = &mut self.players[at];
         let is_deleted = rules.deletes_at_expiry && record.expires_at == now && player.expires_at() != Some(now);
         player.store(record, now, rules.ttl);
         if is_deleted {
@@ -179,12 +216,13 @@ impl Reference {
             (None, Some(InQueue | InMatch)) => return Err(Rejected),
             (None, _) if matches!(change, Change::Set(_)) => return Err(Rejected),
             (None, None) => {} // no activity to remove
-            (record, Some(Offline)) => {
+            (_, Some(Offline)) => {
                 // Those whose leases have lapsed, too, while nothing has taken their place.
-                for socket in player.all_leases().map(|lease| lease.socket).collect::<Vec<_>>() {
+                for socket in player.unclosed() {
                     player.close(socket, now + 2 * rules.ttl);
                 }
-                if record.is_some() {
+                if let Some(record) = &mut player.record {
+                    record.last_seen = now;
                     self.go_offline(at, Reason::SignedOut);
                 }
             }
@@ -204,6 +242,7 @@ impl Reference {
             }
             (None, Some(state)) => {
                 player.forget_leases(|_| true);
+                player.forget_ended();
                 let record = Record {
                     state: Offline,
                     last_seen: now,
@@ -233,7 +272,7 @@ impl Reference {
         let now = self.now;
         let player = &mut self.players[at];
         let record = player.record.take().expect("a record");
-        player.past = Some(Past { last_seen: now, ended_at: now });
+        player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at: now });
         self.event(at, record.state, PresenceState::Offline, reason);
         self.remember(at, now);
     }

@@ -3,10 +3,10 @@
 use std::{cell::RefCell, collections::HashMap};
 
 use presence::{
-    BatchOutcome, PresenceError, PresenceService, Sweeper,
+    BatchOutcome, GatewaySweeper, PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
     insight::Insight,
-    model::{Connection, Presence, PresenceState, StateChange},
+    model::{Connection, GatewayId, OwnedConnection, OwnedConnections, Presence, PresenceState, StateChange},
     runtime::App,
     trace::TraceContext,
 };
@@ -18,7 +18,8 @@ use super::{
     PLAYERS,
     activities::Change,
     events,
-    history::{Call, Moment, Socket, Step},
+    gateways::{GATEWAY_TTL, GATEWAYS},
+    history::{Call, Moment, Owner, Socket, Step},
     keys,
     player::{Reason, SOCKETS},
     reads,
@@ -39,6 +40,7 @@ pub(super) struct World<'a> {
     raw: MultiplexedConnection,
     services: [PresenceService; 2],
     sweeper: Sweeper,
+    gateway_sweeper: GatewaySweeper,
     insight: Insight,
     trace: TraceContext,
     pub(super) reference: Reference,
@@ -60,10 +62,13 @@ impl Environment {
 
     fn apps(&self, rules: Rules) -> [App; 2] {
         let limit = rules.max_connections.to_string();
-        let [ttl, grace, retention] = [rules.ttl, rules.grace, rules.retention].map(|ms| format!("{ms}ms"));
+        let durations = [rules.ttl, rules.grace, rules.move_grace, rules.retention, GATEWAY_TTL];
+        let [ttl, grace, move_grace, retention, gateway_ttl] = durations.map(|ms| format!("{ms}ms"));
         let variables = [
             ("PRESENCE_TTL", ttl.as_str()),
             ("PRESENCE_OFFLINE_GRACE", grace.as_str()),
+            ("PRESENCE_MOVE_GRACE", move_grace.as_str()),
+            ("PRESENCE_GATEWAY_TTL", gateway_ttl.as_str()),
             ("PRESENCE_LAST_SEEN_RETENTION", retention.as_str()),
             ("PRESENCE_MAX_CONNECTIONS", limit.as_str()),
             ("PRESENCE_NATS_URL", "nats://127.0.0.1:1"), // nothing listens there: events stay in the outbox
@@ -84,6 +89,7 @@ impl<'a> World<'a> {
             raw,
             services: apps.each_ref().map(|app| app.presence_with_relay(RelaySignal::default())),
             sweeper: apps[0].sweeper(RelaySignal::default()),
+            gateway_sweeper: apps[1].gateway_sweeper(RelaySignal::default()),
             insight: apps[1].insight(),
             trace: TraceContext::new_root(),
             reference: Reference::new(rules, now, PLAYERS.len()),
@@ -104,8 +110,9 @@ impl<'a> World<'a> {
             0 => reads::compare_together(&self.services[1], &self.reference).await?,
             1 => reads::compare_alone(&self.services[1], &self.reference, at).await?,
             2 => reads::compare_explanation(&self.insight, &self.reference, at).await?,
-            _ => {}
+            _ => reads::compare_gateways(&self.insight, &self.reference).await?,
         }
+        keys::check_owners(&mut self.raw, &self.reference).await?;
         keys::check_lifetimes(&mut self.raw, &self.reference).await
     }
 
@@ -140,13 +147,17 @@ impl<'a> World<'a> {
         let service = self.services[self.calls % self.services.len()].clone();
         let trace = self.trace.clone();
         match call {
-            Call::Connect(socket) => {
-                let answer = service.connect(&self.id(*socket), &trace).await;
-                self.compare_renewal(*socket, Reason::Connect, answer)
+            Call::Connect(socket, owner) => {
+                let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
+                let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
+                let answer = service.connect(owned, &trace).await;
+                self.compare_renewal(*socket, *owner, Reason::Connect, answer)
             }
-            Call::Heartbeat(socket) => {
-                let answer = service.heartbeat(&self.id(*socket), &trace).await;
-                self.compare_renewal(*socket, Reason::Restore, answer)
+            Call::Heartbeat(socket, owner) => {
+                let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
+                let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
+                let answer = service.heartbeat(owned, &trace).await;
+                self.compare_renewal(*socket, *owner, Reason::Restore, answer)
             }
             Call::Disconnect(socket, reason) => {
                 let answer = service.disconnect(&self.id(*socket), *reason, &trace).await;
@@ -167,21 +178,39 @@ impl<'a> World<'a> {
                     (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
                 }
             }
-            Call::ConnectBatch(sockets) => {
+            Call::ConnectBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service.connect_batch(self.ids(&sockets), &trace).await;
-                Batch { restored: Vec::new(), ..self.renew_all(&sockets, Reason::Connect) }.compare(answer)
+                let answer = service.connect_batch(self.owned(&sockets, *owner), &trace).await;
+                Batch { restored: Vec::new(), ..self.renew_all(&sockets, *owner, Reason::Connect) }.compare(answer)
             }
-            Call::HeartbeatBatch(sockets) => {
+            Call::HeartbeatBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service.heartbeat_batch(self.ids(&sockets), &trace).await;
-                self.renew_all(&sockets, Reason::Restore).compare(answer)
+                let answer = service.heartbeat_batch(self.owned(&sockets, *owner), &trace).await;
+                self.renew_all(&sockets, *owner, Reason::Restore).compare(answer)
             }
             Call::DisconnectBatch(sockets, reason) => {
                 let sockets = self.entries(sockets);
                 let answer = service.disconnect_batch(self.ids(&sockets), *reason, &trace).await;
                 let accepted = distinct(&sockets).map(|socket| self.reference.disconnect(socket, *reason)).count();
                 Batch { accepted, ..Batch::default() }.compare(answer)
+            }
+            Call::RenewGateway(at) => {
+                let status = service.renew_gateway(&gateway_id(*at)).await.map_err(unexpected)?;
+                prop_assert_eq!(status, self.reference.renew_gateway(*at));
+                Ok(None)
+            }
+            Call::LeaveGateway(at, reason) => {
+                let visited = keys::players_by_gateway(&mut self.raw).await;
+                let ended = service.leave_gateway(&gateway_id(*at), *reason, &trace).await.map_err(unexpected)?;
+                prop_assert_eq!(ended as usize, self.reference.leave_gateway(*at, *reason, &visited[*at]));
+                Ok(None)
+            }
+            Call::SweepGateways => {
+                let visited = keys::players_by_gateway(&mut self.raw).await;
+                let ended = self.gateway_sweeper.pass().await;
+                let ended = ended.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+                prop_assert_eq!(ended as usize, self.reference.sweep_gateways(&visited));
+                Ok(None)
             }
             Call::Sweep => self.sweep().await.map(|()| None),
             Call::Flush => {
@@ -215,21 +244,22 @@ impl<'a> World<'a> {
     fn compare_renewal(
         &mut self,
         socket: Socket,
+        owner: Owner,
         reason: Reason,
         answer: Result<Presence, PresenceError>,
     ) -> Result<Option<Presence>, TestCaseError> {
-        match (answer, self.reference.renew(socket, reason)) {
+        match (answer, self.reference.renew(socket, owner, reason)) {
             (Ok(presence), Renewal::Renewed | Renewal::Opened) => Ok(Some(presence)),
             (Err(PresenceError::ConnectionClosed), Renewal::Refused) => Ok(None),
             (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
         }
     }
 
-    fn renew_all(&mut self, sockets: &[Socket], reason: Reason) -> Batch {
+    fn renew_all(&mut self, sockets: &[Socket], owner: Owner, reason: Reason) -> Batch {
         let mut batch = Batch::default();
         for socket in distinct(sockets) {
             let id = self.id(socket);
-            let renewal = self.reference.renew(socket, reason);
+            let renewal = self.reference.renew(socket, owner, reason);
             batch.accepted += usize::from(renewal != Renewal::Refused);
             match renewal {
                 Renewal::Renewed => {}
@@ -257,6 +287,10 @@ impl<'a> World<'a> {
         connection(PLAYERS[at], &self.reference.players[at].connection_id(socket))
     }
 
+    fn owned(&self, sockets: &[Socket], owner: Owner) -> OwnedConnections {
+        OwnedConnections { connections: self.ids(sockets), gateway: owner.map(gateway_id) }
+    }
+
     fn ids(&self, sockets: &[Socket]) -> Vec<Connection> {
         sockets.iter().map(|socket| self.id(*socket)).collect()
     }
@@ -275,6 +309,10 @@ impl Batch {
 fn distinct(sockets: &[Socket]) -> impl Iterator<Item = Socket> {
     let is_first = |at: usize| !sockets[..at].contains(&sockets[at]);
     (0..sockets.len()).filter(move |at| is_first(*at)).map(|at| sockets[at])
+}
+
+fn gateway_id(at: usize) -> GatewayId {
+    GatewayId::parse(GATEWAYS[at]).unwrap()
 }
 
 async fn send(raw: &mut MultiplexedConnection, command: &[&str]) {
