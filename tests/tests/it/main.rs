@@ -17,6 +17,7 @@ mod costs;
 mod events;
 mod functions;
 mod gateway;
+mod gateway_crash;
 mod gateway_faults;
 mod gateway_friends;
 mod gateway_leases;
