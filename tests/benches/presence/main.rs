@@ -49,6 +49,9 @@ async fn measure(names: &[String]) -> Report {
     if is_wanted("friends") {
         rows::friends::measure(&mut report).await;
     }
+    if is_wanted("activity") {
+        rows::activity::measure(&mut report).await;
+    }
     if is_wanted("expiry") {
         rows::expiry::measure(&mut report).await;
     }

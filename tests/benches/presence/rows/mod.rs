@@ -1,5 +1,6 @@
 //! What is measured.
 
+pub(crate) mod activity;
 pub(crate) mod batch;
 pub(crate) mod cluster;
 pub(crate) mod cold_start;
