@@ -61,7 +61,9 @@ pub(crate) async fn wrong_answers(stage: &Stage, ledger: &Ledger) -> Vec<String>
 }
 
 fn agrees(presence: &Value, account: &Account) -> bool {
-    presence["state"] == account.state() && presence["connection_count"] == account.sockets
+    presence["state"] == account.state()
+        && presence["connection_count"] == account.sockets
+        && presence.get("activity") == account.activity().as_ref()
 }
 
 /// Compares all that there is with the ledger, and prints it. Returns whether all is well.
@@ -77,8 +79,8 @@ pub(crate) async fn sum_up(audit: Audit, stage: &Stage, friends: &Friends, ledge
     rows.push(Row::equal("events, and changes shown, by a rolling restart", 0, audit.news_of_restart));
     rows.push(Row::equal("players OFFLINE because a server was killed", 0, audit.offline_without_server));
     rows.push(Row::equal("answers about one player, all told", 2 * ledger.players().len(), audit.asked));
-    rows.push(Row::equal("of these wrong in state or connection_count", 0, audit.wrong));
-    rows.push(Row::equal("players that friends are shown in another state", 0, friends.wrong(ledger).len()));
+    rows.push(Row::equal("of these wrong in state, activity or count", 0, audit.wrong));
+    rows.push(Row::equal("players that friends are shown otherwise", 0, friends.wrong(ledger).len()));
     rows.push(Row {
         what: "changes that friends were shown",
         expected: format!("≤ {}", ledger.transitions()),
@@ -111,8 +113,13 @@ fn count_events(events: &[Event], ledger: &Ledger) -> Vec<Row> {
         ),
         Row::equal(
             "PresenceStateChanged",
-            ledger.count(|t| t.reason == "set_state"),
+            ledger.count(|t| ["set_state", "set_activity"].contains(&t.reason)),
             found(&|event| event.kind == "PresenceStateChanged"),
+        ),
+        Row::equal(
+            "of these, of players with another activity",
+            ledger.count(|t| t.reason == "set_activity"),
+            found(&|event| event.reason == "set_activity"),
         ),
         Row::equal("PresenceOffline, as the lease ran out", went("expired"), gone("expired")),
         Row::equal("PresenceOffline, as the player quit", went("disconnect"), gone("disconnect")),

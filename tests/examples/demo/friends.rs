@@ -10,7 +10,7 @@ use std::{
 
 use presence_client::{Endpoint, PlayerId, WatchedPresence, Watcher};
 
-use crate::ledger::Ledger;
+use crate::ledger::{Account, Ledger};
 
 /// A watcher of all players. Clones share it.
 #[derive(Clone)]
@@ -48,12 +48,16 @@ impl Friends {
         shown.insert(presence.player_id.as_str().to_owned(), presence);
     }
 
-    /// Players that are shown in another state than the ledger's.
+    /// Players that are shown with another state or activity than the ledger's.
     pub(crate) fn wrong(&self, ledger: &Ledger) -> Vec<String> {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_right = |player: &str, state: &str| shown.get(player).is_some_and(|shown| shown.state.as_str() == state);
-        let accounts = ledger.accounts().filter(|(player, account)| !is_right(player, account.state()));
-        accounts.map(|(player, account)| format!("{player}, who is {}", account.state())).collect()
+        let is_right = |player: &str, account: &Account| shown.get(player).is_some_and(|shown| agrees(shown, account));
+        let wrong = ledger.accounts().filter(|(player, account)| !is_right(player, account));
+        let describe = |(player, account): (&String, &Account)| match account.activity() {
+            Some(activity) => format!("{player}, who is {} with {activity}", account.state()),
+            None => format!("{player}, who is {}", account.state()),
+        };
+        wrong.map(describe).collect()
     }
 
     /// Changes that were shown.
@@ -70,4 +74,9 @@ impl Friends {
     pub(crate) fn streams(&self) -> u64 {
         self.watcher.stats().streams
     }
+}
+
+fn agrees(shown: &WatchedPresence, account: &Account) -> bool {
+    let activity = shown.activity.as_ref().map(|activity| serde_json::to_value(activity).expect("JSON"));
+    shown.state.as_str() == account.state() && activity == account.activity()
 }

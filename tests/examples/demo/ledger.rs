@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 /// What ought to be known of all players.
 #[derive(Default)]
 pub(crate) struct Ledger(BTreeMap<String, Account>);
@@ -13,9 +15,11 @@ pub(crate) struct Account {
     pub(crate) sockets: u64,
     /// All changes of the state, from the first one on.
     pub(crate) transitions: Vec<Transition>,
+    /// The size of the party that the player plays in, which is the player's activity.
+    party_size: Option<u16>,
 }
 
-/// A change of a player's state, with an event's words for it.
+/// A change of a player's state or activity, with an event's words for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) state: &'static str,
@@ -38,6 +42,7 @@ impl Ledger {
         account.sockets -= 1;
         if account.sockets == 0 {
             account.transitions.push(Transition { state: "OFFLINE", reason });
+            account.party_size = None;
         }
     }
 
@@ -54,6 +59,14 @@ impl Ledger {
         let Some(account) = self.0.get_mut(player) else { return };
         if account.state() != state {
             account.transitions.push(Transition { state, reason: "set_state" });
+        }
+    }
+
+    /// The player, who is not OFFLINE, plays in a party of this size now.
+    pub(crate) fn plays(&mut self, player: &str, party_size: u16) {
+        let Some(account) = self.0.get_mut(player) else { return };
+        if account.party_size.replace(party_size) != Some(party_size) {
+            account.transitions.push(Transition { state: account.state(), reason: "set_activity" });
         }
     }
 
@@ -85,7 +98,20 @@ impl Ledger {
     }
 }
 
+/// What a player is doing in a party of this size.
+pub(crate) fn activity(party_size: u16) -> Value {
+    json!({
+        "details": "Ranked",
+        "party": {"id": "party", "size": party_size, "max": 4},
+        "joinable": party_size < 4,
+    })
+}
+
 impl Account {
+    pub(crate) fn activity(&self) -> Option<Value> {
+        self.party_size.map(activity)
+    }
+
     pub(crate) fn state(&self) -> &'static str {
         self.transitions.last().map_or("OFFLINE", |transition| transition.state)
     }

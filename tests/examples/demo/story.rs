@@ -12,7 +12,7 @@ use crate::{
     audit::{self, Audit},
     feed::Feed,
     friends::Friends,
-    ledger::Ledger,
+    ledger::{self, Ledger},
     screen::Screen,
     stage::{HEARTBEAT_INTERVAL, SWEEP_INTERVAL, Stage, TTL},
 };
@@ -81,12 +81,18 @@ impl Story {
     }
 
     async fn players_change_state(&mut self) -> bool {
-        self.screen.act("Some queue, some of them find a match, some go away from their keyboards");
+        self.screen
+            .act("Some queue, some of them find a match, some go away from their keyboards, some play in a party");
         self.all_say(|n| (1..=4).contains(&(n % 10)), "IN_QUEUE").await;
         let have_queued = self.settle().await;
         self.all_say(|n| (1..=2).contains(&(n % 10)), "IN_MATCH").await;
         self.all_say(|n| n % 10 == 5, "AWAY").await;
-        have_queued && self.settle().await && self.look_at("every change has its event").await
+        // Of the parties, some are on gateway A, some on B, and some players are connected to both.
+        let have_changed = have_queued && self.settle().await;
+        self.all_play(|n| n % 10 <= 2, 2).await;
+        have_changed
+            && self.settle().await
+            && self.look_at("every change has its event; friends are shown: Ranked, 2/4, joinable").await
     }
 
     async fn a_gateway_is_killed(&mut self) -> bool {
@@ -108,8 +114,8 @@ impl Story {
         self.screen
             .good(&format!("{gone} players with no other device are OFFLINE, {seconds:.1} s later at the latest:"));
         self.screen.good("long before their own leases expire, because their gateway's lease has expired");
-        self.screen.good("their friends are shown that");
-        self.look_at("those with a second device on gateway B stay as they were").await
+        self.screen.good("their friends are shown that, and no activity of theirs any more");
+        self.look_at("those with a second device on gateway B stay as they were, with their activities").await
     }
 
     async fn its_players_come_back(&mut self) -> bool {
@@ -171,6 +177,7 @@ impl Story {
         let begin = Instant::now();
         self.stage.servers[0].kill();
         self.all_say(|n| n % 10 == 6, "IN_QUEUE").await;
+        self.all_play(|n| n % 10 == 1, 3).await;
         let have_queued = self.settle().await;
         // Whoever was lost with it would be OFFLINE by then.
         sleep((TTL + HEARTBEAT_INTERVAL + SWEEP_INTERVAL).saturating_sub(begin.elapsed())).await;
@@ -179,7 +186,8 @@ impl Story {
         let changed = self.feed.events().len() - before - offline;
         let is_well = have_queued && self.settle().await;
         if is_well {
-            self.screen.good(&format!("{offline} players went OFFLINE; {changed} went to queue, as they wished"));
+            self.screen
+                .good(&format!("{offline} players went OFFLINE; {changed} went to queue or have another activity"));
             self.screen.good(&format!("friends are shown that, on stream {}", self.friends.streams()));
         }
         self.stage.restart_server(0);
@@ -192,9 +200,10 @@ impl Story {
         self.stage.nats.kill();
         let before = self.ledger.transitions();
         self.all_say(|n| n % 10 == 8, "IN_QUEUE").await;
+        self.all_play(|n| n % 20 == 10, 4).await;
         self.leave(|n| n % 10 == 9, "disconnect").await;
         let changes = self.ledger.transitions() - before;
-        let result = format!("{changes} players changed their states, and every answer says so");
+        let result = format!("{changes} players changed their states or activities, and every answer says so");
         if !self.settle_answers().await {
             return false;
         }
@@ -240,6 +249,16 @@ impl Story {
             if let Some((_, device)) = self.devices.get(&player(n)).and_then(|devices| devices.first()) {
                 device.say(state).await;
                 self.ledger.said(&player(n), state);
+            }
+        }
+    }
+
+    /// Players who are connected play in parties of this size now, as they say over their first device.
+    async fn all_play(&mut self, is_meant: impl Fn(usize) -> bool, party_size: u16) {
+        for n in (0..PLAYERS).filter(|n| is_meant(*n)) {
+            if let Some((_, device)) = self.devices.get(&player(n)).and_then(|devices| devices.first()) {
+                device.show(&ledger::activity(party_size)).await;
+                self.ledger.plays(&player(n), party_size);
             }
         }
     }
