@@ -81,15 +81,23 @@ where
 }
 
 /// Runs a handler of HTTP requests and of events of API Gateway's WebSocket API as an AWS Lambda function. `to_body`
-/// builds the HTTP request's body from a WebSocket event.
+/// builds the HTTP request's body from a WebSocket event, and the response repeats the `requestId` of the message.
 pub fn run_socket_function<H, F>(handler: H, to_body: BodyMapper) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
     F: Future<Output = Answer> + Send + 'static,
 {
     run_function(|presence, request| {
-        let request = websocket::into_http(request, to_body).map(|request| handler(presence, request));
-        async move { request?.await }
+        let id = websocket::request_id(&request);
+        let answer = websocket::into_http(request, to_body).map(|request| handler(presence, request));
+        async move {
+            let answer = match answer {
+                Ok(answer) => answer.await,
+                Err(problem) => Err(problem),
+            };
+            let Some(id) = id else { return answer };
+            Ok(websocket::with_request_id(answer.unwrap_or_else(Response::from), &id))
+        }
     })
 }
 

@@ -15,10 +15,13 @@ use serde::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use crate::http::{Problem, Request, parse_message};
+use crate::http::{Problem, Request, Response, parse_message};
 
 /// RFC 6455's close codes of a deliberate end: normal closure, and going away.
 const CLEAN_CLOSE_CODES: [i64; 2] = [1000, 1001];
+
+/// The longest `requestId`, in bytes of JSON, that a response repeats.
+const MAX_REQUEST_ID: usize = 256;
 
 /// Builds the body of the HTTP request from a WebSocket event.
 pub type BodyMapper = fn(&WebSocketEvent) -> Result<Bytes, Problem>;
@@ -113,6 +116,35 @@ pub(super) fn into_http(request: Request, to_body: BodyMapper) -> Result<Request
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     parts.headers.remove(header::CONTENT_ENCODING);
     Ok(Request::from_parts(parts, body))
+}
+
+/// Returns the `requestId` of a message as it was sent. On a socket nothing else says which message a response is for.
+/// `None` if the message is not a JSON object, or its id is longer than [`MAX_REQUEST_ID`].
+pub(super) fn request_id(request: &Request) -> Option<Box<RawValue>> {
+    #[derive(Deserialize)]
+    struct Echoed {
+        #[serde(rename = "requestId")]
+        request_id: Option<Box<RawValue>>,
+    }
+
+    let Some(RequestContext::WebSocket(_)) = request.extensions().get() else { return None };
+    // serde reads an array as the members in their order.
+    if !request.body().trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    let message: Echoed = serde_json::from_slice(request.body()).ok()?;
+    message.request_id.filter(|id| id.get().len() <= MAX_REQUEST_ID)
+}
+
+/// Adds the `requestId` of the message to its response.
+pub(super) fn with_request_id(response: Response, id: &RawValue) -> Response {
+    response.map(|body| match body.strip_prefix(b"{") {
+        Some(members) => {
+            let parts: [&[u8]; 4] = [br#"{"requestId":"#, id.get().as_bytes(), b",", members];
+            parts.concat().into()
+        }
+        None => body,
+    })
 }
 
 fn to_body(body: &impl Serialize) -> Bytes {

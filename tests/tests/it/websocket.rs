@@ -155,6 +155,43 @@ async fn connections_come_from_the_event_whatever_the_message_is() {
 }
 
 #[tokio::test]
+async fn an_answer_repeats_the_request_id_of_its_message() {
+    let world = World::new().await;
+    world.invoke("connect", event::socket("$connect")).await;
+    let longest = "x".repeat(254);
+    for id in [json!(7), json!("a\"b"), json!({"n": [1, null]}), json!(null), json!(longest)] {
+        let answer = async |function: &str, mut message: Value| {
+            message["requestId"] = id.clone();
+            let (status, body) = world.invoke(function, event::socket_message("route", &message.to_string())).await;
+            assert_eq!(body.get("requestId"), (!id.is_null()).then_some(&id), "{function}: {body}");
+            (status, body)
+        };
+        assert_eq!(answer("heartbeat", json!({})).await.1["player_id"], "alice");
+        assert_eq!(answer("set-state", json!({"state": "AWAY"})).await.1["state"], "AWAY");
+        assert_eq!(answer("friends", json!({"player_ids": ["alice"]})).await.1["presences"][0]["state"], "AWAY");
+        let (status, problem) = answer("set-state", json!({"state": "BUSY"})).await;
+        assert_eq!((status, &problem["field"]), (400, &json!("state")), "a problem has it, too");
+    }
+}
+
+#[tokio::test]
+async fn a_request_id_that_cannot_be_repeated_is_ignored() {
+    let world = World::new().await;
+    world.invoke("connect", event::socket("$connect")).await;
+    for message in [
+        r#"{"requestId":1,"requestId":2}"#.to_owned(),
+        format!(r#"{{"requestId":"{}"}}"#, "x".repeat(255)),
+        r#"[{"requestId":1}]"#.to_owned(),
+        r#"{"requestId":1"#.to_owned(),
+    ] {
+        let (status, body) = world.invoke("heartbeat", event::socket_message("heartbeat", &message)).await;
+        assert_eq!((status, body.get("requestId")), (200, None), "{message}");
+    }
+    let by_http = event::post("/presence/state", &json!({"player_id": "alice", "state": "AWAY", "requestId": 1}));
+    assert_eq!(world.invoke("set-state", by_http).await.0, 400, "over HTTP it is an unknown member");
+}
+
+#[tokio::test]
 async fn the_headers_of_the_handshake_say_nothing_about_a_body() {
     let world = World::new().await;
     let mut connect = event::socket("$connect");
