@@ -20,7 +20,7 @@ impl Repository {
         let mut replies = self.connection.query_all_timed(&self.gateway_reads()).await.into_iter();
         let mut next = || replies.next().unwrap_or(Err(StoreError::Unexpected("no answer")));
         let ((leases, now), (endings, _), (held_until, _)) = (next()?, next()?, next()?);
-        let held_until: Option<u64> = redis::from_redis_value(held_until)?;
+        let (held_until,): (Option<u64>,) = redis::from_redis_value(held_until)?;
         let is_held = held_until.is_some_and(|held_until| now < held_until);
         let mut states = ending_gateways(endings)?;
         states.extend(known_gateways(leases, is_held, now)?);
@@ -45,7 +45,7 @@ impl Repository {
 
     fn gateway_reads(&self) -> [(Shard, Cmd); 3] {
         let all = |key| redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").to_owned();
-        let held_until = redis::cmd("HGET").arg(self.keys.gateways_seen()).arg("held_until").to_owned();
+        let held_until = redis::cmd("HMGET").arg(self.keys.gateways_seen()).arg("held_until").to_owned();
         let reads = [all(self.keys.gateways()), all(self.keys.gateways_ending()), held_until];
         reads.map(|read| (Shard::FIRST, read))
     }

@@ -39,7 +39,12 @@ async fn every_call_works(server: &Server) {
     assert_eq!(server.post("/presence/heartbeat", owned).await.status, 200);
     let left = server.post("/presence/gateway", json!({"gateway_id": "g1", "leaving": "moving"})).await;
     assert_eq!((left.status, &left.body["status"]), (200, &json!("left")));
-    while server.get("/gateways").await.body["gateways"] != json!([]) {
+    loop {
+        let gateways = server.get("/gateways").await;
+        assert_eq!(gateways.status, 200, "{}", gateways.body);
+        if gateways.body["gateways"] == json!([]) {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     while server.get("/presence/p4?history=true").await.body["state"] != "OFFLINE" {
