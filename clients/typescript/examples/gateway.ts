@@ -62,7 +62,7 @@ export class Gateway {
     return (this.#server.address() as { port: number }).port;
   }
 
-  /** Ends the gateway so that nobody's friends notice, if the players connect to another one soon. */
+  /** Ends the gateway. Friends do not notice if the players connect to another one soon. */
   async stop(): Promise<void> {
     this.#server.close();
     await this.#notifier.drain('moving', 10_000);

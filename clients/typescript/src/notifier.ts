@@ -7,7 +7,7 @@ import { Scheduler, type Counters, type Notice } from './notifier/scheduler.js';
 import { bodyOf, pathOf, type Call } from './notifier/tasks.js';
 import { PresenceProblem } from './errors.js';
 import { Transport, type Endpoint } from './transport.js';
-import { isConnectionId, isPlayerId, type Activity, type Connection, type Reason, type State } from './types.js';
+import { checkConnectionId, checkPlayerId, type Activity, type Reason, type State } from './types.js';
 
 /** The most entries that the service accepts in one call, and how many are sent unless the caller says otherwise. */
 const MAX_BATCH = 2_000;
@@ -112,8 +112,9 @@ export class HttpNotifier implements Notifier {
   }
 
   connected(playerId: string, connectionId: string): void {
-    const connection = checked(playerId, connectionId);
-    this.#change((now) => this.#scheduler.connected(connection, now));
+    checkPlayerId(playerId);
+    checkConnectionId(connectionId);
+    this.#change((now) => this.#scheduler.connected({ playerId, connectionId }, now));
   }
 
   disconnected(playerId: string, connectionId: string, reason: Reason): void {
@@ -121,7 +122,7 @@ export class HttpNotifier implements Notifier {
   }
 
   stateChanged(playerId: string, state: State): void {
-    checkPlayer(playerId);
+    checkPlayerId(playerId);
     this.#change((now) => this.#scheduler.stateChanged(playerId, state, now));
   }
 
@@ -297,18 +298,6 @@ export class HttpNotifier implements Notifier {
     clearTimeout(this.#timer);
     this.#transport.close();
   }
-}
-
-function checked(playerId: string, connectionId: string): Connection {
-  checkPlayer(playerId);
-  if (!isConnectionId(connectionId)) {
-    throw new TypeError('a connection id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ | = + /');
-  }
-  return { playerId, connectionId };
-}
-
-function checkPlayer(playerId: string): void {
-  if (!isPlayerId(playerId)) throw new TypeError('a player id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ |');
 }
 
 /** At most 64 characters, all of which may stand in a gateway's id. */

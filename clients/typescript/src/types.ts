@@ -51,3 +51,13 @@ export function isPlayerId(id: string): boolean {
 export function isConnectionId(id: string): boolean {
   return /^[A-Za-z0-9._:@|=+/-]{1,128}$/.test(id);
 }
+
+/** Throws a `TypeError` for a text that cannot be the id of a player. */
+export function checkPlayerId(id: string): void {
+  if (!isPlayerId(id)) throw new TypeError('a player id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ |');
+}
+
+/** Throws a `TypeError` for a text that cannot be the id of a connection. */
+export function checkConnectionId(id: string): void {
+  if (!isConnectionId(id)) throw new TypeError('a connection id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ | = + /');
+}

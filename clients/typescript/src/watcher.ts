@@ -1,7 +1,8 @@
 import WebSocket from 'ws';
 
+import { backoff } from './backoff.js';
 import { Transport, type Endpoint } from './transport.js';
-import { isPlayerId, type WatchedPresence } from './types.js';
+import { checkPlayerId, type WatchedPresence } from './types.js';
 import { toWatchedPresence, type WirePresence } from './wire.js';
 
 /** The most players of one request: ten thousand sockets that watch their friends at once are a few requests. */
@@ -104,7 +105,7 @@ export class Watcher {
     return subscription;
   }
 
-  /** Sends this token from the next stream on, which is opened at once if there is none. */
+  /** Uses this token for the next stream. It is opened at once if there is none. */
   setToken(token: string): void {
     this.#transport.setToken(token);
     if (this.#reconnectTimer === undefined) return;
@@ -316,7 +317,7 @@ export class Subscription implements AsyncIterable<WatchedPresence> {
   /** Watches more players. */
   add(playerIds: Iterable<string>): void {
     for (const playerId of playerIds) {
-      if (!isPlayerId(playerId)) throw new TypeError('a player id has 1 to 128 characters of A-Z a-z 0-9 . _ - : @ |');
+      checkPlayerId(playerId);
       if (this.#isClosed || this.#playerIds.has(playerId)) continue;
       this.#playerIds.add(playerId);
       this.#begin(playerId);
@@ -365,9 +366,4 @@ function* take<T>(items: Set<T>, limit: number): Generator<T> {
     items.delete(item);
     yield item;
   }
-}
-
-/** A pause that doubles with each failure, and differs from client to client. */
-function backoff(failures: number, minMs: number, maxMs: number): number {
-  return Math.min(minMs * 2 ** failures, maxMs) * (1 + Math.random());
 }

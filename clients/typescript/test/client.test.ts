@@ -9,8 +9,8 @@ before(async () => (servers = await Servers.start()));
 after(() => servers.stop());
 
 test('an unknown player is OFFLINE', async () => {
-  const presence = await new PresenceClient(servers.endpoint).get('nobody', { history: true });
-  assert.deepEqual(presence, { playerId: 'nobody', state: 'OFFLINE', lastSeen: null, connectionCount: 0, version: null });
+  const presence = await new PresenceClient(servers.endpoint).get('stranger', { history: true });
+  assert.deepEqual(presence, { playerId: 'stranger', state: 'OFFLINE', lastSeen: null, connectionCount: 0, version: null });
 });
 
 test('states and activities are set and read', async () => {

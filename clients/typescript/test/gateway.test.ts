@@ -40,7 +40,7 @@ test('friends see each other, also across a restart of the gateway', { timeout: 
   await alice.send({ watch: ['not an id'] });
   await eventually(() => alice.received.some(({ error }) => error?.includes('player id')));
 
-  // Both connect to another gateway. Nobody was OFFLINE in between.
+  // Both connect to another gateway. Neither is OFFLINE in between.
   const closed = Promise.all([once(alice.socket, 'close'), once(bob.socket, 'close')]);
   const observer = new Gateway(servers.endpoint, 0);
   const carol = new Player(await observer.port(), 'carol');

@@ -1,3 +1,5 @@
+import { backoff } from '../backoff.js';
+
 /** The pauses while calls of one kind keep failing: from 100–200 ms to 3–6 s. */
 const MIN_PAUSE_MS = 100;
 const MAX_PAUSE_MS = 3_000;
@@ -42,9 +44,9 @@ export class CallLimiter {
   failed(now: number, retryAfterMs = 0): void {
     this.#inFlight -= 1;
     if (this.#opensAt !== undefined && now < this.#opensAt) return; // it was in flight with the one that began the pause
-    const shortest = Math.min(MIN_PAUSE_MS * 2 ** this.#failures, MAX_PAUSE_MS);
+    const pause = backoff(this.#failures, MIN_PAUSE_MS, MAX_PAUSE_MS) + retryAfterMs;
     this.#failures += 1;
-    this.#opensAt = now + Math.min(shortest * (1 + Math.random()) + retryAfterMs, LONGEST_PAUSE_MS);
+    this.#opensAt = now + Math.min(pause, LONGEST_PAUSE_MS);
   }
 
   /** Ends the pause: there is a new reason to expect success. */

@@ -45,7 +45,7 @@ export class PlayerQueue {
     this.#push({ type: 'connect', connectionId }, now);
   }
 
-  /** Returns the heartbeat that is no longer needed. A connection that the service was never told of needs no report. */
+  /** Returns the heartbeat that is no longer needed. A connection that was never reported needs no disconnect. */
   disconnect(connectionId: string, reason: Reason, now: number): Heartbeat | undefined {
     const connection = this.open.get(connectionId);
     if (connection === undefined) return undefined;
