@@ -47,10 +47,7 @@ impl Socket {
     /// # Panics
     /// If it does not listen.
     pub async fn with_small_buffer(server: &Server) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-        let socket = socket.connect(server.address().parse().expect("an address")).await;
-        Self(BufReader::new(socket.expect("the server listens")))
+        Self(BufReader::new(with_small_buffer(server).await))
     }
 
     /// Sends text. An error means that the server has closed the socket: reading tells why.
@@ -103,6 +100,13 @@ impl Socket {
     pub async fn is_closed(&mut self) -> bool {
         !matches!(self.0.read(&mut [0]).await, Ok(1..))
     }
+}
+
+/// Connects to a server. The kernel keeps only some kilobytes of what it sends until they are read.
+pub(crate) async fn with_small_buffer(server: &Server) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
+    socket.connect(server.address().parse().expect("an address")).await.expect("the server listens")
 }
 
 impl RawResponse {

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, client_async, connect_async,
     tungstenite::{Error, Message, protocol::frame::coding::CloseCode},
 };
 
-use crate::Server;
+use crate::{Server, socket::with_small_buffer};
 
 /// A caller with a stream, which holds what it was sent. Each message is checked: no version of a player decreases, and
 /// a message names each player once.
@@ -42,9 +42,7 @@ impl Watcher {
 
     /// Opens a stream of which the kernel keeps only some kilobytes until they are read.
     pub async fn with_small_buffer(server: &Server) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-        let socket = socket.connect(server.address().parse().expect("an address")).await.expect("a connection");
+        let socket = with_small_buffer(server).await;
         let (socket, _) = client_async(url(server), MaybeTlsStream::Plain(socket)).await.expect("a stream");
         Self::new(socket)
     }
