@@ -168,7 +168,7 @@ fn all_connections_are_announced_within_seconds_after_the_service_lost_its_data_
     let calls = simulation.calls(Kind::Beat);
     assert!(calls.iter().all(|(_, size)| *size <= 1_000), "{calls:?}");
     assert!(calls.len() <= 10 + 6, "the announcement, and the regular heartbeats until then: {calls:?}");
-    // Nobody is announced twice: from here on the pace is as it was.
+    // No connection is announced twice: from here on the pace is as it was.
     simulation.service.log.clear();
     simulation.run(INTERVAL);
     let calls = simulation.calls(Kind::Beat);

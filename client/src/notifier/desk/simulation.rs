@@ -52,7 +52,7 @@ pub(super) struct Service {
     pub(super) gateways: Option<Gateways>,
     /// Added to each answer of a batch.
     pub(super) heartbeat_interval: Option<Duration>,
-    pub(super) log: Vec<Told>,
+    pub(super) log: Vec<SentCall>,
     /// Fails a call as a whole: before it took effect, or after.
     pub(super) fails: Option<Box<Fails>>,
     /// Its store's node for these does not answer.
@@ -60,7 +60,7 @@ pub(super) struct Service {
 }
 
 /// A call that arrived, and how long after the start.
-pub(super) struct Told {
+pub(super) struct SentCall {
     pub(super) at: Duration,
     pub(super) kind: Kind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
@@ -209,7 +209,7 @@ impl Simulation {
 impl Service {
     fn answer(&mut self, call: &Call, now: Instant, since_start: Duration) -> Result<Answer, CallError> {
         let is_owned = call.gateway.is_some();
-        self.log.push(Told { at: since_start, kind: call.kind, tasks: call.tasks.clone(), is_owned });
+        self.log.push(SentCall { at: since_start, kind: call.kind, tasks: call.tasks.clone(), is_owned });
         match self.fails.as_mut().and_then(|fails| fails(call)) {
             Some(Failure::Before(error)) => return Err(error),
             Some(Failure::After(error)) => {
