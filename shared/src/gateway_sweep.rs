@@ -1,7 +1,7 @@
 //! The sweep of gateways, which ends the leases of connections whose gateway's lease has expired.
 
 use std::{
-    pin::pin,
+    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    select,
+    task::JoinSet,
     time::{Instant, sleep_until},
 };
 
@@ -52,27 +52,21 @@ impl GatewaySweeper {
     /// Sweeps at half of `interval`, indefinitely. It looks for lost gateways even while leases are being ended: a
     /// longer pause between two looks counts as an outage.
     pub async fn run(&self, interval: Duration) {
-        let pace = interval / 2;
+        // A task of its own: a look must not wait for a connection check that the ending began.
+        let mut ending = JoinSet::new();
         loop {
-            let mut next = Instant::now() + pace;
-            if let Some(found) = self.look_or_log().await {
-                let mut ending = pin!(self.end_all(&found.endings));
-                loop {
-                    // Ends leases, and looks again at each tick meanwhile.
-                    select! {
-                        result = &mut ending => {
-                            if let Err(error) = result {
-                                let message = "leases of a lost gateway not ended, retrying at the next interval";
-                                episodes::pass_failed(&error, message);
-                            }
-                            break;
-                        }
-                        () = sleep_until(next) => {
-                            self.look_or_log().await;
-                            next = Instant::now() + pace;
-                        }
-                    }
-                }
+            let next = Instant::now() + interval / 2;
+            let found = self.look_or_log().await;
+            if let Some(Err(error)) = ending.try_join_next()
+                && let Ok(panic) = error.try_into_panic()
+            {
+                resume_unwind(panic); // for the supervisor of the sweep
+            }
+            if let Some(LostGateways { endings, .. }) = found
+                && ending.is_empty()
+            {
+                let sweeper = self.clone();
+                ending.spawn(async move { sweeper.end_all_or_log(&endings).await });
             }
             sleep_until(next).await;
         }
@@ -111,6 +105,12 @@ impl GatewaySweeper {
             }
         }
         failure.map_or(Ok(total), Err)
+    }
+
+    async fn end_all_or_log(&self, endings: &[Ending]) {
+        if let Err(error) = self.end_all(endings).await {
+            episodes::pass_failed(&error, "leases of a lost gateway not ended, retrying at the next interval");
+        }
     }
 
     async fn end(&self, ending: &Ending) -> Result<u64, StoreError> {
