@@ -7,7 +7,7 @@ export PATH := $(PATH):/usr/sbin
 
 .PHONY: help
 help: ## Prints this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: run
 run: ## Runs Redis, NATS and all functions on http://127.0.0.1:9000 (PORT=9000; COMPOSE=1 runs both in Docker)
@@ -113,8 +113,12 @@ tutorials: ## Executes README.md and docs/tutorials (FILES=docs/tutorials/events
 api-check: ## Checks docs/openapi.yaml and docs/asyncapi.yaml against a running server
 	@scripts/check-api
 
+.PHONY: dist
+dist: ## Builds the binaries of a release for this machine, with their bills of materials, into target/dist
+	@scripts/dist
+
 .PHONY: deploy-check
-deploy-check: ## Checks the Dockerfile, docker-compose.yml and deploy/
+deploy-check: ## Checks the Dockerfile, docker-compose.yml, deploy/, and what a release needs
 	@scripts/check-deploy
 
 .PHONY: aws-check
