@@ -17,11 +17,7 @@
 -- @include owners
 -- @include player
 -- @include closed
--- @include renew
 -- @include reply
+-- @include renew
 
-local outcomes, player = {}, nil
-for entry = 1, entries do
-  outcomes[entry], player = renew_lease(entry, ARGV[2 + entry], 'connect')
-end
-return reply(outcomes, player)
+return renew_leases('connect')

@@ -1,9 +1,8 @@
 -- The renewal fast path: renews known leases without loading the player, which is all that nearly every heartbeat
--- needs.
--- Needs keys_each, the number of keys per entry, of which record and past come first; and before_ids, the number of
--- arguments before the connection ids. ARGV[1] is the ttl (ms).
--- Defines entries; now_text, the one reading of the clock in this call (Unix ms); records, the record of each entry, or
--- false if its lease is unknown; unknown, the list of entries with an unknown lease, or nil.
+-- needs. It needs few keys, as each key of a call costs time. An unknown lease is left to heartbeat.lua.
+-- KEYS and ARGV: see renew_known.lua.
+-- Defines records: for each entry the record, or false if its lease is unknown; if any player has an activity, then for
+-- each entry the past if its player has one, or false. And unknown, the list of entries with an unknown lease, or nil.
 
 -- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
 -- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/past.lua,
@@ -12,7 +11,7 @@
 -- is most of this script's cost. '%d' prints a number faster than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
-local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - before_ids
+local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - 1
 local micros = time[2]
 if #micros < 6 then
   micros = string.format('%06d', micros)
@@ -26,27 +25,30 @@ local VERSION, REST = 15, 28
 
 -- A past of one lease and no activity is hardly ever as long as this (bytes), so only longer ones are searched for an
 -- activity before anything else. Each Lua string costs some 10 instructions per byte, each step of a pattern some 20: an
--- activity is copied as seldom as possible, and no pattern walks over it.
+-- activity is not copied, so the reply contains the past that was read, and no pattern walks over it.
 local LONG = 160
 
-local records, others, unknown = { false }, nil, nil
+local records, others, pasts, unknown = { false }, nil, nil, nil
+local has_activities = false
 for entry = 1, entries do
-  local first = keys_each * (entry - 1)
-  local record_key, past_key = KEYS[first + 1], KEYS[first + 2]
+  local record_key, past_key = KEYS[2 * entry - 1], KEYS[2 * entry]
   local past = redis.pcall('GET', past_key)
-  local lease = ';' .. ARGV[before_ids + entry]
-  local state -- nil: the past may contain an activity
-  if not past or past.err then
-    state = false -- an error means a key of another type, which must not fail the call for the other players
-  elseif #past < LONG or not find(past, '{', REST, true) then
-    local rest = sub(past, REST)
-    state = rest == lease and 'ONLINE' or sub(rest, -#lease) == lease and match(rest, '^ ([A-Z_]+);[^;]*$')
-    if state == false and find(rest, '!', 1, true) then
-      -- A heartbeat that names no gateway leaves the connection with its current gateway.
-      local claim = match(rest, ';[^; ]*$')
-      if claim and sub(claim, 1, #lease + 1) == lease .. '!' then
-        state = rest == claim and 'ONLINE' or match(rest, '^ ([A-Z_]+);[^;]*$')
+  local lease = ';' .. ARGV[1 + entry]
+  local state, brace = false, false
+  -- An error means a key of another type, which must not fail the call for the other players.
+  if past and not past.err then
+    brace = #past >= LONG and find(past, '{', REST, true)
+    if not brace then
+      local rest = sub(past, REST)
+      state = rest == lease and 'ONLINE' or sub(rest, -#lease) == lease and match(rest, '^ ([A-Z_]+);[^;]*$')
+      if state == false and find(rest, '!', 1, true) then
+        -- A heartbeat that names no gateway leaves the connection with its current gateway.
+        local claim = match(rest, ';[^; ]*$')
+        if claim and sub(claim, 1, #lease + 1) == lease .. '!' then
+          state = rest == claim and 'ONLINE' or match(rest, '^ ([A-Z_]+);[^;]*$')
+        end
       end
+      brace = state == nil and find(past, '{', REST, true)
     end
   end
   local record = false
@@ -54,48 +56,50 @@ for entry = 1, entries do
     record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
       .. ',"connection_count":1,"state":"' .. state .. '"}'
     record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
-  elseif state == nil then
-    local playing, duration, start = match(past, '^ ([A-Z_]+) expired (%d+) (){', REST)
+  elseif brace then
+    state = match(past, '^ ([A-Z_]+) expired ' .. ttl_text .. ' {', REST)
     -- An activity contains no semicolon: the first one after a brace begins the leases.
-    local stop = duration == ttl_text and find(past, '};', start, true)
+    local stop = state and find(past, '};', brace, true)
     local leases = stop and sub(past, stop + 1)
     if leases == lease or leases and sub(leases, 1, #lease + 1) == lease .. '!' and not find(leases, '[; ]', 2) then
-      local head = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
-        .. ',"connection_count":1,"state":"' .. playing .. '","activity":'
-      record = call('SET', record_key, head .. 'true}', 'XX', 'PXAT', expires_text)
-        and head .. sub(past, start, stop) .. '}'
+      record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
+        .. ',"connection_count":1,"state":"' .. state .. '","activity":true}'
+      record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
+      has_activities, records[entries + entry] = true, record and past
     end
   end
   records[entry] = record
   if record then
     call('SETRANGE', past_key, '0', now_text)
   else
-    others = others or {}
+    others, pasts = others or {}, pasts or {}
     others[#others + 1] = entry
+    pasts[past_key] = past
   end
 end
 
 -- Players with several devices. While all their leases count, one is renewed in full, the elapsed time is subtracted
--- from the others, and nothing else changes. The past is read again, as an earlier entry may belong to the same player.
+-- from the others, and nothing else changes. The past is read again if an earlier entry belongs to the same player.
 if others then
   local whole = tonumber(ttl_text)
 
-  -- Returns the record, or false if this case does not apply; nothing has changed then.
+  -- Returns the record, and the past if it contains an activity; or false if this case does not apply: nothing has
+  -- changed then.
   local function renew_among(entry)
-    local first = keys_each * (entry - 1)
-    local record_key, past_key = KEYS[first + 1], KEYS[first + 2]
-    local past, connection = redis.pcall('GET', past_key), ARGV[before_ids + entry]
+    local record_key, past_key = KEYS[2 * entry - 1], KEYS[2 * entry]
+    local past, connection = pasts[past_key] or redis.pcall('GET', past_key), ARGV[1 + entry]
     past = past and not past.err and past or ''
-    local last_seen, version, state, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*)(;.*)$')
-    local activity
-    if not version then
-      local duration, start
-      last_seen, version, state, duration, start = match(past, '^(%d+) (%d+) ([A-Z_]+) expired (%d+) (){')
-      local stop = duration == ttl_text and find(past, '};', start, true)
-      if not stop then
-        return false
-      end
-      activity, leases = sub(past, start, stop), sub(past, stop + 1)
+    local brace = find(past, '{', 1, true)
+    local last_seen, version, state, leases
+    if brace then
+      local stop = find(past, '};', brace, true)
+      last_seen, version, state = match(past, '^(%d+) (%d+) ([A-Z_]+) expired ' .. ttl_text .. ' {')
+      leases = version and stop and sub(past, stop + 1)
+    else
+      last_seen, version, state, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*)(;.*)$')
+    end
+    if not leases then
+      return false
     end
     local elapsed, is_known = now_text - last_seen, false
     local owned = connection .. '!'
@@ -112,22 +116,39 @@ if others then
       durations[#durations + 1] = left
       texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
     end
-    local head = '{"last_seen":' .. now_text .. ',"version":' .. version
+    local record = '{"last_seen":' .. now_text .. ',"version":' .. version
       .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state)
-      .. '","leases":[' .. table.concat(durations, ',') .. ']'
-    local record = head .. (activity and ',"activity":true}' or '}')
+      .. '","leases":[' .. table.concat(durations, ',') .. (brace and '],"activity":true}' or ']}')
     if not (is_known and call('SET', record_key, record, 'XX', 'PXAT', expires_text)) then
       return false
     end
-    call('SET', past_key, now_text .. sub(past, #last_seen + 1, #past - #leases) .. table.concat(texts))
-    return activity and head .. ',"activity":' .. activity .. '}' or record
+    pasts[past_key] = nil
+    local renewed = table.concat(texts)
+    if #past >= LONG and #renewed == #leases then
+      -- Another command costs less than a copy of the activity.
+      call('SETRANGE', past_key, '0', now_text)
+      call('SETRANGE', past_key, #past - #leases, renewed)
+    else
+      call('SET', past_key, now_text .. sub(past, #last_seen + 1, #past - #leases) .. renewed)
+    end
+    return record, brace and past
   end
 
   for _, entry in ipairs(others) do
-    records[entry] = renew_among(entry)
-    if not records[entry] then
+    local record, past = renew_among(entry)
+    records[entry] = record
+    if past then
+      has_activities, records[entries + entry] = true, past
+    end
+    if not record then
       unknown = unknown or {}
       unknown[#unknown + 1] = entry
     end
+  end
+end
+
+if has_activities then
+  for entry = entries + 1, 2 * entries do
+    records[entry] = records[entry] or false
   end
 end

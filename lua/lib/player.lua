@@ -144,7 +144,7 @@ end
 -- sweep reschedules players that it finds alive.
 local function store_player(player, expires_at, reason)
   player.last_seen = math.min(player.last_seen, now)
-  local record = encode_record(player, player.activity and 'true')
+  local record = encode_record(player)
   if expires_at == now and player.expires_at == now then
     -- Valkey would at once delete a key that expires in the current millisecond.
     redis.call('SET', player.record, record, 'KEEPTTL')

@@ -4,8 +4,8 @@
 --
 -- `leases` is written if the player has several: each number is the time from `last_seen` to a lease's expiry. A single
 -- lease expires with the record. `activity` is written if the player has one; its text is in the past (lib/past.lua),
--- which a heartbeat reads anyway and does not rewrite. In a reply, the text replaces `true`. The order of the members
--- is part of the format. No state needs escaping in JSON, so records are encoded and decoded as text, without cjson.
+-- which a heartbeat reads anyway and does not rewrite. The order of the members is part of the format. No state needs
+-- escaping in JSON, so records are encoded and decoded as text, without cjson.
 -- Defines MAX_NUMBER, decode_record, encode_record.
 
 -- A greater stored number is invalid. Lua prints numbers of up to 14 digits in full, and Redis accepts no other form.
@@ -23,8 +23,7 @@ local function decode_record(json)
   return { last_seen = last_seen, version = version, state = state }
 end
 
--- `activity` is the text to write for the player's activity: `true`, the activity itself, or nil for none.
-local function encode_record(player, activity)
+local function encode_record(player)
   local durations = {}
   for i, lease in ipairs(player.leases) do
     durations[i] = math.max(lease.expiry - player.last_seen, 0)
@@ -32,5 +31,5 @@ local function encode_record(player, activity)
   local leases = #durations > 1 and ',"leases":[' .. table.concat(durations, ',') .. ']' or ''
   return '{"last_seen":' .. player.last_seen .. ',"version":' .. player.version
     .. ',"connection_count":' .. #durations .. ',"state":"' .. player.state .. '"' .. leases
-    .. (activity and ',"activity":' .. activity or '') .. '}'
+    .. (player.activity and ',"activity":true}' or '}')
 end

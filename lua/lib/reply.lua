@@ -1,11 +1,11 @@
--- The reply of a script about players: { outcomes, record, entry id, event, entry id, event, … }
+-- The reply of a script about players: { outcomes, record, activity, entry id, event, entry id, event, … }
 --   outcomes: one letter per entry, in order: A accepted, R restored (or new), C closed, E expired, X rejected,
 --             F failed (a key of another type: nothing of this entry changed). Each script's header says which it returns
---   record: the stored record, with the text of the activity, if the call has one entry; false if the player is OFFLINE
---           or the call has several entries
+--   record: the stored record, if the call has one entry; false if the player is OFFLINE or the call has several entries
+--   activity: the player's activity, or a past that contains it, if the record says that there is one; else false
 --   entry id, event: each transition of this call, as stored in the outbox
 -- Needs entries (lib/call.lua), events (lib/events.lua), encode_record (lib/record.lua). Defines reply.
 local function reply(outcomes, player)
-  local record = entries == 1 and player and player.state ~= 'OFFLINE' and encode_record(player, player.activity)
-  return { table.concat(outcomes), record or false, unpack(events) }
+  local record = entries == 1 and player and player.state ~= 'OFFLINE' and encode_record(player)
+  return { table.concat(outcomes), record or false, record and player.activity or false, unpack(events) }
 end

@@ -3,8 +3,8 @@
 //! One call for several players costs Redis and the service much less than one call per player. So heartbeats that
 //! arrive at the same time share a call: the first one spawns a task, which a single-threaded runtime polls after all
 //! tasks that are ready, and which makes the call for all heartbeats that wait by then. The call only renews known
-//! leases. Everything else may emit events, which continue the trace of their caller, so each caller does it by a call
-//! of its own.
+//! leases, which is all that nearly every heartbeat needs. Everything else may emit events, which continue the trace of
+//! their caller, so each caller does it by a call of its own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,6 @@ use tokio::sync::oneshot;
 use super::{
     Repository,
     keys::Shard,
-    mutate::claim,
     reply::{self, Renewal},
     scripts,
 };
@@ -43,7 +42,7 @@ impl HeartbeatBatcher {
 }
 
 impl Repository {
-    /// Renews a lease together with those of other callers. `None` if there are no others, or the lease is not known.
+    /// Renews a lease together with those of other callers. `None` if the lease is not known.
     pub(super) async fn renew_coalesced(&self, connection: &Connection, gateway: Option<&GatewayId>) -> Renewal {
         let (caller, renewal) = oneshot::channel();
         if self.heartbeats.push((connection.clone(), gateway.cloned(), caller)) {
@@ -56,32 +55,16 @@ impl Repository {
     async fn flush(self) {
         let mut pending: Vec<_> = self.heartbeats.take().into_iter().map(Some).collect();
         let groups = self.group(pending.iter().flatten().map(|(connection, ..)| &connection.player_id));
-        let mut calls = Vec::new();
-        for (shard, places) in groups {
-            // A single heartbeat gains nothing from a shared call.
-            if places.len() > 1 {
-                let group = places.iter().filter_map(|place| pending[*place].take()).collect();
-                calls.push(self.renew_group(shard, group));
-            }
-        }
-        drop(pending); // dropping the senders returns `None` to callers that have no group
+        let calls = groups.into_iter().map(|(shard, places)| {
+            let group = places.iter().filter_map(|place| pending[*place].take()).collect();
+            self.renew_group(shard, group)
+        });
         join_all(calls).await;
     }
 
     async fn renew_group(&self, shard: Shard, group: Vec<PendingHeartbeat>) {
-        let complete = |command: &mut Cmd| {
-            command.arg(2 * group.len());
-            for (Connection { player_id, .. }, ..) in &group {
-                command.arg(&[self.keys.record(shard, player_id), self.keys.past(shard, player_id)]);
-            }
-            command.arg(self.ttl);
-            for (connection, gateway, _) in &group {
-                match gateway {
-                    Some(gateway) => command.arg(claim(connection, gateway)),
-                    None => command.arg(connection.connection_id.as_str()),
-                };
-            }
-        };
+        let heartbeats = group.iter().map(|(connection, gateway, _)| (connection, gateway.as_ref()));
+        let complete = |command: &mut Cmd| self.append_renewals(command, shard, heartbeats.clone());
         let answer = self.run_one(&scripts::RENEW_KNOWN, shard, complete).await;
         let renewals = reply::renewals(answer, group.len());
         for ((.., caller), renewal) in group.into_iter().zip(renewals) {

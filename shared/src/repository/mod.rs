@@ -2,6 +2,7 @@
 //!
 //! Methods that change players are crate-private: only the use cases and the sweeps call them.
 
+mod batch;
 mod cluster;
 mod concat_arg;
 mod connection;
@@ -39,10 +40,11 @@ mod tokens;
 mod topology;
 mod turn;
 
+pub(crate) use batch::AppliedBatch;
 pub(crate) use dataset::Dataset;
 pub use error::{RedisFault, StoreError, StoreFailure};
 pub(crate) use gateways::{Ending, LostGateways};
-pub(crate) use mutate::{AppliedBatch, LeaseOutcome, Mutation, StateOutcome};
+pub(crate) use mutate::{LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::Waiting;
 pub(crate) use partial::Partial;
 pub(crate) use per_node::while_node_answers;

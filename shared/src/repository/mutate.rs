@@ -14,10 +14,6 @@ use crate::{
     trace::{Span, TraceContext},
 };
 
-/// The number of entries per script call: enough to make the call's own cost small, few enough not to delay other
-/// clients for long.
-pub(super) const ENTRIES_PER_CALL: usize = 50;
-
 /// Error of an entry whose keys hold another type, as another program wrote to them. The entry changed nothing.
 pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
 
@@ -61,17 +57,6 @@ pub(crate) struct Applied<O> {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-/// The result of a mutation of many connections.
-#[derive(Debug, Default)]
-pub(crate) struct AppliedBatch {
-    /// The outcome of each connection, in order. `None` if its Redis node did not answer, or its keys hold another
-    /// type.
-    pub(crate) outcomes: Vec<Option<LeaseOutcome>>,
-    pub(crate) events: Vec<OutboxEntry>,
-    /// One of the errors of failed entries.
-    pub(crate) failure: Option<StoreError>,
-}
-
 impl Repository {
     /// Connects, renews or disconnects one connection.
     pub(crate) async fn apply(
@@ -93,7 +78,7 @@ impl Repository {
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
-        // Heartbeats that arrive together share a script call, if nothing but the lease has to be renewed.
+        // Heartbeats that arrive together share a script call. Nearly always nothing but the lease has to be renewed.
         if let Mutation::Heartbeat(gateway) = mutation
             && let Some(record) = self.renew_coalesced(connection, gateway).await?
         {
@@ -103,48 +88,6 @@ impl Repository {
         let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
         let reply = Box::pin(self.run(mutation.script(), &[player], trace, append_arguments)).await?;
         applied(reply, player, lease_outcome)
-    }
-
-    /// Connects, renews or disconnects many connections, in one round trip to each Redis node involved.
-    pub(crate) async fn apply_batch(
-        &self,
-        mutation: Mutation<'_>,
-        connections: &[Connection],
-        trace: &TraceContext,
-    ) -> AppliedBatch {
-        let span = Span::script(trace, mutation.script().name, connections.len());
-        let trace = span.context();
-        let groups = self.group(connections.iter().map(|connection| &connection.player_id));
-        let calls: Vec<_> = groups
-            .iter()
-            .map(|(shard, places)| {
-                let entries = places.iter().map(|place| &connections[*place]);
-                let complete = move |command: &mut Cmd| {
-                    self.append_call(command, *shard, entries.clone().map(|entry| &entry.player_id), trace);
-                    self.append(command, mutation, entries.clone());
-                };
-                (*shard, complete)
-            })
-            .collect();
-        let answers = self.run_all(mutation.script(), &calls).await;
-        // Puts the outcome of each call's entries in their places. A failed call fails its own entries only.
-        let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
-        for ((shard, places), answer) in groups.iter().zip(answers) {
-            match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
-                Ok(reply) => {
-                    for (place, outcome) in places.iter().zip(reply.outcomes) {
-                        match lease_outcome(outcome) {
-                            Ok(outcome) => batch.outcomes[*place] = Some(outcome),
-                            Err(error) => batch.failure = Some(error),
-                        }
-                    }
-                    batch.events.extend(reply.events);
-                }
-                Err(error) => batch.failure = Some(error),
-            }
-        }
-        span.end(batch.failure.as_ref().map(StoreError::kind));
-        batch
     }
 
     /// Sets a player's state, activity, or both.
@@ -194,7 +137,7 @@ impl Repository {
             arguments(command);
         };
         let answer = self.run_one(script, shard, complete).await?;
-        Reply::parse(answer, players.len(), shard, trace)
+        Reply::parse(answer, shard, trace)
     }
 
     /// Calls a script on the node of a shard. `complete` appends its keys and arguments.
@@ -212,38 +155,8 @@ impl Repository {
         }
     }
 
-    /// Calls a script many times, each time on the node of a shard. Each of `calls` appends its keys and arguments.
-    async fn run_all(&self, script: &Script, calls: &[(Shard, impl Fn(&mut Cmd))]) -> Vec<Result<Value, StoreError>> {
-        let by_hash: Vec<_> = calls.iter().map(|(shard, complete)| (*shard, script.call_by_hash(complete))).collect();
-        let mut answers = self.connection.query_all_with(script.policy, &by_hash).await;
-        let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
-        let unknown: Vec<_> = (0..calls.len()).filter(is_unknown).collect();
-        if unknown.is_empty() {
-            return answers;
-        }
-        // Nodes that do not have the script cached get its source, in a second round trip.
-        let send_source = |place: &usize| (calls[*place].0, script.call_by_source(&calls[*place].1));
-        let by_source: Vec<_> = unknown.iter().map(send_source).collect();
-        let second_answers = self.connection.query_all_with(script.policy, &by_source).await;
-        for (place, answer) in unknown.into_iter().zip(second_answers) {
-            answers[place] = answer;
-        }
-        answers
-    }
-
-    /// Groups players into script calls: each group is of one shard, and not too large. Players are represented by
-    /// their places in the list.
-    pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<(Shard, Vec<usize>)> {
-        let shards = self.keys.group_by_shard(players);
-        let split = |(shard, places): (&Shard, &Vec<usize>)| {
-            let shard = *shard;
-            places.chunks(ENTRIES_PER_CALL).map(move |chunk| (shard, chunk.to_vec())).collect::<Vec<_>>()
-        };
-        shards.iter().flat_map(split).collect()
-    }
-
     /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
-    fn append_call<'a>(
+    pub(super) fn append_call<'a>(
         &self,
         command: &mut Cmd,
         shard: Shard,
@@ -265,38 +178,36 @@ impl Repository {
     }
 
     /// Appends a mutation's own arguments.
-    fn append<'a>(
+    pub(super) fn append<'a>(
         &self,
         command: &mut Cmd,
         mutation: Mutation<'_>,
         connections: impl IntoIterator<Item = &'a Connection>,
     ) {
         match mutation {
-            Mutation::Connect(Some(gateway)) | Mutation::Heartbeat(Some(gateway)) => {
-                for connection in connections {
-                    command.arg(claim(connection, gateway));
-                }
-                return;
+            Mutation::Connect(gateway) | Mutation::Heartbeat(gateway) => {
+                connections.into_iter().for_each(|connection| append_claim(command, connection, gateway));
             }
-            Mutation::Connect(None) | Mutation::Heartbeat(None) => {}
             Mutation::Disconnect(reason) => {
                 let (reason, grace) = self.end_of(reason);
                 command.arg(reason).arg(grace);
+                connections.into_iter().for_each(|connection| append_claim(command, connection, None));
             }
-        }
-        for connection in connections {
-            command.arg(connection.connection_id.as_str());
         }
     }
 }
 
-/// A connection and the gateway that it belongs to, in the format of the scripts: see `lua/lib/past.lua`.
-pub(super) fn claim<'a>(connection: &'a Connection, gateway: &'a GatewayId) -> ConcatArg<'a> {
-    ConcatArg([connection.connection_id.as_str(), "!", gateway.as_str(), ""])
+/// Appends a connection and the gateway that it belongs to, in the format of the scripts: see `lua/lib/past.lua`.
+pub(super) fn append_claim(command: &mut Cmd, connection: &Connection, gateway: Option<&GatewayId>) {
+    let connection = connection.connection_id.as_str();
+    match gateway {
+        Some(gateway) => command.arg(ConcatArg([connection, "!", gateway.as_str(), ""])),
+        None => command.arg(connection),
+    };
 }
 
 impl Mutation<'_> {
-    fn script(self) -> &'static Script {
+    pub(super) fn script(self) -> &'static Script {
         match self {
             Self::Connect(_) => &scripts::CONNECT,
             Self::Heartbeat(_) => &scripts::HEARTBEAT,
@@ -308,7 +219,7 @@ impl Mutation<'_> {
 /// Error of an outcome that the called script never returns.
 const OTHER_OUTCOME: StoreError = StoreError::Unexpected("another script's outcome");
 
-fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
+pub(super) fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
     match outcome {
         Outcome::Accepted => Ok(LeaseOutcome::Accepted),
         Outcome::Restored => Ok(LeaseOutcome::Restored),
@@ -341,7 +252,7 @@ fn applied<O>(
 }
 
 /// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were flushed.
-fn is_unknown_script(error: &StoreError) -> bool {
+pub(super) fn is_unknown_script(error: &StoreError) -> bool {
     use redis::ErrorKind::Server;
     matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))
 }

@@ -6,12 +6,8 @@ use futures_util::future::join_all;
 use redis::Cmd;
 
 use super::{
-    OutboxEntry, Outcome, Repository, StoreError,
-    gateways::Ending,
-    keys::Shard,
-    mutate::{ENTRIES_PER_CALL, OTHER_TYPE},
-    scripts,
-    sweep::is_wrong_type,
+    OutboxEntry, Outcome, Repository, StoreError, batch::ENTRIES_PER_CALL, gateways::Ending, keys::Shard,
+    mutate::OTHER_TYPE, scripts, sweep::is_wrong_type,
 };
 use crate::{
     model::{Connection, ConnectionId, GatewayId, PlayerId},

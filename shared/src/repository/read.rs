@@ -25,7 +25,7 @@ impl Repository {
         let keys = |shard, player| [self.keys.record(shard, player)];
         let (as_of, read) = self
             .read(players, keys, |player, [record], now| match reply::record(record)? {
-                Some(record) => Ok((record.has_activity_in_past(), record.presence_at(player, now))),
+                Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
                 None => Ok((false, Presence::offline(player, None))),
             })
             .await?;

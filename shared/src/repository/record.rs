@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::StoreError;
+use super::{StoreError, past};
 use crate::model::{Activity, PlayerId, Presence, PresenceState};
 
 /// A player's record.
@@ -17,20 +17,12 @@ pub(crate) struct Record {
     /// connections.
     #[serde(default)]
     leases: Vec<u64>,
-    #[serde(default)]
-    activity: RecordedActivity,
-}
-
-/// The activity in a record.
-#[derive(Debug, Clone, PartialEq, Default)]
-enum RecordedActivity {
-    /// The player has no activity.
-    #[default]
-    None,
-    /// The activity is in the past. This is the form of records in Redis.
-    InPast,
-    /// The activity is in the record. This is the form of records in a script's reply.
-    Here(Activity),
+    /// Whether the player has an activity, which is in the past.
+    #[serde(default, deserialize_with = "is_true", rename = "activity")]
+    has_activity: bool,
+    /// The activity, if it was read.
+    #[serde(skip)]
+    activity: Option<Activity>,
 }
 
 impl Record {
@@ -54,24 +46,29 @@ impl Record {
             leases = durations.split(',').map(|duration| duration.parse().ok()).collect::<Option<_>>()?;
             rest = end;
         }
-        let mut rest = rest.strip_suffix('}')?;
-        let mut activity = RecordedActivity::None;
-        if let Some(json) = rest.strip_prefix(r#","activity":"#) {
-            activity = RecordedActivity::parse(json)?;
-            rest = "";
-        }
+        let has_activity = match rest {
+            "}" => false,
+            r#","activity":true}"# => true,
+            _ => return None,
+        };
         let connection_count = u32::try_from(connection_count).ok()?;
         let state = state.parse().ok()?;
         let version = Some(version);
-        rest.is_empty().then_some(Self { last_seen, version, connection_count, state, leases, activity })
+        Some(Self { last_seen, version, connection_count, state, leases, has_activity, activity: None })
     }
 
-    /// Whether the activity has to be read from the past.
-    pub(super) fn has_activity_in_past(&self) -> bool {
-        self.activity == RecordedActivity::InPast
+    /// Whether the player has an activity, which is in the past.
+    pub(super) fn has_activity(&self) -> bool {
+        self.has_activity
     }
 
-    /// The presence at the time when the record was written, without an activity that is in the past.
+    /// Reads the activity from the player's past, if there is one.
+    pub(super) fn with_activity_of(self, past: &[u8]) -> Self {
+        let activity = if self.has_activity { past::activity(past) } else { None };
+        Self { activity, ..self }
+    }
+
+    /// The presence at the time when the record was written, with the activity if it was read.
     pub(super) fn presence(self, player_id: PlayerId) -> Presence {
         Presence {
             player_id,
@@ -79,10 +76,7 @@ impl Record {
             last_seen: Some(self.last_seen),
             connection_count: self.connection_count,
             version: self.version,
-            activity: match self.activity {
-                RecordedActivity::Here(activity) => Some(activity),
-                RecordedActivity::None | RecordedActivity::InPast => None,
-            },
+            activity: self.activity,
         }
     }
 
@@ -96,21 +90,10 @@ impl Record {
     }
 }
 
-impl RecordedActivity {
-    fn parse(json: &str) -> Option<Self> {
-        match json {
-            "true" => Some(Self::InPast),
-            json => Activity::from_stored(json).map(Self::Here),
-        }
-    }
-}
-
-/// Treats any other value, in a record that was written by hand, as no activity.
-impl<'de> Deserialize<'de> for RecordedActivity {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let json = Box::<RawValue>::deserialize(deserializer)?;
-        Ok(Self::parse(json.get()).unwrap_or_default())
-    }
+/// Whether a value is `true`. A record that was written by hand may have any other.
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(json.get() == "true")
 }
 
 /// Splits a text into its leading number and the rest.
@@ -130,11 +113,9 @@ mod tests {
         r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
 
     const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
-    const REPLY: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":{"details":"a}]\"\u003b"}}"#;
-
     #[test]
     fn what_the_scripts_write_is_read_as_json_is() {
-        for json in [ONE, PLAYING, TWO, TWO_PLAYING, REPLY] {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
             let scanned = Record::scan(json).unwrap();
             assert_eq!(scanned, serde_json::from_str(json).unwrap(), "{json}");
         }
@@ -150,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_or_goes_on_is_no_record() {
-        for json in [ONE, PLAYING, TWO, TWO_PLAYING, REPLY] {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
             for length in 0..json.len() {
                 assert!(Record::parse(&json.as_bytes()[..length]).is_err(), "{length} of {json}");
             }
@@ -159,20 +140,27 @@ mod tests {
     }
 
     #[test]
-    fn an_activity_stands_in_a_reply_and_is_marked_in_a_record() {
-        let [none, marked, here] = [ONE, TWO_PLAYING, REPLY].map(|json| Record::parse(json.as_bytes()).unwrap());
-        assert_eq!([&none, &marked, &here].map(Record::has_activity_in_past), [false, true, false]);
-        let activity = |record: Record| record.presence(PlayerId::parse("alice").unwrap()).activity;
-        assert_eq!([none, marked].map(activity), [None, None]);
-        assert_eq!(activity(here).unwrap().as_json(), r#"{"details":"a}]\";"}"#);
+    fn an_activity_is_marked_in_a_record_and_read_from_a_past_or_alone() {
+        let [none, marked] = [ONE, TWO_PLAYING].map(|json| Record::parse(json.as_bytes()).unwrap());
+        assert_eq!([&none, &marked].map(Record::has_activity), [false, true]);
+        let alone = br#"{"details":"a}]\"\u003b"}"#;
+        let past = [b"1000 900 ONLINE expired 45000 ", &alone[..], b";c1"].concat();
+        for text in [&alone[..], &past] {
+            let activity = |record: &Record| {
+                let record = record.clone().with_activity_of(text);
+                record.presence(PlayerId::parse("alice").unwrap()).activity
+            };
+            assert_eq!(activity(&none), None);
+            assert_eq!(activity(&marked).unwrap().as_json(), r#"{"details":"a}]\";"}"#);
+        }
     }
 
     #[test]
     fn an_activity_that_somebody_wrote_by_hand_is_none() {
-        for activity in ["false", "1", "null", "[]", r#""Ranked""#] {
+        for activity in ["false", "1", "null", "[]", r#""Ranked""#, r#"{"details":"Ranked"}"#] {
             let json = ONE.replace('}', &format!(r#","activity":{activity}}}"#));
             let record = Record::parse(json.as_bytes()).unwrap();
-            assert_eq!(record.activity, RecordedActivity::None, "{json}");
+            assert!(!record.has_activity(), "{json}");
         }
     }
 

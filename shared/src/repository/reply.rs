@@ -2,12 +2,7 @@
 
 use redis::Value;
 
-use super::{
-    StoreError,
-    keys::Shard,
-    past::{self, Past},
-    record::Record,
-};
+use super::{StoreError, keys::Shard, past::Past, record::Record};
 use crate::{
     model::{LastSeen, PlayerId, Presence},
     trace::TraceContext,
@@ -66,16 +61,13 @@ impl OutboxEntry {
 }
 
 impl Reply {
-    /// Parses the reply of a call with this number of `entries`.
-    pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
-        let parts = match value {
-            Value::Array(parts) => parts,
-            // The short form: all leases were renewed, and nothing else happened.
-            Value::BulkString(record) => return Self::renewed(entries, (entries == 1).then_some(&*record)),
-            _ => return Err(UNEXPECTED),
-        };
+    /// Parses the reply of a call.
+    pub(crate) fn parse(value: Value, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
+        let Value::Array(parts) = value else { return Err(UNEXPECTED) };
         let mut parts = parts.into_iter();
-        let (Some(Value::BulkString(outcomes)), Some(record)) = (parts.next(), parts.next()) else {
+        let (Some(Value::BulkString(outcomes)), Some(record), Some(activity)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
             return Err(UNEXPECTED);
         };
         // The rest of the reply is pairs of an event's id and its JSON.
@@ -86,25 +78,32 @@ impl Reply {
         }
         Ok(Self {
             outcomes: outcomes.into_iter().map(outcome).collect::<Option<_>>().ok_or(UNEXPECTED)?,
-            record: self::record(&record)?,
+            record: record_with_activity([&record, &activity])?,
             events,
         })
     }
-
-    /// Builds the reply of a call that renewed all leases and did nothing else.
-    fn renewed(entries: usize, record: Option<&[u8]>) -> Result<Self, StoreError> {
-        let record = record.map(Record::parse).transpose()?;
-        Ok(Self { outcomes: vec![Outcome::Accepted; entries], record, events: Vec::new() })
-    }
 }
 
-/// Parses the reply of a call that only renews, for each of its `entries`.
+/// Parses the reply of `renew_known.lua`, for each of its `entries`.
 pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
     match answer {
         Ok(Value::Array(records)) if records.len() == entries => records.iter().map(record).collect(),
+        // Some have an activity, which is in the past.
+        Ok(Value::Array(values)) if values.len() == 2 * entries => {
+            let (records, pasts) = values.split_at(entries);
+            records.iter().zip(pasts).map(|(record, past)| record_with_activity([record, past])).collect()
+        }
         Ok(_) => vec![Err(UNEXPECTED); entries],
         Err(error) => vec![Err(error); entries],
     }
+}
+
+/// Parses the reply of `renew_known_batch.lua` with this number of `entries`. Returns the indexes of those whose lease is
+/// unknown.
+pub(crate) fn unknown_leases(value: Value, entries: usize) -> Result<Vec<usize>, StoreError> {
+    let numbers: Vec<usize> = redis::from_redis_value(value)?;
+    let index = |number: usize| number.checked_sub(1).filter(|index| *index < entries);
+    numbers.into_iter().map(index).collect::<Option<_>>().ok_or(UNEXPECTED)
 }
 
 fn outcome(letter: u8) -> Option<Outcome> {
@@ -126,12 +125,19 @@ pub(crate) fn presence(
     history: Option<LastSeen>,
     now: u64,
 ) -> Result<Presence, StoreError> {
-    let Some(record) = self::record(record)? else { return Ok(Presence::offline(player_id, history)) };
-    let activity = match text(past)? {
-        Some(line) if record.has_activity_in_past() => past::activity(line),
-        _ => None,
-    };
-    Ok(Presence { activity, ..record.presence_at(player_id, now) })
+    Ok(match record_with_activity([record, past])? {
+        Some(record) => record.presence_at(player_id, now),
+        None => Presence::offline(player_id, history),
+    })
+}
+
+/// Parses a record, with the activity of the player's past. `None` if there is no record.
+fn record_with_activity([record, past]: [&Value; 2]) -> Result<Option<Record>, StoreError> {
+    let record = self::record(record)?;
+    Ok(match text(past)? {
+        Some(past) => record.map(|record| record.with_activity_of(past)),
+        None => record,
+    })
 }
 
 /// Parses the value of a record's key. `None` if the key is missing.

@@ -76,19 +76,25 @@ pub(crate) fn centrifugo(hash: &str, player: usize, time: usize) -> Cmd {
     command
 }
 
-/// A call of the heartbeat script for some players, with the arguments that the service gives it.
+/// The script of a heartbeat whose lease is known.
+pub(crate) fn heartbeat_script() -> String {
+    presence_tests::script("renew_known")
+}
+
+/// The script of a batch of heartbeats whose leases are known.
+pub(crate) fn batch_script() -> String {
+    presence_tests::script("renew_known_batch")
+}
+
+/// A call of one of the heartbeat scripts for some players, with the arguments that the service gives it.
 pub(crate) fn heartbeat(hash: &str, players: std::ops::Range<usize>) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(hash).arg(3 * players.len() + 2);
+    command.arg(hash).arg(2 * players.len());
     for number in players.clone() {
         let player = players::player(number);
-        command.arg(format!("presence:{player}"));
-        command.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
+        command.arg(format!("presence:{player}")).arg(format!("{{presence:{player}}}:past"));
     }
-    command.arg("presence:{all}:expiry").arg("presence:{all}:outbox");
-    let prefix = "presence:".len();
-    let terms = format!("604800000 64 {prefix} 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ");
-    command.arg(45_000).arg(terms);
+    command.arg(45_000);
     for number in players {
         command.arg(players::connection(number));
     }

@@ -38,7 +38,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let figure = format!("{:.0} bytes, {:.0} without", memory[1], memory[0]);
     report.note("Redis memory per player with an activity of 256 bytes", &figure);
 
-    let hash = bench::load(&mut bench.raw.clone(), &presence_tests::script("heartbeat")).await;
+    let hash = bench::load(&mut bench.raw.clone(), &bench::heartbeat_script()).await;
     let heartbeats = [0, PLAYERS].map(|first| bench_heartbeats(&hash, first));
     let [mut without, mut with] = [f64::MAX; 2];
     for _ in 0..ROUNDS {
