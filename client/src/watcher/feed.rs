@@ -1,4 +1,4 @@
-//! State of the stream of changes, as callers see it.
+//! Status of the stream of changes, for callers.
 
 use std::{fmt, sync::Arc};
 
@@ -12,27 +12,29 @@ use crate::CallError;
 pub enum FeedState {
     /// Changes arrive as they are made.
     Live,
-    /// The service has no events, or its NATS is down: it reads all watched players every few seconds.
+    /// The service has no events, or its NATS is down: it reads all watched players every few seconds, and changes are
+    /// late by that time.
     Polling,
-    /// The service cannot read its store: what is held may be outdated.
+    /// The service cannot read its store: delivered presences may be outdated.
     Stale,
-    /// There is no stream, or not all players have been read again since it was opened: what is held may be outdated.
+    /// No stream is open, or not all players have been read again since it was opened: delivered presences may be
+    /// outdated.
     #[default]
     Disconnected,
 }
 
-/// Whether changes arrive, and if there is no stream, why.
+/// Whether changes arrive, and if not, why.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct WatchStatus {
     /// The source of changes.
     pub feed: FeedState,
-    /// Why the newest attempt to open a stream failed, why the stream ended, or why the service refused to watch some
-    /// players, such as `too-many`; each is repeated. `None` while all is well.
+    /// Why the latest attempt to open a stream failed, why the stream ended, or why the service refused to watch some
+    /// players, such as `too-many`. The watcher tries again in each case. `None` if there is no error.
     pub error: Option<Arc<CallError>>,
 }
 
-/// The status of a [`Watcher`](super::Watcher), state after state.
+/// The changes of the status of a [`Watcher`](super::Watcher).
 #[derive(Debug)]
 pub struct StatusChanges {
     pub(super) status: watch::Receiver<WatchStatus>,
@@ -49,9 +51,10 @@ impl FeedState {
         }
     }
 
-    /// The state that the service names. One that only a newer service has is no promise.
-    pub(super) fn from_word(word: &str) -> Self {
-        match word {
+    /// The state with this name in the service. A name that only a newer service sends promises nothing, so it counts
+    /// as stale.
+    pub(super) fn from_name(name: &str) -> Self {
+        match name {
             "live" => Self::Live,
             "polling" => Self::Polling,
             _ => Self::Stale,
@@ -66,8 +69,8 @@ impl fmt::Display for FeedState {
 }
 
 impl StatusChanges {
-    /// The present status first, then each newer one; a reader that is slow gets the newest only. `None` once the
-    /// watcher was dropped. Can be cancelled.
+    /// Waits for the next status: first the current one, then each newer one. A slow reader gets only the newest.
+    /// `None` after the watcher was dropped. Cancel safe.
     pub async fn next(&mut self) -> Option<WatchStatus> {
         self.status.changed().await.ok()?;
         Some(self.status.borrow_and_update().clone())

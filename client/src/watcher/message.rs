@@ -1,18 +1,18 @@
-//! Messages of `GET /watch`: requests out, reports in.
+//! Messages of `GET /watch`: requests to the service, and messages from it.
 
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{FeedState, WatchedPresence};
 use crate::{PlayerId, Problem};
 
-/// A request of the caller's.
+/// A request to the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Request {
     /// The number that the reply repeats.
     pub(super) id: u64,
     pub(super) kind: RequestKind,
     pub(super) players: Vec<PlayerId>,
-    /// With [`RequestKind::Watch`]: the versions that the caller holds; 0 for a player without one.
+    /// With [`RequestKind::Watch`]: the versions that are known here; 0 for a player without a version.
     pub(super) known: Vec<(PlayerId, u64)>,
 }
 
@@ -23,14 +23,15 @@ pub(super) enum RequestKind {
     Unwatch,
 }
 
-/// A message of the service's.
+/// A message from the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Report {
+pub(super) enum ServerMessage {
     Feed(FeedState),
     Presences(Vec<WatchedPresence>),
-    /// A request is complete.
+    /// The service has completed the request with this number.
     Complete(u64),
-    /// A request changed nothing. `None` if the service could not read its number.
+    /// The service refused the request with this number, which changed nothing. `None` if it could not read the
+    /// number.
     Refused(Option<u64>, Problem),
     /// A message that only a newer service sends.
     Unknown,
@@ -47,7 +48,7 @@ impl RequestKind {
 }
 
 impl Request {
-    /// The request as JSON.
+    /// Formats the request as JSON.
     pub(super) fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default() // never fails for a map of strings and numbers
     }
@@ -73,11 +74,11 @@ impl Serialize for Request {
     }
 }
 
-impl Report {
-    /// Parses a message of the service's.
+impl ServerMessage {
+    /// Parses a message from the service.
     ///
     /// # Errors
-    /// If it is not a message of the presence service.
+    /// If the text is not a message of the presence service.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Members {
@@ -98,7 +99,7 @@ impl Report {
 
         let Members { feed, presences, id, watching, error } = serde_json::from_str(text)?;
         if let Some(feed) = feed {
-            return Ok(Self::Feed(FeedState::from_word(&feed)));
+            return Ok(Self::Feed(FeedState::from_name(&feed)));
         }
         if let Some(presences) = presences {
             return Ok(Self::Presences(presences));
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_names_its_players_and_what_is_known_of_them() {
+    fn a_request_names_its_players_and_their_known_versions() {
         let players = vec![player("alice"), player("bob")];
         let known = vec![(player("bob"), 17)];
         let watch = Request { id: 7, kind: RequestKind::Watch, players: players.clone(), known };
@@ -134,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn reports_are_told_apart_and_may_have_members_that_only_a_newer_service_sends() {
-        let parse = |text| Report::parse(text).unwrap();
-        assert_eq!(parse(r#"{"feed":"polling"}"#), Report::Feed(FeedState::Polling));
-        assert_eq!(parse(r#"{"id":7,"watching":2}"#), Report::Complete(7));
-        assert_eq!(parse(r#"{"weather":"fine"}"#), Report::Unknown);
+    fn messages_may_have_members_that_only_a_newer_service_sends() {
+        let parse = |text| ServerMessage::parse(text).unwrap();
+        assert_eq!(parse(r#"{"feed":"polling"}"#), ServerMessage::Feed(FeedState::Polling));
+        assert_eq!(parse(r#"{"id":7,"watching":2}"#), ServerMessage::Complete(7));
+        assert_eq!(parse(r#"{"weather":"fine"}"#), ServerMessage::Unknown);
         let alice = WatchedPresence {
             player_id: player("alice"),
             state: State::InMatch,
@@ -148,8 +149,8 @@ mod tests {
         };
         let text =
             r#"{"presences":[{"player_id":"alice","state":"IN_MATCH","last_seen":3,"version":null,"mood":"good"}]}"#;
-        assert_eq!(parse(text), Report::Presences(vec![alice]));
-        let Report::Refused(None, problem) = parse(
+        assert_eq!(parse(text), ServerMessage::Presences(vec![alice]));
+        let ServerMessage::Refused(None, problem) = parse(
             r#"{"error":{"type":"urn:presence:too-many","title":"t","status":409,"detail":"d","field":"watch"}}"#,
         ) else {
             panic!()
@@ -158,9 +159,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_report_is_an_error() {
+    fn other_texts_are_errors() {
         for text in ["", "[]", "hello", r#"{"presences":[{"player_id":"a b"}]}"#, r#"{"feed":7}"#] {
-            assert!(Report::parse(text).is_err(), "{text}");
+            assert!(ServerMessage::parse(text).is_err(), "{text}");
         }
     }
 }

@@ -1,8 +1,12 @@
-//! Watching players: what each one is now, then every change.
+//! Watcher: the current presence of each watched player, then every change.
+//!
+//! - `registry`, `requests`: the sans-IO core: what each subscription receives, and what is requested of the service.
+//! - `reconnect`, `session`, `message`: the task that opens streams, one stream, and its messages.
+//! - `subscription`, `feed`: what callers use.
 
 mod feed;
 mod message;
-mod pump;
+mod reconnect;
 mod registry;
 mod requests;
 mod session;
@@ -29,22 +33,23 @@ pub use self::{
 use self::{registry::Registry, requests::RequestQueue};
 use crate::{Activity, Endpoint, InvalidEndpoint, PlayerId, State, transport::Transport};
 
-/// Watches players of a `presence-server`, over one WebSocket for all [subscriptions](Subscription). Cheap to clone;
-/// clones share the stream. It ends with the last clone and the last subscription.
+/// Watches players of a `presence-server`, over one WebSocket for all [subscriptions](Subscription). It is cheap to
+/// clone, and clones share the stream, which ends when the last clone and the last subscription are dropped.
 ///
-/// - **Nothing is lost.** A subscription gets each player's presence once it is known, and then each change, or a newer
-///   one of the same player in its place. When the stream breaks, the watcher opens another one, with a growing,
-///   jittered delay, and sends the versions that it holds: the service answers with what has changed since.
-/// - **Nothing is delivered twice.** A presence whose state, version and activity were delivered already is not delivered again,
-///   also after a reconnect.
-/// - **Order.** The versions of a player never decrease. `None` after a version means that the service's store has lost
-///   data of this player; the next version is above all earlier ones.
-/// - **Bounded memory.** A subscription that is not read costs what its players cost: later changes replace earlier ones.
-/// - **Unknown is not OFFLINE.** A player that cannot be read is not delivered. [`status`](Self::status) says whether
-///   what was delivered is current.
+/// - **No gaps.** A subscription receives the presence of each player as soon as it is known, and then each change, or
+///   a newer one of the same player in its place. When the stream breaks, the watcher opens another one, with a
+///   growing, jittered delay, and sends the versions that it has: the service responds with what has changed since.
+/// - **No duplicates.** A presence whose state, version and activity were delivered already is not delivered again,
+///   not even after a reconnect.
+/// - **Order.** The versions of a player never decrease. `None` after a version means that the service's store has
+///   lost data of this player; the next version is higher than all earlier ones.
+/// - **Bounded memory.** The memory of a subscription that is not read is bounded by the number of its players, since
+///   later changes replace earlier ones.
+/// - **Unknown is not OFFLINE.** A player that cannot be read is not delivered. [`status`](Self::status) returns
+///   whether the delivered presences are current.
 ///
-/// Not every state in between is delivered: a player that goes IN_QUEUE and IN_MATCH within one interval of the
-/// service's is IN_MATCH.
+/// Intermediate states may be skipped: a player that is set IN_QUEUE and then IN_MATCH within one interval of the
+/// service is delivered as IN_MATCH.
 #[derive(Clone)]
 pub struct Watcher {
     handle: Arc<Handle>,
@@ -58,12 +63,12 @@ pub struct WatchedPresence {
     pub player_id: PlayerId,
     /// What the player is doing.
     pub state: State,
-    /// When the service last heard from the player, in Unix milliseconds, as of this change: heartbeats are not
-    /// delivered. `None` if it is not known.
+    /// When the player was last seen, in Unix milliseconds, as of this change: heartbeats are not delivered. `None` if
+    /// unknown.
     pub last_seen: Option<u64>,
-    /// Orders the player's transitions. `None` for a player that never had any, or whose data was lost.
+    /// Orders the transitions of the player. `None` for a player without transitions, or whose data was lost.
     pub version: Option<u64>,
-    /// What the player is doing, in the game's own words, if the game has reported it.
+    /// The activity that the game set, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<Activity>,
 }
@@ -76,98 +81,99 @@ pub struct WatchStats {
     pub subscriptions: u64,
     /// Distinct players of all subscriptions.
     pub players: u64,
-    /// Players that the service does not watch yet: the stream is not open, or their request is not complete.
+    /// Players that the service does not watch yet, because no stream is open or their request is not complete.
     pub waiting: u64,
-    /// Changes that the service sent, snapshots included.
+    /// Changes that the service sent, including snapshots.
     pub changes: u64,
     /// Streams opened since the start.
     pub streams: u64,
 }
 
-/// Ends the watcher's task when the last user of it is dropped.
+/// Ends the task of the watcher when the last clone and the last subscription are dropped.
 struct Handle {
     shared: Arc<Shared>,
-    pump: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 struct Shared {
     transport: Transport,
-    interests: Mutex<Interests>,
-    /// There may be a request to make.
+    watch_list: Mutex<WatchList>,
+    /// Notified when a request may be due.
     changed: Notify,
-    /// There is a new token: an attempt to connect may succeed earlier than was thought.
+    /// Notified when the token has changed, so that the next attempt to connect is made at once.
     token_changed: Notify,
     status: watch::Sender<WatchStatus>,
     changes: AtomicU64,
     streams: AtomicU64,
 }
 
-/// Which players are watched, and how far the service watches them.
-struct Interests {
+/// The watched players, and the requests that the service needs to watch them.
+struct WatchList {
     registry: Registry,
     requests: RequestQueue,
 }
 
 impl Watcher {
-    /// Starts a watcher. Nothing is connected before the first player is watched.
+    /// Starts a watcher. It connects when the first player is watched.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::RootCertificates`].
+    /// [`InvalidEndpoint::RootCertificates`] if the root certificates of this machine cannot be read.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// If called outside of a tokio runtime.
     pub fn start(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
         let shared = Arc::new(Shared {
             transport: Transport::new(endpoint)?,
-            interests: Mutex::new(Interests { registry: Registry::default(), requests: RequestQueue::new() }),
+            watch_list: Mutex::new(WatchList { registry: Registry::default(), requests: RequestQueue::new() }),
             changed: Notify::new(),
             token_changed: Notify::new(),
             status: watch::Sender::new(WatchStatus::default()),
             changes: AtomicU64::new(0),
             streams: AtomicU64::new(0),
         });
-        let pump = tokio::spawn(pump::run(Arc::clone(&shared)));
-        Ok(Self { handle: Arc::new(Handle { shared, pump }) })
+        let task = tokio::spawn(reconnect::run(Arc::clone(&shared)));
+        Ok(Self { handle: Arc::new(Handle { shared, task }) })
     }
 
-    /// Subscribes to players; none is a beginning, too. Players of several subscriptions are requested once.
+    /// Subscribes to players; more can be added later, so the list may be empty. Players of several subscriptions are
+    /// requested once.
     pub fn watch<'a>(&self, players: impl IntoIterator<Item = &'a PlayerId>) -> Subscription {
         let subscription = Subscription::open(Arc::clone(&self.handle));
         subscription.watch(players);
         subscription
     }
 
-    /// Sends this bearer token with every stream that is opened from now on. The open one stays; an attempt that waits
+    /// Sends this bearer token when further streams are opened. The open stream continues. An attempt that waits
     /// because the service did not accept the previous token is made at once.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::Token`]; the token stays what it was.
+    /// [`InvalidEndpoint::Token`] if it is not a valid token; the previous one stays in use.
     pub fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
         self.handle.shared.transport.set_token(token)?;
         self.handle.shared.token_changed.notify_one();
         Ok(())
     }
 
-    /// Whether what was delivered is current, and if there is no stream, why.
+    /// Whether the delivered presences are current, and if not, why.
     pub fn status(&self) -> WatchStatus {
         self.handle.shared.status.borrow().clone()
     }
 
-    /// The present status, then each newer one.
+    /// The current status, then each newer one.
     pub fn status_changes(&self) -> StatusChanges {
         let mut status = self.handle.shared.status.subscribe();
-        status.mark_changed();
+        status.mark_changed(); // so that the current status is returned first
         StatusChanges { status }
     }
 
-    /// The counters. Walks through all players.
+    /// The counters. Takes time in proportion to the number of players.
     pub fn stats(&self) -> WatchStats {
         let shared = &self.handle.shared;
-        let interests = shared.interests();
+        let watch_list = shared.watch_list();
         WatchStats {
-            subscriptions: interests.registry.subscriptions() as u64,
-            players: interests.registry.players() as u64,
-            waiting: interests.requests.waiting() as u64,
+            subscriptions: watch_list.registry.subscriptions() as u64,
+            players: watch_list.registry.players() as u64,
+            waiting: watch_list.requests.waiting() as u64,
             changes: shared.changes.load(Ordering::Relaxed),
             streams: shared.streams.load(Ordering::Relaxed),
         }
@@ -181,14 +187,15 @@ impl fmt::Debug for Watcher {
 }
 
 impl Shared {
-    /// Locked for no longer than it takes to note one message or one call of the owner's. Nothing in there panics half-way.
-    fn interests(&self) -> MutexGuard<'_, Interests> {
-        self.interests.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the watch list, for no longer than one message or one call takes, never during I/O. A poisoned lock is
+    /// used all the same: no code under it panics half-way.
+    fn watch_list(&self) -> MutexGuard<'_, WatchList> {
+        self.watch_list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.pump.abort();
+        self.task.abort();
     }
 }

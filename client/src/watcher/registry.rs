@@ -1,7 +1,8 @@
-//! Watched players: what is held of each, and which subscription has not been given it yet.
+//! Watched players: the latest presence of each, and which subscription has not received it yet.
 //!
-//! Nothing is queued: a subscription knows which of its players have changed, and takes what is held of them when it
-//! asks. So a reader that is slow gets fewer and newer presences, in memory that is bounded by its players.
+//! Changes are not queued: a subscription knows which of its players have changed, and reads their latest presences
+//! when it asks. So a slow reader gets fewer and newer presences, and its memory is bounded by the number of its
+//! players.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -14,26 +15,27 @@ use crate::{Activity, PlayerId, State};
 /// All subscriptions and their players.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
-    players: HashMap<PlayerId, Player>,
+    players: HashMap<PlayerId, WatchedPlayer>,
     subscriptions: HashMap<SubscriptionId, Subscription>,
     next_id: u64,
 }
 
-/// Number of a subscription; never reused.
+/// Identifies a subscription. An id is never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct SubscriptionId(u64);
 
+/// A player that at least one subscription has.
 #[derive(Debug, Default)]
-struct Player {
-    held: Option<Held>,
+struct WatchedPlayer {
+    latest: Option<LatestPresence>,
     /// The highest version so far.
-    highest: u64,
+    highest_version: u64,
     subscribers: Vec<SubscriptionId>,
 }
 
-/// The newest presence that the service has sent.
+/// The latest presence that the service sent for one player.
 #[derive(Debug, Clone)]
-struct Held {
+struct LatestPresence {
     state: State,
     last_seen: Option<u64>,
     version: Option<u64>,
@@ -42,10 +44,11 @@ struct Held {
 
 #[derive(Debug, Default)]
 struct Subscription {
-    /// The players, and whether each has changed since it was taken.
+    /// The players, and whether each has changed since its presence was last delivered.
     players: HashMap<PlayerId, bool>,
-    /// Those that have changed, in the order of their first change.
+    /// The players that have changed, in the order of their first change.
     changed: VecDeque<PlayerId>,
+    /// Woken by the next change.
     waker: Option<Waker>,
 }
 
@@ -58,15 +61,16 @@ impl Registry {
         id
     }
 
-    /// Adds a player to a subscription. Returns whether it is the first subscription to this player.
+    /// Adds a player to a subscription. Returns whether no other subscription had this player.
     pub(super) fn watch(&mut self, id: SubscriptionId, player: &PlayerId) -> bool {
         let Some(subscription) = self.subscriptions.get_mut(&id) else { return false };
         let Entry::Vacant(entry) = subscription.players.entry(player.clone()) else { return false };
         entry.insert(false);
         let watched = self.players.entry(player.clone()).or_default();
         watched.subscribers.push(id);
-        if watched.held.is_some() {
-            subscription.note_change(player);
+        // The subscription begins with what is known already.
+        if watched.latest.is_some() {
+            subscription.mark_changed(player);
         }
         watched.subscribers.len() == 1
     }
@@ -87,11 +91,12 @@ impl Registry {
         self.release(id, subscription.players.into_keys().collect())
     }
 
+    /// Ends the subscription to these players. Returns those that no subscription has any more.
     fn release(&mut self, id: SubscriptionId, mut players: Vec<PlayerId>) -> Vec<PlayerId> {
         players.retain(|player| {
             let Some(watched) = self.players.get_mut(player) else { return false };
-            if let Some(place) = watched.subscribers.iter().position(|subscriber| *subscriber == id) {
-                watched.subscribers.swap_remove(place);
+            if let Some(position) = watched.subscribers.iter().position(|subscriber| *subscriber == id) {
+                watched.subscribers.swap_remove(position);
             }
             let is_last = watched.subscribers.is_empty();
             if is_last {
@@ -102,32 +107,34 @@ impl Registry {
         players
     }
 
-    /// Takes in what the service sent of a player. If state, version or activity are new, each subscription to the player gets
-    /// it, and the wakers of those that wait are added to `wakers`. Returns whether they are new.
-    pub(super) fn take(&mut self, presence: WatchedPresence, wakers: &mut Vec<Waker>) -> bool {
+    /// Stores the presence that the service sent for a player. If state, version or activity have changed, each
+    /// subscription to the player will deliver it, and the wakers of those that wait are added to `wakers`. Returns
+    /// whether they have changed.
+    pub(super) fn update(&mut self, presence: WatchedPresence, wakers: &mut Vec<Waker>) -> bool {
         let WatchedPresence { player_id, state, last_seen, version, activity } = presence;
-        // Unwatched meanwhile.
+        // The player may have been unwatched after the service sent this.
         let Some(watched) = self.players.get_mut(&player_id) else { return false };
-        // Another stream may begin with a lower version if the store went back in time: that is a loss of data.
-        let version = version.filter(|version| *version >= watched.highest);
-        watched.highest = watched.highest.max(version.unwrap_or_default());
-        let held = Held { state, last_seen, version, activity: activity.map(Box::new) };
-        let is_known = watched.held.as_ref().is_some_and(|before| before.is_like(&held));
-        watched.held = Some(held);
-        if is_known {
+        // Another stream may begin with a lower version if the store lost its latest data: `None` reports that loss.
+        let version = version.filter(|version| *version >= watched.highest_version);
+        watched.highest_version = watched.highest_version.max(version.unwrap_or_default());
+        let latest = LatestPresence { state, last_seen, version, activity: activity.map(Box::new) };
+        let has_changed = watched.latest.as_ref().is_none_or(|previous| previous.differs_from(&latest));
+        // Replaced in any case, since `last_seen` may be newer.
+        watched.latest = Some(latest);
+        if !has_changed {
             return false;
         }
         for id in &watched.subscribers {
             if let Some(subscription) = self.subscriptions.get_mut(id) {
-                subscription.note_change(&player_id);
+                subscription.mark_changed(&player_id);
                 wakers.extend(subscription.waker.take());
             }
         }
         true
     }
 
-    /// The next change of a subscription; if there is none, `waker` is woken by the next one.
-    pub(super) fn next(&mut self, id: SubscriptionId, waker: Option<&Waker>) -> Option<WatchedPresence> {
+    /// Takes the next change of a subscription. If there is none, the next change wakes `waker`.
+    pub(super) fn next_change(&mut self, id: SubscriptionId, waker: Option<&Waker>) -> Option<WatchedPresence> {
         let subscription = self.subscriptions.get_mut(&id)?;
         let Some(player) = subscription.changed.pop_front() else {
             subscription.waker = waker.cloned();
@@ -136,13 +143,13 @@ impl Registry {
         if let Some(has_changed) = subscription.players.get_mut(&player) {
             *has_changed = false;
         }
-        let Held { state, last_seen, version, activity } = self.players.get(&player)?.held.clone()?;
+        let LatestPresence { state, last_seen, version, activity } = self.players.get(&player)?.latest.clone()?;
         Some(WatchedPresence { player_id: player, state, last_seen, version, activity: activity.map(|boxed| *boxed) })
     }
 
-    /// The version that is held of a player, 0 for a player without one; `None` if nothing is held.
+    /// The latest version of a player, 0 for a player without a version. `None` if no presence is known.
     pub(super) fn known_version(&self, player: &PlayerId) -> Option<u64> {
-        self.players.get(player)?.held.as_ref().map(|held| held.version.unwrap_or_default())
+        self.players.get(player)?.latest.as_ref().map(|latest| latest.version.unwrap_or_default())
     }
 
     /// The number of subscriptions.
@@ -156,15 +163,16 @@ impl Registry {
     }
 }
 
-impl Held {
-    /// Whether there is nothing in the other one to deliver.
-    fn is_like(&self, other: &Self) -> bool {
-        (self.state, self.version, &self.activity) == (other.state, other.version, &other.activity)
+impl LatestPresence {
+    /// Whether the other presence has to be delivered after this one.
+    fn differs_from(&self, other: &Self) -> bool {
+        (self.state, self.version, &self.activity) != (other.state, other.version, &other.activity)
     }
 }
 
 impl Subscription {
-    fn note_change(&mut self, player: &PlayerId) {
+    /// Records that a player has changed, unless an earlier change is not delivered yet.
+    fn mark_changed(&mut self, player: &PlayerId) {
         if let Some(has_changed) = self.players.get_mut(player)
             && !std::mem::replace(has_changed, true)
         {

@@ -1,3 +1,5 @@
+//! Tests of the request queue.
+
 use super::*;
 
 fn player(id: &str) -> PlayerId {
@@ -23,7 +25,7 @@ fn queue(players: &[&str]) -> RequestQueue {
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_a_request_is_on_its_way_others_gather_behind_it() {
+async fn while_a_request_is_in_flight_further_players_gather_behind_it() {
     let mut queue = queue(&["a"]);
     let first = next(&mut queue).unwrap();
     assert_eq!((first.kind, names(&first)), (RequestKind::Watch, vec!["a"]));
@@ -36,7 +38,7 @@ async fn while_a_request_is_on_its_way_others_gather_behind_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_stream_is_asked_for_everything_with_what_is_known() {
+async fn on_a_new_stream_all_players_are_requested_with_their_known_versions() {
     let mut queue = queue(&["a", "b"]);
     let request = next(&mut queue).unwrap();
     queue.complete(request.id);
@@ -44,9 +46,9 @@ async fn a_new_stream_is_asked_for_everything_with_what_is_known() {
     queue.restart();
     assert!(!queue.is_resumed());
     let again = queue.next(Instant::now(), |name| (name == &player("b")).then_some(17)).unwrap();
-    let mut asked = names(&again);
-    asked.sort_unstable();
-    assert_eq!((asked, &again.known), (vec!["a", "b", "c"], &vec![(player("b"), 17)]));
+    let mut requested = names(&again);
+    requested.sort_unstable();
+    assert_eq!((requested, &again.known), (vec!["a", "b", "c"], &vec![(player("b"), 17)]));
     assert_ne!(again.id, request.id);
     queue.add(&player("d"));
     queue.complete(again.id);
@@ -65,12 +67,12 @@ async fn a_player_that_is_removed_is_unwatched_only_if_it_was_requested() {
     assert_eq!((unwatch.kind, names(&unwatch)), (RequestKind::Unwatch, vec!["a"]));
     queue.add(&player("a"));
     queue.complete(unwatch.id);
-    assert_eq!(names(&next(&mut queue).unwrap()), ["a"], "asked for again, as what was sent is no longer held");
+    assert_eq!(names(&next(&mut queue).unwrap()), ["a"], "requested again, since its presence is no longer known");
     assert!(!queue.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_is_made_again_after_a_growing_pause() {
+async fn a_refused_request_is_sent_again_after_a_growing_pause() {
     let mut queue = queue(&["a"]);
     queue.restart();
     let mut pauses = Vec::new();
@@ -91,15 +93,15 @@ async fn a_refused_request_is_made_again_after_a_growing_pause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_unwatch_is_made_again_and_a_refused_watch_leaves_nothing_to_unwatch() {
+async fn a_refused_unwatch_is_sent_again_and_a_refused_watch_leaves_nothing_to_unwatch() {
     let mut queue = queue(&["a"]);
-    let watch = next(&mut queue).unwrap();
+    next(&mut queue).unwrap();
     queue.remove(&player("a"));
     queue.refused(None, &problem("store-unavailable", None), Instant::now());
     tokio::time::advance(Duration::from_secs(1)).await;
     assert_eq!(next(&mut queue), None);
     queue.add(&player("b"));
-    let watch = (watch.id, next(&mut queue).unwrap()).1;
+    let watch = next(&mut queue).unwrap();
     queue.complete(watch.id);
     queue.remove(&player("b"));
     let unwatch = next(&mut queue).unwrap();
@@ -125,7 +127,7 @@ async fn a_batch_that_is_too_long_is_halved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neither_kind_of_request_waits_for_the_end_of_the_other() {
+async fn both_kinds_of_requests_take_turns() {
     let mut queue = queue(&["a", "b", "c", "d"]);
     queue.max_batch = 1;
     let mut kinds = Vec::new();
