@@ -1,15 +1,16 @@
-//! What a game's gateways, and services that ask about players, link to use the presence service. It speaks HTTP to the
-//! service and knows of nothing behind it.
+//! Client library of the presence service, for the gateways of a game and for services that query players. It calls the
+//! service over HTTP and depends on nothing behind it.
 //!
-//! Layout, in the direction of its arrows:
+//! Layout; each item uses only those above it:
 //!
-//! - [`PlayerId`], [`ConnectionId`], [`State`], [`Activity`], [`Reason`], [`Presence`]: the words, parsed at the edge.
-//! - [`Endpoint`]: where the service is; [`CallError`] and [`Problem`]: why a call failed.
-//! - `transport`: one HTTP call, within its limits; `pool`: its connections, with a maximum age.
-//! - [`PresenceClient`]: the calls for services, awaited by whoever makes them.
-//! - [`operator`]: the calls for people who run the service, and its events as they come.
-//! - [`Watcher`]: what each of some players is, then every change, over one stream for the whole process.
-//! - [`Notifier`]: what a gateway tells, without waiting. [`NoopNotifier`] tells nobody, [`HttpNotifier`] the service.
+//! - [`PlayerId`], [`ConnectionId`], [`State`], [`Activity`], [`Reason`], [`Presence`]: values, validated when parsed.
+//! - [`Endpoint`]: address and token of the service; [`CallError`] and [`Problem`]: why a call failed.
+//! - `transport`: one HTTP call with a time limit; `pool`: its connections, which have a maximum age.
+//! - [`PresenceClient`]: queries and changes for services. The caller awaits each call.
+//! - [`operator`]: queries for operators of the service, and its live events.
+//! - [`Watcher`]: the current presence of some players, then every change, over one stream for the whole process.
+//! - [`Notifier`]: reports of a gateway, without waiting. [`HttpNotifier`] sends them to the service, [`NoopNotifier`]
+//!   discards them.
 //!
 //! A gateway:
 //!
@@ -26,19 +27,21 @@
 //!         .on_closed(|player, connection| println!("close the socket {connection} of {player}"))
 //!         .start()?,
 //! );
-//! let notifier: Arc<dyn Notifier> = presence.clone(); // what the gateway's code gets to see
+//! let notifier: Arc<dyn Notifier> = presence.clone(); // for the rest of the gateway's code
 //!
-//! let (player, connection) = (PlayerId::parse("alice")?, ConnectionId::parse("gateway-7f3a-1")?);
+//! let player = PlayerId::parse("alice")?;
+//! let connection = ConnectionId::parse("gateway-7f3a-1")?;
 //! notifier.connected(&player, &connection);
 //! notifier.state_changed(&player, State::InMatch);
 //! notifier.disconnected(&player, &connection, Reason::from_close_code(1000));
 //!
-//! presence.drain(Reason::Moving, Duration::from_secs(10)).await?; // at the end; sockets are closed after this call began
+//! // When the gateway stops. Close the sockets after this call has begun.
+//! presence.drain(Reason::Moving, Duration::from_secs(10)).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! `examples/ws_gateway.rs` is a whole one.
+//! `examples/ws_gateway` is a complete one.
 //!
 //! # Friends
 //!
@@ -53,57 +56,63 @@
 //!
 //! let mut friends = watcher.watch(&[PlayerId::parse("bob")?, PlayerId::parse("carol")?]);
 //! loop {
-//!     let friend = friends.recv().await; // first what each one is, then every change
+//!     let friend = friends.recv().await; // first the presence of each friend, then every change
 //!     println!("{} is {}", friend.player_id, friend.state);
 //! }
 //! # }
 //! ```
 //!
-//! Nothing is lost and nothing is delivered twice, also when servers end: see [`Watcher`].
+//! There are no gaps and no duplicates, even when servers stop: see [`Watcher`].
 //!
 //! # How an `HttpNotifier` works
 //!
 //! ```text
-//! connected, state_changed, disconnected          the service
-//!            │                                        ▲ │
-//!            ▼                          a call, a batch │ answer
-//!   a lane a player: first in, first out ─────┐       │ ▼
-//!   heartbeats: each connection's next ───────┴──▶ a gate a kind of call ──▶ on_closed
+//! connected, state_changed, disconnected            the service
+//!            │                                          ▲ │
+//!            ▼                        a call, a batch   │ │ response
+//!   one queue per player: first in, first out ──┐       │ ▼
+//!   heartbeats: the next one per connection ────┴──▶ one limiter per kind of call ──▶ on_closed, on_restored
 //! ```
 //!
-//! - What the gateway tells goes into its player's lane, under a lock that is never held during I/O. A lane's first task
-//!   waits, 5 ms at most, with those of other lanes that can share its call; the next waits for the answer. So one
-//!   player's news arrive in order, and ten thousand reconnects are ten calls.
-//! - Of a lane's tasks only what matters is kept: the latest state; and of a connection that closed before the service
-//!   was told of it, nothing.
-//! - Heartbeats are no queue: every open connection has one next heartbeat, and a batch of those that come first goes out
-//!   at even distances (10,000 connections: 1,000 every 1.5 s). One that is late takes the place of the next, counted as
-//!   [dropped](Stats::dropped).
-//! - The gateway has a lease of its own, renewed at the interval that the service asks for. A renewal that fails is repeated
-//!   well before the lease expires. If the service does not know the gateway any more, all connections are announced: in
-//!   batches, at least 500 ms apart, so 10,000 within 5 s. Connects and heartbeats name the gateway. A service that does
-//!   not have leases of gateways (404) is logged once, and asked again less and less often.
-//! - [`drain`](HttpNotifier::drain) delivers what waits, stops the heartbeats, and ends the lease in one call, which ends those of
-//!   all connections. If the service counts fewer connections than are open, all are disconnected as well.
-//! - A call that fails (no answer, or a status that is not about what the call says, such as 401, 403, 429 or 503) closes
-//!   the gate of its kind for a while that grows from 0.1 s to 6 s with jitter, `Retry-After` added, 15 s at most; then
-//!   one call at a time tries, until one succeeds. What it carried is sent again; all calls may be repeated. If only some
-//!   entries of a batch failed, these are sent again a second or two later. So a token that is not accepted costs no
-//!   report: [`set_token`](HttpNotifier::set_token) gives a new one, and ends the pause.
-//! - A call that is refused (400, 409, 410, 413) is not repeated: a connection is then left to its heartbeats, which
-//!   restore it. If a 400 names one entry of a batch, that is dropped and the others are sent again; if a batch is too
-//!   long for the service, batches are halved from then on.
-//! - The last state of each player with an open connection is kept. If the service lost the player's record (a heartbeat
-//!   restored a connection, or no lease of the player was renewed for a TTL), the state is reported again, unless a newer
-//!   one waits. A sign-out ends that, by this gateway or by another caller.
-//! - The same goes for the last [activity](Activity) of each player with an open connection. At most one change per second
-//!   and player is sent, after what else waits for the player: of those in between the latest wins.
-//! - Memory is bounded, however long the service is down. A lane has at most two tasks per connection and three about the
-//!   state; and what could not be delivered for twice a lease's time is given up, as the service has forgotten by then
-//!   what it was about: all but the state of a player who is connected. What remains after that is a lane for each open
-//!   connection.
-//! - TCP connections are replaced [regularly](Endpoint::with_max_connection_age), so that new servers behind a load
-//!   balancer get calls.
+//! - **Order.** Each report of the gateway goes into the queue of its player, under a lock that is never held during
+//!   I/O. The first task of a queue waits at most 5 ms for tasks of other queues that can share its call; the next
+//!   task waits for the response. So the reports of one player arrive in order, and ten thousand reconnects are ten
+//!   calls.
+//! - **Obsolete tasks are dropped.** Only the latest state is sent. If a connection closes before its connect was
+//!   sent, nothing is sent about it.
+//! - **Heartbeats are not queued.** Each open connection has one next heartbeat, and batches of those that are due
+//!   first are sent at even distances (10,000 connections: 1,000 every 1.5 s). A heartbeat that is late replaces the
+//!   next one, which counts as [dropped](Stats::dropped).
+//! - **Gateway lease.** The gateway has a lease of its own, renewed at the interval that the service requests. A
+//!   failed renewal is repeated well before the lease expires. If the service does not know the gateway, all
+//!   connections are announced: in batches, at least 500 ms apart, so 10,000 within 5 s. Connects and heartbeats name
+//!   the gateway. A service that does not support leases of gateways (404) is logged once, and the renewal is tried
+//!   less and less often.
+//! - **Drain.** [`drain`](HttpNotifier::drain) sends waiting tasks, stops the heartbeats, and ends the lease in one
+//!   call, which ends the leases of all connections. If the service counts fewer connections than are open, all are
+//!   disconnected as well.
+//! - **Failed calls.** A call fails if it gets no response, or a status that does not concern its content, such as
+//!   401, 403, 429 or 503. Calls of its kind then pause, for 0.1 s and up to 6 s with jitter, plus `Retry-After`, 15 s
+//!   at most. After that, one call at a time is tried, until one succeeds. Its tasks are sent again, since every call
+//!   may be repeated. If only some entries of a batch failed, these are sent again one or two seconds later. So no
+//!   report is lost because of a refused token: [`set_token`](HttpNotifier::set_token) replaces the token and ends the
+//!   pause.
+//! - **Refused calls.** A call that is refused for its content (400, 409, 410, 413) is not repeated. A refused connect
+//!   is made up for by the heartbeats of the connection, which restore it. If a 400 names one entry of a batch, this
+//!   entry is dropped and the others are sent again. If a batch is too long for the service, further batches are half
+//!   as long.
+//! - **States.** The last state of each player with an open connection is kept. If the service lost the player's
+//!   record (a heartbeat restored a connection, or no lease of the player was renewed for a TTL), the state is
+//!   reported again, unless a newer one waits. A sign-out, by this gateway or by another caller, ends that.
+//! - **Activities.** The same holds for the last [activity](Activity) of each player with an open connection. At most
+//!   one change per second and player is sent, after the other tasks of the player. Of the changes in between, only
+//!   the latest is sent.
+//! - **Bounded memory.** However long the service is down, a queue has at most two tasks per connection and three
+//!   about the state. A task that could not be delivered within two TTLs is given up, since everything that it could
+//!   change has expired in the service by then. The state of a connected player is kept. What remains is one queue per
+//!   connected player.
+//! - **TCP connections** are replaced [regularly](Endpoint::with_max_connection_age), so that new servers behind a
+//!   load balancer receive calls.
 
 mod activity;
 mod client;

@@ -1,4 +1,4 @@
-//! What is to be sent of one player's activity: the latest one, at most once per second.
+//! Latest activity of one player, sent at most once per second.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::Activity;
 
-/// The least time between two changes of a player's activity. Those in between are replaced by the latest.
+/// The shortest time between two changes of a player's activity. Of the changes in between, only the latest is sent.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A player's activity, as the gateway reported it last.
+/// The activity that the gateway reported last for one player.
 #[derive(Debug, Default)]
 pub(super) struct LatestActivity {
     /// `None` if the gateway has reported none for this player. An activity that was removed is `Some(None)`.
@@ -18,25 +18,25 @@ pub(super) struct LatestActivity {
     is_waiting: bool,
     /// Whether `reported` was sent before, without success.
     was_sent: bool,
-    /// The call with an activity is not answered yet.
+    /// Whether a call with an activity is in flight.
     is_in_flight: bool,
     last_sent_at: Option<Instant>,
 }
 
 impl LatestActivity {
-    /// Takes what the gateway reports, in place of what waits.
+    /// Sets the activity, in place of one that still waits.
     pub(super) fn set(&mut self, activity: Option<Activity>) {
         self.reported = Some(activity);
         self.is_waiting = true;
         self.was_sent = false;
     }
 
-    /// The service lost the player's record: an activity is sent again.
+    /// Has an activity sent again, since the service lost the player's record.
     pub(super) fn report_again(&mut self) {
         self.is_waiting |= matches!(self.reported, Some(Some(_)));
     }
 
-    /// The player left, or was signed out: nothing is sent, now or later.
+    /// Forgets the activity of a player who left or was signed out: it is not sent, now or later.
     pub(super) fn forget(&mut self) {
         self.reported = None;
         self.is_waiting = false;
@@ -54,23 +54,25 @@ impl LatestActivity {
         self.last_sent_at.is_some_and(|sent_at| now < sent_at + MIN_INTERVAL)
     }
 
-    /// What is sent now, and whether it was before.
+    /// Returns the activity to send now, and whether it was sent before.
     pub(super) fn start(&mut self, now: Instant) -> Option<(Option<Activity>, bool)> {
         if !std::mem::take(&mut self.is_waiting) {
             return None;
         }
         self.is_in_flight = true;
         self.last_sent_at = Some(now);
-        Some((self.reported.clone()?, std::mem::replace(&mut self.was_sent, true)))
+        let activity = self.reported.clone()?;
+        Some((activity, std::mem::replace(&mut self.was_sent, true)))
     }
 
-    /// The call failed: what is reported now is to be sent.
-    pub(super) fn put_back(&mut self) {
+    /// Has the latest activity sent, since the call in flight failed.
+    pub(super) fn requeue(&mut self) {
         self.is_in_flight = false;
         self.is_waiting = self.reported.is_some();
     }
 
-    /// The call is settled. One that the service refused would be refused again: it is not kept.
+    /// Records that the call has ended. An activity that the service refused would be refused again, so it is
+    /// forgotten.
     pub(super) fn finish(&mut self, was_refused: bool) {
         self.is_in_flight = false;
         if was_refused && !self.is_waiting {
@@ -78,12 +80,13 @@ impl LatestActivity {
         }
     }
 
+    /// Whether a call with an activity is in flight.
     pub(super) fn is_in_flight(&self) -> bool {
         self.is_in_flight
     }
 
-    /// How many calls wait or are in flight.
-    pub(super) fn tasks(&self) -> usize {
+    /// 1 if an activity waits or is in flight, else 0.
+    pub(super) fn task_count(&self) -> usize {
         usize::from(self.is_waiting || self.is_in_flight)
     }
 }

@@ -1,4 +1,4 @@
-//! What is told to the service, and what it answers.
+//! Calls to the service and their responses.
 
 use std::time::Duration;
 
@@ -7,44 +7,44 @@ use tokio::time::Instant;
 
 use crate::{Activity, ConnectionId, GatewayId, PlayerId, Reason, State};
 
-/// One thing to tell about one player.
+/// One thing to report about one player.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Task {
     Connect(ConnectionId),
-    Beat(ConnectionId),
+    Heartbeat(ConnectionId),
     SetState(State),
     SetActivity(Option<Activity>),
     Disconnect(ConnectionId, Reason),
 }
 
-/// Tasks of one kind can share a call.
+/// The kind of a call. Tasks of one kind can share a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum CallKind {
     Quit,
     Lost,
     Moving,
     Connect,
     SetState,
     SetActivity,
-    Beat,
+    Heartbeat,
 }
 
-/// Tasks of one kind, each of another player or connection.
+/// A call with tasks of one kind, each of another player or connection.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) kind: Kind,
+    pub(super) kind: CallKind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
-    /// The gateway that the connections belong to, if the call says so.
+    /// The gateway that the connections belong to, if the call names it.
     pub(super) gateway: Option<GatewayId>,
     pub(super) sent_at: Instant,
 }
 
-/// What the gateway is notified of after a call.
+/// A notification for the gateway, after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Notice {
     /// The service closed a connection that the gateway has open.
     Closed(Connection),
-    /// The service had lost a connection that the gateway has open, and has it again.
+    /// The service had lost a connection that the gateway has open, and has restored it.
     Restored(Connection),
 }
 
@@ -55,10 +55,10 @@ pub(super) struct Connection {
     pub(super) connection_id: ConnectionId,
 }
 
-/// A successful answer: to a batch what became of its entries, to one connect when to beat.
+/// A successful response: the outcome of the entries of a batch, and when to send heartbeats.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Answer {
+pub(super) struct CallResponse {
     pub(super) restored: Vec<Connection>,
     pub(super) closed: Vec<Connection>,
     pub(super) failed: Vec<Connection>,
@@ -66,7 +66,7 @@ pub(super) struct Answer {
     pub(super) ttl_ms: Option<u64>,
 }
 
-/// A call's JSON.
+/// The JSON body of a call.
 #[derive(Debug, Serialize)]
 pub(super) struct Body {
     #[serde(flatten)]
@@ -80,8 +80,8 @@ pub(super) struct Body {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 enum Content {
-    One(Connection),
-    Many { connections: Vec<Connection> },
+    Single(Connection),
+    Batch { connections: Vec<Connection> },
     State { player_id: PlayerId, state: State },
     Activity { player_id: PlayerId, activity: Option<Activity> },
 }
@@ -93,44 +93,44 @@ impl Connection {
 }
 
 impl Task {
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> CallKind {
         match self {
-            Self::Connect(_) => Kind::Connect,
-            Self::Beat(_) => Kind::Beat,
-            Self::SetState(_) => Kind::SetState,
-            Self::SetActivity(_) => Kind::SetActivity,
-            Self::Disconnect(_, Reason::Quit) => Kind::Quit,
-            Self::Disconnect(_, Reason::Lost) => Kind::Lost,
-            Self::Disconnect(_, Reason::Moving) => Kind::Moving,
+            Self::Connect(_) => CallKind::Connect,
+            Self::Heartbeat(_) => CallKind::Heartbeat,
+            Self::SetState(_) => CallKind::SetState,
+            Self::SetActivity(_) => CallKind::SetActivity,
+            Self::Disconnect(_, Reason::Quit) => CallKind::Quit,
+            Self::Disconnect(_, Reason::Lost) => CallKind::Lost,
+            Self::Disconnect(_, Reason::Moving) => CallKind::Moving,
         }
     }
 
-    /// The connection that the task of this player is about.
+    /// The connection that this task of `player` concerns. `None` if it concerns the player's state or activity.
     pub(super) fn connection(&self, player: &PlayerId) -> Option<Connection> {
         match self {
-            Self::Connect(id) | Self::Beat(id) | Self::Disconnect(id, _) => Some(Connection::new(player, id)),
+            Self::Connect(id) | Self::Heartbeat(id) | Self::Disconnect(id, _) => Some(Connection::new(player, id)),
             Self::SetState(_) | Self::SetActivity(_) => None,
         }
     }
 }
 
-impl Kind {
-    /// Of several calls that may be made, the first is made first.
+impl CallKind {
+    /// All kinds in the order of their priority: of several calls that may be made, the first one is made first.
     pub(super) const ALL: [Self; 7] =
-        [Self::Quit, Self::Lost, Self::Moving, Self::Connect, Self::SetState, Self::SetActivity, Self::Beat];
+        [Self::Quit, Self::Lost, Self::Moving, Self::Connect, Self::SetState, Self::SetActivity, Self::Heartbeat];
 
-    /// How many calls of the kind are under way at most.
-    pub(super) fn width(self) -> usize {
-        if self.has_batches() { 4 } else { 32 }
+    /// How many calls of the kind may be in flight at a time.
+    pub(super) fn max_in_flight(self) -> usize {
+        if self.is_batched() { 4 } else { 32 }
     }
 
-    /// Whether a call may name the gateway that its connections belong to.
-    pub(super) fn names_gateway(self) -> bool {
-        matches!(self, Self::Connect | Self::Beat)
+    /// Whether a call of the kind may name the gateway that its connections belong to.
+    pub(super) fn may_name_gateway(self) -> bool {
+        matches!(self, Self::Connect | Self::Heartbeat)
     }
 
-    /// Whether a call can carry several tasks.
-    pub(super) fn has_batches(self) -> bool {
+    /// Whether a call of the kind can carry several tasks.
+    pub(super) fn is_batched(self) -> bool {
         !matches!(self, Self::SetState | Self::SetActivity)
     }
 }
@@ -138,44 +138,45 @@ impl Kind {
 impl Call {
     pub(super) fn path(&self) -> &'static str {
         match self.kind {
-            Kind::Quit | Kind::Lost | Kind::Moving => "/presence/disconnect",
-            Kind::Connect => "/presence/connect",
-            Kind::SetState | Kind::SetActivity => "/presence/state",
-            Kind::Beat => "/presence/heartbeat",
+            CallKind::Quit | CallKind::Lost | CallKind::Moving => "/presence/disconnect",
+            CallKind::Connect => "/presence/connect",
+            CallKind::SetState | CallKind::SetActivity => "/presence/state",
+            CallKind::Heartbeat => "/presence/heartbeat",
         }
     }
 
-    /// A connect that is alone is told as one, as only the answer to that says how often to beat. All else is told as a
-    /// batch, whose answer says what became of the entries.
+    /// The body. A single connect is not sent as a batch, since older services return the heartbeat interval for
+    /// single connects only. Other calls about connections are batches even with one entry, since the response to a
+    /// batch has the outcome of each entry.
     pub(super) fn body(&self) -> Body {
         let reason = match self.kind {
-            Kind::Quit => Some(Reason::Quit),
-            Kind::Lost => Some(Reason::Lost),
-            Kind::Moving => Some(Reason::Moving),
-            Kind::Connect | Kind::SetState | Kind::SetActivity | Kind::Beat => None,
+            CallKind::Quit => Some(Reason::Quit),
+            CallKind::Lost => Some(Reason::Lost),
+            CallKind::Moving => Some(Reason::Moving),
+            CallKind::Connect | CallKind::SetState | CallKind::SetActivity | CallKind::Heartbeat => None,
         };
         let content = match &self.tasks[..] {
             [(player, Task::SetState(state))] => Content::State { player_id: player.clone(), state: *state },
             [(player, Task::SetActivity(activity))] => {
                 Content::Activity { player_id: player.clone(), activity: activity.clone() }
             }
-            [(player, Task::Connect(id))] => Content::One(Connection::new(player, id)),
+            [(player, Task::Connect(id))] => Content::Single(Connection::new(player, id)),
             tasks => {
                 let connections = tasks.iter().filter_map(|(player, task)| task.connection(player)).collect();
-                Content::Many { connections }
+                Content::Batch { connections }
             }
         };
         Body { content, reason, gateway_id: self.gateway.clone() }
     }
 }
 
-impl Answer {
-    /// How often the service wants to be told of an open connection.
+impl CallResponse {
+    /// The interval at which the service expects heartbeats of an open connection.
     pub(super) fn heartbeat_interval(&self) -> Option<Duration> {
         self.heartbeat_interval_ms.map(Duration::from_millis)
     }
 
-    /// How long a lease lasts.
+    /// How long the lease of a connection lasts.
     pub(super) fn ttl(&self) -> Option<Duration> {
         self.ttl_ms.map(Duration::from_millis)
     }

@@ -1,4 +1,4 @@
-//! The notifier that calls the presence service.
+//! Notifier that calls the presence service over HTTP.
 
 use std::{
     fmt,
@@ -20,138 +20,143 @@ use super::{
     Notifier, Stats,
     builder::{Callbacks, HttpNotifierBuilder},
     call::{Call, Connection, Notice},
-    desk::Desk,
     lease::{GatewayLease, LeaseCall},
+    scheduler::CallScheduler,
 };
 use crate::{
     Activity, CallError, ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, Reason, State,
     transport::Transport,
 };
 
-/// Tells the presence service, from a task of its own, of all that happens; and of every open connection once in a
-/// heartbeat interval. See the [crate's documentation](crate) for what it promises.
+/// Reports what happens to a gateway's sockets to the presence service, and sends heartbeats for the open ones, from a
+/// task of its own. See the [crate's documentation](crate) for what it promises.
 ///
-/// Dropping it ends its task at once, and with it all that is not through yet: [`drain`](Self::drain) first.
+/// Dropping it ends that task at once, and discards reports that are not delivered yet: [`drain`](Self::drain) first.
 pub struct HttpNotifier {
     shared: Arc<Shared>,
-    pump: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
-/// Some of what [`HttpNotifier::drain`] had to report was refused, or was not delivered in time. The leases expire by
-/// themselves.
+/// Some reports of [`HttpNotifier::drain`] were refused, or were not delivered in time. The leases expire without
+/// them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{tasks} disconnects and states were refused, or not delivered in time")]
 pub struct Undelivered {
-    /// How many disconnects and states. A connection whose lease is not known to have ended counts as a disconnect.
+    /// The number of disconnects and states. A connection whose lease is not known to have ended counts as a
+    /// disconnect.
     pub tasks: usize,
 }
 
 struct Shared {
-    desk: Mutex<Desk>,
-    /// There may be a call to make earlier than was thought.
+    scheduler: Mutex<CallScheduler>,
+    /// Notified when the next call may be due earlier than the task of the notifier expects.
     changed: Notify,
-    /// The answer to a call was settled.
+    /// Notified when the result of a call was applied.
     settled: Notify,
     transport: Transport,
     callbacks: Callbacks,
-    /// A callback panicked before.
+    /// Whether a callback has panicked before.
     has_panicked: AtomicBool,
 }
 
 impl HttpNotifier {
-    /// A notifier for the service at `endpoint`, with the defaults.
+    /// Returns the configuration of a notifier for the service at `endpoint`, with its defaults.
     pub fn builder(endpoint: Endpoint) -> HttpNotifierBuilder {
         HttpNotifierBuilder::new(endpoint)
     }
 
-    pub(super) fn start(desk: Desk, transport: Transport, callbacks: Callbacks) -> Self {
+    pub(super) fn start(scheduler: CallScheduler, transport: Transport, callbacks: Callbacks) -> Self {
         let shared = Arc::new(Shared {
-            desk: Mutex::new(desk),
+            scheduler: Mutex::new(scheduler),
             changed: Notify::new(),
             settled: Notify::new(),
             transport,
             callbacks,
             has_panicked: AtomicBool::new(false),
         });
-        Self { pump: tokio::spawn(pump(Arc::clone(&shared))), shared }
+        let task = tokio::spawn(send_calls(Arc::clone(&shared)));
+        Self { shared, task }
     }
 
-    /// Sends this bearer token with every call from now on. Calls that wait because the service did not accept the
-    /// previous one are sent at once.
+    /// Sends this bearer token with every further call. Calls that wait because the service did not accept the
+    /// previous token are sent at once.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::Token`]; the token stays what it was.
+    /// [`InvalidEndpoint::Token`] if it is not a valid token; the previous one stays in use.
     pub fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
         self.shared.transport.set_token(token)?;
-        self.change(Desk::end_pauses);
+        self.change(CallScheduler::end_pauses);
         Ok(())
     }
 
-    /// For the end of the gateway: delivers what waits, then ends the gateway's lease and with it those of all connections
-    /// in one call; and waits until everything is delivered, for `limit` at most. Connections that come later are not taken.
+    /// Ends the gateway: sends waiting reports, then ends the leases of the gateway and of all its connections in one
+    /// call. Returns when everything is delivered, or after `timeout`. Connections that are reported later are
+    /// ignored.
     ///
-    /// With [`Reason::Moving`], players keep record and state for the service's move grace, and friends notice nothing of
-    /// those who come back within it. Sockets should be closed from here on, not before: those that close as
-    /// [lost](Reason::Lost) or [moving](Reason::Moving) after this call need no report of their own.
+    /// With [`Reason::Moving`], players keep record and state for the service's move grace, and friends notice nothing
+    /// of those who reconnect within it. Close the sockets after this call has begun, not before: those that then
+    /// close as [lost](Reason::Lost) or [moving](Reason::Moving) need no report of their own.
     ///
-    /// If the service does not have leases of gateways, or none is kept, connections are disconnected in batches.
+    /// If the service does not support leases of gateways, or none is kept, connections are disconnected in batches.
     ///
     /// # Errors
-    /// [`Undelivered`] if the service refused some of it, or the limit came first.
-    pub async fn drain(&self, reason: Reason, limit: Duration) -> Result<(), Undelivered> {
-        self.change(|desk, now| desk.drain(reason, limit, now));
-        let all_through = async {
+    /// [`Undelivered`] if the service refused some reports, or they were not delivered in time.
+    pub async fn drain(&self, reason: Reason, timeout: Duration) -> Result<(), Undelivered> {
+        self.change(|scheduler, now| scheduler.drain(reason, timeout, now));
+        let all_delivered = async {
             loop {
+                // Created before the check, so that no notification in between is missed.
                 let settled = self.shared.settled.notified();
-                if self.shared.desk().undelivered() == 0 {
+                if self.shared.scheduler().undelivered() == 0 {
                     return;
                 }
                 settled.await;
             }
         };
-        let is_in_time = timeout(limit, all_through).await.is_ok();
-        let desk = self.shared.desk();
-        let tasks = desk.refused() + if is_in_time { 0 } else { desk.undelivered() };
+        let is_in_time = tokio::time::timeout(timeout, all_delivered).await.is_ok();
+        let scheduler = self.shared.scheduler();
+        let undelivered = if is_in_time { 0 } else { scheduler.undelivered() };
+        let tasks = scheduler.refused() + undelivered;
         if tasks == 0 { Ok(()) } else { Err(Undelivered { tasks }) }
     }
 
-    /// The id under which the gateway's lease is kept; `None` if none is.
+    /// The id under which the gateway's lease is kept; `None` if no lease is kept.
     pub fn gateway_id(&self) -> Option<GatewayId> {
-        self.shared.desk().gateway_id().cloned()
+        self.shared.scheduler().gateway_id().cloned()
     }
 
-    /// The counters. Walks through all connections.
+    /// The counters. Takes time in proportion to the number of players.
     pub fn stats(&self) -> Stats {
-        self.shared.desk().stats()
+        self.shared.scheduler().stats()
     }
 
-    fn change(&self, change: impl FnOnce(&mut Desk, Instant)) {
-        change(&mut self.shared.desk(), Instant::now());
+    fn change(&self, change: impl FnOnce(&mut CallScheduler, Instant)) {
+        change(&mut self.shared.scheduler(), Instant::now());
         self.shared.changed.notify_one();
     }
 }
 
 impl Notifier for HttpNotifier {
     fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
-        self.change(|desk, now| desk.connected(player, connection, now));
+        self.change(|scheduler, now| scheduler.connected(player, connection, now));
     }
 
     fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason) {
-        self.change(|desk, now| desk.disconnected(player, connection, reason, now));
+        self.change(|scheduler, now| scheduler.disconnected(player, connection, reason, now));
     }
 
     fn state_changed(&self, player: &PlayerId, state: State) {
-        self.change(|desk, now| desk.state_changed(player, state, now));
+        self.change(|scheduler, now| scheduler.state_changed(player, state, now));
     }
 
     fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
-        self.change(|desk, now| desk.activity_changed(player, activity.cloned(), now));
+        self.change(|scheduler, now| scheduler.activity_changed(player, activity.cloned(), now));
     }
 }
 
 impl Drop for HttpNotifier {
     fn drop(&mut self) {
-        self.pump.abort();
+        self.task.abort();
     }
 }
 
@@ -162,12 +167,13 @@ impl fmt::Debug for HttpNotifier {
 }
 
 impl Shared {
-    /// Locked for no longer than it takes to gather or settle one batch. Nothing in there panics half-way.
-    fn desk(&self) -> MutexGuard<'_, Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the scheduler. The lock is held while one batch is gathered or settled, never during I/O. A poisoned lock
+    /// is used all the same: no code under it panics half-way.
+    fn scheduler(&self) -> MutexGuard<'_, CallScheduler> {
+        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls the gateway's callback. One that panics does not keep the gateway from the other notices.
+    /// Calls the gateway's callback. If it panics, the gateway still receives the other notices.
     fn notify_gateway(&self, notice: Notice) {
         let (callback, Connection { player_id, connection_id }) = match notice {
             Notice::Closed(connection) => (&self.callbacks.on_closed, connection),
@@ -180,20 +186,21 @@ impl Shared {
     }
 }
 
-/// Makes the calls when they are due.
-async fn pump(shared: Arc<Shared>) {
+/// Sends the calls when they are due, each on a task of its own.
+async fn send_calls(shared: Arc<Shared>) {
     loop {
-        let lease_call = shared.desk().next_lease_call(Instant::now());
+        // The lock is released before anything is awaited.
+        let lease_call = shared.scheduler().next_lease_call(Instant::now());
         if let Some(call) = lease_call {
-            tokio::spawn(perform_lease_call(Arc::clone(&shared), call));
+            tokio::spawn(send_lease_call(Arc::clone(&shared), call));
             continue;
         }
-        let call = shared.desk().next_call(Instant::now());
+        let call = shared.scheduler().next_call(Instant::now());
         if let Some(call) = call {
-            tokio::spawn(perform(Arc::clone(&shared), call));
+            tokio::spawn(send_call(Arc::clone(&shared), call));
             continue;
         }
-        let next_call_at = shared.desk().next_call_at();
+        let next_call_at = shared.scheduler().next_call_at();
         let next_call = async {
             match next_call_at {
                 Some(at) => sleep_until(at).await,
@@ -207,9 +214,9 @@ async fn pump(shared: Arc<Shared>) {
     }
 }
 
-async fn perform(shared: Arc<Shared>, call: Call) {
+async fn send_call(shared: Arc<Shared>, call: Call) {
     let result = shared.transport.post(call.path(), &call.body()).await;
-    let notices = shared.desk().settle(call, result, Instant::now());
+    let notices = shared.scheduler().settle(call, result, Instant::now());
     shared.changed.notify_one();
     shared.settled.notify_waiters();
     for notice in notices {
@@ -217,10 +224,10 @@ async fn perform(shared: Arc<Shared>, call: Call) {
     }
 }
 
-async fn perform_lease_call(shared: Arc<Shared>, call: LeaseCall) {
-    let answer = timeout(call.timeout, shared.transport.post(GatewayLease::PATH, &call)).await;
-    let result = answer.unwrap_or(Err(CallError::TimedOut));
-    shared.desk().settle_lease(&call, &result, Instant::now());
+async fn send_lease_call(shared: Arc<Shared>, call: LeaseCall) {
+    let response = timeout(call.timeout, shared.transport.post(GatewayLease::PATH, &call)).await;
+    let result = response.unwrap_or(Err(CallError::TimedOut));
+    shared.scheduler().settle_lease(&call, &result, Instant::now());
     shared.changed.notify_one();
     shared.settled.notify_waiters();
 }

@@ -1,4 +1,4 @@
-//! The lease of a gateway: when it is renewed, and how it ends. No I/O and no clock: time is passed in.
+//! Lease of the gateway: when it is renewed, and how it ends. Part of the sans-IO core: the caller passes the time in.
 
 use std::{error::Error, time::Duration};
 
@@ -7,36 +7,38 @@ use tokio::time::Instant;
 
 use crate::{CallError, GatewayId, Reason};
 
-/// The renewal interval and the TTL until the service says what they are.
+/// The renewal interval and the TTL until the service reports its own.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(2_500);
 const DEFAULT_TTL: Duration = Duration::from_millis(7_500);
 
-/// No interval is shorter or longer, whatever the service says.
-const INTERVALS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(3_600));
+/// Bounds of the renewal interval, whatever the service requests.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// The longest pause between two questions whether the service has leases of gateways by now.
+/// The longest pause between two attempts to renew a lease that the service does not support.
 const MAX_UNSUPPORTED_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long calls do not name the gateway after a service refused that: servers of two versions may share an address.
+/// How long calls do not name the gateway after a service refused its id: servers of two versions may share an
+/// address.
 const UNNAMED_PERIOD: Duration = Duration::from_secs(60);
 
-/// Time limit for the call that ends the lease: the service ends those of all connections before it answers.
+/// Time limit for the call that ends the lease: the service ends the leases of all connections before it responds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The lease of one gateway.
+/// The lease of one gateway, as far as the gateway knows.
 #[derive(Debug)]
 pub(super) struct GatewayLease {
     id: GatewayId,
     interval: Duration,
     ttl: Duration,
-    /// When the next call is made, unless one is in flight.
+    /// When the next call is due, unless one is in flight.
     next_at: Instant,
     is_in_flight: bool,
-    /// When the last call was sent that renewed the lease.
+    /// When the latest call was sent that renewed the lease.
     renewed_at: Option<Instant>,
-    /// The service does not have leases of gateways: the pause until it is asked again.
+    /// The pause until the next attempt, if the service does not support leases of gateways.
     unsupported_pause: Option<Duration>,
-    /// Until then, calls do not name the gateway.
+    /// Calls do not name the gateway until then.
     unnamed_until: Option<Instant>,
     phase: Phase,
     log: Log,
@@ -45,19 +47,20 @@ pub(super) struct GatewayLease {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Active,
-    /// The call that ends the lease was sent.
+    /// A call that ends the lease was sent.
     Leaving,
+    /// The lease has ended, or the service cannot end it.
     Left,
 }
 
-/// What was logged, so that it is logged once.
+/// What was logged already, so that each kind of line is logged once.
 #[derive(Debug, Default)]
 struct Log {
     is_failing: bool,
     was_unsupported: bool,
 }
 
-/// A call about the lease. Its answer has to be [settled](GatewayLease::settle).
+/// A call about the lease. Its result must be passed to [`GatewayLease::settle`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct LeaseCall {
     gateway_id: GatewayId,
@@ -69,10 +72,10 @@ pub(super) struct LeaseCall {
     sent_at: Instant,
 }
 
-/// A successful answer: when to renew the lease again, or how many leases of connections ended with it.
+/// A successful response: when to renew the lease again, or how many leases of connections ended with it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct LeaseAnswer {
+pub(super) struct LeaseResponse {
     pub(super) status: LeaseStatus,
     pub(super) ttl_ms: Option<u64>,
     pub(super) heartbeat_interval_ms: Option<u64>,
@@ -89,16 +92,16 @@ pub(super) enum LeaseStatus {
     Left,
 }
 
-/// What became of a call about the lease.
+/// Outcome of a call about the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LeaseOutcome {
-    /// The lease goes on, or the call is made again.
+    /// The lease continues, or the call is sent again.
     Continues,
-    /// The service did not know the gateway: its connections have to be announced.
-    Unknown,
-    /// The lease has ended, and with it those of so many connections.
+    /// The service did not know the gateway: all connections have to be announced.
+    GatewayUnknown,
+    /// The lease has ended, and with it the leases of this many connections.
     Left { connections: u64 },
-    /// The service cannot end the lease: it has none of gateways.
+    /// The service cannot end the lease, since it does not support leases of gateways.
     CannotLeave,
 }
 
@@ -131,19 +134,20 @@ impl GatewayLease {
         &self.id
     }
 
-    /// The id for calls of connections; `None` if the service may refuse it, as one without leases of gateways does.
-    pub(super) fn name(&self, now: Instant) -> Option<GatewayId> {
-        let is_named = self.is_supported() && self.unnamed_until.is_none_or(|until| until <= now);
-        is_named.then(|| self.id.clone())
+    /// The id that calls about connections carry. `None` if the service may refuse it: one without leases of gateways
+    /// does.
+    pub(super) fn id_for_calls(&self, now: Instant) -> Option<GatewayId> {
+        let is_accepted = self.is_supported() && self.unnamed_until.is_none_or(|until| until <= now);
+        is_accepted.then(|| self.id.clone())
     }
 
-    /// A service refused a call because it names a gateway: there are servers without leases of gateways.
-    pub(super) fn name_was_refused(&mut self, now: Instant) {
+    /// Records that a service refused a call with the gateway's id: not all servers support leases of gateways.
+    pub(super) fn id_was_refused(&mut self, now: Instant) {
         self.unnamed_until = Some(now + UNNAMED_PERIOD);
         self.log.unsupported();
     }
 
-    /// Whether a call can end the lease, and those of the gateway's connections.
+    /// Whether a call can end the lease and the leases of the gateway's connections.
     pub(super) fn can_leave(&self) -> bool {
         self.unsupported_pause.is_none() && self.phase != Phase::Left
     }
@@ -153,7 +157,8 @@ impl GatewayLease {
         self.phase != Phase::Left && (self.renewed_at.is_some() || self.is_in_flight)
     }
 
-    /// When the next call is due: from `leave_at` on it ends the lease. `None` while one is in flight, and after the end.
+    /// When the next call is due; at `leave_at` or later, that call ends the lease. `None` while a call is in flight,
+    /// and after the end.
     pub(super) fn call_at(&self, leave_at: Option<Instant>) -> Option<Instant> {
         match self.phase {
             _ if self.is_in_flight => None,
@@ -163,38 +168,38 @@ impl GatewayLease {
         }
     }
 
-    /// The call that renews the lease.
+    /// Returns a call that renews the lease.
     pub(super) fn renew(&mut self, now: Instant) -> LeaseCall {
         self.start(None, self.interval, now)
     }
 
-    /// The call that ends the lease, and those of the gateway's connections.
+    /// Returns a call that ends the lease and the leases of the gateway's connections.
     pub(super) fn leave(&mut self, reason: Reason, now: Instant) -> LeaseCall {
         self.phase = Phase::Leaving;
         self.start(Some(reason), LEAVE_TIMEOUT, now)
     }
 
-    /// Ends the pause after a call that failed.
+    /// Ends the pause after a failed call.
     pub(super) fn end_pause(&mut self, now: Instant) {
         if self.log.is_failing {
             self.next_at = self.next_at.min(now);
         }
     }
 
-    /// Learns from the answer to a call.
+    /// Applies the result of a call.
     pub(super) fn settle(
         &mut self,
         call: &LeaseCall,
-        result: &Result<LeaseAnswer, CallError>,
+        result: &Result<LeaseResponse, CallError>,
         now: Instant,
     ) -> LeaseOutcome {
         self.is_in_flight = false;
         match result {
-            Ok(answer) if call.leaving.is_some() => {
+            Ok(response) if call.leaving.is_some() => {
                 self.phase = Phase::Left;
-                LeaseOutcome::Left { connections: answer.connections }
+                LeaseOutcome::Left { connections: response.connections }
             }
-            Ok(answer) => self.renewed(call, answer),
+            Ok(response) => self.renewed(call, response),
             Err(CallError::Problem(problem)) if matches!(problem.status, 400 | 404 | 405) => {
                 self.unsupported(call, now)
             }
@@ -210,11 +215,11 @@ impl GatewayLease {
         LeaseCall { gateway_id: self.id.clone(), leaving, timeout, sent_at: now }
     }
 
-    fn renewed(&mut self, call: &LeaseCall, answer: &LeaseAnswer) -> LeaseOutcome {
-        if let Some(interval) = answer.heartbeat_interval_ms {
-            self.interval = Duration::from_millis(interval).clamp(INTERVALS.0, INTERVALS.1);
+    fn renewed(&mut self, call: &LeaseCall, response: &LeaseResponse) -> LeaseOutcome {
+        if let Some(interval) = response.heartbeat_interval_ms {
+            self.interval = Duration::from_millis(interval).clamp(MIN_INTERVAL, MAX_INTERVAL);
         }
-        if let Some(ttl) = answer.ttl_ms {
+        if let Some(ttl) = response.ttl_ms {
             self.ttl = Duration::from_millis(ttl);
         }
         self.next_at = call.sent_at + self.interval;
@@ -222,18 +227,19 @@ impl GatewayLease {
         let was_supported = self.is_supported();
         self.unsupported_pause = None;
         self.renewed_at = Some(call.sent_at);
-        // What was reported before the first answer did not name the gateway.
-        if answer.status != LeaseStatus::New && was_supported {
+        // The calls before the first renewal did not name the gateway, so their connections are announced as well.
+        if response.status != LeaseStatus::New && was_supported {
             return LeaseOutcome::Continues;
         }
         self.unnamed_until = None;
         if was_supported {
             tracing::warn!("the presence service lost this gateway; its connections are announced again");
         }
-        LeaseOutcome::Unknown
+        LeaseOutcome::GatewayUnknown
     }
 
-    /// Asks again soon while the lease lasts: servers of two versions may share an address. Then less and less often.
+    /// Handles a response of a service without leases of gateways. While the lease is valid, it is renewed again soon,
+    /// since servers of two versions may share an address; after that, less and less often.
     fn unsupported(&mut self, call: &LeaseCall, now: Instant) -> LeaseOutcome {
         if call.leaving.is_some() {
             self.phase = Phase::Left;
@@ -243,24 +249,26 @@ impl GatewayLease {
         if self.is_held(now) {
             self.next_at = now + self.retry_pause();
         } else {
-            let pause = self.unsupported_pause.map_or(self.interval, |pause| pause * 2).min(MAX_UNSUPPORTED_PAUSE);
+            let doubled = self.unsupported_pause.map_or(self.interval, |pause| pause * 2);
+            let pause = doubled.min(MAX_UNSUPPORTED_PAUSE);
             self.unsupported_pause = Some(pause);
             self.next_at = now + pause;
         }
         LeaseOutcome::Continues
     }
 
-    /// Whether the service has leases of gateways, as far as is known.
+    /// Whether the service supports leases of gateways, as far as is known.
     fn is_supported(&self) -> bool {
         self.renewed_at.is_some() && self.unsupported_pause.is_none()
     }
 
     fn failed(&mut self, error: &CallError, now: Instant) {
         self.log.failed(error);
-        let asked = error.retry_after().unwrap_or_default().min(self.interval);
+        // After a longer pause than the interval, the lease could expire.
+        let requested = error.retry_after().unwrap_or_default().min(self.interval);
         let is_urgent = self.is_held(now) || self.phase == Phase::Leaving;
         let pause = if is_urgent { self.retry_pause() } else { self.interval };
-        self.next_at = now + asked.max(pause);
+        self.next_at = now + requested.max(pause);
     }
 
     /// Whether the lease has not expired yet.
@@ -268,7 +276,7 @@ impl GatewayLease {
         self.renewed_at.is_some_and(|renewed_at| now < renewed_at + self.ttl)
     }
 
-    /// Short enough for several tries before the lease expires.
+    /// A pause that allows several attempts before the lease expires.
     fn retry_pause(&self) -> Duration {
         self.interval.mul_f64(0.2 + 0.2 * fastrand::f64())
     }
@@ -277,7 +285,7 @@ impl GatewayLease {
 impl Log {
     fn failed(&mut self, error: &CallError) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::warn!(error = error as &dyn Error, "the gateway's lease is not renewed; retrying");
+            tracing::warn!(error = error as &dyn Error, "cannot renew the gateway's lease; retrying");
         }
     }
 
@@ -289,7 +297,9 @@ impl Log {
 
     fn unsupported(&mut self) {
         if !std::mem::replace(&mut self.was_unsupported, true) {
-            tracing::warn!("this presence service does not have leases of gateways; connections are reported without");
+            tracing::warn!(
+                "the presence service does not support leases of gateways; connections are reported without one"
+            );
         }
     }
 }

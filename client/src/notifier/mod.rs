@@ -1,19 +1,27 @@
-//! Telling the presence service of a gateway's sockets.
+//! Notifier: reports a gateway's sockets to the presence service.
+//!
+//! - `builder`, `http`: configuration, and the task that sends the calls.
+//! - `scheduler`: the sans-IO core, which decides which call is made next; `scheduler/drain`: the end of the gateway.
+//! - `players`, `player_queue`, `activity`: what is still to be sent, per player.
+//! - `heartbeats`, `timer_queue`: when heartbeats are due.
+//! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines for failed calls.
+//! - `call`, `outcome`: calls, responses, and what these mean for each entry.
+//! - `lease`: the gateway's own lease.
 
 mod activity;
-mod agenda;
-mod beats;
 mod builder;
 mod call;
-mod desk;
-mod episode;
-mod gate;
+mod failure_log;
+mod heartbeats;
 mod http;
-mod lane;
 mod lease;
+mod limiter;
 mod outcome;
+mod player_queue;
 mod players;
+mod scheduler;
 mod stats;
+mod timer_queue;
 
 use std::sync::Arc;
 
@@ -24,26 +32,27 @@ pub use self::{
 };
 use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
-/// Who wants to know what happens to a gateway's sockets.
+/// Receives what happens to a gateway's sockets.
 ///
-/// Nothing here awaits, does I/O or fails: a gateway serves its sockets whether or not anybody hears.
+/// The methods do not wait, do no I/O and never fail: a gateway serves its sockets whether or not the presence service
+/// is available.
 pub trait Notifier: Send + Sync {
-    /// A player's socket is open, under an id that was never used before.
+    /// A player's socket was opened, under an id that was never used before.
     fn connected(&self, player: &PlayerId, connection: &ConnectionId);
 
-    /// A player's socket is closed.
+    /// A player's socket was closed.
     fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason);
 
-    /// A player does something else now. [`State::Offline`] signs the player out on every device.
+    /// The state of a player has changed. [`State::Offline`] signs the player out on every device.
     fn state_changed(&self, player: &PlayerId, state: State);
 
-    /// A player with an open socket here has another activity now, or none any more.
+    /// The activity of a player with an open socket here has changed; `None` removes it.
     fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
         let _ = (player, activity); // for notifiers that do not report activities
     }
 }
 
-/// Tells nobody.
+/// A notifier that reports nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoopNotifier;
 
@@ -73,7 +82,7 @@ impl<N: Notifier + ?Sized> Notifier for Arc<N> {
     }
 }
 
-/// `None` tells nobody, as [`NoopNotifier`].
+/// `None` reports nothing, like [`NoopNotifier`].
 impl<N: Notifier> Notifier for Option<N> {
     fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
         self.iter().for_each(|notifier| notifier.connected(player, connection));

@@ -1,101 +1,107 @@
-//! What an answer means for each task of its call.
+//! Outcome of a call, for each of its entries.
 
 use std::collections::HashMap;
 
-use super::call::{Answer, Call, Connection, Task};
+use super::call::{Call, CallResponse, Connection, Task};
 use crate::{CallError, PlayerId, Problem};
 
-/// What an answer means for one task.
+/// Outcome of a call for one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It took effect, or was already so.
-    Done,
-    /// It took effect, and the service had lost the connection before.
+pub(super) enum EntryOutcome {
+    /// The task took effect, or had done so before.
+    Applied,
+    /// The task took effect, and the service had lost the connection before.
     Restored,
-    /// Its connection is closed, and stays so.
+    /// The connection is closed and cannot be opened again.
     Closed,
-    /// It is to be sent again.
-    Again,
-    /// The service does not allow the transition.
-    Rejected,
-    /// The call was refused, and would be again.
+    /// The task has to be sent again.
+    Retry,
+    /// The service does not allow the transition (409).
+    NotAllowed,
+    /// The call was refused and would be refused again, or the task is given up.
     Refused,
-    /// The task was refused, and would be in any call.
+    /// The service refuses this task in any call: its player id or connection id is invalid.
     Invalid,
 }
 
-/// What an answer means for all tasks of its call.
+/// Outcome of a call.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    most: Verdict,
-    others: HashMap<Connection, Verdict>,
-    /// The call had more tasks than the service takes at a time.
+pub(super) struct CallOutcome {
+    default: EntryOutcome,
+    exceptions: HashMap<Connection, EntryOutcome>,
+    /// The call had more tasks than the service accepts in one call.
     pub(super) was_too_large: bool,
-    /// The service does not take calls that name a gateway.
-    pub(super) was_name_refused: bool,
+    /// The service does not accept calls with a gateway id.
+    pub(super) was_gateway_id_refused: bool,
 }
 
-impl Outcome {
-    pub(super) fn of(call: &Call, result: &Result<Answer, CallError>) -> Self {
+impl CallOutcome {
+    pub(super) fn new(call: &Call, result: &Result<CallResponse, CallError>) -> Self {
         match result {
-            Ok(answer) => Self::of_answer(answer),
-            Err(CallError::Problem(problem)) if is_final(problem) => Self::of_problem(call, problem),
-            Err(_) => Self::all(Verdict::Again),
+            Ok(response) => Self::from_response(response),
+            Err(CallError::Problem(problem)) if is_final(problem) => Self::from_problem(call, problem),
+            Err(_) => Self::all(EntryOutcome::Retry),
         }
     }
 
-    pub(super) fn verdict(&self, player: &PlayerId, task: &Task) -> Verdict {
-        if self.others.is_empty() {
-            return self.most;
+    /// The outcome for one task of the call.
+    pub(super) fn entry(&self, player: &PlayerId, task: &Task) -> EntryOutcome {
+        // Without exceptions, no connection has to be built to look one up.
+        if self.exceptions.is_empty() {
+            return self.default;
         }
-        let other = task.connection(player).and_then(|connection| self.others.get(&connection));
-        other.copied().unwrap_or(self.most)
+        let exception = task.connection(player).and_then(|connection| self.exceptions.get(&connection));
+        exception.copied().unwrap_or(self.default)
     }
 
-    fn all(verdict: Verdict) -> Self {
-        Self { most: verdict, others: HashMap::new(), was_too_large: false, was_name_refused: false }
+    fn all(outcome: EntryOutcome) -> Self {
+        Self { default: outcome, exceptions: HashMap::new(), was_too_large: false, was_gateway_id_refused: false }
     }
 
     fn too_large() -> Self {
-        Self { was_too_large: true, ..Self::all(Verdict::Again) }
+        Self { was_too_large: true, ..Self::all(EntryOutcome::Retry) }
     }
 
-    fn of_answer(answer: &Answer) -> Self {
-        let closed = answer.closed.iter().map(|connection| (connection.clone(), Verdict::Closed));
-        let failed = answer.failed.iter().map(|connection| (connection.clone(), Verdict::Again));
-        let restored = answer.restored.iter().map(|connection| (connection.clone(), Verdict::Restored));
-        Self { others: closed.chain(failed).chain(restored).collect(), ..Self::all(Verdict::Done) }
+    fn from_response(response: &CallResponse) -> Self {
+        let closed = response.closed.iter().map(|connection| (connection.clone(), EntryOutcome::Closed));
+        let failed = response.failed.iter().map(|connection| (connection.clone(), EntryOutcome::Retry));
+        let restored = response.restored.iter().map(|connection| (connection.clone(), EntryOutcome::Restored));
+        Self { exceptions: closed.chain(failed).chain(restored).collect(), ..Self::all(EntryOutcome::Applied) }
     }
 
-    /// One entry at fault does not fail the others for ever, nor does a batch that is longer than the service takes.
-    fn of_problem(call: &Call, problem: &Problem) -> Self {
+    /// The outcome of a call that the service refused. If one entry is invalid, or the batch is longer than the
+    /// service accepts, the other entries are sent again.
+    fn from_problem(call: &Call, problem: &Problem) -> Self {
         let field = problem.field.as_deref().unwrap_or_default();
-        let has_many = call.tasks.len() > 1;
-        match (problem.status, culprit(call, field)) {
+        let is_batch = call.tasks.len() > 1;
+        match (problem.status, invalid_entry(call, field)) {
             (400, _) if call.gateway.is_some() && field == "gateway_id" => {
-                Self { was_name_refused: true, ..Self::all(Verdict::Again) }
+                Self { was_gateway_id_refused: true, ..Self::all(EntryOutcome::Retry) }
             }
-            (409, _) => Self::all(Verdict::Rejected),
-            (410, _) => Self::all(Verdict::Closed),
-            (400, Some(culprit)) if has_many => {
-                Self { others: HashMap::from([(culprit, Verdict::Invalid)]), ..Self::all(Verdict::Again) }
+            (409, _) => Self::all(EntryOutcome::NotAllowed),
+            (410, _) => Self::all(EntryOutcome::Closed),
+            (400, Some(entry)) if is_batch => {
+                let exceptions = HashMap::from([(entry, EntryOutcome::Invalid)]);
+                Self { exceptions, ..Self::all(EntryOutcome::Retry) }
             }
-            (400, Some(_)) => Self::all(Verdict::Invalid),
-            (400, None) if has_many && field == "connections" => Self::too_large(),
-            (413, _) if has_many => Self::too_large(),
-            _ => Self::all(Verdict::Refused),
+            (400, Some(_)) => Self::all(EntryOutcome::Invalid),
+            (400, None) if is_batch && field == "connections" => Self::too_large(),
+            (413, _) if is_batch => Self::too_large(),
+            _ => Self::all(EntryOutcome::Refused),
         }
     }
 }
 
-/// Whether a problem is about what the call says. Any other (a token that is not accepted, a path that a load balancer
-/// does not know yet, a service that is down) is about how the service is reached: the call is sent again.
+/// Whether a problem concerns the content of the call, so that the same call would fail again. Any other problem (a
+/// token that is not accepted, a path that a load balancer does not know yet, a service that is down) concerns the way
+/// to the service: the call is sent again.
 pub(super) fn is_final(problem: &Problem) -> bool {
     matches!(problem.status, 400 | 409 | 410 | 413)
 }
 
-/// The entry that is at fault: `player_id` is about the only one, `connections[3].player_id` about the fourth.
-fn culprit(call: &Call, field: &str) -> Option<Connection> {
+/// The entry that the problem's field names: `player_id` is in the only entry, `connections[3].player_id` in the
+/// fourth.
+fn invalid_entry(call: &Call, field: &str) -> Option<Connection> {
     let index = match field {
         "player_id" | "connection_id" => 0,
         _ => field.strip_prefix("connections[")?.split_once(']')?.0.parse::<usize>().ok()?,

@@ -1,4 +1,4 @@
-//! What is still to be told about all players.
+//! Queues of all players, and their order: which player's task is sent when.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,104 +9,106 @@ use tokio::time::Instant;
 
 use super::{
     Stats,
-    agenda::Agenda,
-    beats::Beats,
-    call::{Connection, Kind, Notice, Task},
-    lane::Lane,
-    outcome::Verdict,
+    call::{CallKind, Connection, Notice, Task},
+    heartbeats::HeartbeatSchedule,
+    outcome::EntryOutcome,
+    player_queue::PlayerQueue,
+    timer_queue::TimerQueue,
 };
 use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
-/// How long news may wait for other news that can share its call.
+/// How long a task may wait for others that can share its call.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// The lanes of the players, where they wait for their turns, and the heartbeats.
+/// One queue per player, the order in which these queues are served, and the schedule of the heartbeats.
 #[derive(Debug)]
 pub(super) struct Players {
-    lanes: HashMap<PlayerId, Lane>,
-    /// Players whose lanes are empty, and are kept until their next activity need not wait.
-    leaving: HashSet<PlayerId>,
-    /// By the kind of the lane's first task. That of the heartbeats stays empty.
-    waiting: [Agenda<PlayerId>; Kind::ALL.len()],
-    pub(super) beats: Beats,
+    queues: HashMap<PlayerId, PlayerQueue>,
+    /// Players whose empty queues are kept for a while, since the rate of activity changes also holds for a player who
+    /// reconnects.
+    rate_limited: HashSet<PlayerId>,
+    /// The players whose first task waits, by the kind of that task. The queue for heartbeats stays empty.
+    waiting: [TimerQueue<PlayerId>; CallKind::ALL.len()],
+    pub(super) heartbeats: HeartbeatSchedule,
     /// How long a lease lasts.
     pub(super) ttl: Duration,
 }
 
-/// The end of a call.
+/// The times that count when a call has ended.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Settlement {
+pub(super) struct CallTimes {
     pub(super) sent_at: Instant,
     pub(super) now: Instant,
-    /// When tasks are sent again that the service could not see to.
-    pub(super) again_at: Instant,
+    /// When the entries that failed are sent again.
+    pub(super) retry_at: Instant,
 }
 
 impl Players {
-    pub(super) fn new(beats: Beats, ttl: Duration) -> Self {
+    pub(super) fn new(heartbeats: HeartbeatSchedule, ttl: Duration) -> Self {
         Self {
-            lanes: HashMap::new(),
-            leaving: HashSet::new(),
-            waiting: std::array::from_fn(|_| Agenda::new()),
-            beats,
+            queues: HashMap::new(),
+            rate_limited: HashSet::new(),
+            waiting: std::array::from_fn(|_| TimerQueue::new()),
+            heartbeats,
             ttl,
         }
     }
 
     pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
-        self.lanes.entry(player.clone()).or_default().connect(id, now);
-        self.place(player, now + LINGER);
+        self.queues.entry(player.clone()).or_default().connect(id, now);
+        self.schedule(player, now + LINGER);
     }
 
     pub(super) fn state_changed(&mut self, player: &PlayerId, state: State, now: Instant) {
-        self.lanes.entry(player.clone()).or_default().set_state(state, now);
-        self.place(player, now + LINGER);
+        self.queues.entry(player.clone()).or_default().set_state(state, now);
+        self.schedule(player, now + LINGER);
     }
 
-    /// An OFFLINE player can have no activity: that of a player without an open connection here is not sent.
+    /// Queues an activity, unless the player has no open connection here: an OFFLINE player can have no activity.
     pub(super) fn activity_changed(&mut self, player: &PlayerId, activity: Option<Activity>, now: Instant) {
-        if let Some(lane) = self.lanes.get_mut(player)
-            && lane.set_activity(activity)
+        if let Some(queue) = self.queues.get_mut(player)
+            && queue.set_activity(activity)
         {
-            self.place(player, now + LINGER);
+            self.schedule(player, now + LINGER);
         }
     }
 
     pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(player) else { return };
-        if let Some(beat) = lane.disconnect(id, reason, now) {
-            self.beats.remove(beat);
+        let Some(queue) = self.queues.get_mut(player) else { return };
+        if let Some(heartbeat) = queue.disconnect(id, reason, now) {
+            self.heartbeats.cancel(heartbeat);
         }
-        self.place(player, now + LINGER);
+        self.schedule(player, now + LINGER);
     }
 
-    /// When tasks of the kind are to be told.
-    pub(super) fn ready_at(&self, kind: Kind, max_batch: usize) -> Option<Instant> {
+    /// When the next call of the kind is due; `None` if there is nothing to send.
+    pub(super) fn ready_at(&self, kind: CallKind, max_batch: usize) -> Option<Instant> {
         match kind {
-            Kind::Beat => self.beats.next_at(max_batch),
-            _ => self.waiting[kind as usize].first_at(),
+            CallKind::Heartbeat => self.heartbeats.next_at(max_batch),
+            _ => self.waiting[kind as usize].next_at(),
         }
     }
 
-    /// Takes tasks of the kind, to tell them now.
+    /// Takes the tasks of the next call of the kind, to be sent now.
     pub(super) fn take(
         &mut self,
-        kind: Kind,
+        kind: CallKind,
         max_batch: usize,
         now: Instant,
         stats: &mut Stats,
     ) -> Vec<(PlayerId, Task)> {
-        if kind == Kind::Beat {
-            return self.take_beats(max_batch, now, stats);
+        if kind == CallKind::Heartbeat {
+            return self.take_heartbeats(max_batch, now, stats);
         }
-        let most = if kind.has_batches() { max_batch } else { 1 };
+        let limit = if kind.is_batched() { max_batch } else { 1 };
         let mut tasks = Vec::new();
-        while tasks.len() < most
+        // Tasks that still linger join a call that is made anyway.
+        while tasks.len() < limit
             && let Some((_, player)) = self.waiting[kind as usize].pop(now + LINGER)
         {
-            let Some(lane) = self.lanes.get_mut(&player) else { continue };
-            lane.place = None;
-            if let Some((task, was_sent)) = lane.start(now) {
+            let Some(queue) = self.queues.get_mut(&player) else { continue };
+            queue.slot = None;
+            if let Some((task, was_sent)) = queue.start(now) {
                 stats.retries += u64::from(was_sent);
                 tasks.push((player, task));
             }
@@ -114,155 +116,177 @@ impl Players {
         tasks
     }
 
-    /// A call with the task ended. Returns what the gateway is to be notified of.
-    pub(super) fn settle(&mut self, player: PlayerId, task: &Task, verdict: Verdict, at: Settlement) -> Option<Notice> {
-        let lane = self.lanes.get_mut(&player)?;
-        match (task, verdict) {
-            (Task::Beat(_), _) => {}
-            (Task::SetActivity(_), Verdict::Again) => lane.put_activity_back(),
-            (Task::SetActivity(_), _) => lane.finish_activity(matches!(verdict, Verdict::Refused | Verdict::Invalid)),
-            (_, Verdict::Again) => lane.put_back(),
-            (_, _) => lane.finish(),
+    /// Applies the outcome of a call to one of its tasks. Returns what the gateway has to be notified of.
+    pub(super) fn settle(
+        &mut self,
+        player: PlayerId,
+        task: &Task,
+        outcome: EntryOutcome,
+        times: CallTimes,
+    ) -> Option<Notice> {
+        let queue = self.queues.get_mut(&player)?;
+        // The task leaves the queue, or is sent again. Heartbeats are not in the queue.
+        match (task, outcome) {
+            (Task::Heartbeat(_), _) => {}
+            (Task::SetActivity(_), EntryOutcome::Retry) => queue.requeue_activity(),
+            (Task::SetActivity(_), _) => {
+                queue.finish_activity(matches!(outcome, EntryOutcome::Refused | EntryOutcome::Invalid));
+            }
+            (_, EntryOutcome::Retry) => queue.requeue(),
+            (_, _) => queue.finish(),
         }
-        if let (Task::Connect(id) | Task::Beat(id), Verdict::Done | Verdict::Restored) = (task, verdict) {
-            lane.renewed(id, at.sent_at, self.ttl, at.now);
+        if let (Task::Connect(id) | Task::Heartbeat(id), EntryOutcome::Applied | EntryOutcome::Restored) =
+            (task, outcome)
+        {
+            queue.lease_renewed(id, times.sent_at, self.ttl, times.now);
         }
+        // The next heartbeat of the connection is scheduled, retried or canceled.
         let mut notice = None;
-        match (task, verdict) {
-            (Task::Beat(id), Verdict::Again) => {
-                if let Some(Some(beat)) = lane.beat_mut(id) {
-                    *beat = self.beats.again(*beat, Connection::new(&player, id), at.again_at);
+        match (task, outcome) {
+            (Task::Heartbeat(id), EntryOutcome::Retry) => {
+                if let Some(Some(heartbeat)) = queue.heartbeat_mut(id) {
+                    let connection = Connection::new(&player, id);
+                    *heartbeat = self.heartbeats.retry(*heartbeat, connection, times.retry_at);
                 }
             }
-            (Task::Beat(id), Verdict::Restored) => {
-                lane.report_state_again(at.now);
-                notice = lane.beat_mut(id).map(|_| Notice::Restored(Connection::new(&player, id)));
+            (Task::Heartbeat(id), EntryOutcome::Restored) => {
+                queue.report_state_again(times.now);
+                notice = queue.heartbeat_mut(id).map(|_| Notice::Restored(Connection::new(&player, id)));
             }
-            // A connect that the service refused is made up for by the next heartbeat.
-            (Task::Connect(id), Verdict::Done | Verdict::Restored | Verdict::Refused) => {
-                if let Some(beat) = lane.beat_mut(id) {
-                    *beat = Some(self.beats.add(Connection::new(&player, id), at.sent_at, at.now));
+            // If the service refused the connect, the next heartbeat opens the connection.
+            (Task::Connect(id), EntryOutcome::Applied | EntryOutcome::Restored | EntryOutcome::Refused) => {
+                if let Some(heartbeat) = queue.heartbeat_mut(id) {
+                    let connection = Connection::new(&player, id);
+                    *heartbeat = Some(self.heartbeats.schedule(connection, times.sent_at, times.now));
                 }
             }
-            (Task::Connect(id) | Task::Beat(id), Verdict::Closed | Verdict::Invalid) => {
-                if let Some(beat) = lane.forget(id) {
-                    beat.into_iter().for_each(|beat| self.beats.remove(beat));
-                    if verdict == Verdict::Closed {
-                        lane.forget_state();
+            (Task::Connect(id) | Task::Heartbeat(id), EntryOutcome::Closed | EntryOutcome::Invalid) => {
+                if let Some(heartbeat) = queue.remove_connection(id) {
+                    heartbeat.into_iter().for_each(|heartbeat| self.heartbeats.cancel(heartbeat));
+                    if outcome == EntryOutcome::Closed {
+                        queue.forget_state();
                         notice = Some(Notice::Closed(Connection::new(&player, id)));
                     }
                 }
             }
             _ => {}
         }
-        self.place(&player, if verdict == Verdict::Again { at.again_at } else { at.now });
+        let earliest = if outcome == EntryOutcome::Retry { times.retry_at } else { times.now };
+        self.schedule(&player, earliest);
         notice
     }
 
-    /// Gives up the tasks that have waited since `oldest` or longer. Returns how many.
+    /// Gives up the tasks that were queued at `oldest` or earlier. Returns how many.
     pub(super) fn give_up(&mut self, oldest: Instant, now: Instant) -> u64 {
-        let is_old = |player: &&PlayerId| self.lanes.get(*player).and_then(|lane| lane.waiting_since(oldest)).is_some();
-        let players: Vec<_> = self.waiting.iter().flat_map(Agenda::iter).filter(is_old).cloned().collect();
-        let given_up = players.into_iter().map(|player| self.give_up_of(player, oldest, now));
-        given_up.sum()
+        let has_old_task = |player: &&PlayerId| {
+            let queue = self.queues.get(*player);
+            queue.and_then(|queue| queue.waiting_since(oldest)).is_some()
+        };
+        let waiting = self.waiting.iter().flat_map(TimerQueue::iter);
+        let players: Vec<_> = waiting.filter(has_old_task).cloned().collect();
+        players.into_iter().map(|player| self.give_up_tasks_of(player, oldest, now)).sum()
     }
 
-    /// Forgets the players whose lanes were kept for their activity alone.
-    pub(super) fn forget_leaving(&mut self, now: Instant) {
-        for player in std::mem::take(&mut self.leaving) {
+    /// Removes the empty queues that were kept for the rate of activity changes and are no longer needed.
+    pub(super) fn remove_rate_limited(&mut self, now: Instant) {
+        for player in std::mem::take(&mut self.rate_limited) {
             self.remove_empty(&player, now);
         }
     }
 
-    fn give_up_of(&mut self, player: PlayerId, oldest: Instant, now: Instant) -> u64 {
-        let at = Settlement { sent_at: now, now, again_at: now };
+    fn give_up_tasks_of(&mut self, player: PlayerId, oldest: Instant, now: Instant) -> u64 {
+        let times = CallTimes { sent_at: now, now, retry_at: now };
         let mut given_up = 0;
-        while let Some(lane) = self.lanes.get_mut(&player)
-            && let Some(task) = lane.waiting_since(oldest).cloned()
+        while let Some(queue) = self.queues.get_mut(&player)
+            && let Some(task) = queue.waiting_since(oldest).cloned()
         {
-            if lane.keep_state(now) {
-                self.place(&player, now);
+            if queue.postpone_state(now) {
+                self.schedule(&player, now);
             } else {
-                self.settle(player.clone(), &task, Verdict::Refused, at);
+                self.settle(player.clone(), &task, EntryOutcome::Refused, times);
                 given_up += 1;
             }
         }
         given_up
     }
 
-    /// Forgets all open connections: the service has ended their leases.
+    /// Forgets all open connections, since the service has ended their leases.
     pub(super) fn forget_open(&mut self, now: Instant) {
         for Connection { player_id, connection_id } in self.open() {
-            let Some(lane) = self.lanes.get_mut(&player_id) else { continue };
-            if let Some(Some(beat)) = lane.forget(&connection_id) {
-                self.beats.remove(beat);
+            let Some(queue) = self.queues.get_mut(&player_id) else { continue };
+            if let Some(Some(heartbeat)) = queue.remove_connection(&connection_id) {
+                self.heartbeats.cancel(heartbeat);
             }
-            lane.forget_state();
-            self.place(&player_id, now);
+            queue.forget_state();
+            self.schedule(&player_id, now);
         }
     }
 
-    /// Whether no call other than heartbeats waits to be made.
+    /// Whether no task waits to be sent, heartbeats aside.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.iter().all(|agenda| agenda.len() == 0)
+        self.waiting.iter().all(TimerQueue::is_empty)
     }
 
     /// All open connections.
     pub(super) fn open(&self) -> Vec<Connection> {
-        let connections =
-            self.lanes.iter().flat_map(|(player, lane)| lane.open().map(|id| Connection::new(player, id)));
-        connections.collect()
+        let queues = self.queues.iter();
+        queues.flat_map(|(player, queue)| queue.open().map(|id| Connection::new(player, id))).collect()
     }
 
-    /// The number of open connections, and of tasks that wait or are being told, heartbeats apart.
+    /// The number of open connections, and the number of tasks that wait or are in flight, heartbeats aside.
     pub(super) fn count(&self) -> (usize, usize) {
-        let lanes = self.lanes.values();
-        lanes.fold((0, 0), |(open, tasks), lane| (open + lane.open().count(), tasks + lane.tasks()))
+        let queues = self.queues.values();
+        queues.fold((0, 0), |(open, tasks), queue| (open + queue.open().count(), tasks + queue.task_count()))
     }
 
-    /// Whether no connection is open, and all was told.
+    /// Whether no connection is open and no task waits or is in flight.
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.queues.is_empty()
     }
 
-    fn take_beats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Vec<(PlayerId, Task)> {
-        let (connections, missed) = self.beats.take(max_batch, now);
+    fn take_heartbeats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Vec<(PlayerId, Task)> {
+        let (connections, missed) = self.heartbeats.take_due(max_batch, now);
         stats.dropped += missed;
+        // The next heartbeat is due one interval after this one, whatever the outcome of this one.
         for connection in &connections {
-            let lane = self.lanes.get_mut(&connection.player_id);
-            if let Some(beat) = lane.and_then(|lane| lane.beat_mut(&connection.connection_id)) {
-                *beat = Some(self.beats.add(connection.clone(), now, now));
+            let queue = self.queues.get_mut(&connection.player_id);
+            if let Some(heartbeat) = queue.and_then(|queue| queue.heartbeat_mut(&connection.connection_id)) {
+                *heartbeat = Some(self.heartbeats.schedule(connection.clone(), now, now));
             }
         }
-        connections.into_iter().map(|connection| (connection.player_id, Task::Beat(connection.connection_id))).collect()
+        let tasks = connections.into_iter();
+        tasks.map(|connection| (connection.player_id, Task::Heartbeat(connection.connection_id))).collect()
     }
 
-    /// Has the lane wait where its first task says; from `at` on, if it did not wait there already.
-    fn place(&mut self, player: &PlayerId, at: Instant) {
-        let Some(lane) = self.lanes.get_mut(player) else { return };
-        let next = lane.next(at);
+    /// Updates the player's slot to the kind of the first task. A queue that waits for a call of that kind already
+    /// keeps its slot; otherwise its call is made at `earliest` or later.
+    fn schedule(&mut self, player: &PlayerId, earliest: Instant) {
+        let Some(queue) = self.queues.get_mut(player) else { return };
+        let next = queue.next_call(earliest);
         let kind = next.map(|(kind, _)| kind);
-        if lane.place.map(|(kind, _)| kind) != kind
-            && let Some((kind, ticket)) = lane.place.take()
+        // The queue no longer waits for a call of the previous kind.
+        if queue.slot.map(|(kind, _)| kind) != kind
+            && let Some((kind, key)) = queue.slot.take()
         {
-            self.waiting[kind as usize].remove(ticket);
+            self.waiting[kind as usize].remove(key);
         }
         match next {
-            Some((kind, at)) if lane.place.is_none() => {
-                lane.place = Some((kind, self.waiting[kind as usize].add(at, player.clone())));
+            Some((kind, due_at)) if queue.slot.is_none() => {
+                let key = self.waiting[kind as usize].insert(due_at, player.clone());
+                queue.slot = Some((kind, key));
             }
-            None if lane.is_empty() => self.remove_empty(player, at),
+            None if queue.is_empty() => self.remove_empty(player, earliest),
             _ => {}
         }
     }
 
-    /// Removes the player's lane if it is empty, or keeps it until the player's next activity need not wait.
+    /// Removes the player's queue if it is empty, unless it has to limit the rate of activity changes for a while.
     fn remove_empty(&mut self, player: &PlayerId, now: Instant) {
-        let Some(lane) = self.lanes.get(player).filter(|lane| lane.is_empty()) else { return };
-        if lane.has_recent_activity(now) {
-            self.leaving.insert(player.clone());
+        let Some(queue) = self.queues.get(player).filter(|queue| queue.is_empty()) else { return };
+        if queue.has_recent_activity(now) {
+            self.rate_limited.insert(player.clone());
         } else {
-            self.lanes.remove(player);
+            self.queues.remove(player);
         }
     }
 }

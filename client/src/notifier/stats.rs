@@ -1,25 +1,25 @@
-//! Counters.
+//! Counters of the notifier.
 
-/// What an [`HttpNotifier`](crate::HttpNotifier) did since its start, and what it has to do.
+/// Counters of an [`HttpNotifier`](crate::HttpNotifier) since its start, and the length of its queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// HTTP calls made.
+    /// HTTP calls sent.
     pub calls: u64,
-    /// Calls without an answer, and calls whose answer was an error.
+    /// Calls without a response, and calls whose response was an error.
     pub failures: u64,
-    /// Tasks told again: connects, disconnects, states and heartbeats one by one.
+    /// Connects, disconnects, states and heartbeats that were sent again, each counted by itself.
     pub retries: u64,
     /// Heartbeats that the service accepted.
     pub beats: u64,
-    /// Heartbeats by which the service learned of a connection that it did not know, after a loss of its store, say.
+    /// Connections that the service did not know and that a heartbeat restored, for example after a loss of its store.
     pub restored: u64,
-    /// Open connections that the service said are closed.
+    /// Open connections that the service reported as closed.
     pub closed: u64,
-    /// Tasks given up: refused by the service, or too old to matter; and heartbeats that came a whole interval late,
-    /// each missed interval counted.
+    /// Reports that were given up: refused by the service, or too old to matter. Also missed heartbeats: one that is
+    /// late counts once per whole interval.
     pub dropped: u64,
-    /// Connections open now.
+    /// Connections that are open now.
     pub open_connections: u64,
-    /// Connects, disconnects and states that are not through yet.
+    /// Connects, disconnects and states that are not delivered yet.
     pub queue_length: u64,
 }

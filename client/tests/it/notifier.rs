@@ -78,7 +78,7 @@ async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     assert_eq!(notifier.stats().open_connections, 10_000);
 }
 
-/// That they are even in time as well is tested where time is a model's: in the tests of the notifier's `desk`.
+/// That the calls are also evenly spread over time is tested in simulated time, in the tests of the notifier's `scheduler`.
 #[tokio::test]
 async fn ten_thousand_sockets_are_beaten_by_ten_even_calls_an_interval() {
     const INTERVAL: Duration = Duration::from_secs(1);

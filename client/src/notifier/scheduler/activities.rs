@@ -1,10 +1,10 @@
-//! Activities: the latest one, at most once per second, and again after a loss.
+//! Activities: the latest one is sent, at most once per second, and again after a loss of data.
 
 use std::time::Duration;
 
 use super::{
-    super::call::{Kind, Task},
-    simulation::{Failure, INTERVAL, Simulation, TTL, connection, player, problem},
+    super::call::{CallKind, Task},
+    simulation::{Fault, INTERVAL, Simulation, TTL, connection, player, problem},
 };
 use crate::{Activity, CallError, Reason, State};
 
@@ -14,7 +14,7 @@ fn activity(details: impl ToString) -> Activity {
     Activity { details: Some(details.to_string()), ..Activity::default() }
 }
 
-/// Player 1 with a connection, of which the service knows.
+/// A simulation in which the service knows player 1 with one connection.
 fn connected() -> Simulation {
     let mut simulation = Simulation::new();
     simulation.connect(1);
@@ -24,7 +24,7 @@ fn connected() -> Simulation {
 }
 
 #[test]
-fn the_first_change_is_sent_at_once_and_of_those_that_follow_the_latest_each_second() {
+fn the_first_change_is_sent_at_once_and_then_the_latest_once_per_second() {
     let mut simulation = connected();
     for number in 0..50 {
         simulation.set_activity(1, Some(activity(number)));
@@ -41,16 +41,16 @@ fn the_first_change_is_sent_at_once_and_of_those_that_follow_the_latest_each_sec
 }
 
 #[test]
-fn a_player_who_comes_back_within_a_second_has_no_second_change_in_it() {
+fn a_player_who_reconnects_within_a_second_has_no_second_change_in_it() {
     let mut simulation = connected();
     let mut id = connection(1);
     for number in 0..20 {
         simulation.set_activity(1, Some(activity(number)));
         simulation.run(SECOND / 20);
-        simulation.desk.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+        simulation.scheduler.disconnected(&player(1), &id, Reason::Quit, simulation.now);
         simulation.run(SECOND / 20);
         id = connection(100 + number);
-        simulation.desk.connected(&player(1), &id, simulation.now);
+        simulation.scheduler.connected(&player(1), &id, simulation.now);
         simulation.run(SECOND / 20);
     }
     simulation.set_activity(1, Some(activity("last")));
@@ -60,16 +60,16 @@ fn a_player_who_comes_back_within_a_second_has_no_second_change_in_it() {
     assert!(calls.is_sorted_by(|one, next| *one + SECOND <= *next), "{calls:?}");
 
     simulation.set_activity(1, None);
-    simulation.desk.disconnected(&player(1), &id, Reason::Quit, simulation.now);
-    simulation.connect(2); // so that there are calls to make
+    simulation.scheduler.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+    simulation.connect(2); // so that further calls are made
     simulation.run(2 * INTERVAL);
     simulation.disconnect(2, Reason::Quit);
     simulation.run(SECOND);
-    assert!(simulation.desk.players.is_empty(), "nothing is kept for players who left");
+    assert!(simulation.scheduler.players.is_empty(), "nothing is kept for players who left");
 }
 
 #[test]
-fn an_activity_waits_for_the_connect_and_delays_no_state() {
+fn an_activity_is_sent_after_the_connect_and_delays_no_state() {
     let mut simulation = Simulation::new();
     simulation.connect(1);
     simulation.set_activity(1, Some(activity("a")));
@@ -82,14 +82,14 @@ fn an_activity_waits_for_the_connect_and_delays_no_state() {
     simulation.set_activity(1, None);
     simulation.set_state(1, State::Away);
     simulation.run(SECOND / 10);
-    assert_eq!(simulation.received(1)[3..], [Task::SetState(State::Away)], "the activity waits for its second");
+    assert_eq!(simulation.received(1)[3..], [Task::SetState(State::Away)], "the activity waits for the next second");
     simulation.run(SECOND);
     assert_eq!(simulation.received(1)[4..], [Task::SetActivity(None)]);
     assert_eq!((simulation.state(1), simulation.activity(1)), (State::Away, None));
 }
 
 #[test]
-fn activities_are_reported_again_when_the_service_lost_its_data() {
+fn activities_are_reported_again_after_the_service_lost_its_data() {
     let mut simulation = connected();
     simulation.connect(2);
     simulation.connect(3);
@@ -132,62 +132,62 @@ fn an_activity_that_the_service_rejects_before_it_knows_the_player_again_is_not_
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(INTERVAL + SECOND);
     assert_eq!(simulation.activity(1), Some(activity("a")));
-    assert_eq!(simulation.desk.stats().dropped, 1, "the rejected one");
+    assert_eq!(simulation.scheduler.stats().dropped, 1, "the rejected one");
 }
 
 #[test]
 fn an_activity_that_the_service_refuses_is_not_sent_again() {
     let mut simulation = connected();
-    simulation.service.fails = Some(Box::new(|call| {
-        (call.kind == Kind::SetActivity).then(|| Failure::Before(problem(400, Some("activity.details"))))
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::SetActivity).then(|| Fault::Before(problem(400, Some("activity.details"))))
     }));
     simulation.set_activity(1, Some(activity("")));
     simulation.run(SECOND);
     simulation.service.flush();
     simulation.run(2 * INTERVAL);
     assert_eq!(simulation.activity_calls(1).len(), 1);
-    assert_eq!(simulation.desk.stats().queue_length, 0);
+    assert_eq!(simulation.scheduler.stats().queue_length, 0);
 }
 
 #[test]
 fn the_activity_ends_with_the_last_connection_and_with_a_sign_out() {
     let mut simulation = connected();
-    simulation.desk.connected(&player(1), &connection(10), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(SECOND);
     simulation.disconnect(1, Reason::Quit);
     simulation.run(SECOND);
     assert_eq!(simulation.activity(1), Some(activity("a")), "with the last one");
     simulation.set_activity(1, Some(activity("b")));
-    simulation.desk.disconnected(&player(1), &connection(10), Reason::Quit, simulation.now);
+    simulation.scheduler.disconnected(&player(1), &connection(10), Reason::Quit, simulation.now);
     simulation.set_activity(1, Some(activity("c")));
     simulation.run(SECOND);
-    assert_eq!(simulation.desk.stats().queue_length, 0);
-    simulation.desk.connected(&player(1), &connection(11), simulation.now);
+    assert_eq!(simulation.scheduler.stats().queue_length, 0);
+    simulation.scheduler.connected(&player(1), &connection(11), simulation.now);
     simulation.run(2 * SECOND);
-    assert_eq!(simulation.activity(1), None, "nothing of it is left");
+    assert_eq!(simulation.activity(1), None, "the activity has ended");
 
     simulation.set_activity(1, Some(activity("d")));
     simulation.run(SECOND);
     simulation.set_state(1, State::Offline);
     simulation.run(SECOND);
-    simulation.desk.connected(&player(1), &connection(12), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(12), simulation.now);
     simulation.run(2 * SECOND);
     assert_eq!((simulation.state(1), simulation.activity(1)), (State::Online, None));
 }
 
 #[test]
-fn an_activity_that_cannot_be_reported_holds_up_nothing_and_is_reported_later() {
+fn an_activity_that_cannot_be_reported_delays_nothing_and_is_reported_later() {
     let mut simulation = connected();
-    simulation.service.fails =
-        Some(Box::new(|call| (call.kind == Kind::SetActivity).then(|| Failure::Before(CallError::TimedOut))));
+    simulation.service.inject_fault =
+        Some(Box::new(|call| (call.kind == CallKind::SetActivity).then(|| Fault::Before(CallError::TimedOut))));
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(SECOND);
     simulation.set_state(1, State::InMatch);
     simulation.set_activity(1, Some(activity("b")));
     simulation.run(10 * TTL);
     assert_eq!((simulation.state(1), simulation.activity(1)), (State::InMatch, None));
-    simulation.service.fails = None;
+    simulation.service.inject_fault = None;
     simulation.run(INTERVAL);
     assert_eq!(simulation.activity(1), Some(activity("b")));
 }

@@ -1,34 +1,35 @@
-//! Log lines for calls that fail: one per episode and cause.
+//! Log lines for failed calls: one per episode and cause.
 
 use std::error::Error;
 
-use super::{call::Kind, outcome::is_final};
+use super::{call::CallKind, outcome::is_final};
 use crate::CallError;
 
-/// A time in which calls fail, until all kinds of calls succeed again. What was logged in it is not logged again above
-/// the level `debug`.
+/// Logs an episode of failures, which lasts until all kinds of calls succeed again. Each cause is logged once per
+/// episode; its repetitions are logged at the level `debug`.
 #[derive(Debug, Default)]
-pub(super) struct Episode {
+pub(super) struct FailureLog {
     logged: Vec<Cause>,
     /// The lines of all episodes.
     #[cfg(test)]
     pub(super) lines: Vec<&'static str>,
 }
 
-/// Causes that ask for different actions.
+/// Cause of a failure, distinguished by what an operator has to do about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
-    /// The service, or what is before it, does not answer or fails.
+    /// The service, or the load balancer in front of it, does not respond or fails.
     Unavailable,
-    /// The service does not accept the token, or has no such call.
+    /// The service does not accept the token, or does not have such a call.
     Unauthorized,
-    /// The service refuses what a call says.
+    /// The service refuses the content of a call.
     Invalid,
 }
 
-impl Episode {
-    /// A call failed, or was refused.
-    pub(super) fn note(&mut self, kind: Kind, error: &CallError) {
+impl FailureLog {
+    /// Logs that a call failed or was refused.
+    pub(super) fn record_failure(&mut self, kind: CallKind, error: &CallError) {
+        // A rejected transition or a closed connection is no failure of the service or of the gateway.
         if matches!(error, CallError::Problem(problem) if matches!(problem.status, 409 | 410)) {
             tracing::debug!(?kind, %error, "presence call refused");
             return;
@@ -49,8 +50,8 @@ impl Episode {
         self.lines.push(line);
     }
 
-    /// All kinds of calls succeed.
-    pub(super) fn end(&mut self) {
+    /// Ends the episode, if there is one: all kinds of calls succeed.
+    pub(super) fn record_recovery(&mut self) {
         if self.logged.is_empty() {
             return;
         }

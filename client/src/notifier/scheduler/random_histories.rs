@@ -1,4 +1,4 @@
-//! Whatever goes wrong on the way, gateway and service agree in the end.
+//! Random histories: whatever fails in between, gateway and service agree in the end.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,10 +12,11 @@ use super::{
         activity::MIN_INTERVAL,
         call::{Connection, Task},
     },
-    simulation::{Failure, INTERVAL, Simulation, TTL, player, problem},
+    simulation::{Fault, INTERVAL, Simulation, TTL, player, problem},
 };
 use crate::{Activity, CallError, ConnectionId, Reason, State};
 
+/// One step of a history. Players are numbered from 0 to 5.
 #[derive(Debug, Clone)]
 enum Step {
     Open(usize),
@@ -24,25 +25,33 @@ enum Step {
     SetState(usize, State),
     SetActivity(usize, Option<u16>),
     Wait(Duration),
-    /// What becomes of the next calls.
-    Weather(Weather),
+    /// Sets the faults of the following calls.
+    Faults(Faults),
 }
 
+/// Faults of the network and of the service's store.
 #[derive(Debug, Clone, Copy)]
-enum Weather {
-    Fine,
-    /// The calls do not arrive.
-    NoCalls,
-    /// The calls take effect, but the answers do not arrive.
-    NoAnswers,
-    /// Every other answer does not arrive.
-    HalfTheAnswers,
+enum Faults {
+    Healthy,
+    /// No call arrives.
+    CallsLost,
+    /// All calls take effect, but no response arrives.
+    ResponsesLost,
+    /// All calls take effect, but only every other response arrives.
+    HalfTheResponsesLost,
     /// The store's node of the even players is down.
-    HalfTheStore,
+    HalfTheStoreDown,
 }
+
+const FAULTS: &[Faults] = &[
+    Faults::Healthy,
+    Faults::CallsLost,
+    Faults::ResponsesLost,
+    Faults::HalfTheResponsesLost,
+    Faults::HalfTheStoreDown,
+];
 
 fn step() -> impl Strategy<Value = Step> {
-    use Weather::*;
     let states = [State::Online, State::Away, State::InQueue, State::InMatch, State::Offline].to_vec();
     let state = prop::sample::select(states);
     let reason = prop_oneof![Just(Reason::Quit), Just(Reason::Lost)];
@@ -53,33 +62,34 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..6_usize, state).prop_map(|(player, state)| Step::SetState(player, state)),
         2 => (0..6_usize, prop::option::of(0..3_u16)).prop_map(|(player, size)| Step::SetActivity(player, size)),
         3 => pause.prop_map(|ms| Step::Wait(Duration::from_millis(ms))),
-        2 => prop::sample::select(&[Fine, NoCalls, NoAnswers, HalfTheAnswers, HalfTheStore]).prop_map(Step::Weather),
+        2 => prop::sample::select(FAULTS).prop_map(Step::Faults),
     ]
 }
 
-fn set_weather(simulation: &mut Simulation, weather: Weather) {
+fn set_faults(simulation: &mut Simulation, faults: Faults) {
     let mut calls = 0;
-    simulation.service.failing = match weather {
-        Weather::HalfTheStore => [0, 2, 4].map(player).into(),
+    simulation.service.unavailable = match faults {
+        Faults::HalfTheStoreDown => [0, 2, 4].map(player).into(),
         _ => HashSet::new(),
     };
-    simulation.service.fails = Some(Box::new(move |_| {
+    simulation.service.inject_fault = Some(Box::new(move |_| {
         calls += 1;
-        match weather {
-            Weather::NoCalls => Some(Failure::Before(problem(503, None))),
-            Weather::NoAnswers => Some(Failure::After(CallError::TimedOut)),
-            Weather::HalfTheAnswers if calls % 2 == 0 => Some(Failure::After(CallError::TimedOut)),
+        match faults {
+            Faults::CallsLost => Some(Fault::Before(problem(503, None))),
+            Faults::ResponsesLost => Some(Fault::After(CallError::TimedOut)),
+            Faults::HalfTheResponsesLost if calls % 2 == 0 => Some(Fault::After(CallError::TimedOut)),
             _ => None,
         }
     }));
 }
 
-/// What the gateway has in the end.
+/// The data of the gateway at the end of a history, which the service must have as well.
 struct Expected {
     open: HashSet<Connection>,
-    /// The states of the players who never signed out: the last one that was set while a connection was open.
+    /// The last state that was set while a connection was open, of players who never signed out.
     states: HashMap<usize, State>,
-    /// Their activities: the last one that was set while a connection was open, since when one always was.
+    /// The last activity that was set while a connection was open, of the same players. It ends with the last
+    /// connection.
     activities: HashMap<usize, Option<Activity>>,
 }
 
@@ -87,17 +97,17 @@ fn activity(number: u16) -> Activity {
     Activity { details: Some(number.to_string()), ..Activity::default() }
 }
 
-fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
+fn apply_steps(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
     let mut open: Vec<Connection> = Vec::new();
     let mut states = HashMap::new();
     let mut activities = HashMap::new();
-    let mut unclear = HashSet::new();
+    let mut unchecked = HashSet::new();
     for (number, step) in steps.into_iter().enumerate() {
         match step {
             Step::Open(player_number) => {
                 let connection_id = ConnectionId::parse(&format!("c{number}")).unwrap();
                 let connection = Connection { player_id: player(player_number), connection_id };
-                simulation.desk.connected(&connection.player_id, &connection.connection_id, simulation.now);
+                simulation.scheduler.connected(&connection.player_id, &connection.connection_id, simulation.now);
                 if !open.iter().any(|open| open.player_id == connection.player_id) {
                     states.remove(&player_number);
                 }
@@ -106,7 +116,7 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
             Step::Close(player_number, reason) => {
                 if let Some(index) = open.iter().position(|open| open.player_id == player(player_number)) {
                     let Connection { player_id, connection_id } = open.remove(index);
-                    simulation.desk.disconnected(&player_id, &connection_id, reason, simulation.now);
+                    simulation.scheduler.disconnected(&player_id, &connection_id, reason, simulation.now);
                     if !open.iter().any(|open| open.player_id == player_id) {
                         activities.remove(&player_number);
                     }
@@ -115,9 +125,9 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
             Step::SetState(player_number, state) => {
                 simulation.set_state(player_number, state);
                 states.insert(player_number, state);
-                // A state without a connection has no owner: what becomes of it is not looked at here.
+                // A state without a connection has no owner: its fate is not checked here.
                 if state == State::Offline || !open.iter().any(|open| open.player_id == player(player_number)) {
-                    unclear.insert(player_number);
+                    unchecked.insert(player_number);
                 }
             }
             Step::SetActivity(player_number, number) => {
@@ -127,11 +137,11 @@ fn go_through(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
                 }
             }
             Step::Wait(time) => simulation.run(time),
-            Step::Weather(weather) => set_weather(simulation, weather),
+            Step::Faults(faults) => set_faults(simulation, faults),
         }
     }
-    states.retain(|number, _| !unclear.contains(number));
-    activities.retain(|number, _| !unclear.contains(number));
+    states.retain(|number, _| !unchecked.contains(number));
+    activities.retain(|number, _| !unchecked.contains(number));
     Expected { open: open.into_iter().collect(), states, activities }
 }
 
@@ -139,22 +149,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn whatever_goes_wrong_the_service_ends_with_the_connections_that_are_open(
+    fn whatever_fails_the_service_ends_with_the_connections_that_are_open(
         steps in prop::collection::vec(step(), 1..120),
         latency in prop::sample::select(&[2_u64, 700, 3_000]),
     ) {
         let mut simulation = Simulation::new();
         simulation.latency = Duration::from_millis(latency);
-        let Expected { open, states, activities } = go_through(&mut simulation, steps);
-        set_weather(&mut simulation, Weather::Fine);
+        let Expected { open, states, activities } = apply_steps(&mut simulation, steps);
+        set_faults(&mut simulation, Faults::Healthy);
         simulation.run(2 * TTL + 2 * INTERVAL);
 
-        let reported: HashSet<_> = simulation.reported.iter().cloned().collect();
-        prop_assert_eq!(reported.len(), simulation.reported.len());
-        let expected: HashSet<_> = open.difference(&reported).cloned().collect();
+        let closed: HashSet<_> = simulation.closed_notices.iter().cloned().collect();
+        prop_assert_eq!(closed.len(), simulation.closed_notices.len());
+        let expected: HashSet<_> = open.difference(&closed).cloned().collect();
         let leases: HashSet<_> = simulation.service.leases.keys().cloned().collect();
         prop_assert_eq!(&leases, &expected);
-        let stats = simulation.desk.stats();
+        let stats = simulation.scheduler.stats();
         prop_assert_eq!((stats.open_connections as usize, stats.queue_length), (expected.len(), 0));
         for number in 0..6 {
             let is_open = expected.iter().any(|open| open.player_id == player(number));
@@ -164,22 +174,22 @@ proptest! {
             prop_assert_eq!(simulation.activity(number), activity.unwrap_or_else(|| simulation.activity(number)));
             prop_assert!(simulation.activity_calls(number).is_sorted_by(|one, next| *one + MIN_INTERVAL <= *next));
         }
-        prop_assert_eq!(order_mistakes(&simulation), vec![]);
+        prop_assert_eq!(order_violations(&simulation), vec![]);
     }
 }
 
-/// The connects and second disconnects that were told after a disconnect had come through.
-fn order_mistakes(simulation: &Simulation) -> Vec<Task> {
+/// The connects that arrived after the disconnect of the same connection.
+fn order_violations(simulation: &Simulation) -> Vec<Task> {
     let mut closed = HashSet::new();
-    let mut mistakes = Vec::new();
-    for told in &simulation.service.log {
-        for (_, task) in &told.tasks {
+    let mut violations = Vec::new();
+    for call in &simulation.service.log {
+        for (_, task) in &call.tasks {
             match task {
                 Task::Disconnect(id, _) => _ = closed.insert(id),
-                Task::Connect(id) if closed.contains(id) => mistakes.push(task.clone()),
+                Task::Connect(id) if closed.contains(id) => violations.push(task.clone()),
                 _ => {}
             }
         }
     }
-    mistakes
+    violations
 }

@@ -1,16 +1,16 @@
-//! The state of a player survives what the service loses.
+//! States: they are reported again after the service lost them.
 
 use std::time::Duration;
 
 use super::{
-    super::call::{Kind, Task},
-    simulation::{Failure, INTERVAL, Simulation, TTL, connection, player, problem},
+    super::call::{CallKind, Task},
+    simulation::{Fault, INTERVAL, Simulation, TTL, connection, player, problem},
 };
 use crate::{CallError, Reason, State};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Players 0 to 4 with a connection each, and states as their numbers say; that of player 0 was never set.
+/// Players 0 to 4 with a connection each and the states of [`STATES`]; the state of player 0 was never set.
 fn with_states() -> Simulation {
     let mut simulation = Simulation::new();
     (0..5).for_each(|number| simulation.connect(number));
@@ -21,6 +21,7 @@ fn with_states() -> Simulation {
     simulation
 }
 
+/// The states of players 0 to 4, according to the service.
 fn states(simulation: &mut Simulation) -> Vec<State> {
     (0..5).map(|number| simulation.state(number)).collect()
 }
@@ -28,14 +29,14 @@ fn states(simulation: &mut Simulation) -> Vec<State> {
 const STATES: [State; 5] = [State::Online, State::InMatch, State::InQueue, State::Away, State::Online];
 
 #[test]
-fn states_are_reported_again_when_the_service_lost_its_data() {
+fn states_are_reported_again_after_the_service_lost_its_data() {
     let mut simulation = with_states();
     assert_eq!(states(&mut simulation), STATES);
     simulation.service.flush();
     simulation.service.log.clear();
     simulation.run(INTERVAL);
     assert_eq!(states(&mut simulation), STATES);
-    assert_eq!(simulation.restored.len(), 5);
+    assert_eq!(simulation.restored_notices.len(), 5);
     assert_eq!(simulation.received(0), [], "the state of a player whose state was never set is not reported");
     assert_eq!(simulation.received(1), [Task::SetState(State::InMatch)]);
     simulation.run(2 * TTL);
@@ -57,17 +58,17 @@ fn states_are_reported_again_after_an_outage_that_outlasts_the_leases() {
 #[test]
 fn several_connections_of_a_player_report_the_state_once() {
     let mut simulation = Simulation::new();
-    (1..=3).for_each(|number| simulation.desk.connected(&player(1), &connection(number), simulation.now));
+    (1..=3).for_each(|number| simulation.scheduler.connected(&player(1), &connection(number), simulation.now));
     simulation.set_state(1, State::InMatch);
     simulation.run(SECOND);
     simulation.service.flush();
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    assert_eq!((simulation.restored.len(), simulation.received(1)), (3, vec![Task::SetState(State::InMatch)]));
+    assert_eq!((simulation.restored_notices.len(), simulation.received(1)), (3, vec![Task::SetState(State::InMatch)]));
 }
 
 #[test]
-fn a_state_that_was_set_meanwhile_is_the_one_that_is_reported() {
+fn a_state_that_was_set_during_an_outage_is_the_one_that_is_reported() {
     let mut simulation = with_states();
     simulation.set_down(true);
     simulation.run(TTL);
@@ -88,7 +89,7 @@ fn a_state_that_the_service_rejects_before_it_knows_the_player_again_is_not_lost
     simulation.set_state(1, State::InQueue);
     simulation.run(INTERVAL);
     assert_eq!(simulation.state(1), State::InQueue);
-    assert_eq!(simulation.desk.stats().dropped, 1, "the rejected one");
+    assert_eq!(simulation.scheduler.stats().dropped, 1, "the rejected one");
 }
 
 #[test]
@@ -96,20 +97,20 @@ fn a_lost_answer_does_not_cost_the_state() {
     let mut simulation = with_states();
     simulation.set_down(true);
     simulation.run(TTL + INTERVAL);
-    // The heartbeats restore the connections, but the answers that say so do not arrive.
-    simulation.service.fails = Some(Box::new(|_| Some(Failure::After(CallError::TimedOut))));
+    // The heartbeats restore the connections, but the responses are lost.
+    simulation.service.inject_fault = Some(Box::new(|_| Some(Fault::After(CallError::TimedOut))));
     simulation.run(INTERVAL);
     simulation.set_down(false);
     simulation.run(INTERVAL);
-    assert_eq!((states(&mut simulation), simulation.restored.len()), (STATES.to_vec(), 0));
+    assert_eq!((states(&mut simulation), simulation.restored_notices.len()), (STATES.to_vec(), 0));
 }
 
 #[test]
-fn a_player_who_only_changed_devices_in_the_outage_keeps_the_state() {
+fn a_player_who_changed_devices_in_an_outage_keeps_the_state() {
     let mut simulation = with_states();
     simulation.set_down(true);
     simulation.run(TTL);
-    simulation.desk.connected(&player(1), &connection(10), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
     simulation.disconnect(1, Reason::Lost);
     simulation.set_down(false);
     simulation.run(2 * INTERVAL);
@@ -122,7 +123,7 @@ fn the_state_ends_with_the_last_connection() {
     simulation.disconnect(1, Reason::Quit);
     simulation.run(SECOND);
     simulation.connect(1);
-    simulation.desk.connected(&player(1), &connection(10), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
     simulation.run(SECOND);
     simulation.service.flush();
     simulation.run(2 * INTERVAL);
@@ -132,15 +133,14 @@ fn the_state_ends_with_the_last_connection() {
 #[test]
 fn a_player_who_was_signed_out_starts_without_a_state() {
     let mut simulation = with_states();
-    simulation.desk.connected(&player(1), &connection(10), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
     simulation.run(SECOND);
-    // Elsewhere: the gateway hears of it by `closed` only.
-    let closed: Vec<_> =
-        simulation.service.leases.keys().filter(|lease| lease.connection_id == connection(1)).collect();
-    let closed = closed.into_iter().cloned().collect::<Vec<_>>();
-    simulation.service.closed.extend(closed);
+    // The player is signed out by another caller: the gateway learns of that from `closed` in a response.
+    let leases = simulation.service.leases.keys();
+    let signed_out: Vec<_> = leases.filter(|lease| lease.connection_id == connection(1)).cloned().collect();
+    simulation.service.closed.extend(signed_out);
     simulation.run(INTERVAL);
-    assert_eq!(simulation.reported.len(), 1);
+    assert_eq!(simulation.closed_notices.len(), 1);
     simulation.service.log.clear();
     simulation.service.flush();
     simulation.run(INTERVAL);
@@ -148,7 +148,7 @@ fn a_player_who_was_signed_out_starts_without_a_state() {
 
     simulation.set_state(2, State::Offline);
     simulation.run(SECOND);
-    simulation.desk.connected(&player(2), &connection(20), simulation.now);
+    simulation.scheduler.connected(&player(2), &connection(20), simulation.now);
     simulation.run(SECOND);
     simulation.service.flush();
     simulation.run(2 * INTERVAL);
@@ -156,36 +156,36 @@ fn a_player_who_was_signed_out_starts_without_a_state() {
 }
 
 #[test]
-fn a_state_that_cannot_be_reported_is_kept_while_the_player_is_connected_and_holds_up_nothing() {
+fn a_state_that_cannot_be_reported_is_kept_while_the_player_is_connected_and_delays_nothing() {
     let mut simulation = Simulation::new();
-    (1..=2).for_each(|number| simulation.desk.connected(&player(1), &connection(number), simulation.now));
+    (1..=2).for_each(|number| simulation.scheduler.connected(&player(1), &connection(number), simulation.now));
     simulation.run(SECOND);
-    simulation.service.fails =
-        Some(Box::new(|call| (call.kind == Kind::SetState).then(|| Failure::Before(problem(500, None)))));
+    simulation.service.inject_fault =
+        Some(Box::new(|call| (call.kind == CallKind::SetState).then(|| Fault::Before(problem(500, None)))));
     simulation.set_state(1, State::InMatch);
-    simulation.desk.disconnected(&player(1), &connection(2), Reason::Quit, simulation.now);
+    simulation.scheduler.disconnected(&player(1), &connection(2), Reason::Quit, simulation.now);
     simulation.run(10 * TTL);
-    assert_eq!(simulation.service.leases.len(), 1, "the disconnect behind it came through");
-    assert_eq!(simulation.desk.stats().queue_length, 1);
-    simulation.service.fails = None;
+    assert_eq!(simulation.service.leases.len(), 1, "the disconnect behind it was delivered");
+    assert_eq!(simulation.scheduler.stats().queue_length, 1);
+    simulation.service.inject_fault = None;
     simulation.run(INTERVAL);
     assert_eq!(simulation.state(1), State::InMatch);
 
-    simulation.service.fails =
-        Some(Box::new(|call| (call.kind == Kind::SetState).then(|| Failure::Before(problem(500, None)))));
+    simulation.service.inject_fault =
+        Some(Box::new(|call| (call.kind == CallKind::SetState).then(|| Fault::Before(problem(500, None)))));
     simulation.set_state(1, State::Away);
     simulation.run(SECOND);
-    simulation.desk.disconnected(&player(1), &connection(1), Reason::Quit, simulation.now);
+    simulation.scheduler.disconnected(&player(1), &connection(1), Reason::Quit, simulation.now);
     simulation.run(2 * TTL + 20 * SECOND);
-    assert_eq!(simulation.desk.stats().queue_length, 0, "that of a player who left is given up");
+    assert_eq!(simulation.scheduler.stats().queue_length, 0, "the state of a player who left is given up");
 }
 
 #[test]
-fn a_state_waits_for_the_connect_of_the_connection_that_is_left() {
+fn a_state_is_sent_after_the_connect_of_the_remaining_connection() {
     let mut simulation = Simulation::new();
     simulation.connect(1);
     simulation.set_state(1, State::InMatch);
-    simulation.desk.connected(&player(1), &connection(10), simulation.now);
+    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
     simulation.disconnect(1, Reason::Lost);
     simulation.run(SECOND);
     assert_eq!(simulation.received(1), [Task::Connect(connection(10)), Task::SetState(State::InMatch)]);
