@@ -1,4 +1,4 @@
-//! One socket from its first moment to its last.
+//! Conversation with one player: a socket, from its opening to its end.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,76 +12,76 @@ use tokio::{
 };
 
 use super::{
-    friends::{Friends, News},
+    friends::{Friends, FriendsMessage},
     http::Gateway,
 };
 
-/// How long a message may take to be written. A player who does not read is lost.
+/// Time limit for writing a message. A player who does not read in time is lost.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a closing handshake may take.
+/// Time limit for the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many messages a player may send from one ping to the next.
+/// The most messages that a player may send between two pings.
 const MAX_MESSAGES: usize = 200;
 
-/// What a player may say: `{"state":"IN_MATCH"}`, `{"activity":{"details":"Ranked"}}`, `{"watch":["bob"]}` or
+/// A message of the player: `{"state":"IN_MATCH"}`, `{"activity":{"details":"Ranked"}}`, `{"watch":["bob"]}` or
 /// `{"unwatch":["bob"]}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Said {
+struct PlayerMessage {
     state: Option<State>,
-    /// `null` removes it.
-    #[serde(default, deserialize_with = "present")]
+    /// `null` removes the activity.
+    #[serde(default, deserialize_with = "deserialize_present")]
     activity: Option<Option<Activity>>,
     watch: Option<Vec<PlayerId>>,
     unwatch: Option<Vec<PlayerId>>,
 }
 
-/// Reads a member that is in the message, also if it is `null`.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Activity>>, D::Error> {
+/// Deserializes a member that is in the message, even if it is `null`.
+fn deserialize_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Activity>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// How a conversation ended.
+/// Cause of the end of a conversation.
 enum End {
     /// The player closed the socket, with this code if there was one.
     ByPlayer(Option<CloseCode>),
     /// The gateway closes the socket, with this code.
     ByGateway(CloseCode),
-    /// The socket broke, or the player is not heard of any more.
+    /// The socket broke, or the player no longer responds.
     Broken,
 }
 
-/// Serves a socket from its first moment to its last.
+/// Serves one socket, from its opening to its end.
 pub(crate) async fn serve(gateway: Arc<Gateway>, player: PlayerId, connection: ConnectionId, mut socket: WebSocket) {
-    let orders = gateway.sockets.add(&connection);
+    let close_requests = gateway.sockets.add(&connection);
     gateway.notifier.connected(&player, &connection);
-    let end = talk(&gateway, &player, &mut socket, orders).await;
+    let end = converse(&gateway, &player, &mut socket, close_requests).await;
     gateway.notifier.disconnected(&player, &connection, end.reason());
     close(socket, end).await;
     gateway.sockets.remove(&connection);
 }
 
-/// Talks with a player until the end.
-async fn talk(
+/// Exchanges messages with the player until the end.
+async fn converse(
     gateway: &Gateway,
     player: &PlayerId,
     socket: &mut WebSocket,
-    mut orders: mpsc::Receiver<CloseCode>,
+    mut close_requests: mpsc::Receiver<CloseCode>,
 ) -> End {
     let mut pings = interval(gateway.ping_interval);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut friends = gateway.watcher.as_ref().map(Friends::of);
-    let mut heard = 1;
+    let mut received = 1;
     loop {
         tokio::select! {
-            biased; // what was sent is read before it is looked at whether anything was sent
-            Some(code) = orders.recv() => return End::ByGateway(code),
+            biased; // messages are read before a ping finds that none was received
+            Some(code) = close_requests.recv() => return End::ByGateway(code),
             message = socket.recv() => {
                 match message {
                     Some(Ok(Message::Text(text))) => {
-                        if let Err(error) = hear(gateway, player, &mut friends, &text)
+                        if let Err(error) = handle_message(gateway, player, &mut friends, &text)
                             && !send(socket, Message::text(json!({"error": error}).to_string())).await
                         {
                             return End::Broken;
@@ -91,18 +91,19 @@ async fn talk(
                     Some(Err(_)) | None => return End::Broken,
                     Some(Ok(_)) => {}
                 }
-                heard += 1;
-                if heard > MAX_MESSAGES {
+                received += 1;
+                if received > MAX_MESSAGES {
                     return End::ByGateway(close_code::POLICY);
                 }
             }
+            // A browser responds to a ping, so a player without any message since the last ping is lost.
             _ = pings.tick() => {
-                if std::mem::take(&mut heard) == 0 || !send(socket, Message::Ping("".into())).await {
+                if std::mem::take(&mut received) == 0 || !send(socket, Message::Ping("".into())).await {
                     return End::Broken;
                 }
             }
-            Some(news) = news(&mut friends) => {
-                let text = serde_json::to_string(&news).unwrap_or_default(); // never fails for strings and numbers
+            Some(message) = next_friends_message(&mut friends) => {
+                let text = serde_json::to_string(&message).unwrap_or_default(); // never fails for strings and numbers
                 if !send(socket, Message::text(text)).await {
                     return End::Broken;
                 }
@@ -111,9 +112,15 @@ async fn talk(
     }
 }
 
-/// Does what a player says, or returns why it cannot be done.
-fn hear(gateway: &Gateway, player: &PlayerId, friends: &mut Option<Friends>, text: &str) -> Result<(), String> {
-    let Said { state, activity, watch, unwatch } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+/// Handles a message of the player, or returns why that is not possible.
+fn handle_message(
+    gateway: &Gateway,
+    player: &PlayerId,
+    friends: &mut Option<Friends>,
+    text: &str,
+) -> Result<(), String> {
+    let PlayerMessage { state, activity, watch, unwatch } =
+        serde_json::from_str(text).map_err(|error| error.to_string())?;
     if state.is_none() && activity.is_none() && watch.is_none() && unwatch.is_none() {
         return Err("missing field: state, activity, watch or unwatch".into());
     }
@@ -131,17 +138,17 @@ fn hear(gateway: &Gateway, player: &PlayerId, friends: &mut Option<Friends>, tex
     friends.watch(watch.unwrap_or_default())
 }
 
-/// The next message about friends; `None` if they cannot be watched.
-async fn news(friends: &mut Option<Friends>) -> Option<News> {
-    Some(friends.as_mut()?.news().await)
+/// Waits for the next message about friends; `None` if they cannot be watched.
+async fn next_friends_message(friends: &mut Option<Friends>) -> Option<FriendsMessage> {
+    Some(friends.as_mut()?.next_message().await)
 }
 
-/// Says whether the message was written in time.
+/// Sends a message. Returns whether it was written in time.
 async fn send(socket: &mut WebSocket, message: Message) -> bool {
     matches!(timeout(WRITE_TIMEOUT, socket.send(message)).await, Ok(Ok(())))
 }
 
-/// Closes the socket: with a closing handshake if the player takes part, else without.
+/// Closes the socket, with a closing handshake if the player responds in time.
 async fn close(mut socket: WebSocket, end: End) {
     let handshake = async {
         if let End::ByGateway(code) = end {
@@ -155,7 +162,7 @@ async fn close(mut socket: WebSocket, end: End) {
 }
 
 impl End {
-    /// The reason for the presence service: a player who means to leave says so in the close code.
+    /// The reason for the presence service. The close code tells a player who meant to leave from a lost one.
     fn reason(&self) -> Reason {
         match self {
             Self::ByPlayer(Some(code)) | Self::ByGateway(code) => Reason::from_close_code(*code),

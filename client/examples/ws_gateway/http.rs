@@ -1,4 +1,4 @@
-//! Connections until they are WebSockets: accepted, limited in number and time.
+//! HTTP server: accepts connections and upgrades them to WebSockets, limited in number and time.
 
 use std::{
     sync::{
@@ -28,27 +28,27 @@ use tokio::{
 
 use super::{conversation::serve, page, sockets::Sockets};
 
-/// How long a connection has to become a WebSocket, or to get its answer, whatever it sends and reads.
+/// Time limit for a connection to become a WebSocket, or to receive its response, whatever it sends and reads.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How many connections may be in that time; others wait in the listener's queue.
+/// The most connections that are not WebSockets yet; others wait in the listener's queue.
 const MAX_HANDSHAKES: usize = 1_000;
 
-/// The pause when no connection can be accepted: there are too many open files, for one.
+/// The pause after a connection could not be accepted, for example because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A player has nothing longer to say, in bytes.
-const MAX_MESSAGE: usize = 4 * 1024;
+/// The longest message of a player, in bytes.
+const MAX_MESSAGE_BYTES: usize = 4 * 1024;
 
 pub(crate) struct Gateway {
     pub(crate) notifier: Arc<dyn Notifier>,
     /// One stream for the friends of all sockets.
     pub(crate) watcher: Option<Watcher>,
-    /// For its counters only.
+    /// The same notifier, for its counters.
     presence: Option<Arc<HttpNotifier>>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) ping_interval: Duration,
-    /// With a counter behind it, an id that no connection ever had.
+    /// Random text of this process. With a counter behind it, it is an id that no connection ever had.
     instance: String,
     connections: AtomicU64,
 }
@@ -71,11 +71,10 @@ impl Gateway {
     }
 }
 
-/// Serves connections for as long as it is polled.
+/// Accepts and serves connections until the future is dropped.
 pub(crate) async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
-    let router = Router::new().route("/ws", get(open)).route("/stats", get(stats));
-    let router = router.merge(page::routes()).with_state(gateway);
-    let service = TowerToHyperService::new(router);
+    let routes = Router::new().route("/ws", get(open)).route("/stats", get(stats)).merge(page::routes());
+    let service = TowerToHyperService::new(routes.with_state(gateway));
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await {
         let stream = match listener.accept().await {
@@ -95,29 +94,34 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
 }
 
 #[derive(Deserialize)]
-struct Who {
+struct OpenQuery {
     player: String,
 }
 
-async fn open(Shared(gateway): Shared<Arc<Gateway>>, Query(who): Query<Who>, upgrade: WebSocketUpgrade) -> Response {
+async fn open(
+    Shared(gateway): Shared<Arc<Gateway>>,
+    Query(query): Query<OpenQuery>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let Some(slot) = gateway.sockets.reserve() else {
         return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
     };
-    match (PlayerId::parse(&who.player), gateway.new_connection()) {
+    match (PlayerId::parse(&query.player), gateway.new_connection()) {
         (Ok(player), Ok(connection)) => {
-            let upgrade = upgrade.read_buffer_size(MAX_MESSAGE).max_message_size(MAX_MESSAGE);
-            let id = [("x-connection-id", connection.to_string())]; // for support: which of the player's sockets is it?
-            let serve = move |socket| async move {
+            let upgrade = upgrade.read_buffer_size(MAX_MESSAGE_BYTES).max_message_size(MAX_MESSAGE_BYTES);
+            // Lets support find out which of the player's sockets this is.
+            let id = [("x-connection-id", connection.to_string())];
+            let serve_socket = move |socket| async move {
                 serve(gateway, player, connection, socket).await;
                 drop(slot);
             };
-            (id, upgrade.on_upgrade(serve)).into_response()
+            (id, upgrade.on_upgrade(serve_socket)).into_response()
         }
         (Err(error), _) | (_, Err(error)) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
 }
 
-/// The open sockets, and the notifier's counters.
+/// The number of open sockets, and the notifier's counters.
 async fn stats(Shared(gateway): Shared<Arc<Gateway>>) -> Json<serde_json::Value> {
     let sockets = gateway.sockets.count();
     let presence = gateway.presence.as_ref().map(|presence| presence.stats()).map(|stats| {

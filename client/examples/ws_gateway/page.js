@@ -1,4 +1,4 @@
-// A friends list. One WebSocket to the gateway: it keeps this player online, and brings the friends' changes.
+// A friends list. One WebSocket to the gateway keeps this player online and receives the changes of the friends.
 
 const byId = (id) => document.getElementById(id);
 const friends = new Map(); // player id → list item
@@ -49,7 +49,7 @@ function connect() {
     failures = 0;
     show('connection', 'Connected.');
     for (const id of friends.keys()) send({ watch: [id] });
-    if (activity) send({ activity }); // it ended with the connection that was lost
+    if (activity) send({ activity }); // the service ended it with the lost connection
   };
   socket.onmessage = ({ data }) => receive(JSON.parse(data));
   socket.onclose = ({ code }) => {
@@ -64,7 +64,7 @@ function connect() {
 function receive({ presences = [], feed, error }) {
   for (const { player_id: id, state, activity: doing } of presences) {
     const item = friends.get(id);
-    if (!item) continue; // removed meanwhile
+    if (!item) continue; // removed after the gateway sent this
     item.dataset.state = state;
     item.querySelector('.state').textContent = state;
     item.querySelector('.activity').textContent = doing ? summary(doing) : '';

@@ -1,4 +1,4 @@
-//! A page for the browser: log in as a player, add friends, see them change.
+//! Page for the browser: log in as a player, add friends, see them change.
 
 use axum::{
     Router,
@@ -7,11 +7,11 @@ use axum::{
     routing::get,
 };
 
-/// The page loads nothing from anywhere else, and runs no script that is not its own.
+/// Content security policy: the page loads nothing from other origins, and runs no script but its own.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page and its parts.
+/// Routes of the page, its script and its style sheet.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/", get(|| file("text/html; charset=utf-8", include_str!("page.html"))))
@@ -19,9 +19,9 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/page.css", get(|| file("text/css; charset=utf-8", include_str!("page.css"))))
 }
 
-async fn file(kind: &'static str, text: &'static str) -> Response {
+async fn file(content_type: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_TYPE, content_type),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CACHE_CONTROL, "no-cache"),

@@ -1,4 +1,4 @@
-//! The open sockets, and how to have them closed.
+//! Registry of the open sockets, which can be closed from anywhere.
 
 use std::{
     collections::HashMap,
@@ -9,65 +9,68 @@ use axum::extract::ws::{CloseCode, close_code};
 use presence_client::ConnectionId;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
+/// The open sockets.
 pub(crate) struct Sockets {
     slots: Arc<Semaphore>,
     open: Mutex<Open>,
+    /// Notified when a socket was removed.
     removed: Notify,
 }
 
-/// The open sockets, each with a way to have it closed with a close code.
+/// The open sockets, each with a channel for the close code with which it should close.
 #[derive(Default)]
 struct Open {
-    orders: HashMap<ConnectionId, mpsc::Sender<CloseCode>>,
+    close_requests: HashMap<ConnectionId, mpsc::Sender<CloseCode>>,
     is_stopping: bool,
 }
 
 impl Sockets {
-    /// No sockets, and at most `max` at a time.
+    /// Creates an empty registry for at most `max` sockets at a time.
     pub(crate) fn new(max: usize) -> Self {
         Self { slots: Arc::new(Semaphore::new(max)), open: Mutex::default(), removed: Notify::new() }
     }
 
-    /// Makes room for a socket, until the slot is dropped; `None` if there are too many.
+    /// Reserves a slot for a socket, until the slot is dropped. `None` if there are too many sockets.
     pub(crate) fn reserve(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 
-    /// Adds a socket. It has to close with the code that it receives.
+    /// Adds a socket, which must close with the code that it receives.
     pub(crate) fn add(&self, connection: &ConnectionId) -> mpsc::Receiver<CloseCode> {
-        let (order, orders) = mpsc::channel(1);
+        let (close_request, close_requests) = mpsc::channel(1);
         let mut open = self.open();
         if open.is_stopping {
-            _ = order.try_send(close_code::RESTART);
+            _ = close_request.try_send(close_code::RESTART);
         }
-        open.orders.insert(connection.clone(), order);
-        orders
+        open.close_requests.insert(connection.clone(), close_request);
+        close_requests
     }
 
     pub(crate) fn remove(&self, connection: &ConnectionId) {
-        self.open().orders.remove(connection);
+        self.open().close_requests.remove(connection);
         self.removed.notify_waiters();
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.open().orders.len()
+        self.open().close_requests.len()
     }
 
-    /// Has a socket closed.
+    /// Requests that a socket closes.
     pub(crate) fn close(&self, connection: &ConnectionId, code: CloseCode) {
-        if let Some(order) = self.open().orders.get(connection) {
-            _ = order.try_send(code); // it has one already
+        if let Some(close_request) = self.open().close_requests.get(connection) {
+            _ = close_request.try_send(code); // fails if the socket is being closed already
         }
     }
 
-    /// Has all sockets closed, and those that are still to come; waits until none is left.
+    /// Requests that all sockets close, including sockets that are added later, and waits until none is left.
     pub(crate) async fn close_all(&self, code: CloseCode) {
         {
             let mut open = self.open();
             open.is_stopping = true;
-            open.orders.values().for_each(|order| _ = order.try_send(code));
+            open.close_requests.values().for_each(|close_request| _ = close_request.try_send(code));
         }
         loop {
+            // Created before the check, so that no notification in between is missed.
             let removed = self.removed.notified();
             if self.count() == 0 {
                 return;
