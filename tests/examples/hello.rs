@@ -1,4 +1,4 @@
-//! The least AWS Lambda function that answers HTTP: what the start of ours is measured against.
+//! A minimal AWS Lambda function that answers HTTP: the reference for the cold start of the service's functions.
 
 use std::convert::Infallible;
 

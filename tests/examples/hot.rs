@@ -1,5 +1,4 @@
-//! Runs a part of the service that every call passes, so many times, and nothing else: for a tool that counts
-//! instructions.
+//! Repeated runs of one part of the request path, and nothing else, for a tool that counts instructions.
 //!
 //!     hot <part> <times>
 
@@ -12,8 +11,9 @@ use presence::{
 };
 use serde::de::IgnoredAny;
 
-/// What a gateway sends at once, and how many friends a player has.
+/// Entries in one batch of a gateway.
 const ENTRIES: usize = 1_000;
+/// Players in one friends call.
 const FRIENDS: usize = 500;
 
 fn main() {
@@ -24,7 +24,7 @@ fn main() {
         "batch-syntax" => scanning(batch()),
         "one" => parsing(one(0)),
         "one-syntax" => scanning(one(0)),
-        "friends" => answering(),
+        "friends" => serializing(),
         "friends-syntax" => scanning(String::from_utf8(json(&friends()).body().to_vec()).unwrap_or_default()),
         _ => panic!("no such part: {part}"),
     };
@@ -33,7 +33,7 @@ fn main() {
     }
 }
 
-/// What a heartbeat's handler does before it asks Redis.
+/// The work of the heartbeat handler before it calls Redis.
 fn parsing(body: String) -> Box<dyn Fn()> {
     let request = Request::new(body.into());
     let mut request = black_box(request);
@@ -44,13 +44,13 @@ fn parsing(body: String) -> Box<dyn Fn()> {
     })
 }
 
-/// The least that can be done with JSON: finding its end.
+/// The minimum work on a JSON text: finding its end.
 fn scanning(body: String) -> Box<dyn Fn()> {
     Box::new(move || drop(black_box(serde_json::from_str::<IgnoredAny>(&body))))
 }
 
-/// What the handler of friends does once Redis has answered.
-fn answering() -> Box<dyn Fn()> {
+/// The work of the friends handler after Redis has replied.
+fn serializing() -> Box<dyn Fn()> {
     let friends = friends();
     Box::new(move || drop(black_box(json(&friends))))
 }

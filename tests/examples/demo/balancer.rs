@@ -1,4 +1,4 @@
-//! A TCP load balancer, as a studio has one before its servers.
+//! A TCP load balancer, like the one that a studio has in front of its servers.
 
 use std::{
     net::SocketAddr,
@@ -13,8 +13,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Hands each connection to the next server; where that one does not accept it, to the one after it. It ends with the
-/// process.
+/// Forwards each connection to the next server, or to the one after it if that server does not accept it. Runs until
+/// the process ends.
 pub(crate) struct Balancer {
     address: SocketAddr,
 }
@@ -44,7 +44,7 @@ async fn forward(mut client: TcpStream, servers: Arc<[SocketAddr]>, turn: usize)
     for server in servers.iter().cycle().skip(turn % servers.len()).take(servers.len()) {
         if let Ok(mut server) = TcpStream::connect(server).await {
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
-            let _ = copy_bidirectional(&mut client, &mut server).await; // a broken connection is its ends' business
+            let _ = copy_bidirectional(&mut client, &mut server).await; // client and server handle a broken connection
             return;
         }
     }

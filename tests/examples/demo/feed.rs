@@ -1,4 +1,4 @@
-//! The event stream, followed from its beginning, whatever happens to NATS meanwhile.
+//! A reader of the event stream from its first message, which survives restarts of NATS.
 
 use std::{
     collections::BTreeMap,
@@ -16,11 +16,13 @@ use tokio::{sync::Notify, time::timeout};
 
 pub(crate) const STREAM: &str = "PRESENCE_EVENTS";
 
-/// How long to wait for more, and for NATS, before asking anew.
-const PATIENCE: Duration = Duration::from_millis(500);
-const LIMIT: Duration = Duration::from_secs(2);
+/// How long one request waits for messages, and the pause before the next attempt.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// An event, as far as the demo looks at it.
+/// The time limit of one call to NATS.
+const NATS_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The fields of an event that the demo uses.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Event {
     pub(crate) id: String,
@@ -34,7 +36,7 @@ pub(crate) struct Event {
     pub(crate) occurred_at: u64,
 }
 
-/// The events so far, which grow as they come. Clones share them.
+/// All events received so far. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Feed(Arc<Inner>);
 
@@ -45,7 +47,7 @@ struct Inner {
 }
 
 impl Feed {
-    /// Follows the stream, for as long as the process lives.
+    /// Follows the stream until the process ends.
     pub(crate) fn follow(nats: String) -> Self {
         let feed = Self::default();
         let following = feed.clone();
@@ -53,7 +55,7 @@ impl Feed {
             let mut last = 0;
             loop {
                 if following.read(&nats, &mut last).await.is_none() {
-                    tokio::time::sleep(PATIENCE).await; // no stream yet, or no NATS
+                    tokio::time::sleep(POLL_INTERVAL).await; // no stream yet, or NATS is down
                 }
             }
         });
@@ -75,7 +77,7 @@ impl Feed {
         }
     }
 
-    /// How many players there are by state, as far as the events tell.
+    /// The number of players per state, according to the events.
     pub(crate) fn states(&self) -> BTreeMap<String, usize> {
         let events = self.events();
         let mut players = BTreeMap::<&str, (u64, &str)>::new();
@@ -90,20 +92,20 @@ impl Feed {
         states
     }
 
-    /// Reads on after the message `last`, until something fails.
+    /// Reads the messages after `last` until a call fails.
     async fn read(&self, nats: &str, last: &mut u64) -> Option<()> {
-        let client = timeout(LIMIT, async_nats::connect(nats)).await.ok()?.ok()?;
-        let stream = timeout(LIMIT, jetstream::new(client).get_stream(STREAM)).await.ok()?.ok()?;
+        let client = timeout(NATS_TIMEOUT, async_nats::connect(nats)).await.ok()?.ok()?;
+        let stream = timeout(NATS_TIMEOUT, jetstream::new(client).get_stream(STREAM)).await.ok()?.ok()?;
         let config = pull::Config {
             ack_policy: AckPolicy::None,
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *last + 1 },
             ..pull::Config::default()
         };
-        let consumer = timeout(LIMIT, stream.create_consumer(config)).await.ok()?.ok()?;
+        let consumer = timeout(NATS_TIMEOUT, stream.create_consumer(config)).await.ok()?.ok()?;
         loop {
-            let batch = consumer.batch().max_messages(500).expires(PATIENCE).messages();
-            let mut batch = timeout(LIMIT, batch).await.ok()?.ok()?;
-            while let Some(message) = timeout(LIMIT, batch.next()).await.ok()? {
+            let batch = consumer.batch().max_messages(500).expires(POLL_INTERVAL).messages();
+            let mut batch = timeout(NATS_TIMEOUT, batch).await.ok()?.ok()?;
+            while let Some(message) = timeout(NATS_TIMEOUT, batch.next()).await.ok()? {
                 let message = message.ok()?;
                 *last = message.info().ok()?.stream_sequence;
                 self.events().push(serde_json::from_slice(&message.payload).ok()?);

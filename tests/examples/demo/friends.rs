@@ -1,4 +1,4 @@
-//! What friends are shown: the client's `Watcher`, connected through the load balancer, as a gateway has one.
+//! What friends are shown: the client's `Watcher`, connected through the load balancer as a gateway's is.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +48,7 @@ impl Friends {
         shown.insert(presence.player_id.as_str().to_owned(), presence);
     }
 
-    /// Players that are shown with another state or activity than the ledger's.
+    /// Players that are shown in a state or activity that differs from the ledger's.
     pub(crate) fn wrong(&self, ledger: &Ledger) -> Vec<String> {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let is_right = |player: &str, account: &Account| shown.get(player).is_some_and(|shown| agrees(shown, account));
@@ -60,17 +60,17 @@ impl Friends {
         wrong.map(describe).collect()
     }
 
-    /// Changes that were shown.
+    /// The number of changes that were shown.
     pub(crate) fn changes(&self) -> usize {
         self.changes.load(Ordering::Relaxed)
     }
 
-    /// Changes that were shown twice, or went back.
+    /// The number of changes that were shown twice or out of order.
     pub(crate) fn anomalies(&self) -> usize {
         self.anomalies.load(Ordering::Relaxed)
     }
 
-    /// How often the watcher has opened a stream.
+    /// The number of streams that the watcher has opened.
     pub(crate) fn streams(&self) -> u64 {
         self.watcher.stats().streams
     }

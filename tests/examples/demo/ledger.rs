@@ -1,25 +1,26 @@
-//! The independent account: which sockets are open, and what ought to follow from it. It asks nobody.
+//! The independent ledger: the open sockets, and the states and transitions expected from them. It never asks the
+//! service.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-/// What ought to be known of all players.
+/// The expected presences and transitions of all players.
 #[derive(Default)]
 pub(crate) struct Ledger(BTreeMap<String, Account>);
 
-/// What ought to be known of one player.
+/// The expected presence and transitions of one player.
 #[derive(Default)]
 pub(crate) struct Account {
     /// The number of open sockets.
     pub(crate) sockets: u64,
-    /// All changes of the state, from the first one on.
+    /// All transitions, oldest first.
     pub(crate) transitions: Vec<Transition>,
     /// The size of the party that the player plays in, which is the player's activity.
     party_size: Option<u16>,
 }
 
-/// A change of a player's state or activity, with an event's words for it.
+/// A change of a player's state or activity, in the terms of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Transition {
     pub(crate) state: &'static str,
@@ -27,7 +28,7 @@ pub(crate) struct Transition {
 }
 
 impl Ledger {
-    /// A socket of the player's is open.
+    /// Records that a socket of the player was opened.
     pub(crate) fn opened(&mut self, player: &str) {
         let account = self.0.entry(player.to_owned()).or_default();
         account.sockets += 1;
@@ -36,7 +37,7 @@ impl Ledger {
         }
     }
 
-    /// A socket of the player's is closed. If it was the last one, the player is OFFLINE for `reason`.
+    /// Records that a socket of the player was closed. If it was the last one, the player is OFFLINE for `reason`.
     pub(crate) fn closed(&mut self, player: &str, reason: &'static str) {
         let Some(account) = self.0.get_mut(player) else { return };
         account.sockets -= 1;
@@ -46,24 +47,24 @@ impl Ledger {
         }
     }
 
-    /// A socket of the player's is closed because its gateway restarts: the player comes back through another one, and
-    /// nothing changes.
-    pub(crate) fn moves(&mut self, player: &str) {
+    /// Records that a socket was closed because its gateway restarts. The player reconnects through another gateway,
+    /// and nothing changes.
+    pub(crate) fn moved(&mut self, player: &str) {
         if let Some(account) = self.0.get_mut(player) {
             account.sockets -= 1;
         }
     }
 
-    /// The player, who is not OFFLINE, said this.
-    pub(crate) fn said(&mut self, player: &str, state: &'static str) {
+    /// Records that the player, who is not OFFLINE, set a state.
+    pub(crate) fn state_set(&mut self, player: &str, state: &'static str) {
         let Some(account) = self.0.get_mut(player) else { return };
         if account.state() != state {
             account.transitions.push(Transition { state, reason: "set_state" });
         }
     }
 
-    /// The player, who is not OFFLINE, plays in a party of this size now.
-    pub(crate) fn plays(&mut self, player: &str, party_size: u16) {
+    /// Records that the player, who is not OFFLINE, set an activity with a party of this size.
+    pub(crate) fn activity_set(&mut self, player: &str, party_size: u16) {
         let Some(account) = self.0.get_mut(player) else { return };
         if account.party_size.replace(party_size) != Some(party_size) {
             account.transitions.push(Transition { state: account.state(), reason: "set_activity" });
@@ -82,23 +83,23 @@ impl Ledger {
         self.0.get(player)
     }
 
-    /// The number of changes, of all players.
+    /// The number of transitions of all players.
     pub(crate) fn transitions(&self) -> usize {
         self.0.values().map(|account| account.transitions.len()).sum()
     }
 
-    /// The number of changes that are so.
-    pub(crate) fn count(&self, is_so: impl Fn(&Transition) -> bool) -> usize {
-        self.0.values().flat_map(|account| &account.transitions).filter(|transition| is_so(transition)).count()
+    /// The number of transitions that match a predicate.
+    pub(crate) fn count(&self, predicate: impl Fn(&Transition) -> bool) -> usize {
+        self.0.values().flat_map(|account| &account.transitions).filter(|transition| predicate(transition)).count()
     }
 
-    /// The number of sockets open now.
+    /// The number of sockets that are open.
     pub(crate) fn sockets(&self) -> u64 {
         self.0.values().map(|account| account.sockets).sum()
     }
 }
 
-/// What a player is doing in a party of this size.
+/// The activity of a player in a party of this size.
 pub(crate) fn activity(party_size: u16) -> Value {
     json!({
         "details": "Ranked",

@@ -1,49 +1,49 @@
-//! The whole system on one machine, in about a minute: Redis, NATS, two presence servers behind a load balancer, two
-//! gateways, and players on real WebSockets. Things are killed; a summary says whether anything went wrong, and so does
-//! the exit status. `make demo` builds and runs it.
+//! A demonstration of the whole system on one machine, in about a minute: Redis, NATS, two presence servers behind a
+//! load balancer, two gateways, and players on real WebSockets. Components are killed. The summary and the exit status
+//! report whether anything went wrong. `make demo` builds and runs it.
 //!
-//! - `story`: what happens, act by act.
-//! - `stage`: the processes. `balancer`: what stands between the gateways and the servers.
-//! - `ledger`: the independent account: what ought to be, known from the sockets and from what the players said.
+//! - `script`: the acts.
+//! - `environment`: the processes. `balancer`: the load balancer between the gateways and the servers.
+//! - `ledger`: the independent ledger of expected states, computed from the sockets and the players' actions.
 //! - `friends`: what friends are shown.
-//! - `feed`: the event stream, from its beginning.
-//! - `audit`: whether the stream and the service's answers say what the ledger says.
+//! - `feed`: the event stream.
+//! - `audit`: the comparison of the stream and the service's responses with the ledger.
 //! - `screen`: the terminal. `status`: the figures on its last line.
 
 mod audit;
 mod balancer;
+mod environment;
 mod feed;
 mod friends;
 mod ledger;
 mod screen;
-mod stage;
+mod script;
 mod status;
-mod story;
 
 use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{screen::Screen, stage::Stage, story::Story};
+use crate::{environment::Environment, screen::Screen, script::Script};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let screen = Screen::new();
-    // Whoever is told to stop drops the stage, which ends all processes.
+    // A signal drops the environment, which ends all processes.
     tokio::select! {
-        is_well = demo(&screen) => if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE },
+        is_correct = demo(&screen) => if is_correct { ExitCode::SUCCESS } else { ExitCode::FAILURE },
         () = stopped() => {
             screen.end_status();
-            screen.note("stopped; all processes are ended");
+            screen.note("stopped; all processes have ended");
             ExitCode::from(130)
         }
     }
 }
 
 async fn demo(screen: &Screen) -> bool {
-    let stage = Stage::set(screen).await;
-    let story = Story::new(stage, screen.clone());
-    story.play().await
+    let environment = Environment::start(screen).await;
+    let script = Script::new(environment, screen.clone());
+    script.run().await
 }
 
 async fn stopped() {

@@ -1,4 +1,4 @@
-//! The terminal: what happened, line by line, and below it one line with the present figures.
+//! The terminal: a log of what happened, and below it a status line with the current figures.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -13,7 +13,7 @@ const DIM: Style = Style::new().dimmed();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// Where the demo prints. Clones share it. Colours are left out where the output is no terminal, or `NO_COLOR` is set.
+/// The output of the demo. Clones share it. It has no colors if the output is not a terminal or `NO_COLOR` is set.
 #[derive(Clone)]
 pub(crate) struct Screen(Arc<Inner>);
 
@@ -29,7 +29,7 @@ impl Screen {
         Self(Arc::new(Inner { begin: Instant::now(), is_live, status: Mutex::default() }))
     }
 
-    /// The title of what comes next.
+    /// Prints the title of the next act.
     pub(crate) fn act(&self, title: &str) {
         if !self.0.is_live {
             let figures = std::mem::take(&mut *self.lock());
@@ -41,22 +41,22 @@ impl Screen {
         self.print(&format!("\n{DIM}{seconds:3} s{DIM:#}  {ACT}{title}{ACT:#}\n"));
     }
 
-    /// Something that happened.
+    /// Prints something that happened.
     pub(crate) fn note(&self, text: &str) {
         self.print(&format!("       {text}\n"));
     }
 
-    /// Something that is as it should be.
+    /// Prints a result that matches the expectation.
     pub(crate) fn good(&self, text: &str) {
         self.print(&format!("     {GOOD}✓{GOOD:#} {text}\n"));
     }
 
-    /// Something that is not.
+    /// Prints a result that does not match the expectation.
     pub(crate) fn bad(&self, text: &str) {
         self.print(&format!("     {BAD}✗ {text}{BAD:#}\n"));
     }
 
-    /// The present figures: below all else on a terminal, and at the end of each act in a file.
+    /// Shows the current figures: in the last line of a terminal, or at the end of each act in a file.
     pub(crate) fn status(&self, text: &str) {
         if self.0.is_live {
             *self.lock() = format!("{DIM}       {text}{DIM:#}");
@@ -66,7 +66,7 @@ impl Screen {
         }
     }
 
-    /// The end of the status line.
+    /// Removes the status line.
     pub(crate) fn end_status(&self) {
         self.lock().clear();
         self.print("");
@@ -76,7 +76,7 @@ impl Screen {
     pub(crate) fn print(&self, text: &str) {
         let status = self.lock();
         let mut out = anstream::stdout().lock();
-        // Nobody is there to read it? Then go on.
+        // The demo continues if its output is closed.
         let _ = match self.0.is_live {
             true => write!(out, "\r\x1b[2K{text}{status}"),
             false => write!(out, "{text}"),

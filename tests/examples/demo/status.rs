@@ -1,4 +1,4 @@
-//! The present figures.
+//! The status line: players per state, heartbeats and events per second.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -12,32 +12,33 @@ use crate::{feed::Feed, screen::Screen};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Beats come in a batch an interval: rates are those of two seconds.
+/// The number of periods that a rate is averaged over, as heartbeats arrive in bursts of one batch per interval.
 const WINDOW: usize = 2;
 
-/// Shows the figures once a second, until the gateways' stage is gone. `gateways` are the addresses of their counters.
-pub(crate) async fn show(gateways: watch::Receiver<Vec<String>>, feed: Feed, screen: Screen) {
+/// Shows the figures once per second until the sender of `counter_urls` is dropped.
+pub(crate) async fn show(counter_urls: watch::Receiver<Vec<String>>, feed: Feed, screen: Screen) {
     let mut ticks = interval(PERIOD);
-    let mut beats = HashMap::new();
-    let mut past = VecDeque::from([(0, 0); WINDOW]);
-    while gateways.has_changed().is_ok() {
+    let mut heartbeats = HashMap::new();
+    let mut history = VecDeque::from([(0, 0); WINDOW]);
+    while counter_urls.has_changed().is_ok() {
         ticks.tick().await;
-        let urls = gateways.borrow().clone();
+        let urls = counter_urls.borrow().clone();
         for url in urls {
-            // A gateway that was killed keeps the last figure that it told.
-            if let Some(told) = beats_of(&url).await {
-                beats.insert(url, told);
+            // A gateway that was killed keeps the last count that it reported.
+            if let Some(count) = heartbeats_of(&url).await {
+                heartbeats.insert(url, count);
             }
         }
-        let now = (beats.values().sum::<u64>(), feed.events().len());
-        let Some(before) = past.pop_front() else { return };
-        past.push_back(now);
-        let (new_beats, new_events) = ((now.0 - before.0) / WINDOW as u64, (now.1 - before.1) / WINDOW);
-        screen.status(&format!("{} | {new_beats} beats/s | {new_events} events/s", states(&feed)));
+        let totals = (heartbeats.values().sum::<u64>(), feed.events().len());
+        let Some(earlier) = history.pop_front() else { return };
+        history.push_back(totals);
+        let heartbeat_rate = (totals.0 - earlier.0) / WINDOW as u64;
+        let event_rate = (totals.1 - earlier.1) / WINDOW;
+        screen.status(&format!("{} | {heartbeat_rate} beats/s | {event_rate} events/s", states(&feed)));
     }
 }
 
-/// The players by state, in words.
+/// The number of players per state, as text.
 fn states(feed: &Feed) -> String {
     let states = feed.states();
     let count = |state| states.get(state).copied().unwrap_or_default();
@@ -45,6 +46,6 @@ fn states(feed: &Feed) -> String {
     order.map(|state| format!("{} {state}", count(state))).join("  ")
 }
 
-async fn beats_of(url: &str) -> Option<u64> {
+async fn heartbeats_of(url: &str) -> Option<u64> {
     reqwest::get(url).await.ok()?.json::<Value>().await.ok()?["presence"]["beats"].as_u64()
 }

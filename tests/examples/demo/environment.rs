@@ -1,4 +1,4 @@
-//! The processes.
+//! The processes of the demo.
 
 use std::time::Duration;
 
@@ -9,32 +9,33 @@ use tokio::sync::watch;
 
 use crate::{balancer::Balancer, feed::Feed, friends::Friends, screen::Screen, status};
 
-/// Short ones, so that a crash shows within seconds.
+// The intervals are short, so that a crash shows within seconds.
 pub(crate) const TTL: Duration = Duration::from_secs(9);
 pub(crate) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) const GATEWAY_TTL: Duration = Duration::from_secs(3);
 pub(crate) const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How late friends may be shown what happens while NATS is down.
+/// `PRESENCE_WATCH_POLL`: the maximum delay of changes that friends are shown while NATS is down.
 const WATCH_POLL: &str = "1s";
 
-/// All processes; they end when this is dropped.
-pub(crate) struct Stage {
+/// All processes. They end when this is dropped.
+pub(crate) struct Environment {
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) servers: Vec<Server>,
     pub(crate) nats: NatsServer,
     pub(crate) redis: RedisServer,
     balancer: Balancer,
     http: reqwest::Client,
-    /// Where the gateways' counters are.
-    counters: watch::Sender<Vec<String>>,
+    /// The URLs of the gateways' counters.
+    counter_urls: watch::Sender<Vec<String>>,
 }
 
-impl Stage {
-    /// Starts everything.
-    pub(crate) async fn set(screen: &Screen) -> Self {
+impl Environment {
+    /// Starts all processes.
+    pub(crate) async fn start(screen: &Screen) -> Self {
         screen.act("Redis, NATS, two presence servers behind a load balancer, two gateways");
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         let servers: Vec<_> = (0..2).map(|_| start_server(&redis, &nats, "127.0.0.1:0")).collect();
         let addresses = servers.iter().map(|server| server.address().parse().expect("an address")).collect();
         let balancer = Balancer::start(addresses).await.expect("a free port");
@@ -49,26 +50,26 @@ impl Stage {
         let seconds = [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL].map(|duration| duration.as_secs());
         let [ttl, interval, gateway_ttl, sweep] = seconds;
         screen.note(&format!("a connection's lease lasts {ttl} s, with a heartbeat every {interval} s"));
-        screen.note(&format!("a gateway's lease lasts {gateway_ttl} s; the sweep comes every {sweep} s"));
-        let counters = watch::Sender::new(gateways.iter().map(Gateway::stats_url).collect());
-        Self { gateways, servers, nats, redis, balancer, http: reqwest::Client::new(), counters }
+        screen.note(&format!("a gateway's lease lasts {gateway_ttl} s; the sweep runs every {sweep} s"));
+        let counter_urls = watch::Sender::new(gateways.iter().map(Gateway::stats_url).collect());
+        Self { gateways, servers, nats, redis, balancer, http: reqwest::Client::new(), counter_urls }
     }
 
-    /// Shows the present figures from now on.
+    /// Shows the current figures until the environment is dropped.
     pub(crate) fn show_status(&self, screen: &Screen, feed: &Feed) {
-        tokio::spawn(status::show(self.counters.subscribe(), feed.clone(), screen.clone()));
+        tokio::spawn(status::show(self.counter_urls.subscribe(), feed.clone(), screen.clone()));
     }
 
-    /// Starts a killed server again, on its old address.
+    /// Starts a killed server again, on its previous address.
     pub(crate) fn restart_server(&mut self, n: usize) {
         let address = self.servers[n].address().to_owned();
         self.servers[n] = start_server(&self.redis, &self.nats, &address);
     }
 
-    /// Starts another gateway in the place of one that has ended.
+    /// Starts a gateway that replaces one that has ended.
     pub(crate) fn restart_gateway(&mut self, n: usize) {
         self.gateways[n] = start_gateway(&self.balancer);
-        self.counters.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
+        self.counter_urls.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
     }
 
     /// Watches players through the load balancer.
@@ -76,7 +77,7 @@ impl Stage {
         Friends::watch(&self.balancer.url(), players)
     }
 
-    /// The presences of players, in their order, as the service tells them.
+    /// The service's friends response for players, in their order; `None` if the call fails.
     pub(crate) async fn presences(&self, players: &[String]) -> Option<Vec<Value>> {
         let url = format!("{}/presence/friends", self.balancer.url());
         let response = self.http.post(url).json(&json!({"player_ids": players})).send().await.ok()?;
@@ -84,7 +85,7 @@ impl Stage {
         serde_json::from_value(body["presences"].take()).ok()
     }
 
-    /// One player's presence, by the call for one.
+    /// The service's response about one player.
     pub(crate) async fn presence(&self, player: &str) -> Value {
         answer(self.http.get(format!("{}/presence/{player}", self.balancer.url()))).await.body
     }
