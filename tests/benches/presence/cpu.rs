@@ -1,8 +1,8 @@
-//! The CPU time and memory of a process, as Linux tells them.
+//! CPU time and memory of a process, as Linux reports them.
 
 use std::{fs, time::Duration};
 
-/// How long a process has run so far, user and system time together; a hundredth of a second is the finest step.
+/// The CPU time of a process so far, user and system time together, with a resolution of 10 ms.
 pub(crate) fn time_of(process: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("Linux's /proc");
     let after_name = stat.rsplit(')').next().unwrap_or_default();
@@ -10,19 +10,19 @@ pub(crate) fn time_of(process: u32) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
-/// How long the main thread of a process has run so far, to the nanosecond.
+/// The CPU time of the main thread of a process so far, with a resolution of 1 ns.
 pub(crate) fn main_thread_time_of(process: u32) -> Duration {
     let schedstat = fs::read_to_string(format!("/proc/{process}/schedstat")).expect("Linux's /proc");
     let nanoseconds = schedstat.split_whitespace().next().and_then(|time| time.parse().ok());
     Duration::from_nanos(nanoseconds.expect("a time"))
 }
 
-/// The most memory that a process has held so far, in MiB.
+/// The peak resident memory of a process, in MiB.
 pub(crate) fn peak_memory_of(process: u32) -> f64 {
     mebibytes(process, "VmHWM:")
 }
 
-/// The memory that a process holds, in MiB.
+/// The resident memory of a process, in MiB.
 pub(crate) fn memory_of(process: u32) -> f64 {
     mebibytes(process, "VmRSS:")
 }
@@ -33,8 +33,8 @@ fn mebibytes(process: u32, name: &str) -> f64 {
     line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
 }
 
-/// Ties a process, and what it starts from now on, to some CPUs, such as `0` or `0,1`; where `taskset` is not there, or
-/// they are not, it stays as it is.
+/// Pins a process, and the processes that it starts later, to CPUs such as `0` or `0,1`. Does nothing if `taskset` or a
+/// CPU is missing.
 pub(crate) fn pin(process: u32, cpus: &str) {
     let pid = process.to_string();
     let _ = std::process::Command::new("taskset").args(["-a", "-c", "-p", cpus, &pid]).output();

@@ -1,4 +1,4 @@
-//! A load generator that costs little itself: requests are made beforehand, answers are only looked at.
+//! A load generator with little overhead: requests are built beforehand, and responses are not parsed.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// A request's bytes.
+/// The bytes of a POST request with a JSON body.
 pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!("POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
@@ -37,10 +37,10 @@ impl Response {
     }
 }
 
-/// A keep-alive connection that one call at a time is made on.
+/// A keep-alive connection for one call at a time.
 pub(crate) struct Connection {
     stream: TcpStream,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Connection {
@@ -48,7 +48,7 @@ impl Connection {
     pub(crate) async fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a server");
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, answer: Vec::with_capacity(256 * 1_024) }
+        Self { stream, response: Vec::with_capacity(256 * 1_024) }
     }
 
     /// Sends a request and returns the body of its response.
@@ -57,24 +57,24 @@ impl Connection {
     /// If the status is not 200.
     pub(crate) async fn call(&mut self, request: &[u8]) -> &[u8] {
         let (head, status, _) = self.exchange(request).await;
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&self.answer));
-        &self.answer[head..]
+        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&self.response));
+        &self.response[head..]
     }
 
     /// Sends a request and returns its response, whatever the status.
     pub(crate) async fn send(&mut self, request: &[u8]) -> Response {
         let (head, status, retry_after) = self.exchange(request).await;
-        Response { status, retry_after, body: self.answer[head..].to_vec() }
+        Response { status, retry_after, body: self.response[head..].to_vec() }
     }
 
     /// Returns the length of the response's head, the status and the `Retry-After` in seconds.
     async fn exchange(&mut self, request: &[u8]) -> (usize, u16, Option<u64>) {
         self.stream.write_all(request).await.expect("a server that reads");
-        self.answer.clear();
+        self.response.clear();
         let (head, status, length, retry_after) = loop {
-            assert_ne!(self.stream.read_buf(&mut self.answer).await.expect("an answer"), 0, "an answer");
-            if let Some(head) = self.answer.windows(4).position(|window| window == b"\r\n\r\n") {
-                let text = str::from_utf8(&self.answer[..head]).expect("a head");
+            assert_ne!(self.stream.read_buf(&mut self.response).await.expect("a response"), 0, "a response");
+            if let Some(head) = self.response.windows(4).position(|window| window == b"\r\n\r\n") {
+                let text = str::from_utf8(&self.response[..head]).expect("a head");
                 let header = |name: &str| {
                     text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name)?.parse().ok())
                 };
@@ -82,14 +82,14 @@ impl Connection {
                 break (head + 4, status, header("content-length: ").unwrap_or(0) as usize, header("retry-after: "));
             }
         };
-        while self.answer.len() < head + length {
-            assert_ne!(self.stream.read_buf(&mut self.answer).await.expect("an answer"), 0, "an answer");
+        while self.response.len() < head + length {
+            assert_ne!(self.stream.read_buf(&mut self.response).await.expect("a response"), 0, "a response");
         }
         (head, status, retry_after)
     }
 }
 
-/// Sends all requests once, over some connections at a time, and returns how long all took.
+/// Sends each request once, over several connections at a time, and returns the total duration.
 pub(crate) async fn load(address: &str, connections: usize, requests: &[Vec<u8>]) -> Duration {
     let open: Vec<_> = join_all((0..connections).map(|_| Connection::open(address))).await;
     let share = requests.len().div_ceil(connections);
@@ -103,7 +103,7 @@ pub(crate) async fn load(address: &str, connections: usize, requests: &[Vec<u8>]
     start.elapsed()
 }
 
-/// Answers every POST with its body: the least that a server could do. Prints its address first.
+/// Runs a server that responds to every POST with its body, the minimum of work. Prints its address first.
 pub(crate) fn echo() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
@@ -114,7 +114,7 @@ pub(crate) fn echo() {
     });
 }
 
-/// Another process that runs [`echo`], with its address.
+/// Starts a process that runs [`echo`], and returns it with its address.
 pub(crate) fn start_echo() -> (Child, String) {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     let mut echo = command.arg("echo").stdout(Stdio::piped()).spawn().expect("this program starts");

@@ -1,15 +1,15 @@
-//! `make bench`: how near the service comes to what Redis, HTTP and Lambda allow.
+//! `make bench`: the cost of the service compared with the minimum that Redis, HTTP and Lambda allow.
 //!
 //! Each row measures a figure and its reference in the same run, on real servers and through the public interface, and
 //! compares their ratio to a bar. Absolute times depend on the machine; the ratios hardly do.
 //!
 //! - `redis`: Redis, its CPU time, and scripts sent to it directly.
-//! - `http`: a load generator that costs little itself, and a server that echoes.
-//! - `cpu`: the CPU time of a process.
-//! - `players`: whom the load is about.
+//! - `http`: a load generator with little overhead, and an echo server.
+//! - `cpu`: CPU time and memory of a process.
+//! - `players`: the ids of players and connections.
 //! - `plot`: plots.
-//! - `report`: rows and the table.
-//! - `rows`: what is measured, one file for each.
+//! - `report`: the table of results.
+//! - `rows`: the measurements, one per file.
 
 mod cpu;
 mod http;

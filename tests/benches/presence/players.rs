@@ -1,4 +1,4 @@
-//! Whom the load is about.
+//! Ids of players and connections in the load.
 
 /// A player's id, of 14 characters.
 pub(crate) fn player(number: usize) -> String {
@@ -16,7 +16,7 @@ pub(crate) fn batch(players: impl Iterator<Item = usize>) -> String {
     format!(r#"{{"connections":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
 }
 
-/// A number for readers.
+/// A number with thousands separators.
 pub(crate) fn thousands(number: usize) -> String {
     match number {
         0..1_000 => number.to_string(),

@@ -1,4 +1,4 @@
-//! Plots: lines over a few places on the x axis, as SVG.
+//! Line plots as SVG.
 
 use std::fmt::Write as _;
 
@@ -11,16 +11,16 @@ const RIGHT: f64 = 120.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 44.0;
 
-const COLOURS: [&str; 3] = ["#1f77b4", "#d62728", "#2ca02c"];
+const COLORS: [&str; 3] = ["#1f77b4", "#d62728", "#2ca02c"];
 
 /// A plot. Its y axis begins at 0.
 pub(crate) struct Plot<'a> {
     pub(crate) title: &'a str,
-    /// What the x axis counts.
+    /// The label of the x axis.
     pub(crate) x: &'a str,
-    /// Its places.
-    pub(crate) places: &'a [String],
-    /// A name for each line, and its values, one a place.
+    /// The labels of the ticks on the x axis, evenly spaced.
+    pub(crate) x_ticks: &'a [String],
+    /// The name of each line, and its values, one per tick of the x axis.
     pub(crate) lines: &'a [(&'a str, Vec<f64>)],
 }
 
@@ -36,9 +36,9 @@ impl Plot<'_> {
         let top = self.lines.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
         let step = step(top);
         let top = (top / step).ceil() * step;
-        let x = |place: usize| {
-            let last = self.places.len().saturating_sub(1).max(1);
-            LEFT + (WIDTH - LEFT - RIGHT) * place as f64 / last as f64
+        let x = |index: usize| {
+            let last = self.x_ticks.len().saturating_sub(1).max(1);
+            LEFT + (WIDTH - LEFT - RIGHT) * index as f64 / last as f64
         };
         let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;
         let mut svg = format!(
@@ -50,8 +50,8 @@ impl Plot<'_> {
         };
         text(LEFT, 20.0, "start", self.title);
         text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", self.x);
-        for (place, label) in self.places.iter().enumerate() {
-            text(x(place), HEIGHT - BOTTOM + 18.0, "middle", label);
+        for (index, label) in self.x_ticks.iter().enumerate() {
+            text(x(index), HEIGHT - BOTTOM + 18.0, "middle", label);
         }
         let ticks = (0..=(top / step).round() as usize).map(|tick| tick as f64 * step);
         for tick in ticks.clone() {
@@ -65,17 +65,17 @@ impl Plot<'_> {
             let (y, right) = (y(tick), WIDTH - RIGHT);
             let _ = writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#ddd\"/>");
         }
-        for ((_, values), colour) in self.lines.iter().zip(COLOURS) {
-            let points = values.iter().enumerate().map(|(place, value)| format!("{:.1},{:.1}", x(place), y(*value)));
+        for ((_, values), color) in self.lines.iter().zip(COLORS) {
+            let points = values.iter().enumerate().map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)));
             let points = points.collect::<Vec<_>>().join(" ");
             let _ =
-                writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>");
+                writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>");
         }
         svg + "</svg>\n"
     }
 }
 
-/// A round distance between lines that makes four to ten of them.
+/// A round distance between grid lines, so that there are four to ten of them.
 fn step(top: f64) -> f64 {
     let power = 10_f64.powf(top.max(f64::MIN_POSITIVE).log10().floor());
     [0.2, 0.5, 1.0].map(|part| part * power).into_iter().find(|step| top / step <= 7.0).unwrap_or(power)

@@ -1,6 +1,6 @@
-//! Rows and the table.
+//! The table of results.
 
-/// What was measured.
+/// All results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report(Vec<Row>);
 
@@ -9,11 +9,11 @@ struct Row {
     what: String,
     figure: String,
     reference: String,
-    /// The value that counts, and what it is held to.
+    /// The value that is compared with a bar, and the bar.
     judged: Option<(f64, Bar)>,
 }
 
-/// What a row's value is held to.
+/// The limit for a row's value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Bar {
     AtMost(f64),
@@ -21,14 +21,14 @@ pub(crate) enum Bar {
 }
 
 impl Report {
-    /// Adds a row: a figure, what it is compared with, and the value that the bar is about.
+    /// Adds a row: a figure, its reference, and the value that is compared with the bar.
     pub(crate) fn add(&mut self, what: &str, figure: String, reference: String, value: f64, bar: Bar) {
         let row = Row { what: what.to_owned(), figure, reference, judged: Some((value, bar)) };
         eprintln!("{}", row.line());
         self.0.push(row);
     }
 
-    /// Adds a row that is held to nothing.
+    /// Adds a row without a bar.
     pub(crate) fn note(&mut self, what: &str, figure: &str) {
         let row = Row { what: what.to_owned(), figure: figure.to_owned(), reference: "–".to_owned(), judged: None };
         eprintln!("{}", row.line());

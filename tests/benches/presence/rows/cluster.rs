@@ -1,4 +1,4 @@
-//! Redis Cluster: three masters on this machine against one standalone Redis.
+//! Redis Cluster: three masters on this machine, compared with one standalone Redis.
 
 use presence_tests::{NatsServer, RedisCluster, Server, commands_per_health_probe, idle_commands_per_second};
 
@@ -14,11 +14,11 @@ const PLAYERS: usize = 200_000;
 const FRIENDS: usize = 500;
 const FRIENDS_CALLS: usize = 1_000;
 
-/// Rounds for each of the two; they take turns.
+/// Rounds per deployment. The two take turns.
 const ROUNDS: usize = 3;
 
-/// A server, and the processes of its Redis.
-struct Side {
+/// A server with the processes of its Redis.
+struct Deployment {
     service: Server,
     address: String,
     nodes: Vec<u32>,
@@ -35,27 +35,28 @@ pub(crate) async fn measure(report: &mut Report) {
     calls(report).await;
     expiry_at_once(report).await;
     sweep::measure_cluster(report, &start_cluster().await).await;
-    // A server has as many workers, and so connections, as it would have elsewhere.
+    // With both CPUs, a server has as many workers and connections as it would have elsewhere.
     cpu::pin(std::process::id(), "0,1");
     idle(report).await;
     probes(report).await;
 }
 
-/// Heartbeats and friends, in turn with a standalone Redis that holds the same players.
+/// Measures heartbeats and friends, in turns with a standalone Redis that holds the same players.
 async fn calls(report: &mut Report) {
-    let (cluster, single) = (start_cluster().await, redis::start().await);
+    let cluster = start_cluster().await;
+    let single = redis::start().await;
     let (service, address) = super::cluster_server(&cluster, &[]).await;
-    let spread = Side { service, address, nodes: cluster.ids() };
+    let clustered = Deployment { service, address, nodes: cluster.ids() };
     let (service, address) = super::server(&single, &[]).await;
-    let standalone = Side { service, address, nodes: vec![single.id()] };
+    let standalone = Deployment { service, address, nodes: vec![single.id()] };
 
     let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
-    for side in [&spread, &standalone] {
-        super::connect(&side.address, PLAYERS).await;
-        http::load(&side.address, 4, &heartbeats).await; // to warm up
+    for deployment in [&clustered, &standalone] {
+        super::connect(&deployment.address, PLAYERS).await;
+        http::load(&deployment.address, 4, &heartbeats).await; // to warm up
     }
     cluster.forget_commands();
-    let (ours, reference) = take_turns(&spread, &standalone, &heartbeats).await;
+    let (ours, reference) = take_turns(&clustered, &standalone, &heartbeats).await;
     let calls = cluster.commands().get("evalsha").copied().unwrap_or_default() as f64;
     let per_heartbeat = (ROUNDS * PLAYERS) as f64;
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
@@ -71,7 +72,7 @@ async fn calls(report: &mut Report) {
     let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
     let requests: Vec<_> = (0..FRIENDS_CALLS).map(|call| http::post("/presence/friends", &body(call))).collect();
     cluster.forget_commands();
-    let (ours, reference) = take_turns(&spread, &standalone, &requests).await;
+    let (ours, reference) = take_turns(&clustered, &standalone, &requests).await;
     let commands: u64 = ["get", "mget", "time"].iter().filter_map(|name| cluster.commands().get(*name).copied()).sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
@@ -83,19 +84,21 @@ async fn calls(report: &mut Report) {
     report.note(&format!("three masters: commands, friends, {FRIENDS} per call"), &figure);
 }
 
-/// Sends all requests to both sides, in turn.
-async fn take_turns(spread: &Side, standalone: &Side, requests: &[Vec<u8>]) -> (Spent, Spent) {
+/// Sends all requests to both deployments, in turns.
+async fn take_turns(clustered: &Deployment, standalone: &Deployment, requests: &[Vec<u8>]) -> (Spent, Spent) {
     let mut spent = (Spent::default(), Spent::default());
     for _ in 0..ROUNDS {
-        spread.serve(requests, &mut spent.0).await;
+        clustered.serve(requests, &mut spent.0).await;
         standalone.serve(requests, &mut spent.1).await;
     }
     spent
 }
 
-impl Side {
+impl Deployment {
+    /// Serves the requests, and adds the CPU time that they took.
     async fn serve(&self, requests: &[Vec<u8>], spent: &mut Spent) {
-        let (redis, service) = (self.redis_time(), self.service_time());
+        let redis = self.redis_time();
+        let service = self.service_time();
         http::load(&self.address, 4, requests).await;
         spent.redis += self.redis_time() - redis;
         spent.service += self.service_time() - service;
@@ -111,7 +114,8 @@ impl Side {
 }
 
 async fn expiry_at_once(report: &mut Report) {
-    let (cluster, nats) = (start_cluster().await, NatsServer::start().await);
+    let cluster = start_cluster().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let url = nats.url();
     let (_service, address) = super::cluster_server(&cluster, &expiry::variables(&url)).await;
@@ -119,24 +123,24 @@ async fn expiry_at_once(report: &mut Report) {
 }
 
 async fn idle(report: &mut Report) {
-    for (servers, most) in [(1, 600.0), (2, 800.0), (4, 800.0)] {
+    for (servers, limit) in [(1, 600.0), (2, 800.0), (4, 800.0)] {
         let cluster = RedisCluster::start().await;
         let rate = idle_commands_per_second(&cluster, servers).await;
         let what = format!("three masters: commands per second, idle servers: {servers}");
-        report.add(&what, thousands(rate as usize), "–".to_owned(), rate, Bar::AtMost(most));
+        report.add(&what, thousands(rate as usize), "–".to_owned(), rate, Bar::AtMost(limit));
     }
 }
 
 async fn probes(report: &mut Report) {
-    for (masters, most) in [(3, 300.0), (16, 400.0)] {
+    for (masters, limit) in [(3, 300.0), (16, 400.0)] {
         let cluster = RedisCluster::start_masters(masters).await;
         let commands = commands_per_health_probe(&cluster).await;
         let what = format!("{masters} masters: commands of a health probe");
-        report.add(&what, commands.to_string(), "–".to_owned(), commands as f64, Bar::AtMost(most));
+        report.add(&what, commands.to_string(), "–".to_owned(), commands as f64, Bar::AtMost(limit));
     }
 }
 
-/// Three masters that share the first CPU.
+/// Starts three masters that share the first CPU.
 async fn start_cluster() -> RedisCluster {
     let cluster = RedisCluster::start().await;
     for node in cluster.ids() {

@@ -1,4 +1,4 @@
-//! A function's start, from exec to its first question for work, against the least that a function could be.
+//! Cold start of functions, from exec to the first request for an event, compared with a minimal function.
 
 use std::{
     io::Read as _,
@@ -12,7 +12,7 @@ use presence_tests::{binary, command};
 use super::FUNCTIONS;
 use crate::report::{Bar, Report};
 
-/// Starts of each; their median counts.
+/// Starts per function, of which the median is reported.
 const STARTS: usize = 31;
 
 pub(crate) fn measure(report: &mut Report) {
@@ -21,8 +21,8 @@ pub(crate) fn measure(report: &mut Report) {
     let mut hello = Vec::new();
     let mut ours = FUNCTIONS.map(|name| (name, Vec::new()));
     for _ in 0..STARTS {
-        // In turn, so that whatever else the machine does falls on all alike.
-        hello.push(start(&mut least(&address), &api));
+        // In turns, so that other load on the machine affects all of them alike.
+        hello.push(start(&mut minimal(&address), &api));
         for (name, starts) in &mut ours {
             starts.push(start(&mut command(name, &address, &[("PRESENCE_NATS_URL", "nats://127.0.0.1:9")]), &api));
         }
@@ -42,8 +42,8 @@ pub(crate) fn measure(report: &mut Report) {
     );
 }
 
-/// A function that says hello.
-fn least(address: &str) -> Command {
+/// The command of the minimal function.
+fn minimal(address: &str) -> Command {
     let mut command = Command::new(binary("examples/hello"));
     command.env_clear().env("AWS_LAMBDA_RUNTIME_API", address);
     for (name, value) in [("FUNCTION_NAME", "hello"), ("FUNCTION_VERSION", "1"), ("FUNCTION_MEMORY_SIZE", "128")] {
@@ -52,15 +52,18 @@ fn least(address: &str) -> Command {
     command
 }
 
-/// How long a function takes until it asks the Runtime API for its first event.
+/// Starts a function, and returns the time until it requests its first event from the Runtime API.
 fn start(command: &mut Command, api: &TcpListener) -> Duration {
     let begin = Instant::now();
     let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a function");
-    let (mut question, _) = api.accept().expect("a connection");
+    let (mut request, _) = api.accept().expect("a connection");
     let mut head = [0; 64];
-    let length = question.read(&mut head).expect("a question");
+    let length = request.read(&mut head).expect("a request");
     let elapsed = begin.elapsed();
-    assert!(head[..length].starts_with(b"GET /2018-06-01/runtime/invocation/next"), "the first question is for work");
+    assert!(
+        head[..length].starts_with(b"GET /2018-06-01/runtime/invocation/next"),
+        "the first request is for an event"
+    );
     let _ = (process.kill(), process.wait());
     elapsed
 }

@@ -1,4 +1,4 @@
-//! Script calls for players who have as many connections as they may.
+//! Script calls for players with the maximum number of connections.
 
 use presence::{
     model::{Connection, DisconnectReason},
@@ -8,14 +8,14 @@ use presence_tests::{connection, service};
 
 use crate::{redis, report::Report};
 
-/// The number of players in one script call.
+/// Players per script call.
 const PLAYERS: usize = 50;
 
-/// The most that `PRESENCE_MAX_CONNECTIONS` accepts.
+/// The largest value that `PRESENCE_MAX_CONNECTIONS` accepts.
 const MAX_CONNECTIONS: usize = 256;
 
-/// A connection of each player.
-fn of_each(number: usize) -> Vec<Connection> {
+/// The connection with this number of each player.
+fn connection_of_each(number: usize) -> Vec<Connection> {
     (0..PLAYERS).map(|player| connection(&format!("p{player}"), &format!("connection-{number:04}"))).collect()
 }
 
@@ -25,14 +25,14 @@ pub(crate) async fn measure(report: &mut Report) {
     let presence = service(&server, &[("PRESENCE_MAX_CONNECTIONS", &limit)]);
     let trace = TraceContext::new_root();
     for number in 0..MAX_CONNECTIONS {
-        presence.connect_batch(of_each(number), &trace).await.expect("an answer");
+        presence.connect_batch(connection_of_each(number), &trace).await.expect("a result");
     }
-    presence.heartbeat_batch(of_each(0), &trace).await.expect("an answer"); // Redis learns the script
+    presence.heartbeat_batch(connection_of_each(0), &trace).await.expect("a result"); // Redis caches the script
 
     let mut raw = server.connection().await;
     redis::reset(&mut raw).await;
     let mut note = async |what: &str| {
-        // The first disconnect is the only one, and so goes by source.
+        // The only disconnect is the first one, which sends the script's source (EVAL).
         let spent = redis::spent(&mut raw, "evalsha").await + redis::spent(&mut raw, "eval").await;
         redis::reset(&mut raw).await;
         report.note(
@@ -40,10 +40,10 @@ pub(crate) async fn measure(report: &mut Report) {
             &format!("{:.1} ms", spent.as_secs_f64() * 1e3),
         );
     };
-    presence.heartbeat_batch(of_each(0), &trace).await.expect("an answer");
+    presence.heartbeat_batch(connection_of_each(0), &trace).await.expect("a result");
     note("heartbeat").await;
-    presence.connect_batch(of_each(MAX_CONNECTIONS), &trace).await.expect("an answer");
+    presence.connect_batch(connection_of_each(MAX_CONNECTIONS), &trace).await.expect("a result");
     note("connect of one more").await;
-    presence.disconnect_batch(of_each(5), DisconnectReason::Quit, &trace).await.expect("an answer");
+    presence.disconnect_batch(connection_of_each(5), DisconnectReason::Quit, &trace).await.expect("a result");
     note("disconnect").await;
 }

@@ -1,4 +1,4 @@
-//! Players who fall silent all at once: how late their OFFLINE events are.
+//! Delay of OFFLINE events when all players stop sending heartbeats at once.
 
 use std::{
     collections::HashSet,
@@ -15,39 +15,41 @@ use crate::{
 };
 
 const PLAYERS: usize = 20_000;
-/// As the server's variable and as a duration.
+/// The TTL, as the server's variable and as a duration.
 const TTL: (&str, Duration) = ("10s", Duration::from_secs(10));
+/// The sweep interval, as the server's variable and as a duration.
 const SWEEP_INTERVAL: (&str, Duration) = ("2s", Duration::from_secs(2));
 
-/// How long after the last expiry a second event of a player would be waited for.
-const AFTERWARDS: Duration = Duration::from_secs(3);
+/// The time to wait for duplicates after the last event.
+const DUPLICATE_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(crate) async fn measure(report: &mut Report) {
-    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    let server = redis::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let url = nats.url();
     let (_service, address) = super::server(&server, &variables(&url)).await;
     measure_at(report, "", &nats, &address).await;
 }
 
-/// The variables of the server that is measured.
+/// The configuration of the server that is measured.
 pub(crate) fn variables(nats_url: &str) -> [(&str, &str); 3] {
     [("PRESENCE_NATS_URL", nats_url), ("PRESENCE_TTL", TTL.0), ("PRESENCE_SWEEP_INTERVAL", SWEEP_INTERVAL.0)]
 }
 
-/// Measures a server. `what` comes before the names of the rows.
-pub(crate) async fn measure_at(report: &mut Report, what: &str, nats: &NatsServer, address: &str) {
+/// Measures a server. `prefix` comes before the labels of the rows.
+pub(crate) async fn measure_at(report: &mut Report, prefix: &str, nats: &NatsServer, address: &str) {
     super::connect(address, 1).await;
     while nats.count("PRESENCE_EVENTS").await == 0 {
-        tokio::time::sleep(Duration::from_millis(50)).await; // the first event makes the stream
+        tokio::time::sleep(Duration::from_millis(50)).await; // the first event creates the stream
     }
     let mut messages = nats.follow("PRESENCE_EVENTS").await;
     super::connect(address, PLAYERS).await;
 
     let mut lateness = Vec::with_capacity(PLAYERS);
     let mut players = HashSet::with_capacity(PLAYERS);
-    let mut patience = TTL.1 + AFTERWARDS;
-    while let Ok(Some(message)) = tokio::time::timeout(patience, messages.next()).await {
+    let mut timeout = TTL.1 + DUPLICATE_TIMEOUT;
+    while let Ok(Some(message)) = tokio::time::timeout(timeout, messages.next()).await {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as f64;
         let event: Value = serde_json::from_slice(&message.expect("a message").payload).expect("an event");
         if event["type"] == "PresenceOffline" {
@@ -56,16 +58,16 @@ pub(crate) async fn measure_at(report: &mut Report, what: &str, nats: &NatsServe
             players.insert(event["player_id"].to_string());
         }
         if players.len() == PLAYERS {
-            patience = AFTERWARDS; // a duplicate would come by then
+            timeout = DUPLICATE_TIMEOUT;
         }
     }
     lateness.sort_by(f64::total_cmp);
     let p99 = lateness.get(lateness.len() * 99 / 100).copied().unwrap_or(f64::MAX);
     let bar = SWEEP_INTERVAL.1.as_secs_f64() + 0.5;
-    let row = format!("{what}expiry to event, p99, 20,000 players at once");
+    let row = format!("{prefix}expiry to event, p99, 20,000 players at once");
     report.add(&row, format!("{p99:.2} s"), "–".to_owned(), p99, Bar::AtMost(bar));
     let wrong = (PLAYERS - players.len() + lateness.len() - players.len()) as f64;
     let figure = format!("{} events of {} players", lateness.len(), players.len());
-    let row = format!("{what}their events missing or doubled");
+    let row = format!("{prefix}their events missing or sent twice");
     report.add(&row, figure, format!("{PLAYERS} expiries"), wrong, Bar::AtMost(0.0));
 }

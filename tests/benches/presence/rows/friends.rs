@@ -1,4 +1,4 @@
-//! Friends: 500 players in one call.
+//! Friends: 500 players per call.
 
 use ::redis::Cmd;
 
@@ -13,7 +13,7 @@ const CALLS: usize = 2_000;
 const CONNECTIONS: usize = 4;
 const ROUNDS: usize = 3;
 
-/// The players of a call: far apart in Redis, and others in each call.
+/// The players of a call, which are far apart in Redis and differ from call to call.
 pub(crate) fn friends(call: usize, count: usize, players: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |n| (call * 7_919 + n * 104_729) % players)
 }
@@ -53,11 +53,11 @@ pub(crate) async fn measure(report: &mut Report) {
         raw += redis::one_by_one(connections, &commands).await.as_secs_f64();
     }
     let calls = (ROUNDS * CALLS) as f64;
-    let rate = |seconds: f64| format!("{:.0} a second", calls / seconds);
+    let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
-    let what = format!("friends, {FRIENDS} a call");
+    let what = format!("friends, {FRIENDS} per call");
     report.add(&what, rate(ours), format!("{} raw MGET", rate(raw)), raw / ours, Bar::AtLeast(0.6));
-    let what = format!("service CPU, friends, {FRIENDS} a call");
+    let what = format!("service CPU, friends, {FRIENDS} per call");
     let reference = format!("{} Redis", micros(redis_time));
     report.add(&what, micros(service_time), reference, service_time / redis_time, Bar::AtMost(1.0));
 }

@@ -1,4 +1,4 @@
-//! How costs grow: with players, with devices, with friends. No bar; two plots.
+//! Growth of costs with the number of players, devices and friends. No bars; two plots.
 
 use presence_tests::{RedisServer, Server};
 use redis::aio::MultiplexedConnection;
@@ -16,14 +16,15 @@ const PLAYERS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
 const DEVICES: [usize; 3] = [1, 2, 8];
 const FRIENDS: [usize; 4] = [10, 100, 500, 2_000];
 
-/// Heartbeats, and friends asked for, in each measurement, at least.
+/// The minimum number of heartbeats per measurement.
 const HEARTBEATS: usize = 1_000_000;
-const LOOKED_UP: usize = 1_000_000;
+/// The number of friends read per measurement.
+const FRIENDS_READ: usize = 1_000_000;
 
-/// Players with several devices.
+/// The number of players with several devices.
 const OWNERS: usize = 20_000;
 
-/// What is measured: CPU time of both, in µs.
+/// The service and the Redis whose CPU time is measured.
 struct Bench {
     _redis: RedisServer,
     raw: MultiplexedConnection,
@@ -46,32 +47,33 @@ pub(crate) async fn measure(report: &mut Report) {
         redis.push(theirs);
     }
     let lines = [("Redis", redis), ("the service", service)];
-    let places = PLAYERS.map(thousands);
-    Plot { title: "µs of CPU a heartbeat, in batches of 1,000", x: "players", places: &places, lines: &lines }
+    let x_ticks = PLAYERS.map(thousands);
+    Plot { title: "µs of CPU per heartbeat, in batches of 1,000", x: "players", x_ticks: &x_ticks, lines: &lines }
         .write("heartbeats");
 
     let (mut service, mut redis) = (Vec::new(), Vec::new());
     for count in FRIENDS {
-        let calls = LOOKED_UP / count;
+        let calls = FRIENDS_READ / count;
         let body = |call| friends::body(friends::friends(call, count, known));
         let requests: Vec<_> = (0..calls).map(|call| http::post("/presence/friends", &body(call))).collect();
         let [ours, theirs] = bench.spent(4, &requests, 1, calls).await;
-        report.note(&format!("friends, {} a call", thousands(count)), &costs(ours, theirs));
+        report.note(&format!("friends, {} per call", thousands(count)), &costs(ours, theirs));
         service.push(ours);
         redis.push(theirs);
     }
     let lines = [("Redis", redis), ("the service", service)];
-    let places = FRIENDS.map(thousands);
-    Plot { title: "µs of CPU a friends call", x: "friends", places: &places, lines: &lines }.write("friends");
+    let x_ticks = FRIENDS.map(thousands);
+    Plot { title: "µs of CPU per friends call", x: "friends", x_ticks: &x_ticks, lines: &lines }.write("friends");
 
     for devices in DEVICES {
-        devices_of_each(report, devices).await;
+        measure_devices(report, devices).await;
     }
 }
 
-async fn devices_of_each(report: &mut Report, devices: usize) {
+/// Measures heartbeats of players with several devices.
+async fn measure_devices(report: &mut Report, devices: usize) {
     let bench = Bench::start().await;
-    // One device of each player after the other, as their own gateways send them.
+    // One batch holds one device of each player, as each device has a gateway of its own.
     let batches = |path: &'static str| {
         let chunks = (0..devices).flat_map(|device| (0..OWNERS).step_by(1_000).map(move |first| (device, first)));
         let entry =
@@ -95,7 +97,7 @@ impl Bench {
         Self { raw: redis.connection().await, _redis: redis, service, address }
     }
 
-    /// The µs of CPU of service and Redis for each of `count` things that all `requests` do together.
+    /// The CPU time of service and Redis in µs per entry, if `requests` contain `count` entries together.
     async fn spent(&self, connections: usize, requests: &[Vec<u8>], rounds: usize, count: usize) -> [f64; 2] {
         let mut raw = self.raw.clone();
         http::load(&self.address, connections, requests).await; // to warm up

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The measurements.
 
 pub(crate) mod activity;
 pub(crate) mod batch;
@@ -21,21 +21,21 @@ use presence_tests::{RedisCluster, RedisServer, Server};
 
 use crate::{cpu, http, players};
 
-/// All that AWS Lambda runs.
+/// The names of all functions.
 const FUNCTIONS: [&str; 8] =
     ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "sweep", "health"];
 
-/// A server on `redis`, with its address.
+/// Starts a server on `redis`. Returns it with its address.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
     start_server(&[("PRESENCE_REDIS_URL", &redis.url())], variables)
 }
 
-/// A server on a cluster, with its address.
+/// Starts a server on a cluster. Returns it with its address.
 async fn cluster_server(cluster: &RedisCluster, variables: &[(&str, &str)]) -> (Server, String) {
     start_server(&[("PRESENCE_REDIS_URL", &cluster.urls()), ("PRESENCE_REDIS_MODE", "cluster")], variables)
 }
 
-/// Starts a server. It and this program are tied to the second CPU: the first is Redis's.
+/// Starts a server. It and this program are pinned to the second CPU, as Redis has the first one.
 fn start_server(redis: &[(&str, &str)], variables: &[(&str, &str)]) -> (Server, String) {
     cpu::pin(std::process::id(), "1");
     let server = Server::start(&[redis, &[("PRESENCE_STORE_TIMEOUT", "10s")], variables].concat());
@@ -49,7 +49,7 @@ async fn connect(address: &str, players: usize) {
     http::load(address, 4, &requests).await;
 }
 
-/// Batches of 1,000 that name all players once.
+/// Requests in batches of 1,000 that name each player once.
 fn batches(path: &str, players: usize) -> impl Iterator<Item = Vec<u8>> {
     let chunks = (0..players).step_by(1_000);
     chunks.map(move |first| http::post(path, &players::batch(first..players.min(first + 1_000))))

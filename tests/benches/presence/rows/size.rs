@@ -1,4 +1,4 @@
-//! What a function's binary takes, stripped as it is deployed.
+//! Size of the functions' binaries, stripped as they are deployed.
 
 use presence_tests::binary;
 

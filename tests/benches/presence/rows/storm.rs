@@ -16,45 +16,47 @@ use crate::{
     report::{Bar, Report},
 };
 
-/// Players who connect, through [`GATEWAYS`] gateways, as fast as the service lets them.
+/// Players who connect as fast as the service permits.
 const STORM: usize = 1_000_000;
+/// The number of gateways through which they connect.
 const GATEWAYS: usize = 100;
 
 /// Calls that one gateway has in flight at a time.
 const CALLS_PER_GATEWAY: usize = 2;
 
-/// Players who are connected already, and whose gateways send heartbeats all the while.
+/// Players who are connected before the storm, and whose gateways send heartbeats during it.
 const CONNECTED: usize = 200_000;
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const BATCH: usize = 1_000;
 
-/// The storm is given up after this time.
+/// The time after which the measurement is abandoned.
 const MAX_DURATION: Duration = Duration::from_secs(300);
 
 /// One gateway of the storm.
 struct Gateway {
     /// The first player of each batch.
     batches: Vec<usize>,
-    /// The batches whose players are in.
+    /// The batches whose players are connected.
     connected: RefCell<Vec<usize>>,
 }
 
-/// What the gateways saw.
+/// The responses that the gateways received.
 #[derive(Debug, Default)]
 struct Tally {
     /// Responses to connects, by status.
     connects: BTreeMap<u16, u64>,
     /// Responses to heartbeats, by status.
     heartbeats: BTreeMap<u16, u64>,
-    /// Times from the due time of a heartbeat batch to its success, of players who were connected already.
+    /// The delays of heartbeat batches of players who were connected before, from the due time to success.
     delays: Vec<Duration>,
-    /// Heartbeats that had to restore a lease: it had expired.
+    /// Heartbeats that restored an expired lease.
     lost: u64,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
-    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    let server = redis::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_STORE_TIMEOUT", "500ms")];
     let (_service, address) = super::server(&server, &variables).await;
@@ -62,14 +64,15 @@ pub(crate) async fn measure(report: &mut Report) {
     connect_before(&address).await;
 
     eprintln!("{} players connect at once …", players::thousands(STORM));
-    let (tally, start) = (RefCell::default(), Instant::now());
+    let tally = RefCell::default();
+    let start = Instant::now();
     let gateways: Vec<_> = (0..GATEWAYS).map(Gateway::new).collect();
     let storm = join_all(gateways.iter().map(|gateway| reconnect(&address, gateway, start, &tally)));
     let new = join_all(gateways.iter().map(|gateway| keep_new_alive(&address, gateway, start, &tally)));
     let duration = tokio::select! {
         durations = storm => durations.into_iter().max().unwrap_or_default(),
-        () = keep_alive(&address, start, &tally) => unreachable!("heartbeats go on"),
-        _ = new => unreachable!("heartbeats go on"),
+        () = keep_alive(&address, start, &tally) => unreachable!("heartbeats do not end"),
+        _ = new => unreachable!("heartbeats do not end"),
         () = sleep(MAX_DURATION) => MAX_DURATION,
     };
     add_rows(report, &tally.into_inner(), duration);
@@ -85,7 +88,7 @@ impl Gateway {
 
 fn add_rows(report: &mut Report, tally: &Tally, duration: Duration) {
     let seconds = duration.as_secs_f64();
-    let what = "reconnect storm: a million players are in";
+    let what = "reconnect storm: a million players are connected";
     report.add(what, format!("{seconds:.1} s"), "–".to_owned(), seconds, Bar::AtMost(60.0));
     report.note("storm: responses to connects", &format!("{:?}", tally.connects));
     report.note("storm: responses to heartbeats", &format!("{:?}", tally.heartbeats));
@@ -108,7 +111,7 @@ async fn connect_before(address: &str) {
     }
 }
 
-/// The gateways of the players who are connected already: one batch after the other, spread over the interval.
+/// Sends the heartbeats of the players who were connected before: one batch after the other, spread over the interval.
 async fn keep_alive(address: &str, start: Instant, tally: &RefCell<Tally>) {
     let batches = CONNECTED / BATCH;
     join_all((0..batches).map(async |batch| {
@@ -126,7 +129,7 @@ async fn keep_alive(address: &str, start: Instant, tally: &RefCell<Tally>) {
     .await;
 }
 
-/// Repeats a batch of heartbeats until the service takes it.
+/// Repeats a batch of heartbeats until the service accepts it.
 async fn heartbeat(connection: &mut http::Connection, request: &[u8], tally: &RefCell<Tally>) {
     loop {
         let response = connection.send(request).await;
@@ -140,7 +143,7 @@ async fn heartbeat(connection: &mut http::Connection, request: &[u8], tally: &Re
     }
 }
 
-/// One gateway: connects its players in batches. Returns when the last of them is in.
+/// Connects the players of one gateway in batches. Returns the time until the last of them was connected.
 async fn reconnect(address: &str, gateway: &Gateway, start: Instant, tally: &RefCell<Tally>) -> Duration {
     let senders = (0..CALLS_PER_GATEWAY).map(async |sender| {
         let mut connection = http::Connection::open(address).await;
@@ -161,7 +164,7 @@ async fn reconnect(address: &str, gateway: &Gateway, start: Instant, tally: &Ref
     start.elapsed()
 }
 
-/// Sends the heartbeats of those players of a gateway that are in.
+/// Sends the heartbeats of a gateway's players who are connected.
 async fn keep_new_alive(address: &str, gateway: &Gateway, start: Instant, tally: &RefCell<Tally>) {
     for round in 1.. {
         sleep_until((start + INTERVAL * round).into()).await;

@@ -1,4 +1,4 @@
-//! The sweep while all is well: players whose time in the expiry index has come, and who turn out to be alive.
+//! Cost of the sweep in normal operation: players who are due in the expiry index but alive.
 
 use ::redis::aio::ConnectionLike;
 use presence::{Sweeper, events::RelaySignal};
@@ -11,22 +11,25 @@ use crate::{
 
 const PLAYERS: usize = 200_000;
 
-/// Heartbeats of a player between two looks of the sweep, and passes in that time, with the default settings: a TTL of
-/// 45 s, a heartbeat every 15 s, and a pass per second.
-const HEARTBEATS_PER_LOOK: f64 = 3.0;
-const PASSES_PER_LOOK: usize = 45;
+// With the default settings (a TTL of 45 s, a heartbeat every 15 s, a pass per second), the sweep checks a live player
+// once per TTL.
 
-/// So that nobody expires, and the server does not sweep.
+/// Heartbeats of a player between two checks by the sweep.
+const HEARTBEATS_PER_CHECK: f64 = 3.0;
+/// Passes of the sweep between two checks of the same player.
+const PASSES_PER_CHECK: usize = 45;
+
+/// No player expires, and the server does not sweep.
 const VARIABLES: [(&str, &str); 2] = [("PRESENCE_TTL", "1h"), ("PRESENCE_SWEEP_INTERVAL", "10m")];
 
-/// Makes players of an index due, those whose time comes next: a share of all, `ARGV[1]`.
+/// Makes the next players of an index due: one of `ARGV[1]`.
 const MAKE_DUE: &str = "
 local count = math.ceil(redis.call('ZCARD', KEYS[1]) / ARGV[1])
 for _, member in ipairs(redis.call('ZRANGE', KEYS[1], 0, count - 1)) do
     redis.call('ZADD', KEYS[1], 'XX', 1, member)
 end";
 
-/// What is measured.
+/// The players and the sweeper that are measured.
 struct Bench {
     address: String,
     sweeper: Sweeper,
@@ -43,7 +46,7 @@ pub(crate) async fn measure(report: &mut Report) {
     bench.measure(report, "", &mut server.connection().await).await;
 }
 
-/// The same for a cluster.
+/// Measures the sweep of a cluster.
 pub(crate) async fn measure_cluster(report: &mut Report, cluster: &RedisCluster) {
     let (_service, address) = super::cluster_server(cluster, &VARIABLES).await;
     let sweeper = cluster_app(cluster, &VARIABLES).sweeper(RelaySignal::default());
@@ -53,8 +56,8 @@ pub(crate) async fn measure_cluster(report: &mut Report, cluster: &RedisCluster)
 }
 
 impl Bench {
-    /// `what` comes before the name of the row.
-    async fn measure(&self, report: &mut Report, what: &str, raw: &mut impl ConnectionLike) {
+    /// Adds the row. `prefix` comes before its label.
+    async fn measure(&self, report: &mut Report, prefix: &str, raw: &mut impl ConnectionLike) {
         super::connect(&self.address, PLAYERS).await;
         let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
         http::load(&self.address, 4, &heartbeats).await; // to warm up
@@ -62,25 +65,33 @@ impl Bench {
         http::load(&self.address, 4, &heartbeats).await;
         let heartbeat = (self.redis_time() - before) / PLAYERS as f64;
 
-        let (mut looks, mut spent) = (0, 0.0);
-        for _ in 0..PASSES_PER_LOOK {
+        let mut checks = 0;
+        let mut spent = 0.0;
+        for _ in 0..PASSES_PER_CHECK {
             for index in &self.indexes {
                 let mut make_due = ::redis::cmd("EVAL");
-                make_due.arg(MAKE_DUE).arg(1).arg(index).arg(PASSES_PER_LOOK);
+                make_due.arg(MAKE_DUE).arg(1).arg(index).arg(PASSES_PER_CHECK);
                 let () = make_due.query_async(raw).await.expect("an index");
             }
             let before = self.redis_time();
             let swept = self.sweeper.pass().await.expect("a pass");
             spent += self.redis_time() - before;
-            assert_eq!(swept.expired, 0, "all are alive");
-            looks += swept.refiled;
+            assert_eq!(swept.expired, 0, "all players are alive");
+            checks += swept.refiled;
         }
-        assert!(looks >= PLAYERS as u64, "all were looked at: {looks}");
-        let look = spent / looks as f64;
+        assert!(checks >= PLAYERS as u64, "all players were checked: {checks}");
+        let per_check = spent / checks as f64;
         let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
-        let what = format!("{what}Redis CPU per player that the sweep finds alive, share of the heartbeats in between");
+        let what =
+            format!("{prefix}Redis CPU per player that the sweep finds alive, share of the heartbeats in between");
         let reference = format!("{} per heartbeat, in batches", micros(heartbeat));
-        report.add(&what, micros(look), reference, look / (HEARTBEATS_PER_LOOK * heartbeat), Bar::AtMost(0.5));
+        report.add(
+            &what,
+            micros(per_check),
+            reference,
+            per_check / (HEARTBEATS_PER_CHECK * heartbeat),
+            Bar::AtMost(0.5),
+        );
     }
 
     fn redis_time(&self) -> f64 {

@@ -1,4 +1,4 @@
-//! Watching players: how soon changes arrive, what they cost, and how much memory a watched player takes.
+//! Watching players: the delay and cost of changes, and the memory per watched player.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ use crate::{
 
 const PLAYERS: usize = 200_000;
 const STREAMS: usize = 20;
-/// Players that a stream watches.
+/// Players watched per stream.
 const WATCHED: usize = 10_000;
 const BATCH: usize = 2_000;
 
@@ -31,19 +31,19 @@ const BATCH: usize = 2_000;
 const RATES: [usize; 3] = [1_000, 2_000, 5_000];
 const DURATION: Duration = Duration::from_secs(20);
 
-/// Connections over which states are set.
+/// Connections that set states.
 const CALLERS: usize = 16;
 
-/// Each round sets another state than the last one that reached the same player.
+/// Each round sets a state that differs from the one before, so that every call is a transition.
 const STATES: [&str; 4] = ["IN_QUEUE", "IN_MATCH", "AWAY", "ONLINE"];
 
-/// `PRESENCE_WATCH_INTERVAL`, which is not set.
+/// The default of `PRESENCE_WATCH_INTERVAL`.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Changes that are made while nothing else happens.
+/// Changes made one by one, without other load.
 const SINGLE_CHANGES: usize = 100;
 
-/// How long to wait for changes that are missing.
+/// The time to wait for missing changes.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// A caller that watches players.
@@ -54,28 +54,29 @@ struct Watcher {
     reader: AbortHandle,
 }
 
-/// What a watcher was sent.
+/// The messages that a watcher received.
 #[derive(Default)]
 struct Seen {
     versions: HashMap<usize, u64>,
-    /// The players named since this was last emptied, and when.
+    /// The arrivals since this was last emptied: each player and the time.
     arrivals: Vec<(usize, Instant)>,
     replies: usize,
-    /// Whether the last request is to be repeated.
+    /// Whether the last request failed and must be repeated.
     is_refused: bool,
     last_reply: Option<Instant>,
 }
 
 /// One round of transitions.
 struct Round {
-    /// When each player's call was answered.
+    /// When the response to each player's call arrived.
     answered: Vec<Instant>,
     /// CPU time of the service.
     spent: Duration,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
-    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    let server = redis::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_TTL", "10m")];
     let (service, address) = super::server(&server, &variables).await;
@@ -114,13 +115,13 @@ pub(crate) async fn measure(report: &mut Report) {
 
     reconnect(report, &address, watchers).await;
     sleep(Duration::from_secs(1)).await; // until the streams have ended
-    let after = next_round(RATES[1], "no streams any more").await;
+    let after = next_round(RATES[1], "no streams left").await;
     let per_call = |spent: Duration| spent.as_secs_f64() * 1e6 / after.answered.len() as f64;
     let figure = format!("{:.1} µs, before the first one {:.1} µs", per_call(after.spent), per_call(unwatched[1]));
     report.note("watch: service CPU per transition after the last stream has ended", &figure);
 }
 
-/// What a process holds, as a beginning.
+/// The memory of a process at the beginning of a measurement.
 struct Memory {
     process: u32,
     before: f64,
@@ -131,14 +132,14 @@ impl Memory {
         Self { process, before: cpu::memory_of(process) }
     }
 
-    /// Adds what all streams together have taken since the beginning, per watched player and stream.
+    /// Adds a row: the growth since the beginning, per watched player and stream.
     fn add_row(&self, report: &mut Report, what: &str) {
         let bytes = (cpu::memory_of(self.process) - self.before) * 1024.0 * 1024.0 / (STREAMS * WATCHED) as f64;
         report.add(what, format!("{bytes:.0} bytes"), "–".to_owned(), bytes, Bar::AtMost(200.0));
     }
 }
 
-/// Changes one player after the other while nothing else happens.
+/// Changes one player after the other, without other load.
 async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher) {
     eprintln!("single changes …");
     let mut connection = http::Connection::open(address).await;
@@ -168,21 +169,21 @@ async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher
     );
 }
 
-/// All streams end, and come back with what their callers know.
+/// Ends all streams, and opens them again with the versions that the callers know.
 async fn reconnect(report: &mut Report, address: &str, watchers: Vec<Watcher>) {
     eprintln!("reconnect …");
     let begin = Instant::now();
-    let mut again = join_all(watchers.iter().map(async |watcher| {
-        let again = Watcher::open(address, watcher.players.clone()).await;
-        again.seen().versions = watcher.seen().versions.clone();
-        again
+    let mut reconnected = join_all(watchers.iter().map(async |watcher| {
+        let reconnected = Watcher::open(address, watcher.players.clone()).await;
+        reconnected.seen().versions = watcher.seen().versions.clone();
+        reconnected
     }))
     .await;
     drop(watchers);
-    let end = watch(&mut again, true).await;
+    let end = watch(&mut reconnected, true).await;
     let took = format!("{:.0?}", end - begin);
     report.note("watch: reconnect of all streams with `known`", &took);
-    let sent: usize = again.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
+    let sent: usize = reconnected.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
     report.note("watch: players sent again after it", &format!("{sent} of {}", players::thousands(STREAMS * WATCHED)));
 }
 
@@ -216,23 +217,25 @@ async fn set_states(address: &str, service: u32, rate: usize, state: &str) -> Ro
     });
     let mut answered: Vec<_> = join_all(callers).await.into_iter().flatten().collect();
     answered.sort_unstable();
-    // The relay and the streams have what is left to do.
+    // The relay and the streams still process the last transitions.
     sleep(Duration::from_secs(1)).await;
     let spent = cpu::time_of(service) - before;
     Round { answered: answered.into_iter().map(|(_, at)| at).collect(), spent }
 }
 
-/// Waits for the changes of the first `changed` players. Returns what arrived, and how much should have.
+/// Waits for the changes of the first `changed` players. Returns the arrivals and their expected number.
 async fn arrivals(watchers: &[Watcher], changed: usize) -> (Vec<(usize, Instant)>, usize) {
     let watched = watchers.iter().flat_map(|watcher| &watcher.players);
     let expected = watched.filter(|player| **player < changed).count();
-    let (mut last, mut last_news) = (0, Instant::now());
+    let mut last = 0;
+    let mut last_change = Instant::now();
     loop {
         let arrived: usize = watchers.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
         if arrived > last {
-            (last, last_news) = (arrived, Instant::now());
+            last = arrived;
+            last_change = Instant::now();
         }
-        if arrived >= expected || last_news.elapsed() > MAX_SILENCE {
+        if arrived >= expected || last_change.elapsed() > MAX_SILENCE {
             let all = watchers.iter().flat_map(|watcher| std::mem::take(&mut watcher.seen().arrivals));
             return (all.collect(), expected);
         }
@@ -271,7 +274,7 @@ impl Watcher {
         Self::new(socket, players)
     }
 
-    /// A caller of whose messages the kernel keeps only some kilobytes until they are read.
+    /// Opens a stream with a receive buffer of a few kilobytes.
     async fn with_small_buffer(address: &str, players: Vec<usize>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
@@ -283,11 +286,11 @@ impl Watcher {
     fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, players: Vec<usize>) -> Self {
         let (requests, mut messages) = socket.split();
         let seen = Arc::<Mutex<Seen>>::default();
-        let noted = Arc::clone(&seen);
+        let shared = Arc::clone(&seen);
         let reader = tokio::spawn(async move {
             while let Some(Ok(message)) = messages.next().await {
                 if let Message::Text(text) = message {
-                    noted.lock().unwrap_or_else(PoisonError::into_inner).take(&text);
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).record(&text);
                 }
             }
         });
@@ -300,7 +303,7 @@ impl Watcher {
             let known = if with_known { self.seen().known(players) } else { String::new() };
             let request = format!(r#"{{"watch":[{}],"known":{{{known}}}}}"#, ids.join(","));
             let before = self.seen().replies;
-            // What is too much at a time is refused, and asked for again.
+            // A refused request is repeated.
             while self.seen().replies == before {
                 self.seen().is_refused = false;
                 self.requests.send(Message::text(request.clone())).await.expect("a stream that takes requests");
@@ -323,8 +326,8 @@ impl Drop for Watcher {
 }
 
 impl Seen {
-    /// Only looks for what is counted: the load shares its CPU with the service.
-    fn take(&mut self, text: &str) {
+    /// Records a message. It is not parsed as JSON, as the load shares its CPU with the service.
+    fn record(&mut self, text: &str) {
         let now = Instant::now();
         for entry in text.split(r#""player_id":"player-"#).skip(1) {
             let player = number(entry) as usize;
@@ -349,7 +352,7 @@ impl Seen {
     }
 }
 
-/// The number that a text begins with.
+/// The number at the beginning of a text.
 fn number(text: &str) -> u64 {
     text.bytes().take_while(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
