@@ -1,4 +1,4 @@
-//! Makes the JSON of docs/openapi.yaml, which the server hands out.
+//! Converts docs/openapi.yaml to JSON, which the server serves at `/openapi.json`.
 
 use std::{env, error::Error, fs, path::Path};
 

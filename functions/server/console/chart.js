@@ -1,9 +1,9 @@
-// Players by state over time: areas, one upon the other.
+// Stacked area chart of players by state over time.
 
 const SVG = 'http://www.w3.org/2000/svg';
-const SPAN = 5 * 60_000;
-/** Counts that are further apart have a gap between them: the page was hidden, or nothing was counted. */
-const LONGEST_STEP = 6_000;
+const SPAN_MS = 5 * 60_000;
+/** Samples that are further apart have a gap between them: the page was hidden, or the count failed. */
+const MAX_STEP_MS = 6_000;
 const MARGIN = { top: 8, right: 8, bottom: 20, left: 44 };
 
 export const STATES = ['ONLINE', 'IN_QUEUE', 'IN_MATCH', 'AWAY'];
@@ -12,23 +12,23 @@ export class Chart {
   constructor(svg) {
     this.svg = svg;
     this.samples = [];
-    /** How far Redis's clock is ahead of this one. */
-    this.ahead = 0;
+    /** The offset of Redis's clock from this one. */
+    this.clockOffset = 0;
     new ResizeObserver(() => this.draw()).observe(svg);
   }
 
-  /** Adds what `GET presence` answered. */
+  /** Adds the response of `GET presence`. */
   add(statistics) {
-    this.ahead = statistics.as_of - Date.now();
+    this.clockOffset = statistics.as_of - Date.now();
     this.samples.push({ at: statistics.as_of, ...statistics.states });
     const counts = STATES.map((state) => `${statistics.states[state]} ${state}`).join(', ');
     this.draw();
     this.label(`now ${counts}`);
   }
 
-  /** Notes that the players could not be counted. */
+  /** Records that the players could not be counted. */
   addGap() {
-    this.samples.push({ at: Date.now() + this.ahead, isGap: true });
+    this.samples.push({ at: Date.now() + this.clockOffset, isGap: true });
     this.draw();
     this.label('now unknown');
   }
@@ -37,13 +37,13 @@ export class Chart {
     this.svg.setAttribute('aria-label', `Players by state over time; ${text}`);
   }
 
-  /** Runs of counts without a gap between them. */
+  /** Runs of samples without a gap between them. */
   runs() {
     const runs = [];
     let last = null;
     for (const sample of this.samples) {
       if (!sample.isGap) {
-        if (!last || sample.at - last.at > LONGEST_STEP) runs.push([]);
+        if (!last || sample.at - last.at > MAX_STEP_MS) runs.push([]);
         runs.at(-1).push(sample);
       }
       last = sample.isGap ? null : sample;
@@ -53,8 +53,8 @@ export class Chart {
 
   draw() {
     const { width, height } = this.svg.getBoundingClientRect();
-    const now = Date.now() + this.ahead;
-    this.samples = this.samples.filter((sample) => sample.at > now - SPAN);
+    const now = Date.now() + this.clockOffset;
+    this.samples = this.samples.filter((sample) => sample.at > now - SPAN_MS);
     const runs = this.runs();
     if (runs.length === 0 || !width) return;
     const first = this.samples[0].at;
@@ -85,7 +85,7 @@ export class Chart {
 
 const sum = (sample, states) => states.reduce((total, state) => total + sample[state], 0);
 
-/** The next number that four grid lines divide well. */
+/** The next round number that four grid lines divide evenly. */
 function ceiling(count) {
   const scale = 10 ** Math.floor(Math.log10(Math.max(count, 4)));
   return [1, 2, 4, 6, 8, 10].map((step) => step * scale).find((top) => top >= count && top >= 4);

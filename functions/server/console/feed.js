@@ -1,25 +1,25 @@
-// Events as they come.
+// The list of live events.
 
 import { call, sleep } from './service.js';
 
-const KEPT = 2_000;
-const SHOWN = 200;
-const LONGEST_PAUSE = 10_000;
+const MAX_EVENTS = 2_000;
+const MAX_ROWS = 200;
+const MAX_BACKOFF_MS = 10_000;
 
 const rows = document.getElementById('events');
 const filter = document.getElementById('filter');
 const pause = document.getElementById('pause');
 const pill = document.getElementById('events-state');
 
-/** The newest first. */
+/** The received events, newest first. */
 let events = [];
 let known = new Set();
 let isDrawing = false;
 
-/** The events of a player that this page has seen, the newest first. */
+/** The events of a player that this page has received, newest first. */
 export const eventsOf = (player) => events.filter((event) => event.player_id === player);
 
-/** Follows the events as long as the page is open. `explain` is called with the id of a player who was chosen. */
+/** Follows the events as long as the page is open. Calls `explain` with the id of a player who is chosen. */
 export async function follow(explain) {
   rows.addEventListener('click', (event) => {
     if (event.target.dataset.player) explain(event.target.dataset.player);
@@ -29,17 +29,17 @@ export async function follow(explain) {
     pause.setAttribute('aria-pressed', String(!isPaused()));
     draw();
   });
-  for (let wait = 1_000; ; wait = Math.min(2 * wait, LONGEST_PAUSE)) {
+  for (let wait = 1_000; ; wait = Math.min(2 * wait, MAX_BACKOFF_MS)) {
     try {
       const response = await call('console/events');
-      if (response.status === 404) return say('', 'no events: PRESENCE_NATS_URL is unset');
+      if (response.status === 404) return showStatus('', 'no events: PRESENCE_NATS_URL is unset');
       if (!response.ok) throw new Error(response.status);
       for await (const message of messages(response.body)) {
         wait = 1_000;
-        take(message);
+        receive(message);
       }
-    } catch { /* the server is down, or ends: it is asked again */ }
-    say('poor', 'not connected');
+    } catch { /* the server is down or shutting down: try again */ }
+    showStatus('poor', 'not connected');
     await sleep(wait);
   }
 }
@@ -61,7 +61,7 @@ async function* messages(body) {
   }
 }
 
-/** JSON, or undefined. */
+/** The parsed JSON, or undefined if it is invalid. */
 function parse(text) {
   try {
     return JSON.parse(text);
@@ -70,29 +70,29 @@ function parse(text) {
   }
 }
 
-/** Whether this is an event of the service: anything that may publish on its subject can put something else there. */
+/** Whether this is an event of the service. Other publishers on its subject may send other data. */
 function isEvent(data) {
   const texts = ['id', 'player_id', 'state', 'previous_state', 'reason'];
   return texts.every((name) => typeof data?.[name] === 'string') && Number.isFinite(data.occurred_at);
 }
 
-function take({ event, data }) {
-  if (event === 'feed') return sayFeed(data?.feed);
-  if (event === 'missed') return keep({ missed: data?.count });
+function receive({ event, data }) {
+  if (event === 'feed') return showFeed(data?.feed);
+  if (event === 'missed') return add({ missed: data?.count });
   if (event !== 'presence') return undefined;
-  if (!isEvent(data)) return keep({ isMalformed: true });
+  if (!isEvent(data)) return add({ isMalformed: true });
   if (known.has(data.id)) return undefined; // published twice
-  known = known.size > 2 * KEPT ? new Set(events.map(({ id }) => id)) : known.add(data.id);
-  return keep(data);
+  known = known.size > 2 * MAX_EVENTS ? new Set(events.map(({ id }) => id)) : known.add(data.id);
+  return add(data);
 }
 
-function keep(event) {
+function add(event) {
   events.unshift(event);
-  if (events.length > KEPT) events = events.slice(0, KEPT / 2);
-  return schedule();
+  if (events.length > MAX_EVENTS) events = events.slice(0, MAX_EVENTS / 2);
+  return scheduleDraw();
 }
 
-function schedule() {
+function scheduleDraw() {
   if (isDrawing || isPaused()) return;
   isDrawing = true;
   requestAnimationFrame(() => {
@@ -104,7 +104,7 @@ function schedule() {
 function draw() {
   if (isPaused()) return;
   const wanted = filter.value.trim();
-  const shown = events.filter((event) => !wanted || event.player_id?.includes(wanted)).slice(0, SHOWN);
+  const shown = events.filter((event) => !wanted || event.player_id?.includes(wanted)).slice(0, MAX_ROWS);
   rows.replaceChildren(...shown.map(row));
 }
 
@@ -112,7 +112,7 @@ function row(event) {
   const tr = document.createElement('tr');
   if (!event.player_id) {
     tr.className = 'missed';
-    const what = event.isMalformed ? 'a message that is not an event' : `${event.missed} events were too fast for this page`;
+    const what = event.isMalformed ? 'a message that is not an event' : `${event.missed} events skipped, as this page was too slow`;
     tr.append(cell('…'), Object.assign(cell(what), { colSpan: 3 }));
     return tr;
   }
@@ -131,7 +131,7 @@ function cell(...content) {
   return td;
 }
 
-/** A state's name, with its colour. */
+/** A state's name, with its color. */
 export function state(name) {
   return Object.assign(document.createElement('span'), { className: `state ${name}`, textContent: name });
 }
@@ -140,13 +140,13 @@ export const clock = (ms) => new Date(ms).toLocaleTimeString('en-GB');
 
 const isPaused = () => pause.getAttribute('aria-pressed') === 'true';
 
-/** Without NATS the stream stays open, and nothing comes. */
-function sayFeed(feed) {
-  if (feed === 'live') say('good', 'live');
-  else say('poor', 'NATS is down: events are delayed');
+/** Shows the state of the feed. If NATS is down, the stream stays open without events. */
+function showFeed(feed) {
+  if (feed === 'live') showStatus('good', 'live');
+  else showStatus('poor', 'NATS is down: events are delayed');
 }
 
-function say(quality, text) {
+function showStatus(quality, text) {
   pill.className = `pill ${quality}`;
   pill.textContent = text;
 }

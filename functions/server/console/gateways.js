@@ -1,11 +1,11 @@
-// The gateways: their connections, what is left of their leases, and those that are lost, held or leaving.
+// The list of gateways: connections, remaining lease time and state.
 
 import { read } from './service.js';
 
 const note = document.getElementById('gateways-note');
 const rows = document.getElementById('gateways');
 
-/** Shows the gateways as they are now. */
+/** Shows the current gateways. */
 export async function listGateways() {
   try {
     const { gateways } = await read('gateways');
@@ -27,24 +27,24 @@ function row({ gateway_id: id, connections, expires_in_ms: expiresIn, state = 'l
 }
 
 function cell(text) {
-  const place = document.createElement('td');
-  place.textContent = text;
-  return place;
+  const td = document.createElement('td');
+  td.textContent = text;
+  return td;
 }
 
 function stateCell(state) {
-  const place = document.createElement('td');
+  const td = document.createElement('td');
   const mark = document.createElement('span');
   mark.className = `state ${state}`;
   mark.textContent = state;
-  place.append(mark);
-  return place;
+  td.append(mark);
+  return td;
 }
 
-/** How many there are of each state, such as `3 live, 1 lost`. */
+/** The number of gateways per state, such as `3 live, 1 lost`. */
 function summary(gateways) {
   const counts = new Map();
   for (const { state = 'live' } of gateways) counts.set(state, (counts.get(state) ?? 0) + 1);
   const words = [...counts].map(([state, count]) => `${count.toLocaleString('en')} ${state}`);
-  return words.join(', ') || 'none holds a lease';
+  return words.join(', ') || 'no gateway holds a lease';
 }

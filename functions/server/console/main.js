@@ -1,4 +1,4 @@
-// The page: counts and health, asked for repeatedly; starts the rest.
+// The page's entry point: polls counts, health and gateways, and starts the event list.
 
 import { Chart, STATES } from './chart.js';
 import { follow } from './feed.js';
@@ -6,8 +6,8 @@ import { listGateways } from './gateways.js';
 import { explain, openHash } from './player.js';
 import { read, sleep } from './service.js';
 
-const PERIOD = 2_000;
-const HEALTH_PERIOD = 5_000;
+const POLL_INTERVAL_MS = 2_000;
+const HEALTH_INTERVAL_MS = 5_000;
 const QUALITY = { ok: 'good', degraded: 'fair' };
 
 const counts = document.getElementById('counts');
@@ -17,13 +17,13 @@ const chart = new Chart(document.getElementById('chart'));
 const tiles = new Map(['PLAYERS', ...STATES, 'CONNECTIONS'].map((name) => [name, tile(name)]));
 
 function tile(name) {
-  const place = document.createElement('div');
+  const box = document.createElement('div');
   const [term, figure] = ['dt', 'dd'].map((kind) => document.createElement(kind));
-  place.className = name;
+  box.className = name;
   term.textContent = name;
   figure.textContent = '–';
-  place.append(term, figure);
-  counts.append(place);
+  box.append(term, figure);
+  counts.append(box);
   return figure;
 }
 
@@ -33,7 +33,7 @@ async function count() {
     const figures = { PLAYERS: statistics.players, CONNECTIONS: statistics.connections, ...statistics.states };
     for (const [name, figure] of tiles) figure.textContent = figures[name].toLocaleString('en');
     accuracy.className = 'note';
-    accuracy.textContent = statistics.is_exact ? '' : `reckoned from ${statistics.sampled.toLocaleString('en')} players`;
+    accuracy.textContent = statistics.is_exact ? '' : `estimated from ${statistics.sampled.toLocaleString('en')} players`;
     chart.add(statistics);
   } catch (error) {
     accuracy.className = 'error';
@@ -43,24 +43,24 @@ async function count() {
 }
 
 async function checkHealth() {
-  const answer = await fetch('health/ready', { cache: 'no-store' }).then((response) => response.json()).catch(() => null);
-  const checks = Object.entries(answer?.checks ?? {});
+  const report = await fetch('health/ready', { cache: 'no-store' }).then((response) => response.json()).catch(() => null);
+  const checks = Object.entries(report?.checks ?? {});
   const wrong = checks.filter(([, { status }]) => !['ok', 'disabled', 'unknown'].includes(status));
-  health.className = `pill ${QUALITY[answer?.status] ?? 'poor'}`;
+  health.className = `pill ${QUALITY[report?.status] ?? 'poor'}`;
   const words = wrong.map(([name, { status }]) => `${name} ${status}`).join(', ');
-  health.textContent = answer ? words || 'all is well' : 'the server does not answer';
+  health.textContent = report ? words || 'healthy' : 'the server does not respond';
 }
 
-/** Does something now and after each period, while somebody looks. */
-async function repeat(action, period) {
+/** Runs an action now and after each interval, while the page is visible. */
+async function repeat(action, interval) {
   for (;;) {
     if (!document.hidden) await action();
-    await sleep(period);
+    await sleep(interval);
   }
 }
 
-repeat(count, PERIOD);
-repeat(checkHealth, HEALTH_PERIOD);
-repeat(listGateways, PERIOD);
+repeat(count, POLL_INTERVAL_MS);
+repeat(checkHealth, HEALTH_INTERVAL_MS);
+repeat(listGateways, POLL_INTERVAL_MS);
 follow(explain);
 openHash();

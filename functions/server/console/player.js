@@ -1,23 +1,23 @@
-// Why a player is in the state that it is in.
+// Explanation of a player's state.
 
 import { clock, eventsOf, state } from './feed.js';
 import { read } from './service.js';
 
-const PERIOD = 1_000;
+const REFRESH_INTERVAL_MS = 1_000;
 const REASONS = {
   connect: 'the player connected',
-  restore: 'a heartbeat brought the player back',
-  set_state: 'a service or the game set it',
-  set_activity: 'a service or the game set another activity',
+  restore: 'a heartbeat restored the player',
+  set_state: 'a service or the game set the state',
+  set_activity: 'a service or the game changed the activity',
   disconnect: 'the player left',
-  lost: 'the last connection broke',
-  expired: 'the connections were not renewed',
+  lost: 'the last connection was lost',
+  expired: 'the leases were not renewed',
   signed_out: 'the player was signed out',
 };
 
 const form = document.getElementById('search');
 const input = document.getElementById('player-id');
-const place = document.getElementById('explanation');
+const explanation = document.getElementById('explanation');
 
 let shown = null;
 
@@ -26,9 +26,9 @@ form.addEventListener('submit', (event) => {
   explain(input.value.trim());
 });
 window.addEventListener('hashchange', openHash);
-setInterval(() => { if (shown && !document.hidden) refresh(); }, PERIOD);
+setInterval(() => { if (shown && !document.hidden) refresh(); }, REFRESH_INTERVAL_MS);
 
-/** Shows a player, and keeps it fresh. */
+/** Shows a player, and refreshes it regularly. */
 export function explain(player) {
   input.value = player;
   if (!player) return;
@@ -37,7 +37,7 @@ export function explain(player) {
   refresh();
 }
 
-/** Shows the player whom the page's address names. */
+/** Shows the player that the page's URL names. */
 export function openHash() {
   const player = new URLSearchParams(location.hash.slice(1)).get('player');
   if (player && player !== shown) explain(player);
@@ -51,27 +51,27 @@ async function refresh() {
   } catch (error) {
     content = [make('p', 'error', error.message)];
   }
-  if (player === shown) place.replaceChildren(...content);
+  if (player === shown) explanation.replaceChildren(...content);
 }
 
-function describe(answer) {
-  const { presence, connections, last_transition: last } = answer;
+function describe(diagnostics) {
+  const { presence, connections, last_transition: last } = diagnostics;
   const title = make('h3', '', presence.player_id, state(presence.state));
-  const parts = [title, make('p', '', sentence(answer))];
+  const parts = [title, make('p', '', sentence(diagnostics))];
   if (connections.length > 0) {
-    parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map((connection) => lease(connection, answer.ttl_ms)))));
+    parts.push(group(`Connections (${connections.length})`, make('ul', '', ...connections.map((connection) => lease(connection, diagnostics.ttl_ms)))));
   }
   const facts = {};
   if (presence.activity) facts.Activity = summary(presence.activity);
-  facts['Closed connections'] = answer.closed_connections;
-  if (presence.last_seen) facts['Last seen'] = `${clock(presence.last_seen)}, ${ago(answer.as_of - presence.last_seen)}`;
-  if (last) facts['Last transition'] = `${last.state} at ${clock(last.at)}${why(answer)}`;
+  facts['Closed connections'] = diagnostics.closed_connections;
+  if (presence.last_seen) facts['Last seen'] = `${clock(presence.last_seen)}, ${ago(diagnostics.as_of - presence.last_seen)}`;
+  if (last) facts['Last transition'] = `${last.state} at ${clock(last.at)}${why(diagnostics)}`;
   if (last) facts.Version = last.version;
   parts.push(make('dl', 'facts', ...Object.entries(facts).flatMap(([key, value]) => [make('dt', '', key), make('dd', '', String(value))])));
   const events = eventsOf(presence.player_id).slice(0, 6);
   if (events.length > 0) {
     const items = events.map((event) => make('li', '', `${clock(event.occurred_at)}  `, state(event.state), `  ${event.reason.replace('_', ' ')}`));
-    parts.push(group('Events seen by this page', make('ul', '', ...items)));
+    parts.push(group('Events since this page was opened', make('ul', '', ...items)));
   }
   return parts;
 }
@@ -88,27 +88,27 @@ function summary({ details, party, joinable, custom }) {
 function sentence({ as_of: now, presence, connections, last_transition: last, next_transition: next }) {
   if (presence.state !== 'OFFLINE') {
     const left = next ? `in ${seconds(next.at - now)}` : 'soon';
-    if (connections.length > 0) return `Unless a connection beats, the player is OFFLINE ${left}.`;
-    if (next?.reason === 'lost') return `The last connection broke. Unless the player is back within the grace, it is OFFLINE ${left}.`;
-    return `The state was set without a connection. Unless one comes, the player is OFFLINE ${left}.`;
+    if (connections.length > 0) return `Unless a heartbeat arrives, the player goes OFFLINE ${left}.`;
+    if (next?.reason === 'lost') return `The last connection was lost. Unless the player reconnects within the grace, it goes OFFLINE ${left}.`;
+    return `The state was set without a connection. Unless one is opened, the player goes OFFLINE ${left}.`;
   }
-  if (next) return `The record ran out ${ago(now - next.at)}: ${REASONS[next.reason]}. No sweep has made the event yet.`;
+  if (next) return `The record expired ${ago(now - next.at)}: ${REASONS[next.reason]}. The sweep has not made the transition yet.`;
   if (last) return `OFFLINE ${ago(now - last.at)}: ${REASONS[last.reason] ?? last.reason}.`;
-  return 'Nothing is known of this player: never seen, or OFFLINE for longer than the history is kept.';
+  return 'This player is unknown: never seen, or OFFLINE for longer than the history is kept.';
 }
 
-/** The reason of the last transition, from Redis or from an event that this page has seen. */
+/** The reason of the last transition, from Redis or from an event that this page has received. */
 function why({ presence, last_transition: last }) {
   const event = eventsOf(presence.player_id).find(({ version }) => version === last.version);
   const reason = last.reason ?? event?.reason;
   return reason ? `: ${REASONS[reason] ?? reason}` : '';
 }
 
-/** A connection, with the share of a lease's full time that is left. */
+/** A connection, with the remaining share of its lease. */
 function lease({ connection_id: id, expires_in_ms: left }, ttl) {
   const bar = make('progress', '');
   Object.assign(bar, { max: ttl, value: left });
-  bar.setAttribute('aria-label', `Time left of ${id}`);
+  bar.setAttribute('aria-label', `Time left for ${id}`);
   return make('li', 'lease', make('code', '', id), make('span', 'note', seconds(left)), bar);
 }
 

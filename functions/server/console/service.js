@@ -1,4 +1,4 @@
-// Calls of the server, with the token that it may ask for.
+// Calls to the server, with a token if it requires one.
 
 const KEY = 'presence-token';
 const dialog = document.getElementById('token-dialog');
@@ -8,7 +8,7 @@ const forget = document.getElementById('forget');
 
 let asking = null;
 
-/** GETs a path of this server, relative to the page. Asks for a token as often as the server does. */
+/** GETs a path of this server, relative to the page. Asks the user for a token whenever the server responds with 401. */
 export async function call(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
@@ -24,18 +24,18 @@ export async function call(path, options = {}) {
   }
 }
 
-/** The same for JSON. Rejects with the server's own words. */
+/** GETs JSON. Rejects with the detail of the server's problem. */
 export async function read(path, options) {
   const response = await call(path, options);
   const body = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(body.detail ?? `the server answered ${response.status}`);
+  if (!response.ok) throw new Error(body.detail ?? `the server responded with status ${response.status}`);
   return body;
 }
 
 export const sleep = (ms) => new Promise((wake) => setTimeout(wake, ms));
 
 function ask(wasRefused) {
-  document.getElementById('token-error').textContent = wasRefused ? 'The server does not know this token.' : '';
+  document.getElementById('token-error').textContent = wasRefused ? 'The server does not accept this token.' : '';
   input.value = '';
   if (!dialog.open) dialog.showModal();
   return new Promise((done) => {
@@ -48,7 +48,7 @@ function ask(wasRefused) {
   });
 }
 
-// Without a token there is nothing behind the dialog.
+// Without a token the page behind the dialog is empty.
 dialog.addEventListener('cancel', (event) => event.preventDefault());
 
 forget.addEventListener('click', () => {

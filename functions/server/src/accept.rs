@@ -68,7 +68,7 @@ impl Acceptor {
     ) {
         let mut stop = pin!(async {
             stop.await;
-            tracing::info!("presence-server is about to end");
+            tracing::info!("presence-server is shutting down");
             lifecycle.close();
             sleep(CLOSE_DELAY).await;
         });

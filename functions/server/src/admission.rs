@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_bodies_are_refused_while_others_take_up_the_room_and_small_ones_are_not() {
+    fn large_bodies_are_refused_while_others_use_the_memory_and_small_ones_are_admitted() {
         let admission = Admission::new();
         let mut permits: Vec<_> = std::iter::repeat_with(BodyPermit::default).take(65).collect();
         let results = permits.iter_mut().map(|permit| admission.reserve(permit, 1024 * 1024).is_ok());
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_grows_takes_up_its_length_once() {
+    fn a_growing_body_uses_its_length_once() {
         let admission = Admission::new();
         let mut permit = BodyPermit::default();
         for length in (0..=100).map(|kib| kib * 1024) {

@@ -55,11 +55,11 @@ pub(crate) async fn with_body(
 }
 
 /// Converts the result of a handler to axum's response.
-pub(crate) fn respond(answer: Answer) -> Response {
-    answer.unwrap_or_else(Into::into).map(Body::from)
+pub(crate) fn respond(result: Answer) -> Response {
+    result.unwrap_or_else(Into::into).map(Body::from)
 }
 
-/// Answers a request without looking at its body.
+/// Responds to a request with a problem. The body is read and discarded.
 pub(crate) async fn refuse(request: Request, problem: Problem) -> Response {
     discard(request.into_body()).await;
     respond(Err(problem))

@@ -1,4 +1,4 @@
-//! The server: all handlers in one process, for containers, with the sweep and the relay beside them.
+//! The server: all handlers in one process, for containers, with the sweep and the relay as background tasks.
 //!
 //! - `accept`: the listener.
 //! - `access`: tokens and permissions.
@@ -74,7 +74,7 @@ const LAST_SPANS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The usage text.
 const USAGE: &str = "usage: presence-server [--health | --version]; everything else is set by environment variables";
 
-/// Runs the program: serves until SIGTERM or SIGINT, or does what its argument says.
+/// Runs the program: serves until SIGTERM or SIGINT, or executes the command that its argument names.
 pub fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -120,7 +120,7 @@ fn run_server() -> ExitCode {
 async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
     let prometheus = route_metrics::install()?;
     if let Some(config) = &config.traces {
-        traces::start(config).map_err(|error| format!("no traces can be exported: {error}"))?;
+        traces::start(config).map_err(|error| format!("traces cannot be exported: {error}"))?;
     }
     for variable in server.variables_with_short_tokens() {
         tracing::warn!(variable, "a token shorter than 16 characters can be guessed: replace it with a longer one");
@@ -191,6 +191,6 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         }
     }
     traces::flush(LAST_SPANS_TIMEOUT).await;
-    tracing::info!("presence-server ends");
+    tracing::info!("presence-server has stopped");
     Ok(())
 }

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_of_programs_and_of_own_pages_are_answered() {
+    fn requests_of_programs_and_of_the_servers_own_pages_are_accepted() {
         for headers in [
             &[("host", "presence:8080")][..],
             &[("host", "presence:8080"), ("origin", "http://presence:8080")],
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn links_of_other_sites_lead_to_what_is_open() {
+    fn links_of_other_sites_may_lead_to_open_paths() {
         let site = [("host", "presence"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
         let to = |dest: &'static str| [&site[..], &[("sec-fetch-dest", dest)]].concat();
         assert_eq!(refused(&to("document"), true, false), None);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_server_answers_to_names_of_loopback() {
+    fn a_local_server_accepts_loopback_names() {
         for host in [
             "localhost",
             "LOCALHOST:8080",

@@ -33,7 +33,7 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let insight = self.insight.clone();
-        answer(self.latest.get(|| read(insight)).await)
+        respond_with(self.latest.get(|| read(insight)).await)
     }
 
     /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of each.
@@ -48,11 +48,11 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         let insight = self.insight.clone();
         let ttl_of =
             |report: &Result<T, StoreError>| report.as_ref().map_or(ERROR_TTL, |report| ttl_of(&self.insight, report));
-        answer(self.latest.get_for(ttl_of, || read(insight)).await)
+        respond_with(self.latest.get_for(ttl_of, || read(insight)).await)
     }
 }
 
-fn answer<T: Serialize>(report: Option<Result<T, StoreError>>) -> Response {
+fn respond_with<T: Serialize>(report: Option<Result<T, StoreError>>) -> Response {
     respond(match report {
         Some(Ok(report)) => Ok(json(&report)),
         Some(Err(error)) => Err(error.into()),

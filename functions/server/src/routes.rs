@@ -84,7 +84,7 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(metrics.on(MethodFilter::GET, Access::Read, async move |_, _| prometheus.render().into_response()))
         .merge(description.on(MethodFilter::GET, Access::Open, async |_, _| openapi::describe()));
     let watching = Watching::new(watching, closing.clone());
-    let open_watch = async move |request, _| watching.answer(request).await;
+    let open_watch = async move |request, _| watching.respond(request).await;
     calls
         .merge(operators)
         .merge(middleware.calls("/gateways").on(MethodFilter::GET, Access::Read, get_gateways))
@@ -134,11 +134,11 @@ where
     F: Future<Output = Answer> + Send + 'static,
 {
     let admission = Arc::clone(admission);
-    middleware.on(method, access, async move |request, presence| answer(request, presence, handler, &admission).await)
+    middleware.on(method, access, async move |request, presence| handle(request, presence, handler, &admission).await)
 }
 
 /// Runs a handler on a request with its whole body, if both are admitted.
-async fn answer<F>(
+async fn handle<F>(
     request: Request,
     presence: Arc<PresenceService>,
     handler: Handler<F>,
@@ -147,12 +147,12 @@ async fn answer<F>(
 where
     F: Future<Output = Answer>,
 {
-    let answer = async {
+    let result = async {
         let (request, _permit) = with_body(request, admission).await?;
         let _call = admission.admit()?;
         handler(presence, request).await
     };
-    respond(answer.await)
+    respond(result.await)
 }
 
 fn live() -> Response {

@@ -1,12 +1,12 @@
 //! Connections: HTTP/1.1 on a socket, bounded in time and in memory.
 //!
-//! - `automatic_answer`: bodies for the error responses that hyper sends by itself.
+//! - `automatic_response`: bodies for the error responses that hyper sends by itself.
 //! - `registry`: all connections, their number and their time limits.
 //! - `state`: the phase of a connection, and the orders to it.
 //! - `stream`: a client's socket, wrapped for hyper.
 //! - `upgrade`: the switch to another protocol.
 
-mod automatic_answer;
+mod automatic_response;
 mod registry;
 mod state;
 mod stream;
@@ -95,7 +95,7 @@ impl ConnectionContext {
         let upgrade = OnceLock::new();
         let service = service_fn(|request| {
             state.requested();
-            self.answer(&state, &routes, request, &upgrade)
+            self.respond(&state, &routes, request, &upgrade)
         });
         let mut connection = self.http.serve_connection(stream, service);
         let ended = until_ended(&mut connection, &state).await;
@@ -122,7 +122,7 @@ impl ConnectionContext {
     }
 
     /// Responds to one request.
-    async fn answer(
+    async fn respond(
         &self,
         state: &ConnectionState,
         routes: &TowerToHyperService<Router>,
@@ -139,14 +139,14 @@ impl ConnectionContext {
         if let Some(protocol) = response.extensions_mut().remove() {
             // hyper ends its connection after this response, and leaves the socket open.
             let _ = upgrade.set(protocol);
-            state.answered(false);
+            state.responded(false);
             return Ok(response);
         }
         let has_length = response.body().size_hint().exact().is_some();
         if !has_length || state.is_reserved || self.lifecycle.is_closing() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        state.answered(has_length);
+        state.responded(has_length);
         Ok(response)
     }
 }

@@ -232,17 +232,17 @@ mod tests {
         }
     }
 
-    fn pass(connections: &Connections, seconds: u32) {
+    fn advance_clock(connections: &Connections, seconds: u32) {
         (0..seconds).for_each(|_| connections.tick());
     }
 
     #[tokio::test]
-    async fn the_connections_that_are_idle_longest_make_room() {
+    async fn the_connections_that_have_been_idle_longest_are_evicted() {
         let (connections, mut states) = full();
-        states.iter().for_each(|state| state.answered(true));
-        pass(&connections, 1);
-        states[2..].iter().for_each(|state| state.answered(true));
-        assert!(admit_now(&connections).is_none(), "first the evicted ones have to end");
+        states.iter().for_each(|state| state.responded(true));
+        advance_clock(&connections, 1);
+        states[2..].iter().for_each(|state| state.responded(true));
+        assert!(admit_now(&connections).is_none(), "the evicted connections have to end first");
         let evicted: Vec<_> = states.iter().map(|state| state.ending()).collect();
         assert_eq!(evicted[..2], [Some(Ending::Close); 2]);
         assert!(evicted[2..].iter().all(Option::is_none));
@@ -251,30 +251,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_that_never_made_a_request_make_room_first() {
+    async fn connections_without_a_request_are_evicted_first() {
         let (connections, states) = full();
-        states[10..].iter().for_each(|state| state.answered(true));
-        pass(&connections, 5);
+        states[10..].iter().for_each(|state| state.responded(true));
+        advance_clock(&connections, 5);
         states[..10].iter().for_each(|state| state.received());
         let late = states[9].phase();
         assert_eq!(late, (Phase::Head, 0));
-        pass(&connections, 2);
+        advance_clock(&connections, 2);
         assert!(admit_now(&connections).is_none());
         let evicted = states[..10].iter().filter(|state| state.ending() == Some(Ending::HeadTimeout)).count();
         assert_eq!(evicted, 2);
     }
 
     #[tokio::test]
-    async fn when_all_are_busy_there_is_a_reserved_slot() {
+    async fn when_all_connections_are_busy_a_reserved_slot_is_used() {
         let (connections, states) = full();
         states.iter().for_each(|state| state.requested());
         let slot = admit_now(&connections).unwrap();
         assert!(slot.is_reserved);
         let silent = connections.add(PEER.into(), slot);
-        let answered = connections.add(PEER.into(), admit_now(&connections).unwrap());
-        answered.requested();
+        let responded = connections.add(PEER.into(), admit_now(&connections).unwrap());
+        responded.requested();
         assert!(admit_now(&connections).is_none());
-        assert_eq!((silent.ending(), answered.ending()), (Some(Ending::Close), None));
+        assert_eq!((silent.ending(), responded.ending()), (Some(Ending::Close), None));
         drop(silent);
         assert!(admit_now(&connections).unwrap().is_reserved);
     }
@@ -285,45 +285,45 @@ mod tests {
         let [silent, head, idle, busy, unread, streaming] =
             std::array::from_fn(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap()));
         head.received();
-        idle.answered(true);
+        idle.responded(true);
         busy.requested();
-        unread.answered(true);
+        unread.responded(true);
         unread.blocked();
-        streaming.answered(false);
+        streaming.responded(false);
         let endings = || [&silent, &head, &idle, &busy, &unread, &streaming].map(|state| state.ending());
-        pass(&connections, HEAD_TIMEOUT_SECONDS);
+        advance_clock(&connections, HEAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [None; 6]);
-        pass(&connections, 1);
+        advance_clock(&connections, 1);
         let close = Some(Ending::Close);
         let head_timeout = Some(Ending::HeadTimeout);
         assert_eq!(endings(), [close, head_timeout, None, None, None, None]);
-        pass(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
+        advance_clock(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [close, head_timeout, None, None, Some(Ending::Abort), None]);
-        pass(&connections, IDLE_TIMEOUT_SECONDS - UNREAD_TIMEOUT_SECONDS);
+        advance_clock(&connections, IDLE_TIMEOUT_SECONDS - UNREAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [close, head_timeout, close, None, Some(Ending::Abort), None]);
     }
 
     #[tokio::test]
-    async fn a_request_that_comes_before_the_order_is_served() {
+    async fn a_request_that_arrives_before_the_order_is_served() {
         let connections = Connections::new(80);
         let state = connections.add(PEER.into(), connections.regular.try_take().unwrap());
         state.order(Order::Close);
         state.requested();
         assert_eq!(state.ending(), None);
-        state.answered(true);
-        assert_eq!(state.ending(), None, "the order is over");
+        state.responded(true);
+        assert_eq!(state.ending(), None, "the order was canceled");
         connections.drain();
         assert_eq!(state.ending(), Some(Ending::Close));
     }
 
     #[tokio::test]
-    async fn a_drain_waits_for_requests_and_for_answers_to_be_taken() {
+    async fn a_drain_waits_for_requests_and_until_responses_are_read() {
         let connections = Connections::new(80);
         let state = connections.add(PEER.into(), connections.regular.try_take().unwrap());
         state.requested();
         connections.drain();
         assert_eq!(state.ending(), None);
-        state.answered(true);
+        state.responded(true);
         state.blocked();
         assert_eq!(state.ending(), None);
         state.unblocked();

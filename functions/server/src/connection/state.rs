@@ -129,7 +129,7 @@ impl ConnectionState {
     }
 
     /// Records that a request has its response. `has_length` says that the response's length is known.
-    pub(super) fn answered(&self, has_length: bool) {
+    pub(super) fn responded(&self, has_length: bool) {
         self.enter(if has_length { Phase::Idle } else { Phase::Streaming });
     }
 

@@ -12,7 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{automatic_answer, state::ConnectionState};
+use super::{automatic_response, state::ConnectionState};
 
 /// A client's socket. It records when the client sends, and when it does not read; and it adds a body to hyper's own
 /// error responses.
@@ -61,9 +61,9 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        match automatic_answer::find(bytes) {
+        match automatic_response::find(bytes) {
             Some(0) => {
-                this.rest = automatic_answer::with_problem(bytes);
+                this.rest = automatic_response::with_problem(bytes);
                 this.has_refused = true;
                 Poll::Ready(Ok(bytes.len()))
             }

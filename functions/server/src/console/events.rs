@@ -1,4 +1,4 @@
-//! Events as they come: server-sent events.
+//! Live events as server-sent events (`GET /console/events`).
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -15,13 +15,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, 
 
 use crate::body::respond;
 
-/// The number of streams at a time.
+/// The number of concurrent streams.
 const MAX_STREAMS: usize = 64;
 
-/// A stream on which nothing happens says so, lest a proxy take it for dead; and a client that is gone is noticed.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// The interval of keep-alive comments on an idle stream, so that proxies do not close it and a client that has left is
+/// noticed.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Opens streams, as many as are allowed.
+/// Opens streams, up to [`MAX_STREAMS`] at a time.
 #[derive(Clone)]
 pub(super) struct Streams {
     live: LiveEvents,
@@ -34,20 +35,20 @@ impl Streams {
         Self { live, slots: Arc::new(Semaphore::new(MAX_STREAMS)), closing }
     }
 
-    /// `event: feed` first and at each change, with `live` or `down`; `event: ready` whenever it becomes live; each presence
-    /// event as `event: presence`, until the server ends. For a client that is slower than the events: `event: missed`,
-    /// with their number.
+    /// Opens a stream, which ends with the server. It sends `event: feed` first and at each change, with `live` or
+    /// `down`; `event: ready` whenever the feed becomes live; each presence event as `event: presence`; and `event:
+    /// missed` with a number if the client is slower than the events.
     pub(super) async fn open(&self) -> Response {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return respond(Err(Problem::overloaded()));
         };
         let events = self.events(slot).await.map(Ok::<_, Infallible>);
-        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
     }
 
     async fn events(&self, slot: OwnedSemaphorePermit) -> impl Stream<Item = Event> + use<> {
         let mut listener = self.live.listen().await;
-        listener.is_live.mark_changed(); // the first state is news as well
+        listener.is_live.mark_changed(); // the first state is sent, too
         let mut closing = self.closing.clone();
         let messages = stream::unfold((listener, slot), async |(mut listener, slot)| {
             Some((next(&mut listener).await?, (listener, slot)))
@@ -57,16 +58,16 @@ impl Streams {
     }
 }
 
-/// The next messages; `None` at the end.
+/// Waits for the next messages. `None` at the end.
 async fn next(listener: &mut Listener) -> Option<Vec<Event>> {
     let message = |name: &str, data: String| Event::default().event(name).data(data);
     tokio::select! {
-        biased; // a state before the events that follow it
+        biased; // a change of the feed before the events that follow it
         changed = listener.is_live.changed() => {
             changed.ok()?;
             let is_live = *listener.is_live.borrow_and_update();
             Some(match is_live {
-                // Clients of earlier versions wait for the first `ready`, and know no `feed`.
+                // Clients of earlier versions wait for the first `ready` and ignore `feed`.
                 true => vec![message("ready", "{}".to_owned()), message("feed", r#"{"feed":"live"}"#.to_owned())],
                 false => vec![message("feed", r#"{"feed":"down"}"#.to_owned())],
             })

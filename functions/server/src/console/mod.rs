@@ -1,8 +1,8 @@
-//! The console: a page for people who want to see what goes on, and the data that it asks for.
+//! The console: a page for operators, and the data that it requests.
 //!
-//! - `page`: the page itself, which holds no data.
-//! - `players`: all that is known of a player.
-//! - `events`: events as they come.
+//! - `page`: the page's files, which contain no data.
+//! - `players`: diagnostics of a player.
+//! - `events`: live events.
 
 mod events;
 mod page;
@@ -19,7 +19,8 @@ use tokio::sync::watch;
 
 use crate::{access::Access, middleware::Middleware};
 
-/// The console's routes. Those with data need a token that reads. Streams end when `closing` does: when the sender is gone.
+/// Builds the console's routes. Those with data need a token that reads. Streams end when the sender of `closing` is
+/// dropped.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     app: &App,
     middleware: &Middleware,
@@ -29,25 +30,25 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     let explain = async move |request, _| players::explain(&insight, request).await;
     let players = middleware.calls("/console/players/{player_id}");
     let mut routes = players.on(MethodFilter::GET, Access::Read, explain);
-    // Without events there is nothing at this path.
+    // Without events, this path is a 404.
     if let Some(events) = app.live_events().map(|live| events::Streams::new(live, closing)) {
         let open = async move |_, _| events.open().await;
         routes = routes.merge(middleware.calls("/console/events").on(MethodFilter::GET, Access::Read, open));
     }
     for asset in page::ASSETS {
         let middleware = middleware.calls(asset.path);
-        let show = async |_, _| asset.response();
-        routes = routes.merge(middleware.exactly_on(MethodFilter::GET, Access::Open, show));
+        let respond = async |_, _| asset.response();
+        routes = routes.merge(middleware.exactly_on(MethodFilter::GET, Access::Open, respond));
     }
-    // The page names its parts relative to its own path, so that a proxy may put a prefix before it: `/console/` is no
-    // place for it.
+    // The page refers to its files relative to `/console`, so that a proxy may add a prefix. Under `/console/` those
+    // links would break, so it is redirected.
     for (path, location) in [("/", "console"), ("/console/", "../console")] {
-        let lead = async move |_, _| redirect(location);
-        routes = routes.merge(middleware.calls(path).exactly_on(MethodFilter::GET, Access::Open, lead));
+        let redirect = async move |_, _| redirect_to(location);
+        routes = routes.merge(middleware.calls(path).exactly_on(MethodFilter::GET, Access::Open, redirect));
     }
     routes
 }
 
-fn redirect(location: &'static str) -> Response {
+fn redirect_to(location: &'static str) -> Response {
     (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
 }

@@ -1,26 +1,27 @@
-//! The page: text that was compiled in.
+//! The console's files, compiled into the program.
 
 use axum::{
     http::header,
     response::{IntoResponse as _, Response},
 };
 
-/// Only what this server has itself, and nothing inline; no other page may show this one in a frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// The content security policy: the page loads only files of this server and nothing inline, and no other page may show
+/// it in a frame.
+const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                               img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// A file of the page.
+/// A file of the console.
 pub(super) struct Asset {
     pub(super) path: &'static str,
     content_type: &'static str,
     content: &'static str,
 }
 
-/// All of them.
+/// All files of the console.
 pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/console", content_type: HTML, content: include_str!("../../console/index.html") },
     Asset { path: "/console/style.css", content_type: STYLE, content: include_str!("../../console/style.css") },
@@ -36,9 +37,9 @@ impl Asset {
     pub(super) fn response(&self) -> Response {
         let headers = [
             (header::CONTENT_TYPE, self.content_type),
-            // The next server may have another version.
+            // After a deployment, the server has another version.
             (header::CACHE_CONTROL, "no-cache"),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::CONTENT_SECURITY_POLICY, SECURITY_POLICY),
             (header::REFERRER_POLICY, "no-referrer"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];

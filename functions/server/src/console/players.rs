@@ -1,4 +1,4 @@
-//! All that is known of a player.
+//! Diagnostics of a player (`GET /console/players/{player_id}`).
 
 use axum::{
     RequestExt as _,
@@ -13,7 +13,7 @@ use presence::{
 
 use crate::body::respond;
 
-/// Tells all that is known of a player.
+/// Responds with the diagnostics of the player that the path names.
 pub(super) async fn explain(insight: &Insight, mut request: Request) -> Response {
     let path: Result<Path<String>, PathRejection> = request.extract_parts().await;
     respond(match path.map_err(|error| error.body_text()).and_then(|Path(id)| parse(&id)) {

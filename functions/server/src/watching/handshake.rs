@@ -26,7 +26,7 @@ const VERSION: HeaderValue = HeaderValue::from_static("13");
 
 /// The kind of stream that a request asks for.
 #[derive(Debug, PartialEq)]
-pub(super) enum Wish {
+pub(super) enum StreamKind {
     /// A WebSocket. `accept` is the response to the request's key.
     WebSocket { accept: String },
     /// Server-sent events about these players.
@@ -39,20 +39,20 @@ pub(super) enum Wish {
 ///
 /// # Errors
 /// 400 for an invalid list of players.
-pub(super) fn wish(request: &Request) -> Result<Wish, Problem> {
+pub(super) fn stream_kind(request: &Request) -> Result<StreamKind, Problem> {
     let headers = request.headers();
     if request.method() != Method::GET {
-        return Ok(Wish::Neither);
+        return Ok(StreamKind::Neither);
     }
     if request.version() == Version::HTTP_11
         && let Some(accept) = accept_key(headers)
     {
-        return Ok(Wish::WebSocket { accept });
+        return Ok(StreamKind::WebSocket { accept });
     }
     if !has_token(headers, &header::ACCEPT, "text/event-stream") {
-        return Ok(Wish::Neither);
+        return Ok(StreamKind::Neither);
     }
-    Ok(players(request.uri())?.map_or(Wish::Neither, |players| Wish::ServerSentEvents { players }))
+    Ok(players(request.uri())?.map_or(StreamKind::Neither, |players| StreamKind::ServerSentEvents { players }))
 }
 
 /// Switches the connection to WebSocket, and runs the session on it.
@@ -124,33 +124,33 @@ mod tests {
     #[test]
     fn a_handshake_is_accepted_with_the_key_of_the_specification() {
         let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();
-        assert_eq!(wish(&request("/watch?players=", &HANDSHAKE)).unwrap(), Wish::WebSocket { accept });
+        assert_eq!(stream_kind(&request("/watch?players=", &HANDSHAKE)).unwrap(), StreamKind::WebSocket { accept });
     }
 
     #[test]
-    fn a_handshake_that_lacks_something_is_none() {
+    fn an_incomplete_handshake_is_not_accepted() {
         for missing in 0..HANDSHAKE.len() {
             let mut headers = HANDSHAKE.to_vec();
             headers.remove(missing);
-            assert_eq!(wish(&request("/watch", &headers)).unwrap(), Wish::Neither, "{missing}");
+            assert_eq!(stream_kind(&request("/watch", &headers)).unwrap(), StreamKind::Neither, "{missing}");
         }
         let mut old = HANDSHAKE;
         old[2].1 = "8";
-        assert_eq!(wish(&request("/watch", &old)).unwrap(), Wish::Neither);
+        assert_eq!(stream_kind(&request("/watch", &old)).unwrap(), StreamKind::Neither);
     }
 
     #[test]
     fn server_sent_events_name_their_players_in_the_url() {
-        let ask = |uri: &str| wish(&request(uri, &[("accept", "text/html, text/event-stream;q=0.9")]));
+        let kind_of = |uri: &str| stream_kind(&request(uri, &[("accept", "text/html, text/event-stream;q=0.9")]));
         let players = |ids: &[&str]| ids.iter().map(|id| PlayerId::parse(id).unwrap()).collect();
-        let asked = Wish::ServerSentEvents { players: players(&["alice", "steam:1"]) };
-        assert_eq!(ask("/watch?x=1&players=alice,steam%3A1").unwrap(), asked);
-        assert_eq!(ask("/watch").unwrap(), Wish::Neither);
+        let expected = StreamKind::ServerSentEvents { players: players(&["alice", "steam:1"]) };
+        assert_eq!(kind_of("/watch?x=1&players=alice,steam%3A1").unwrap(), expected);
+        assert_eq!(kind_of("/watch").unwrap(), StreamKind::Neither);
         for uri in ["/watch?players=", "/watch?players", "/watch?players=a,,b", "/watch?players=a&players=b"] {
-            assert!(ask(uri).is_err(), "{uri}");
+            assert!(kind_of(uri).is_err(), "{uri}");
         }
         let many = |count: usize| format!("/watch?players={}", vec!["a"; count].join(","));
-        assert!(ask(&many(500)).is_ok() && ask(&many(501)).is_err());
-        assert_eq!(wish(&request("/watch?players=a", &[])).unwrap(), Wish::Neither);
+        assert!(kind_of(&many(500)).is_ok() && kind_of(&many(501)).is_err());
+        assert_eq!(stream_kind(&request("/watch?players=a", &[])).unwrap(), StreamKind::Neither);
     }
 }

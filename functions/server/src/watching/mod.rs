@@ -17,10 +17,10 @@ use presence::{http::Problem, watch::Watch};
 use tokio::sync::watch;
 
 use crate::body::{refuse, respond};
-use handshake::Wish;
+use handshake::StreamKind;
 use session::Session;
 
-/// Answers `GET /watch`.
+/// The handler of `GET /watch`.
 #[derive(Clone)]
 pub(crate) struct Watching {
     watch: Watch,
@@ -34,22 +34,22 @@ impl Watching {
     }
 
     /// Opens a stream of the requested kind.
-    pub(crate) async fn answer(&self, request: Request) -> Response {
-        match handshake::wish(&request) {
-            Ok(Wish::WebSocket { accept }) => match self.watch.open() {
+    pub(crate) async fn respond(&self, request: Request) -> Response {
+        match handshake::stream_kind(&request) {
+            Ok(StreamKind::WebSocket { accept }) => match self.watch.open() {
                 Ok(stream) => {
                     let session = Session::new(stream, self.watch.config().interval, self.closing.clone());
                     handshake::switch(&accept, session)
                 }
                 Err(problem) => respond(Err(problem)),
             },
-            Ok(Wish::ServerSentEvents { players }) => {
+            Ok(StreamKind::ServerSentEvents { players }) => {
                 match server_sent::open(&self.watch, players, self.closing.clone()).await {
                     Ok(response) => response,
                     Err(problem) => respond(Err(problem)),
                 }
             }
-            Ok(Wish::Neither) => handshake::with_version(refuse(request, Problem::upgrade_required()).await),
+            Ok(StreamKind::Neither) => handshake::with_version(refuse(request, Problem::upgrade_required()).await),
             Err(problem) => refuse(request, problem).await,
         }
     }

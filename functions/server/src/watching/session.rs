@@ -64,7 +64,7 @@ struct Writer<'a, S> {
 /// The writer's next step.
 enum Next {
     Send(Message),
-    Answer(Utf8Bytes),
+    Reply(Utf8Bytes),
     End(End),
 }
 
@@ -114,16 +114,16 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
                 // Waits until the writer has taken the previous request.
                 liveness.pause();
                 if requests.send(request).await.is_err() {
-                    return End::Gone;
+                    return End::Lost;
                 }
                 liveness.resume();
             }
             Some(Ok(Message::Pong(_))) => liveness.pong(),
-            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {} // the crate answers pings
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => {} // the crate replies to pings
             Some(Ok(Message::Binary(_))) => return End::Closed(CloseCode::Unsupported, "messages are text"),
             Some(Ok(Message::Close(_))) => return End::ByClient,
             Some(Err(error)) => return End::after(&error),
-            None => return End::Gone,
+            None => return End::Lost,
         }
     }
 }
@@ -131,7 +131,7 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
 impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     async fn run(mut self, mut requests: mpsc::Receiver<Utf8Bytes>) -> End {
         match self.write_all(&mut requests).await {
-            Ok(()) => End::Gone,
+            Ok(()) => End::Lost,
             Err(end) => end,
         }
     }
@@ -151,7 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
                     Next::Send(Message::text(feed.message()))
                 }
                 changes = self.pace.changes(&self.stream), if is_introduced => Next::Send(Message::text(changes.message)),
-                request = requests.recv(), if is_introduced => request.map_or(Next::End(End::Gone), Next::Answer),
+                request = requests.recv(), if is_introduced => request.map_or(Next::End(End::Lost), Next::Reply),
                 _ = pings.tick() => Next::Send(Message::Ping(Default::default())),
                 () = sleep_until(self.liveness.deadline(false)) => match self.liveness.end(false) {
                     Some(end) => Next::End(end),
@@ -160,29 +160,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
             };
             match next {
                 Next::Send(message) => self.send(message).await?,
-                Next::Answer(request) => self.answer(&request).await?,
+                Next::Reply(request) => self.reply_to(&request).await?,
                 Next::End(end) => return Err(end),
             }
         }
     }
 
-    /// Sends the reply to a request. Changes are sent while Redis is being read.
-    async fn answer(&mut self, request: &str) -> Result<(), End> {
-        let mut reply = self.reply(request).await?;
+    /// Sends the reply to a request.
+    async fn reply_to(&mut self, request: &str) -> Result<(), End> {
+        let mut reply = self.await_reply(request).await?;
         while let Some(message) = self.stream.next_message(&mut reply) {
             self.send(Message::text(message)).await?;
         }
         Ok(())
     }
 
-    async fn reply(&mut self, request: &str) -> Result<WatchReply, End> {
+    /// Waits for the reply to a request, and sends changes in the meantime.
+    async fn await_reply(&mut self, request: &str) -> Result<WatchReply, End> {
         let Self { sink, stream, pace, liveness, closing, .. } = self;
         let stream = &*stream;
-        let mut answering = pin!(stream.answer(request));
+        let mut replying = pin!(stream.answer(request));
         loop {
             let changes = tokio::select! {
                 biased;
-                reply = &mut answering => return Ok(reply),
+                reply = &mut replying => return Ok(reply),
                 changes = pace.changes(stream) => changes,
             };
             send(sink, Message::text(changes.message), liveness, closing).await?;
@@ -240,7 +241,7 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
             }
             // The crate has already buffered the reply to the client's close frame.
             End::ByClient => sink.flush().await.is_ok(),
-            End::Gone => false,
+            End::Lost => false,
         }
     };
     if !matches!(timeout(CLOSE_TIMEOUT, last).await, Ok(true)) {

@@ -1,4 +1,4 @@
-//! Liveness of a session's socket: when the client last read data, and when it last answered a ping.
+//! Liveness of a session's socket: when the client last read data, and when it last replied to a ping.
 
 use std::{
     io,
@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
 /// Time limit for a client to read data. After that it is disconnected.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Time limit for a client to answer a ping. After that it is disconnected.
+/// Time limit for a client to reply to a ping. After that it is disconnected.
 const PONG_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// The length of a pause, in milliseconds, after which unread pongs may be waiting.
@@ -34,7 +34,7 @@ pub(super) enum End {
     /// The client has closed the session.
     ByClient,
     /// The connection is lost.
-    Gone,
+    Lost,
 }
 
 /// The times of a client's last actions, shared by the two halves of its session.
@@ -43,7 +43,7 @@ pub(super) struct Liveness {
     start: Instant,
     /// When the client last read data, in milliseconds from the start.
     last_taken: AtomicU64,
-    /// When the client last answered a ping, in milliseconds from the start.
+    /// When the client last replied to a ping, in milliseconds from the start.
     last_pong: AtomicU64,
     /// When the server stopped reading until the client has read its responses, in milliseconds from the start; 0 if it
     /// is reading. The client's pongs are not seen during a pause.
@@ -63,7 +63,7 @@ impl End {
             Error::Capacity(_) => Self::Closed(CloseCode::Size, "a message has at most 1 MiB"),
             Error::Utf8(_) => Self::Closed(CloseCode::Invalid, "text is UTF-8"),
             Error::Protocol(_) | Error::AttackAttempt => Self::Closed(CloseCode::Protocol, "violates RFC 6455"),
-            _ => Self::Gone,
+            _ => Self::Lost,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Explanations, and who may see them.
+//! Explanations of players, and access to them.
 
 use std::time::Duration;
 
@@ -9,36 +9,36 @@ use presence::{
 use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
 use serde_json::json;
 
-use super::World;
+use super::Fixture;
 
 #[tokio::test]
-async fn the_page_needs_no_token_and_its_data_do() {
-    let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
+async fn the_page_needs_no_token_and_its_data_need_one() {
+    let test = Fixture::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
     for path in ["/console", "/console/main.js", "/console/style.css"] {
-        let answer = world.server.get(path).await;
+        let answer = test.server.get(path).await;
         assert_eq!(answer.status, 200, "{path}");
         let policy = answer.headers["content-security-policy"].to_str().unwrap();
         assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
     }
     for path in ["/presence", "/console/players/alice", "/console/players/no%20id", "/console/events"] {
-        assert_eq!(world.server.get(path).await.status, 401, "{path}");
-        let post = world.server.post(path, "{}".into()).await;
+        assert_eq!(test.server.get(path).await.status, 401, "{path}");
+        let post = test.server.post(path, "{}".into()).await;
         assert_eq!((post.status, post.headers["allow"].to_str().unwrap()), (405, "GET,HEAD"), "{path}");
     }
     for path in ["/console/nothing", "/console/players", "/presence/", "/console/players/alice/connections"] {
-        assert_eq!(world.server.get(path).await.status, 404, "{path}");
+        assert_eq!(test.server.get(path).await.status, 404, "{path}");
     }
-    assert_eq!(world.server.post("/console", "{}".into()).await.status, 405);
+    assert_eq!(test.server.post("/console", "{}".into()).await.status, 405);
 }
 
 #[tokio::test]
-async fn an_id_that_is_none_is_refused() {
-    let world = World::new(&[]).await;
+async fn an_invalid_id_is_refused() {
+    let test = Fixture::new(&[]).await;
     for id in ["no%20id", "%ff"] {
-        let answer = world.server.get(&format!("/console/players/{id}")).await;
+        let answer = test.server.get(&format!("/console/players/{id}")).await;
         assert_eq!((answer.status, &answer.body["field"]), (400, &"player_id".into()), "{id}");
     }
-    assert_eq!(world.server.get("/console/players/a%7Cb").await.body["presence"]["player_id"], "a|b");
+    assert_eq!(test.server.get("/console/players/a%7Cb").await.body["presence"]["player_id"], "a|b");
 }
 
 #[tokio::test]
@@ -53,12 +53,12 @@ async fn a_player_of_a_cluster_is_explained() {
 
 #[tokio::test]
 async fn the_explanation_has_the_activity() {
-    let world = World::new(&[]).await;
-    world.connect("alice", "c1").await;
+    let test = Fixture::new(&[]).await;
+    test.connect("alice", "c1").await;
     let activity = json!({"details": "</script>\"\u{2028}", "custom": {"a": [[], {}]}});
     let set = json!({"player_id": "alice", "activity": activity});
-    assert_eq!(world.server.post("/presence/state", set).await.status, 200);
-    let explanation = world.server.get("/console/players/alice").await.body;
+    assert_eq!(test.server.post("/presence/state", set).await.status, 200);
+    let explanation = test.server.get("/console/players/alice").await.body;
     assert_eq!(explanation["presence"]["activity"], activity, "{explanation}");
 }
 
@@ -73,21 +73,21 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         assert_eq!((next.state, next.version), (PresenceState::Offline, None));
         (next.at, next.reason.unwrap())
     };
-    let nothing = explain().await;
+    let unknown = explain().await;
     assert_eq!(
-        (nothing.presence.state, nothing.last_transition, nothing.next_transition),
+        (unknown.presence.state, unknown.last_transition, unknown.next_transition),
         (PresenceState::Offline, None, None)
     );
 
     let version = presence.connect(&connection("alice", "phone"), &TraceContext::new_root()).await.unwrap().version;
     redis.pass(Duration::from_secs(5)).await;
     presence.connect(&connection("alice", "desktop"), &TraceContext::new_root()).await.unwrap();
-    let there = explain().await;
-    assert_eq!(there.presence.activity, None);
-    assert_eq!(there.connections.iter().map(|lease| &*lease.connection_id).collect::<Vec<_>>(), ["phone", "desktop"]);
-    assert!((35_000..=40_000).contains(&there.connections[0].expires_in_ms), "{there:?}");
-    assert_eq!(next(&there), (there.connections[1].expires_at, "expired".to_owned()));
-    let last = there.last_transition.unwrap();
+    let online = explain().await;
+    assert_eq!(online.presence.activity, None);
+    assert_eq!(online.connections.iter().map(|lease| &*lease.connection_id).collect::<Vec<_>>(), ["phone", "desktop"]);
+    assert!((35_000..=40_000).contains(&online.connections[0].expires_in_ms), "{online:?}");
+    assert_eq!(next(&online), (online.connections[1].expires_at, "expired".to_owned()));
+    let last = online.last_transition.unwrap();
     assert_eq!((last.state, last.version, Some(last.at), last.reason), (PresenceState::Online, version, version, None));
 
     for id in ["phone", "desktop"] {
@@ -102,14 +102,14 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     assert!((1..=10_000).contains(&(at - in_grace.as_of)) && reason == "lost", "{in_grace:?}");
 
     redis.pass(Duration::from_secs(11)).await;
-    let unnoticed = explain().await;
-    assert_eq!(unnoticed.presence.state, PresenceState::Offline);
-    let (at, reason) = next(&unnoticed);
-    assert!(at < unnoticed.as_of && reason == "lost", "{unnoticed:?}");
+    let expired = explain().await;
+    assert_eq!(expired.presence.state, PresenceState::Offline);
+    let (at, reason) = next(&expired);
+    assert!(at < expired.as_of && reason == "lost", "{expired:?}");
 
     app.sweeper(Default::default()).pass().await.unwrap();
-    let noticed = explain().await;
-    let last = noticed.last_transition.unwrap();
+    let swept = explain().await;
+    let last = swept.last_transition.unwrap();
     assert_eq!((last.state, last.reason.as_deref()), (PresenceState::Offline, Some("lost")));
-    assert_eq!((last.version > version, last.at, noticed.next_transition), (true, at, None));
+    assert_eq!((last.version > version, last.at, swept.next_transition), (true, at, None));
 }

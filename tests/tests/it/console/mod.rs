@@ -7,16 +7,18 @@ mod page;
 use presence_tests::{NatsServer, RedisServer, Server};
 use serde_json::{Value, json};
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
     server: Server,
 }
 
-impl World {
+impl Fixture {
     async fn new(more: &[(&str, &str)]) -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        let (redis_url, nats_url) = (redis.url(), nats.url());
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
+        let redis_url = redis.url();
+        let nats_url = nats.url();
         let mut variables = vec![("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
         variables.extend(more);
         let server = Server::start(&variables);

@@ -1,20 +1,20 @@
-//! The page, in headless Chromium.
+//! The console's page, in headless Chromium.
 
 use presence_tests::{Browser, answer};
 use serde_json::json;
 
-use super::{World, one};
+use super::{Fixture, one};
 
 #[tokio::test]
 async fn the_page_shows_a_player_going_online_and_offline() {
-    let world = World::new(&[]).await;
+    let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.until_shown("#events-state", "live").await;
-    browser.until_shown("#health", "all is well").await;
+    browser.until_shown("#health", "healthy").await;
     browser.until_shown("#counts .ONLINE dd", "0").await;
 
-    world.connect("alice", "c1").await;
+    test.connect("alice", "c1").await;
     browser.until_shown("#events tr:first-child", "alice").await;
     let change = browser.evaluate("document.querySelector('#events tr td:nth-child(3)').innerText").await;
     assert_eq!(change, "OFFLINE→ONLINE");
@@ -22,7 +22,7 @@ async fn the_page_shows_a_player_going_online_and_offline() {
     browser.until("document.querySelector('#chart .area.ONLINE')").await;
     browser.until("document.querySelector('#chart').getAttribute('aria-label').includes('now 1 ONLINE')").await;
 
-    world.server.post("/presence/disconnect", one("alice", "c1")).await;
+    test.server.post("/presence/disconnect", one("alice", "c1")).await;
     browser.until_shown("#events tr:first-child td:nth-child(3)", "ONLINE→OFFLINE").await;
     browser.until_shown("#events tr:first-child td:nth-child(4)", "disconnect").await;
     browser.until_shown("#counts .ONLINE dd", "0").await;
@@ -32,31 +32,31 @@ async fn the_page_shows_a_player_going_online_and_offline() {
 
 #[tokio::test]
 async fn the_page_shows_gateways_with_their_connections_and_those_that_are_lost_held_and_leaving() {
-    let world = World::new(&[("PRESENCE_GATEWAY_TTL", "1h")]).await;
+    let test = Fixture::new(&[("PRESENCE_GATEWAY_TTL", "1h")]).await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
-    browser.until_shown("#gateways-note", "none holds a lease").await;
+    browser.open(&test.server.url("/console")).await;
+    browser.until_shown("#gateways-note", "no gateway holds a lease").await;
     for id in ["gw-1", "gw-2"] {
-        assert_eq!(world.server.post("/presence/gateway", json!({"gateway_id": id})).await.status, 200);
+        assert_eq!(test.server.post("/presence/gateway", json!({"gateway_id": id})).await.status, 200);
     }
     let batch = json!({"gateway_id": "gw-1", "connections": [one("alice", "c1"), one("bob", "c2")]});
-    assert_eq!(world.server.post("/presence/connect", batch).await.status, 200);
+    assert_eq!(test.server.post("/presence/connect", batch).await.status, 200);
     browser.until_shown("#gateways-note", "2 live").await;
     browser.until_shown("#gateways tr:first-child td:nth-child(2)", "2").await;
     browser.until_shown("#gateways tr:first-child td:nth-child(3)", " s").await;
     browser.until_shown("#gateways tr:last-child", "gw-2").await;
 
-    // What the sweeps note while they work, and longer than they need for it.
-    let now = world.redis.now().await;
+    // The entries that sweeps make while they work, with times that keep them for the whole test.
+    let now = test.redis.now().await;
     let end = (now + 3_600_000).to_string();
     let (leaving, lost) = (format!("gw-3!{now}!lost!30000"), format!("gw-4!{end}!lost!0"));
     for member in [&leaving, &lost] {
-        let () = world.redis.ask(&["ZADD", "presence:{all}:gateways-ending", &end, member]).await;
+        let () = test.redis.ask(&["ZADD", "presence:{all}:gateways-ending", &end, member]).await;
     }
     browser.until_shown("#gateways tr:nth-child(3) td:nth-child(4)", "leaving").await;
     browser.until_shown("#gateways tr:nth-child(4) td:nth-child(4)", "lost").await;
-    let () = world.redis.ask(&["HSET", "presence:{all}:gateways-seen", "held_until", &end]).await;
-    let () = world.redis.ask(&["ZADD", "presence:{all}:gateways", "1", "gw-2"]).await;
+    let () = test.redis.ask(&["HSET", "presence:{all}:gateways-seen", "held_until", &end]).await;
+    let () = test.redis.ask(&["ZADD", "presence:{all}:gateways", "1", "gw-2"]).await;
     browser.until_shown("#gateways tr:nth-child(2) td:nth-child(4)", "held").await;
     browser.until_shown("#gateways-note", "1 live, 1 held, 1 leaving, 1 lost").await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
@@ -64,15 +64,15 @@ async fn the_page_shows_gateways_with_their_connections_and_those_that_are_lost_
 
 #[tokio::test]
 async fn the_page_asks_for_the_token_and_shows_nothing_before() {
-    let world = World::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
-    let connect = reqwest::Client::new().post(world.server.url("/presence/connect")).json(&one("alice", "c1"));
+    let test = Fixture::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
+    let connect = reqwest::Client::new().post(test.server.url("/presence/connect")).json(&one("alice", "c1"));
     assert_eq!(answer(connect.bearer_auth("secret")).await.status, 200);
 
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console#player=alice")).await;
+    browser.open(&test.server.url("/console#player=alice")).await;
     browser.until("document.querySelector('#token-dialog[open]')").await;
     browser.enter("#token", "wrong").await;
-    browser.until_shown("#token-error", "does not know this token").await;
+    browser.until_shown("#token-error", "does not accept this token").await;
     assert_eq!(browser.evaluate("document.querySelector('#counts .ONLINE dd').innerText").await, "–");
     assert_eq!(browser.evaluate("document.querySelector('#explanation').innerText.includes('ONLINE')").await, false);
 
@@ -91,19 +91,19 @@ async fn the_page_asks_for_the_token_and_shows_nothing_before() {
 
 #[tokio::test]
 async fn searching_explains_a_player() {
-    let world = World::new(&[]).await;
-    world.connect("alice|1", "phone").await;
-    world.connect("alice|1", "desktop/2").await;
-    world.server.post("/presence/state", json!({"player_id": "alice|1", "state": "IN_QUEUE"})).await;
+    let test = Fixture::new(&[]).await;
+    test.connect("alice|1", "phone").await;
+    test.connect("alice|1", "desktop/2").await;
+    test.server.post("/presence/state", json!({"player_id": "alice|1", "state": "IN_QUEUE"})).await;
 
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.enter("#player-id", "alice|1").await;
-    for text in ["IN_QUEUE", "Connections (2)", "phone", "desktop/2", "Unless a connection beats", "Last transition"] {
+    for text in ["IN_QUEUE", "Connections (2)", "phone", "desktop/2", "Unless a heartbeat arrives", "Last transition"] {
         browser.until_shown("#explanation", text).await;
     }
     browser.until_shown("#events-state", "live").await;
-    // What a player is doing is text, whatever a game puts into it.
+    // An activity is shown as text, even if it contains HTML.
     let activity = json!({
         "details": "<img src=x onerror=alert(1)><b>Ranked</b>",
         "party": {"id": "p7", "size": 2, "max": 4},
@@ -111,39 +111,39 @@ async fn searching_explains_a_player() {
         "custom": {"map": "<script>"},
     });
     let set = json!({"player_id": "alice|1", "activity": activity});
-    assert_eq!(world.server.post("/presence/state", set).await.status, 200);
+    assert_eq!(test.server.post("/presence/state", set).await.status, 200);
     let summary = r#"<img src=x onerror=alert(1)><b>Ranked</b>, 2/4 in p7, joinable, {"map":"<script>"}"#;
     browser.until_shown("#explanation", summary).await;
-    browser.until_shown("#explanation", "a service or the game set another activity").await;
+    browser.until_shown("#explanation", "a service or the game changed the activity").await;
     let elements = "document.querySelectorAll('#explanation :is(img, b, script)').length";
     assert_eq!(browser.evaluate(elements).await, 0);
-    world.server.post("/presence/state", json!({"player_id": "alice|1", "activity": null})).await;
+    test.server.post("/presence/state", json!({"player_id": "alice|1", "activity": null})).await;
     browser.until("!document.querySelector('#explanation').innerText.includes('Ranked')").await;
-    browser.enter("#player-id", "nobody").await; // behind what stands there
-    browser.until_shown("#explanation", "Nothing is known of this player").await;
+    browser.enter("#player-id", "nobody").await; // appended to the previous id
+    browser.until_shown("#explanation", "This player is unknown").await;
     browser.evaluate("document.querySelector('#player-id').value = ''").await;
     browser.enter("#player-id", "no such id").await;
     browser.until_shown("#explanation", "an id has 1 to 128 characters").await;
 
-    // A player who is chosen among the events is explained, and kept fresh.
+    // A player who is chosen from the events is explained, and refreshed.
     browser.until_shown("#events-state", "live").await;
-    world.connect("bob", "c1").await;
+    test.connect("bob", "c1").await;
     browser.until_shown("#events", "bob").await;
     browser.evaluate("document.querySelector('#events button').click()").await;
     browser.until_shown("#explanation", "Connections (1)").await;
     browser.until_shown("#explanation", "the player connected").await;
-    world.server.post("/presence/disconnect", one("bob", "c1")).await;
+    test.server.post("/presence/disconnect", one("bob", "c1")).await;
     browser.until_shown("#explanation", "the player left").await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 
 #[tokio::test]
-async fn messages_that_are_no_events_do_not_stop_the_feed() {
-    let world = World::new(&[]).await;
+async fn messages_that_are_not_events_do_not_stop_the_feed() {
+    let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.until_shown("#events-state", "live").await;
-    world.connect("alice", "c1").await;
+    test.connect("alice", "c1").await;
     browser.until_shown("#events", "alice").await;
     let strange = [
         "not JSON",
@@ -158,12 +158,12 @@ async fn messages_that_are_no_events_do_not_stop_the_feed() {
         r#"{"id":"eve:1","player_id":"eve","state":null,"previous_state":"OFFLINE","reason":5,"occurred_at":"now"}"#,
         r#"{"id":"eve:1","player_id":{},"state":"ONLINE","previous_state":"OFFLINE","reason":"connect","occurred_at":1}"#,
     ];
-    let nats = world.nats.client().await;
+    let nats = test.nats.client().await;
     for message in strange {
         nats.publish("events.presence", message.into()).await.unwrap();
     }
     nats.flush().await.unwrap();
-    world.connect("bob", "c1").await;
+    test.connect("bob", "c1").await;
     browser.until_shown("#events tr:first-child", "bob").await;
     let rows = browser.evaluate("document.querySelectorAll('#events tr').length").await;
     assert_eq!(rows, strange.len() + 2, "each of them is a row");
@@ -174,16 +174,16 @@ async fn messages_that_are_no_events_do_not_stop_the_feed() {
 
 #[tokio::test]
 async fn an_outage_is_a_gap_in_the_chart() {
-    let mut world = World::new(&[]).await;
-    world.connect("alice", "c1").await;
+    let mut test = Fixture::new(&[]).await;
+    test.connect("alice", "c1").await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.until("document.querySelector('#chart .area.ONLINE')").await;
-    world.redis.kill();
+    test.redis.kill();
     browser.until("document.querySelector('#chart').getAttribute('aria-label').includes('unknown')").await;
-    world.redis.restart().await;
+    test.redis.restart().await;
     browser.until("document.querySelectorAll('#chart .area.ONLINE').length == 2").await;
-    // What was counted before the outage ends before what was counted after it begins.
+    // The area of the time before the outage ends before the area of the time after it begins.
     let edges = "JSON.stringify([...document.querySelectorAll('#chart .area.ONLINE')].map((area) => \
                  area.getAttribute('points').split(' ').map((point) => Number(point.split(',')[0]))))";
     let edges = browser.evaluate(edges).await;
@@ -195,26 +195,26 @@ async fn an_outage_is_a_gap_in_the_chart() {
 }
 
 #[tokio::test]
-async fn without_nats_the_page_does_not_say_that_it_is_live() {
-    let mut world = World::new(&[]).await;
+async fn without_nats_the_page_does_not_show_live_events() {
+    let mut test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.until_shown("#events-state", "live").await;
-    world.nats.kill();
+    test.nats.kill();
     browser.until_shown("#events-state", "NATS is down").await;
-    world.nats.restart().await;
+    test.nats.restart().await;
     browser.until_shown("#events-state", "live").await;
-    world.connect("alice", "c1").await;
+    test.connect("alice", "c1").await;
     browser.until_shown("#events tr:first-child", "alice").await;
 }
 
 #[tokio::test]
-async fn a_leases_bar_is_what_is_left_of_the_ttl() {
-    let world = World::new(&[("PRESENCE_TTL", "60s")]).await;
-    world.connect("alice", "phone").await;
-    world.redis.pass(std::time::Duration::from_secs(45)).await;
+async fn a_leases_bar_shows_the_remaining_share_of_the_ttl() {
+    let test = Fixture::new(&[("PRESENCE_TTL", "60s")]).await;
+    test.connect("alice", "phone").await;
+    test.redis.pass(std::time::Duration::from_secs(45)).await;
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console#player=alice")).await;
+    browser.open(&test.server.url("/console#player=alice")).await;
     browser.until_shown("#explanation", "phone").await;
     let bar = "(() => { const bar = document.querySelector('.lease progress'); return bar.value / bar.max; })()";
     let share = browser.evaluate(bar).await.as_f64().unwrap();
@@ -223,28 +223,28 @@ async fn a_leases_bar_is_what_is_left_of_the_ttl() {
 
 #[tokio::test]
 async fn the_root_and_a_slash_lead_to_the_console() {
-    let world = World::new(&[]).await;
+    let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
     for path in ["/", "/console/"] {
-        let url = world.server.url(&format!("{path}#player=alice"));
+        let url = test.server.url(&format!("{path}#player=alice"));
         browser.call("Page.navigate", json!({"url": url})).await;
         browser.until("location.pathname === '/console' && document.readyState === 'complete'").await;
-        browser.until_shown("#explanation", "Nothing is known of this player").await;
+        browser.until_shown("#explanation", "This player is unknown").await;
         browser.until_shown("#events-state", "live").await;
     }
-    let answer = reqwest::get(world.server.url("/console/")).await.unwrap();
+    let answer = reqwest::get(test.server.url("/console/")).await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.url().path()), (200, "/console"));
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 
 #[tokio::test]
 async fn long_ids_stay_within_the_page() {
-    let world = World::new(&[]).await;
+    let test = Fixture::new(&[]).await;
     let (player, connection) = ("W".repeat(128), "w".repeat(128));
     let mut browser = Browser::start().await;
-    browser.open(&world.server.url("/console")).await;
+    browser.open(&test.server.url("/console")).await;
     browser.until_shown("#events-state", "live").await;
-    world.connect(&player, &connection).await;
+    test.connect(&player, &connection).await;
     browser.until_shown("#events", &player).await;
     browser.evaluate("document.querySelector('#events button').click()").await;
     browser.until_shown("#explanation", &connection).await;
@@ -252,7 +252,7 @@ async fn long_ids_stay_within_the_page() {
         let metrics = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         browser.call("Emulation.setDeviceMetricsOverride", metrics).await;
         browser.until(&format!("innerWidth === {width}")).await;
-        // Parts that are wider than their place; the table of events scrolls if there is too little of it.
+        // Elements that are wider than their container. The table of events may scroll.
         let wide = "[document.documentElement, ...document.querySelectorAll('section, td, h3, code, .lease')] \
                     .filter((part) => part.scrollWidth > part.clientWidth + 1 && part.clientWidth) \
                     .map((part) => `${part.tagName}.${part.className} ${part.scrollWidth} > ${part.clientWidth}`).join()";

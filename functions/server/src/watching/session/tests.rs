@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 
-/// A client that sends and reads bytes as they are.
+/// A client that sends and reads raw bytes.
 struct Client {
     socket: DuplexStream,
     begin: Instant,
@@ -30,7 +30,7 @@ const PING: u8 = 0x89;
 const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 
 impl Client {
-    /// A client of a server without Redis. So many bytes fit into the socket until they are read.
+    /// Connects a client to a server without Redis. The socket holds up to `buffer` unread bytes.
     fn connect(buffer: usize) -> Self {
         let config =
             Config::from_lookup(|name| (name == "PRESENCE_REDIS_URL").then(|| "redis://127.0.0.1:1".to_owned()));
@@ -46,7 +46,7 @@ impl Client {
         Self { socket, begin: Instant::now(), session: tokio::spawn(session.run(other)), open: Some(open) }
     }
 
-    /// The next frame's first byte, and its content.
+    /// Receives the next frame. Returns its first byte and its content.
     async fn frame(&mut self) -> (u8, Vec<u8>) {
         let first = self.socket.read_u8().await.unwrap();
         let mut content = vec![0; self.socket.read_u8().await.unwrap().into()];
@@ -68,7 +68,7 @@ impl Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_feed_comes_first_and_a_ping_every_15_seconds() {
+async fn the_feed_is_sent_first_and_a_ping_every_15_seconds() {
     let mut client = Client::connect(1_024);
     assert_eq!(client.frame().await, (TEXT, br#"{"feed":"stale"}"#.to_vec()));
     for seconds in [15, 30] {
@@ -98,7 +98,7 @@ async fn a_client_that_answers_pings_stays() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_nothing_is_dropped_after_60_seconds() {
+async fn a_client_that_reads_nothing_is_dropped_after_60_seconds() {
     let mut client = Client::connect(8);
     for second in (0..60).step_by(10) {
         sleep_until(client.begin + Duration::from_secs(second)).await;
@@ -124,7 +124,7 @@ async fn a_client_that_reads_just_in_time_gets_the_reason_of_the_close() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_takes_a_little_is_kept() {
+async fn a_client_that_reads_a_little_is_kept() {
     let mut client = Client::connect(8);
     let mut first = [0; 4];
     for _ in 0..4 {
@@ -136,7 +136,7 @@ async fn a_client_that_takes_a_little_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_the_server_ends_a_session_whose_client_takes_nothing() {
+async fn a_shutdown_ends_a_session_whose_client_reads_nothing() {
     let mut client = Client::connect(8);
     sleep(Duration::from_secs(5)).await;
     client.open.take();

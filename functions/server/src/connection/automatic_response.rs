@@ -22,37 +22,37 @@ pub(super) fn find(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Adds a body to hyper's own response that says what was wrong.
-pub(super) fn with_problem(answer: &[u8]) -> Vec<u8> {
-    let problem = match answer.get(BEGINNING.len() - 1..BEGINNING.len() + 2) {
+pub(super) fn with_problem(response: &[u8]) -> Vec<u8> {
+    let problem = match response.get(BEGINNING.len() - 1..BEGINNING.len() + 2) {
         Some(b"431" | b"414") => Problem::headers_too_large(),
         _ => Problem::malformed(),
     };
     let body = Response::from(problem).into_body();
-    let at = position_of_no_body(answer).unwrap_or_default();
+    let at = position_of_no_body(response).unwrap_or_default();
     let headers = format!(
         "content-type: application/problem+json\r\ncache-control: no-store\r\ncontent-length: {}\r\n",
         body.len()
     );
-    [&answer[..at], headers.as_bytes(), &answer[at + NO_BODY.len()..], &body].concat()
+    [&response[..at], headers.as_bytes(), &response[at + NO_BODY.len()..], &body].concat()
 }
 
-fn position_of_no_body(answer: &[u8]) -> Option<usize> {
-    answer.windows(NO_BODY.len()).position(|window| window == NO_BODY)
+fn position_of_no_body(response: &[u8]) -> Option<usize> {
+    response.windows(NO_BODY.len()).position(|window| window == NO_BODY)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const OWN: &[u8] =
+    const OF_HYPER: &[u8] =
         b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
-    const OURS: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+    const OF_SERVICE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 
     #[test]
-    fn an_answer_of_hyper_gets_a_body() {
-        assert_eq!(find(OWN), Some(0));
-        let answer = String::from_utf8(with_problem(OWN)).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    fn a_response_of_hyper_gets_a_body() {
+        assert_eq!(find(OF_HYPER), Some(0));
+        let response = String::from_utf8(with_problem(OF_HYPER)).unwrap();
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("HTTP/1.1 431 ") && head.contains("date: x"), "{head}");
         assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
         assert_eq!(head.matches("content-length").count(), 1);
@@ -60,16 +60,16 @@ mod tests {
     }
 
     #[test]
-    fn it_is_found_behind_answers_of_ours() {
-        assert_eq!(find(&[OURS, OWN].concat()), Some(OURS.len()));
+    fn it_is_found_after_a_response_of_the_service() {
+        assert_eq!(find(&[OF_SERVICE, OF_HYPER].concat()), Some(OF_SERVICE.len()));
     }
 
     #[test]
-    fn answers_of_ours_are_left_alone() {
+    fn responses_of_the_service_are_unchanged() {
         let to_head = b"HTTP/1.1 404 Not Found\r\ncontent-length: 145\r\n\r\n";
         let redirect = b"HTTP/1.1 307 Temporary Redirect\r\ncontent-length: 0\r\n\r\n";
         let stream = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-        for bytes in [OURS, to_head, redirect, stream, b"", b"\r\n\r\n"] {
+        for bytes in [OF_SERVICE, to_head, redirect, stream, b"", b"\r\n\r\n"] {
             assert_eq!(find(bytes), None, "{}", String::from_utf8_lossy(bytes));
         }
     }
