@@ -1,22 +1,22 @@
-//! What Redis holds of gateways, and the scripts that change it. See `lua/README.md`.
+//! Gateways in Redis: their data, and the scripts that change it. See `lua/README.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Flaw,
+    Mutation,
     redis::{Connection, Script, Tick},
 };
 
 /// A gateway's id.
 pub type Gateway = u8;
 
-/// How long a gateway's lease lasts without a renewal. A pause between two looks that is longer is an outage.
+/// How long a gateway's lease lasts without a renewal. A longer pause between two passes of the sweep is an outage.
 pub const GATEWAY_TTL: Tick = 2;
 
-/// How long a player whose gateway moves keeps the record without any lease.
+/// How long a player whose gateway is moving keeps the record without any lease.
 pub const MOVE_GRACE: Tick = 1;
 
-/// Gateways, and which connections belong to them.
+/// Gateways and the connections that belong to them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct GatewayLeases {
     /// When the lease of each known gateway expires.
@@ -29,47 +29,47 @@ pub struct GatewayLeases {
     pub last_look: Option<Tick>,
     /// Gateways lost within the last TTL, by the expiry of their lease.
     recent: BTreeMap<Gateway, Tick>,
-    /// Nothing is ended before this time.
+    /// No lease is ended before this time.
     held_until: Tick,
 }
 
-/// A gateway that is lost or leaves.
+/// A gateway whose connections' leases are being ended, as it is lost or leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ending {
     /// The gateway.
     pub gateway: Gateway,
-    /// Leases of connections that were renewed later than this stay.
+    /// Leases that were renewed after this time stay.
     pub before: Tick,
-    /// Whether its players have a grace to come back in.
+    /// Whether its players have the move grace.
     pub is_moving: bool,
 }
 
-/// What a look for lost gateways found.
+/// The result of a look for lost gateways.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
-    /// Nothing may be ended now.
+    /// Whether no lease may be ended now.
     pub(crate) is_held: bool,
-    /// Gateways that this look found to be lost.
+    /// Gateways that are lost as of this look.
     pub(crate) lost: Vec<Gateway>,
     /// The next gateway whose connections' leases are to be ended.
     pub(crate) ending: Option<Ending>,
 }
 
 impl GatewayLeases {
-    /// The connections that the index has of a gateway.
+    /// The connections of a gateway in the index.
     pub(crate) fn owned(&self, gateway: Gateway) -> Vec<Connection> {
         self.owners.iter().filter(|(owner, _)| *owner == gateway).map(|(_, connection)| *connection).collect()
     }
 }
 
 impl Script<'_> {
-    /// `renew_gateway.lua`. Whether the gateway was not known.
+    /// `renew_gateway.lua`. Returns whether the gateway was not known.
     pub(crate) fn renew_gateway(&mut self, gateway: Gateway) -> bool {
         let before = self.redis.gateways.leases.insert(gateway, self.now + GATEWAY_TTL);
-        before.is_none() && !self.has(Flaw::RenewalIsNeverNew)
+        before.is_none() && !self.has(Mutation::RenewalIsNeverNew)
     }
 
-    /// `leave_gateway.lua`.
+    /// `leave_gateway.lua`. Returns the end of the gateway, or one that is in progress.
     pub(crate) fn leave_gateway(&mut self, gateway: Gateway, is_moving: bool) -> Option<Ending> {
         let gateways = &mut self.redis.gateways;
         if gateways.leases.remove(&gateway).is_none() {
@@ -89,7 +89,7 @@ impl Script<'_> {
         let is_outage = gateways.last_look.is_some_and(|last_look| now - last_look > GATEWAY_TTL);
         let is_known = !gateways.leases.is_empty();
         let begins = is_known && (is_outage || (!expired.is_empty() && self.is_mass_expiry(&expired)));
-        let is_held = (was_held || begins) && !self.has(Flaw::NothingIsHeld);
+        let is_held = (was_held || begins) && !self.has(Mutation::NoHold);
         let gateways = &mut self.redis.gateways;
         if is_held && !was_held {
             gateways.held_until = now + GATEWAY_TTL;
@@ -113,12 +113,12 @@ impl Script<'_> {
 
     /// Whether half of the known gateways, the lost among them, expired within one TTL.
     fn is_mass_expiry(&mut self, expired: &[(Gateway, Tick)]) -> bool {
-        let (now, counts_twice) = (self.now, self.has(Flaw::HoldIsProlonged));
+        let (now, counts_twice) = (self.now, self.has(Mutation::HoldIsProlonged));
         let gateways = &mut self.redis.gateways;
         gateways.recent.retain(|_, expired_at| *expired_at + GATEWAY_TTL > now);
         let mut all = gateways.recent.clone();
         all.extend(expired.iter().copied());
-        // Those that expired before or during an earlier pause do not count again.
+        // Gateways that expired before or during an earlier hold do not count again.
         let is_counted =
             |expired_at: Tick| expired_at + GATEWAY_TTL > now && (expired_at > gateways.held_until || counts_twice);
         let count = all.values().filter(|expired_at| is_counted(**expired_at)).count();
@@ -133,16 +133,16 @@ impl Script<'_> {
 
     fn lose(&mut self, gateway: Gateway, expired_at: Tick) {
         let ending = self.loss_of(gateway);
-        let is_noted = !self.has(Flaw::LossIsNotNoted);
+        let is_recorded = !self.has(Mutation::LossIsNotRecorded);
         let gateways = &mut self.redis.gateways;
         gateways.leases.remove(&gateway);
         gateways.recent.insert(gateway, expired_at);
-        if is_noted {
+        if is_recorded {
             gateways.ending.insert(ending);
         }
     }
 
-    /// `end_leases.lua`, and the note that they have ended.
+    /// `end_leases.lua`, and the removal of the ended gateway.
     pub(crate) fn end_leases(&mut self, ending: Ending, connections: &[Connection]) {
         for connection in connections {
             self.end_lease(ending, *connection);
@@ -153,22 +153,22 @@ impl Script<'_> {
     fn end_lease(&mut self, ending: Ending, connection: Connection) {
         let mut player = self.load();
         let Some(lease) = player.leases.get(&connection) else { return };
-        let is_another_gateways = lease.gateway != Some(ending.gateway);
+        let has_another_gateway = lease.gateway != Some(ending.gateway);
         let was_renewed = lease.expires_at - self.ttl > ending.before;
-        if is_another_gateways && !self.has(Flaw::EndsWhatAnotherGatewayHas) {
+        if has_another_gateway && !self.has(Mutation::EndsLeasesOfOtherGateways) {
             return;
         }
-        if was_renewed && !self.has(Flaw::EndsWhatReturned) {
+        if was_renewed && !self.has(Mutation::EndsRenewedLeases) {
             return;
         }
         player.leases.remove(&connection);
-        if self.has(Flaw::EndIgnoresOtherDevices) {
+        if self.has(Mutation::EndIgnoresOtherDevices) {
             player.leases.clear();
         }
-        if self.has(Flaw::EndedIsClosed) {
+        if self.has(Mutation::EndedIsClosed) {
             self.redis.closed.insert(connection, self.now + 2 * self.ttl);
         }
-        let has_grace = ending.is_moving && !self.has(Flaw::MovingHasNoGrace);
+        let has_grace = ending.is_moving && !self.has(Mutation::MovingHasNoGrace);
         self.settle(player, if has_grace { MOVE_GRACE } else { self.grace });
     }
 }

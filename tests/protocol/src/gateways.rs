@@ -1,27 +1,27 @@
-//! Gateways that hold leases, the sweepers that look for lost ones, and what can happen to them.
+//! Gateways that hold leases, and the sweepers that look for lost ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Bounds, Flaw,
+    Bounds, Mutation,
     gateway_leases::{Ending, GATEWAY_TTL, Gateway, Look, MOVE_GRACE},
     redis::{Connection, Presence, Tick},
-    world::{Call, Socket, World},
+    system::{Call, Socket, System},
 };
 
-/// When the leases expire that gateways have in the beginning.
+/// When the initial leases of gateways expire.
 const FIRST_EXPIRY: Tick = GATEWAY_TTL - 1;
 
 /// All gateways that hold leases, and their sweepers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Fleet {
-    /// One for each id.
+    /// The gateways, indexed by id.
     pub gateways: Vec<Process>,
     /// The gateway that reports each connection. Empty if no gateway holds a lease.
     homes: Vec<Gateway>,
-    /// What each sweeper is about to end. One that never does is dead.
+    /// The leases that each sweeper is about to end. A sweeper that never does is dead.
     sweepers: Vec<Option<Page>>,
-    /// How often Redis hung.
+    /// The number of times that Redis hung.
     pub outages: u8,
 }
 
@@ -30,19 +30,19 @@ pub struct Fleet {
 pub struct Process {
     /// Whether it runs.
     pub status: Status,
-    /// Connections that it has to announce, since the service did not know the gateway.
+    /// Connections that it still has to announce, as the service did not know the gateway.
     pub unannounced: BTreeSet<Connection>,
 }
 
-/// Whether a gateway runs.
+/// Whether a gateway's process runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// It runs, though it may be too slow to renew its lease.
+    /// The process runs, though it may be too slow to renew its lease.
     #[default]
     Up,
-    /// It died.
+    /// The process died.
     Down,
-    /// It left, and does not come back.
+    /// The gateway left and does not come back.
     Left,
 }
 
@@ -53,30 +53,30 @@ struct Page {
     connections: Vec<Connection>,
 }
 
-/// What the properties ask of gateways, and no part of the system knows.
+/// Observations of gateways for the properties. No part of the system knows them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct SeenGateways {
     /// The gateway that each connection belongs to.
     pub owners: BTreeMap<Connection, Gateway>,
     /// When the lease of each gateway expires.
     expires_at: BTreeMap<Gateway, Tick>,
-    /// When the lease of each gateway that was lost had expired.
+    /// When the lease of each lost gateway expired.
     lost: BTreeMap<Gateway, Tick>,
-    /// When each gateway was lost, or left.
+    /// When each gateway was lost or left.
     pub ended_at: BTreeMap<Gateway, Tick>,
     /// Connections whose leases the end of a gateway may end.
     pub may_end: BTreeSet<Connection>,
-    /// Until when a player whose gateway moved is not OFFLINE.
+    /// The time until which a player whose gateway moved must not be OFFLINE.
     pub grace_until: Option<Tick>,
     /// When Redis answered again after it hung.
     outage_end: Option<Tick>,
-    /// When the sweeps last had a reason to end nothing for one TTL.
+    /// When the sweeps last had a reason to hold for one TTL.
     pub held_from: Option<Tick>,
-    /// Whether a gateway was lost while nothing may be ended.
+    /// Whether a gateway was lost during a hold.
     pub was_lost_early: bool,
     /// Whether a look was held without a reason.
     pub was_held_late: bool,
-    /// Whether a connection was refused that was not closed.
+    /// Whether a connection that was not closed was refused.
     pub was_refused: bool,
 }
 
@@ -89,19 +89,19 @@ pub enum GatewayAction {
     Crash(Gateway),
     /// A gateway that died starts again with the same id.
     Restart(Gateway),
-    /// A gateway leaves, with or without a grace for its players. The call ends their leases, or it dies halfway.
+    /// A gateway leaves, with or without a grace for its players. The call ends their leases, or dies before that.
     Leave {
-        /// Which one.
+        /// The gateway that leaves.
         gateway: Gateway,
         /// Whether its players have a grace.
         is_moving: bool,
         /// Whether the call dies before it has ended any lease.
         is_interrupted: bool,
     },
-    /// Another gateway reports a connection from now on.
+    /// Another gateway takes over a connection.
     HandOver(Connection, Gateway),
-    /// A heartbeat that names no gateway.
-    BeatUnnamed(Connection),
+    /// A heartbeat arrives that names no gateway.
+    UnnamedHeartbeat(Connection),
     /// A sweeper looks for lost gateways, and reads the connections of one of them.
     Look(usize),
     /// A sweeper ends the leases of the connections that it read.
@@ -122,7 +122,7 @@ impl Fleet {
 }
 
 impl SeenGateways {
-    /// What is left of it after a flush at `now`: no gateway is known, as if all were lost.
+    /// The observations that survive a flush at `now`. No gateway is known then, as if all were lost.
     pub(crate) fn after_a_flush(&self, now: Tick) -> Self {
         let Self { owners, was_lost_early, was_held_late, was_refused, .. } = self.clone();
         let ended_at = self.expires_at.keys().map(|gateway| (*gateway, now)).collect();
@@ -130,8 +130,8 @@ impl SeenGateways {
     }
 }
 
-impl World {
-    /// All gateways run, and renewed their leases a tick ago.
+impl System {
+    /// Starts all gateways, with leases that they renewed a tick ago.
     pub(crate) fn start_gateways(&mut self, bounds: &Bounds) {
         let gateways = bounds.gateways.gateways;
         if gateways == 0 {
@@ -151,7 +151,7 @@ impl World {
         self.fleet.gateway_of(connection).is_none_or(|gateway| self.fleet.is(gateway, Status::Up))
     }
 
-    /// What can happen to gateways now.
+    /// The actions of gateways that are possible in this state.
     pub(crate) fn gateway_actions(&self, bounds: &Bounds) -> Vec<GatewayAction> {
         let mut actions = Vec::new();
         for (gateway, process) in (0..).zip(&self.fleet.gateways) {
@@ -190,7 +190,7 @@ impl World {
         let mut actions = Vec::new();
         for connection in self.open_connections() {
             if self.has_gateway(connection) {
-                actions.push(GatewayAction::BeatUnnamed(connection));
+                actions.push(GatewayAction::UnnamedHeartbeat(connection));
             }
             for gateway in 0..self.fleet.gateways.len() as Gateway {
                 if self.fleet.is(gateway, Status::Up) && self.fleet.gateway_of(connection) != Some(gateway) {
@@ -201,14 +201,15 @@ impl World {
         actions
     }
 
-    /// Connections whose sockets are open.
+    /// The connections whose sockets are open.
     pub(crate) fn open_connections(&self) -> impl Iterator<Item = Connection> {
         (0..).zip(&self.sockets).filter(|(_, socket)| **socket == Socket::Open).map(|(connection, _)| connection)
     }
 
-    pub(crate) fn happen_to_gateways(&mut self, action: GatewayAction, bounds: &Bounds, flaw: Option<Flaw>) {
+    /// Applies an action of gateways.
+    pub(crate) fn apply_to_gateways(&mut self, action: GatewayAction, bounds: &Bounds, mutation: Option<Mutation>) {
         match action {
-            GatewayAction::Renew(gateway) => self.send(Call::Renew(gateway), bounds, flaw),
+            GatewayAction::Renew(gateway) => self.send(Call::Renew(gateway), bounds, mutation),
             GatewayAction::Crash(gateway) => {
                 let process = Process { status: Status::Down, ..Process::default() };
                 self.fleet.gateways[usize::from(gateway)] = process;
@@ -216,39 +217,39 @@ impl World {
             }
             GatewayAction::Restart(gateway) => {
                 self.fleet.gateways[usize::from(gateway)].status = Status::Up;
-                self.send(Call::Renew(gateway), bounds, flaw);
+                self.send(Call::Renew(gateway), bounds, mutation);
             }
             GatewayAction::Leave { gateway, is_moving, is_interrupted } => {
                 if self.redis.gateways.leases.contains_key(&gateway) {
                     self.seen.gateways.ended_at.insert(gateway, self.now);
                 }
-                let ending = self.run(bounds, flaw, |script| script.leave_gateway(gateway, is_moving));
+                let ending = self.run(bounds, mutation, |script| script.leave_gateway(gateway, is_moving));
                 let process = Process { status: Status::Left, ..Process::default() };
                 self.fleet.gateways[usize::from(gateway)] = process;
-                // With handovers, something in front of the gateways holds the sockets.
+                // With handovers, a proxy in front of the gateways holds the sockets.
                 if !bounds.gateways.have_handovers {
                     self.close_sockets(gateway);
                 }
                 if let Some(ending) = ending.filter(|_| !is_interrupted) {
                     let connections = self.redis.gateways.owned(gateway);
-                    self.end(&Page { ending, connections }, bounds, flaw);
+                    self.end(&Page { ending, connections }, bounds, mutation);
                 }
             }
             GatewayAction::HandOver(connection, gateway) => {
                 self.fleet.homes[usize::from(connection)] = gateway;
-                self.send(Call::Heartbeat(connection), bounds, flaw);
+                self.send(Call::Heartbeat(connection), bounds, mutation);
             }
-            GatewayAction::BeatUnnamed(connection) => self.beat_unnamed(connection, bounds, flaw),
-            GatewayAction::Look(sweeper) => self.look(sweeper, bounds, flaw),
+            GatewayAction::UnnamedHeartbeat(connection) => self.unnamed_heartbeat(connection, bounds, mutation),
+            GatewayAction::Look(sweeper) => self.look(sweeper, bounds, mutation),
             GatewayAction::End(sweeper) => {
                 if let Some(page) = self.fleet.sweepers[sweeper].take() {
-                    self.end(&page, bounds, flaw);
+                    self.end(&page, bounds, mutation);
                 }
             }
             GatewayAction::Hang => {
-                (0..=GATEWAY_TTL).for_each(|_| self.pass());
+                (0..=GATEWAY_TTL).for_each(|_| self.advance_clock());
                 self.fleet.outages += 1;
-                // The first look of all does not know how long the sweeps paused.
+                // The first look does not know how long the sweeps paused.
                 let has_looked = self.redis.gateways.last_look.is_some();
                 self.seen.gateways.outage_end = has_looked.then_some(self.now);
             }
@@ -258,14 +259,14 @@ impl World {
     fn close_sockets(&mut self, gateway: Gateway) {
         for (socket, home) in self.sockets.iter_mut().zip(&self.fleet.homes) {
             if *home == gateway && *socket == Socket::Open {
-                *socket = Socket::Gone(self.now);
+                *socket = Socket::Closed(self.now);
             }
         }
     }
 
-    /// A gateway's renewal arrives. If the service did not know the gateway, it announces its connections.
-    pub(crate) fn renewal_arrives(&mut self, gateway: Gateway, bounds: &Bounds, flaw: Option<Flaw>) {
-        let is_new = self.run(bounds, flaw, |script| script.renew_gateway(gateway));
+    /// Renews a gateway's lease. If the service did not know the gateway, it announces its connections.
+    pub(crate) fn renew_gateway(&mut self, gateway: Gateway, bounds: &Bounds, mutation: Option<Mutation>) {
+        let is_new = self.run(bounds, mutation, |script| script.renew_gateway(gateway));
         self.seen.gateways.expires_at.insert(gateway, self.now + GATEWAY_TTL);
         if is_new && self.fleet.is(gateway, Status::Up) {
             let own = |connection: &Connection| self.fleet.gateway_of(*connection) == Some(gateway);
@@ -274,20 +275,20 @@ impl World {
         }
     }
 
-    fn beat_unnamed(&mut self, connection: Connection, bounds: &Bounds, flaw: Option<Flaw>) {
+    fn unnamed_heartbeat(&mut self, connection: Connection, bounds: &Bounds, mutation: Option<Mutation>) {
         let is_restored = !self.counts(connection);
-        let counts = self.run(bounds, flaw, |script| script.heartbeat(connection, None));
+        let counts = self.run(bounds, mutation, |script| script.heartbeat(connection, None));
         if counts {
-            self.seen.beats[usize::from(connection)] = Some(self.now);
+            self.seen.heartbeats[usize::from(connection)] = Some(self.now);
         }
         if is_restored {
             self.seen.gateways.owners.remove(&connection);
         }
-        self.note_beat(connection, None, counts);
+        self.record_heartbeat(connection, None, counts);
     }
 
-    /// Notes what became of a connect or heartbeat that arrived.
-    pub(crate) fn note_beat(&mut self, connection: Connection, gateway: Option<Gateway>, counts: bool) {
+    /// Records the result of a connect or heartbeat.
+    pub(crate) fn record_heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>, counts: bool) {
         let seen = &mut self.seen.gateways;
         if !counts {
             seen.was_refused |= !self.seen.ended.contains(&connection);
@@ -301,30 +302,30 @@ impl World {
         }
     }
 
-    /// Notes whose leases may be ended: those of gateways that left, or did not renew their leases in time.
-    pub(crate) fn note_silent_gateways(&mut self) {
+    /// Records the leases that may be ended: those of gateways that left or did not renew their leases in time.
+    pub(crate) fn record_silent_gateways(&mut self) {
         let seen = &mut self.seen.gateways;
-        let is_spared = seen.outage_end.is_some_and(|end| self.now < end + GATEWAY_TTL);
+        let is_excused = seen.outage_end.is_some_and(|end| self.now < end + GATEWAY_TTL);
         for (connection, gateway) in &seen.owners {
             let expires_at = seen.expires_at.get(gateway);
-            let is_silent = expires_at.is_some_and(|expires_at| *expires_at <= self.now) && !is_spared;
+            let is_silent = expires_at.is_some_and(|expires_at| *expires_at <= self.now) && !is_excused;
             if is_silent || self.fleet.gateways[usize::from(*gateway)].status == Status::Left {
                 seen.may_end.insert(*connection);
             }
         }
     }
 
-    fn look(&mut self, sweeper: usize, bounds: &Bounds, flaw: Option<Flaw>) {
+    fn look(&mut self, sweeper: usize, bounds: &Bounds, mutation: Option<Mutation>) {
         let is_held = self.is_look_held();
-        let look = self.run(bounds, flaw, |script| script.look_for_lost_gateways());
-        self.note_look(&look, is_held);
+        let look = self.run(bounds, mutation, |script| script.look_for_lost_gateways());
+        self.record_look(&look, is_held);
         self.fleet.sweepers[sweeper] = look.ending.map(|ending| {
             let connections = self.redis.gateways.owned(ending.gateway);
             Page { ending, connections }
         });
     }
 
-    /// Whether a look that comes now may end nothing: less than a TTL ago, half of the gateways expired at once for the
+    /// Whether a look at this time must be held: less than a TTL ago, half of the gateways expired at once for the
     /// first time, or the sweeps had paused.
     fn is_look_held(&mut self) -> bool {
         let gateways = &self.redis.gateways;
@@ -340,7 +341,7 @@ impl World {
             let is_known = gateways.leases.contains_key(gateway);
             let is_expired = is_known && *expires_at <= self.now;
             has_expired |= is_expired;
-            // A gateway that was lost counts, though it may have returned.
+            // A lost gateway counts even if it has returned.
             let lost_at = seen.lost.get(gateway).copied();
             let expired_at = if is_expired { Some(*expires_at) } else { lost_at };
             let recent = expired_at.filter(|expired_at| expired_at + GATEWAY_TTL > self.now);
@@ -355,7 +356,7 @@ impl World {
         is_held
     }
 
-    fn note_look(&mut self, look: &Look, is_held: bool) {
+    fn record_look(&mut self, look: &Look, is_held: bool) {
         let seen = &mut self.seen.gateways;
         seen.was_lost_early |= is_held && !look.lost.is_empty();
         seen.was_held_late |= look.is_held && !is_held;
@@ -366,10 +367,10 @@ impl World {
         }
     }
 
-    fn end(&mut self, page: &Page, bounds: &Bounds, flaw: Option<Flaw>) {
-        let count = |world: &Self| (0..bounds.connections).filter(|connection| world.counts(*connection)).count();
+    fn end(&mut self, page: &Page, bounds: &Bounds, mutation: Option<Mutation>) {
+        let count = |system: &Self| (0..bounds.connections).filter(|connection| system.counts(*connection)).count();
         let before = count(self);
-        self.run(bounds, flaw, |script| script.end_leases(page.ending, &page.connections));
+        self.run(bounds, mutation, |script| script.end_leases(page.ending, &page.connections));
         if page.ending.is_moving && before > 0 && count(self) == 0 {
             self.seen.gateways.grace_until = Some(self.now + MOVE_GRACE);
         }

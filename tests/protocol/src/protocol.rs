@@ -1,14 +1,14 @@
-//! The model, as the checker takes it.
+//! The model for the checker.
 
 use stateright::{Model, Property};
 
 use crate::{
-    Flaw, properties,
+    Mutation, properties,
     redis::Tick,
-    world::{Action, World},
+    system::{Action, System},
 };
 
-/// How large the world is.
+/// The bounds of the model.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// The player's connections, each with a gateway of its own.
@@ -17,19 +17,19 @@ pub struct Bounds {
     pub ticks: Tick,
     /// How long a connection's lease lasts without a heartbeat.
     pub ttl: Tick,
-    /// How long a player whose last connection went may come back unnoticed.
+    /// How long a player without connections may come back without an event.
     pub grace: Tick,
-    /// Sweepers at work.
+    /// The number of sweepers.
     pub sweepers: usize,
-    /// Relays at work.
+    /// The number of relays.
     pub relays: usize,
-    /// How often Redis may lose everything.
+    /// How often Redis may lose its data.
     pub flushes: u8,
-    /// Whether the player plays.
+    /// Whether the player can enter matches.
     pub has_matches: bool,
     /// How often the player's activity may be set or removed.
     pub activities: u8,
-    /// Whether each call arrives at once, and once. Then gateways need no heartbeats.
+    /// Whether each call arrives immediately and exactly once. Gateways then need no heartbeats.
     pub is_network_reliable: bool,
     /// Whether a caller watches the player.
     pub is_watched: bool,
@@ -39,16 +39,17 @@ pub struct Bounds {
     pub gateways: GatewayBounds,
 }
 
-/// How much happens to gateways that hold leases.
+/// The bounds for gateways that hold leases.
 #[derive(Debug, Clone, Copy)]
 pub struct GatewayBounds {
-    /// The number of gateways; they take turns in having the connections. 0: each connection has a gateway without a lease.
+    /// The number of gateways, to which the connections are assigned in turn. 0: each connection has a gateway without
+    /// a lease.
     pub gateways: u8,
     /// Sweepers that look for lost gateways.
     pub sweepers: usize,
     /// How often Redis may hang for longer than a gateway's lease lasts.
     pub outages: u8,
-    /// Whether gateways die. One that does not renew its lease is taken for dead.
+    /// Whether gateways die. One that does not renew its lease is considered dead.
     pub have_deaths: bool,
     /// Whether single sockets are closed.
     pub have_closing: bool,
@@ -74,29 +75,29 @@ impl GatewayBounds {
     };
 }
 
-/// The protocol within bounds, with a rule left out or none.
+/// The protocol within bounds, with at most one rule left out.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
-    /// How large the world is.
+    /// The bounds of the model.
     pub bounds: Bounds,
-    /// The rule that is left out.
-    pub flaw: Option<Flaw>,
+    /// The rule that is left out, if any.
+    pub mutation: Option<Mutation>,
 }
 
 impl Model for Protocol {
-    type State = World;
+    type State = System;
     type Action = Action;
 
-    fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.bounds)]
+    fn init_states(&self) -> Vec<System> {
+        vec![System::new(&self.bounds)]
     }
 
-    fn actions(&self, world: &World, actions: &mut Vec<Action>) {
-        actions.extend(world.actions(&self.bounds));
+    fn actions(&self, system: &System, actions: &mut Vec<Action>) {
+        actions.extend(system.actions(&self.bounds));
     }
 
-    fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        Some(world.after(action, &self.bounds, self.flaw))
+    fn next_state(&self, system: &System, action: Action) -> Option<System> {
+        Some(system.after(action, &self.bounds, self.mutation))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -1,9 +1,9 @@
-//! What Redis holds of the player, and the scripts that change it. See `lua/README.md`.
+//! The player in Redis: its data, and the scripts that change it. See `lua/README.md`.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    Flaw,
+    Mutation,
     gateway_leases::{Gateway, GatewayLeases},
     watcher::Fact,
 };
@@ -11,51 +11,51 @@ use crate::{
 /// A point in time.
 pub type Tick = u8;
 
-/// One open socket's id.
+/// The id of a connection.
 pub type Connection = u8;
 
-/// What the player is doing, in the game's own words: the number of the call that set it.
+/// An activity, identified by the number of the call that set it.
 pub type Activity = u8;
 
-/// More versions than a player can need within a tick. A version is a time, unless the last one was later.
+/// More versions than a player can need within a tick. A version is a time, unless the previous one was later.
 const VERSIONS_PER_TICK: u16 = 100;
 
-/// What the player does.
+/// A player's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Presence {
-    /// There is no record.
+    /// There is no record of the player.
     Offline,
-    /// Connected.
+    /// The player is connected.
     Online,
-    /// Plays.
+    /// The player is in a match.
     InMatch,
 }
 
-/// A change of the player's state, as it goes to the outbox and the stream. The version is its id.
+/// A transition in the outbox and the stream, identified by its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Event {
-    /// Rises with each of a player's events.
+    /// The version, which increases with each event of the player.
     pub version: u16,
-    /// What the player did before.
+    /// The state before the transition.
     pub before: Presence,
-    /// What the player does now.
+    /// The state after the transition.
     pub after: Presence,
-    /// The activity that the player has now.
+    /// The activity after the transition.
     pub activity: Option<Activity>,
     /// Redis's clock at the transition.
     pub occurred_at: Tick,
 }
 
-/// All that Redis holds.
+/// All data in Redis.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Redis {
-    /// Gone by itself when it runs out.
+    /// The record, whose key expires.
     pub record: Option<Record>,
-    /// What the record said last.
+    /// The shadow of the record.
     pub past: Option<Past>,
-    /// Closed connections, by the time at which they are forgotten.
+    /// Closed connections, with the time at which their tombstones expire.
     pub closed: BTreeMap<Connection, Tick>,
-    /// A time that is never later than the record's expiry.
+    /// The player's time in the expiry index, which is never later than the record's expiry.
     pub index: Option<Tick>,
     /// Events that JetStream has not acknowledged yet, oldest first.
     pub outbox: Vec<Event>,
@@ -63,20 +63,20 @@ pub struct Redis {
     pub gateways: GatewayLeases,
 }
 
-/// The player while not OFFLINE.
+/// The record of a player who is not OFFLINE.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
-    /// What the player does.
+    /// The player's state.
     pub presence: Presence,
     version: u16,
     /// The leases of connections.
     pub leases: BTreeMap<Connection, Lease>,
-    /// Whether the past has an activity of the player.
+    /// Whether the shadow has an activity of the player.
     has_activity: bool,
     expires_at: Tick,
 }
 
-/// The right of a connection to count.
+/// The lease of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// When the connection stops counting.
@@ -85,16 +85,16 @@ pub struct Lease {
     pub gateway: Option<Gateway>,
 }
 
-/// What outlives the record.
+/// The shadow of a record: the data that outlives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Past {
-    /// OFFLINE once the transition was made.
+    /// The last state; OFFLINE once that transition was made.
     pub presence: Presence,
     version: u16,
     activity: Option<Activity>,
 }
 
-/// The player as a script works on it.
+/// A player while a script changes it.
 pub(crate) struct Player {
     pub(crate) presence: Presence,
     version: u16,
@@ -102,23 +102,23 @@ pub(crate) struct Player {
     activity: Option<Activity>,
 }
 
-/// A script's call: its time, and what it left in the outbox.
+/// A call of a script: its time, and the events that it emits.
 pub(crate) struct Script<'a> {
     pub(crate) redis: &'a mut Redis,
     pub(crate) now: Tick,
     pub(crate) ttl: Tick,
     pub(crate) grace: Tick,
-    pub(crate) flaw: Option<Flaw>,
+    pub(crate) mutation: Option<Mutation>,
     pub(crate) events: Vec<Event>,
 }
 
 impl Redis {
-    /// What a read answers.
+    /// The presence that a read returns.
     pub fn presence(&self) -> Presence {
         self.record.as_ref().map_or(Presence::Offline, |record| record.presence)
     }
 
-    /// What a read with history answers.
+    /// The facts that a read with history returns.
     pub(crate) fn fact(&self) -> Fact {
         let last = self.past.as_ref().map_or(0, |past| past.version);
         let version = self.record.as_ref().map_or(last, |record| record.version);
@@ -131,62 +131,64 @@ impl Redis {
         self.past.as_ref().filter(|_| has_activity).and_then(|past| past.activity)
     }
 
-    /// Whether the player ran out, and nobody has made the transition yet.
+    /// Whether the player expired and the OFFLINE transition has not been made yet.
     pub fn is_due(&self) -> bool {
         self.record.is_none() && self.past.as_ref().is_some_and(|past| past.presence != Presence::Offline)
     }
 
-    /// Lets go of what is over at `now`.
+    /// Removes the data that expires at `now`.
     pub(crate) fn expire(&mut self, now: Tick) {
         self.record.take_if(|record| record.expires_at <= now);
-        self.closed.retain(|_, forgotten_at| *forgotten_at >= now);
+        self.closed.retain(|_, expires_at| *expires_at >= now);
     }
 }
 
 impl Script<'_> {
-    pub(crate) fn has(&self, flaw: Flaw) -> bool {
-        self.flaw == Some(flaw)
+    pub(crate) fn has(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
     }
 
-    /// `connect.lua`, and `heartbeat.lua` if the lease is not known: they do the same. `gateway` is the one that the call
-    /// names. Whether the connection counts.
+    /// `connect.lua`, and `heartbeat.lua` if the lease is not known. `gateway` is the one that the call names. Returns
+    /// whether the connection counts.
     pub(crate) fn connect(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let mut player = self.load();
         if self.redis.closed.contains_key(&connection) {
             return false;
         }
         let before = player.leases.get(&connection).and_then(|lease| lease.gateway);
-        let gateway = gateway.or(before.filter(|_| !self.has(Flaw::UnnamedHeartbeatDropsTheGateway)));
+        let gateway = gateway.or(before.filter(|_| !self.has(Mutation::UnnamedHeartbeatDropsTheGateway)));
         let owners = self.redis.gateways.owners.clone();
         player.leases.insert(connection, Lease { expires_at: self.now + self.ttl, gateway });
         if player.presence == Presence::Offline {
             self.go_to(&mut player, Presence::Online);
         }
         self.store(player, self.now + self.ttl);
-        if self.has(Flaw::ConnectLeavesTheOwners) {
+        if self.has(Mutation::ConnectLeavesTheOwners) {
             self.redis.gateways.owners = owners;
         }
         true
     }
 
-    /// `heartbeat.lua`. Whether the connection counts.
+    /// `heartbeat.lua`. Returns whether the connection counts.
     pub(crate) fn heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let Some(record) = &mut self.redis.record else { return self.connect(connection, gateway) };
-        let (is_sole, expires_at) = (record.leases.len() == 1, self.now + self.ttl);
+        let is_sole = record.leases.len() == 1;
+        let expires_at = self.now + self.ttl;
         match record.leases.get_mut(&connection) {
             Some(lease) if is_sole && (gateway.is_none() || lease.gateway == gateway) => lease.expires_at = expires_at,
             _ => return self.connect(connection, gateway),
         }
-        if self.flaw != Some(Flaw::HeartbeatLeavesTheRecord) {
+        if self.mutation != Some(Mutation::HeartbeatLeavesTheRecord) {
             record.expires_at = expires_at;
         }
-        true // the index keeps its earlier time
+        // The index keeps its earlier time.
+        true
     }
 
     /// `disconnect.lua`.
     pub(crate) fn disconnect(&mut self, connection: Connection) {
         let mut player = self.load();
-        if !self.has(Flaw::ClosedIsForgotten) {
+        if !self.has(Mutation::NoTombstone) {
             self.redis.closed.insert(connection, self.now + 2 * self.ttl);
         }
         if player.leases.remove(&connection).is_none() {
@@ -194,12 +196,12 @@ impl Script<'_> {
         }
         let owners = self.redis.gateways.owners.clone();
         self.settle(player, self.grace);
-        if self.has(Flaw::DisconnectLeavesTheOwners) {
+        if self.has(Mutation::DisconnectLeavesTheOwners) {
             self.redis.gateways.owners = owners;
         }
     }
 
-    /// Stores a player one of whose leases was removed (`lib/end.lua`).
+    /// Stores a player after a lease was removed (`lib/end.lua`).
     pub(crate) fn settle(&mut self, player: Player, grace: Tick) {
         match player.leases.values().map(|lease| lease.expires_at).max() {
             Some(longest) => self.store(player, longest),
@@ -214,23 +216,23 @@ impl Script<'_> {
         let mut player = self.load();
         let Some(expires_at) = expires_at.filter(|_| player.presence != Presence::Offline) else { return };
         if player.presence != Presence::InMatch {
-            if self.has(Flaw::SetStateIsSilent) {
+            if self.has(Mutation::SetStateIsSilent) {
                 player.presence = Presence::InMatch;
             } else {
                 self.go_to(&mut player, Presence::InMatch);
             }
         }
-        self.store(player, if self.has(Flaw::SetStateRenews) { self.now + self.ttl } else { expires_at });
+        self.store(player, if self.has(Mutation::SetStateRenews) { self.now + self.ttl } else { expires_at });
     }
 
-    /// `set_state.lua`, with an activity or with `null`. An OFFLINE player can have none.
+    /// `set_state.lua`, with an activity or with `null`. It is refused for an OFFLINE player.
     pub(crate) fn set_activity(&mut self, activity: Option<Activity>) {
         let expires_at = self.redis.record.as_ref().map(|record| record.expires_at);
         let mut player = self.load();
         let Some(expires_at) = expires_at else { return };
         let has_changed = player.activity != activity;
         player.activity = activity;
-        if has_changed && !self.has(Flaw::ActivityIsSilent) {
+        if has_changed && !self.has(Mutation::ActivityIsSilent) {
             let presence = player.presence;
             self.go_to(&mut player, presence);
         }
@@ -239,7 +241,7 @@ impl Script<'_> {
 
     /// `expire.lua`.
     pub(crate) fn sweep(&mut self) {
-        if self.has(Flaw::SweepTrustsItsPage) {
+        if self.has(Mutation::SweepTrustsItsPage) {
             let mut player = self.load();
             player.presence = Presence::Online;
             return self.go_offline(player);
@@ -253,7 +255,7 @@ impl Script<'_> {
         }
     }
 
-    /// Loads the player, and makes the OFFLINE transition that was missed, if there is one.
+    /// Loads the player, after a missed OFFLINE transition if there is one.
     pub(crate) fn load(&mut self) -> Player {
         if let Some(record) = &self.redis.record {
             let leases = record.leases.iter().filter(|(_, lease)| lease.expires_at > self.now);
@@ -266,7 +268,7 @@ impl Script<'_> {
         let mut player = Player { presence, version, activity, leases: BTreeMap::new() };
         if player.presence != Presence::Offline {
             let version = player.version;
-            if self.has(Flaw::MissedEndIsForgotten) {
+            if self.has(Mutation::MissedOfflineIsOmitted) {
                 return Player { presence: Presence::Offline, ..player };
             }
             self.go_offline(player);
@@ -278,9 +280,9 @@ impl Script<'_> {
     }
 
     fn go_to(&mut self, player: &mut Player, after: Presence) {
-        let now = if self.has(Flaw::VersionIgnoresTheClock) { 0 } else { u16::from(self.now) * VERSIONS_PER_TICK };
+        let now = if self.has(Mutation::VersionIgnoresTheClock) { 0 } else { u16::from(self.now) * VERSIONS_PER_TICK };
         player.version = now.max(player.version + 1);
-        let is_omitted = self.has(Flaw::OnlyItsOwnEventsCarryTheActivity) && player.presence != after;
+        let is_omitted = self.has(Mutation::OnlyItsOwnEventsCarryTheActivity) && player.presence != after;
         let event = Event {
             version: player.version,
             before: player.presence,
@@ -294,7 +296,7 @@ impl Script<'_> {
     }
 
     fn go_offline(&mut self, mut player: Player) {
-        if !self.has(Flaw::ActivityOutlivesOffline) {
+        if !self.has(Mutation::ActivityOutlivesOffline) {
             player.activity = None;
         }
         self.go_to(&mut player, Presence::Offline);
@@ -312,7 +314,7 @@ impl Script<'_> {
         self.redis.past = Some(Past { presence, version, activity });
         let has_activity = activity.is_some();
         self.redis.record = Some(Record { presence, version, leases, has_activity, expires_at });
-        if !self.has(Flaw::NotFiled) {
+        if !self.has(Mutation::NotIndexed) {
             self.redis.index = Some(self.redis.index.map_or(expires_at, |index| index.min(expires_at)));
         }
     }

@@ -1,7 +1,8 @@
-//! Turns: servers that sweep one cluster together, each of which can stall or die at any step.
+//! A model of turns: servers that sweep one cluster together, each of which can stall or die at any step.
 //!
-//! A model of its own, as it is about time. Times are ages in ticks, and an age stops where it makes no difference any more:
-//! the model is finite although time goes on. A server that is not stalled acts within a tick.
+//! It is separate from the other model as it is about time. Times are ages in ticks, and an age stops once a higher one
+//! would make no difference, so the model is finite although time is not. A server that is not stalled acts within a
+//! tick.
 
 use stateright::{Model, Property};
 
@@ -14,54 +15,54 @@ pub const INTERVAL: Ticks = 16;
 /// The time from the beginning of one pass to that of the next.
 const PACE: Ticks = INTERVAL / 2;
 
-/// The time after which a pass that has not ended is taken to have died with its server.
-const PATIENCE: Ticks = INTERVAL / 4;
+/// The time after which a pass that has not ended is considered to have died with its server.
+const PASS_TIMEOUT: Ticks = INTERVAL / 4;
 
-/// However servers die, while one is not stalled.
+/// Holds as long as one server is not stalled.
 pub const SWEPT_IN_TIME: &str =
     "an expired player is swept within the interval, and a quarter of it for each further stall";
-/// While no server stalls, and Redis keeps its data.
+/// Holds as long as no server stalls and Redis keeps its data.
 pub const ONE_PASS: &str = "one pass is made per half of the interval, however many servers there are";
 
-/// How large the world is.
+/// The bounds of the model.
 #[derive(Debug, Clone, Copy)]
 pub struct TurnBounds {
     /// Servers that sweep.
     pub servers: usize,
-    /// How often a server may stall. Fewer than servers: one of them always works.
+    /// How often a server may stall: less than the number of servers, so that one of them always works.
     pub stalls: u8,
     /// How often Redis may lose its data.
     pub flushes: u8,
 }
 
-/// A rule of the turns that is left out, to see that a property notices.
+/// A rule of the turns that is left out, to check that a property fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TurnFlaw {
+pub enum TurnMutation {
     /// A pass that has not ended keeps the turn for as long as one that has.
     DeadPassesKeepTheirTurn,
-    /// A server notes the end of its pass before it has looked at the players.
-    EndIsNotedFirst,
-    /// A server that is answered how long to wait waits for half of the interval instead.
-    AnswerIsIgnored,
-    /// A server does not note the end of its pass.
-    EndIsNotNoted,
+    /// A server records the end of its pass before it has checked the players.
+    EndIsRecordedFirst,
+    /// A server ignores the reply that says how long to wait, and waits for half of the interval.
+    ReplyIsIgnored,
+    /// A server does not record the end of its pass.
+    EndIsNotRecorded,
 }
 
-/// The turns within bounds, with a rule left out or none.
+/// The turns within bounds, with at most one rule left out.
 #[derive(Debug, Clone, Copy)]
 pub struct Turns {
-    /// How large the world is.
+    /// The bounds of the model.
     pub bounds: TurnBounds,
-    /// The rule that is left out.
-    pub flaw: Option<TurnFlaw>,
+    /// The rule that is left out, if any.
+    pub mutation: Option<TurnMutation>,
 }
 
-/// One state of everything.
+/// One state of the servers and Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sweeping {
-    /// The time since a pass last began, as Redis holds it; [`PACE`] if that is over, or nothing is known.
+    /// The time since a pass last began, as Redis holds it; [`PACE`] if it is longer or unknown.
     began: Ticks,
-    /// The time since a pass last ended, as Redis holds it; [`PACE`] if that is over, or nothing is known.
+    /// The time since a pass last ended, as Redis holds it; [`PACE`] if it is longer or unknown.
     ended: Ticks,
     servers: Vec<Server>,
     /// The time since the expiry of a player that has not been swept yet.
@@ -75,41 +76,41 @@ pub struct Sweeping {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Server {
     step: Step,
-    /// The time until it asks for a turn.
-    asks_in: Ticks,
-    /// Whether it has had something to do for a tick.
+    /// The time until it requests a turn.
+    requests_in: Ticks,
+    /// Whether it has been due for a tick.
     is_late: bool,
     is_stalled: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Step {
-    /// To wait, and to ask for the turn then.
-    Ask,
-    /// To look at the players of all partitions. The player is in one of them: the look at that one is what counts.
-    Look,
-    /// To note that the pass has ended.
-    Note,
+    /// To wait and then request the turn.
+    Request,
+    /// To check the players of all partitions. Only the partition of the one player matters.
+    Check,
+    /// To record that the pass has ended.
+    RecordEnd,
 }
 
-/// Something that happens. The number is a server's.
+/// An action in the model. The number is a server's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TurnAction {
-    /// A server asks for the turn.
-    Ask(usize),
-    /// A server looks at the partition of the player.
-    Look(usize),
-    /// A server notes the end of its pass.
-    Note(usize),
-    /// A server stalls. One that never goes on is dead.
+    /// A server requests the turn.
+    Request(usize),
+    /// A server checks the partition of the player.
+    Check(usize),
+    /// A server records the end of its pass.
+    RecordEnd(usize),
+    /// A server stalls. One that never resumes is dead.
     Stall(usize),
-    /// A server that stalled goes on.
-    GoOn(usize),
-    /// A server that stalled is replaced by a new one, which begins with a pass and does not ask for it.
+    /// A stalled server resumes.
+    Resume(usize),
+    /// A stalled server is replaced by a new one, which begins with a pass without requesting a turn.
     Restart(usize),
     /// A player expires.
     Expire,
-    /// Redis loses its data, the player among them.
+    /// Redis loses its data, including the player.
     Flush,
     /// Time passes.
     Tick,
@@ -120,7 +121,7 @@ impl Model for Turns {
     type Action = TurnAction;
 
     fn init_states(&self) -> Vec<Sweeping> {
-        let server = Server { step: Step::Look, asks_in: PACE, is_late: false, is_stalled: false };
+        let server = Server { step: Step::Check, requests_in: PACE, is_late: false, is_stalled: false };
         let servers = vec![server; self.bounds.servers];
         let (began, ended) = (PACE, PACE);
         vec![Sweeping { began, ended, servers, expired: None, stalls: 0, flushes: 0, was_early: false }]
@@ -129,17 +130,17 @@ impl Model for Turns {
     fn actions(&self, state: &Sweeping, actions: &mut Vec<TurnAction>) {
         for (number, server) in state.servers.iter().enumerate() {
             if server.is_stalled {
-                actions.extend([TurnAction::GoOn(number), TurnAction::Restart(number)]);
+                actions.extend([TurnAction::Resume(number), TurnAction::Restart(number)]);
                 continue;
             }
             if state.stalls < self.bounds.stalls {
                 actions.push(TurnAction::Stall(number));
             }
             match server.step {
-                Step::Ask if server.asks_in > 0 => {}
-                Step::Ask => actions.push(TurnAction::Ask(number)),
-                Step::Look => actions.push(TurnAction::Look(number)),
-                Step::Note => actions.push(TurnAction::Note(number)),
+                Step::Request if server.requests_in > 0 => {}
+                Step::Request => actions.push(TurnAction::Request(number)),
+                Step::Check => actions.push(TurnAction::Check(number)),
+                Step::RecordEnd => actions.push(TurnAction::RecordEnd(number)),
             }
         }
         if state.expired.is_none() {
@@ -155,22 +156,22 @@ impl Model for Turns {
 
     fn next_state(&self, state: &Sweeping, action: TurnAction) -> Option<Sweeping> {
         let mut next = state.clone();
-        next.happen(action, self.flaw);
+        next.apply(action, self.mutation);
         Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::<Self>::always(SWEPT_IN_TIME, |turns, state| {
-                let limit = INTERVAL + PATIENCE * turns.bounds.stalls.saturating_sub(1);
+                let limit = INTERVAL + PASS_TIMEOUT * turns.bounds.stalls.saturating_sub(1);
                 state.expired.is_none_or(|age| age <= limit)
             }),
             Property::<Self>::always(ONE_PASS, |turns, state| {
                 turns.bounds.stalls > 0 || turns.bounds.flushes > 0 || !state.was_early
             }),
             Property::<Self>::sometimes("a turn is taken from a server that stalled with it", |turns, state| {
-                let is_passing = |server: &Server| server.step == Step::Look && server.asks_in > 0;
-                let stalled = state.servers.iter().any(|server| server.is_stalled && server.step == Step::Look);
+                let is_passing = |server: &Server| server.step == Step::Check && server.requests_in > 0;
+                let stalled = state.servers.iter().any(|server| server.is_stalled && server.step == Step::Check);
                 let other = state.servers.iter().any(|server| !server.is_stalled && is_passing(server));
                 turns.bounds.stalls == 0 || (state.was_early && stalled && other)
             }),
@@ -180,7 +181,7 @@ impl Model for Turns {
 
 impl Server {
     fn is_due(&self) -> bool {
-        !self.is_stalled && (self.step != Step::Ask || self.asks_in == 0)
+        !self.is_stalled && (self.step != Step::Request || self.requests_in == 0)
     }
 
     fn go_to(&mut self, step: Step) {
@@ -190,31 +191,32 @@ impl Server {
 }
 
 impl Sweeping {
-    fn happen(&mut self, action: TurnAction, flaw: Option<TurnFlaw>) {
+    fn apply(&mut self, action: TurnAction, mutation: Option<TurnMutation>) {
         match action {
-            TurnAction::Ask(number) => self.ask(number, flaw),
-            TurnAction::Look(number) => {
+            TurnAction::Request(number) => self.request_turn(number, mutation),
+            TurnAction::Check(number) => {
                 self.expired = None;
-                let is_noted = flaw == Some(TurnFlaw::EndIsNotedFirst);
-                self.servers[number].go_to(if is_noted { Step::Ask } else { Step::Note });
+                let is_recorded = mutation == Some(TurnMutation::EndIsRecordedFirst);
+                self.servers[number].go_to(if is_recorded { Step::Request } else { Step::RecordEnd });
             }
-            TurnAction::Note(number) => {
-                if flaw != Some(TurnFlaw::EndIsNotNoted) {
+            TurnAction::RecordEnd(number) => {
+                if mutation != Some(TurnMutation::EndIsNotRecorded) {
                     self.ended = 0;
                 }
-                let is_noted_first = flaw == Some(TurnFlaw::EndIsNotedFirst);
-                self.servers[number].go_to(if is_noted_first { Step::Look } else { Step::Ask });
+                let is_recorded_first = mutation == Some(TurnMutation::EndIsRecordedFirst);
+                self.servers[number].go_to(if is_recorded_first { Step::Check } else { Step::Request });
             }
             TurnAction::Stall(number) => {
                 self.servers[number].is_stalled = true;
                 self.stalls += 1;
             }
-            TurnAction::GoOn(number) => {
+            TurnAction::Resume(number) => {
                 self.servers[number].is_stalled = false;
                 self.servers[number].is_late = false;
             }
             TurnAction::Restart(number) => {
-                self.servers[number] = Server { step: Step::Look, asks_in: PACE, is_late: false, is_stalled: false };
+                self.servers[number] =
+                    Server { step: Step::Check, requests_in: PACE, is_late: false, is_stalled: false };
             }
             TurnAction::Expire => self.expired = Some(0),
             TurnAction::Flush => {
@@ -225,17 +227,17 @@ impl Sweeping {
         }
     }
 
-    /// `turn.lua`, and what a server makes of its answer.
-    fn ask(&mut self, number: usize, flaw: Option<TurnFlaw>) {
-        let has_ended = self.ended <= self.began || flaw == Some(TurnFlaw::DeadPassesKeepTheirTurn);
-        let wait = if has_ended { PACE } else { PATIENCE }.saturating_sub(self.began);
+    /// `turn.lua`, and how a server handles its reply.
+    fn request_turn(&mut self, number: usize, mutation: Option<TurnMutation>) {
+        let has_ended = self.ended <= self.began || mutation == Some(TurnMutation::DeadPassesKeepTheirTurn);
+        let wait = if has_ended { PACE } else { PASS_TIMEOUT }.saturating_sub(self.began);
         let server = &mut self.servers[number];
         if wait > 0 {
-            server.asks_in = if flaw == Some(TurnFlaw::AnswerIsIgnored) { PACE } else { wait };
-            return server.go_to(Step::Ask);
+            server.requests_in = if mutation == Some(TurnMutation::ReplyIsIgnored) { PACE } else { wait };
+            return server.go_to(Step::Request);
         }
-        server.asks_in = PACE;
-        server.go_to(if flaw == Some(TurnFlaw::EndIsNotedFirst) { Step::Note } else { Step::Look });
+        server.requests_in = PACE;
+        server.go_to(if mutation == Some(TurnMutation::EndIsRecordedFirst) { Step::RecordEnd } else { Step::Check });
         self.was_early = self.began < PACE;
         self.began = 0;
     }
@@ -246,7 +248,7 @@ impl Sweeping {
         self.expired = self.expired.map(|age| (2 * INTERVAL).min(age + 1));
         for server in &mut self.servers {
             server.is_late = server.is_due();
-            server.asks_in = server.asks_in.saturating_sub(1);
+            server.requests_in = server.requests_in.saturating_sub(1);
         }
     }
 }

@@ -1,40 +1,40 @@
 //! A caller that watches the player, and the server at the other end of its stream. See `docs/watch.md`.
 
 use crate::{
-    Bounds, Flaw,
+    Bounds, Mutation,
     redis::{Activity, Event, Presence, Redis, Tick},
 };
 
-/// A caller. What it holds survives the end of its stream.
+/// A caller. Its data survives the end of its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Watcher {
-    /// What the caller was sent last; `None` before the first snapshot.
+    /// The last fact that the caller received; `None` before the first snapshot.
     pub held: Option<Fact>,
-    /// `None` while there is no stream.
+    /// The open stream, if there is one.
     pub stream: Option<Stream>,
-    /// The number of streams that broke, and of times that a stream's events were interrupted.
+    /// The number of broken streams and of interruptions of a stream's events.
     pub interruptions: u8,
     /// Whether a version was below an earlier one of the same stream.
-    pub fell: bool,
+    pub has_version_decreased: bool,
     /// Whether a snapshot was older than its request.
     pub was_stale: bool,
 }
 
-/// A player's presence, activity and version, as a read or an event has it.
+/// A player's presence, activity and version in a read or an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fact {
-    /// What the player does.
+    /// The player's state.
     pub presence: Presence,
-    /// What the player is doing, in the game's own words.
+    /// The player's activity.
     pub activity: Option<Activity>,
-    /// 0 for none.
+    /// The version; 0 if there is none.
     pub version: u16,
 }
 
-/// A stream, and what its server knows of the player.
+/// A stream, and its server's knowledge of the player.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Stream {
-    /// `None` before the first report.
+    /// The newest report; `None` before the first one.
     known: Option<Known>,
     /// The read of the snapshot while it is in flight.
     snapshot: Option<Read>,
@@ -47,7 +47,7 @@ pub struct Stream {
     /// Whether a change is still to be sent.
     is_pending: bool,
     feed: Feed,
-    /// The data set that the server saw last, by the number of flushes before it.
+    /// The data set that the server saw last, identified by the number of flushes before it.
     dataset: u8,
     /// The highest version that was sent.
     highest: u16,
@@ -58,66 +58,66 @@ pub struct Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Known {
     fact: Fact,
-    /// When Redis held it; `None` if it is from an event.
+    /// The time of the read; `None` if the fact is from an event.
     as_of: Option<Tick>,
 }
 
-/// What Redis answered to a read that has not arrived yet.
+/// Redis's reply to a read, which has not arrived yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Read {
     fact: Fact,
     as_of: Tick,
-    /// Whether the server has learned something else since it asked.
+    /// Whether another report arrived since the read was sent.
     is_overtaken: bool,
 }
 
-/// How far a server has read the stream of events.
+/// A server's position in the stream of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Feed {
     Following(usize),
     Interrupted(usize),
 }
 
-/// Something that happens to a watcher.
+/// An action of a watcher or its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WatchAction {
     /// The caller opens a stream, and requests the player with the version that it holds.
     Watch,
-    /// Redis answers the read of the snapshot.
+    /// Redis executes the read of the snapshot.
     ReadSnapshot,
-    /// That answer arrives, and the snapshot is sent.
+    /// The snapshot's reply arrives, and the snapshot is sent.
     SendSnapshot,
-    /// Redis answers a later read.
+    /// Redis executes a later read.
     ReadAgain,
-    /// That answer arrives.
+    /// The reply of a later read arrives.
     TakeRead,
     /// The next event arrives.
-    Hear,
+    ReceiveEvent,
     /// A change is sent.
     SendChange,
     /// The stream breaks.
     BreakStream,
-    /// Events stop to arrive.
+    /// Events stop arriving.
     InterruptFeed,
     /// Events arrive again, from the first unread one on.
     ResumeFeed,
-    /// Events arrive again, and those in between are lost.
+    /// Events arrive again, but those in between are lost.
     RestartFeed,
-    /// The server looks whether the data set was replaced.
+    /// The server checks whether the data set was replaced.
     CheckDataset,
 }
 
-/// What surrounds a watcher.
+/// The parts of the system that a watcher interacts with.
 pub(crate) struct Surroundings<'a> {
     pub(crate) now: Tick,
     pub(crate) redis: &'a Redis,
     pub(crate) events: &'a [Event],
     pub(crate) flushes: u8,
-    pub(crate) flaw: Option<Flaw>,
+    pub(crate) mutation: Option<Mutation>,
 }
 
 impl Watcher {
-    /// What can happen now.
+    /// The actions that are possible in this state.
     pub(crate) fn actions(&self, around: &Surroundings<'_>, bounds: &Bounds) -> Vec<WatchAction> {
         let Some(stream) = &self.stream else { return vec![WatchAction::Watch] };
         let can_break = self.interruptions < bounds.interruptions;
@@ -128,7 +128,7 @@ impl Watcher {
             (stream.snapshot.is_some(), WatchAction::SendSnapshot),
             (stream.is_in_doubt && stream.reread.is_none(), WatchAction::ReadAgain),
             (stream.reread.is_some(), WatchAction::TakeRead),
-            (has_more, WatchAction::Hear),
+            (has_more, WatchAction::ReceiveEvent),
             (stream.is_pending, WatchAction::SendChange),
             (can_break, WatchAction::BreakStream),
             (can_break && !is_interrupted, WatchAction::InterruptFeed),
@@ -139,7 +139,8 @@ impl Watcher {
         actions.into_iter().filter(|(is_possible, _)| *is_possible).map(|(_, action)| action).collect()
     }
 
-    pub(crate) fn happen(&mut self, action: WatchAction, around: &Surroundings<'_>) {
+    /// Applies an action.
+    pub(crate) fn apply(&mut self, action: WatchAction, around: &Surroundings<'_>) {
         match action {
             WatchAction::Watch => self.stream = Some(Stream::new(around)),
             WatchAction::BreakStream => {
@@ -152,11 +153,11 @@ impl Watcher {
                 self.interruptions += 1;
                 self.with_stream(|stream| stream.interrupt(around));
             }
-            _ => self.with_stream(|stream| stream.happen(action, around)),
+            _ => self.with_stream(|stream| stream.apply(action, around)),
         }
     }
 
-    /// Whether the caller has been sent everything that is known, and nothing is left to be learned.
+    /// Whether the caller has received everything that the server knows, and no report is outstanding.
     pub(crate) fn is_quiet(&self, events: usize, flushes: u8) -> bool {
         self.stream.as_ref().is_some_and(|stream| {
             let is_settled = !stream.is_loading && !stream.is_in_doubt && !stream.is_pending;
@@ -174,10 +175,11 @@ impl Watcher {
     fn send_snapshot(&mut self, around: &Surroundings<'_>) {
         let Some(stream) = &mut self.stream else { return };
         let Some(read) = stream.snapshot.take() else { return };
-        stream.take_read(read, around.flaw);
+        stream.take_read(read, around.mutation);
         stream.is_loading = false;
         let is_known = self.held.is_some_and(|held| {
-            around.flaw == Some(Flaw::KnownIsTrusted) || stream.shows().is_some_and(|fact| fact.version == held.version)
+            around.mutation == Some(Mutation::KnownIsTrusted)
+                || stream.fact().is_some_and(|fact| fact.version == held.version)
         });
         let (version, dataset) = stream.requested;
         if !is_known {
@@ -189,18 +191,18 @@ impl Watcher {
 
     fn send_change(&mut self) {
         let Some(stream) = &mut self.stream else { return };
-        let Some(fact) = stream.shows() else { return };
+        let Some(fact) = stream.fact() else { return };
         stream.is_pending = false;
-        self.fell |= fact.version != 0 && fact.version < stream.highest;
+        self.has_version_decreased |= fact.version != 0 && fact.version < stream.highest;
         stream.highest = stream.highest.max(fact.version);
         self.held = Some(fact);
     }
 }
 
 impl Stream {
-    /// The interest is marked: events from now on are learned.
+    /// Opens a stream that receives all later events.
     fn new(around: &Surroundings<'_>) -> Self {
-        let is_read_first = around.flaw == Some(Flaw::SnapshotBeforeInterest);
+        let is_read_first = around.mutation == Some(Mutation::SnapshotBeforeSubscription);
         Self {
             known: None,
             snapshot: is_read_first.then(|| Read::now(around)),
@@ -215,7 +217,7 @@ impl Stream {
         }
     }
 
-    fn happen(&mut self, action: WatchAction, around: &Surroundings<'_>) {
+    fn apply(&mut self, action: WatchAction, around: &Surroundings<'_>) {
         match (action, self.feed) {
             (WatchAction::ReadSnapshot, _) => self.snapshot = Some(Read::now(around)),
             (WatchAction::ReadAgain, _) => {
@@ -224,66 +226,66 @@ impl Stream {
             }
             (WatchAction::TakeRead, _) => {
                 if let Some(read) = self.reread.take() {
-                    self.take_read(read, around.flaw);
+                    self.take_read(read, around.mutation);
                 }
             }
-            (WatchAction::Hear, Feed::Following(read)) => {
+            (WatchAction::ReceiveEvent, Feed::Following(read)) => {
                 self.feed = Feed::Following(read + 1);
-                let is_deaf = self.is_loading && around.flaw == Some(Flaw::SnapshotBeforeInterest);
-                if !is_deaf {
-                    self.hear(around.events[read], around.flaw);
+                let misses_event = self.is_loading && around.mutation == Some(Mutation::SnapshotBeforeSubscription);
+                if !misses_event {
+                    self.receive_event(around.events[read], around.mutation);
                 }
             }
             (WatchAction::ResumeFeed, Feed::Interrupted(read)) => self.feed = Feed::Following(read),
             (WatchAction::RestartFeed, _) => {
                 self.feed = Feed::Following(around.events.len());
-                self.is_in_doubt |= around.flaw != Some(Flaw::LostEventsAreForgotten);
+                self.is_in_doubt |= around.mutation != Some(Mutation::LostEventsAreIgnored);
             }
             (WatchAction::CheckDataset, _) => {
                 self.dataset = around.flushes;
-                self.is_in_doubt |= around.flaw != Some(Flaw::FlushIsOverlooked);
+                self.is_in_doubt |= around.mutation != Some(Mutation::FlushIsIgnored);
             }
             _ => {}
         }
     }
 
-    /// What was missed up to now is found by a read.
+    /// Interrupts the events. A read finds the changes that are missed.
     fn interrupt(&mut self, around: &Surroundings<'_>) {
         if let Feed::Following(read) = self.feed {
             self.feed = Feed::Interrupted(read);
-            self.is_in_doubt |= around.flaw != Some(Flaw::LostEventsAreForgotten);
+            self.is_in_doubt |= around.mutation != Some(Mutation::LostEventsAreIgnored);
         }
     }
 
-    fn shows(&self) -> Option<Fact> {
+    fn fact(&self) -> Option<Fact> {
         self.known.map(|known| known.fact)
     }
 
-    fn hear(&mut self, event: Event, flaw: Option<Flaw>) {
+    fn receive_event(&mut self, event: Event, mutation: Option<Mutation>) {
         let fact = Fact { presence: event.after, activity: event.activity, version: event.version };
         if let Some(known) = self.known {
-            if fact.version <= known.fact.version && flaw != Some(Flaw::EventsAreNotCompared) {
+            if fact.version <= known.fact.version && mutation != Some(Mutation::EventsAreNotCompared) {
                 return;
             }
-            // What happened before a read is in what it found, unless Redis had lost it by then.
+            // A read includes the events before it, unless Redis had lost them by then.
             let is_before_read = known.as_of.is_some_and(|as_of| event.occurred_at <= as_of);
-            if is_before_read && flaw != Some(Flaw::OldEventsAreBelieved) {
-                return self.doubt(flaw);
+            if is_before_read && mutation != Some(Mutation::OldEventsAreAccepted) {
+                return self.doubt(mutation);
             }
         }
         self.learn(Known { fact, as_of: None });
     }
 
-    fn take_read(&mut self, read: Read, flaw: Option<Flaw>) {
+    fn take_read(&mut self, read: Read, mutation: Option<Mutation>) {
         let Read { fact, as_of, is_overtaken } = read;
         let report = Known { fact, as_of: Some(as_of) };
         let Some(known) = self.known else { return self.learn(report) };
-        let is_newer = !is_overtaken || flaw == Some(Flaw::ReadsUndoEvents);
+        let is_newer = !is_overtaken || mutation == Some(Mutation::ReadsUndoEvents);
         if (fact.presence, fact.version) == (known.fact.presence, known.fact.version) {
             if is_newer {
                 self.overtake_reads();
                 self.known = Some(Known { as_of: known.as_of.map(|_| as_of), ..known });
-            } else if flaw != Some(Flaw::AgreementIsIgnored) {
+            } else if mutation != Some(Mutation::AgreementIsIgnored) {
                 self.known = Some(Known { as_of: known.as_of.map(|known| known.max(as_of)), ..known });
             }
             return;
@@ -294,10 +296,10 @@ impl Stream {
             let is_lost = fact.version < known.fact.version;
             self.learn(report);
             if is_lost {
-                self.doubt(flaw);
+                self.doubt(mutation);
             }
         } else {
-            self.doubt(flaw);
+            self.doubt(mutation);
         }
     }
 
@@ -313,8 +315,8 @@ impl Stream {
         }
     }
 
-    fn doubt(&mut self, flaw: Option<Flaw>) {
-        self.is_in_doubt |= flaw != Some(Flaw::DoubtsAreDropped);
+    fn doubt(&mut self, mutation: Option<Mutation>) {
+        self.is_in_doubt |= mutation != Some(Mutation::DoubtIsIgnored);
     }
 }
 

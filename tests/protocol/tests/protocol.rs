@@ -1,9 +1,9 @@
-//! The checker looks at every state of the model.
+//! Exhaustive check of the protocol: every state of the model is visited.
 
-use presence_protocol::{Bounds, Flaw, GatewayBounds, Protocol, properties as property};
+use presence_protocol::{Bounds, GatewayBounds, Mutation, Protocol, properties as property};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
-/// The smallest world in which each rule can be seen to matter.
+/// The smallest bounds in which each rule makes a difference.
 const SMALL: Bounds = Bounds {
     connections: 1,
     ticks: 4,
@@ -20,12 +20,12 @@ const SMALL: Bounds = Bounds {
     gateways: GatewayBounds::NONE,
 };
 
-/// The smallest world in which each rule of watching matters.
+/// The smallest bounds in which each rule of watching makes a difference.
 const WATCHED: Bounds =
     Bounds { ticks: 2, has_matches: false, is_network_reliable: true, is_watched: true, interruptions: 1, ..SMALL };
 
-/// The smallest world in which each rule of gateways that hold leases matters. Leases of connections last longer than
-/// time does, as those of players with a long TTL.
+/// The smallest bounds in which each rule of gateways that hold leases makes a difference. Leases of connections do not
+/// expire within the bounds, like those with a long TTL.
 const WITH_GATEWAYS: Bounds = Bounds {
     ticks: 3,
     ttl: 7,
@@ -37,7 +37,7 @@ const WITH_GATEWAYS: Bounds = Bounds {
     ..SMALL
 };
 
-/// The smallest world in which connections belong to another gateway by now.
+/// The smallest bounds in which connections pass to another gateway.
 const WITH_TWO_GATEWAYS: Bounds = Bounds {
     connections: 2,
     ticks: 1,
@@ -51,7 +51,7 @@ const WITH_TWO_GATEWAYS: Bounds = Bounds {
     ..WITH_GATEWAYS
 };
 
-/// The smallest world in which a player moves from one gateway to another.
+/// The smallest bounds in which a player moves from one gateway to another.
 const MOVING: Bounds = Bounds {
     sweepers: 1,
     gateways: GatewayBounds {
@@ -63,7 +63,7 @@ const MOVING: Bounds = Bounds {
     ..WITH_TWO_GATEWAYS
 };
 
-/// The smallest world in which nothing is ended for a while.
+/// The smallest bounds in which the sweeps hold.
 const WITH_THREE_GATEWAYS: Bounds = Bounds {
     gateways: GatewayBounds {
         gateways: 3,
@@ -75,14 +75,14 @@ const WITH_THREE_GATEWAYS: Bounds = Bounds {
     ..WITH_GATEWAYS
 };
 
-/// The smallest world in which each rule of activities matters.
-const DOING: Bounds = Bounds { ticks: 3, activities: 2, is_network_reliable: true, ..SMALL };
+/// The smallest bounds in which each rule of activities makes a difference.
+const WITH_ACTIVITIES: Bounds = Bounds { ticks: 3, activities: 2, is_network_reliable: true, ..SMALL };
 
-/// Looks at every state, and fails with the way to the first one that must not be.
+/// Checks every state. Fails with the path to the first state that violates a property.
 fn hold_in_every_state(bounds: Bounds) {
-    let checker = Protocol { bounds, flaw: None }.checker().threads(2).spawn_bfs().join();
+    let checker = Protocol { bounds, mutation: None }.checker().threads(2).spawn_bfs().join();
     eprintln!("{} states, at most {} steps away", checker.unique_state_count(), checker.max_depth());
-    assert!(checker.is_done(), "the whole of the bounded space was looked at");
+    assert!(checker.is_done(), "every state within the bounds was visited");
     checker.assert_properties();
 }
 
@@ -133,7 +133,7 @@ fn all_properties_hold_for_a_gateway_that_dies_leaves_and_returns() {
 }
 
 #[test]
-fn all_properties_hold_for_a_gateway_whose_calls_are_late_lost_and_doubled() {
+fn all_properties_hold_for_a_gateway_whose_calls_are_late_lost_and_duplicated() {
     hold_in_every_state(Bounds { is_network_reliable: false, ..WITH_GATEWAYS });
 }
 
@@ -165,12 +165,12 @@ fn all_properties_hold_when_half_of_the_gateways_expire_and_when_redis_hangs() {
 
 #[test]
 fn all_properties_hold_for_activities() {
-    hold_in_every_state(DOING);
+    hold_in_every_state(WITH_ACTIVITIES);
 }
 
 #[test]
 fn all_properties_hold_for_activities_in_a_grace() {
-    hold_in_every_state(Bounds { grace: 1, relays: 0, ..DOING });
+    hold_in_every_state(Bounds { grace: 1, relays: 0, ..WITH_ACTIVITIES });
 }
 
 #[test]
@@ -178,82 +178,82 @@ fn all_properties_hold_for_a_watcher_of_activities() {
     hold_in_every_state(Bounds { activities: 2, interruptions: 0, ..WATCHED });
 }
 
-/// Each property can fail: without this rule of the protocol it does.
-fn fails_without(flaw: Flaw, property: &'static str, bounds: Bounds) {
-    let checker = Protocol { bounds, flaw: Some(flaw) }.checker().threads(2);
+/// Checks that a property fails without this rule of the protocol.
+fn fails_without(mutation: Mutation, property: &'static str, bounds: Bounds) {
+    let checker = Protocol { bounds, mutation: Some(mutation) }.checker().threads(2);
     let checker = checker.finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
-    assert!(checker.discovery(property).is_some(), "{flaw:?} goes unnoticed by: {property}");
+    assert!(checker.discovery(property).is_some(), "{mutation:?} is not detected by: {property}");
 }
 
 #[test]
-fn each_rule_that_is_left_out_is_noticed() {
-    for (flaw, property) in [
-        (Flaw::SetStateRenews, property::NO_GHOST),
-        (Flaw::NotFiled, property::FOUND),
-        (Flaw::SweepTrustsItsPage, property::ONE_END),
-        (Flaw::MissedEndIsForgotten, property::ONE_END),
-        (Flaw::VersionIgnoresTheClock, property::VERSIONS),
-        (Flaw::StruckBeforeAck, property::NO_LOSS),
-        (Flaw::NoMessageId, property::NO_DOUBLE),
-        (Flaw::ClosedIsForgotten, property::CLOSED),
-        (Flaw::HeartbeatLeavesTheRecord, property::NO_FALSE_END),
-        (Flaw::SetStateIsSilent, property::TRUTH),
+fn each_rule_that_is_left_out_is_detected() {
+    for (mutation, property) in [
+        (Mutation::SetStateRenews, property::NO_GHOST),
+        (Mutation::NotIndexed, property::FOUND),
+        (Mutation::SweepTrustsItsPage, property::ONE_END),
+        (Mutation::MissedOfflineIsOmitted, property::ONE_END),
+        (Mutation::VersionIgnoresTheClock, property::VERSIONS),
+        (Mutation::RemovedBeforeAck, property::NO_LOSS),
+        (Mutation::NoMessageId, property::NO_DOUBLE),
+        (Mutation::NoTombstone, property::CLOSED),
+        (Mutation::HeartbeatLeavesTheRecord, property::NO_FALSE_END),
+        (Mutation::SetStateIsSilent, property::TRUTH),
     ] {
-        let flushes = u8::from(flaw == Flaw::VersionIgnoresTheClock);
-        fails_without(flaw, property, Bounds { flushes, ..SMALL });
+        let flushes = u8::from(mutation == Mutation::VersionIgnoresTheClock);
+        fails_without(mutation, property, Bounds { flushes, ..SMALL });
     }
 }
 
 #[test]
-fn each_rule_of_activities_that_is_left_out_is_noticed() {
+fn each_rule_of_activities_that_is_left_out_is_detected() {
     let watched = Bounds { activities: 1, interruptions: 0, ..WATCHED };
-    for (flaw, property, bounds) in [
-        (Flaw::ActivityIsSilent, property::TRUTH, DOING),
-        (Flaw::ActivityIsSilent, property::WATCHER_TRUTH, watched),
-        (Flaw::OnlyItsOwnEventsCarryTheActivity, property::TRUTH, DOING),
-        (Flaw::OnlyItsOwnEventsCarryTheActivity, property::WATCHER_TRUTH, Bounds { has_matches: true, ..watched }),
-        (Flaw::ActivityOutlivesOffline, property::ACTIVITY_ENDS, DOING),
+    for (mutation, property, bounds) in [
+        (Mutation::ActivityIsSilent, property::TRUTH, WITH_ACTIVITIES),
+        (Mutation::ActivityIsSilent, property::WATCHER_TRUTH, watched),
+        (Mutation::OnlyItsOwnEventsCarryTheActivity, property::TRUTH, WITH_ACTIVITIES),
+        (Mutation::OnlyItsOwnEventsCarryTheActivity, property::WATCHER_TRUTH, Bounds { has_matches: true, ..watched }),
+        (Mutation::ActivityOutlivesOffline, property::ACTIVITY_ENDS, WITH_ACTIVITIES),
     ] {
-        fails_without(flaw, property, bounds);
+        fails_without(mutation, property, bounds);
     }
 }
 
 #[test]
-fn each_rule_of_watching_that_is_left_out_is_noticed() {
+fn each_rule_of_watching_that_is_left_out_is_detected() {
     let flushed = Bounds { flushes: 1, interruptions: 0, ..WATCHED };
-    for (flaw, property, bounds) in [
-        (Flaw::SnapshotBeforeInterest, property::WATCHER_TRUTH, WATCHED),
-        (Flaw::KnownIsTrusted, property::WATCHER_SNAPSHOT, WATCHED),
-        (Flaw::EventsAreNotCompared, property::WATCHER_VERSIONS, Bounds { connections: 2, relays: 2, ..flushed }),
-        (Flaw::OldEventsAreBelieved, property::WATCHER_TRUTH, flushed),
-        (Flaw::ReadsUndoEvents, property::WATCHER_VERSIONS, WATCHED),
-        (Flaw::AgreementIsIgnored, property::WATCHER_TRUTH, Bounds { interruptions: 1, ..flushed }),
-        (Flaw::DoubtsAreDropped, property::WATCHER_TRUTH, WATCHED),
-        (Flaw::LostEventsAreForgotten, property::WATCHER_TRUTH, WATCHED),
-        (Flaw::FlushIsOverlooked, property::WATCHER_TRUTH, flushed),
+    for (mutation, property, bounds) in [
+        (Mutation::SnapshotBeforeSubscription, property::WATCHER_TRUTH, WATCHED),
+        (Mutation::KnownIsTrusted, property::WATCHER_SNAPSHOT, WATCHED),
+        (Mutation::EventsAreNotCompared, property::WATCHER_VERSIONS, Bounds { connections: 2, relays: 2, ..flushed }),
+        (Mutation::OldEventsAreAccepted, property::WATCHER_TRUTH, flushed),
+        (Mutation::ReadsUndoEvents, property::WATCHER_VERSIONS, WATCHED),
+        (Mutation::AgreementIsIgnored, property::WATCHER_TRUTH, Bounds { interruptions: 1, ..flushed }),
+        (Mutation::DoubtIsIgnored, property::WATCHER_TRUTH, WATCHED),
+        (Mutation::LostEventsAreIgnored, property::WATCHER_TRUTH, WATCHED),
+        (Mutation::FlushIsIgnored, property::WATCHER_TRUTH, flushed),
     ] {
-        fails_without(flaw, property, bounds);
+        fails_without(mutation, property, bounds);
     }
 }
 
 #[test]
-fn each_rule_of_gateways_that_is_left_out_is_noticed() {
+fn each_rule_of_gateways_that_is_left_out_is_detected() {
     let moving = Bounds { connections: 1, ..MOVING };
-    for (flaw, property, bounds) in [
-        (Flaw::ConnectLeavesTheOwners, property::DEAD_GATEWAY, WITH_GATEWAYS),
-        (Flaw::DisconnectLeavesTheOwners, property::OWNERS, WITH_GATEWAYS),
-        (Flaw::UnnamedHeartbeatDropsTheGateway, property::DEAD_GATEWAY, WITH_TWO_GATEWAYS),
-        (Flaw::RenewalIsNeverNew, property::LIVE_GATEWAY, WITH_GATEWAYS),
-        (Flaw::LossIsNotNoted, property::DEAD_GATEWAY, WITH_GATEWAYS),
-        (Flaw::EndsWhatAnotherGatewayHas, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
-        (Flaw::EndsWhatReturned, property::NO_FALSE_END, WITH_GATEWAYS),
-        (Flaw::EndIgnoresOtherDevices, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
-        (Flaw::EndedIsClosed, property::NOT_REFUSED, WITH_GATEWAYS),
-        (Flaw::MovingHasNoGrace, property::MOVE, moving),
-        (Flaw::NothingIsHeld, property::HELD, WITH_THREE_GATEWAYS),
-        (Flaw::NothingIsHeld, property::NO_FALSE_END, WITH_THREE_GATEWAYS),
-        (Flaw::HoldIsProlonged, property::NOT_PROLONGED, WITH_THREE_GATEWAYS),
+    for (mutation, property, bounds) in [
+        (Mutation::ConnectLeavesTheOwners, property::DEAD_GATEWAY, WITH_GATEWAYS),
+        (Mutation::DisconnectLeavesTheOwners, property::OWNERS, WITH_GATEWAYS),
+        (Mutation::UnnamedHeartbeatDropsTheGateway, property::DEAD_GATEWAY, WITH_TWO_GATEWAYS),
+        (Mutation::RenewalIsNeverNew, property::LIVE_GATEWAY, WITH_GATEWAYS),
+        (Mutation::LossIsNotRecorded, property::DEAD_GATEWAY, WITH_GATEWAYS),
+        (Mutation::EndsLeasesOfOtherGateways, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
+        (Mutation::EndsRenewedLeases, property::NO_FALSE_END, WITH_GATEWAYS),
+        (Mutation::EndIgnoresOtherDevices, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
+        (Mutation::EndedIsClosed, property::NOT_REFUSED, WITH_GATEWAYS),
+        (Mutation::MovingHasNoGrace, property::MOVE, moving),
+        (Mutation::NoHold, property::HELD, WITH_THREE_GATEWAYS),
+        (Mutation::NoHold, property::NO_FALSE_END, WITH_THREE_GATEWAYS),
+        (Mutation::HoldIsProlonged, property::NOT_PROLONGED, WITH_THREE_GATEWAYS),
     ] {
-        fails_without(flaw, property, bounds);
+        fails_without(mutation, property, bounds);
     }
 }

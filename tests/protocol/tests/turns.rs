@@ -1,14 +1,14 @@
-//! The checker looks at every state of servers that take turns.
+//! Exhaustive check of turns: every state of the model is visited.
 
-use presence_protocol::turns::{ONE_PASS, SWEPT_IN_TIME, TurnBounds, TurnFlaw, Turns};
+use presence_protocol::turns::{ONE_PASS, SWEPT_IN_TIME, TurnBounds, TurnMutation, Turns};
 use stateright::{Checker as _, HasDiscoveries, Model as _};
 
 const BOUNDS: TurnBounds = TurnBounds { servers: 2, stalls: 1, flushes: 0 };
 
 fn hold_in_every_state(bounds: TurnBounds) {
-    let checker = Turns { bounds, flaw: None }.checker().threads(2).spawn_bfs().join();
+    let checker = Turns { bounds, mutation: None }.checker().threads(2).spawn_bfs().join();
     eprintln!("{} states, at most {} steps away", checker.unique_state_count(), checker.max_depth());
-    assert!(checker.is_done(), "the whole space was looked at");
+    assert!(checker.is_done(), "every state was visited");
     checker.assert_properties();
 }
 
@@ -33,15 +33,15 @@ fn servers_that_do_not_stall_make_one_pass_together() {
 }
 
 #[test]
-fn each_rule_of_turns_that_is_left_out_is_noticed() {
-    for (flaw, property, bounds) in [
-        (TurnFlaw::DeadPassesKeepTheirTurn, SWEPT_IN_TIME, BOUNDS),
-        (TurnFlaw::EndIsNotedFirst, SWEPT_IN_TIME, BOUNDS),
-        (TurnFlaw::AnswerIsIgnored, SWEPT_IN_TIME, BOUNDS),
-        (TurnFlaw::EndIsNotNoted, ONE_PASS, TurnBounds { stalls: 0, ..BOUNDS }),
+fn each_rule_of_turns_that_is_left_out_is_detected() {
+    for (mutation, property, bounds) in [
+        (TurnMutation::DeadPassesKeepTheirTurn, SWEPT_IN_TIME, BOUNDS),
+        (TurnMutation::EndIsRecordedFirst, SWEPT_IN_TIME, BOUNDS),
+        (TurnMutation::ReplyIsIgnored, SWEPT_IN_TIME, BOUNDS),
+        (TurnMutation::EndIsNotRecorded, ONE_PASS, TurnBounds { stalls: 0, ..BOUNDS }),
     ] {
-        let checker = Turns { bounds, flaw: Some(flaw) }.checker().threads(2);
+        let checker = Turns { bounds, mutation: Some(mutation) }.checker().threads(2);
         let checker = checker.finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
-        assert!(checker.discovery(property).is_some(), "{flaw:?} goes unnoticed by: {property}");
+        assert!(checker.discovery(property).is_some(), "{mutation:?} is not detected by: {property}");
     }
 }

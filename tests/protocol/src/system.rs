@@ -1,75 +1,76 @@
-//! Gateways, the network, sweepers, relays and the stream around Redis, and what can happen next.
+//! The state of the whole system: gateways, the network, sweepers, relays and the stream around Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    Bounds, Flaw,
+    Bounds, Mutation,
     gateway_leases::Gateway,
     gateways::{Fleet, GatewayAction, SeenGateways},
     redis::{Activity, Connection, Event, Presence, Redis, Script, Tick},
     watcher::{Surroundings, WatchAction, Watcher},
 };
 
-/// A call can arrive until so many ticks after it was sent, any number of times, in any order. One that does not is lost:
-/// whoever sent it has given up.
-pub const LONGEST_WAY: Tick = 1;
+/// The number of ticks within which a call can arrive, any number of times and in any order. A call that does not
+/// arrive is lost, as its sender has stopped waiting.
+pub const MAX_LATENCY: Tick = 1;
 
-/// One state of everything.
+/// One state of the whole system.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct World {
+pub struct System {
     /// Redis's clock.
     pub now: Tick,
-    /// One for each connection.
+    /// The sockets, one per connection.
     pub sockets: Vec<Socket>,
-    /// Calls that can arrive, with the time they were last sent at.
+    /// Calls that can arrive, with the time at which they were last sent.
     pub network: BTreeMap<Call, Tick>,
-    /// What Redis holds.
+    /// The data in Redis.
     pub redis: Redis,
-    /// Whether each sweeper has read that the player is due, and has not looked again yet. One that never does is dead.
+    /// Whether each sweeper has read that the player is due and has not checked the player yet. A sweeper that never
+    /// does is dead.
     pub sweepers: Vec<bool>,
-    /// What each relay has in hand. A function that publishes its own call's events is one as well.
+    /// The state of each relay. A function that publishes its own call's events is a relay, too.
     pub relays: Vec<Relay>,
-    /// The stream, in order.
+    /// The events in the stream, in order.
     pub stream: Vec<Event>,
     /// A caller that watches the player.
     pub watcher: Watcher,
     /// Gateways that hold leases.
     pub fleet: Fleet,
-    /// How often Redis was flushed.
+    /// The number of flushes of Redis.
     pub flushes: u8,
-    /// How often an activity was set or removed.
+    /// The number of changes of the activity.
     pub activities: u8,
-    /// What the properties are told by.
+    /// Observations for the properties.
     pub seen: Seen,
 }
 
-/// What nobody in the system knows, but the properties ask for.
+/// Observations for the properties, which no part of the system knows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Seen {
     /// Every transition since the last flush, in order.
-    pub made: Vec<Event>,
+    pub emitted: Vec<Event>,
     /// The highest version ever given.
     pub highest: u16,
-    /// Whether a version was not above an earlier one.
-    pub fell: bool,
-    /// When each connection last counted anew, since the last flush.
-    pub beats: Vec<Option<Tick>>,
+    /// Whether a version was not above all earlier ones.
+    pub has_version_decreased: bool,
+    /// When each connection's lease was last renewed, since the last flush.
+    pub heartbeats: Vec<Option<Tick>>,
     /// Connections whose disconnect arrived, since the last flush.
     pub ended: BTreeSet<Connection>,
     /// What happened to gateways that hold leases.
     pub gateways: SeenGateways,
 }
 
-/// A socket, as its gateway has it.
+/// The state of a socket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Socket {
-    /// Not yet.
+    /// The socket was never open.
     #[default]
     Unopened,
     /// The player is connected.
     Open,
-    /// Closed, or dead with its gateway, at this time.
-    Gone(Tick),
+    /// The socket was closed, or died with its gateway, at this time.
+    Closed(Tick),
 }
 
 /// A call to the service.
@@ -85,74 +86,74 @@ pub enum Call {
     Renew(Gateway),
 }
 
-/// What a relay is about to do.
+/// The next step of a relay.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum Relay {
-    /// To look into the outbox.
+    /// To read the outbox.
     #[default]
     Idle,
     /// To publish this event.
     Read(Event),
-    /// To strike it: JetStream has it.
+    /// To remove this event from the outbox, as JetStream has acknowledged it.
     Published(Event),
 }
 
-/// Something that happens.
+/// An action in the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// A socket is opened, and its gateway says so.
+    /// A socket is opened, and its gateway reports it.
     Open(Connection),
-    /// A gateway sends its heartbeat.
-    Beat(Connection),
-    /// A socket is closed, and its gateway says so.
+    /// A gateway sends a heartbeat.
+    Heartbeat(Connection),
+    /// A socket is closed, and its gateway reports it.
     Close(Connection),
-    /// A gateway dies. It says nothing.
+    /// A gateway dies without reporting it.
     Crash(Connection),
     /// A match begins.
     Play,
-    /// The player is doing something new.
+    /// The player sets an activity.
     SetActivity,
-    /// The player is doing nothing any more.
+    /// The player removes the activity.
     RemoveActivity,
     /// A call arrives, and may arrive again.
     Arrive(Call),
     /// Time passes.
     Tick,
-    /// Redis loses everything, and it takes a while.
+    /// Redis loses its data, which takes a tick.
     Flush,
     /// A sweeper reads the index.
     SweepReads(usize),
-    /// A sweeper looks again at whom it read about.
-    SweepLooksAgain(usize),
+    /// A sweeper checks the player that it read from the index.
+    SweepChecks(usize),
     /// A relay reads the outbox.
     RelayReads(usize),
-    /// A relay publishes what it read.
+    /// A relay publishes the event that it read.
     RelayPublishes(usize),
-    /// A relay strikes what it published.
-    RelayStrikes(usize),
-    /// A relay dies with what it has in hand.
+    /// A relay removes the event that it published from the outbox.
+    RelayRemoves(usize),
+    /// A relay dies with the event that it holds.
     RelayDies(usize),
-    /// Something happens to the watcher.
+    /// An action of the watcher or its server.
     Watching(WatchAction),
-    /// Something happens to gateways that hold leases.
+    /// An action of gateways that hold leases.
     Gateway(GatewayAction),
 }
 
-impl World {
-    /// Nobody was ever there.
+impl System {
+    /// The initial state, in which the player has never connected.
     pub fn new(bounds: &Bounds) -> Self {
-        let mut world = Self {
+        let mut system = Self {
             sockets: vec![Socket::Unopened; bounds.connections.into()],
             sweepers: vec![false; bounds.sweepers],
             relays: vec![Relay::Idle; bounds.relays],
-            seen: Seen { beats: vec![None; bounds.connections.into()], ..Seen::default() },
+            seen: Seen { heartbeats: vec![None; bounds.connections.into()], ..Seen::default() },
             ..Self::default()
         };
-        world.start_gateways(bounds);
-        world
+        system.start_gateways(bounds);
+        system
     }
 
-    /// What can happen now.
+    /// The actions that are possible in this state.
     pub fn actions(&self, bounds: &Bounds) -> Vec<Action> {
         let mut actions = Vec::new();
         for (connection, socket) in (0..).zip(&self.sockets) {
@@ -171,7 +172,7 @@ impl World {
                         false => !bounds.is_network_reliable,
                     };
                     if is_reported {
-                        actions.push(Action::Beat(connection));
+                        actions.push(Action::Heartbeat(connection));
                     }
                 }
                 _ => {}
@@ -180,7 +181,7 @@ impl World {
         if bounds.has_matches {
             actions.push(Action::Play);
         }
-        // Of an OFFLINE player, setting an activity is refused, and removing one does nothing.
+        // For an OFFLINE player, setting an activity is refused, and removing one does nothing.
         if self.activities < bounds.activities && self.redis.record.is_some() {
             actions.push(Action::SetActivity);
             if self.redis.activity().is_some() {
@@ -200,15 +201,15 @@ impl World {
                     actions.push(Action::SweepReads(sweeper));
                 }
                 false => {}
-                true => actions.push(Action::SweepLooksAgain(sweeper)),
+                true => actions.push(Action::SweepChecks(sweeper)),
             }
         }
-        for (relay, in_hand) in self.relays.iter().enumerate() {
-            match in_hand {
+        for (relay, step) in self.relays.iter().enumerate() {
+            match step {
                 Relay::Idle if self.redis.outbox.is_empty() => {}
                 Relay::Idle => actions.push(Action::RelayReads(relay)),
                 Relay::Read(_) => actions.extend([Action::RelayPublishes(relay), Action::RelayDies(relay)]),
-                Relay::Published(_) => actions.extend([Action::RelayStrikes(relay), Action::RelayDies(relay)]),
+                Relay::Published(_) => actions.extend([Action::RelayRemoves(relay), Action::RelayDies(relay)]),
             }
         }
         if bounds.is_watched {
@@ -219,144 +220,152 @@ impl World {
         actions
     }
 
-    /// The world after an action.
-    pub fn after(&self, action: Action, bounds: &Bounds, flaw: Option<Flaw>) -> Self {
-        let mut world = self.clone();
-        world.happen(action, bounds, flaw);
-        world.note_silent_gateways();
-        world
+    /// The state after an action.
+    pub fn after(&self, action: Action, bounds: &Bounds, mutation: Option<Mutation>) -> Self {
+        let mut system = self.clone();
+        system.apply(action, bounds, mutation);
+        system.record_silent_gateways();
+        system
     }
 
-    fn happen(&mut self, action: Action, bounds: &Bounds, flaw: Option<Flaw>) {
+    fn apply(&mut self, action: Action, bounds: &Bounds, mutation: Option<Mutation>) {
         match action {
             Action::Open(connection) => {
                 self.sockets[usize::from(connection)] = Socket::Open;
-                self.send(Call::Connect(connection), bounds, flaw);
+                self.send(Call::Connect(connection), bounds, mutation);
             }
-            Action::Beat(connection) => self.send(Call::Heartbeat(connection), bounds, flaw),
+            Action::Heartbeat(connection) => self.send(Call::Heartbeat(connection), bounds, mutation),
             Action::Close(connection) => {
-                self.sockets[usize::from(connection)] = Socket::Gone(self.now);
-                self.send(Call::Disconnect(connection), bounds, flaw);
+                self.sockets[usize::from(connection)] = Socket::Closed(self.now);
+                self.send(Call::Disconnect(connection), bounds, mutation);
             }
-            Action::Crash(connection) => self.sockets[usize::from(connection)] = Socket::Gone(self.now),
-            Action::Play => self.run(bounds, flaw, |script| script.play()),
+            Action::Crash(connection) => self.sockets[usize::from(connection)] = Socket::Closed(self.now),
+            Action::Play => self.run(bounds, mutation, |script| script.play()),
             Action::SetActivity | Action::RemoveActivity => {
                 self.activities += 1;
                 let activity = (action == Action::SetActivity).then_some(self.activities);
-                self.run(bounds, flaw, |script| script.set_activity(activity));
+                self.run(bounds, mutation, |script| script.set_activity(activity));
             }
-            Action::Arrive(call) => self.arrive(call, bounds, flaw),
-            Action::Tick => self.pass(),
+            Action::Arrive(call) => self.arrive(call, bounds, mutation),
+            Action::Tick => self.advance_clock(),
             Action::Flush => {
-                let Seen { highest, fell, .. } = self.seen;
+                let Seen { highest, has_version_decreased, .. } = self.seen;
                 self.redis = Redis::default();
-                let beats = vec![None; self.sockets.len()];
+                let heartbeats = vec![None; self.sockets.len()];
                 let gateways = self.seen.gateways.after_a_flush(self.now);
-                self.seen = Seen { highest, fell, beats, gateways, ..Seen::default() };
+                self.seen = Seen { highest, has_version_decreased, heartbeats, gateways, ..Seen::default() };
                 self.flushes += 1;
-                self.pass();
+                self.advance_clock();
             }
             Action::SweepReads(sweeper) => self.sweepers[sweeper] = true,
-            Action::SweepLooksAgain(sweeper) => {
+            Action::SweepChecks(sweeper) => {
                 self.sweepers[sweeper] = false;
-                self.run(bounds, flaw, |script| script.sweep());
+                self.run(bounds, mutation, |script| script.sweep());
             }
             Action::RelayReads(relay) => {
                 let event = self.redis.outbox[0];
                 self.relays[relay] = Relay::Read(event);
-                if flaw == Some(Flaw::StruckBeforeAck) {
-                    self.strike(event);
+                if mutation == Some(Mutation::RemovedBeforeAck) {
+                    self.remove_published(event);
                 }
             }
-            Action::RelayPublishes(relay) => self.publish(relay, flaw),
-            Action::RelayStrikes(relay) => {
+            Action::RelayPublishes(relay) => self.publish(relay, mutation),
+            Action::RelayRemoves(relay) => {
                 if let Relay::Published(event) = std::mem::take(&mut self.relays[relay]) {
-                    self.strike(event);
+                    self.remove_published(event);
                 }
             }
             Action::RelayDies(relay) => self.relays[relay] = Relay::Idle,
             Action::Watching(action) => {
                 let mut watcher = std::mem::take(&mut self.watcher);
-                watcher.happen(action, &self.surroundings(flaw));
+                watcher.apply(action, &self.surroundings(mutation));
                 self.watcher = watcher;
             }
-            Action::Gateway(action) => self.happen_to_gateways(action, bounds, flaw),
+            Action::Gateway(action) => self.apply_to_gateways(action, bounds, mutation),
         }
     }
 
-    fn surroundings(&self, flaw: Option<Flaw>) -> Surroundings<'_> {
+    fn surroundings(&self, mutation: Option<Mutation>) -> Surroundings<'_> {
         let Self { now, redis, stream: events, flushes, .. } = self;
-        Surroundings { now: *now, redis, events, flushes: *flushes, flaw }
+        Surroundings { now: *now, redis, events, flushes: *flushes, mutation }
     }
 
-    pub(crate) fn send(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
+    pub(crate) fn send(&mut self, call: Call, bounds: &Bounds, mutation: Option<Mutation>) {
         if bounds.is_network_reliable {
-            return self.arrive(call, bounds, flaw);
+            return self.arrive(call, bounds, mutation);
         }
         self.network.insert(call, self.now);
     }
 
-    pub(crate) fn pass(&mut self) {
+    /// Advances the clock by one tick.
+    pub(crate) fn advance_clock(&mut self) {
         self.now += 1;
         self.redis.expire(self.now);
-        self.network.retain(|_, sent_at| self.now <= *sent_at + LONGEST_WAY);
+        self.network.retain(|_, sent_at| self.now <= *sent_at + MAX_LATENCY);
     }
 
-    fn arrive(&mut self, call: Call, bounds: &Bounds, flaw: Option<Flaw>) {
+    /// Executes a call that arrives.
+    fn arrive(&mut self, call: Call, bounds: &Bounds, mutation: Option<Mutation>) {
         match call {
             Call::Connect(connection) | Call::Heartbeat(connection) => {
                 let gateway = self.fleet.gateway_of(connection);
-                let counts = self.run(bounds, flaw, |script| match call {
+                let counts = self.run(bounds, mutation, |script| match call {
                     Call::Connect(_) => script.connect(connection, gateway),
                     _ => script.heartbeat(connection, gateway),
                 });
                 if counts {
-                    self.seen.beats[usize::from(connection)] = Some(self.now);
+                    self.seen.heartbeats[usize::from(connection)] = Some(self.now);
                 }
-                self.note_beat(connection, gateway, counts);
+                self.record_heartbeat(connection, gateway, counts);
             }
-            Call::Renew(gateway) => self.renewal_arrives(gateway, bounds, flaw),
+            Call::Renew(gateway) => self.renew_gateway(gateway, bounds, mutation),
             Call::Disconnect(connection) => {
-                self.run(bounds, flaw, |script| script.disconnect(connection));
+                self.run(bounds, mutation, |script| script.disconnect(connection));
                 self.seen.ended.insert(connection);
             }
         }
     }
 
-    pub(crate) fn run<T>(&mut self, bounds: &Bounds, flaw: Option<Flaw>, work: impl FnOnce(&mut Script<'_>) -> T) -> T {
+    /// Runs a script, and records its events.
+    pub(crate) fn run<T>(
+        &mut self,
+        bounds: &Bounds,
+        mutation: Option<Mutation>,
+        work: impl FnOnce(&mut Script<'_>) -> T,
+    ) -> T {
         let redis = &mut self.redis;
         let Bounds { ttl, grace, .. } = *bounds;
-        let mut script = Script { redis, now: self.now, ttl, grace, flaw, events: Vec::new() };
+        let mut script = Script { redis, now: self.now, ttl, grace, mutation, events: Vec::new() };
         let result = work(&mut script);
         for event in script.events {
-            self.seen.fell |= event.version <= self.seen.highest;
+            self.seen.has_version_decreased |= event.version <= self.seen.highest;
             self.seen.highest = self.seen.highest.max(event.version);
-            self.seen.made.push(event);
+            self.seen.emitted.push(event);
         }
         result
     }
 
-    fn publish(&mut self, relay: usize, flaw: Option<Flaw>) {
+    fn publish(&mut self, relay: usize, mutation: Option<Mutation>) {
         let Relay::Read(event) = self.relays[relay] else { return };
-        let is_there = self.stream.iter().any(|other| other.version == event.version);
-        if !is_there || flaw == Some(Flaw::NoMessageId) {
+        let is_duplicate = self.stream.iter().any(|other| other.version == event.version);
+        if !is_duplicate || mutation == Some(Mutation::NoMessageId) {
             self.stream.push(event);
         }
         self.relays[relay] = Relay::Published(event);
     }
 
-    fn strike(&mut self, event: Event) {
+    fn remove_published(&mut self, event: Event) {
         self.redis.outbox.retain(|other| *other != event);
     }
 
-    /// Whether a connection counts in what a read answers. A lease that ran out may still stand in the record.
+    /// Whether a connection counts in a read. The record may still hold a lease that has expired.
     pub fn counts(&self, connection: Connection) -> bool {
         let record = self.redis.record.as_ref();
         record.and_then(|record| record.leases.get(&connection)).is_some_and(|lease| lease.expires_at > self.now)
     }
 
-    /// The state and activity that a consumer believes in who has read the whole stream, and goes by versions.
-    pub fn believed(&self) -> (Presence, Option<Activity>) {
+    /// The state and activity that a consumer derives from the whole stream, ordered by version.
+    pub fn consumer_view(&self) -> (Presence, Option<Activity>) {
         let newest = self.stream.iter().max_by_key(|event| event.version);
         newest.map_or((Presence::Offline, None), |event| (event.after, event.activity))
     }
