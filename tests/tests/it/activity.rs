@@ -1,4 +1,4 @@
-//! Activities in events, in Redis, and nowhere else (A2 and A3 of the contract).
+//! Activities in events and in Redis, but not in logs (A2 and A3 of the contract).
 
 use presence::{
     PresenceError,
@@ -32,13 +32,14 @@ fn removed() -> StateChange {
 }
 
 impl Fixture {
-    /// Alice with a connection, and no event yet but hers.
+    /// Connects alice, with one event.
     async fn new() -> Self {
         Self::with(&[]).await
     }
 
     async fn with(variables: &[(&str, &str)]) -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         let url = nats.url();
         let mut all = vec![("PRESENCE_NATS_URL", &*url)];
         all.extend(variables);
@@ -48,13 +49,13 @@ impl Fixture {
         Self { redis, nats, app, trace }
     }
 
-    /// Sets something; returns the version.
+    /// Changes alice's state or activity. Returns the version.
     async fn set(&self, change: impl Into<StateChange>) -> u64 {
         let set = self.app.presence().set_state(&player("alice"), change, &self.trace).await;
         set.unwrap().version.unwrap()
     }
 
-    /// The events after the one that connected alice.
+    /// The events after alice's first connect.
     async fn events(&self) -> Vec<Value> {
         let messages = self.nats.messages("PRESENCE_EVENTS").await;
         messages[1..].iter().map(|message| serde_json::from_slice(&message.payload).unwrap()).collect()
@@ -96,7 +97,7 @@ async fn a_changed_activity_is_a_transition_with_an_event() {
 }
 
 #[tokio::test]
-async fn an_equal_activity_makes_no_event() {
+async fn an_equal_activity_emits_no_event() {
     let test = Fixture::new().await;
     let version =
         test.set(activity(r#"{"custom":{"a":[1,{"x":1,"y":";"}]},"party":{"id":"p","size":1,"max":2}}"#)).await;
@@ -126,11 +127,11 @@ async fn an_equal_activity_moves_last_seen_and_renews_nothing() {
 }
 
 #[tokio::test]
-async fn events_of_other_transitions_carry_the_activity_that_is_left() {
+async fn events_of_other_transitions_carry_the_current_activity() {
     let test = Fixture::with(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
     let presence = test.app.presence();
     test.set(activity(RANKED)).await;
-    // Within a grace the player has it still.
+    // Within the grace, the player keeps it.
     presence.disconnect(&connection("alice", "c1"), DisconnectReason::Lost, &test.trace).await.unwrap();
     let back = presence.connect(&connection("alice", "c2"), &test.trace).await.unwrap();
     assert_eq!(back.activity, Some(activity(RANKED)));
@@ -157,12 +158,12 @@ async fn events_of_other_transitions_carry_the_activity_that_is_left() {
 }
 
 #[tokio::test]
-async fn the_record_is_marked_and_the_past_has_the_text_behind_all_words() {
+async fn the_record_is_marked_and_the_shadow_holds_the_activity_after_its_other_fields() {
     let test = Fixture::new().await;
     let record = test.raw("presence:alice").await;
     assert!(!record.contains("activity"), "{record}");
     test.set(activity(RANKED)).await;
-    // As programs read a past that know of no activities: the first words are the state, the reason and the time.
+    // Programs of versions without activities read only the first fields of the shadow, which have not moved.
     let version = test.set(PresenceState::InMatch).await;
     test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
     let record: Value = serde_json::from_str(&test.raw("presence:alice").await).unwrap();
@@ -175,21 +176,21 @@ async fn the_record_is_marked_and_the_past_has_the_text_behind_all_words() {
     assert_eq!(past, format!("{} {version} IN_MATCH expired 45000 {stored};c1", record["last_seen"]));
     let heartbeat = test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
     assert_eq!(heartbeat.activity, Some(activity(RANKED)));
-    assert_eq!(test.raw("{presence:alice}:past").await[13..], past[13..], "a heartbeat moves the time alone");
+    assert_eq!(test.raw("{presence:alice}:past").await[13..], past[13..], "a heartbeat changes only the time");
     test.set(removed()).await;
     let record = test.raw("presence:alice").await;
     assert!(!record.contains("activity"), "{record}");
 }
 
 #[tokio::test]
-async fn heartbeats_of_other_configurations_keep_the_activity() {
+async fn heartbeats_with_other_configurations_keep_the_activity() {
     let test = Fixture::new().await;
     test.set(activity(RANKED)).await;
     for ttl in ["60s", "30s", "45s"] {
         let app = app(&test.redis, &[("PRESENCE_TTL", ttl)]);
         for id in ["c1", "c2", "c1", "c1"] {
-            let beat = app.presence().heartbeat(&connection("alice", id), &test.trace).await.unwrap();
-            assert_eq!(beat.activity, Some(activity(RANKED)), "{ttl} {id}");
+            let heartbeat = app.presence().heartbeat(&connection("alice", id), &test.trace).await.unwrap();
+            assert_eq!(heartbeat.activity, Some(activity(RANKED)), "{ttl} {id}");
         }
         let expires_in: u64 = test.redis.ask(&["PTTL", "presence:alice"]).await;
         let ttl: u64 = ttl.trim_end_matches('s').parse().unwrap();
@@ -198,7 +199,7 @@ async fn heartbeats_of_other_configurations_keep_the_activity() {
 }
 
 #[tokio::test]
-async fn a_marked_record_without_its_text_is_a_player_without_an_activity() {
+async fn a_marked_record_without_a_shadow_is_a_player_without_an_activity() {
     let test = Fixture::new().await;
     test.set(activity(RANKED)).await;
     let () = test.redis.ask(&["DEL", "{presence:alice}:past"]).await;
@@ -206,8 +207,8 @@ async fn a_marked_record_without_its_text_is_a_player_without_an_activity() {
         let read = test.app.presence().presences(&[player("alice")], history).await.unwrap();
         assert_eq!((read.presences[0].state, &read.presences[0].activity), (PresenceState::Online, &None));
     }
-    let beat = test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
-    assert_eq!(beat.activity, None);
+    let heartbeat = test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
+    assert_eq!(heartbeat.activity, None);
     assert!(!test.raw("presence:alice").await.contains("activity"));
 }
 
@@ -223,11 +224,12 @@ async fn an_activity_of_an_expired_player_is_refused_and_the_missed_transition_i
 }
 
 #[tokio::test]
-async fn an_activity_reaches_no_log() {
+async fn an_activity_is_never_logged() {
     let redis = RedisServer::start().await;
     let nats = NatsServer::start().await;
-    let (redis_url, nats_url) = (redis.url(), nats.url());
-    // Further down, libraries log what they send and receive.
+    let redis_url = redis.url();
+    let nats_url = nats.url();
+    // At lower levels, libraries log the data that they send and receive.
     let variables =
         [("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url), ("RUST_LOG", "debug,presence=trace")];
     let server = Server::start(&variables);

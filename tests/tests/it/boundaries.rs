@@ -1,4 +1,4 @@
-//! The millisecond at which something expires, on a clock that stands still there. A lease counts through it and not after.
+//! Expiry to the millisecond, on a clock that stands still. A lease counts through the millisecond of its expiry.
 
 use std::io::{Read as _, Write as _};
 
@@ -66,8 +66,8 @@ impl Fixture {
     }
 }
 
-fn is_closed(answer: Result<u32, PresenceError>) -> bool {
-    matches!(answer, Err(PresenceError::ConnectionClosed))
+fn is_closed(result: Result<u32, PresenceError>) -> bool {
+    matches!(result, Err(PresenceError::ConnectionClosed))
 }
 
 #[tokio::test]
@@ -93,16 +93,16 @@ async fn a_disconnect_in_the_last_millisecond_of_a_lease_ends_it() {
     assert!(is_closed(test.heartbeat("c1").await));
 }
 
-/// Redis 7.0 decides which keys count by the time at which a script began, and reads the clock again for `TIME` and for
-/// relative expiries.
+/// Redis 7.0 decides whether keys have expired by the start time of a script, but reads the clock again for `TIME` and
+/// for relative expiries.
 #[tokio::test]
-async fn a_clock_that_moves_on_within_a_script_brings_no_closed_connection_back() {
+async fn a_clock_that_advances_within_a_script_does_not_reopen_a_closed_connection() {
     let mut test = Fixture::new(&[]).await;
     for tenth in 0..60 {
         let id = format!("c{tenth}");
         test.clock.advance(1);
         test.connect(&id).await;
-        // From some milliseconds before the end of the lease on, a tenth of one per reading of the clock.
+        // Starts some milliseconds before the lease's expiry, and advances by 0.1 ms per reading of the clock.
         let began_at = test.clock.now() + TTL - 5;
         test.clock.run_from(began_at + tenth / 10, tenth % 10 * 100, 100);
         let (state, count) = test.disconnect(&id).await;
@@ -113,9 +113,9 @@ async fn a_clock_that_moves_on_within_a_script_brings_no_closed_connection_back(
     }
 }
 
-/// Two calls over one connection, which the server answers in order, in one millisecond of Redis.
+/// Sends two calls over one connection, which the server handles in order, within one millisecond of Redis's clock.
 #[tokio::test]
-async fn a_heartbeat_behind_its_disconnect_is_refused_in_the_last_millisecond_of_the_lease() {
+async fn a_heartbeat_after_its_disconnect_is_refused_in_the_last_millisecond_of_the_lease() {
     let mut clock = VirtualClock::new();
     let redis = RedisServer::start_with_clock(&clock).await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_TTL", "60ms")]);
@@ -129,22 +129,23 @@ async fn a_heartbeat_behind_its_disconnect_is_refused_in_the_last_millisecond_of
         };
         let calls = request("/presence/disconnect", "") + &request("/presence/heartbeat", "Connection: close\r\n");
         let address = server.address().to_owned();
-        let answers = tokio::task::spawn_blocking(move || {
+        let responses = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.write_all(calls.as_bytes()).unwrap();
-            let mut answers = String::new();
-            stream.read_to_string(&mut answers).unwrap();
-            answers
+            let mut responses = String::new();
+            stream.read_to_string(&mut responses).unwrap();
+            responses
         });
-        let answers = answers.await.unwrap();
-        let statuses: Vec<_> = answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]).collect();
-        assert_eq!(statuses, ["200", "410"], "round {round}: {answers}");
+        let responses = responses.await.unwrap();
+        let statuses: Vec<_> =
+            responses.match_indices("HTTP/1.1 ").map(|(at, _)| &responses[at + 9..at + 12]).collect();
+        assert_eq!(statuses, ["200", "410"], "round {round}: {responses}");
         clock.advance(1);
     }
 }
 
 #[tokio::test]
-async fn a_disconnect_of_a_lapsed_lease_takes_it_out_of_the_record() {
+async fn a_disconnect_of_a_lapsed_lease_removes_it_from_the_record() {
     let mut test = Fixture::new(&[]).await;
     test.connect("phone").await;
     test.clock.advance(1_000);
@@ -153,9 +154,13 @@ async fn a_disconnect_of_a_lapsed_lease_takes_it_out_of_the_record() {
     test.clock.advance(TTL - 999);
     assert_eq!(test.disconnect("phone").await, (PresenceState::Online, 1));
     let after = test.presence.presences(&[player("alice")], false).await.unwrap().presences.remove(0);
-    assert_eq!((after.last_seen, after.version), (before.last_seen, before.version), "it was unknown already");
+    assert_eq!(
+        (after.last_seen, after.version),
+        (before.last_seen, before.version),
+        "the lease did not count any more"
+    );
     assert_eq!(test.pttl().await, 999);
-    // Even a clock that is set back does not bring it back.
+    // It does not count again, even if the clock is set back.
     test.clock.set(test.clock.now() - 10_000);
     assert_eq!(test.count().await, 1);
     assert!(is_closed(test.heartbeat("phone").await));
@@ -192,14 +197,14 @@ async fn signing_out_closes_lapsed_leases_beside_live_ones() {
 }
 
 #[tokio::test]
-async fn a_version_is_not_given_twice_when_the_retention_was_over_before_the_sweep() {
+async fn a_version_is_not_reused_when_the_retention_ended_before_the_sweep() {
     let variables = [("PRESENCE_LAST_SEEN_RETENTION", "1s"), ("PRESENCE_NATS_URL", "nats://127.0.0.1:1")];
     let mut test = Fixture::new(&variables).await;
     test.connect("c1").await;
     test.clock.advance(TTL + 60_000);
     assert_eq!(test.sweeper.pass().await.unwrap().expired, 1);
     let history = test.presence.presences(&[player("alice")], true).await.unwrap().presences.remove(0);
-    assert_eq!((history.last_seen, history.version), (None, None), "the retention is over");
+    assert_eq!((history.last_seen, history.version), (None, None), "the retention has ended");
     test.connect("c2").await; // in the same millisecond
     let mut ids = test.event_ids().await;
     assert_eq!(ids.len(), 3);
@@ -209,7 +214,7 @@ async fn a_version_is_not_given_twice_when_the_retention_was_over_before_the_swe
 }
 
 #[tokio::test]
-async fn a_clock_that_is_set_back_lets_no_record_live_for_longer_than_the_ttl() {
+async fn after_the_clock_is_set_back_no_record_lives_longer_than_the_ttl() {
     let back = 30_000;
     let mut test = Fixture::new(&[]).await;
     for id in ["c1", "c2", "c3"] {
@@ -229,7 +234,7 @@ async fn a_clock_that_is_set_back_lets_no_record_live_for_longer_than_the_ttl() 
 }
 
 #[tokio::test]
-async fn a_tombstone_outlives_a_clock_that_is_set_back_and_right_again() {
+async fn a_tombstone_survives_a_clock_that_is_set_back_and_corrected() {
     let mut test = Fixture::new(&[]).await;
     test.disconnect("c1").await;
     let closed_at = test.clock.now();

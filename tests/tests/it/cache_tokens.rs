@@ -1,4 +1,4 @@
-//! `PRESENCE_REDIS_AUTH=iam`: tokens in place of a password, as ElastiCache takes them.
+//! `PRESENCE_REDIS_AUTH=iam`: ElastiCache tokens in place of a password.
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,11 +17,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What ECS and EKS hand to a container.
-const KEYS: &str =
+/// The credentials that ECS and EKS give to a container.
+const CREDENTIALS: &str =
     r#"{"AccessKeyId":"CONTAINER","SecretAccessKey":"key","Token":"t","Expiration":"2030-01-01T00:00:00Z"}"#;
 
-/// A wire to Redis that notes what goes there.
+/// A proxy to Redis that records the bytes of clients.
 struct Tap {
     port: u16,
     sent: Arc<Mutex<Vec<u8>>>,
@@ -32,37 +32,37 @@ impl Tap {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (port, redis_port) = (listener.local_addr().unwrap().port(), redis.port());
         let sent = Arc::<Mutex<Vec<u8>>>::default();
-        let noted = Arc::clone(&sent);
+        let recorded = Arc::clone(&sent);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", redis_port)).await.unwrap();
-                let noted = Arc::clone(&noted);
-                tokio::spawn(carry(client, server, noted));
+                let recorded = Arc::clone(&recorded);
+                tokio::spawn(forward(client, server, recorded));
             }
         });
         Self { port, sent }
     }
 
-    /// The passwords that were shown so far.
+    /// The tokens that were sent so far.
     fn tokens(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned();
         sent.split("\r\n").filter(|text| text.contains("Action=connect")).map(str::to_owned).collect()
     }
 }
 
-/// Until either side hangs up; then neither hears any more.
-async fn carry(client: TcpStream, server: TcpStream, noted: Arc<Mutex<Vec<u8>>>) {
+/// Forwards bytes until either side closes its connection.
+async fn forward(client: TcpStream, server: TcpStream, recorded: Arc<Mutex<Vec<u8>>>) {
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
         (client.into_split(), server.into_split());
-    let there = async {
+    let to_redis = async {
         let mut buffer = vec![0; 64 * 1_024];
         while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
-            noted.lock().unwrap().extend(&buffer[..length]);
+            recorded.lock().unwrap().extend(&buffer[..length]);
             to_server.write_all(&buffer[..length]).await.unwrap();
         }
     };
     tokio::select! {
-        () = there => {}
+        () = to_redis => {}
         _ = tokio::io::copy(&mut from_server, &mut to_client) => {}
     }
 }
@@ -78,9 +78,9 @@ async fn connect(function: &Function) -> Value {
 }
 
 #[tokio::test]
-async fn each_connection_shows_a_token_of_its_own() {
+async fn each_connection_sends_a_new_token() {
     let server = RedisServer::start().await;
-    // Whether a token is good only ElastiCache knows; Redis notes who comes, and the tap with what.
+    // Only ElastiCache can check a token. Here, Redis checks the user name, and the tap records the token.
     redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
     let tap = Tap::on(&server).await;
     let url = format!("redis://presence@127.0.0.1:{}", tap.port);
@@ -103,28 +103,28 @@ async fn each_connection_shows_a_token_of_its_own() {
         assert!(first.contains(part), "{part}: {first}");
     }
 
-    // A token's time is told in seconds: the next one differs from the next second on.
+    // A token contains the time in seconds: in the next second, a new token differs.
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(since.as_secs() + 1) - since).await;
     let killed = redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
-    assert_eq!(killed, redis::Value::Int(1), "the function is known as presence");
+    assert_eq!(killed, redis::Value::Int(1), "the function is connected as the user presence");
     assert_eq!(connect(&function).await["statusCode"], 200);
     let last = tap.tokens().pop().unwrap();
     assert!(last.starts_with("game/?Action=connect") && last != first);
 }
 
 #[tokio::test]
-async fn a_container_has_its_keys_from_its_host() {
+async fn a_container_gets_its_credentials_from_its_host() {
     let server = RedisServer::start().await;
     redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
     let tap = Tap::on(&server).await;
-    let answer = async |headers: HeaderMap| match headers.get("authorization") {
-        Some(token) if token == "of-the-pod" => (StatusCode::OK, KEYS),
+    let respond = async |headers: HeaderMap| match headers.get("authorization") {
+        Some(token) if token == "of-the-pod" => (StatusCode::OK, CREDENTIALS),
         _ => (StatusCode::FORBIDDEN, ""),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/credentials", get(answer))).await });
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/credentials", get(respond))).await });
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "of-the-pod\n").unwrap();
 

@@ -1,4 +1,4 @@
-//! What clients can hold open: in time, in number, in memory.
+//! Limits of what clients can hold open: time, number of connections, memory.
 
 use std::time::Duration;
 
@@ -18,17 +18,17 @@ async fn start(redis: &RedisServer) -> Server {
     server
 }
 
-/// Sends `request` again and again and reads nothing, until the server takes no more or ends the connection.
+/// Sends `request` repeatedly without reading, until the server reads no more or ends the connection.
 async fn flood(server: &Server, request: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.address()).await.unwrap();
     let requests = request.repeat(64 * 1024 / request.len());
     let write = async { while socket.write_all(requests.as_bytes()).await.is_ok() {} };
-    // The buffers are full when nothing goes through for a while; how long is no matter of correctness.
+    // By then the buffers are full. A shorter time would only make the test less strict.
     let _ = tokio::time::timeout(Duration::from_secs(3), write).await;
     socket
 }
 
-/// The bytes of answers and requests that wait in a server's sockets, as the kernel counts them.
+/// The bytes of responses and requests in the buffers of a server's sockets, as the kernel counts them.
 fn queued(server: &Server) -> u64 {
     let port = server.address().rsplit(':').next().unwrap();
     let local = format!(":{:04X}", port.parse::<u16>().unwrap());
@@ -44,7 +44,7 @@ fn queued(server: &Server) -> u64 {
 }
 
 #[tokio::test]
-async fn a_client_that_takes_no_answers_is_made_no_more_and_is_given_up() {
+async fn a_client_that_does_not_read_gets_no_more_responses_and_is_disconnected() {
     const CLIENTS: usize = 50;
     let redis = RedisServer::start().await;
     let server = start(&redis).await;
@@ -58,12 +58,12 @@ async fn a_client_that_takes_no_answers_is_made_no_more_and_is_given_up() {
     let queued = queued(&server) / 1024;
     assert!(queued < CLIENTS as u64 * 512, "the kernel holds {queued} KiB");
     server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
-    // Each is given up, whether or not it reads in the end what was sent before.
+    // Each client is disconnected, whether or not it finally reads the responses.
     join_all(sockets.iter_mut().map(async |socket| while socket.write_all(script.as_bytes()).await.is_ok() {})).await;
 }
 
 #[tokio::test]
-async fn a_client_that_takes_its_answers_late_gets_them_all() {
+async fn a_client_that_reads_its_responses_late_gets_all_of_them() {
     const REQUESTS: usize = 2_000;
     let redis = RedisServer::start().await;
     let server = start(&redis).await;
@@ -74,20 +74,20 @@ async fn a_client_that_takes_its_answers_late_gets_them_all() {
         writing.write_all(request.as_bytes()).await.unwrap();
         writing
     });
-    tokio::time::sleep(Duration::from_millis(500)).await; // the server is stuck by now; if not, no harm
+    tokio::time::sleep(Duration::from_millis(500)).await; // by then the server is usually blocked
     let mut text = Vec::new();
     while String::from_utf8_lossy(&text).matches("HTTP/1.1 200 OK").count() < REQUESTS {
         let mut part = vec![0; 1 << 20];
         let length = reading.read(&mut part).await.unwrap();
         assert!(length > 0, "the connection ended early");
-        // Only the heads are counted; a head that is cut in two is kept.
+        // The bytes are kept, as a head may arrive in two parts.
         text.extend_from_slice(&part[..length]);
     }
     drop(write.await.unwrap());
 }
 
 #[tokio::test]
-async fn a_stream_that_is_not_read_is_given_up() {
+async fn a_stream_that_is_not_read_is_disconnected() {
     let redis = RedisServer::start().await;
     let nats = presence_tests::NatsServer::start().await;
     let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats.url()), STORE_TIMEOUT];
@@ -96,7 +96,7 @@ async fn a_stream_that_is_not_read_is_given_up() {
     socket.write_all(b"GET /console/events HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
     let mut begin = vec![0; 64];
     assert!(socket.read(&mut begin).await.unwrap() > 0);
-    // More events than fit into the buffers, until the server has reset the socket: a write then fails.
+    // Sends more events than fit into the buffers, until the server has reset the socket and a write fails.
     for batch in 0.. {
         let name = |n: usize| format!("p{batch}-{n}-{}", "x".repeat(90));
         let connections: Vec<_> = (0..500).map(|n| json!({"player_id": name(n), "connection_id": "c"})).collect();
@@ -109,7 +109,7 @@ async fn a_stream_that_is_not_read_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn idle_connections_make_room_for_others() {
+async fn idle_connections_are_evicted_for_new_ones() {
     open_files(12_000);
     let redis = RedisServer::start().await;
     let server = start(&redis).await;
@@ -122,19 +122,19 @@ async fn idle_connections_make_room_for_others() {
     while idle.len() < 10_100 {
         idle.extend(join_all((0..100).map(|_| open())).await);
     }
-    // Every one of them was served although the server carries 10,000; so are probes and everyone else.
+    // Each of them was served although the server holds at most 10,000. Probes and other clients are served, too.
     for _ in 0..20 {
         assert_eq!(server.get("/health/ready").await.status, 200);
         let connected = server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
         assert_eq!(connected.status, 200);
     }
-    // The latest ones are still there; the first ones went.
+    // The newest connections are still open; the oldest ones were evicted.
     assert_eq!(idle.pop().unwrap().ask(LIVE).await.status, 200);
     assert!(idle.swap_remove(0).is_closed().await);
 }
 
 #[tokio::test]
-async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
+async fn probes_are_served_while_all_other_connections_wait_for_their_bodies() {
     let redis = RedisServer::start().await;
     // 100 connections, three of them for probes.
     let variables = [("PRESENCE_REDIS_URL", &*redis.url())];
@@ -155,7 +155,7 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
         let refused = server.get("/presence/alice").await;
         assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));
     }
-    // The busy ones are answered in the end, and then there is room for everyone.
+    // The busy connections get a response in the end, and then all clients are served.
     for socket in &mut busy {
         assert_eq!(socket.response().await.unwrap().status, 408);
     }
@@ -164,16 +164,16 @@ async fn probes_are_answered_while_all_others_wait_for_their_bodies() {
 }
 
 #[tokio::test]
-async fn strangers_do_not_take_the_files_that_redis_needs() {
+async fn connections_of_clients_do_not_use_up_the_files_that_redis_needs() {
     let mut redis = RedisServer::start().await;
     let variables = [("PRESENCE_REDIS_URL", &*redis.url()), STORE_TIMEOUT];
     let server = Server::start_with_files(256, &variables);
     assert_eq!(server.await_log("connections at a time").await["connections"], 128);
     let connect = || server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"}));
     assert_eq!(connect().await.status, 200);
-    let mut strangers = Vec::new();
+    let mut clients = Vec::new();
     for _ in 0..300 {
-        strangers.push(Socket::connect(&server).await);
+        clients.push(Socket::connect(&server).await);
     }
     redis.kill();
     assert_eq!(connect().await.status, 503);
@@ -182,7 +182,7 @@ async fn strangers_do_not_take_the_files_that_redis_needs() {
 }
 
 #[tokio::test]
-async fn the_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+async fn the_limit_of_open_files_is_raised_as_far_as_allowed() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();

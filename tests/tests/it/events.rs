@@ -1,4 +1,4 @@
-//! Events on a real NATS: nothing acknowledged is lost, nothing stands in the stream twice.
+//! Events on a real NATS: no transition loses its event, and no event is in the stream twice.
 
 use std::{
     collections::HashMap,
@@ -25,14 +25,15 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref()?.get(name).map(|value| value.as_str())
 }
 
-/// Type and reason of each event, in the stream's order.
+/// The type and reason of each event, in the stream's order.
 fn kinds(messages: &[Message]) -> Vec<(String, String)> {
     let text = |event: &Value, member: &str| event[member].as_str().unwrap().to_owned();
     messages.iter().map(body).map(|event| (text(&event, "type"), text(&event, "reason"))).collect()
 }
 
 async fn servers() -> (RedisServer, NatsServer, App) {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]);
     (redis, nats, app)
 }
@@ -73,7 +74,7 @@ async fn every_transition_is_an_event_with_all_its_headers() {
         ("PresenceOnline", "restore"),
     ];
     assert_eq!(kinds(&messages), expected.map(|(kind, reason)| (kind.to_owned(), reason.to_owned())));
-    assert_eq!(outbox_length(&redis).await, 0, "what is acknowledged is struck");
+    assert_eq!(outbox_length(&redis).await, 0, "acknowledged events are removed from the outbox");
 
     let versions: Vec<_> = messages.iter().map(|message| body(message)["version"].as_u64().unwrap()).collect();
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
@@ -103,7 +104,7 @@ async fn every_transition_is_an_event_with_all_its_headers() {
 }
 
 #[tokio::test]
-async fn the_stream_is_made_with_the_retention_where_it_is_missing() {
+async fn a_missing_stream_is_created_with_the_retention() {
     let (_redis, nats, app) = servers().await;
     app.presence().connect(&connection("alice", "c1"), &TraceContext::new_root()).await.unwrap();
     let jetstream = jetstream::new(nats.client().await);
@@ -114,17 +115,17 @@ async fn the_stream_is_made_with_the_retention_where_it_is_missing() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_there_is_left_as_it_is() {
+async fn an_existing_stream_is_not_changed() {
     let (_redis, nats, app) = servers().await;
     let jetstream = jetstream::new(nats.client().await);
-    let theirs = stream::Config {
+    let existing = stream::Config {
         name: STREAM.into(),
         subjects: vec!["events.>".into()],
         storage: stream::StorageType::Memory,
         max_age: Duration::from_hours(1),
         ..stream::Config::default()
     };
-    let before = jetstream.create_stream(theirs).await.unwrap().cached_info().config.clone();
+    let before = jetstream.create_stream(existing).await.unwrap().cached_info().config.clone();
     app.presence().connect(&connection("alice", "c1"), &TraceContext::new_root()).await.unwrap();
     let after = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
     assert_eq!(before, after);
@@ -142,7 +143,7 @@ async fn without_nats_there_is_no_outbox() {
 }
 
 #[tokio::test]
-async fn with_nats_away_calls_succeed_and_events_wait() {
+async fn while_nats_is_down_calls_succeed_and_events_wait() {
     let (redis, mut nats, app) = servers().await;
     let presence = app.presence();
     let trace = TraceContext::new_root();
@@ -156,9 +157,9 @@ async fn with_nats_away_calls_succeed_and_events_wait() {
         times.push(start.elapsed());
     }
     times.sort();
-    // A call that waits for NATS takes the publish limit of 250 ms; whatever else takes time is the machine's.
+    // A call that waits for NATS takes the publish timeout of 250 ms. Other delays come from a busy machine.
     assert!(times[25] < Duration::from_millis(250), "most calls do not wait for NATS: {times:?}");
-    assert!(times[49] < Duration::from_secs(2), "none waits until NATS's client gives up: {times:?}");
+    assert!(times[49] < Duration::from_secs(2), "no call waits for the timeout of the NATS client: {times:?}");
     assert_eq!(outbox_length(&redis).await, 50);
 
     nats.restart().await;
@@ -190,12 +191,12 @@ async fn an_event_keeps_its_trace_through_the_relay() {
 }
 
 #[tokio::test]
-async fn an_event_that_two_publish_stands_in_the_stream_once() {
+async fn an_event_that_is_published_twice_is_in_the_stream_once() {
     let (redis, nats, app) = servers().await;
     let trace = TraceContext::new_root();
     app.presence().connect(&connection("alice", "c1"), &trace).await.unwrap();
     let message = nats.messages(STREAM).await.remove(0);
-    // What a crash between the ack and the strike leaves behind.
+    // The outbox after a crash between the ack and the removal.
     let fields = [("event", &*message.payload), ("traceparent", trace.traceparent().as_bytes())];
     redis.connection().await.xadd("presence:{all}:outbox", "*", &fields).await.unwrap();
     assert_eq!(app.relay().unwrap().pass().await.unwrap().published, 1);
@@ -218,8 +219,8 @@ async fn events_older_than_the_retention_are_dropped_and_counted() {
     assert_eq!(outbox_length(&redis).await, 1);
 }
 
-/// Kills a function at random moments around its script and its publish. Whatever was answered, or stands in Redis, must
-/// be in the stream exactly once after a relay's pass.
+/// Kills a function at different moments around its script and its publish. After a relay's pass, each transition in
+/// Redis must be in the stream exactly once.
 #[tokio::test]
 async fn a_killed_function_loses_no_event() {
     let (redis, nats, app) = servers().await;
@@ -231,8 +232,8 @@ async fn a_killed_function_loses_no_event() {
             event::post("/presence/connect", &json!({"player_id": format!("p{round}-{n}"), "connection_id": "c"}))
         };
         function.invoke(connect("warm")).await.unwrap();
-        let moment = Duration::from_micros(150 * round);
-        let _ = tokio::time::timeout(moment, function.invoke(connect("killed"))).await;
+        let delay = Duration::from_micros(150 * round);
+        let _ = tokio::time::timeout(delay, function.invoke(connect("killed"))).await;
         function.kill();
     }
     app.relay().unwrap().pass().await.unwrap();
@@ -250,11 +251,12 @@ async fn a_killed_function_loses_no_event() {
     assert_eq!(count, HashMap::new(), "no event without its transition");
 }
 
-/// AWS Lambda freezes a function between its calls; its sockets may be dead when it thaws.
+/// AWS Lambda freezes a function between its calls. Its sockets may be dead when it thaws.
 #[tokio::test]
 async fn a_function_that_thaws_with_dead_sockets_serves_and_loses_no_event() {
     let (redis, mut nats, app) = servers().await;
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     let variables = [("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
     let function = Function::start("connect", &variables).await;
     let signal = |name: &str| {
@@ -263,8 +265,8 @@ async fn a_function_that_thaws_with_dead_sockets_serves_and_loses_no_event() {
     };
     for round in 0..20 {
         let connect = json!({"player_id": format!("p{round:02}"), "connection_id": "c"});
-        let answer = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
-        assert_eq!(answer["statusCode"], 200, "the first call after a thaw succeeds");
+        let response = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
+        assert_eq!(response["statusCode"], 200, "the first call after a thaw succeeds");
         signal("-STOP");
         let mut raw = redis.connection().await;
         redis::cmd("CLIENT")
@@ -287,11 +289,13 @@ async fn a_function_that_thaws_with_dead_sockets_serves_and_loses_no_event() {
 }
 
 #[tokio::test]
-async fn a_nats_that_wants_credentials_gets_them_from_a_file_or_from_the_variable_itself() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start_guarded().await);
+async fn credentials_for_nats_come_from_a_file_or_from_the_variable_itself() {
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start_guarded().await;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), nats.credentials()).unwrap();
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     for (player, credentials) in [("a", file.path().to_str().unwrap()), ("b", nats.credentials()), ("c", "")] {
         let variables = [
             ("PRESENCE_REDIS_URL", &*redis_url),
@@ -300,8 +304,8 @@ async fn a_nats_that_wants_credentials_gets_them_from_a_file_or_from_the_variabl
         ];
         let connect = json!({"player_id": player, "connection_id": "c"});
         let function = Function::start("connect", &variables).await;
-        let answer = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
-        assert_eq!(answer["statusCode"], 200);
+        let response = function.invoke(event::post("/presence/connect", &connect)).await.unwrap();
+        assert_eq!(response["statusCode"], 200);
     }
     let players: Vec<_> =
         nats.messages(STREAM).await.iter().map(|message| body(message)["player_id"].clone()).collect();

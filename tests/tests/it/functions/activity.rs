@@ -1,12 +1,12 @@
-//! Activities, as callers set and read them (A1 and A2 of the contract).
+//! Setting and reading of activities (A1 and A2 of the contract).
 
 use presence_tests::event::{HttpEvent, Kind, post};
 use serde_json::{Value, json};
 
-use super::{Answer, Functions};
+use super::{Functions, Response};
 
-/// The functions, and alice with a connection.
-async fn playing() -> Functions {
+/// Starts the functions, and connects alice.
+async fn with_alice() -> Functions {
     let mut functions = Functions::start().await;
     functions.accept("connect", alice()).await;
     functions
@@ -16,12 +16,12 @@ fn alice() -> Value {
     json!({"player_id": "alice", "connection_id": "c1"})
 }
 
-async fn set(functions: &mut Functions, activity: Value) -> Answer {
+async fn set(functions: &mut Functions, activity: Value) -> Response {
     functions.post("set-state", &json!({"player_id": "alice", "activity": activity})).await
 }
 
-/// Sets an activity that stands in a body as it is written.
-async fn set_text(functions: &mut Functions, activity: &str) -> Answer {
+/// Sets an activity that is inserted into the body verbatim.
+async fn set_text(functions: &mut Functions, activity: &str) -> Response {
     let body = format!(r#"{{"player_id":"alice","activity":{activity}}}"#);
     functions.invoke("set-state", HttpEvent::new(Kind::HttpApi, "POST", "/").body(body).build()).await
 }
@@ -37,7 +37,7 @@ fn ranked() -> Value {
 
 #[tokio::test]
 async fn a_call_sets_the_state_the_activity_or_both() {
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     let both = functions.accept("set-state", json!({"player_id": "alice", "state": "IN_MATCH", "activity": ranked()}));
     let both = both.await;
     assert_eq!((&both["state"], &both["activity"]), (&json!("IN_MATCH"), &ranked()));
@@ -47,7 +47,7 @@ async fn a_call_sets_the_state_the_activity_or_both() {
     assert_eq!(
         (&activity["state"], &activity["activity"]),
         (&json!("AWAY"), &json!({"joinable": false})),
-        "as a whole"
+        "the activity is replaced as a whole"
     );
     let neither = functions.post("set-state", &json!({"player_id": "alice"})).await;
     neither.assert_problem(400, "invalid-request", "neither");
@@ -57,16 +57,16 @@ async fn a_call_sets_the_state_the_activity_or_both() {
         ("state", json!({"player_id": "alice", "state": "BUSY", "activity": ranked()})),
         ("more", json!({"player_id": "alice", "activity": ranked(), "more": 1})),
     ] {
-        let answer = functions.post("set-state", &body).await;
-        answer.assert_problem(400, "invalid-request", member);
-        assert_eq!(answer.body["field"], member);
+        let response = functions.post("set-state", &body).await;
+        response.assert_problem(400, "invalid-request", member);
+        assert_eq!(response.body["field"], member);
     }
     assert_eq!(functions.get("/presence/alice").await.ok(), activity, "nothing was applied");
 }
 
 #[tokio::test]
 async fn null_removes_the_activity() {
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     set(&mut functions, ranked()).await.ok();
     let removed = set(&mut functions, Value::Null).await.ok();
     assert_eq!(removed.get("activity"), None);
@@ -78,7 +78,7 @@ async fn null_removes_the_activity() {
 
 #[tokio::test]
 async fn each_member_has_its_bounds() {
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     let party = |id: &str, size: i64, max: i64| json!({"party": {"id": id, "size": size, "max": max}});
     for activity in [
         json!({"details": "a"}),
@@ -88,8 +88,8 @@ async fn each_member_has_its_bounds() {
         party(&"x".repeat(128), 1, 1),
         party("a.B_1-:@|", 1_000, 1_000),
     ] {
-        let answer = set(&mut functions, activity.clone()).await.ok();
-        assert_eq!(answer["activity"], activity);
+        let response = set(&mut functions, activity.clone()).await.ok();
+        assert_eq!(response["activity"], activity);
     }
     let before = functions.get("/presence/alice").await.ok();
     for (activity, field) in [
@@ -122,16 +122,16 @@ async fn each_member_has_its_bounds() {
         (json!({"custom": "x"}), "activity.custom"),
         (json!({"details": "a", "state": "AWAY"}), "activity.state"),
     ] {
-        let answer = set(&mut functions, activity.clone()).await;
-        answer.assert_problem(400, "invalid-request", &activity.to_string());
-        assert_eq!(answer.body["field"], field, "{activity}: {answer:?}");
+        let response = set(&mut functions, activity.clone()).await;
+        response.assert_problem(400, "invalid-request", &activity.to_string());
+        assert_eq!(response.body["field"], field, "{activity}: {response:?}");
     }
     assert_eq!(functions.get("/presence/alice").await.ok(), before, "nothing was applied");
 }
 
 #[tokio::test]
-async fn text_that_is_no_json_value_is_refused_in_every_place() {
-    let mut functions = playing().await;
+async fn invalid_json_is_refused_at_every_position() {
+    let mut functions = with_alice().await;
     for (activity, field) in [
         (r#"{"details":"a","details":"b"}"#, Some("activity.details")),
         (r#"{"party":{"id":"p","size":1,"max":2,"size":1}}"#, Some("activity.party.size")),
@@ -144,34 +144,34 @@ async fn text_that_is_no_json_value_is_refused_in_every_place() {
         (r#"{"custom":{"a":NaN}}"#, None),
         (r#"{"custom":{"a":"#, None),
     ] {
-        let answer = set_text(&mut functions, activity).await;
-        answer.assert_problem(400, "invalid-request", activity);
-        assert_eq!(answer.body.get("field").and_then(Value::as_str), field, "{activity}: {answer:?}");
+        let response = set_text(&mut functions, activity).await;
+        response.assert_problem(400, "invalid-request", activity);
+        assert_eq!(response.body.get("field").and_then(Value::as_str), field, "{activity}: {response:?}");
     }
     assert_eq!(functions.get("/presence/alice").await.ok().get("activity"), None);
 }
 
 #[tokio::test]
 async fn at_most_1_kib_of_compact_json_is_kept() {
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     let frame = r#"{"custom":{"t":""}}"#.len();
     let longest = "x".repeat(1_024 - frame);
     let with_text = |text: &str| format!("{{ \"custom\" :\n{{ \"t\" : \"{text}\" }} {} }}", " ".repeat(2_000));
     set_text(&mut functions, &with_text(&longest)).await.ok();
-    let answer = set_text(&mut functions, &with_text(&format!("{longest}x"))).await;
-    answer.assert_problem(400, "invalid-request", "1025 bytes");
-    assert_eq!(answer.body["field"], "activity");
-    // An escape counts as what it stands for, and a character as its bytes of UTF-8.
+    let response = set_text(&mut functions, &with_text(&format!("{longest}x"))).await;
+    response.assert_problem(400, "invalid-request", "1025 bytes");
+    assert_eq!(response.body["field"], "activity");
+    // An escape counts as the character that it represents, and a character as its bytes in UTF-8.
     set_text(&mut functions, &with_text(&r"\u0041".repeat(longest.len()))).await.ok();
     set_text(&mut functions, &with_text(&";".repeat(longest.len()))).await.ok();
     set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2))).await.ok();
-    let answer = set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2 + 1))).await;
-    answer.assert_problem(400, "invalid-request", "in bytes");
+    let response = set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2 + 1))).await;
+    response.assert_problem(400, "invalid-request", "in bytes");
 }
 
 #[tokio::test]
-async fn an_activity_comes_back_unchanged_in_every_answer() {
-    let mut functions = playing().await;
+async fn an_activity_is_returned_unchanged_in_every_response() {
+    let mut functions = with_alice().await;
     for custom in [
         r#"{"a":[],"b":{},"c":[[],{},[{}]],"d":null,"e":"","f":[true,false]}"#,
         r#"{"n":[0,-1,9007199254740992,-9007199254740992,9007199254740991,1.5,-2.25e-7]}"#,
@@ -190,13 +190,13 @@ async fn an_activity_comes_back_unchanged_in_every_answer() {
         for _ in ["from the record as it was set", "renewed by its only connection", "again"] {
             let read = functions.get("/presence/alice").await.ok();
             assert_eq!((&read["activity"], &read["version"]), (&activity, &set["version"]));
-            let beat = functions.accept("heartbeat", alice()).await;
-            assert_eq!((&beat["activity"], &beat["version"]), (&activity, &set["version"]));
+            let heartbeat = functions.accept("heartbeat", alice()).await;
+            assert_eq!((&heartbeat["activity"], &heartbeat["version"]), (&activity, &set["version"]));
         }
         assert_eq!(read_with_history(&mut functions).await["activity"], activity);
         for history in [false, true] {
-            let ask = json!({"player_ids": ["bob", "alice", "alice"], "history": history});
-            let friends = functions.accept("friends", ask).await;
+            let request = json!({"player_ids": ["bob", "alice", "alice"], "history": history});
+            let friends = functions.accept("friends", request).await;
             assert_eq!(friends["presences"][0].get("activity"), None);
             assert_eq!(friends["presences"][1]["activity"], activity, "{friends}");
             assert_eq!(friends["presences"][1], friends["presences"][2]);
@@ -206,8 +206,8 @@ async fn an_activity_comes_back_unchanged_in_every_answer() {
         for (name, body) in
             [("connect", &phone), ("heartbeat", &alice()), ("heartbeat", &phone), ("heartbeat", &alice())]
         {
-            let answer = functions.accept(name, body.clone()).await;
-            assert_eq!((&answer["activity"], &answer["connection_count"]), (&activity, &json!(2)), "{name}");
+            let response = functions.accept(name, body.clone()).await;
+            assert_eq!((&response["activity"], &response["connection_count"]), (&activity, &json!(2)), "{name}");
         }
         functions.redis(&["DEL", "{presence:alice}:closed"]).await;
         assert_eq!(functions.accept("disconnect", phone).await["activity"], activity);
@@ -217,7 +217,7 @@ async fn an_activity_comes_back_unchanged_in_every_answer() {
 
 #[tokio::test]
 async fn an_activity_ends_when_the_player_goes_offline() {
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     set(&mut functions, ranked()).await.ok();
     assert_eq!(functions.accept("disconnect", alice()).await.get("activity"), None);
     assert_eq!(functions.get("/presence/alice").await.ok().get("activity"), None);
@@ -231,15 +231,15 @@ async fn an_activity_ends_when_the_player_goes_offline() {
 }
 
 #[tokio::test]
-async fn an_offline_player_can_have_no_activity() {
+async fn an_offline_player_cannot_have_an_activity() {
     let mut functions = Functions::start().await;
     for body in [
         json!({"player_id": "alice", "activity": ranked()}),
         json!({"player_id": "alice", "state": "ONLINE", "activity": ranked()}),
         json!({"player_id": "alice", "state": "IN_MATCH", "activity": ranked()}),
     ] {
-        let answer = functions.post("set-state", &body).await;
-        answer.assert_problem(409, "transition-rejected", &body.to_string());
+        let response = functions.post("set-state", &body).await;
+        response.assert_problem(409, "transition-rejected", &body.to_string());
     }
     let removed = functions.accept("set-state", json!({"player_id": "alice", "activity": null})).await;
     let expected =
@@ -250,9 +250,9 @@ async fn an_offline_player_can_have_no_activity() {
     functions.accept("connect", alice()).await;
     for activity in [ranked(), json!({"joinable": true})] {
         let body = json!({"player_id": "alice", "state": "OFFLINE", "activity": activity});
-        let answer = functions.post("set-state", &body).await;
-        answer.assert_problem(400, "invalid-request", "signed out with an activity");
-        assert_eq!(answer.body["field"], "activity");
+        let response = functions.post("set-state", &body).await;
+        response.assert_problem(400, "invalid-request", "signed out with an activity");
+        assert_eq!(response.body["field"], "activity");
     }
     assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE", "nothing was applied");
     let signed_out = json!({"player_id": "alice", "state": "OFFLINE", "activity": null});
@@ -262,12 +262,12 @@ async fn an_offline_player_can_have_no_activity() {
 #[tokio::test]
 async fn an_activity_is_set_from_each_kind_of_event() {
     for kind in Kind::ALL {
-        let mut functions = playing().await;
+        let mut functions = with_alice().await;
         let body = json!({"player_id": "alice", "activity": ranked()}).to_string();
         let event = HttpEvent::new(kind, "POST", "/presence/state").body(body).build();
         assert_eq!(functions.invoke("set-state", event).await.ok()["activity"], ranked(), "{kind:?}");
     }
-    let mut functions = playing().await;
+    let mut functions = with_alice().await;
     let nothing = functions.invoke("set-state", post("/", &json!({"player_id": "alice", "activity": {}}))).await;
     nothing.assert_problem(400, "invalid-request", "an empty activity");
 }

@@ -1,26 +1,26 @@
-//! Bodies that cannot be understood: 400, with the path of the member that is wrong, and nothing applied.
+//! Invalid bodies: 400 with the path of the invalid member, and nothing applied.
 
 use presence_tests::event::{HttpEvent, Kind};
 use serde_json::{Value, json};
 
-use super::{Answer, Functions, WRITERS};
+use super::{Functions, Response, WRITERS};
 
-async fn post(functions: &mut Functions, name: &'static str, body: &str) -> Answer {
+async fn post(functions: &mut Functions, name: &'static str, body: &str) -> Response {
     functions.invoke(name, HttpEvent::new(Kind::HttpApi, "POST", "/").body(body).build()).await
 }
 
-/// Checks a table of bodies: each is refused for its field, and none leaves anything in Redis.
+/// Checks that each body of a table is refused for its field, and leaves nothing in Redis.
 async fn refuse(table: &[(&'static str, &str, &str)]) {
     let mut functions = Functions::start().await;
     let mut misses = Vec::new();
     for (name, body, field) in table {
-        let answer = post(&mut functions, name, body).await;
-        match answer.status {
-            400 => answer.assert_problem(400, "invalid-request", body),
-            _ => misses.push(format!("{name} {body} is not refused but {}", answer.body)),
+        let response = post(&mut functions, name, body).await;
+        match response.status {
+            400 => response.assert_problem(400, "invalid-request", body),
+            _ => misses.push(format!("{name} {body} is not refused but {}", response.body)),
         }
-        if answer.status == 400 && answer.body["field"] != *field {
-            misses.push(format!("{name} {body} is refused without naming {field}: {}", answer.body));
+        if response.status == 400 && response.body["field"] != *field {
+            misses.push(format!("{name} {body} is refused without naming {field}: {}", response.body));
         }
     }
     assert!(misses.is_empty(), "{}", misses.join("\n"));
@@ -28,7 +28,7 @@ async fn refuse(table: &[(&'static str, &str, &str)]) {
 }
 
 #[tokio::test]
-async fn what_is_no_json_object_is_refused() {
+async fn a_body_that_is_not_a_json_object_is_refused() {
     let mut functions = Functions::start().await;
     let deep = "[".repeat(100_000);
     let bodies = ["", " ", "{", "null", "true", "1", "\"alice\"", "[]", "[\"alice\",\"c1\"]", "{}{}", "{'a':1}", &deep];
@@ -45,11 +45,7 @@ async fn what_is_no_json_object_is_refused() {
         functions.invoke(name, not_utf8).await.assert_problem(400, "invalid-request", "a byte that is not UTF-8");
         let mut not_base64 = HttpEvent::new(Kind::LoadBalancer, "POST", "/").body("{}").build();
         not_base64["isBase64Encoded"] = true.into();
-        functions.invoke(name, not_base64).await.assert_problem(
-            400,
-            "invalid-request",
-            "not the base64 it is said to be",
-        );
+        functions.invoke(name, not_base64).await.assert_problem(400, "invalid-request", "invalid base64");
         let no_body = HttpEvent::new(Kind::HttpApi, "POST", "/").build();
         functions.invoke(name, no_body).await.assert_problem(400, "invalid-request", "no body");
     }
@@ -120,7 +116,7 @@ async fn a_batch_is_a_list_of_connections_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_body_has_one_shape_not_both() {
+async fn a_body_is_either_one_connection_or_a_batch() {
     let mut functions = Functions::start().await;
     for name in ["connect", "heartbeat", "disconnect"] {
         for member in ["player_id", "connection_id"] {
@@ -132,7 +128,7 @@ async fn a_body_has_one_shape_not_both() {
 }
 
 #[tokio::test]
-async fn only_a_disconnect_has_a_reason_and_it_is_quit_or_lost() {
+async fn only_a_disconnect_has_a_reason_and_unknown_reasons_are_refused() {
     let one = |reason: &str| format!(r#"{{"player_id":"a","connection_id":"c","reason":{reason}}}"#);
     let batch =
         |reason: &str| format!(r#"{{"connections":[{{"player_id":"a","connection_id":"c"}}],"reason":{reason}}}"#);
@@ -157,7 +153,7 @@ async fn only_a_disconnect_has_a_reason_and_it_is_quit_or_lost() {
 }
 
 #[tokio::test]
-async fn a_state_is_one_of_five_words() {
+async fn a_state_is_one_of_the_five_states() {
     let set = |state: &str| format!(r#"{{"player_id":"a","state":{state}}}"#);
     let states = ["null", "\"online\"", "\"BUSY\"", "\"\"", "\"ONLINE \"", "0", "[\"ONLINE\"]", "{\"ONLINE\":null}"];
     let bodies = states.map(set);
@@ -174,7 +170,7 @@ async fn a_state_is_one_of_five_words() {
 }
 
 #[tokio::test]
-async fn friends_are_a_list_of_ids_and_perhaps_a_flag() {
+async fn friends_are_a_list_of_ids_and_an_optional_flag() {
     refuse(&[
         ("friends", r#"{}"#, "player_ids"),
         ("friends", r#"{"history":true}"#, "player_ids"),
@@ -197,7 +193,7 @@ async fn friends_are_a_list_of_ids_and_perhaps_a_flag() {
 }
 
 #[tokio::test]
-async fn a_gateway_has_an_id_and_perhaps_a_reason_to_leave() {
+async fn a_gateway_has_an_id_and_an_optional_reason_to_leave() {
     let long = json!({"gateway_id": "a".repeat(65)}).to_string();
     refuse(&[
         ("gateway", r#"{}"#, "gateway_id"),
@@ -218,21 +214,21 @@ async fn a_gateway_has_an_id_and_perhaps_a_reason_to_leave() {
 }
 
 #[tokio::test]
-async fn ids_have_1_to_128_bytes_of_their_characters() {
+async fn ids_have_1_to_128_bytes_of_the_allowed_characters() {
     let mut functions = Functions::start().await;
     let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
     let connect = |player: &str, connection: &str| json!({"player_id": player, "connection_id": connection});
     for player in
         ["", " ", "a b", "a/b", "a=b", "a+b", "a{b}", "a\"b", "a\\b", "a\nb", "a\0", "é", ".", "..", &too_long]
     {
-        let answer = functions.post("connect", &connect(player, "c")).await;
-        answer.assert_problem(400, "invalid-request", &format!("{player:?}"));
-        assert_eq!(answer.body["field"], "player_id", "{player:?}");
+        let response = functions.post("connect", &connect(player, "c")).await;
+        response.assert_problem(400, "invalid-request", &format!("{player:?}"));
+        assert_eq!(response.body["field"], "player_id", "{player:?}");
     }
     for id in ["", " ", "a b", "a{b}", "a\"b", "a\\b", "a\nb", "é", "a%2Bb", "a,b", &too_long] {
-        let answer = functions.post("connect", &connect("a", id)).await;
-        answer.assert_problem(400, "invalid-request", &format!("{id:?}"));
-        assert_eq!(answer.body["field"], "connection_id", "{id:?}");
+        let response = functions.post("connect", &connect("a", id)).await;
+        response.assert_problem(400, "invalid-request", &format!("{id:?}"));
+        assert_eq!(response.body["field"], "connection_id", "{id:?}");
     }
     assert_eq!(functions.redis.keys().await, [""; 0]);
     for (player, id) in [("AZaz09._-:@|", "AZaz09._-:@|=+/"), ("...", ".."), (&*longest, &*longest), ("0", "1")] {
@@ -243,7 +239,7 @@ async fn ids_have_1_to_128_bytes_of_their_characters() {
 }
 
 #[tokio::test]
-async fn lists_have_at_most_as_many_entries_as_configured() {
+async fn lists_have_at_most_the_configured_number_of_entries() {
     let connections = |length| json!({"connections": vec![json!({"player_id": "a", "connection_id": "c"}); length]});
     let players = |length| json!({"player_ids": vec!["a"; length]});
     for (variables, max) in [(&[][..], 2_000), (&[("PRESENCE_MAX_BATCH", "3")], 3)] {
@@ -254,9 +250,9 @@ async fn lists_have_at_most_as_many_entries_as_configured() {
             ("disconnect", &connections, "connections"),
             ("friends", &players, "player_ids"),
         ] {
-            let answer = functions.post(name, &body(max + 1)).await;
-            answer.assert_problem(400, "invalid-request", name);
-            assert_eq!(answer.body["field"], field);
+            let response = functions.post(name, &body(max + 1)).await;
+            response.assert_problem(400, "invalid-request", name);
+            assert_eq!(response.body["field"], field);
             functions.accept(name, body(max)).await;
         }
     }

@@ -1,10 +1,10 @@
-//! Values that cannot be used: the program says so in one line, and stops.
+//! Invalid configuration: the program reports it in one line, and stops.
 
 use presence_tests::{Function, command, event};
 use serde_json::{Value, json};
 
-/// Bad values of each variable that a function reads.
-const BAD_VALUES: [(&str, &str); 60] = [
+/// Invalid values of each variable that a function reads.
+const INVALID_VALUES: [(&str, &str); 60] = [
     ("PRESENCE_REDIS_URL", "http://user:hunter2@127.0.0.1"),
     ("PRESENCE_REDIS_URL", "127.0.0.1:6379"),
     ("PRESENCE_REDIS_URL", "redis://a,redis://b"),
@@ -67,8 +67,8 @@ const BAD_VALUES: [(&str, &str); 60] = [
     ("OTEL_EXPORTER_OTLP_HEADERS", "hunter2"),
 ];
 
-/// Good values at the edges of what is accepted.
-const GOOD_VALUES: [(&str, &str); 25] = [
+/// Valid values at the boundaries.
+const VALID_VALUES: [(&str, &str); 25] = [
     ("PRESENCE_REDIS_URL", "redis://user:p%40ss@localhost:6379/15"),
     ("PRESENCE_REDIS_URL", "redis://:password@[::1]"),
     ("PRESENCE_REDIS_MODE", "cluster"),
@@ -109,8 +109,8 @@ const PROGRAMS: [&str; 10] = [
     "presence-server",
 ];
 
-/// Starts a function, which must stop at once. Returns the line that it prints.
-fn complaint(function: &str, variable: &str, value: &str) -> String {
+/// Starts a function, which must stop immediately. Returns the line that it prints.
+fn error_line(function: &str, variable: &str, value: &str) -> String {
     let output = command(function, "127.0.0.1:9", &[(variable, value)]).output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{function} {variable}={value}: {stderr}");
@@ -120,37 +120,37 @@ fn complaint(function: &str, variable: &str, value: &str) -> String {
 }
 
 #[test]
-fn a_bad_value_stops_a_function_with_one_line_that_names_the_variable() {
-    for (variable, value) in BAD_VALUES {
-        let line = complaint("connect", variable, value);
+fn an_invalid_value_stops_a_function_with_one_line_that_names_the_variable() {
+    for (variable, value) in INVALID_VALUES {
+        let line = error_line("connect", variable, value);
         assert!(line.contains(variable), "{variable}={value}: {line}");
-        assert!(line.trim().len() > variable.len() + 10, "it says what is accepted: {line}");
+        assert!(line.trim().len() > variable.len() + 10, "the line says what is accepted: {line}");
         assert!(!line.contains("hunter2"), "{line}");
     }
 }
 
-/// Which of several bad lines is at fault is for the program to say; that there is one line is checked for each.
+/// The other test covers all variables for one function. This one covers all programs.
 #[test]
-fn every_program_stops_for_a_bad_value() {
+fn every_program_stops_for_an_invalid_value() {
     for function in PROGRAMS {
         for (variable, value) in [("PRESENCE_TTL", "0s"), ("RUST_LOG", "warning")] {
-            assert!(complaint(function, variable, value).contains(variable), "{function}");
+            assert!(error_line(function, variable, value).contains(variable), "{function}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_good_value_starts_a_function() {
-    for (variable, value) in GOOD_VALUES {
+async fn a_valid_value_starts_a_function() {
+    for (variable, value) in VALID_VALUES {
         let function = Function::start("get-state", &[(variable, value)]).await;
-        // Refused before Redis is needed: there may be none.
-        let answer = function.invoke(event::post("/presence/alice", &json!({}))).await;
-        assert_eq!(answer.unwrap()["statusCode"], 405, "{variable}={value}");
+        // The method is refused before Redis is needed, which may not exist.
+        let response = function.invoke(event::post("/presence/alice", &json!({}))).await;
+        assert_eq!(response.unwrap()["statusCode"], 405, "{variable}={value}");
     }
 }
 
 #[test]
-fn a_clusters_seeds_are_alike() {
+fn the_seeds_of_a_cluster_must_agree() {
     let cluster = ("PRESENCE_REDIS_MODE", "cluster");
     for urls in [
         "redis://a,rediss://b",
@@ -166,7 +166,7 @@ fn a_clusters_seeds_are_alike() {
     }
 }
 
-/// A credentials file is for a server, and there is none.
+/// Credentials are useless without the URL of a server.
 #[test]
 fn credentials_without_a_nats_server_stop_a_function() {
     let credentials = "-----BEGIN NATS USER JWT-----
@@ -176,7 +176,7 @@ eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.c2lnbmF0dXJl
 SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 ------END USER NKEY SEED------
 ";
-    let line = complaint("connect", "PRESENCE_NATS_CREDS", credentials);
+    let line = error_line("connect", "PRESENCE_NATS_CREDS", credentials);
     assert!(line.starts_with("PRESENCE_NATS_CREDS ") && line.contains("PRESENCE_NATS_URL"), "{line}");
 }
 

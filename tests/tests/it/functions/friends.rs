@@ -1,4 +1,4 @@
-//! Many players at once.
+//! The friends call, which reads many players.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use super::Functions;
 
 async fn friends(functions: &mut Functions, ids: &[&str]) -> Vec<Value> {
-    let answer = functions.accept("friends", json!({"player_ids": ids})).await;
-    answer["presences"].as_array().unwrap().clone()
+    let response = functions.accept("friends", json!({"player_ids": ids})).await;
+    response["presences"].as_array().unwrap().clone()
 }
 
 async fn connect(functions: &mut Functions, player: &str) -> Value {
@@ -16,37 +16,37 @@ async fn connect(functions: &mut Functions, player: &str) -> Value {
 }
 
 #[tokio::test]
-async fn friends_are_answered_in_the_order_asked_and_as_often() {
+async fn friends_are_returned_in_the_requested_order_and_repeated_as_requested() {
     let mut functions = Functions::start().await;
     connect(&mut functions, "alice").await;
     connect(&mut functions, "bob").await;
     functions.accept("set-state", json!({"player_id": "bob", "state": "IN_MATCH"})).await;
-    let asked = ["nobody", "bob", "alice", "bob", "carol", "nobody"];
-    let presences = friends(&mut functions, &asked).await;
+    let requested = ["nobody", "bob", "alice", "bob", "carol", "nobody"];
+    let presences = friends(&mut functions, &requested).await;
     let ids: Vec<_> = presences.iter().map(|presence| presence["player_id"].as_str().unwrap()).collect();
-    assert_eq!(ids, asked);
+    assert_eq!(ids, requested);
     let states: Vec<_> = presences.iter().map(|presence| presence["state"].as_str().unwrap()).collect();
     assert_eq!(states, ["OFFLINE", "IN_MATCH", "ONLINE", "IN_MATCH", "OFFLINE", "OFFLINE"]);
-    for (presence, id) in presences.iter().zip(asked) {
+    for (presence, id) in presences.iter().zip(requested) {
         assert_eq!(*presence, functions.get(&format!("/presence/{id}")).await.ok());
     }
 }
 
 #[tokio::test]
-async fn friends_are_as_of_rediss_clock() {
+async fn as_of_is_a_time_of_rediss_clock() {
     let mut functions = Functions::start().await;
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let begin = now();
     let last_seen = connect(&mut functions, "alice").await["last_seen"].as_u64().unwrap();
-    let answer = functions.accept("friends", json!({"player_ids": ["alice"]})).await;
-    let as_of = answer["as_of"].as_u64().unwrap();
-    // The Redis of a test has the test's own clock.
+    let response = functions.accept("friends", json!({"player_ids": ["alice"]})).await;
+    let as_of = response["as_of"].as_u64().unwrap();
+    // Redis and the test run on the same host, with the same clock.
     assert!(begin <= last_seen && last_seen <= as_of && as_of <= now(), "{begin} {last_seen} {as_of}");
-    assert_eq!(answer.as_object().unwrap().len(), 2);
+    assert_eq!(response.as_object().unwrap().len(), 2);
 }
 
 #[tokio::test]
-async fn the_history_is_told_of_those_who_are_offline_where_it_is_asked_for_and_known() {
+async fn the_history_of_offline_players_is_returned_if_it_is_requested_and_known() {
     let mut functions = Functions::start().await;
     connect(&mut functions, "alice").await;
     let bob = connect(&mut functions, "bob").await;
@@ -58,11 +58,11 @@ async fn the_history_is_told_of_those_who_are_offline_where_it_is_asked_for_and_
     for offline in &plain[1..] {
         assert_eq!((&offline["last_seen"], &offline["version"]), (&Value::Null, &Value::Null));
     }
-    let answer = functions.accept("friends", json!({"player_ids": ids, "history": false})).await;
-    assert_eq!(answer["presences"], json!(plain));
+    let response = functions.accept("friends", json!({"player_ids": ids, "history": false})).await;
+    assert_eq!(response["presences"], json!(plain));
 
-    let answer = functions.accept("friends", json!({"player_ids": ids, "history": true})).await;
-    let history = answer["presences"].as_array().unwrap();
+    let response = functions.accept("friends", json!({"player_ids": ids, "history": true})).await;
+    let history = response["presences"].as_array().unwrap();
     assert_eq!((&history[0], &history[2]), (&plain[0], &plain[2]));
     assert_eq!((&history[1]["state"], &history[1]["connection_count"]), (&json!("OFFLINE"), &json!(0)));
     assert!(history[1]["last_seen"].as_u64() >= bob["last_seen"].as_u64());
@@ -70,7 +70,7 @@ async fn the_history_is_told_of_those_who_are_offline_where_it_is_asked_for_and_
 }
 
 #[tokio::test]
-async fn as_many_friends_as_allowed_are_answered() {
+async fn the_maximum_number_of_friends_is_returned() {
     let mut functions = Functions::start().await;
     connect(&mut functions, "p1999").await;
     let ids: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();

@@ -1,9 +1,9 @@
-//! A player's day, whatever it is that invokes the functions.
+//! The life cycle of a player, with each kind of event that invokes the functions.
 
 use presence_tests::event::{HttpEvent, Kind};
 use serde_json::{Value, json};
 
-use super::{Answer, Functions};
+use super::{Functions, Response};
 
 /// `{"player_id":"alice","connection_id":"c1"}`.
 const CONNECT_IN_BASE64: &str = "eyJwbGF5ZXJfaWQiOiJhbGljZSIsImNvbm5lY3Rpb25faWQiOiJjMSJ9";
@@ -14,7 +14,7 @@ fn members(object: &Value) -> Vec<&str> {
     members
 }
 
-/// State and count.
+/// The state and the number of connections of a presence object.
 fn presence(body: &Value) -> (&str, u64) {
     (body["state"].as_str().unwrap(), body["connection_count"].as_u64().unwrap())
 }
@@ -30,7 +30,7 @@ async fn get(functions: &mut Functions, kind: Kind, query: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_player_connects_plays_and_leaves_whatever_invokes_the_functions() {
+async fn a_player_connects_plays_and_leaves_with_each_kind_of_event() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         functions.redis(&["FLUSHALL"]).await;
@@ -49,20 +49,20 @@ async fn a_player_connects_plays_and_leaves_whatever_invokes_the_functions() {
         assert_eq!(friends["presences"], json!([get(&mut functions, kind, "").await]));
 
         assert_eq!(presence(&post(&mut functions, kind, "disconnect", phone).await), ("IN_MATCH", 1));
-        let gone = post(&mut functions, kind, "disconnect", laptop).await;
+        let left = post(&mut functions, kind, "disconnect", laptop).await;
         let offline = json!({
             "player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null
         });
-        assert_eq!(gone, offline);
+        assert_eq!(left, offline);
         assert_eq!(get(&mut functions, kind, "history=false").await, offline, "{kind:?}");
-        let past = get(&mut functions, kind, "history=true").await;
-        assert!(past["last_seen"].as_u64() >= connected["last_seen"].as_u64(), "{kind:?}: {past}");
-        assert!(past["version"].as_u64() > connected["version"].as_u64(), "{kind:?}: {past}");
+        let history = get(&mut functions, kind, "history=true").await;
+        assert!(history["last_seen"].as_u64() >= connected["last_seen"].as_u64(), "{kind:?}: {history}");
+        assert!(history["version"].as_u64() > connected["version"].as_u64(), "{kind:?}: {history}");
     }
 }
 
 #[tokio::test]
-async fn answers_have_the_members_of_the_contract_and_no_others() {
+async fn responses_have_exactly_the_members_of_the_contract() {
     let mut functions = Functions::start().await;
     let alice = json!({"player_id": "alice", "connection_id": "c1"});
     let presence = ["connection_count", "last_seen", "player_id", "state", "version"];
@@ -79,7 +79,7 @@ async fn answers_have_the_members_of_the_contract_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_body_may_come_in_base64() {
+async fn a_body_may_be_encoded_in_base64() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         functions.redis(&["FLUSHALL"]).await;
@@ -111,7 +111,7 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
 }
 
 #[tokio::test]
-async fn the_configured_lifetimes_are_those_that_gateways_hear_of() {
+async fn responses_have_the_configured_lifetimes() {
     let variables = [("PRESENCE_TTL", "9s"), ("PRESENCE_HEARTBEAT_INTERVAL", "2500ms"), ("PRESENCE_OFFLINE_GRACE", "")];
     let mut functions = Functions::with(&variables).await;
     let connected = functions.accept("connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
@@ -119,7 +119,7 @@ async fn the_configured_lifetimes_are_those_that_gateways_hear_of() {
 }
 
 #[tokio::test]
-async fn an_interval_that_is_not_configured_is_a_third_of_the_ttl_and_15_seconds_at_most() {
+async fn the_default_interval_is_a_third_of_the_ttl_and_at_most_15_seconds() {
     for (ttl, interval) in [("300s", 15_000), ("30s", 10_000), ("20s", 6_666), ("600ms", 200)] {
         let mut functions = Functions::with(&[("PRESENCE_TTL", ttl), ("PRESENCE_HEARTBEAT_INTERVAL", "")]).await;
         let connected = functions.accept("connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
@@ -128,7 +128,7 @@ async fn an_interval_that_is_not_configured_is_a_third_of_the_ttl_and_15_seconds
 }
 
 #[tokio::test]
-async fn a_lost_player_has_the_grace_and_one_who_quits_has_none() {
+async fn a_lost_player_has_a_grace_and_one_who_quits_does_not() {
     let mut functions = Functions::with(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
     for (reason, expected) in [("lost", ("IN_MATCH", 0)), ("quit", ("OFFLINE", 0)), ("", ("OFFLINE", 0))] {
         let mut alice = json!({"player_id": "alice", "connection_id": format!("c-{reason}")});
@@ -142,13 +142,13 @@ async fn a_lost_player_has_the_grace_and_one_who_quits_has_none() {
 }
 
 #[tokio::test]
-async fn a_connection_that_nobody_knows_is_disconnected_with_200_and_stays_closed() {
+async fn an_unknown_connection_is_disconnected_with_200_and_stays_closed() {
     let mut functions = Functions::start().await;
     let [known, unknown] = ["c1", "c2"].map(|id| json!({"player_id": "alice", "connection_id": id}));
     assert_eq!(presence(&functions.accept("disconnect", unknown.clone()).await), ("OFFLINE", 0));
     let connected = functions.accept("connect", known).await;
-    let answer = functions.accept("disconnect", unknown.clone()).await;
-    assert_eq!((presence(&answer), &answer["last_seen"]), (("ONLINE", 1), &connected["last_seen"]));
-    let late: Answer = functions.post("connect", &unknown).await;
+    let response = functions.accept("disconnect", unknown.clone()).await;
+    assert_eq!((presence(&response), &response["last_seen"]), (("ONLINE", 1), &connected["last_seen"]));
+    let late: Response = functions.post("connect", &unknown).await;
     late.assert_problem(410, "connection-closed", "connect after its disconnect");
 }

@@ -1,4 +1,4 @@
-//! A Redis that is not there, does not answer, refuses or forgets.
+//! Outages of Redis: it is down, hangs, refuses writes or loses its data.
 
 use std::{
     collections::BTreeSet,
@@ -10,19 +10,19 @@ use futures_util::future::join_all;
 use presence_tests::{RedisServer, event};
 use serde_json::{Value, json};
 
-use super::{Answer, Functions};
+use super::{Functions, Response};
 
-/// A time limit of the store that is long beside what a busy machine needs for a call.
+/// A timeout of the store that is longer than a call takes on a busy machine.
 const STORE_TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "2s");
 
-/// An answer comes after one time limit of the store, and before a second one is over.
+/// The duration of a call that waits for one timeout of the store, but not for two.
 const ONE_TIMEOUT: std::ops::Range<Duration> = Duration::from_secs(2)..Duration::from_secs(4);
 
 fn alice() -> Value {
     json!({"player_id": "alice", "connection_id": "c1"})
 }
 
-/// A good call of every function.
+/// Valid calls of every function.
 fn calls() -> [(&'static str, Value); 11] {
     let post = |body: Value| event::post("/", &body);
     let batch = || post(json!({"connections": [alice(), {"player_id": "bob", "connection_id": "c1"}]}));
@@ -41,15 +41,15 @@ fn calls() -> [(&'static str, Value); 11] {
     ]
 }
 
-/// A store that cannot be read is 503, never OFFLINE.
+/// Checks that a store that cannot be read is a 503, never OFFLINE.
 #[track_caller]
-fn assert_unavailable(answer: &Answer, about: &str) {
-    answer.assert_problem(503, "store-unavailable", about);
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "{about}");
-    assert!(answer.header("retry-after").unwrap().parse::<u64>().unwrap() > 0, "{about}");
+fn assert_unavailable(response: &Response, about: &str) {
+    response.assert_problem(503, "store-unavailable", about);
+    assert_eq!(response.header("cache-control"), Some("no-store"), "{about}");
+    assert!(response.header("retry-after").unwrap().parse::<u64>().unwrap() > 0, "{about}");
 }
 
-/// All functions are called at the same time: each call may take a time limit.
+/// Calls all functions concurrently, as each call may take the timeout of the store.
 async fn assert_all_unavailable(functions: &mut Functions) {
     for (name, _) in calls() {
         functions.run(name).await;
@@ -68,9 +68,9 @@ async fn assert_all_unavailable(functions: &mut Functions) {
 
 async fn assert_all_served(functions: &mut Functions) {
     for (name, event) in calls() {
-        let answer = functions.invoke(name, event).await;
-        // What a call finds depends on those before it, which may have reached a frozen Redis: 410 is an answer too.
-        assert!(matches!(answer.status, 200 | 410), "{name}: {answer:?}");
+        let response = functions.invoke(name, event).await;
+        // Earlier calls may have reached a frozen Redis and closed the connection: 410 is valid, too.
+        assert!(matches!(response.status, 200 | 410), "{name}: {response:?}");
     }
     functions.accept("connect", json!({"player_id": "carol", "connection_id": "c1"})).await;
     assert_eq!(functions.get("/presence/carol").await.ok()["state"], "ONLINE");
@@ -81,7 +81,7 @@ fn signal(redis: &RedisServer, signal: &str) {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_is_503_and_back_it_is_used_again() {
+async fn while_redis_is_down_calls_are_503_and_it_is_used_again_once_it_is_up() {
     let mut functions = Functions::with(&[STORE_TIMEOUT]).await;
     assert_all_served(&mut functions).await;
     functions.redis.kill();
@@ -91,7 +91,7 @@ async fn a_redis_that_is_away_is_503_and_back_it_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_away_at_start_is_used_as_soon_as_it_is_there() {
+async fn a_redis_that_is_down_at_the_start_is_used_as_soon_as_it_is_up() {
     let mut redis = RedisServer::start().await;
     redis.kill();
     let mut functions = Functions::on(redis, &[STORE_TIMEOUT]);
@@ -101,7 +101,7 @@ async fn a_redis_that_is_away_at_start_is_used_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
-async fn a_redis_that_froze_is_503_within_the_stores_timeout() {
+async fn a_frozen_redis_is_503_within_the_stores_timeout() {
     let mut functions = Functions::with(&[STORE_TIMEOUT]).await;
     assert_all_served(&mut functions).await;
     signal(&functions.redis, "-STOP");
@@ -111,7 +111,7 @@ async fn a_redis_that_froze_is_503_within_the_stores_timeout() {
 }
 
 #[tokio::test]
-async fn a_redis_that_froze_before_the_first_call_is_503_within_the_stores_timeout() {
+async fn a_redis_that_was_frozen_before_the_first_call_is_503_within_the_stores_timeout() {
     let redis = RedisServer::start().await;
     signal(&redis, "-STOP");
     let mut functions = Functions::on(redis, &[STORE_TIMEOUT]);
@@ -124,7 +124,7 @@ async fn a_redis_that_thawed_serves_the_very_next_call() {
     let redis = RedisServer::start().await;
     signal(&redis, "-STOP");
     let mut functions = Functions::on(redis, &[("PRESENCE_STORE_TIMEOUT", "200ms")]);
-    // By the time that the second function has given up twice, the first one's last attempt to connect is over as well.
+    // After two timeouts of the second function, the first one's last attempt to connect has ended, too.
     for name in ["connect", "heartbeat", "heartbeat"] {
         assert_unavailable(&functions.post(name, &alice()).await, name);
     }
@@ -134,7 +134,7 @@ async fn a_redis_that_thawed_serves_the_very_next_call() {
 }
 
 #[tokio::test]
-async fn the_longest_lists_wait_for_a_frozen_redis_no_longer_than_one_entry() {
+async fn the_longest_lists_wait_no_longer_for_a_frozen_redis_than_a_single_entry() {
     let mut functions = Functions::with(&[STORE_TIMEOUT]).await;
     functions.accept("heartbeat", alice()).await;
     functions.accept("friends", json!({"player_ids": ["alice"]})).await;
@@ -151,13 +151,13 @@ async fn the_longest_lists_wait_for_a_frozen_redis_no_longer_than_one_entry() {
 }
 
 #[tokio::test]
-async fn a_redis_that_refuses_to_write_is_503_and_still_read() {
+async fn a_redis_that_refuses_writes_is_503_for_writes_and_still_read() {
     let mut functions = Functions::start().await;
     functions.accept("connect", alice()).await;
     functions.redis(&["CONFIG", "SET", "maxmemory", "1"]).await;
-    // A disconnect makes room, which Redis allows.
-    let needs_room = |name: &str| ["connect", "heartbeat", "set-state"].contains(&name);
-    for (name, event) in calls().into_iter().filter(|(name, _)| needs_room(name)) {
+    // A disconnect frees memory, so Redis accepts it.
+    let needs_memory = |name: &str| ["connect", "heartbeat", "set-state"].contains(&name);
+    for (name, event) in calls().into_iter().filter(|(name, _)| needs_memory(name)) {
         assert_unavailable(&functions.invoke(name, event).await, name);
     }
     assert_unavailable(&functions.post("gateway", &json!({"gateway_id": "g1"})).await, "a gateway's lease");
@@ -167,18 +167,18 @@ async fn a_redis_that_refuses_to_write_is_503_and_still_read() {
 }
 
 #[tokio::test]
-async fn a_redis_that_wants_a_password_is_503_and_the_caller_hears_no_more() {
+async fn a_redis_that_requires_a_password_is_503_without_details() {
     let mut functions = Functions::start().await;
     functions.redis(&["CONFIG", "SET", "requirepass", "hunter2"]).await;
     for (name, event) in calls() {
-        let answer = functions.invoke(name, event).await;
-        assert_unavailable(&answer, name);
-        assert!(!answer.body["detail"].as_str().unwrap().contains("NOAUTH"));
+        let response = functions.invoke(name, event).await;
+        assert_unavailable(&response, name);
+        assert!(!response.body["detail"].as_str().unwrap().contains("NOAUTH"));
     }
 }
 
 #[tokio::test]
-async fn scripts_that_redis_forgot_are_sent_again() {
+async fn scripts_that_redis_lost_are_sent_again() {
     let mut functions = Functions::start().await;
     assert_all_served(&mut functions).await;
     for (name, event) in calls() {

@@ -1,13 +1,13 @@
-//! Whom a GET asks for: the last segment of the path, under whatever stage or base path.
+//! Paths of a GET: the player is the last segment, after any stage or base path.
 
 use std::collections::HashMap;
 
 use presence_tests::event::{HttpEvent, Kind};
 use serde_json::json;
 
-use super::{Answer, Functions};
+use super::{Functions, Response};
 
-async fn get(functions: &mut Functions, kind: Kind, path: &str, query: &str) -> Answer {
+async fn get(functions: &mut Functions, kind: Kind, path: &str, query: &str) -> Response {
     functions.invoke("get-state", HttpEvent::new(kind, "GET", path).query(query).build()).await
 }
 
@@ -76,8 +76,8 @@ async fn a_path_that_names_no_player_is_refused() {
         &too_long,
     ] {
         for kind in Kind::ALL {
-            let answer = get(&mut functions, kind, path, "").await;
-            answer.assert_problem(400, "invalid-request", &format!("{kind:?} {path}"));
+            let response = get(&mut functions, kind, path, "").await;
+            response.assert_problem(400, "invalid-request", &format!("{kind:?} {path}"));
         }
     }
 }
@@ -88,12 +88,12 @@ async fn history_is_exactly_true_or_false() {
     functions.accept("connect", json!({"player_id": "alice", "connection_id": "c"})).await;
     functions.accept("disconnect", json!({"player_id": "alice", "connection_id": "c"})).await;
     for kind in Kind::ALL {
-        for (query, is_told) in
+        for (query, has_history) in
             [("", false), ("history=false", false), ("history=true", true), ("a=1&history=true&b=", true)]
         {
             let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
-            assert_eq!(presence["last_seen"].is_u64(), is_told, "{kind:?} {query}");
-            assert_eq!(presence["version"].is_u64(), is_told, "{kind:?} {query}");
+            assert_eq!(presence["last_seen"].is_u64(), has_history, "{kind:?} {query}");
+            assert_eq!(presence["version"].is_u64(), has_history, "{kind:?} {query}");
         }
         for query in [
             "history=",
@@ -104,15 +104,15 @@ async fn history_is_exactly_true_or_false() {
             "history=null",
             "history=truefalse",
         ] {
-            let answer = get(&mut functions, kind, "/presence/alice", query).await;
-            answer.assert_problem(400, "invalid-request", &format!("{kind:?} {query}"));
-            assert_eq!(answer.body["field"], "history");
+            let response = get(&mut functions, kind, "/presence/alice", query).await;
+            response.assert_problem(400, "invalid-request", &format!("{kind:?} {query}"));
+            assert_eq!(response.body["field"], "history");
         }
     }
 }
 
 #[tokio::test]
-async fn names_that_a_query_is_not_known_for_are_ignored() {
+async fn unknown_names_in_a_query_are_ignored() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         for query in [
@@ -135,7 +135,7 @@ async fn names_that_a_query_is_not_known_for_are_ignored() {
     }
 }
 
-/// `cargo lambda watch` finds the routes of `make run` in Cargo.toml, and takes paths literally.
+/// `cargo lambda watch` reads the routes of `make run` from Cargo.toml, and matches paths literally.
 #[test]
 fn make_run_serves_every_path_with_and_without_a_slash_at_its_end() {
     let manifest = include_str!("../../../../Cargo.toml");

@@ -1,4 +1,4 @@
-//! What the functions send to Redis, as `MONITOR` shows it.
+//! The commands that functions send to Redis, as `MONITOR` shows them.
 
 use futures_util::StreamExt as _;
 use presence_tests::event;
@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::Functions;
 
-/// A command that Redis carried out.
+/// A command that Redis executed.
 #[derive(Debug)]
 struct Line {
     /// Whether a script sent it.
-    is_of_script: bool,
+    is_from_script: bool,
     words: Vec<String>,
 }
 
@@ -19,21 +19,21 @@ impl Line {
     /// Parses `<time> [<db> <client>] "<word>" "<word>" …`.
     fn parse(line: &str) -> Self {
         let (head, words) = line.split_once("] ").unwrap();
-        Self { is_of_script: head.ends_with(" lua"), words: parse_words(words) }
+        Self { is_from_script: head.ends_with(" lua"), words: parse_words(words) }
     }
 
     fn name(&self) -> String {
         self.words[0].to_ascii_uppercase()
     }
 
-    /// The keys of a call of a script.
+    /// The keys that a script call passes.
     fn keys(&self) -> &[String] {
         let count: usize = self.words[2].parse().unwrap();
         &self.words[3..3 + count]
     }
 }
 
-/// Words in quotes, with Redis's escapes left as they are: no key has any.
+/// Parses words in quotes. Redis's escapes are kept, as no key contains any.
 fn parse_words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut rest = text.chars();
@@ -50,22 +50,22 @@ fn parse_words(text: &str) -> Vec<String> {
     words
 }
 
-/// What one call sends, once its function has its connection and Redis has the scripts.
+/// The commands of one call, after its function has connected and Redis has cached the scripts.
 async fn traffic(functions: &mut Functions, name: &'static str, event: Value) -> Vec<Line> {
     let client = redis::Client::open(functions.redis.url()).unwrap();
     let mut monitor: Monitor = client.get_async_monitor().await.unwrap();
     functions.invoke(name, event).await.ok();
-    functions.redis(&["ECHO", "that is all"]).await;
+    functions.redis(&["ECHO", "end of the call"]).await;
     let lines = monitor.on_message::<String>().map(|line| Line::parse(&line));
-    let lines = lines.take_while(|line| std::future::ready(line.words.last().unwrap() != "that is all"));
+    let lines = lines.take_while(|line| std::future::ready(line.words.last().unwrap() != "end of the call"));
     let lines: Vec<_> = lines.collect().await;
-    // The connection that sends the ECHO says who it is, and functions check that theirs leads to a primary.
-    let beside = ["CLIENT", "HELLO", "PING", "ROLE"];
-    lines.into_iter().filter(|line| !beside.contains(&line.name().as_str())).collect()
+    // Commands of new connections: the one that sends the ECHO, and checks that a connection leads to a primary.
+    let of_connections = ["CLIENT", "HELLO", "PING", "ROLE"];
+    lines.into_iter().filter(|line| !of_connections.contains(&line.name().as_str())).collect()
 }
 
 fn names(lines: &[Line]) -> Vec<String> {
-    let mut names: Vec<_> = lines.iter().filter(|line| !line.is_of_script).map(Line::name).collect();
+    let mut names: Vec<_> = lines.iter().filter(|line| !line.is_from_script).map(Line::name).collect();
     names.sort();
     names
 }
@@ -79,7 +79,7 @@ fn connection(player: &str, connection: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_look_up_is_one_command_and_one_time() {
+async fn a_read_is_one_command_and_one_time() {
     let mut functions = Functions::start().await;
     for player in ["a", "b"] {
         functions.accept("connect", connection(player, "c")).await;
@@ -95,15 +95,15 @@ async fn a_look_up_is_one_command_and_one_time() {
         functions.invoke(name, event.clone()).await;
         let lines = traffic(&mut functions, name, event).await;
         assert_eq!(names(&lines), [command, "TIME"], "{lines:?}");
-        assert!(lines.iter().all(|line| !line.is_of_script));
+        assert!(lines.iter().all(|line| !line.is_from_script));
     }
 }
 
 #[tokio::test]
-async fn a_mutation_is_one_call_of_a_script_that_touches_only_the_keys_it_is_given() {
+async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     let mut functions = Functions::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
     let batch = |connections: Value| post(json!({"connections": connections}));
-    // Each is sent to warm up as well, so that the lines below are the short ways, then the long ones after a change.
+    // Heartbeats of known leases take the fast path. Those after other changes take the slow path.
     let calls = [
         ("connect", post(connection("a", "1"))),
         ("connect", post(connection("a", "2"))),
@@ -125,18 +125,18 @@ async fn a_mutation_is_one_call_of_a_script_that_touches_only_the_keys_it_is_giv
     for (name, event) in calls {
         let lines = traffic(&mut functions, name, event).await;
         assert_eq!(names(&lines), ["EVALSHA"], "{name}: {lines:?}");
-        let given = lines[0].keys();
+        let passed = lines[0].keys();
         for line in &lines[1..] {
-            for key in touched(&functions, line).await {
-                assert!(given.contains(&key), "{name}: {key} is none of {given:?} in {line:?}");
+            for key in keys_of(&functions, line).await {
+                assert!(passed.contains(&key), "{name}: {key} is not in {passed:?}, in {line:?}");
             }
         }
         assert!(lines.len() > 2, "{name}: {lines:?}");
     }
 }
 
-/// The keys of a command, as Redis itself tells them.
-async fn touched(functions: &Functions, line: &Line) -> Vec<String> {
+/// The keys of a command, as Redis reports them.
+async fn keys_of(functions: &Functions, line: &Line) -> Vec<String> {
     if line.name() == "TIME" {
         return Vec::new();
     }

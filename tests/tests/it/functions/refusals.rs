@@ -1,4 +1,4 @@
-//! Refusals that are not about the body's members: 405, 409, 410, 413, 415, and the order of the checks.
+//! Refusals for other reasons than the body's members: 405, 409, 410, 413, 415, and the order of the checks.
 
 use presence_tests::event::{HttpEvent, Kind, post};
 use serde_json::{Value, json};
@@ -11,29 +11,29 @@ fn alice() -> Value {
     json!({"player_id": "alice", "connection_id": "c1"})
 }
 
-/// A connect whose body is as long as it is said.
+/// The body of a connect, padded to `length` bytes.
 fn padded(length: usize) -> String {
     let body = alice().to_string();
     format!("{body}{}", " ".repeat(length - body.len()))
 }
 
 #[tokio::test]
-async fn another_method_is_refused_with_those_that_are_allowed() {
+async fn another_method_is_refused_and_the_allowed_ones_are_named() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
             for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let event = HttpEvent::new(kind, method, "/presence/connect").body(alice().to_string()).build();
-                let answer = functions.invoke(name, event).await;
-                answer.assert_problem(405, "method-not-allowed", &format!("{method} {name} {kind:?}"));
-                assert_eq!(answer.header("allow"), Some("POST"));
+                let response = functions.invoke(name, event).await;
+                response.assert_problem(405, "method-not-allowed", &format!("{method} {name} {kind:?}"));
+                assert_eq!(response.header("allow"), Some("POST"));
             }
         }
         for method in ["POST", "PUT", "PATCH", "DELETE"] {
             let event = HttpEvent::new(kind, method, "/presence/alice").body("{}").build();
-            let answer = functions.invoke("get-state", event).await;
-            answer.assert_problem(405, "method-not-allowed", &format!("{method} get-state {kind:?}"));
-            assert!(answer.header("allow").unwrap().split(", ").any(|method| method == "GET"));
+            let response = functions.invoke("get-state", event).await;
+            response.assert_problem(405, "method-not-allowed", &format!("{method} get-state {kind:?}"));
+            assert!(response.header("allow").unwrap().split(", ").any(|method| method == "GET"));
         }
     }
     assert_eq!(functions.redis.keys().await, [""; 0]);
@@ -47,21 +47,21 @@ async fn a_body_has_at_most_a_mebibyte() {
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         functions.invoke(name, event(MAX_BODY + 1)).await.assert_problem(413, "too-large", name);
     }
-    // Four of these letters are three bytes.
+    // Four characters of base64 are three bytes.
     let mut event = HttpEvent::new(Kind::LoadBalancer, "POST", "/").body("AAAA".repeat(MAX_BODY / 3 + 1)).build();
     event["isBase64Encoded"] = true.into();
     functions.invoke("connect", event).await.assert_problem(413, "too-large", "base64");
 }
 
 #[tokio::test]
-async fn a_body_that_says_it_is_no_json_is_refused() {
+async fn a_body_with_another_content_type_than_json_is_refused() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         for content_type in ["text/plain", "application/x-www-form-urlencoded", "application/xml; charset=utf-8"] {
             let event =
                 HttpEvent::new(kind, "POST", "/").header("content-type", content_type).body(alice().to_string());
-            let answer = functions.invoke("connect", event.build()).await;
-            answer.assert_problem(415, "unsupported-media-type", content_type);
+            let response = functions.invoke("connect", event.build()).await;
+            response.assert_problem(415, "unsupported-media-type", content_type);
         }
     }
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
@@ -78,8 +78,8 @@ async fn a_body_with_a_content_encoding_is_refused() {
         for encoding in ["gzip", "identity", "br, gzip"] {
             let event =
                 HttpEvent::new(kind, "POST", "/").header("Content-Encoding", encoding).body(alice().to_string());
-            let answer = functions.invoke("connect", event.build()).await;
-            answer.assert_problem(415, "unsupported-media-type", &format!("{kind:?} {encoding}"));
+            let response = functions.invoke("connect", event.build()).await;
+            response.assert_problem(415, "unsupported-media-type", &format!("{kind:?} {encoding}"));
         }
     }
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
@@ -92,7 +92,7 @@ async fn a_body_with_a_content_encoding_is_refused() {
 }
 
 #[tokio::test]
-async fn no_cache_may_store_an_answer() {
+async fn no_response_may_be_cached() {
     let mut functions = Functions::start().await;
     let friends = json!({"player_ids": ["alice"]});
     let batch = json!({"connections": [alice()]});
@@ -109,8 +109,8 @@ async fn no_cache_may_store_an_answer() {
         ("set-state", json!({"player_id": "alice", "state": "IN_MATCH"}), 409),
         ("connect", json!({}), 400),
     ] {
-        let answer = functions.post(name, &body).await;
-        assert_eq!((answer.status, answer.header("cache-control")), (status, Some("no-store")), "{name} {body}");
+        let response = functions.post(name, &body).await;
+        assert_eq!((response.status, response.header("cache-control")), (status, Some("no-store")), "{name} {body}");
     }
     for path in ["/presence/alice", "/presence/alice/", "/presence/a%20b"] {
         assert_eq!(functions.get(path).await.header("cache-control"), Some("no-store"), "{path}");
@@ -120,7 +120,7 @@ async fn no_cache_may_store_an_answer() {
 }
 
 #[tokio::test]
-async fn json_by_any_of_its_names_or_by_none_is_taken() {
+async fn json_is_accepted_with_any_of_its_content_types_or_without_one() {
     let mut functions = Functions::start().await;
     for kind in Kind::ALL {
         for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
@@ -135,9 +135,10 @@ async fn json_by_any_of_its_names_or_by_none_is_taken() {
 }
 
 #[tokio::test]
-async fn checks_come_in_the_contracts_order() {
+async fn checks_are_made_in_the_order_of_the_contract() {
     let mut functions = Functions::start().await;
-    let (long, broken) = (format!("{}x", padded(MAX_BODY)), "{".to_owned());
+    let long = format!("{}x", padded(MAX_BODY));
+    let broken = "{".to_owned();
     for (method, header, body, status, slug) in [
         ("PUT", ("content-type", "text/plain"), &long, 405, "method-not-allowed"),
         ("PUT", ("content-encoding", "gzip"), &long, 405, "method-not-allowed"),
@@ -155,16 +156,16 @@ async fn checks_come_in_the_contracts_order() {
 }
 
 #[tokio::test]
-async fn an_offline_player_can_neither_queue_nor_play() {
+async fn an_offline_player_cannot_enter_a_queue_or_a_match() {
     let mut functions = Functions::start().await;
     for state in ["IN_QUEUE", "IN_MATCH"] {
-        let answer = functions.post("set-state", &json!({"player_id": "alice", "state": state})).await;
-        answer.assert_problem(409, "transition-rejected", state);
+        let response = functions.post("set-state", &json!({"player_id": "alice", "state": state})).await;
+        response.assert_problem(409, "transition-rejected", state);
     }
     assert_eq!(functions.redis.keys().await, [""; 0], "nothing was applied");
     for state in ["ONLINE", "IN_QUEUE", "IN_MATCH", "OFFLINE", "OFFLINE", "AWAY"] {
-        let answer = functions.accept("set-state", json!({"player_id": "alice", "state": state})).await;
-        assert_eq!((&answer["state"], &answer["connection_count"]), (&json!(state), &json!(0)));
+        let response = functions.accept("set-state", json!({"player_id": "alice", "state": state})).await;
+        assert_eq!((&response["state"], &response["connection_count"]), (&json!(state), &json!(0)));
     }
 }
 
