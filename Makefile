@@ -82,7 +82,8 @@ clippy: ## Lints the code; warnings are errors
 	cargo clippy --workspace --all-targets -- --deny warnings
 
 .PHONY: docs
-docs: ## Checks and builds the API documentation, in target/doc
+docs: ## Checks the links of all Markdown files, and checks and builds the API documentation, in target/doc
+	@scripts/check-links
 	@scripts/setup cc
 	RUSTDOCFLAGS='--deny warnings' cargo doc --workspace --no-deps
 
