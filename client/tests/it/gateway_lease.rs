@@ -1,4 +1,4 @@
-//! The lease of a gateway, over HTTP. Its pace is tested on a clock of its own, in the tests of the notifier's `desk`.
+//! Lease of the gateway, over HTTP. Its timing is tested in simulated time, in the tests of the notifier's `scheduler`.
 
 use std::time::Duration;
 
