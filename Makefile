@@ -118,6 +118,12 @@ api-check: ## Checks docs/openapi.yaml and docs/asyncapi.yaml against a running 
 dist: ## Builds the binaries of a release for this machine, with their bills of materials, into target/dist
 	@scripts/dist
 
+.PHONY: console-picture
+console-picture: ## Draws docs/console.png, the picture of the console in the documentation, in Chromium
+	@scripts/setup cc redis nats nextest chromium
+	cargo build --package presence-server --bins
+	cargo nextest run --package presence-tests --run-ignored only -E 'test(console_picture)'
+
 .PHONY: deploy-check
 deploy-check: ## Checks the Dockerfile, docker-compose.yml, deploy/, and what a release needs
 	@scripts/check-deploy

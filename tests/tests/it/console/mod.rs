@@ -3,6 +3,7 @@
 mod data;
 mod events;
 mod page;
+mod picture;
 
 use presence_tests::{NatsServer, RedisServer, Server};
 use serde_json::{Value, json};
