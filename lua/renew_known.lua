@@ -3,8 +3,8 @@
 -- KEYS[2i-1], KEYS[2i]: record and past of entry i
 -- ARGV[1]: ttl (ms)
 -- ARGV[1+i]: connection_id of entry i, followed by `!` and gateway_id if its call names a gateway
--- Returns: for each entry the record, or false if the lease is unknown; if any player has an activity, then for each
---          entry the past, which contains the activity, or false
+-- Returns: for each entry the record, or false if the lease is unknown; if any renewed player has an activity, then for
+--          each entry the past, which contains the activity, or false
 
 -- @include known
 return records

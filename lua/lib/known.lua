@@ -1,8 +1,9 @@
 -- The renewal fast path: renews known leases without loading the player, which is all that nearly every heartbeat
 -- needs. It needs few keys, as each key of a call costs time. An unknown lease is left to heartbeat.lua.
 -- KEYS and ARGV: see renew_known.lua.
--- Defines records: for each entry the record, or false if its lease is unknown; if any player has an activity, then for
--- each entry the past if its player has one, or false. And unknown, the list of entries with an unknown lease, or nil.
+-- Defines records: for each entry the record, or false if its lease is unknown; if any renewed player has an activity,
+-- then for each entry the past if its player has one, or false. And unknown, the list of entries with an unknown lease,
+-- or nil.
 
 -- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
 -- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/past.lua,
@@ -24,8 +25,8 @@ local expires_text = string.format('%d', now_text + ttl_text)
 local VERSION, REST = 15, 28
 
 -- A past of one lease and no activity is hardly ever as long as this (bytes), so only longer ones are searched for an
--- activity before anything else. Each Lua string costs some 10 instructions per byte, each step of a pattern some 20: an
--- activity is not copied, so the reply contains the past that was read, and no pattern walks over it.
+-- activity before anything else. Each Lua string costs some 10 instructions per byte, each step of a pattern some 20: a
+-- long activity is not copied, so the reply contains the past that was read, and no pattern walks over it.
 local LONG = 160
 
 local records, others, pasts, unknown = { false }, nil, nil, nil
@@ -65,7 +66,9 @@ for entry = 1, entries do
       record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
         .. ',"connection_count":1,"state":"' .. state .. '","activity":true}'
       record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
-      has_activities, records[entries + entry] = true, record and past
+      if record then
+        has_activities, records[entries + entry] = true, past
+      end
     end
   end
   records[entry] = record
@@ -78,8 +81,9 @@ for entry = 1, entries do
   end
 end
 
--- Players with several devices. While all their leases count, one is renewed in full, the elapsed time is subtracted
--- from the others, and nothing else changes. The past is read again if an earlier entry belongs to the same player.
+-- Players with several devices, or whose record does not expire with a full lease, as after a change of the state. While
+-- all their leases count, one is renewed in full, the elapsed time is subtracted from the others, and nothing else
+-- changes. The past is read again if an earlier entry belongs to the same player.
 if others then
   local whole = tonumber(ttl_text)
 
@@ -90,13 +94,13 @@ if others then
     local past, connection = pasts[past_key] or redis.pcall('GET', past_key), ARGV[1 + entry]
     past = past and not past.err and past or ''
     local brace = find(past, '{', 1, true)
-    local last_seen, version, state, leases
+    local last_seen, version, state, duration, leases
     if brace then
       local stop = find(past, '};', brace, true)
-      last_seen, version, state = match(past, '^(%d+) (%d+) ([A-Z_]+) expired ' .. ttl_text .. ' {')
+      last_seen, version, state, duration = match(past, '^(%d+) (%d+) ([A-Z_]+) expired (%d+) {')
       leases = version and stop and sub(past, stop + 1)
     else
-      last_seen, version, state, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*)(;.*)$')
+      last_seen, version, state, duration, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*) ?(%d*)(;.*)$')
     end
     if not leases then
       return false
@@ -117,19 +121,21 @@ if others then
       texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
     end
     local record = '{"last_seen":' .. now_text .. ',"version":' .. version
-      .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state)
-      .. '","leases":[' .. table.concat(durations, ',') .. (brace and '],"activity":true}' or ']}')
+      .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state) .. '"'
+      .. (#durations > 1 and ',"leases":[' .. table.concat(durations, ',') .. ']' or '')
+      .. (brace and ',"activity":true}' or '}')
     if not (is_known and call('SET', record_key, record, 'XX', 'PXAT', expires_text)) then
       return false
     end
     pasts[past_key] = nil
     local renewed = table.concat(texts)
-    if #past >= LONG and #renewed == #leases then
-      -- Another command costs less than a copy of the activity.
+    if #past >= LONG and duration == ttl_text and #renewed == #leases and #last_seen == #now_text then
+      -- The past has an activity, and all that changes has the same length: another command costs less than a copy.
       call('SETRANGE', past_key, '0', now_text)
       call('SETRANGE', past_key, #past - #leases, renewed)
     else
-      call('SET', past_key, now_text .. sub(past, #last_seen + 1, #past - #leases) .. renewed)
+      local activity = brace and ' expired ' .. ttl_text .. ' ' .. sub(past, brace, #past - #leases) or ''
+      call('SET', past_key, now_text .. ' ' .. version .. (state == '' and '' or ' ' .. state) .. activity .. renewed)
     end
     return record, brace and past
   end

@@ -56,12 +56,12 @@ impl GatewaySweeper {
         let mut ending = JoinSet::new();
         loop {
             let next = Instant::now() + interval / 2;
-            let found = self.look_or_log().await;
             if let Some(Err(error)) = ending.try_join_next()
                 && let Ok(panic) = error.try_into_panic()
             {
                 resume_unwind(panic); // for the supervisor of the sweep
             }
+            let found = self.look_or_log().await;
             if let Some(LostGateways { endings, .. }) = found
                 && ending.is_empty()
             {

@@ -88,7 +88,7 @@ impl Reply {
 pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
     match answer {
         Ok(Value::Array(records)) if records.len() == entries => records.iter().map(record).collect(),
-        // Some have an activity, which is in the past.
+        // Some players have an activity, which is in the past.
         Ok(Value::Array(values)) if values.len() == 2 * entries => {
             let (records, pasts) = values.split_at(entries);
             records.iter().zip(pasts).map(|(record, past)| record_with_activity([record, past])).collect()
@@ -101,6 +101,7 @@ pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec
 /// Parses the reply of `renew_known_batch.lua` with this number of `entries`. Returns the indexes of those whose lease is
 /// unknown.
 pub(crate) fn unknown_leases(value: Value, entries: usize) -> Result<Vec<usize>, StoreError> {
+    let Value::Array(_) = value else { return Err(UNEXPECTED) }; // Nil would be read as an empty list
     let numbers: Vec<usize> = redis::from_redis_value(value)?;
     let index = |number: usize| number.checked_sub(1).filter(|index| *index < entries);
     numbers.into_iter().map(index).collect::<Option<_>>().ok_or(UNEXPECTED)

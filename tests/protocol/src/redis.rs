@@ -169,7 +169,8 @@ impl Script<'_> {
         true
     }
 
-    /// `heartbeat.lua`. Returns whether the connection counts.
+    /// `renew_known.lua`, and `heartbeat.lua` if the lease is not known: a first call that renews nothing changes nothing.
+    /// Whether the connection counts.
     pub(crate) fn heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let Some(record) = &mut self.redis.record else { return self.connect(connection, gateway) };
         let is_sole = record.leases.len() == 1;

@@ -64,7 +64,10 @@ async fn a_heartbeat_reads_one_key_and_writes_two() {
     let mut costs = Costs::of(1).await;
     for state in [PresenceState::Online, PresenceState::InMatch] {
         costs.presence.set_state(&player("p0"), state, &costs.trace).await.unwrap();
+        costs.forget().await;
         costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
+        let (scripts, commands) = costs.spent().await;
+        assert_eq!((scripts, commands["get"]), (1, 1), "after the state was set: {commands:?}");
         costs.forget().await;
         costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();
         assert_eq!(costs.spent().await, (1, counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])));
@@ -126,7 +129,7 @@ async fn a_heartbeat_of_one_of_several_devices_reads_one_key_and_writes_two() {
 }
 
 #[tokio::test]
-async fn a_call_reads_the_clock_once_whatever_it_finds() {
+async fn each_call_reads_the_clock_once_whatever_it_finds() {
     let mut costs = Costs::of(2).await;
     let beats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
     let beats: Vec<_> = beats.map(|(player, id)| connection(player, id)).collect();
