@@ -97,9 +97,9 @@ notices: ## Updates docs/third-party-notices.txt after a change of the dependenc
 	@scripts/notices
 
 .PHONY: package
-package: ## Checks that the crate presence-client can be published
+package: ## Checks that the crates presence-types and presence-client can be published
 	@scripts/setup cc
-	cargo package --locked --allow-dirty --package presence-client
+	cargo package --locked --allow-dirty --package presence-types --package presence-client
 
 .PHONY: tutorials
 tutorials: ## Executes README.md and docs/tutorials (FILES=docs/tutorials/events.md: only that one)

@@ -6,7 +6,8 @@ use backon::{ExponentialBuilder, Retryable as _};
 use serde::Serialize;
 
 use crate::{
-    Activity, CallError, Endpoint, Friends, History, InvalidEndpoint, PlayerId, Presence, State, transport::Transport,
+    Activity, CallError, Endpoint, Friends, InvalidEndpoint, PlayerId, Presence, State,
+    transport::{Transport, path_segment},
 };
 
 /// A call is made at most three times, within about a second where the service fails at once.
@@ -23,6 +24,15 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub struct PresenceClient {
     transport: Transport,
+}
+
+/// Whether an OFFLINE player's past is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum History {
+    /// The present alone.
+    Omit,
+    /// For an OFFLINE player, when it was last seen, as long as the service remembers it.
+    Include,
 }
 
 /// What is set of a player. What is left out stays as it is.
@@ -59,7 +69,7 @@ impl PresenceClient {
     /// [`CallError`].
     pub async fn get(&self, player: &PlayerId, history: History) -> Result<Presence, CallError> {
         let query = if history == History::Include { "?history=true" } else { "" };
-        let path = format!("/presence/{}{query}", player.path_segment());
+        let path = format!("/presence/{}{query}", path_segment(player));
         with_retries(|| self.transport.get(&path)).await
     }
 

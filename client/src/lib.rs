@@ -4,6 +4,7 @@
 //! Layout; each item uses only those above it:
 //!
 //! - [`PlayerId`], [`ConnectionId`], [`State`], [`Activity`], [`Reason`], [`Presence`]: values, validated when parsed.
+//!   They are defined in the crate `presence-types`, which the service uses as well.
 //! - [`Endpoint`]: address and token of the service; [`CallError`] and [`Problem`]: why a call failed.
 //! - `transport`: one HTTP call with a time limit; `pool`: its connections, which have a maximum age.
 //! - [`PresenceClient`]: queries and changes for services. The caller awaits each call.
@@ -114,23 +115,25 @@
 //! - **TCP connections** are replaced [regularly](Endpoint::with_max_connection_age), so that new servers behind a
 //!   load balancer receive calls.
 
-mod activity;
 mod client;
 mod endpoint;
 mod error;
-mod id;
 mod notifier;
 pub mod operator;
 mod pool;
-mod presence;
 mod transport;
 mod watcher;
 
-pub use activity::{Activity, Party};
-pub use client::PresenceClient;
+pub use client::{History, PresenceClient};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};
-pub use id::{ConnectionId, GatewayId, InvalidId, PlayerId};
 pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
-pub use presence::{Friends, History, Presence, Reason, State};
+#[doc(inline)]
+pub use presence_types::{Activity, ConnectionId, GatewayId, InvalidId, Party, PlayerId, Reason, State, UnknownName};
 pub use watcher::{FeedState, StatusChanges, Subscription, WatchStats, WatchStatus, WatchedPresence, Watcher};
+
+/// One player's presence at one moment.
+pub type Presence = presence_types::Presence<Activity>;
+
+/// The presences of several players, read at one moment.
+pub type Friends = presence_types::Friends<Activity>;

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{CallError, Endpoint, InvalidEndpoint, Problem, endpoint::bearer, pool::Pool};
+use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, endpoint::bearer, pool::Pool};
 
 /// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -149,4 +149,9 @@ impl Transport {
 async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> {
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
+}
+
+/// An id as a part of a path: of its characters, `|` alone may not stand there.
+pub(crate) fn path_segment(player: &PlayerId) -> String {
+    player.as_str().replace('|', "%7C")
 }

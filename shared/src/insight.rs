@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     StoreError,
-    model::{Explanation, Gateway, PlayerId, Presence, PresenceState},
+    model::{Explanation, Gateway, PlayerId, Presence, State},
     repository::Repository,
     telemetry::metrics::{CONNECTIONS, PLAYERS},
 };
@@ -114,10 +114,10 @@ impl Statistics {
         let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default(); // rounded
         let count = |state| scale(presences.iter().filter(|presence| presence.state == state).count() as u64);
         let states = States {
-            online: count(PresenceState::Online),
-            in_queue: count(PresenceState::InQueue),
-            in_match: count(PresenceState::InMatch),
-            away: count(PresenceState::Away),
+            online: count(State::Online),
+            in_queue: count(State::InQueue),
+            in_match: count(State::InMatch),
+            away: count(State::Away),
         };
         Self {
             as_of,
@@ -131,12 +131,8 @@ impl Statistics {
 
     fn measured(self) -> Self {
         let States { online, in_queue, in_match, away } = self.states;
-        let players = [
-            (PresenceState::Online, online),
-            (PresenceState::InQueue, in_queue),
-            (PresenceState::InMatch, in_match),
-            (PresenceState::Away, away),
-        ];
+        let players =
+            [(State::Online, online), (State::InQueue, in_queue), (State::InMatch, in_match), (State::Away, away)];
         for (state, count) in players {
             metrics::gauge!(PLAYERS, "state" => state.as_str()).set(count as f64);
         }
@@ -149,13 +145,13 @@ impl Statistics {
 mod tests {
     use super::*;
 
-    fn presences(counts: &[(PresenceState, usize)]) -> Vec<Presence> {
+    fn presences(counts: &[(State, usize)]) -> Vec<Presence> {
         let presences = counts.iter().flat_map(|(state, count)| std::iter::repeat_n(*state, *count));
         let with_state = |state| Presence {
             player_id: PlayerId::parse("alice").unwrap(),
             state,
             last_seen: None,
-            connection_count: if state == PresenceState::Offline { 0 } else { 2 },
+            connection_count: if state == State::Offline { 0 } else { 2 },
             version: None,
             activity: None,
         };
@@ -164,7 +160,7 @@ mod tests {
 
     #[test]
     fn few_players_are_counted() {
-        let presences = presences(&[(PresenceState::Online, 3), (PresenceState::Away, 1), (PresenceState::Offline, 1)]);
+        let presences = presences(&[(State::Online, 3), (State::Away, 1), (State::Offline, 1)]);
         let statistics = Statistics::estimate(5, &presences, 7);
         assert_eq!(statistics.states, States { online: 3, away: 1, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (4, 8, true));
@@ -172,8 +168,7 @@ mod tests {
 
     #[test]
     fn many_players_are_estimated_from_a_sample() {
-        let presences =
-            presences(&[(PresenceState::Online, 700), (PresenceState::InMatch, 299), (PresenceState::Offline, 1)]);
+        let presences = presences(&[(State::Online, 700), (State::InMatch, 299), (State::Offline, 1)]);
         let statistics = Statistics::estimate(1_000_000, &presences, 7);
         assert_eq!(statistics.states, States { online: 700_000, in_match: 299_000, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (999_000, 1_998_000, false));

@@ -6,8 +6,8 @@ use crate::{
     config::{Config, Lifetimes, Limits},
     events::{Delivery, Patience, Publisher},
     model::{
-        ActivityChange, Connection, DisconnectReason, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections,
-        PlayerId, Presence, PresenceState, StateChange,
+        ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections, PlayerId, Presence,
+        Reason, State, StateChange,
     },
     repository::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Repository, Snapshot, StateOutcome, StoreError},
     trace::TraceContext,
@@ -30,7 +30,7 @@ pub enum PresenceError {
     ConnectionClosed,
     /// The player is OFFLINE and cannot go to IN_QUEUE or IN_MATCH.
     #[error("an OFFLINE player cannot go to {0}")]
-    TransitionRejected(PresenceState),
+    TransitionRejected(State),
     /// The player is OFFLINE and cannot have an activity.
     #[error("an OFFLINE player cannot have an activity")]
     ActivityRejected,
@@ -101,7 +101,7 @@ impl PresenceService {
     pub async fn disconnect(
         &self,
         connection: &Connection,
-        reason: DisconnectReason,
+        reason: Reason,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         self.apply(Mutation::Disconnect(reason), connection, trace).await
@@ -143,7 +143,7 @@ impl PresenceService {
     pub async fn disconnect_batch(
         &self,
         connections: Vec<Connection>,
-        reason: DisconnectReason,
+        reason: Reason,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
         Box::pin(self.apply_batch(Mutation::Disconnect(reason), connections, trace)).await
@@ -165,7 +165,7 @@ impl PresenceService {
     pub async fn leave_gateway(
         &self,
         gateway: &GatewayId,
-        reason: DisconnectReason,
+        reason: Reason,
         trace: &TraceContext,
     ) -> Result<u64, PresenceError> {
         let Some(ending) = self.repository.leave_gateway(gateway, reason).await? else { return Ok(0) };

@@ -5,9 +5,8 @@
 use std::hint::black_box;
 
 use presence::{
-    Snapshot,
     http::{ConnectionsBody, Request, json, parse_post},
-    model::{PlayerId, Presence, PresenceState},
+    model::{Friends, PlayerId, Presence, State},
 };
 use serde::de::IgnoredAny;
 
@@ -64,14 +63,14 @@ fn batch() -> String {
     format!(r#"{{"connections":[{}]}}"#, entries.join(","))
 }
 
-fn friends() -> Snapshot {
+fn friends() -> Friends {
     let presence = |number| Presence {
         player_id: PlayerId::parse(&format!("player-{number:07}")).expect("an id"),
-        state: PresenceState::Online,
+        state: State::Online,
         last_seen: Some(1_795_492_717_576),
         connection_count: 1,
         version: Some(1_795_492_717_576),
         activity: None,
     };
-    Snapshot { as_of: 1_795_492_717_576, presences: (0..FRIENDS).map(presence).collect() }
+    Friends { as_of: 1_795_492_717_576, presences: (0..FRIENDS).map(presence).collect() }
 }

@@ -1,6 +1,9 @@
 //! What the command line says.
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args as ClapArgs, Parser, Subcommand,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use clap_complete::Shell;
 use presence_client::{PlayerId, State};
 
@@ -65,8 +68,8 @@ pub(crate) enum Command {
     /// Set what a player is doing: the state, the activity, or both.
     SetState {
         player: PlayerId,
-        #[arg(ignore_case = true, required_unless_present = "activity")]
-        state: Option<StateName>,
+        #[arg(ignore_case = true, required_unless_present = "activity", value_parser = state_parser())]
+        state: Option<State>,
         /// The activity as JSON, such as {"details":"Ranked","joinable":true}; null removes it.
         #[arg(long, value_name = "JSON", value_parser = activity::parse)]
         activity: Option<ActivityArgument>,
@@ -102,29 +105,17 @@ pub(crate) enum Command {
     Completions { shell: Shell },
 }
 
-/// A state, as one types it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-#[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(crate) enum StateName {
-    Offline,
-    Online,
-    #[value(alias = "IN-QUEUE")]
-    InQueue,
-    #[value(alias = "IN-MATCH")]
-    InMatch,
-    Away,
-}
-
-impl From<StateName> for State {
-    fn from(name: StateName) -> Self {
-        match name {
-            StateName::Offline => Self::Offline,
-            StateName::Online => Self::Online,
-            StateName::InQueue => Self::InQueue,
-            StateName::InMatch => Self::InMatch,
-            StateName::Away => Self::Away,
+/// A parser of states' names. Some may be typed with a hyphen, too.
+fn state_parser() -> impl TypedValueParser<Value = State> {
+    let values = State::ALL.map(|state| {
+        let value = PossibleValue::new(state.as_str());
+        match state {
+            State::InQueue => value.alias("IN-QUEUE"),
+            State::InMatch => value.alias("IN-MATCH"),
+            State::Offline | State::Online | State::Away => value,
         }
-    }
+    });
+    PossibleValuesParser::new(values).try_map(|typed| typed.to_ascii_uppercase().replace('-', "_").parse::<State>())
 }
 
 #[cfg(test)]
@@ -142,7 +133,7 @@ mod tests {
     fn a_state_may_be_typed_in_small_letters_and_with_a_hyphen() {
         for typed in ["IN_MATCH", "in_match", "in-match"] {
             let args = Args::try_parse_from(["presence", "set-state", "alice", typed]).unwrap();
-            assert!(matches!(args.command, Command::SetState { state: Some(StateName::InMatch), .. }), "{typed}");
+            assert!(matches!(args.command, Command::SetState { state: Some(State::InMatch), .. }), "{typed}");
         }
     }
 

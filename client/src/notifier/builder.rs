@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    HttpNotifier,
+    HttpNotifier, gateway_id,
     scheduler::{CallScheduler, Timing},
 };
 use crate::{ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, transport::Transport};
@@ -37,7 +37,7 @@ impl HttpNotifierBuilder {
             max_batch: MAX_BATCH / 2,
         };
         let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}) };
-        Self { endpoint, timing, gateway: Some(GatewayId::generate()), callbacks }
+        Self { endpoint, timing, gateway: Some(gateway_id::generate()), callbacks }
     }
 
     /// Interval of the heartbeats of an open connection, until the service reports its own (default 15 s; from 100 ms

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub(super) use presence_types::Connection;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -48,13 +49,6 @@ pub(super) enum Notice {
     Restored(Connection),
 }
 
-/// One open socket of one player.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Connection {
-    pub(super) player_id: PlayerId,
-    pub(super) connection_id: ConnectionId,
-}
-
 /// A successful response: the outcome of the entries of a batch, and when to send heartbeats.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -84,12 +78,6 @@ enum Content {
     Batch { connections: Vec<Connection> },
     State { player_id: PlayerId, state: State },
     Activity { player_id: PlayerId, activity: Option<Activity> },
-}
-
-impl Connection {
-    pub(super) fn new(player: &PlayerId, id: &ConnectionId) -> Self {
-        Self { player_id: player.clone(), connection_id: id.clone() }
-    }
 }
 
 impl Task {

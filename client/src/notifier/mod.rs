@@ -6,12 +6,13 @@
 //! - `heartbeats`, `timer_queue`: when heartbeats are due.
 //! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines for failed calls.
 //! - `call`, `outcome`: calls, responses, and what these mean for each entry.
-//! - `lease`: the gateway's own lease.
+//! - `lease`: the gateway's own lease; `gateway_id`: its generated id.
 
 mod activity;
 mod builder;
 mod call;
 mod failure_log;
+mod gateway_id;
 mod heartbeats;
 mod http;
 mod lease;

@@ -5,7 +5,11 @@ mod event;
 mod events;
 mod messages;
 
-use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, client::with_retries, transport::Transport};
+use crate::{
+    CallError, Endpoint, InvalidEndpoint, PlayerId, Problem,
+    client::with_retries,
+    transport::{Transport, path_segment},
+};
 
 pub use self::{
     answers::{
@@ -61,7 +65,7 @@ impl OperatorClient {
     /// # Errors
     /// [`CallError`].
     pub async fn explain(&self, player: &PlayerId) -> Result<Explanation, CallError> {
-        let path = format!("/console/players/{}", player.path_segment());
+        let path = format!("/console/players/{}", path_segment(player));
         with_retries(|| self.transport.get(&path)).await
     }
 

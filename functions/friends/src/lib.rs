@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use presence::{
-    PresenceService,
+    PresenceService, Snapshot,
     http::{Answer, Request, check_length, json, parse_post},
-    model::PlayerId,
+    model::{Friends, PlayerId},
 };
 use serde::Deserialize;
 
@@ -24,5 +24,6 @@ struct Body {
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
     let Body { player_ids, history } = parse_post(&request)?;
     check_length(&player_ids, presence.limits().max_batch, "player_ids")?;
-    Ok(json(&presence.presences(&player_ids, history).await?))
+    let Snapshot { as_of, presences } = presence.presences(&player_ids, history).await?;
+    Ok(json(&Friends { as_of, presences }))
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{Problem, body::check_length};
 use crate::model::{
-    Connection, ConnectionId, DisconnectReason, GatewayId, PlayerId,
+    Connection, ConnectionId, GatewayId, PlayerId, Reason,
     json::{Object, present},
 };
 
@@ -18,11 +18,19 @@ pub struct ConnectionsBody {
     #[serde(default, deserialize_with = "present")]
     connection_id: Option<ConnectionId>,
     #[serde(default, deserialize_with = "present")]
-    connections: Option<Vec<Object<Connection>>>,
+    connections: Option<Vec<Object<Entry>>>,
     #[serde(default, deserialize_with = "present")]
-    reason: Option<DisconnectReason>,
+    reason: Option<Reason>,
     #[serde(default, deserialize_with = "present")]
     gateway_id: Option<GatewayId>,
+}
+
+/// An entry of a batch: a [`Connection`], and no other member.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    player_id: PlayerId,
+    connection_id: ConnectionId,
 }
 
 /// The connections of a call.
@@ -54,7 +62,7 @@ impl ConnectionsBody {
     ///
     /// # Errors
     /// 400 if the body has neither shape.
-    pub fn target_and_reason(self, max: usize) -> Result<(Target, DisconnectReason), Problem> {
+    pub fn target_and_reason(self, max: usize) -> Result<(Target, Reason), Problem> {
         if self.gateway_id.is_some() {
             let detail = "unknown field `gateway_id`: only a connect or a heartbeat has one";
             return Err(Problem::invalid_request(detail).with_field("gateway_id"));
@@ -64,7 +72,7 @@ impl ConnectionsBody {
             (Some(player_id), Some(connection_id), None) => Target::One(Connection { player_id, connection_id }),
             (None, None, Some(connections)) => {
                 check_length(&connections, max, "connections")?;
-                Target::Many(connections.into_iter().map(|Object(connection)| connection).collect())
+                Target::Many(connections.into_iter().map(|Object(entry)| entry.into()).collect())
             }
             (_, _, Some(_)) => {
                 let detail = "a batch has `connections` alone: give `player_id` and `connection_id` in its entries";
@@ -78,5 +86,11 @@ impl ConnectionsBody {
             }
         };
         Ok((target, reason))
+    }
+}
+
+impl From<Entry> for Connection {
+    fn from(Entry { player_id, connection_id }: Entry) -> Self {
+        Self { player_id, connection_id }
     }
 }

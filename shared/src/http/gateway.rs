@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Problem, Request, parse_post};
 use crate::{
     config::Lifetimes,
-    model::{DisconnectReason, GatewayId, GatewayStatus, json::present},
+    model::{GatewayId, GatewayStatus, Reason, json::present},
 };
 
 /// `{"gateway_id"}`, and `leaving` when the gateway ends.
@@ -14,7 +14,7 @@ use crate::{
 struct Body {
     gateway_id: GatewayId,
     #[serde(default, deserialize_with = "present")]
-    leaving: Option<DisconnectReason>,
+    leaving: Option<Reason>,
 }
 
 /// The response to a renewed lease: when to renew it again.
@@ -38,7 +38,7 @@ pub struct GatewayLeft {
 ///
 /// # Errors
 /// As for [`parse_post`].
-pub fn parse_gateway(request: &Request) -> Result<(GatewayId, Option<DisconnectReason>), Problem> {
+pub fn parse_gateway(request: &Request) -> Result<(GatewayId, Option<Reason>), Problem> {
     let Body { gateway_id, leaving } = parse_post(request)?;
     Ok((gateway_id, leaving))
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Problem, Request, parse_post};
-use crate::model::{ActivityChange, PlayerId, PresenceState, StateChange, json::present};
+use crate::model::{ActivityChange, PlayerId, State, StateChange, json::present};
 
 /// `{"player_id","state","activity"}`. One of the last two may be left out.
 #[derive(Deserialize)]
@@ -11,7 +11,7 @@ use crate::model::{ActivityChange, PlayerId, PresenceState, StateChange, json::p
 struct Body {
     player_id: PlayerId,
     #[serde(default, deserialize_with = "present")]
-    state: Option<PresenceState>,
+    state: Option<State>,
     #[serde(default)]
     activity: ActivityChange,
 }
@@ -27,7 +27,7 @@ pub fn parse_state_change(request: &Request) -> Result<(PlayerId, StateChange), 
         (None, ActivityChange::Keep) => {
             Err(Problem::invalid_request("set state, activity, or both").with_field("state"))
         }
-        (Some(PresenceState::Offline), ActivityChange::Set(_)) => {
+        (Some(State::Offline), ActivityChange::Set(_)) => {
             Err(Problem::invalid_request("an OFFLINE player has no activity; leave it out").with_field("activity"))
         }
         _ => Ok((player_id, StateChange { state, activity })),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::value::RawValue;
 
 use super::{
-    PlayerId, PresenceState,
+    PlayerId, State,
     json::{JsonObject, Object, present},
 };
 
@@ -48,7 +48,7 @@ pub enum ActivityChange {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StateChange {
     /// The new state. `None` leaves it as it is.
-    pub state: Option<PresenceState>,
+    pub state: Option<State>,
     /// The change of the activity.
     pub activity: ActivityChange,
 }
@@ -209,8 +209,8 @@ impl<'de> Deserialize<'de> for ActivityChange {
     }
 }
 
-impl From<PresenceState> for StateChange {
-    fn from(state: PresenceState) -> Self {
+impl From<State> for StateChange {
+    fn from(state: State) -> Self {
         Self { state: Some(state), activity: ActivityChange::Keep }
     }
 }

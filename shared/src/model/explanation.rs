@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Presence, PresenceState};
+use super::{Presence, State};
 
 /// Everything that Redis stores about a player.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,7 +39,7 @@ pub struct Lease {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Transition {
     /// The new state.
-    pub state: PresenceState,
+    pub state: State,
     /// When the transition was made, or will be due, in Unix milliseconds.
     pub at: u64,
     /// The version of the transition. `None` if it was not made yet.

@@ -50,7 +50,7 @@ pub fn reply(bytes: &[u8]) {
 
 /// Asserts that an OFFLINE player has no connections.
 fn check(presence: &Presence) {
-    let is_offline = presence.state == crate::model::PresenceState::Offline;
+    let is_offline = presence.state == crate::model::State::Offline;
     assert!(!is_offline || presence.connection_count == 0, "{presence:?}");
 }
 

@@ -3,7 +3,7 @@
 use redis::{Cmd, Value};
 
 use super::{Repository, StoreError, keys::Shard, scripts};
-use crate::model::{DisconnectReason, GatewayId, GatewayStatus};
+use crate::model::{GatewayId, GatewayStatus, Reason};
 
 /// The time after which sweeps take over from a gateway's own call to leave, in milliseconds. It is longer than a call
 /// may take.
@@ -50,7 +50,7 @@ impl Repository {
     pub(crate) async fn leave_gateway(
         &self,
         gateway: &GatewayId,
-        reason: DisconnectReason,
+        reason: Reason,
     ) -> Result<Option<Ending>, StoreError> {
         let (reason, grace) = self.end_of(reason);
         let complete = |command: &mut Cmd| {
@@ -64,7 +64,7 @@ impl Repository {
 
     /// Looks for gateways whose lease has expired. With any number of sweepers, each gateway is found lost once.
     pub(crate) async fn lost_gateways(&self) -> Result<LostGateways, StoreError> {
-        let (reason, grace) = self.end_of(DisconnectReason::Lost);
+        let (reason, grace) = self.end_of(Reason::Lost);
         let complete = |command: &mut Cmd| {
             let keys = &self.keys;
             let keys = [keys.gateways(), keys.gateways_ending(), keys.gateways_lost(), keys.gateways_seen()];
@@ -90,11 +90,11 @@ impl Repository {
     }
 
     /// The reason of OFFLINE transitions, and the grace (ms), after a disconnect for `reason`.
-    pub(super) fn end_of(&self, reason: DisconnectReason) -> (&'static str, u64) {
+    pub(super) fn end_of(&self, reason: Reason) -> (&'static str, u64) {
         match reason {
-            DisconnectReason::Quit => ("disconnect", 0),
-            DisconnectReason::Lost => ("lost", self.grace),
-            DisconnectReason::Moving => ("lost", self.move_grace),
+            Reason::Quit => ("disconnect", 0),
+            Reason::Lost => ("lost", self.grace),
+            Reason::Moving => ("lost", self.move_grace),
         }
     }
 }

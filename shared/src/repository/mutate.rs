@@ -10,7 +10,7 @@ use super::{
     scripts::{self, Script},
 };
 use crate::{
-    model::{ActivityChange, Connection, DisconnectReason, GatewayId, PlayerId, Presence, PresenceState, StateChange},
+    model::{ActivityChange, Connection, GatewayId, PlayerId, Presence, Reason, State, StateChange},
     trace::{Span, TraceContext},
 };
 
@@ -25,7 +25,7 @@ pub(crate) enum Mutation<'a> {
     /// Renews or restores the connection, which belongs to this gateway, if the call names one.
     Heartbeat(Option<&'a GatewayId>),
     /// Closes the connection.
-    Disconnect(DisconnectReason),
+    Disconnect(Reason),
 }
 
 /// The outcome of a mutation of a connection.
@@ -99,7 +99,7 @@ impl Repository {
     ) -> Result<Applied<StateOutcome>, StoreError> {
         let reply = self
             .call(&scripts::SET_STATE, &[player], trace, |command| {
-                command.arg(change.state.map_or("", PresenceState::as_str));
+                command.arg(change.state.map_or("", State::as_str));
                 match &change.activity {
                     ActivityChange::Keep => {}
                     ActivityChange::Remove => drop(command.arg("null")),

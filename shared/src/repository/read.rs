@@ -1,13 +1,12 @@
 //! Reads of presences, by plain commands that change nothing.
 
 use redis::{Cmd, Value};
-use serde::Serialize;
 
 use super::{Repository, StoreError, concat_arg::ConcatArg, keys::Shard, node::Timed, policy::Policy, reply};
 use crate::model::{PlayerId, Presence};
 
 /// Presences, and the time at which they were read.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Snapshot {
     /// When the presences were read, in Unix milliseconds of Redis's clock; the earliest time of the nodes involved.
     pub as_of: u64,

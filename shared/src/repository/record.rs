@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::{StoreError, past};
-use crate::model::{Activity, PlayerId, Presence, PresenceState};
+use crate::model::{Activity, PlayerId, Presence, State};
 
 /// A player's record.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -12,7 +12,7 @@ pub(crate) struct Record {
     last_seen: u64,
     version: Option<u64>,
     connection_count: u32,
-    state: PresenceState,
+    state: State,
     /// The time for which each lease counts, in milliseconds from `last_seen` on. Empty unless there are several
     /// connections.
     #[serde(default)]
@@ -126,7 +126,7 @@ mod tests {
         let json = r#"{"state": "AWAY", "connection_count": 0, "last_seen": 5, "more": {}}"#;
         assert_eq!(Record::scan(json), None);
         let record = Record::parse(json.as_bytes()).unwrap();
-        assert_eq!((record.state, record.last_seen, record.version), (PresenceState::Away, 5, None));
+        assert_eq!((record.state, record.last_seen, record.version), (State::Away, 5, None));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use redis::{Cmd, Value};
 use serde::Deserialize;
 
 use super::{Repository, StoreError, keys::Shard, past::Past, reply};
-use crate::model::{Explanation, Lease, PlayerId, PresenceState, Transition};
+use crate::model::{Explanation, Lease, PlayerId, State, Transition};
 
 /// The members of a record that diagnostics need.
 #[derive(Deserialize)]
 struct Record {
-    state: PresenceState,
+    state: State,
     version: u64,
 }
 
@@ -70,7 +70,7 @@ impl Repository {
         let history = stored_past.as_ref().and_then(|past| past.last_seen(now, self.retention));
         let presence = reply::presence(player.clone(), [&record_value, &past_value], history, now)?;
         // After the retention the key lives on for the sake of the next version only.
-        let past = stored_past.filter(|past| past.state != PresenceState::Offline || history.is_some());
+        let past = stored_past.filter(|past| past.state != State::Offline || history.is_some());
         let record = match reply::text(&record_value)? {
             Some(json) => Some(Record::parse(json)?),
             None => None,
@@ -82,7 +82,7 @@ impl Repository {
             connections: record.as_ref().and(past.as_ref()).map(|past| live_leases(past, now)).unwrap_or_default(),
             closed_connections: redis::from_redis_value(closed)?,
             last_transition: last_transition(record.as_ref(), past.as_ref()),
-            next_transition: past.filter(|past| past.state != PresenceState::Offline).map(end),
+            next_transition: past.filter(|past| past.state != State::Offline).map(end),
         })
     }
 }
@@ -109,7 +109,7 @@ fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
 
 /// The transition that follows if the record is not renewed.
 fn end(past: Past) -> Transition {
-    Transition { state: PresenceState::Offline, at: past.ends_at, version: None, reason: Some(past.reason) }
+    Transition { state: State::Offline, at: past.ends_at, version: None, reason: Some(past.reason) }
 }
 
 /// The newest transition. Its version is taken for its time: a version is the Unix millisecond of the transition,
@@ -118,10 +118,10 @@ fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Trans
     let build = |state, version| Transition { state, at: version, version: Some(version), reason: None };
     match (record, past?) {
         (Some(record), _) => Some(build(record.state, record.version)),
-        (None, past) if past.state == PresenceState::Offline => Some(Transition {
+        (None, past) if past.state == State::Offline => Some(Transition {
             at: past.ends_at,
             reason: Some(past.reason.clone()),
-            ..build(PresenceState::Offline, past.version)
+            ..build(State::Offline, past.version)
         }),
         (None, past) => Some(build(past.state, past.version)),
     }

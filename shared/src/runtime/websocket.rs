@@ -15,10 +15,10 @@ use serde::{
 };
 use serde_json::{Value, json, value::RawValue};
 
-use crate::http::{Problem, Request, Response, parse_message};
-
-/// RFC 6455's close codes of a deliberate end: normal closure, and going away.
-const CLEAN_CLOSE_CODES: [i64; 2] = [1000, 1001];
+use crate::{
+    http::{Problem, Request, Response, parse_message},
+    model::Reason,
+};
 
 /// The longest `requestId`, in bytes of JSON, that a response repeats.
 const MAX_REQUEST_ID: usize = 256;
@@ -67,11 +67,13 @@ pub fn connection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
 /// # Errors
 /// It always succeeds.
 pub fn disconnection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
-    let is_quit = match &event.end {
-        Some(End { close_code }) => close_code.is_some_and(|code| CLEAN_CLOSE_CODES.contains(&code)),
-        None => true, // a message of the client, while the socket is open
+    let reason = match &event.end {
+        Some(End { close_code }) => {
+            let close_code = close_code.and_then(|code| u16::try_from(code).ok());
+            close_code.map_or(Reason::Lost, Reason::from_close_code)
+        }
+        None => Reason::Quit, // a message of the client, while the socket is open
     };
-    let reason = if is_quit { "quit" } else { "lost" };
     let body = json!({"player_id": event.player_id, "connection_id": event.connection_id, "reason": reason});
     Ok(to_body(&body))
 }

@@ -4,13 +4,13 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::knowledge::Fact;
-use crate::model::{Activity, PresenceState};
+use crate::model::{Activity, State};
 
 /// An event's members that concern watchers.
 #[derive(Debug, PartialEq, Deserialize)]
 pub(super) struct Transition<'a> {
     pub(super) player_id: &'a str,
-    state: PresenceState,
+    state: State,
     last_seen: u64,
     version: u64,
     pub(super) occurred_at: u64,
@@ -63,7 +63,7 @@ mod tests {
             "previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":5,"occurred_at":6,"reason":"connect"}"#;
         let transition = Transition::parse(json).unwrap();
         assert_eq!((transition.player_id, transition.occurred_at), ("alice", 6));
-        let fact = Fact { state: PresenceState::Online, last_seen: Some(7), version: Some(5), activity: None };
+        let fact = Fact { state: State::Online, last_seen: Some(7), version: Some(5), activity: None };
         assert_eq!(transition.fact(), fact);
         for other in
             ["", "{}", "null", r#"{"player_id":"alice","state":"GONE","last_seen":1,"version":1,"occurred_at":1}"#]

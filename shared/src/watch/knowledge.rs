@@ -4,7 +4,7 @@
 //! Redis held at a moment. A report that contradicts the known presence, and cannot be ordered before or after it, is
 //! doubtful: the player is read again.
 
-use crate::model::{Activity, PresenceState};
+use crate::model::{Activity, State};
 
 /// A logical clock that counts reports, so that a read that was sent before a report arrived does not count as newer.
 pub(super) type Tick = u64;
@@ -12,7 +12,7 @@ pub(super) type Tick = u64;
 /// The content of a report on a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Fact {
-    pub(super) state: PresenceState,
+    pub(super) state: State,
     pub(super) last_seen: Option<u64>,
     pub(super) version: Option<u64>,
     pub(super) activity: Option<Activity>,
@@ -51,7 +51,7 @@ pub(super) struct Knowledge {
     last_seen: u64,
     source: Source,
     learned_at: Tick,
-    state: PresenceState,
+    state: State,
     is_known: bool,
     activity: Option<Activity>,
 }
@@ -64,7 +64,7 @@ impl Default for Knowledge {
             last_seen: 0,
             source: Source::Event { occurred_at: 0 },
             learned_at: 0,
-            state: PresenceState::Offline,
+            state: State::Offline,
             is_known: false,
             activity: None,
         }
@@ -138,7 +138,7 @@ impl Knowledge {
         }
         let is_older = matches!(self.source, Source::Read { as_of: known } if as_of < known);
         // A record that has expired reads as OFFLINE with its last version, until the sweep makes the transition.
-        let has_expired = version == self.version && fact.state == PresenceState::Offline;
+        let has_expired = version == self.version && fact.state == State::Offline;
         match () {
             () if is_newer && version < self.version => {
                 self.take(fact, source, now);
@@ -184,11 +184,11 @@ fn present(number: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use PresenceState::{InMatch, Offline, Online};
+    use State::{InMatch, Offline, Online};
 
     use super::*;
 
-    fn fact(state: PresenceState, version: u64) -> Fact {
+    fn fact(state: State, version: u64) -> Fact {
         Fact { state, last_seen: present(version), version: present(version), activity: None }
     }
 

@@ -137,13 +137,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{Activity, PlayerId, PresenceState},
+        model::{Activity, PlayerId, State},
         watch::knowledge::Fact,
     };
 
     fn push(message: &mut PresencesMessage, id: &str, version: Option<u64>, activity: Option<Activity>) {
         let player = &PlayerId::parse(id).unwrap();
-        let fact = Fact { state: PresenceState::InMatch, last_seen: version, version, activity };
+        let fact = Fact { state: State::InMatch, last_seen: version, version, activity };
         message.push(&Delivery { player, fact, occurred_at: None, is_change: true });
     }
 

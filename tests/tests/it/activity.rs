@@ -2,7 +2,7 @@
 
 use presence::{
     PresenceError,
-    model::{Activity, ActivityChange, DisconnectReason, PresenceState, StateChange},
+    model::{Activity, ActivityChange, Reason, State, StateChange},
     runtime::App,
     trace::TraceContext,
 };
@@ -23,7 +23,7 @@ fn activity(json: &str) -> Activity {
     serde_json::from_str(json).unwrap()
 }
 
-fn both(state: PresenceState, json: &str) -> StateChange {
+fn both(state: State, json: &str) -> StateChange {
     StateChange { state: Some(state), activity: ActivityChange::Set(activity(json)) }
 }
 
@@ -70,11 +70,11 @@ impl Fixture {
 async fn a_changed_activity_is_a_transition_with_an_event() {
     let test = Fixture::new().await;
     let mut versions = vec![test.set(activity(RANKED)).await];
-    versions.push(test.set(both(PresenceState::InMatch, r#"{"joinable":false}"#)).await);
-    versions.push(test.set(both(PresenceState::InMatch, RANKED)).await);
-    versions.push(test.set(PresenceState::Away).await);
+    versions.push(test.set(both(State::InMatch, r#"{"joinable":false}"#)).await);
+    versions.push(test.set(both(State::InMatch, RANKED)).await);
+    versions.push(test.set(State::Away).await);
     versions.push(test.set(removed()).await);
-    versions.push(test.set(StateChange { state: Some(PresenceState::Online), activity: ActivityChange::Remove }).await);
+    versions.push(test.set(StateChange { state: Some(State::Online), activity: ActivityChange::Remove }).await);
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
 
     let ranked: Value = serde_json::from_str(RANKED).unwrap();
@@ -123,7 +123,7 @@ async fn an_equal_activity_moves_last_seen_and_renews_nothing() {
     assert!(pttl <= 15_000, "{pttl}");
     test.redis.pass(std::time::Duration::from_secs(16)).await;
     let read = test.app.presence().presences(&[player("alice")], false).await.unwrap();
-    assert_eq!((read.presences[0].state, &read.presences[0].activity), (PresenceState::Offline, &None));
+    assert_eq!((read.presences[0].state, &read.presences[0].activity), (State::Offline, &None));
 }
 
 #[tokio::test]
@@ -132,10 +132,10 @@ async fn events_of_other_transitions_carry_the_current_activity() {
     let presence = test.app.presence();
     test.set(activity(RANKED)).await;
     // Within the grace, the player keeps it.
-    presence.disconnect(&connection("alice", "c1"), DisconnectReason::Lost, &test.trace).await.unwrap();
+    presence.disconnect(&connection("alice", "c1"), Reason::Lost, &test.trace).await.unwrap();
     let back = presence.connect(&connection("alice", "c2"), &test.trace).await.unwrap();
     assert_eq!(back.activity, Some(activity(RANKED)));
-    presence.disconnect(&connection("alice", "c2"), DisconnectReason::Quit, &test.trace).await.unwrap();
+    presence.disconnect(&connection("alice", "c2"), Reason::Quit, &test.trace).await.unwrap();
     let online = presence.connect(&connection("alice", "c3"), &test.trace).await.unwrap();
     assert_eq!(online.activity, None);
     test.set(activity(RANKED)).await;
@@ -164,7 +164,7 @@ async fn the_record_is_marked_and_the_shadow_holds_the_activity_after_its_other_
     assert!(!record.contains("activity"), "{record}");
     test.set(activity(RANKED)).await;
     // Programs of versions without activities read only the first fields of the shadow, which have not moved.
-    let version = test.set(PresenceState::InMatch).await;
+    let version = test.set(State::InMatch).await;
     test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
     let record: Value = serde_json::from_str(&test.raw("presence:alice").await).unwrap();
     assert_eq!((&record["activity"], &record["state"]), (&json!(true), &json!("IN_MATCH")));
@@ -205,7 +205,7 @@ async fn a_marked_record_without_a_shadow_is_a_player_without_an_activity() {
     let () = test.redis.ask(&["DEL", "{presence:alice}:past"]).await;
     for history in [false, true] {
         let read = test.app.presence().presences(&[player("alice")], history).await.unwrap();
-        assert_eq!((read.presences[0].state, &read.presences[0].activity), (PresenceState::Online, &None));
+        assert_eq!((read.presences[0].state, &read.presences[0].activity), (State::Online, &None));
     }
     let heartbeat = test.app.presence().heartbeat(&connection("alice", "c1"), &test.trace).await.unwrap();
     assert_eq!(heartbeat.activity, None);

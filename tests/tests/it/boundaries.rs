@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use presence::{
     PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisServer, Server, VirtualClock, app, connection, player};
@@ -40,14 +40,14 @@ impl Fixture {
         Ok(self.presence.heartbeat(&connection("alice", id), &self.trace).await?.connection_count)
     }
 
-    async fn disconnect(&self, id: &str) -> (PresenceState, u32) {
-        let reason = DisconnectReason::Quit;
+    async fn disconnect(&self, id: &str) -> (State, u32) {
+        let reason = Reason::Quit;
         let presence = self.presence.disconnect(&connection("alice", id), reason, &self.trace).await.unwrap();
         (presence.state, presence.connection_count)
     }
 
     async fn sign_out(&self) {
-        self.presence.set_state(&player("alice"), PresenceState::Offline, &self.trace).await.unwrap();
+        self.presence.set_state(&player("alice"), State::Offline, &self.trace).await.unwrap();
     }
 
     async fn count(&self) -> u32 {
@@ -89,7 +89,7 @@ async fn a_disconnect_in_the_last_millisecond_of_a_lease_ends_it() {
     test.connect("c1").await;
     test.clock.advance(TTL);
     assert_eq!(test.count().await, 1);
-    assert_eq!(test.disconnect("c1").await, (PresenceState::Offline, 0));
+    assert_eq!(test.disconnect("c1").await, (State::Offline, 0));
     assert!(is_closed(test.heartbeat("c1").await));
 }
 
@@ -106,7 +106,7 @@ async fn a_clock_that_advances_within_a_script_does_not_reopen_a_closed_connecti
         let began_at = test.clock.now() + TTL - 5;
         test.clock.run_from(began_at + tenth / 10, tenth % 10 * 100, 100);
         let (state, count) = test.disconnect(&id).await;
-        assert_eq!((state, count), (PresenceState::Offline, 0), "{tenth}");
+        assert_eq!((state, count), (State::Offline, 0), "{tenth}");
         assert!(is_closed(test.heartbeat(&id).await), "{tenth}");
         test.clock.set(began_at + 1_000);
         assert_eq!(test.count().await, 0, "{tenth}");
@@ -152,7 +152,7 @@ async fn a_disconnect_of_a_lapsed_lease_removes_it_from_the_record() {
     test.connect("laptop").await;
     let before = test.presence.presences(&[player("alice")], false).await.unwrap().presences.remove(0);
     test.clock.advance(TTL - 999);
-    assert_eq!(test.disconnect("phone").await, (PresenceState::Online, 1));
+    assert_eq!(test.disconnect("phone").await, (State::Online, 1));
     let after = test.presence.presences(&[player("alice")], false).await.unwrap().presences.remove(0);
     assert_eq!(
         (after.last_seen, after.version),
@@ -221,10 +221,10 @@ async fn after_the_clock_is_set_back_no_record_lives_longer_than_the_ttl() {
         test.connect(id).await;
     }
     test.clock.set(test.clock.now() - back);
-    test.presence.set_state(&player("alice"), PresenceState::Away, &test.trace).await.unwrap();
+    test.presence.set_state(&player("alice"), State::Away, &test.trace).await.unwrap();
     assert_eq!(test.pttl().await, TTL as i64);
     test.clock.set(test.clock.now() - back);
-    assert_eq!(test.disconnect("c1").await, (PresenceState::Away, 2));
+    assert_eq!(test.disconnect("c1").await, (State::Away, 2));
     assert_eq!(test.pttl().await, TTL as i64);
     test.clock.set(test.clock.now() - back);
     assert_eq!(test.heartbeat("c2").await.unwrap(), 2);

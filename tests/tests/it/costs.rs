@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use presence::{
     PresenceService,
     events::RelaySignal,
-    model::{Activity, GatewayId, OwnedConnection, PresenceState},
+    model::{Activity, GatewayId, OwnedConnection, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisServer, app, connection, connections, player, service};
@@ -62,7 +62,7 @@ fn counts<const N: usize>(commands: [(&str, u64); N]) -> BTreeMap<String, u64> {
 #[tokio::test]
 async fn a_heartbeat_reads_one_key_and_writes_two() {
     let mut costs = Costs::of(1).await;
-    for state in [PresenceState::Online, PresenceState::InMatch] {
+    for state in [State::Online, State::InMatch] {
         costs.presence.set_state(&player("p0"), state, &costs.trace).await.unwrap();
         costs.forget().await;
         costs.presence.heartbeat(&connection("p0", "c"), &costs.trace).await.unwrap();

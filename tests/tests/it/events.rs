@@ -7,7 +7,7 @@ use std::{
 
 use async_nats::jetstream::{self, message::Message, stream};
 use presence::{
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     runtime::App,
     trace::TraceContext,
 };
@@ -56,12 +56,12 @@ async fn every_transition_is_an_event_with_all_its_headers() {
     let online = presence.connect(&alice, &trace).await.unwrap();
     presence.heartbeat(&alice, &trace).await.unwrap();
     presence.connect(&connection("alice", "c2"), &trace).await.unwrap();
-    presence.set_state(&alice.player_id, PresenceState::InMatch, &trace).await.unwrap();
-    presence.set_state(&alice.player_id, PresenceState::InMatch, &trace).await.unwrap();
-    presence.disconnect(&alice, DisconnectReason::Quit, &trace).await.unwrap();
-    presence.disconnect(&connection("alice", "c2"), DisconnectReason::Lost, &trace).await.unwrap();
-    presence.set_state(&alice.player_id, PresenceState::Away, &trace).await.unwrap();
-    presence.set_state(&alice.player_id, PresenceState::Offline, &trace).await.unwrap();
+    presence.set_state(&alice.player_id, State::InMatch, &trace).await.unwrap();
+    presence.set_state(&alice.player_id, State::InMatch, &trace).await.unwrap();
+    presence.disconnect(&alice, Reason::Quit, &trace).await.unwrap();
+    presence.disconnect(&connection("alice", "c2"), Reason::Lost, &trace).await.unwrap();
+    presence.set_state(&alice.player_id, State::Away, &trace).await.unwrap();
+    presence.set_state(&alice.player_id, State::Offline, &trace).await.unwrap();
     presence.heartbeat(&connection("alice", "c3"), &trace).await.unwrap();
 
     let messages = nats.messages(STREAM).await;
@@ -138,7 +138,7 @@ async fn without_nats_there_is_no_outbox() {
     let presence = app(&redis, &[]).presence();
     let trace = TraceContext::new_root();
     presence.connect(&connection("alice", "c1"), &trace).await.unwrap();
-    presence.disconnect(&connection("alice", "c1"), DisconnectReason::Quit, &trace).await.unwrap();
+    presence.disconnect(&connection("alice", "c1"), Reason::Quit, &trace).await.unwrap();
     assert!(redis.keys().await.iter().all(|key| !key.contains("outbox")));
 }
 

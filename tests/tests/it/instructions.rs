@@ -11,7 +11,7 @@ use std::{
 };
 
 use presence::{
-    model::{ActivityChange, PresenceState, StateChange},
+    model::{ActivityChange, State, StateChange},
     trace::TraceContext,
 };
 use presence_tests::{app_with, binary, connection, free_port, player};
@@ -108,7 +108,7 @@ async fn redis_instructions(devices: &[&str], activity: &ActivityChange, beats: 
     for connection in &connections {
         presence.connect(connection, &trace).await.unwrap();
     }
-    let change = StateChange { state: Some(PresenceState::InMatch), activity: activity.clone() };
+    let change = StateChange { state: Some(State::InMatch), activity: activity.clone() };
     presence.set_state(&player("alice"), change, &trace).await.unwrap();
     for connection in connections.iter().cycle().take(beats) {
         presence.heartbeat(connection, &trace).await.unwrap();

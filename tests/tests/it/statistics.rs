@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use presence::{model::PresenceState, trace::TraceContext};
+use presence::{model::State, trace::TraceContext};
 use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app, connection, connections, player};
 use serde_json::json;
 
@@ -41,7 +41,7 @@ async fn few_players_are_counted_and_many_are_reckoned() {
         presence.connect(&connection(&format!("p{n}"), "c"), &TraceContext::new_root()).await.unwrap();
     }
     presence.connect(&connection("p0", "second"), &TraceContext::new_root()).await.unwrap();
-    presence.set_state(&player("p1"), PresenceState::InMatch, &TraceContext::new_root()).await.unwrap();
+    presence.set_state(&player("p1"), State::InMatch, &TraceContext::new_root()).await.unwrap();
     let few = insight.statistics().await.unwrap();
     assert_eq!((few.players, few.states.online, few.states.in_match, few.connections), (10, 9, 1, 11));
     assert_eq!((few.sampled, few.is_exact), (10, true));

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use presence::{
     events::RelaySignal,
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{NatsServer, RedisServer, app, connection, connections};
@@ -25,7 +25,7 @@ async fn a_player_who_falls_silent_goes_offline_by_the_sweep() {
     let trace = TraceContext::new_root();
     let alice = connection("alice", "c1");
     app.presence().connect(&alice, &trace).await.unwrap();
-    app.presence().set_state(&alice.player_id, PresenceState::InMatch, &trace).await.unwrap();
+    app.presence().set_state(&alice.player_id, State::InMatch, &trace).await.unwrap();
     redis.pass(Duration::from_secs(10)).await;
     let seen = app.presence().heartbeat(&alice, &trace).await.unwrap();
     redis.pass(Duration::from_secs(46)).await;
@@ -64,7 +64,7 @@ async fn a_grace_that_is_over_ends_as_lost() {
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.url()), ("PRESENCE_OFFLINE_GRACE", "20s")]);
     let trace = TraceContext::new_root();
     app.presence().connect(&connection("alice", "c1"), &trace).await.unwrap();
-    app.presence().disconnect(&connection("alice", "c1"), DisconnectReason::Lost, &trace).await.unwrap();
+    app.presence().disconnect(&connection("alice", "c1"), Reason::Lost, &trace).await.unwrap();
     redis.pass(Duration::from_secs(21)).await;
     app.sweeper(RelaySignal::default()).pass().await.unwrap();
     app.relay().unwrap().pass().await.unwrap();

@@ -33,7 +33,7 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
         Command::Get { player, history } => get::run(&service, &player, of_flag(history), output).await,
         Command::Friends { players, history } => friends::run(&service, &players, of_flag(history), output).await,
         Command::SetState { player, state, activity, yes } => {
-            let change = Change { state: state.map(State::from), activity: activity.map(|activity| activity.0) };
+            let change = Change { state, activity: activity.map(|activity| activity.0) };
             set_state::run(&service, &player, &change, yes, output).await
         }
         Command::SignOut { player, yes } => {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::PresenceState::{self, InMatch, Offline, Online};
+use crate::model::State::{self, InMatch, Offline, Online};
 
 const PLAYERS: usize = 4;
 const STREAMS: usize = 3;
@@ -21,7 +21,7 @@ fn player(number: usize) -> PlayerId {
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 struct Stored {
     version: u64,
-    state: Option<PresenceState>,
+    state: Option<State>,
     has_expired: bool,
 }
 
@@ -56,7 +56,7 @@ struct Caller {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Transition { player: usize, state: PresenceState },
+    Transition { player: usize, state: State },
     Expire { player: usize },
     Sweep { player: usize },
     Flush,
@@ -145,7 +145,7 @@ impl World {
         }
     }
 
-    fn transition(&mut self, player: usize, state: PresenceState) {
+    fn transition(&mut self, player: usize, state: State) {
         self.sweep(player);
         self.clock += 1;
         self.before[player] = self.stored[player];

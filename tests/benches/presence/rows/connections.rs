@@ -1,7 +1,7 @@
 //! Script calls for players with the maximum number of connections.
 
 use presence::{
-    model::{Connection, DisconnectReason},
+    model::{Connection, Reason},
     trace::TraceContext,
 };
 use presence_tests::{connection, service};
@@ -44,6 +44,6 @@ pub(crate) async fn measure(report: &mut Report) {
     note("heartbeat").await;
     presence.connect_batch(connection_of_each(MAX_CONNECTIONS), &trace).await.expect("a result");
     note("connect of one more").await;
-    presence.disconnect_batch(connection_of_each(5), DisconnectReason::Quit, &trace).await.expect("a result");
+    presence.disconnect_batch(connection_of_each(5), Reason::Quit, &trace).await.expect("a result");
     note("disconnect").await;
 }

@@ -4,7 +4,7 @@ use presence::{
     PresenceError,
     events::RelaySignal,
     health::HealthStatus,
-    model::{Activity, DisconnectReason, PresenceState},
+    model::{Activity, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{NatsServer, RedisCluster, cluster_app, connection, record_key};
@@ -38,8 +38,8 @@ async fn every_call_works_on(cluster: RedisCluster) {
     let second = connection("p1", "second");
     assert_eq!(presence.connect(&second, &trace).await.unwrap().connection_count, 2);
     assert_eq!(presence.heartbeat(&second, &trace).await.unwrap().connection_count, 2);
-    assert_eq!(presence.disconnect(&second, DisconnectReason::Quit, &trace).await.unwrap().connection_count, 1);
-    presence.set_state(&players[7], PresenceState::InMatch, &trace).await.unwrap();
+    assert_eq!(presence.disconnect(&second, Reason::Quit, &trace).await.unwrap().connection_count, 1);
+    presence.set_state(&players[7], State::InMatch, &trace).await.unwrap();
     let activity: Activity = serde_json::from_str(r#"{"details":"Ranked; 2/4"}"#).unwrap();
     for player in &players[8..20] {
         presence.set_state(player, activity.clone(), &trace).await.unwrap();
@@ -49,15 +49,15 @@ async fn every_call_works_on(cluster: RedisCluster) {
     assert!(snapshot.as_of > 0);
     for (n, friend) in snapshot.presences.iter().enumerate() {
         assert_eq!(friend.player_id, players[n], "in the order asked");
-        assert_eq!(friend.state, if n == 7 { PresenceState::InMatch } else { PresenceState::Online });
+        assert_eq!(friend.state, if n == 7 { State::InMatch } else { State::Online });
         assert_eq!(friend.activity.as_ref(), (8..20).contains(&n).then_some(&activity));
     }
     assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Ok);
 
-    let lost = presence.disconnect_batch(connections, DisconnectReason::Lost, &trace).await.unwrap();
+    let lost = presence.disconnect_batch(connections, Reason::Lost, &trace).await.unwrap();
     assert_eq!(lost.accepted, PLAYERS);
     let past = presence.presences(&players, true).await.unwrap().presences;
-    assert!(past.iter().all(|presence| presence.state == PresenceState::Offline && presence.last_seen.is_some()));
+    assert!(past.iter().all(|presence| presence.state == State::Offline && presence.last_seen.is_some()));
     let closed = presence.heartbeat(&connection("p1", "c"), &trace).await;
     assert!(matches!(closed, Err(PresenceError::ConnectionClosed)));
 

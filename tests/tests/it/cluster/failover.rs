@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use presence::{
     PresenceService,
     events::RelaySignal,
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app};
@@ -94,15 +94,15 @@ async fn a_promoted_replica_learns_every_script() {
     forget();
     assert_eq!(presence.heartbeat(first, &trace).await.unwrap().connection_count, 1);
     forget();
-    let away = presence.set_state(&first.player_id, PresenceState::Away, &trace).await.unwrap();
-    assert_eq!(away.state, PresenceState::Away);
+    let away = presence.set_state(&first.player_id, State::Away, &trace).await.unwrap();
+    assert_eq!(away.state, State::Away);
     forget();
-    let gone = presence.disconnect(first, DisconnectReason::Quit, &trace).await.unwrap();
-    assert_eq!(gone.state, PresenceState::Offline);
+    let gone = presence.disconnect(first, Reason::Quit, &trace).await.unwrap();
+    assert_eq!(gone.state, State::Offline);
     forget();
     assert_eq!(presence.heartbeat_batch(vec![second.clone(), third.clone()], &trace).await.unwrap().accepted, 2);
     forget();
-    let quit = presence.disconnect_batch(vec![second.clone()], DisconnectReason::Quit, &trace).await.unwrap();
+    let quit = presence.disconnect_batch(vec![second.clone()], Reason::Quit, &trace).await.unwrap();
     assert_eq!(quit.accepted, 1);
 
     let mut expired = 0;

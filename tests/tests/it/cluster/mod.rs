@@ -11,7 +11,7 @@ mod turns;
 
 use presence::{
     PresenceService,
-    model::{Connection, PlayerId, PresenceState},
+    model::{Connection, PlayerId, State},
 };
 use presence_tests::{RedisCluster, player, record_key};
 
@@ -37,5 +37,5 @@ fn held_by(cluster: &RedisCluster, number: usize) -> Vec<Connection> {
 
 async fn are_online(presence: &PresenceService, players: &[PlayerId]) -> bool {
     let snapshot = presence.presences(players, false).await.unwrap();
-    snapshot.presences.iter().all(|presence| presence.state == PresenceState::Online)
+    snapshot.presences.iter().all(|presence| presence.state == State::Online)
 }

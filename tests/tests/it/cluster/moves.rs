@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use presence::{model::PresenceState, trace::TraceContext};
+use presence::{model::State, trace::TraceContext};
 use presence_tests::{NatsServer, RedisCluster, cluster_app, connection};
 
 use super::{PLAYERS, are_online, connections, held_by, players, record};
@@ -46,7 +46,7 @@ async fn nothing_is_lost_while_slots_move(cluster: RedisCluster, slots: [usize; 
             assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0));
             let newcomer = connection(&format!("newcomer{rounds}"), "c");
             presence.connect(&newcomer, &trace).await.unwrap();
-            presence.set_state(&newcomer.player_id, PresenceState::InQueue, &trace).await.unwrap();
+            presence.set_state(&newcomer.player_id, State::InQueue, &trace).await.unwrap();
             assert!(are_online(&presence, &players()).await);
             rounds += 1;
         }

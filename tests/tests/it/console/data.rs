@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use presence::{
-    model::{DisconnectReason, Explanation, PresenceState},
+    model::{Explanation, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
@@ -48,7 +48,7 @@ async fn a_player_of_a_cluster_is_explained() {
     let connections = connections(100);
     app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
     let explanation = app.insight().explain(&player("p7")).await.unwrap();
-    assert_eq!((explanation.presence.state, explanation.connections.len()), (PresenceState::Online, 1));
+    assert_eq!((explanation.presence.state, explanation.connections.len()), (State::Online, 1));
 }
 
 #[tokio::test]
@@ -70,13 +70,13 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     let explain = async || app.insight().explain(&player("alice")).await.unwrap();
     let next = |explanation: &Explanation| {
         let next = explanation.next_transition.clone().unwrap();
-        assert_eq!((next.state, next.version), (PresenceState::Offline, None));
+        assert_eq!((next.state, next.version), (State::Offline, None));
         (next.at, next.reason.unwrap())
     };
     let unknown = explain().await;
     assert_eq!(
         (unknown.presence.state, unknown.last_transition, unknown.next_transition),
-        (PresenceState::Offline, None, None)
+        (State::Offline, None, None)
     );
 
     let version = presence.connect(&connection("alice", "phone"), &TraceContext::new_root()).await.unwrap().version;
@@ -88,28 +88,28 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     assert!((35_000..=40_000).contains(&online.connections[0].expires_in_ms), "{online:?}");
     assert_eq!(next(&online), (online.connections[1].expires_at, "expired".to_owned()));
     let last = online.last_transition.unwrap();
-    assert_eq!((last.state, last.version, Some(last.at), last.reason), (PresenceState::Online, version, version, None));
+    assert_eq!((last.state, last.version, Some(last.at), last.reason), (State::Online, version, version, None));
 
     for id in ["phone", "desktop"] {
-        presence.disconnect(&connection("alice", id), DisconnectReason::Lost, &TraceContext::new_root()).await.unwrap();
+        presence.disconnect(&connection("alice", id), Reason::Lost, &TraceContext::new_root()).await.unwrap();
     }
     let in_grace = explain().await;
     assert_eq!(
         (in_grace.presence.state, in_grace.connections.len(), in_grace.closed_connections),
-        (PresenceState::Online, 0, 2)
+        (State::Online, 0, 2)
     );
     let (at, reason) = next(&in_grace);
     assert!((1..=10_000).contains(&(at - in_grace.as_of)) && reason == "lost", "{in_grace:?}");
 
     redis.pass(Duration::from_secs(11)).await;
     let expired = explain().await;
-    assert_eq!(expired.presence.state, PresenceState::Offline);
+    assert_eq!(expired.presence.state, State::Offline);
     let (at, reason) = next(&expired);
     assert!(at < expired.as_of && reason == "lost", "{expired:?}");
 
     app.sweeper(Default::default()).pass().await.unwrap();
     let swept = explain().await;
     let last = swept.last_transition.unwrap();
-    assert_eq!((last.state, last.reason.as_deref()), (PresenceState::Offline, Some("lost")));
+    assert_eq!((last.state, last.reason.as_deref()), (State::Offline, Some("lost")));
     assert_eq!((last.version > version, last.at, swept.next_transition), (true, at, None));
 }

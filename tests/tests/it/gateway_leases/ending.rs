@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use presence::{
     events::RelaySignal,
-    model::{DisconnectReason, GatewayStatus, OwnedConnections, PresenceState},
+    model::{GatewayStatus, OwnedConnections, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app, connection, connections, player};
@@ -23,7 +23,7 @@ async fn a_gateway_is_new_until_it_is_known_and_again_after_its_connections_were
     it.pass(EXPIRY).await;
     it.sweep().await;
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
-    it.leave("g1", DisconnectReason::Quit).await;
+    it.leave("g1", Reason::Quit).await;
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
 }
 
@@ -51,14 +51,14 @@ async fn ended_is_not_closed_and_belongs_to_no_gateway() {
     let alice = connection("alice", "c1");
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
-    assert_eq!(it.leave("g1", DisconnectReason::Lost).await, 1);
+    assert_eq!(it.leave("g1", Reason::Lost).await, 1);
     it.heartbeat(&alice, None).await;
     assert_eq!(it.state("alice").await, ONLINE);
     it.renew("g1").await;
-    assert_eq!(it.leave("g1", DisconnectReason::Lost).await, 0);
+    assert_eq!(it.leave("g1", Reason::Lost).await, 0);
     it.heartbeat(&alice, Some("g1")).await;
     it.renew("g1").await;
-    assert_eq!(it.leave("g1", DisconnectReason::Lost).await, 1);
+    assert_eq!(it.leave("g1", Reason::Lost).await, 1);
 }
 
 #[tokio::test]
@@ -67,26 +67,26 @@ async fn a_sign_out_closes_connections_that_were_ended() {
     let alice = connection("alice", "c1");
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
-    it.leave("g1", DisconnectReason::Lost).await;
-    it.app.presence().set_state(&alice.player_id, PresenceState::Offline, &it.trace).await.unwrap();
+    it.leave("g1", Reason::Lost).await;
+    it.app.presence().set_state(&alice.player_id, State::Offline, &it.trace).await.unwrap();
     assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
 }
 
 #[tokio::test]
 async fn a_sign_out_in_the_grace_closes_the_connections_of_a_gateway_that_has_ended() {
     let it = Fixture::new(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
-    for (player_id, reason) in [("alice", DisconnectReason::Lost), ("bob", DisconnectReason::Moving)] {
+    for (player_id, reason) in [("alice", Reason::Lost), ("bob", Reason::Moving)] {
         let devices = ["C1", "c2"].map(|id| connection(player_id, &format!("{id}-{player_id}")));
         it.renew("g1").await;
         for device in &devices {
             it.connect(device, "g1").await;
         }
         assert_eq!(it.leave("g1", reason).await, 2);
-        assert_eq!(it.state(player_id).await, (PresenceState::Online, 0));
+        assert_eq!(it.state(player_id).await, (State::Online, 0));
         // What is set meanwhile changes nothing about that.
-        it.app.presence().set_state(&player(player_id), PresenceState::InMatch, &it.trace).await.unwrap();
-        assert_eq!(it.state(player_id).await, (PresenceState::InMatch, 0));
-        it.app.presence().set_state(&player(player_id), PresenceState::Offline, &it.trace).await.unwrap();
+        it.app.presence().set_state(&player(player_id), State::InMatch, &it.trace).await.unwrap();
+        assert_eq!(it.state(player_id).await, (State::InMatch, 0));
+        it.app.presence().set_state(&player(player_id), State::Offline, &it.trace).await.unwrap();
         for device in &devices {
             assert!(it.app.presence().heartbeat(device, &it.trace).await.is_err(), "{reason:?} {device:?}");
         }
@@ -102,17 +102,17 @@ async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
     for device in &devices {
         it.connect(device, "g1").await;
     }
-    let set = it.app.presence().set_state(&player("alice"), PresenceState::Away, &it.trace).await.unwrap();
-    it.leave("g1", DisconnectReason::Lost).await;
+    let set = it.app.presence().set_state(&player("alice"), State::Away, &it.trace).await.unwrap();
+    it.leave("g1", Reason::Lost).await;
     let explained = it.app.insight().explain(&player("alice")).await.unwrap();
     assert!(explained.connections.is_empty(), "{explained:?}");
     assert_eq!(explained.next_transition.unwrap().reason.as_deref(), Some("lost"));
     for (device, count) in devices.iter().zip(1..) {
         let back = it.app.presence().heartbeat(device, &it.trace).await.unwrap();
-        assert_eq!((back.state, back.connection_count, back.version), (PresenceState::Away, count, set.version));
+        assert_eq!((back.state, back.connection_count, back.version), (State::Away, count, set.version));
     }
     it.redis.pass(Duration::from_secs(30)).await;
-    assert_eq!(it.state("alice").await, (PresenceState::Away, 2));
+    assert_eq!(it.state("alice").await, (State::Away, 2));
 }
 
 #[tokio::test]
@@ -121,11 +121,11 @@ async fn after_the_grace_of_a_lost_gateway_a_sign_out_closes_its_connections_as_
     let alice = connection("alice", "c1");
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
-    it.leave("g1", DisconnectReason::Lost).await;
+    it.leave("g1", Reason::Lost).await;
     it.redis.pass(Duration::from_secs(21)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!(it.state("alice").await, OFFLINE);
-    it.app.presence().set_state(&alice.player_id, PresenceState::Offline, &it.trace).await.unwrap();
+    it.app.presence().set_state(&alice.player_id, State::Offline, &it.trace).await.unwrap();
     assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
 }
 
@@ -138,12 +138,12 @@ async fn a_call_that_names_no_gateway_leaves_the_ownership_and_one_that_does_mov
         it.connect(device, "g1").await;
         it.heartbeat(device, None).await;
     }
-    it.app.presence().set_state(&player("bob"), PresenceState::InMatch, &it.trace).await.unwrap();
+    it.app.presence().set_state(&player("bob"), State::InMatch, &it.trace).await.unwrap();
     it.heartbeat(&devices[2], None).await;
     assert_eq!(it.owners().await, ["g1!alice c1", "g1!alice c2", "g1!bob c3"]);
     it.heartbeat(&devices[0], Some("g2")).await;
     assert_eq!(it.owners().await, ["g1!alice c2", "g1!bob c3", "g2!alice c1"]);
-    assert_eq!(it.leave("g1", DisconnectReason::Quit).await, 2);
+    assert_eq!(it.leave("g1", Reason::Quit).await, 2);
     assert_eq!((it.state("alice").await, it.state("bob").await), (ONLINE, OFFLINE));
 }
 
@@ -154,9 +154,9 @@ async fn the_owners_follow_every_end_of_a_lease() {
         it.connect(&connection("alice", id), "g1").await;
     }
     assert_eq!(it.owners().await, ["g1!alice c2", "g1!alice c3"], "evicted");
-    it.app.presence().disconnect(&connection("alice", "c2"), DisconnectReason::Quit, &it.trace).await.unwrap();
+    it.app.presence().disconnect(&connection("alice", "c2"), Reason::Quit, &it.trace).await.unwrap();
     assert_eq!(it.owners().await, ["g1!alice c3"], "disconnected");
-    it.app.presence().set_state(&player("alice"), PresenceState::Offline, &it.trace).await.unwrap();
+    it.app.presence().set_state(&player("alice"), State::Offline, &it.trace).await.unwrap();
     assert!(it.owners().await.is_empty(), "signed out");
     it.connect(&connection("bob", "c4"), "g1").await;
     it.redis.pass(Duration::from_secs(46)).await;
@@ -173,12 +173,12 @@ async fn strange_and_missing_entries_of_the_owners_cost_no_correctness() {
     for member in ["g1!alice c9", "g1!nonsense", "g1!bob c2"] {
         raw.zadd("presence:{all}:owners", member, 0).await.unwrap();
     }
-    assert_eq!(it.leave("g1", DisconnectReason::Lost).await, 1);
+    assert_eq!(it.leave("g1", Reason::Lost).await, 1);
     assert!(it.owners().await.is_empty());
     raw.set("presence:{all}:owners", "text").await.unwrap();
     it.renew("g1").await;
     it.connect(&connection("alice", "c2"), "g1").await;
-    assert_eq!(it.leave("g1", DisconnectReason::Lost).await, 0);
+    assert_eq!(it.leave("g1", Reason::Lost).await, 0);
     assert_eq!(it.state("alice").await, ONLINE);
 }
 
@@ -200,5 +200,5 @@ async fn three_sweepers_end_each_of_3000_leases_once_in_a_cluster() {
     let sweepers = apps.each_ref().map(|app| app.gateway_sweeper(RelaySignal::default()));
     let ended = futures_util::future::try_join_all(sweepers.each_ref().map(|sweeper| sweeper.pass())).await.unwrap();
     assert_eq!(ended.iter().sum::<u64>(), 3_000);
-    assert_eq!(presence.presences(&[player("p0")], false).await.unwrap().presences[0].state, PresenceState::Offline);
+    assert_eq!(presence.presences(&[player("p0")], false).await.unwrap().presences[0].state, State::Offline);
 }

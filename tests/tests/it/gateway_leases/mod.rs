@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use presence::{
     events::RelaySignal,
-    model::{Activity, Connection, DisconnectReason, GatewayId, GatewayStatus, OwnedConnection, PresenceState},
+    model::{Activity, Connection, GatewayId, GatewayStatus, OwnedConnection, Reason, State},
     runtime::App,
     trace::TraceContext,
 };
@@ -43,7 +43,7 @@ impl Fixture {
         self.app.presence().renew_gateway(&gateway(id)).await.unwrap()
     }
 
-    async fn leave(&self, id: &str, reason: DisconnectReason) -> u64 {
+    async fn leave(&self, id: &str, reason: Reason) -> u64 {
         self.app.presence().leave_gateway(&gateway(id), reason, &self.trace).await.unwrap()
     }
 
@@ -84,7 +84,7 @@ impl Fixture {
         seconds * 1_000 + micros / 1_000
     }
 
-    async fn state(&self, id: &str) -> (PresenceState, u32) {
+    async fn state(&self, id: &str) -> (State, u32) {
         let presence = self.app.presence().presences(&[player(id)], false).await.unwrap().presences.remove(0);
         (presence.state, presence.connection_count)
     }
@@ -99,5 +99,5 @@ impl Fixture {
     }
 }
 
-const ONLINE: (PresenceState, u32) = (PresenceState::Online, 1);
-const OFFLINE: (PresenceState, u32) = (PresenceState::Offline, 0);
+const ONLINE: (State, u32) = (State::Online, 1);
+const OFFLINE: (State, u32) = (State::Offline, 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use presence::{
     events::RelaySignal,
-    model::{Activity, DisconnectReason, PresenceState},
+    model::{Activity, Reason, State},
 };
 use presence_tests::{NatsServer, connection, player};
 use serde_json::Value;
@@ -18,15 +18,14 @@ async fn moving_keeps_state_and_version_for_the_grace_and_makes_no_event() {
     it.renew("g1").await;
     it.connect(&connection("alice", "c1"), "g1").await;
     it.connect(&connection("bob", "c2"), "g1").await;
-    let played =
-        it.app.presence().set_state(&player("alice"), PresenceState::InMatch, &it.trace).await.unwrap().version;
-    assert_eq!(it.leave("g1", DisconnectReason::Moving).await, 2);
-    assert_eq!(it.leave("g1", DisconnectReason::Moving).await, 0, "a second call");
-    assert_eq!(it.leave("unknown", DisconnectReason::Moving).await, 0);
-    assert_eq!(it.state("alice").await, (PresenceState::InMatch, 0));
+    let played = it.app.presence().set_state(&player("alice"), State::InMatch, &it.trace).await.unwrap().version;
+    assert_eq!(it.leave("g1", Reason::Moving).await, 2);
+    assert_eq!(it.leave("g1", Reason::Moving).await, 0, "a second call");
+    assert_eq!(it.leave("unknown", Reason::Moving).await, 0);
+    assert_eq!(it.state("alice").await, (State::InMatch, 0));
     it.redis.pass(Duration::from_secs(29)).await;
     let back = it.app.presence().connect(&connection("alice", "c3"), &it.trace).await.unwrap();
-    assert_eq!((back.state, back.version, back.connection_count), (PresenceState::InMatch, played, 1));
+    assert_eq!((back.state, back.version, back.connection_count), (State::InMatch, played, 1));
     it.redis.pass(Duration::from_secs(2)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!(it.state("bob").await, OFFLINE);
@@ -61,9 +60,9 @@ async fn an_activity_ends_with_the_last_lease_of_a_gateway_and_stays_with_anothe
     assert_eq!((it.state("alice").await, it.state("bob").await), (OFFLINE, ONLINE));
     assert_eq!(it.activities(["alice", "bob", "carol"]).await, [None, Some(activity.clone()), Some(activity.clone())]);
     it.renew("g2").await;
-    assert_eq!(it.leave("g2", DisconnectReason::Moving).await, 2);
+    assert_eq!(it.leave("g2", Reason::Moving).await, 2);
     for (id, after) in [("bob", connection("bob", "c3")), ("carol", connection("carol", "c3"))] {
-        assert_eq!(it.state(id).await, (PresenceState::Online, 0));
+        assert_eq!(it.state(id).await, (State::Online, 0));
         it.connect(&after, "g3").await;
         it.heartbeat(&after, Some("g3")).await;
     }
@@ -73,7 +72,7 @@ async fn an_activity_ends_with_the_last_lease_of_a_gateway_and_stays_with_anothe
 #[tokio::test]
 async fn a_gateway_that_leaves_on_purpose_ends_at_once_and_a_lost_one_after_the_grace() {
     let it = Fixture::new(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
-    for (reason, after) in [(DisconnectReason::Quit, OFFLINE), (DisconnectReason::Lost, (PresenceState::Online, 0))] {
+    for (reason, after) in [(Reason::Quit, OFFLINE), (Reason::Lost, (State::Online, 0))] {
         it.renew("g1").await;
         it.connect(&connection("alice", &format!("{reason:?}")), "g1").await;
         assert_eq!(it.leave("g1", reason).await, 1);
@@ -86,7 +85,7 @@ async fn a_disconnect_that_moves_closes_its_connection() {
     let it = Fixture::new(&[]).await;
     let alice = connection("alice", "c1");
     it.connect(&alice, "g1").await;
-    it.app.presence().disconnect(&alice, DisconnectReason::Moving, &it.trace).await.unwrap();
-    assert_eq!(it.state("alice").await, (PresenceState::Online, 0));
+    it.app.presence().disconnect(&alice, Reason::Moving, &it.trace).await.unwrap();
+    assert_eq!(it.state("alice").await, (State::Online, 0));
     assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
 }

@@ -70,7 +70,7 @@ async fn a_replica_that_a_frozen_function_wakes_up_to_is_not_believed() {
     function.freeze();
     // A replica that has lost its primary: it goes on answering, with what it last knew.
     let () = old.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    super::play(&new, presence::model::PresenceState::Away).await;
+    super::play(&new, presence::model::State::Away).await;
     endpoint.move_to(new.port());
     tokio::time::sleep(Duration::from_millis(2_100)).await; // a connection is trusted for 2 s of the host's clock
     function.thaw();

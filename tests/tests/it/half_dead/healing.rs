@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::PresenceState;
+use presence::model::State;
 
 use super::{Fault, Pair, Service, heal, play};
 
@@ -12,7 +12,7 @@ const FAULTS: [Fault; 5] = [Fault::Demoted, Fault::FailedOver, Fault::Hung, Faul
 async fn a_server_follows_its_endpoint_to_the_new_primary() {
     for fault in FAULTS {
         let mut pair = Pair::start().await;
-        play(&pair.old, PresenceState::InMatch).await;
+        play(&pair.old, State::InMatch).await;
         let service = Service::server(&pair.variables());
         heal(&service, fault).await;
         pair.suffer(fault).await;
@@ -24,7 +24,7 @@ async fn a_server_follows_its_endpoint_to_the_new_primary() {
 async fn a_warm_function_follows_its_endpoint_to_the_new_primary() {
     for fault in FAULTS {
         let mut pair = Pair::start().await;
-        play(&pair.old, PresenceState::InMatch).await;
+        play(&pair.old, State::InMatch).await;
         let service = Service::functions(&pair.variables()).await;
         heal(&service, fault).await;
         pair.suffer(fault).await;
@@ -35,7 +35,7 @@ async fn a_warm_function_follows_its_endpoint_to_the_new_primary() {
 #[tokio::test]
 async fn an_endpoint_that_moves_later_is_found_then() {
     let mut pair = Pair::start().await;
-    play(&pair.old, PresenceState::InMatch).await;
+    play(&pair.old, State::InMatch).await;
     let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
     for service in [&server, &functions] {
         heal(service, Fault::Hung).await;
@@ -57,7 +57,7 @@ async fn an_endpoint_that_moves_later_is_found_then() {
 #[tokio::test]
 async fn a_network_that_swallows_everything_for_a_while_is_survived() {
     let pair = Pair::start().await;
-    play(&pair.old, PresenceState::InMatch).await;
+    play(&pair.old, State::InMatch).await;
     let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
     for service in [&server, &functions] {
         heal(service, Fault::Swallowed).await;
@@ -77,7 +77,7 @@ async fn a_network_that_swallows_everything_for_a_while_is_survived() {
 #[tokio::test]
 async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
     let pair = Pair::start().await;
-    play(&pair.old, PresenceState::InMatch).await;
+    play(&pair.old, State::InMatch).await;
     let variables = [pair.variables()[0].clone(), ("PRESENCE_STORE_TIMEOUT", "20s".to_owned())];
     let server = Service::server(&variables);
     heal(&server, Fault::Hung).await;

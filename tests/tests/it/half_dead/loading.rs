@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::PresenceState;
+use presence::model::State;
 use presence_tests::RedisServer;
 
 use super::{Service, play};
@@ -13,7 +13,7 @@ const KEYS: usize = 200;
 #[tokio::test]
 async fn a_redis_that_is_loading_is_503_and_loaded_it_is_used_again() {
     let mut redis = RedisServer::start().await;
-    play(&redis, PresenceState::Away).await;
+    play(&redis, State::Away).await;
     for n in 0..KEYS {
         let () = redis.ask(&["SET", &format!("filler{n}"), &"x".repeat(1_024)]).await;
     }

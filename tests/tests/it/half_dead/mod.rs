@@ -134,7 +134,7 @@ pub(crate) async fn invoke(function: &Function, event: Value) -> Answer {
 }
 
 /// Sets the state of alice, who has one connection.
-pub(crate) async fn play(redis: &RedisServer, state: presence::model::PresenceState) {
+pub(crate) async fn play(redis: &RedisServer, state: presence::model::State) {
     let service = presence_tests::service(redis, &[]);
     let trace = presence::trace::TraceContext::new_root();
     service.connect(&presence_tests::connection("alice", "c1"), &trace).await.unwrap();

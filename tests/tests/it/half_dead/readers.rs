@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::PresenceState;
+use presence::model::State;
 use presence_tests::{MovingEndpoint, RedisServer};
 
 use super::{Service, play};
@@ -30,7 +30,7 @@ async fn await_away(service: &Service) {
 async fn a_process_that_only_reads_leaves_a_demoted_node() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     let endpoint = MovingEndpoint::start(old.port()).await;
-    play(&old, PresenceState::Online).await;
+    play(&old, State::Online).await;
     let url = [("PRESENCE_REDIS_URL", endpoint.url())];
     let (server, functions) = (Service::server(&url), Service::functions(&url).await);
     for service in [&server, &functions] {
@@ -38,7 +38,7 @@ async fn a_process_that_only_reads_leaves_a_demoted_node() {
     }
     // A replica that has lost its primary: it goes on answering, with what it last knew.
     let () = old.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    play(&new, PresenceState::Away).await;
+    play(&new, State::Away).await;
     endpoint.move_to(new.port());
     for service in [&server, &functions] {
         await_away(service).await;
@@ -48,7 +48,7 @@ async fn a_process_that_only_reads_leaves_a_demoted_node() {
 #[tokio::test]
 async fn a_replica_is_never_read_even_if_it_is_all_there_is() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
-    play(&old, PresenceState::Online).await;
+    play(&old, State::Online).await;
     new.replicate(&old).await;
     let service = Service::server(&[("PRESENCE_REDIS_URL", new.url())]);
     for _ in 0..3 {

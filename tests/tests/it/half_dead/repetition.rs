@@ -88,7 +88,7 @@ async fn what_may_be_repeated_is_sent_again() {
 #[tokio::test]
 async fn a_state_that_was_certainly_not_set_is_set_on_the_new_primary() {
     let mut pair = super::Pair::start().await;
-    super::play(&pair.old, presence::model::PresenceState::Online).await;
+    super::play(&pair.old, presence::model::State::Online).await;
     let url = pair.endpoint.url();
     let server = Server::start(&[("PRESENCE_REDIS_URL", &url), ("PRESENCE_STORE_TIMEOUT", "5s")]);
     let set = async |state: &str| {

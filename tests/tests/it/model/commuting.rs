@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use futures_util::future::try_join_all;
 use presence::{
     PresenceError, PresenceService,
-    model::{Connection, DisconnectReason, PresenceState},
+    model::{Connection, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisServer, connection, leases, player, service};
@@ -73,7 +73,7 @@ async fn make_one(service: &PresenceService, call: &Call) -> Result<(), Presence
     let answer = match call.0 {
         Verb::Connect => service.connect(&connection, &trace).await,
         Verb::Heartbeat => service.heartbeat(&connection, &trace).await,
-        Verb::Disconnect => service.disconnect(&connection, DisconnectReason::Quit, &trace).await,
+        Verb::Disconnect => service.disconnect(&connection, Reason::Quit, &trace).await,
     };
     match answer {
         Ok(_) | Err(PresenceError::ConnectionClosed) => Ok(()),
@@ -86,7 +86,7 @@ async fn make_batch(service: &PresenceService, calls: &[Call]) -> Result<(), Pre
     match calls[0].0 {
         Verb::Connect => service.connect_batch(connections, &trace).await,
         Verb::Heartbeat => service.heartbeat_batch(connections, &trace).await,
-        Verb::Disconnect => service.disconnect_batch(connections, DisconnectReason::Quit, &trace).await,
+        Verb::Disconnect => service.disconnect_batch(connections, Reason::Quit, &trace).await,
     }
     .map(|_| ())
 }
@@ -115,9 +115,9 @@ async fn compare(redis: &RedisServer, service: &PresenceService, calls: &[Call])
 
         let read = service.presences(&[player(name)], false).await.map_err(unexpected)?.presences.remove(0);
         let state = match expected.is_empty() {
-            true => PresenceState::Offline,
-            false if at == BEFORE.0 => PresenceState::InMatch,
-            false => PresenceState::Online,
+            true => State::Offline,
+            false if at == BEFORE.0 => State::InMatch,
+            false => State::Online,
         };
         prop_assert_eq!((read.state, read.connection_count as usize), (state, expected.len()));
         prop_assert_eq!(record.is_null(), expected.is_empty());
@@ -135,7 +135,7 @@ fn calls_end_in_the_same_connections_in_whatever_order_they_come() {
             let (service, trace) = (service(&redis, &[]), TraceContext::new_root());
             let before = connection(PLAYERS[BEFORE.0], BEFORE.1);
             service.connect(&before, &trace).await.map_err(unexpected)?;
-            service.set_state(&before.player_id, PresenceState::InMatch, &trace).await.map_err(unexpected)?;
+            service.set_state(&before.player_id, State::InMatch, &trace).await.map_err(unexpected)?;
             make(&service, manner, &calls).await.map_err(unexpected)?;
             compare(&redis, &service, &calls).await
         })

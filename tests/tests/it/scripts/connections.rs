@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use presence::{
     PresenceError,
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
 };
 use presence_tests::{connection, leases};
 use serde_json::json;
@@ -32,8 +32,8 @@ async fn the_same_connect_counts_once_and_the_same_disconnect_removes_once() {
     test.connect("c1").await;
     assert_eq!(test.connect("c1").await, 1);
     assert_eq!(test.connect("c2").await, 2);
-    test.disconnect("c1", DisconnectReason::Quit).await;
-    test.disconnect("c1", DisconnectReason::Quit).await;
+    test.disconnect("c1", Reason::Quit).await;
+    test.disconnect("c1", Reason::Quit).await;
     assert_eq!(test.record().await.unwrap()["connection_count"], 1);
 }
 
@@ -42,8 +42,8 @@ async fn the_last_disconnect_removes_the_record() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     test.connect("c2").await;
-    assert_eq!(test.disconnect("c1", DisconnectReason::Quit).await, PresenceState::Online);
-    assert_eq!(test.disconnect("c2", DisconnectReason::Quit).await, PresenceState::Offline);
+    assert_eq!(test.disconnect("c1", Reason::Quit).await, State::Online);
+    assert_eq!(test.disconnect("c2", Reason::Quit).await, State::Offline);
     assert_eq!(test.redis.keys().await, ["{presence:alice}:closed", "{presence:alice}:past"]);
 }
 
@@ -51,7 +51,7 @@ async fn the_last_disconnect_removes_the_record() {
 async fn every_heartbeat_sets_the_lifetime_anew_and_nothing_else() {
     let test = Fixture::new().await;
     test.connect("c1").await;
-    test.set_state(PresenceState::InMatch).await.unwrap();
+    test.set_state(State::InMatch).await.unwrap();
     let before = test.record().await.unwrap();
     test.pass(30).await;
     assert_eq!(test.heartbeat("c1").await.unwrap(), 1);
@@ -81,7 +81,7 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
     for device in ["phone", "laptop", "tv"] {
         test.connect(device).await;
     }
-    test.set_state(PresenceState::Away).await.unwrap();
+    test.set_state(State::Away).await.unwrap();
     let before = test.record().await.unwrap();
     for (device, seconds) in [("phone", 10), ("laptop", 20)] {
         test.pass(seconds).await;
@@ -115,7 +115,7 @@ async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     test.connect("c2").await;
-    test.disconnect("c1", DisconnectReason::Quit).await;
+    test.disconnect("c1", Reason::Quit).await;
     for _ in 0..6 {
         test.pass(14).await;
         assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
@@ -130,7 +130,7 @@ async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
 #[tokio::test]
 async fn a_disconnect_that_comes_first_wins() {
     let test = Fixture::new().await;
-    assert_eq!(test.disconnect("c1", DisconnectReason::Quit).await, PresenceState::Offline);
+    assert_eq!(test.disconnect("c1", Reason::Quit).await, State::Offline);
     assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
     assert!(test.record().await.is_none());
 }
@@ -141,7 +141,7 @@ async fn after_a_disconnect_the_record_lives_no_longer_than_its_longest_lease() 
     test.connect("c1").await;
     test.pass(20).await;
     test.connect("c2").await;
-    test.disconnect("c2", DisconnectReason::Quit).await;
+    test.disconnect("c2", Reason::Quit).await;
     assert!(test.pttl("presence:alice").await <= 25_000);
 }
 

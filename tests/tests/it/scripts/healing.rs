@@ -1,6 +1,6 @@
 //! What Redis forgot, and what somebody broke.
 
-use presence::model::PresenceState;
+use presence::model::State;
 use presence_tests::connections;
 use redis::AsyncTypedCommands as _;
 
@@ -12,7 +12,7 @@ async fn a_heartbeat_restores_what_redis_forgot() {
     test.connect("c1").await;
     redis::cmd("FLUSHALL").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
     assert_eq!(test.heartbeat("c1").await.unwrap(), 1);
-    assert_eq!(test.state().await, PresenceState::Online);
+    assert_eq!(test.state().await, State::Online);
 }
 
 #[tokio::test]

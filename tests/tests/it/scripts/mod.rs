@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use presence::{
     PresenceError, PresenceService,
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisServer, connection, player, service};
@@ -48,15 +48,15 @@ impl Fixture {
         Ok(self.presence.heartbeat(&connection("alice", id), &self.trace).await?.connection_count)
     }
 
-    async fn disconnect(&self, id: &str, reason: DisconnectReason) -> PresenceState {
+    async fn disconnect(&self, id: &str, reason: Reason) -> State {
         self.presence.disconnect(&connection("alice", id), reason, &self.trace).await.unwrap().state
     }
 
-    async fn set_state(&self, state: PresenceState) -> Result<PresenceState, PresenceError> {
+    async fn set_state(&self, state: State) -> Result<State, PresenceError> {
         Ok(self.presence.set_state(&player("alice"), state, &self.trace).await?.state)
     }
 
-    async fn state(&self) -> PresenceState {
+    async fn state(&self) -> State {
         self.presence.presences(&[player("alice")], false).await.unwrap().presences[0].state
     }
 

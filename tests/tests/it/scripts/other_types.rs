@@ -2,7 +2,7 @@
 
 use presence::{
     PresenceError,
-    model::{Connection, DisconnectReason, PresenceState},
+    model::{Connection, Reason, State},
 };
 use presence_tests::{connection, connections, player};
 use redis::AsyncTypedCommands as _;
@@ -31,7 +31,7 @@ async fn a_closed_key_of_another_type_fails_its_own_entry_of_each_batch() {
     }
     let batch = test.presence.heartbeat_batch(connections(FIFTY), &test.trace).await.unwrap();
     assert_eq!((batch.accepted, batch.restored.len(), batch.failed), (FIFTY - 1, 0, seventh()));
-    let batch = test.presence.disconnect_batch(connections(FIFTY), DisconnectReason::Quit, &test.trace).await.unwrap();
+    let batch = test.presence.disconnect_batch(connections(FIFTY), Reason::Quit, &test.trace).await.unwrap();
     assert_eq!((batch.accepted, batch.failed), (FIFTY - 1, seventh()));
 
     let keys = test.redis.keys().await;
@@ -40,7 +40,7 @@ async fn a_closed_key_of_another_type_fails_its_own_entry_of_each_batch() {
     let [single] = &seventh()[..] else { unreachable!() };
     assert!(is_store_error(&test.presence.connect(single, &test.trace).await));
     assert!(is_store_error(&test.presence.heartbeat(single, &test.trace).await));
-    assert!(is_store_error(&test.presence.disconnect(single, DisconnectReason::Quit, &test.trace).await));
+    assert!(is_store_error(&test.presence.disconnect(single, Reason::Quit, &test.trace).await));
 }
 
 #[tokio::test]
@@ -50,11 +50,11 @@ async fn a_sign_out_that_cannot_close_the_connections_changes_nothing() {
     let mut raw = test.redis.connection().await;
     raw.set("{presence:alice}:closed", "not a sorted set").await.unwrap();
     let before = (test.record().await, test.past().await);
-    assert!(is_store_error(&test.set_state(PresenceState::Offline).await));
+    assert!(is_store_error(&test.set_state(State::Offline).await));
     assert_eq!((test.record().await, test.past().await), before);
-    assert_eq!(test.set_state(PresenceState::Away).await.unwrap(), PresenceState::Away, "which closes nothing");
+    assert_eq!(test.set_state(State::Away).await.unwrap(), State::Away, "which closes nothing");
     raw.del("{presence:alice}:closed").await.unwrap();
-    assert_eq!(test.set_state(PresenceState::Offline).await.unwrap(), PresenceState::Offline);
+    assert_eq!(test.set_state(State::Offline).await.unwrap(), State::Offline);
 }
 
 #[tokio::test]
@@ -63,16 +63,16 @@ async fn a_record_that_cannot_be_read_is_not_offline_to_a_disconnect_or_a_state(
     let mut raw = test.redis.connection().await;
     raw.rpush("presence:p7", "a list").await.unwrap();
     raw.set("presence:p8", "by hand").await.unwrap();
-    let batch = test.presence.disconnect_batch(connections(FIFTY), DisconnectReason::Quit, &test.trace).await.unwrap();
+    let batch = test.presence.disconnect_batch(connections(FIFTY), Reason::Quit, &test.trace).await.unwrap();
     assert_eq!((batch.accepted, batch.failed.len()), (FIFTY - 2, 2));
     for id in ["p7", "p8"] {
-        for state in PresenceState::ALL {
+        for state in State::ALL {
             assert!(is_store_error(&test.presence.set_state(&player(id), state, &test.trace).await), "{id} {state}");
         }
         assert!(!raw.exists(format!("{{presence:{id}}}:closed")).await.unwrap(), "nothing changed");
         // A connect knows that the player is online, and puts it right.
         let presence = test.presence.connect(&connection(id, "c2"), &test.trace).await.unwrap();
-        assert_eq!((presence.state, presence.connection_count), (PresenceState::Online, 1));
+        assert_eq!((presence.state, presence.connection_count), (State::Online, 1));
     }
 }
 
@@ -95,7 +95,7 @@ async fn a_number_that_is_too_large_for_redis_fails_no_call_and_repeats_no_event
         assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
         let batch = test.presence.heartbeat_batch(connections(FIFTY), &test.trace).await.unwrap();
         assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
-        let disconnect = test.presence.disconnect_batch(connections(FIFTY), DisconnectReason::Quit, &test.trace);
+        let disconnect = test.presence.disconnect_batch(connections(FIFTY), Reason::Quit, &test.trace);
         assert_eq!(disconnect.await.unwrap().accepted, FIFTY, "{past}");
     }
     let test = Fixture::with(&[NATS]).await;
@@ -111,7 +111,7 @@ async fn a_number_that_is_too_large_for_redis_fails_no_call_and_repeats_no_event
 async fn a_record_that_someone_overwrote_is_as_the_past_says() {
     let test = Fixture::with(&[NATS]).await;
     test.connect("c1").await;
-    test.set_state(PresenceState::InMatch).await.unwrap();
+    test.set_state(State::InMatch).await.unwrap();
     let version = test.record().await.unwrap()["version"].clone();
     let mut raw = test.redis.connection().await;
     raw.del("presence:alice").await.unwrap();
@@ -134,9 +134,8 @@ async fn a_shared_key_of_another_type_fails_what_would_change_it_and_nothing_els
         raw.set(shared, "by hand").await.unwrap();
         let before = (test.record().await, test.past().await, test.redis.keys().await);
         assert!(is_store_error(&test.presence.connect(&connection("bob", "c1"), &test.trace).await), "{shared}");
-        assert!(is_store_error(&test.set_state(PresenceState::InQueue).await), "{shared}");
-        let batch =
-            test.presence.disconnect_batch(vec![connection("alice", "c1")], DisconnectReason::Quit, &test.trace);
+        assert!(is_store_error(&test.set_state(State::InQueue).await), "{shared}");
+        let batch = test.presence.disconnect_batch(vec![connection("alice", "c1")], Reason::Quit, &test.trace);
         assert!(is_store_error(&batch.await), "{shared}");
         assert_eq!((test.record().await, test.past().await, test.redis.keys().await), before, "{shared}");
         assert_eq!(test.heartbeat("c1").await.unwrap(), 1, "{shared}");
@@ -145,6 +144,6 @@ async fn a_shared_key_of_another_type_fails_what_would_change_it_and_nothing_els
         for (member, score) in &index {
             raw.zadd("presence:{all}:expiry", member, *score).await.unwrap();
         }
-        assert_eq!(test.disconnect("c1", DisconnectReason::Quit).await, PresenceState::Offline);
+        assert_eq!(test.disconnect("c1", Reason::Quit).await, State::Offline);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads: what is there, and what was.
 
 use presence::{
-    model::{DisconnectReason, PresenceState},
+    model::{Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{connection, player};
@@ -34,7 +34,7 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
     assert_eq!(history().await.last_seen, None);
 
     test.connect("c2").await;
-    test.disconnect("c2", DisconnectReason::Quit).await;
+    test.disconnect("c2", Reason::Quit).await;
     test.pass(3_599).await;
     assert!(history().await.last_seen.is_some());
     test.pass(2).await;
@@ -78,5 +78,5 @@ async fn what_is_no_record_is_not_offline() {
     let batch = test.presence.heartbeat_batch(beats, &TraceContext::new_root()).await.unwrap();
     assert_eq!((batch.accepted, batch.restored.len()), (3, 3));
     let presences = test.presence.presences(&["alice", "bob", "carol"].map(player), false).await.unwrap().presences;
-    assert!(presences.iter().all(|presence| presence.state == PresenceState::Online));
+    assert!(presences.iter().all(|presence| presence.state == State::Online));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{FutureExt as _, future::join_all};
 use presence::{
     PresenceError, StoreError,
-    model::{Connection, DisconnectReason, Presence, PresenceState},
+    model::{Connection, Presence, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{connection, connections};
@@ -33,9 +33,9 @@ async fn each_heartbeat_gets_its_own_answer() {
     for connection in [known, closed, phone, laptop] {
         test.presence.connect(connection, &test.trace).await.unwrap();
     }
-    test.presence.set_state(&known.player_id, PresenceState::InMatch, &test.trace).await.unwrap();
-    test.presence.disconnect(closed, DisconnectReason::Quit, &test.trace).await.unwrap();
-    test.presence.disconnect(early, DisconnectReason::Quit, &test.trace).await.unwrap();
+    test.presence.set_state(&known.player_id, State::InMatch, &test.trace).await.unwrap();
+    test.presence.disconnect(closed, Reason::Quit, &test.trace).await.unwrap();
+    test.presence.disconnect(early, Reason::Quit, &test.trace).await.unwrap();
 
     let mut answers = Vec::new();
     for (connection, answer) in connections.iter().zip(test.beat_at_once(&connections).await) {
@@ -48,8 +48,8 @@ async fn each_heartbeat_gets_its_own_answer() {
             Err(error) => panic!("{error}"),
         });
     }
-    let online = |count| Some((PresenceState::Online, count));
-    let in_match = Some((PresenceState::InMatch, 1));
+    let online = |count| Some((State::Online, count));
+    let in_match = Some((State::InMatch, 1));
     assert_eq!(answers, [in_match, online(1), None, None, online(2), online(2)]);
 }
 

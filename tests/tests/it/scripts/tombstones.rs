@@ -1,6 +1,6 @@
 //! Tombstones: the closed connections of a player, however many there are.
 
-use presence::model::{Connection, DisconnectReason};
+use presence::model::{Connection, Reason};
 use presence_tests::connection;
 use redis::AsyncTypedCommands as _;
 
@@ -12,7 +12,7 @@ impl Fixture {
     async fn disconnect_unknown(&self, ids: impl Iterator<Item = usize>) {
         let connections: Vec<Connection> = ids.map(|id| connection("alice", &format!("u{id}"))).collect();
         let count = connections.len();
-        let batch = self.presence.disconnect_batch(connections, DisconnectReason::Quit, &self.trace).await.unwrap();
+        let batch = self.presence.disconnect_batch(connections, Reason::Quit, &self.trace).await.unwrap();
         assert_eq!(batch.accepted, count);
     }
 
@@ -44,7 +44,7 @@ async fn signing_out_a_player_with_many_connections_closes_them_all() {
     let test = Fixture::with(&[("PRESENCE_MAX_CONNECTIONS", "256")]).await;
     let connections: Vec<_> = (0..256).map(|id| connection("alice", &format!("c{id}"))).collect();
     test.presence.connect_batch(connections.clone(), &test.trace).await.unwrap();
-    test.set_state(presence::model::PresenceState::Offline).await.unwrap();
+    test.set_state(presence::model::State::Offline).await.unwrap();
     assert_eq!(test.tombstones().await, 256);
     let batch = test.presence.heartbeat_batch(connections, &test.trace).await.unwrap();
     assert_eq!((batch.accepted, batch.closed.len()), (0, 256));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::PresenceState;
+use presence::model::State;
 use presence_tests::{RedisServer, SentinelAnswer, SentinelStub, app_with, player};
 
 use super::unavailable::{names, variables};
@@ -27,8 +27,8 @@ async fn services(sentinels: &[SentinelStub; 3]) -> [Service; 2] {
 /// Two primaries, each without the other's data: alice is AWAY on the second one.
 async fn two_primaries() -> [RedisServer; 2] {
     let primaries = [RedisServer::start().await, RedisServer::start().await];
-    play(&primaries[0], PresenceState::InMatch).await;
-    play(&primaries[1], PresenceState::Away).await;
+    play(&primaries[0], State::InMatch).await;
+    play(&primaries[1], State::Away).await;
     primaries
 }
 
@@ -51,7 +51,7 @@ async fn await_away(service: &Service) {
 async fn a_sentinel_that_names_a_replica_fails_no_call() {
     let primary = RedisServer::start().await;
     let replica = RedisServer::start().await;
-    play(&primary, PresenceState::InMatch).await;
+    play(&primary, State::InMatch).await;
     replica.replicate(&primary).await;
     let sentinels = sentinels([names(&replica), names(&primary), names(&replica)]).await;
     for service in services(&sentinels).await {
@@ -79,7 +79,7 @@ async fn a_sentinel_that_names_a_node_that_hangs_fails_no_call() {
 #[tokio::test]
 async fn sentinels_that_know_nothing_say_nothing_or_hang_up_are_passed_over() {
     let redis = RedisServer::start().await;
-    play(&redis, PresenceState::InMatch).await;
+    play(&redis, State::InMatch).await;
     let sentinels = sentinels([SentinelAnswer::Unknown, SentinelAnswer::Silence, names(&redis)]).await;
     for service in services(&sentinels).await {
         heal(&service, "unknown and silence").await;
@@ -93,7 +93,7 @@ async fn sentinels_that_know_nothing_say_nothing_or_hang_up_are_passed_over() {
 #[tokio::test]
 async fn a_primary_that_is_named_by_its_hostname_is_found() {
     let redis = RedisServer::start().await;
-    play(&redis, PresenceState::InMatch).await;
+    play(&redis, State::InMatch).await;
     let by_name = SentinelAnswer::Primary("localhost".to_owned(), redis.port());
     for service in services(&sentinels([by_name.clone(), by_name.clone(), by_name]).await).await {
         heal(&service, "a hostname").await;
@@ -126,13 +126,13 @@ async fn a_connection_is_kept_if_one_sentinel_names_another_node() {
     let service = app_with(&borrowed(&variables)).presence();
     let alice = [player("alice")];
     let read = async || service.presences(&alice, false).await.unwrap().presences[0].state;
-    assert_eq!(read().await, PresenceState::InMatch);
+    assert_eq!(read().await, State::InMatch);
     sentinels[0].set(names(&other));
     sentinels[1].set(SentinelAnswer::Silence);
     sentinels[2].set(SentinelAnswer::Close);
     let before = role_calls(&old).await;
     while role_calls(&old).await < before + 6 {
-        assert_eq!(read().await, PresenceState::InMatch);
+        assert_eq!(read().await, State::InMatch);
         tokio::time::sleep(Duration::from_millis(50)).await; // each second there is a check, with ROLE
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::PresenceState;
+use presence::model::State;
 use serde_json::json;
 
 use super::{Fixture, set_state};
@@ -58,7 +58,7 @@ async fn an_old_primary_that_goes_on_is_not_believed() {
         // It is demoted after four of these periods.
         redis.ask_sentinel(sentinel, &["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"]).await;
     }
-    set_state(&redis, PresenceState::Away).await;
+    set_state(&redis, State::Away).await;
     redis.resume(0);
     tokio::time::sleep(Duration::from_millis(2_100)).await; // a connection is trusted for 2 s of the host's clock
     assert!(redis.ask(0, &["ROLE"]).await.starts_with("master"));

@@ -7,7 +7,7 @@ mod unavailable;
 
 use std::fmt::Debug;
 
-use presence::{model::PresenceState, trace::TraceContext};
+use presence::{model::State, trace::TraceContext};
 use presence_tests::{RedisSentinels, app_with, connection, player};
 
 use crate::half_dead::{Service, borrowed, heal};
@@ -21,7 +21,7 @@ struct Fixture {
 impl Fixture {
     async fn start() -> Self {
         let redis = RedisSentinels::start().await;
-        set_state(&redis, PresenceState::InMatch).await;
+        set_state(&redis, State::InMatch).await;
         redis.await_replica().await;
         let variables = redis.variables();
         let services = [Service::server(&variables), Service::functions(&variables).await];
@@ -60,7 +60,7 @@ async fn never_offline(service: &Service) {
 }
 
 /// Connects alice by a process of its own, and sets her state.
-async fn set_state(redis: &RedisSentinels, state: PresenceState) {
+async fn set_state(redis: &RedisSentinels, state: State) {
     let service = app_with(&borrowed(&redis.variables())).presence();
     let trace = TraceContext::new_root();
     service.heartbeat(&connection("alice", "c1"), &trace).await.unwrap();

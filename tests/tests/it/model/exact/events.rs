@@ -11,7 +11,7 @@ use super::{
     activities::ACTIVITIES,
     reference::{Event, Reference},
 };
-use presence::model::PresenceState;
+use presence::model::State;
 
 const OUTBOX: &str = "presence:{all}:outbox";
 
@@ -37,8 +37,8 @@ pub(super) async fn compare(raw: &mut MultiplexedConnection, reference: &Referen
 fn event(event: &Event) -> Value {
     let name = PLAYERS[event.player];
     let kind = match (event.previous_state, event.state) {
-        (PresenceState::Offline, _) => "PresenceOnline",
-        (_, PresenceState::Offline) => "PresenceOffline",
+        (State::Offline, _) => "PresenceOnline",
+        (_, State::Offline) => "PresenceOffline",
         _ => "PresenceStateChanged",
     };
     let mut json = json!({

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use presence::model::{DisconnectReason, GatewayStatus};
+use presence::model::{GatewayStatus, Reason};
 
 use super::{
     player::{SOCKETS, Standing},
@@ -93,7 +93,7 @@ impl Reference {
 
     /// G4. Returns the number of leases that were ended. `visited` are players whom the index of owners leads to, though
     /// their records may have expired.
-    pub(super) fn leave_gateway(&mut self, gateway: usize, why: DisconnectReason, visited: &[usize]) -> usize {
+    pub(super) fn leave_gateway(&mut self, gateway: usize, why: Reason, visited: &[usize]) -> usize {
         match self.gateways.leases.remove(&gateway) {
             Some(_) => self.end_leases(gateway, why, visited, |_| true),
             None => 0,
@@ -106,18 +106,11 @@ impl Reference {
         // What was renewed in this very millisecond may be of a gateway that is back.
         let (now, ttl) = (self.now, self.rules.ttl);
         let is_old = |until: u64| until.min(now + ttl) - ttl < now;
-        let ends =
-            lost.into_iter().map(|gateway| self.end_leases(gateway, DisconnectReason::Lost, &visited[gateway], is_old));
+        let ends = lost.into_iter().map(|gateway| self.end_leases(gateway, Reason::Lost, &visited[gateway], is_old));
         ends.sum()
     }
 
-    fn end_leases(
-        &mut self,
-        gateway: usize,
-        why: DisconnectReason,
-        visited: &[usize],
-        is_ended: impl Fn(u64) -> bool,
-    ) -> usize {
+    fn end_leases(&mut self, gateway: usize, why: Reason, visited: &[usize], is_ended: impl Fn(u64) -> bool) -> usize {
         let mut ended = 0;
         for at in 0..self.players.len() {
             if visited.contains(&at) {
@@ -135,7 +128,7 @@ impl Reference {
     }
 
     /// An ended connection is not closed. It is remembered through this very call, and then until the player has a lease.
-    fn end_lease(&mut self, at: usize, socket: usize, why: DisconnectReason) {
+    fn end_lease(&mut self, at: usize, socket: usize, why: Reason) {
         self.notice(at);
         let Some(record) = self.players[at].record else { return };
         self.players[at].sockets[socket].standing = Standing::Unknown;

@@ -1,6 +1,6 @@
 //! What happens to players, at random, to the millisecond.
 
-use presence::model::{DisconnectReason, PresenceState};
+use presence::model::{Reason, State};
 use presence_tests::{RedisServer, VirtualClock};
 use proptest::prelude::*;
 
@@ -40,16 +40,16 @@ pub(super) enum Moment {
 pub(super) enum Call {
     Connect(Socket, Owner),
     Heartbeat(Socket, Owner),
-    Disconnect(Socket, DisconnectReason),
+    Disconnect(Socket, Reason),
     ConnectBatch(Vec<Socket>, Owner),
     HeartbeatBatch(Vec<Socket>, Owner),
-    DisconnectBatch(Vec<Socket>, DisconnectReason),
+    DisconnectBatch(Vec<Socket>, Reason),
     RenewGateway(usize),
-    LeaveGateway(usize, DisconnectReason),
+    LeaveGateway(usize, Reason),
     /// Looks for lost gateways.
     SweepGateways,
     /// State, activity, or both.
-    Set(usize, Option<PresenceState>, Change),
+    Set(usize, Option<State>, Change),
     Sweep,
     /// Redis loses its data.
     Flush,
@@ -116,8 +116,8 @@ fn owner() -> impl Strategy<Value = Owner> {
     prop_oneof![2 => Just(None), 1 => gateway().prop_map(Some)]
 }
 
-fn state() -> impl Strategy<Value = PresenceState> {
-    proptest::sample::select(&PresenceState::ALL[..])
+fn state() -> impl Strategy<Value = State> {
+    proptest::sample::select(&State::ALL[..])
 }
 
 fn change() -> impl Strategy<Value = Change> {
@@ -128,11 +128,11 @@ fn sockets() -> impl Strategy<Value = Vec<Socket>> {
     proptest::collection::vec(socket(), 1..8)
 }
 
-fn reason() -> impl Strategy<Value = DisconnectReason> {
+fn reason() -> impl Strategy<Value = Reason> {
     prop_oneof![
-        3 => Just(DisconnectReason::Quit),
-        3 => Just(DisconnectReason::Lost),
-        2 => Just(DisconnectReason::Moving)
+        3 => Just(Reason::Quit),
+        3 => Just(Reason::Lost),
+        2 => Just(Reason::Moving)
     ]
 }
 

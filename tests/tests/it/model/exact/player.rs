@@ -1,6 +1,6 @@
 //! One player of the [reference](super::reference).
 
-use presence::model::PresenceState;
+use presence::model::State;
 
 /// How many sockets each player has.
 pub(super) const SOCKETS: usize = NAMES.len();
@@ -27,11 +27,11 @@ pub(super) struct Player {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Record {
-    pub(super) state: PresenceState,
+    pub(super) state: State,
     pub(super) last_seen: u64,
     pub(super) expires_at: u64,
     /// Of the OFFLINE transition, if it expires.
-    pub(super) reason: Reason,
+    pub(super) reason: EventReason,
     /// What the player is doing, by its place among [`ACTIVITIES`](super::activities::ACTIVITIES).
     pub(super) activity: Option<usize>,
 }
@@ -44,7 +44,7 @@ pub(super) struct Past {
 
 /// An event's reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(super) enum EventReason {
     Connect,
     Restore,
     Disconnect,
@@ -55,7 +55,7 @@ pub(super) enum Reason {
     SetActivity,
 }
 
-impl Reason {
+impl EventReason {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
@@ -113,8 +113,8 @@ impl Player {
         }
     }
 
-    pub(super) fn state(&self) -> PresenceState {
-        self.record.map_or(PresenceState::Offline, |record| record.state)
+    pub(super) fn state(&self) -> State {
+        self.record.map_or(State::Offline, |record| record.state)
     }
 
     pub(super) fn activity(&self) -> Option<usize> {

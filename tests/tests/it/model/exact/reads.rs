@@ -3,7 +3,7 @@
 use presence::{
     PresenceService,
     insight::Insight,
-    model::{Presence, PresenceState},
+    model::{Presence, State},
 };
 use presence_tests::player;
 use proptest::{prelude::*, test_runner::TestCaseResult};
@@ -50,9 +50,8 @@ fn presence(reference: &Reference, at: usize, history: History) -> Presence {
     let player_now = &reference.players[at];
     let state = player_now.state();
     let retention = reference.rules.retention;
-    let last_seen = player_now
-        .last_seen(reference.now, retention)
-        .filter(|_| history == History::Shown || state != PresenceState::Offline);
+    let last_seen =
+        player_now.last_seen(reference.now, retention).filter(|_| history == History::Shown || state != State::Offline);
     Presence {
         player_id: player(PLAYERS[at]),
         state,

@@ -1,13 +1,13 @@
 //! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set. Written from the contract: it knows nothing of
 //! keys or scripts. Gateways (section 8) are in [`gateways`](super::gateways).
 
-use presence::model::{DisconnectReason, PresenceState};
+use presence::model::{Reason, State};
 
 use super::{
     activities::Change,
     gateways::Gateways,
     history::Socket,
-    player::{Past, Player, Reason, Record, Standing},
+    player::{EventReason, Past, Player, Record, Standing},
 };
 
 /// What is configured, in milliseconds.
@@ -43,13 +43,13 @@ pub(super) struct Reference {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
     pub(super) player: usize,
-    pub(super) previous_state: PresenceState,
-    pub(super) state: PresenceState,
+    pub(super) previous_state: State,
+    pub(super) state: State,
     pub(super) connection_count: usize,
     pub(super) last_seen: u64,
     pub(super) version: u64,
     pub(super) occurred_at: u64,
-    pub(super) reason: Reason,
+    pub(super) reason: EventReason,
     /// After it, by its place.
     pub(super) activity: Option<usize>,
 }
@@ -123,7 +123,7 @@ impl Reference {
 
     /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It may name a gateway, which
     /// the connection then belongs to.
-    pub(super) fn renew(&mut self, (at, socket): Socket, gateway: Option<usize>, reason: Reason) -> Renewal {
+    pub(super) fn renew(&mut self, (at, socket): Socket, gateway: Option<usize>, reason: EventReason) -> Renewal {
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
@@ -146,24 +146,24 @@ impl Reference {
         };
         let gateway = gateway.or(owner);
         let (state, activity) = (player.state(), player.activity());
-        if state == PresenceState::Offline {
+        if state == State::Offline {
             player.forget_leases(|_| true);
             player.forget_ended();
         }
         player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened, gateway };
         player.store(
-            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: Reason::Expired, activity },
+            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: EventReason::Expired, activity },
             now,
             rules.ttl,
         );
-        if state == PresenceState::Offline {
-            self.transition(at, PresenceState::Online, reason);
+        if state == State::Offline {
+            self.transition(at, State::Online, reason);
         }
         renewal
     }
 
     /// Rules 5, 7 and 9.
-    pub(super) fn disconnect(&mut self, (at, socket): Socket, why: DisconnectReason) {
+    pub(super) fn disconnect(&mut self, (at, socket): Socket, why: Reason) {
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
@@ -179,16 +179,18 @@ impl Reference {
     }
 
     /// How a player goes on one of whose leases has ended; `longest` is the longest of those left.
-    pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: DisconnectReason) {
+    pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: Reason) {
         let (now, rules) = (self.now, self.rules);
         let (reason, grace) = match why {
-            DisconnectReason::Quit => (Reason::Disconnect, 0),
-            DisconnectReason::Lost => (Reason::Lost, rules.grace),
-            DisconnectReason::Moving => (Reason::Lost, rules.move_grace),
+            Reason::Quit => (EventReason::Disconnect, 0),
+            Reason::Lost => (EventReason::Lost, rules.grace),
+            Reason::Moving => (EventReason::Lost, rules.move_grace),
         };
         match longest {
-            Some(expires_at) => self.store(at, Record { expires_at, reason: Reason::Expired, ..record }),
-            None if grace > 0 => self.store(at, Record { expires_at: now + grace, reason: Reason::Lost, ..record }),
+            Some(expires_at) => self.store(at, Record { expires_at, reason: EventReason::Expired, ..record }),
+            None if grace > 0 => {
+                self.store(at, Record { expires_at: now + grace, reason: EventReason::Lost, ..record })
+            }
             None => {
                 self.players[at].record = Some(record);
                 self.go_offline(at, reason);
@@ -207,8 +209,8 @@ impl Reference {
     }
 
     /// Rule 8, and section 9.
-    pub(super) fn set(&mut self, at: usize, state: Option<PresenceState>, change: Change) -> Result<(), Rejected> {
-        use PresenceState::{InMatch, InQueue, Offline};
+    pub(super) fn set(&mut self, at: usize, state: Option<State>, change: Change) -> Result<(), Rejected> {
+        use State::{InMatch, InQueue, Offline};
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
@@ -223,7 +225,7 @@ impl Reference {
                 }
                 if let Some(record) = &mut player.record {
                     record.last_seen = now;
-                    self.go_offline(at, Reason::SignedOut);
+                    self.go_offline(at, EventReason::SignedOut);
                 }
             }
             (Some(record), state) => {
@@ -235,9 +237,9 @@ impl Reference {
                 };
                 player.store(Record { last_seen: now, activity, ..record }, now, rules.ttl);
                 if record.state != state {
-                    self.transition(at, state, Reason::SetState);
+                    self.transition(at, state, EventReason::SetState);
                 } else if record.activity != activity {
-                    self.transition(at, state, Reason::SetActivity);
+                    self.transition(at, state, EventReason::SetActivity);
                 }
             }
             (None, Some(state)) => {
@@ -247,11 +249,11 @@ impl Reference {
                     state: Offline,
                     last_seen: now,
                     expires_at: now + rules.ttl,
-                    reason: Reason::Expired,
+                    reason: EventReason::Expired,
                     activity: None,
                 };
                 player.store(record, now, rules.ttl);
-                self.transition(at, state, Reason::SetState);
+                self.transition(at, state, EventReason::SetState);
             }
         }
         Ok(())
@@ -264,16 +266,16 @@ impl Reference {
         let Some(record) = player.overdue.take() else { return };
         let ended_at = record.expires_at.min(now);
         player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at });
-        self.event(at, record.state, PresenceState::Offline, record.reason);
+        self.event(at, record.state, State::Offline, record.reason);
         self.remember(at, ended_at);
     }
 
-    fn go_offline(&mut self, at: usize, reason: Reason) {
+    fn go_offline(&mut self, at: usize, reason: EventReason) {
         let now = self.now;
         let player = &mut self.players[at];
         let record = player.record.take().expect("a record");
         player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at: now });
-        self.event(at, record.state, PresenceState::Offline, reason);
+        self.event(at, record.state, State::Offline, reason);
         self.remember(at, now);
     }
 
@@ -284,14 +286,14 @@ impl Reference {
         player.remembered_until = version_until.max(ended_at + self.rules.retention);
     }
 
-    fn transition(&mut self, at: usize, state: PresenceState, reason: Reason) {
+    fn transition(&mut self, at: usize, state: State, reason: EventReason) {
         let record = self.players[at].record.as_mut().expect("a record");
         let previous_state = std::mem::replace(&mut record.state, state);
         self.event(at, previous_state, state, reason);
     }
 
     /// Rule 11.
-    fn event(&mut self, at: usize, previous_state: PresenceState, state: PresenceState, reason: Reason) {
+    fn event(&mut self, at: usize, previous_state: State, state: State, reason: EventReason) {
         let now = self.now;
         let player = &mut self.players[at];
         player.version = now.max(player.version + 1);

@@ -1,35 +1,30 @@
 //! Identifiers of players, connections and gateways.
 
-use std::fmt;
+use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::text::Text;
+use crate::text::Text;
 
 /// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// The longest id of a gateway, in bytes.
-const MAX_GATEWAY_LENGTH: usize = 64;
+/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlayerId(Arc<str>);
 
-/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct PlayerId(Box<str>);
-
-/// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used twice by its gateway.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct ConnectionId(Box<str>);
+/// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used twice by its gateway,
+/// not even after a restart. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId(Arc<str>);
 
 /// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every start of its process.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct GatewayId(Box<str>);
+/// Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GatewayId(Arc<str>);
 
 /// One open socket of one player, as gateways report it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Connection {
     /// The player on the socket.
     pub player_id: PlayerId,
@@ -39,6 +34,7 @@ pub struct Connection {
 
 /// Error of a text that is not an id. Its message says what an id looks like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidId {
     /// The text is too short, too long, or has other characters.
     #[error("an id has 1 to {0} characters of {1}")]
@@ -46,6 +42,13 @@ pub enum InvalidId {
     /// The ids `.` and `..` are refused: no URL path can carry them.
     #[error("the ids \".\" and \"..\" are not allowed")]
     DotSegment,
+}
+
+impl Connection {
+    /// The connection of a player.
+    pub fn new(player_id: &PlayerId, connection_id: &ConnectionId) -> Self {
+        Self { player_id: player_id.clone(), connection_id: connection_id.clone() }
+    }
 }
 
 impl PlayerId {
@@ -62,11 +65,6 @@ impl PlayerId {
         }
         Ok(Self(text.into()))
     }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl ConnectionId {
@@ -80,58 +78,21 @@ impl ConnectionId {
         }
         Ok(Self(text.into()))
     }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 impl GatewayId {
+    /// The longest id, in bytes.
+    pub const MAX_LENGTH: usize = 64;
+
     /// Parses a gateway's id.
     ///
     /// # Errors
     /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, MAX_GATEWAY_LENGTH, is_connection_byte) {
-            return Err(InvalidId::Malformed(MAX_GATEWAY_LENGTH, CONNECTION_CHARACTERS));
+        if !is_id(text, Self::MAX_LENGTH, is_connection_byte) {
+            return Err(InvalidId::Malformed(Self::MAX_LENGTH, CONNECTION_CHARACTERS));
         }
         Ok(Self(text.into()))
-    }
-
-    /// The id as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-/// A connection, and the gateway that a call names for it.
-#[derive(Debug, Clone, Copy)]
-pub struct OwnedConnection<'a> {
-    /// The connection.
-    pub connection: &'a Connection,
-    /// The gateway that it belongs to from now on. `None` leaves its owner as it is.
-    pub gateway: Option<&'a GatewayId>,
-}
-
-/// Connections, and the gateway that a call names for them.
-#[derive(Debug, Clone)]
-pub struct OwnedConnections {
-    /// The connections.
-    pub connections: Vec<Connection>,
-    /// The gateway that they belong to from now on. `None` leaves their owner as it is.
-    pub gateway: Option<GatewayId>,
-}
-
-impl<'a> From<&'a Connection> for OwnedConnection<'a> {
-    fn from(connection: &'a Connection) -> Self {
-        Self { connection, gateway: None }
-    }
-}
-
-impl From<Vec<Connection>> for OwnedConnections {
-    fn from(connections: Vec<Connection>) -> Self {
-        Self { connections, gateway: None }
     }
 }
 
@@ -150,29 +111,45 @@ fn is_player_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'@' | b'|')
 }
 
-impl fmt::Display for PlayerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
+/// Implements what all kinds of ids have in common.
+macro_rules! id {
+    ($($id:ty)*) => {$(
+        impl $id {
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $id {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $id {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                Self::parse(text)
+            }
+        }
+
+        impl Serialize for $id {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $id {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Text(Self::parse))
+            }
+        }
+    )*};
 }
 
-impl<'de> Deserialize<'de> for PlayerId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(Self::parse))
-    }
-}
-
-impl<'de> Deserialize<'de> for ConnectionId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(Self::parse))
-    }
-}
-
-impl<'de> Deserialize<'de> for GatewayId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(Text(Self::parse))
-    }
-}
+id!(PlayerId ConnectionId GatewayId);
 
 #[cfg(test)]
 mod tests {
@@ -192,10 +169,12 @@ mod tests {
         assert!(PlayerId::parse("").is_err());
         assert!(PlayerId::parse(&"a".repeat(128)).is_ok());
         assert!(PlayerId::parse(&"a".repeat(129)).is_err());
+        assert!(ConnectionId::parse(&"a".repeat(129)).is_err());
     }
 
     #[test]
     fn a_gateway_id_has_1_to_64_bytes_of_a_connections() {
+        assert!(GatewayId::parse("gw-7/eu=1+2").is_ok());
         assert!(GatewayId::parse(&"g=+/".repeat(16)).is_ok());
         for text in ["", "a!b", "a b", &"a".repeat(65)] {
             assert!(GatewayId::parse(text).is_err(), "{text:?}");
@@ -207,5 +186,14 @@ mod tests {
         assert_eq!(PlayerId::parse("."), Err(InvalidId::DotSegment));
         assert_eq!(PlayerId::parse(".."), Err(InvalidId::DotSegment));
         assert!(PlayerId::parse("...").is_ok());
+    }
+
+    #[test]
+    fn an_id_is_a_string_in_json() {
+        let alice: PlayerId = serde_json::from_str(r#""al\u0069ce""#).unwrap();
+        assert_eq!(serde_json::to_string(&alice).unwrap(), r#""alice""#);
+        for json in ["5", "null", r#""a b""#, r#"["alice"]"#] {
+            assert!(serde_json::from_str::<PlayerId>(json).is_err(), "{json}");
+        }
     }
 }

@@ -1,15 +1,15 @@
-//! What a player is doing, in the game's own words.
+//! Activity of a player, as the game describes it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::PlayerId;
 
-/// What a player is doing, and whether others can join. At least one member is set, and the whole has at most 1 KiB as
-/// compact JSON; the service refuses any other.
+/// The activity of a player: what the player is doing, and whether others can join. At least one member is set, and the
+/// whole has at most 1 KiB as compact JSON; the service refuses any other.
 ///
 /// ```
-/// use presence_client::Activity;
+/// use presence_types::Activity;
 ///
 /// let activity = Activity { details: Some("Ranked".to_owned()), joinable: Some(true), ..Activity::default() };
 /// ```
@@ -24,7 +24,7 @@ pub struct Activity {
     /// Whether others can join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joinable: Option<bool>,
-    /// What the game defines; it comes back as the same JSON value.
+    /// An object that the game defines. It comes back as the same JSON value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<Map<String, Value>>,
 }
@@ -32,10 +32,10 @@ pub struct Activity {
 /// A group of players: 1 ≤ `size` ≤ `max` ≤ 1,000.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Party {
-    /// Identifies the group among all of the game.
+    /// The id of the group, which is unique within the game.
     pub id: PlayerId,
-    /// How many players are in it.
+    /// The number of players in the group.
     pub size: u16,
-    /// How many players can be in it.
+    /// The largest number of players in the group.
     pub max: u16,
 }
