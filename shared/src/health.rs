@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde::Serialize;
+pub use presence_types::{Check, Checks, Health, HealthStatus};
 
 use crate::{
     Cached,
@@ -39,55 +39,6 @@ pub struct HealthMonitor {
     latest: Arc<Cached<Health>>,
 }
 
-/// The result of a health check.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Health {
-    /// The whole service: unavailable if Redis is, degraded if anything else is.
-    pub status: HealthStatus,
-    /// The components of the service.
-    pub checks: Checks,
-}
-
-/// The health of the components of the service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Checks {
-    /// Redis answers and runs scripts. Degraded if some nodes of a cluster do not: the players of the others are
-    /// served.
-    pub redis: Check,
-    /// JetStream answers, and the stream accepts events. Degraded if only the stream fails. Disabled if events are off.
-    pub nats: Check,
-    /// The last sweep ended recently. Unknown before the first sweep.
-    pub sweep: Check,
-    /// No event has waited long. Disabled if events are off.
-    pub outbox: Check,
-}
-
-/// The health of one component.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// The status of the component.
-    pub status: HealthStatus,
-    /// The sweep's lag, or the age of the oldest event in the outbox, in milliseconds.
-    #[serde(rename = "age_ms", skip_serializing_if = "Option::is_none")]
-    pub age: Option<u64>,
-}
-
-/// The status of a component, or of the whole service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HealthStatus {
-    /// The component works.
-    Ok,
-    /// Calls are served, but a component is late or unavailable.
-    Degraded,
-    /// Calls fail.
-    Unavailable,
-    /// The status could not be determined.
-    Unknown,
-    /// The component is not in use.
-    Disabled,
-}
-
 impl HealthProbe {
     /// Creates a probe of `repository` and, if events are on, `publisher`. It records the age of the outbox in
     /// `backlog`.
@@ -100,7 +51,7 @@ impl HealthProbe {
     pub async fn check(&self) -> Health {
         self.check_with(async {
             match self.relayed_since(None).await {
-                Some(oldest) => Check::of_outbox(oldest),
+                Some(oldest) => outbox_check(oldest),
                 None => self.outbox().await,
             }
         })
@@ -114,7 +65,7 @@ impl HealthProbe {
         let has_looked = relayed.is_none() && self.publisher.is_some() && self.repository.takes_turns();
         let outbox = async {
             match relayed {
-                Some(oldest) => Check::of_outbox(oldest),
+                Some(oldest) => outbox_check(oldest),
                 None => self.outbox().await,
             }
         };
@@ -137,7 +88,7 @@ impl HealthProbe {
                 None => self.backlog.oldest(),
             };
             match found {
-                Some(oldest) if self.publisher.is_some() => Check::of_outbox(oldest),
+                Some(oldest) if self.publisher.is_some() => outbox_check(oldest),
                 _ => self.outbox().await,
             }
         })
@@ -156,28 +107,29 @@ impl HealthProbe {
     async fn check_with(&self, outbox: impl Future<Output = Check>) -> Health {
         let (redis, nats, sweep, outbox) = tokio::join!(self.redis(), self.nats(), self.sweep(), outbox);
         let checks = Checks { redis, nats, sweep, outbox };
-        Health { status: checks.status(), checks }.measured()
+        set_gauges(&checks);
+        Health { status: checks.status(), checks }
     }
 
     async fn redis(&self) -> Check {
         match self.repository.probe().await {
-            Ok(None) => Check::new(HealthStatus::Ok),
+            Ok(None) => Check::from(HealthStatus::Ok),
             Ok(Some(error)) => {
                 // The repository has logged the node's failure, once per episode.
                 tracing::debug!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
-                Check::new(HealthStatus::Degraded)
+                Check::from(HealthStatus::Degraded)
             }
             Err(error) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "Redis is unavailable");
-                Check::new(HealthStatus::Unavailable)
+                Check::from(HealthStatus::Unavailable)
             }
         }
     }
 
     async fn nats(&self) -> Check {
-        let Some(publisher) = &self.publisher else { return Check::new(HealthStatus::Disabled) };
+        let Some(publisher) = &self.publisher else { return HealthStatus::Disabled.into() };
         // The publisher logs each problem once.
-        Check::new(match publisher.health(NATS_TIMEOUT).await {
+        Check::from(match publisher.health(NATS_TIMEOUT).await {
             NatsHealth::Ok => HealthStatus::Ok,
             NatsHealth::Degraded => HealthStatus::Degraded,
             NatsHealth::Unavailable => HealthStatus::Unavailable,
@@ -186,18 +138,18 @@ impl HealthProbe {
 
     async fn sweep(&self) -> Check {
         match self.repository.sweep_lag().await {
-            Ok(Some(lag)) => Check::of_age(Duration::from_millis(lag), MAX_SWEEP_LAG),
-            Ok(None) | Err(_) => Check::new(HealthStatus::Unknown),
+            Ok(Some(lag)) => age_check(Duration::from_millis(lag), MAX_SWEEP_LAG),
+            Ok(None) | Err(_) => Check::from(HealthStatus::Unknown),
         }
     }
 
     async fn outbox(&self) -> Check {
         if self.publisher.is_none() {
-            return Check::new(HealthStatus::Disabled);
+            return HealthStatus::Disabled.into();
         }
         let oldest = Oldest::of(&self.repository.waiting_shards().await);
         self.backlog.record(oldest);
-        Check::of_outbox(oldest)
+        outbox_check(oldest)
     }
 }
 
@@ -210,73 +162,41 @@ impl HealthMonitor {
     /// The health as of a second ago at most.
     pub async fn latest(&self) -> Health {
         let probe = self.probe.clone();
-        self.latest.get(async move || probe.check_lightly().await).await.unwrap_or_else(Health::unknown)
+        self.latest.get(async move || probe.check_lightly().await).await.unwrap_or_else(unknown)
     }
 }
 
-impl Health {
-    /// Whether calls are answered.
-    pub fn is_available(&self) -> bool {
-        self.status != HealthStatus::Unavailable
-    }
+/// The health of a service that could not be checked.
+fn unknown() -> Health {
+    let unknown = Check::from(HealthStatus::Unknown);
+    let checks = Checks { redis: unknown, nats: unknown, sweep: unknown, outbox: unknown };
+    Health { status: HealthStatus::Unavailable, checks }
+}
 
-    /// Marks the service as unavailable, with its components as they are: it is about to stop.
-    #[must_use]
-    pub fn unavailable(self) -> Self {
-        Self { status: HealthStatus::Unavailable, ..self }
+fn set_gauges(checks: &Checks) {
+    let to_gauge = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
+    let to_seconds = |age_ms: u64| Duration::from_millis(age_ms).as_secs_f64();
+    metrics::gauge!(REDIS_UP).set(to_gauge(checks.redis));
+    if checks.nats.status != HealthStatus::Disabled {
+        metrics::gauge!(NATS_UP).set(to_gauge(checks.nats));
     }
-
-    /// The health of a service that could not be checked.
-    fn unknown() -> Self {
-        let unknown = Check::new(HealthStatus::Unknown);
-        let checks = Checks { redis: unknown, nats: unknown, sweep: unknown, outbox: unknown };
-        Self { status: HealthStatus::Unavailable, checks }
+    if let Some(lag) = checks.sweep.age_ms {
+        metrics::gauge!(SWEEP_LAG).set(to_seconds(lag));
     }
-
-    fn measured(self) -> Self {
-        let to_gauge = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
-        let to_seconds = |age_ms: u64| Duration::from_millis(age_ms).as_secs_f64();
-        metrics::gauge!(REDIS_UP).set(to_gauge(self.checks.redis));
-        if self.checks.nats.status != HealthStatus::Disabled {
-            metrics::gauge!(NATS_UP).set(to_gauge(self.checks.nats));
-        }
-        if let Some(lag) = self.checks.sweep.age {
-            metrics::gauge!(SWEEP_LAG).set(to_seconds(lag));
-        }
-        if let Some(age) = self.checks.outbox.age {
-            metrics::gauge!(OUTBOX_AGE).set(to_seconds(age));
-        }
-        self
+    if let Some(age) = checks.outbox.age_ms {
+        metrics::gauge!(OUTBOX_AGE).set(to_seconds(age));
     }
 }
 
-impl Checks {
-    /// The status of the whole service. Only Redis makes it unavailable: events wait, and the TTL needs no sweep.
-    fn status(&self) -> HealthStatus {
-        use HealthStatus::{Degraded, Ok, Unavailable};
-        let is_bad = |check: &Check| matches!(check.status, Degraded | Unavailable);
-        match self.redis.status {
-            Ok if [self.nats, self.sweep, self.outbox].iter().any(is_bad) => Degraded,
-            status => status,
-        }
+fn outbox_check(oldest: Oldest) -> Check {
+    match oldest {
+        Oldest::Unknown => HealthStatus::Unknown.into(),
+        Oldest::None => age_check(Duration::ZERO, MAX_OUTBOX_AGE),
+        Oldest::Aged(age) => age_check(age, MAX_OUTBOX_AGE),
     }
 }
 
-impl Check {
-    fn new(status: HealthStatus) -> Self {
-        Self { status, age: None }
-    }
-
-    fn of_outbox(oldest: Oldest) -> Self {
-        match oldest {
-            Oldest::Unknown => Self::new(HealthStatus::Unknown),
-            Oldest::None => Self::of_age(Duration::ZERO, MAX_OUTBOX_AGE),
-            Oldest::Aged(age) => Self::of_age(age, MAX_OUTBOX_AGE),
-        }
-    }
-
-    fn of_age(age: Duration, max: Duration) -> Self {
-        let status = if age > max { HealthStatus::Degraded } else { HealthStatus::Ok };
-        Self { status, age: Some(age.as_millis() as u64) }
-    }
+fn age_check(age: Duration, max: Duration) -> Check {
+    let status = if age > max { HealthStatus::Degraded } else { HealthStatus::Ok };
+    Check { status, age_ms: Some(age.as_millis() as u64) }
 }

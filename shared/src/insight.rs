@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+pub use presence_types::{Gateways, States, Statistics};
 
 use crate::{
     StoreError,
-    model::{Explanation, Gateway, PlayerId, Presence, State},
+    model::{Explanation, PlayerId, Presence, State},
     repository::Repository,
     telemetry::metrics::{CONNECTIONS, PLAYERS},
 };
@@ -24,46 +24,6 @@ pub struct Insight {
     repository: Repository,
 }
 
-/// Counts of the players that are not OFFLINE.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Statistics {
-    /// When the players were counted, in Unix milliseconds of Redis's clock.
-    pub as_of: u64,
-    /// The number of players that are not OFFLINE.
-    pub players: u64,
-    /// The number of players by state.
-    pub states: States,
-    /// The number of connections of these players.
-    pub connections: u64,
-    /// The number of records that were read. The other figures are extrapolated from them, unless all were read.
-    pub sampled: u64,
-    /// Whether all records were read, so that the figures are exact.
-    pub is_exact: bool,
-}
-
-/// The known gateways, and those whose connections' leases are being ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Gateways {
-    /// When the gateways were read, in Unix milliseconds of Redis's clock.
-    pub as_of: u64,
-    /// The known gateways, by id.
-    pub gateways: Vec<Gateway>,
-}
-
-/// Numbers of players by state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub struct States {
-    /// Players that are connected.
-    pub online: u64,
-    /// Players that wait for a match.
-    pub in_queue: u64,
-    /// Players in a match.
-    pub in_match: u64,
-    /// Players that are connected, but absent.
-    pub away: u64,
-}
-
 impl Insight {
     pub(crate) fn new(repository: Repository) -> Self {
         Self { repository }
@@ -76,7 +36,9 @@ impl Insight {
     pub async fn statistics(&self) -> Result<Statistics, StoreError> {
         let (total, players, as_of) = self.repository.some_players(SAMPLE).await?;
         let snapshot = self.repository.countable_presences(&players).await?;
-        Ok(Statistics::estimate(total, &snapshot.presences, as_of).measured())
+        let statistics = estimate(total, &snapshot.presences, as_of);
+        set_gauges(&statistics);
+        Ok(statistics)
     }
 
     /// Reads the known gateways, and those whose connections' leases are being ended. Costs one command per gateway and
@@ -105,40 +67,34 @@ impl Insight {
     }
 }
 
-impl Statistics {
-    /// Extrapolates from a sample of presences to `indexed` players. Players that have just expired are among both.
-    fn estimate(indexed: u64, presences: &[Presence], as_of: u64) -> Self {
-        let sampled = presences.len() as u64;
-        // Players may have left the index between the counting and the reading.
-        let total = indexed.max(sampled);
-        let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default(); // rounded
-        let count = |state| scale(presences.iter().filter(|presence| presence.state == state).count() as u64);
-        let states = States {
-            online: count(State::Online),
-            in_queue: count(State::InQueue),
-            in_match: count(State::InMatch),
-            away: count(State::Away),
-        };
-        Self {
-            as_of,
-            players: states.online + states.in_queue + states.in_match + states.away,
-            states,
-            connections: scale(presences.iter().map(|presence| u64::from(presence.connection_count)).sum()),
-            sampled,
-            is_exact: sampled == total,
-        }
+/// Extrapolates from a sample of presences to `indexed` players. Players that have just expired are among both.
+fn estimate(indexed: u64, presences: &[Presence], as_of: u64) -> Statistics {
+    let sampled = presences.len() as u64;
+    // Players may have left the index between the counting and the reading.
+    let total = indexed.max(sampled);
+    let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default(); // rounded
+    let count = |state| scale(presences.iter().filter(|presence| presence.state == state).count() as u64);
+    let states = States {
+        online: count(State::Online),
+        in_queue: count(State::InQueue),
+        in_match: count(State::InMatch),
+        away: count(State::Away),
+    };
+    Statistics {
+        as_of,
+        players: states.by_state().iter().map(|(_, count)| count).sum(),
+        states,
+        connections: scale(presences.iter().map(|presence| u64::from(presence.connection_count)).sum()),
+        sampled,
+        is_exact: sampled == total,
     }
+}
 
-    fn measured(self) -> Self {
-        let States { online, in_queue, in_match, away } = self.states;
-        let players =
-            [(State::Online, online), (State::InQueue, in_queue), (State::InMatch, in_match), (State::Away, away)];
-        for (state, count) in players {
-            metrics::gauge!(PLAYERS, "state" => state.as_str()).set(count as f64);
-        }
-        metrics::gauge!(CONNECTIONS).set(self.connections as f64);
-        self
+fn set_gauges(statistics: &Statistics) {
+    for (state, count) in statistics.states.by_state() {
+        metrics::gauge!(PLAYERS, "state" => state.as_str()).set(count as f64);
     }
+    metrics::gauge!(CONNECTIONS).set(statistics.connections as f64);
 }
 
 #[cfg(test)]
@@ -161,7 +117,7 @@ mod tests {
     #[test]
     fn few_players_are_counted() {
         let presences = presences(&[(State::Online, 3), (State::Away, 1), (State::Offline, 1)]);
-        let statistics = Statistics::estimate(5, &presences, 7);
+        let statistics = estimate(5, &presences, 7);
         assert_eq!(statistics.states, States { online: 3, away: 1, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (4, 8, true));
     }
@@ -169,14 +125,14 @@ mod tests {
     #[test]
     fn many_players_are_estimated_from_a_sample() {
         let presences = presences(&[(State::Online, 700), (State::InMatch, 299), (State::Offline, 1)]);
-        let statistics = Statistics::estimate(1_000_000, &presences, 7);
+        let statistics = estimate(1_000_000, &presences, 7);
         assert_eq!(statistics.states, States { online: 700_000, in_match: 299_000, ..States::default() });
         assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (999_000, 1_998_000, false));
     }
 
     #[test]
     fn without_players_there_is_nothing_to_count() {
-        let statistics = Statistics::estimate(0, &[], 7);
+        let statistics = estimate(0, &[], 7);
         assert_eq!((statistics.players, statistics.is_exact), (0, true));
     }
 }

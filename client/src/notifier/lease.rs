@@ -2,6 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
+use presence_types::GatewayStatus;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -76,20 +77,10 @@ pub(super) struct LeaseCall {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LeaseResponse {
-    pub(super) status: LeaseStatus,
+    pub(super) status: GatewayStatus,
     pub(super) ttl_ms: Option<u64>,
     pub(super) heartbeat_interval_ms: Option<u64>,
     pub(super) connections: u64,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum LeaseStatus {
-    /// The service did not know the gateway.
-    New,
-    #[default]
-    Alive,
-    Left,
 }
 
 /// Outcome of a call about the lease.
@@ -228,7 +219,7 @@ impl GatewayLease {
         self.unsupported_pause = None;
         self.renewed_at = Some(call.sent_at);
         // The calls before the first renewal did not name the gateway, so their connections are announced as well.
-        if response.status != LeaseStatus::New && was_supported {
+        if response.status != GatewayStatus::New && was_supported {
             return LeaseOutcome::Continues;
         }
         self.unnamed_until = None;

@@ -1,24 +1,26 @@
 //! What people who run the service ask: how many players there are, why one is in the state that it is in, what happens.
 
-mod answers;
-mod event;
 mod events;
 mod messages;
 
 use crate::{
-    CallError, Endpoint, InvalidEndpoint, PlayerId, Problem,
+    Activity, CallError, Endpoint, InvalidEndpoint, PlayerId, Problem,
     client::with_retries,
     transport::{Transport, path_segment},
 };
 
-pub use self::{
-    answers::{
-        Check, Checks, Explanation, Gateway, GatewayState, Gateways, Health, HealthStatus, Lease, States, Statistics,
-        Transition,
-    },
-    event::PresenceEvent,
-    events::{EventStream, Feed, News},
+pub use self::events::{EventStream, Feed, News};
+#[doc(inline)]
+pub use presence_types::{
+    Check, Checks, EventKind, EventReason, Gateway, GatewayState, Gateways, Health, HealthStatus, Lease, States,
+    Statistics, Transition,
 };
+
+/// All that the service knows of a player.
+pub type Explanation = presence_types::Explanation<Activity>;
+
+/// A transition of a player, as consumers of the service's events get it.
+pub type PresenceEvent = presence_types::PresenceEvent<Activity>;
 
 /// Asks a `presence-server` what operators want to know. Of these calls the functions have [`health`](Self::health) alone.
 /// Cheap to clone; clones share their connections.

@@ -30,7 +30,7 @@ pub struct GatewayRenewed {
 #[derive(Debug, Serialize)]
 pub struct GatewayLeft {
     gateway_id: GatewayId,
-    status: &'static str,
+    status: GatewayStatus,
     connections: u64,
 }
 
@@ -59,6 +59,6 @@ impl GatewayRenewed {
 impl GatewayLeft {
     /// Returns the number of leases that were ended.
     pub fn new(gateway_id: GatewayId, connections: u64) -> Self {
-        Self { gateway_id, status: "left", connections }
+        Self { gateway_id, status: GatewayStatus::Left, connections }
     }
 }

@@ -3,17 +3,14 @@
 //! Those that clients share are defined in the crate `presence-types`.
 
 mod activity;
-mod explanation;
-mod gateway;
 pub(crate) mod json;
 mod owned;
 
 pub use activity::{Activity, ActivityChange, StateChange};
-pub use explanation::{Explanation, Lease, Transition};
-pub use gateway::{Gateway, GatewayState, GatewayStatus};
 pub use owned::{OwnedConnection, OwnedConnections};
 pub use presence_types::{
-    Connection, ConnectionId, GatewayId, InvalidId, LastSeen, PlayerId, Reason, State, UnknownName,
+    Connection, ConnectionId, EventReason, Gateway, GatewayId, GatewayState, GatewayStatus, InvalidId, LastSeen, Lease,
+    PlayerId, Reason, State, Transition, UnknownName,
 };
 
 /// One player's presence at one moment.
@@ -21,3 +18,6 @@ pub type Presence = presence_types::Presence<Activity>;
 
 /// The presences of several players, read at one moment.
 pub type Friends = presence_types::Friends<Activity>;
+
+/// Everything that Redis stores about a player.
+pub type Explanation = presence_types::Explanation<Activity>;

@@ -3,7 +3,7 @@
 use redis::{Cmd, Value};
 
 use super::{Repository, StoreError, keys::Shard, scripts};
-use crate::model::{GatewayId, GatewayStatus, Reason};
+use crate::model::{EventReason, GatewayId, GatewayStatus, Reason};
 
 /// The time after which sweeps take over from a gateway's own call to leave, in milliseconds. It is longer than a call
 /// may take.
@@ -16,7 +16,7 @@ pub(crate) struct Ending {
     /// The time of the ending, in Unix milliseconds. Leases that were renewed later stay.
     pub(super) before: u64,
     /// The reason of OFFLINE transitions.
-    pub(super) reason: String,
+    pub(super) reason: EventReason,
     /// How long a player without any lease left keeps the record, in milliseconds.
     pub(super) grace: u64,
     /// The member of the sorted set of such gateways.
@@ -90,11 +90,11 @@ impl Repository {
     }
 
     /// The reason of OFFLINE transitions, and the grace (ms), after a disconnect for `reason`.
-    pub(super) fn end_of(&self, reason: Reason) -> (&'static str, u64) {
+    pub(super) fn end_of(&self, reason: Reason) -> (EventReason, u64) {
         match reason {
-            Reason::Quit => ("disconnect", 0),
-            Reason::Lost => ("lost", self.grace),
-            Reason::Moving => ("lost", self.move_grace),
+            Reason::Quit => (EventReason::Disconnect, 0),
+            Reason::Lost => (EventReason::Lost, self.grace),
+            Reason::Moving => (EventReason::Lost, self.move_grace),
         }
     }
 }
@@ -108,7 +108,7 @@ impl Ending {
         let ending = Self {
             gateway: GatewayId::parse(parts.next()?).ok()?,
             before: parts.next()?.parse().ok()?,
-            reason: parts.next()?.to_owned(),
+            reason: parts.next()?.into(),
             grace: parts.next()?.parse().ok()?,
             member: member.to_owned(),
         };
@@ -138,7 +138,7 @@ mod tests {
     fn an_ending_is_read_as_it_was_noted() {
         let ending = Ending::parse("g1!1795492717576!lost!30000").unwrap();
         assert_eq!((ending.gateway.as_str(), ending.before), ("g1", 1_795_492_717_576));
-        assert_eq!((&*ending.reason, ending.grace), ("lost", 30_000));
+        assert_eq!((ending.reason, ending.grace), (EventReason::Lost, 30_000));
         for member in ["", "g1", "g1!x!lost!0", "g1!1!lost", "g1!1!lost!0!0", "a b!1!lost!0"] {
             assert_eq!(Ending::parse(member), None, "{member:?}");
         }

@@ -190,7 +190,7 @@ impl Repository {
             }
             Mutation::Disconnect(reason) => {
                 let (reason, grace) = self.end_of(reason);
-                command.arg(reason).arg(grace);
+                command.arg(reason.as_str()).arg(grace);
                 connections.into_iter().for_each(|connection| append_claim(command, connection, None));
             }
         }

@@ -122,7 +122,7 @@ impl Repository {
         let players: Vec<_> = connections.iter().map(|connection| &connection.player_id).collect();
         let reply = self
             .call(&scripts::END_LEASES, &players, trace, |command| {
-                command.arg(ending.gateway.as_str()).arg(ending.before).arg(&ending.reason).arg(ending.grace);
+                command.arg(ending.gateway.as_str()).arg(ending.before).arg(ending.reason.as_str()).arg(ending.grace);
                 for connection in connections {
                     command.arg(connection.connection_id.as_str());
                 }

@@ -1,6 +1,6 @@
 //! Parsing of the past, a line of text in the format of `lua/lib/past.lua`.
 
-use crate::model::{Activity, LastSeen, State};
+use crate::model::{Activity, EventReason, LastSeen, State};
 
 /// The past of a player, which outlives the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub(super) struct Past {
     last_seen: u64,
     pub(super) version: u64,
     pub(super) state: State,
-    pub(super) reason: String,
+    pub(super) reason: EventReason,
     /// When the player went OFFLINE, or will if the record is not renewed, in Unix milliseconds.
     pub(super) ends_at: u64,
     /// The connections at `last_seen`, and the last millisecond at which each lease counts, in Unix time.
@@ -34,7 +34,7 @@ impl Past {
             last_seen,
             version: words.next()?.parse().ok()?,
             state: State::Online,
-            reason: "expired".to_owned(),
+            reason: EventReason::Expired,
             ends_at: last_seen.saturating_add(ttl),
             leases: parts.map(parse_lease).collect::<Option<_>>()?,
         };
@@ -46,7 +46,7 @@ impl Past {
             match (word.parse(), word.parse::<u64>()) {
                 (Ok(state), _) => past.state = state,
                 (_, Ok(duration)) => past.ends_at = last_seen.saturating_add(duration),
-                _ => past.reason = word.to_owned(),
+                _ => past.reason = word.into(),
             }
         }
         Some(past)
@@ -83,7 +83,7 @@ mod tests {
             last_seen: 1_000,
             version: 900,
             state: State::Online,
-            reason: "expired".to_owned(),
+            reason: EventReason::Expired,
             ends_at: 46_000,
             leases: Vec::new(),
         };
@@ -91,9 +91,9 @@ mod tests {
         assert_eq!(parse("1000 900 IN_MATCH"), Some(Past { state: State::InMatch, ..usual.clone() }));
         let leases = vec![("c1".to_owned(), 46_000), ("AWAY".to_owned(), 31_000)];
         assert_eq!(parse("1000 900;c1;AWAY 30000"), Some(Past { leases, ..usual.clone() }));
-        let lost = Past { reason: "lost".to_owned(), ends_at: 1_500, ..usual.clone() };
+        let lost = Past { reason: EventReason::Lost, ends_at: 1_500, ..usual.clone() };
         assert_eq!(parse("1000 900 lost 500"), Some(lost));
-        let signed_out = Past { state: State::Offline, reason: "signed_out".to_owned(), ends_at: 1_000, ..usual };
+        let signed_out = Past { state: State::Offline, reason: EventReason::SignedOut, ends_at: 1_000, ..usual };
         assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
     }
 
@@ -102,7 +102,7 @@ mod tests {
         let line =
             r#"1000 900 IN_MATCH lost 500 {"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3\u003bx"};c1;c2 30000"#;
         let past = parse(line).unwrap();
-        assert_eq!((past.state, &*past.reason, past.ends_at), (State::InMatch, "lost", 1_500));
+        assert_eq!((past.state, past.reason, past.ends_at), (State::InMatch, EventReason::Lost, 1_500));
         assert_eq!(past.leases, [("c1".to_owned(), 46_000), ("c2".to_owned(), 31_000)]);
         let expected = r#"{"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3;x"}"#;
         assert_eq!(activity(line.as_bytes()).unwrap().as_json(), expected);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use presence_client::{
     PlayerId, State,
-    operator::{Explanation, Lease},
+    operator::{EventReason, Explanation, Lease},
 };
 
 use crate::{
@@ -40,7 +40,7 @@ fn text(explanation: &Explanation) -> String {
     }
     if let Some(last) = last_transition {
         let ago = span(as_of.saturating_sub(last.at));
-        let why = last.reason.as_deref().map(|reason| format!(": {}", because(reason))).unwrap_or_default();
+        let why = last.reason.as_ref().map(|reason| format!(": {}", because(reason))).unwrap_or_default();
         let _ = write!(text, "\nThe last change was to {}, {ago} ago{why}.\n", last.state);
     }
     match closed_connections {
@@ -69,15 +69,15 @@ fn outlook(explanation: &Explanation) -> String {
             None => "Nothing is known of it: it was never seen, or longer ago than the history is kept.".to_owned(),
         };
     };
-    let reason = next.reason.as_deref().unwrap_or_default();
     if presence.state == State::Offline {
         let ago = span(as_of.saturating_sub(next.at));
-        return format!("It ran out {ago} ago ({}), and no sweep has made the event yet.", because(reason));
+        let why = next.reason.as_ref().map(because).unwrap_or_default();
+        return format!("It ran out {ago} ago ({why}), and no sweep has made the event yet.");
     }
     let left = span(next.at.saturating_sub(*as_of));
-    match (connections.is_empty(), reason) {
+    match (connections.is_empty(), &next.reason) {
         (false, _) => format!("Unless a connection beats, it is OFFLINE in {left}."),
-        (true, "lost") => {
+        (true, Some(EventReason::Lost)) => {
             format!("Its last connection broke; unless it is back within the grace, it is OFFLINE in {left}.")
         }
         (true, _) => format!("The state was set without a connection; unless one comes, it is OFFLINE in {left}."),
@@ -85,13 +85,13 @@ fn outlook(explanation: &Explanation) -> String {
 }
 
 /// An event's reason, in words.
-fn because(reason: &str) -> &str {
+fn because(reason: &EventReason) -> &str {
     match reason {
-        "disconnect" => "the player left",
-        "lost" => "the last connection broke",
-        "expired" => "nobody renewed the connections",
-        "signed_out" => "the player was signed out",
-        other => other,
+        EventReason::Disconnect => "the player left",
+        EventReason::Lost => "the last connection broke",
+        EventReason::Expired => "nobody renewed the connections",
+        EventReason::SignedOut => "the player was signed out",
+        other => other.as_str(),
     }
 }
 
@@ -107,6 +107,7 @@ mod tests {
         let player_id = PlayerId::parse("alice").unwrap();
         Explanation {
             as_of: NOW,
+            ttl_ms: 45_000,
             presence: Presence {
                 player_id,
                 state,
@@ -122,8 +123,8 @@ mod tests {
         }
     }
 
-    fn transition(state: State, at: u64, reason: Option<&str>) -> Option<Transition> {
-        Some(Transition { state, at, version: None, reason: reason.map(str::to_owned) })
+    fn transition(state: State, at: u64, reason: Option<EventReason>) -> Option<Transition> {
+        Some(Transition { state, at, version: None, reason })
     }
 
     fn shown(explanation: &Explanation) -> String {
@@ -138,7 +139,7 @@ mod tests {
             vec![Lease { connection_id: "phone".into(), expires_at: NOW + 41_000, expires_in_ms: 41_000 }];
         there.closed_connections = 1;
         there.last_transition = transition(State::InMatch, NOW - 600_000, None);
-        there.next_transition = transition(State::Offline, NOW + 41_000, Some("expired"));
+        there.next_transition = transition(State::Offline, NOW + 41_000, Some(EventReason::Expired));
         let expected = "alice is IN_MATCH, last heard of 4 s ago.\n\
                         Unless a connection beats, it is OFFLINE in 41 s.\n\
                         \n\
@@ -155,7 +156,7 @@ mod tests {
         assert!(shown(&explanation(State::Offline)).contains("Nothing is known of it"));
 
         let mut left = explanation(State::Offline);
-        left.last_transition = transition(State::Offline, NOW - 60_000, Some("disconnect"));
+        left.last_transition = transition(State::Offline, NOW - 60_000, Some(EventReason::Disconnect));
         assert!(
             shown(&left).contains("The last change was to OFFLINE, 60 s ago: the player left."),
             "{}",
@@ -163,16 +164,16 @@ mod tests {
         );
 
         let mut ran_out = explanation(State::Offline);
-        ran_out.next_transition = transition(State::Offline, NOW - 1_000, Some("expired"));
+        ran_out.next_transition = transition(State::Offline, NOW - 1_000, Some(EventReason::Expired));
         assert!(shown(&ran_out).contains("It ran out 1 s ago (nobody renewed the connections)"), "{}", shown(&ran_out));
     }
 
     #[test]
     fn a_player_in_the_grace_is_told_from_one_whose_state_was_set() {
         let mut without_connections = explanation(State::Online);
-        without_connections.next_transition = transition(State::Offline, NOW + 5_000, Some("lost"));
+        without_connections.next_transition = transition(State::Offline, NOW + 5_000, Some(EventReason::Lost));
         assert!(shown(&without_connections).contains("within the grace, it is OFFLINE in 5 s"));
-        without_connections.next_transition = transition(State::Offline, NOW + 5_000, Some("expired"));
+        without_connections.next_transition = transition(State::Offline, NOW + 5_000, Some(EventReason::Expired));
         assert!(shown(&without_connections).contains("set without a connection"));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::Style;
-use presence_client::{State, operator::Statistics};
+use presence_client::operator::Statistics;
 
 use crate::{
     failure::{Failure, Status},
@@ -21,14 +21,8 @@ pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Fai
 }
 
 fn text(statistics: &Statistics) -> String {
-    let states = statistics.states;
     let mut table = Table::new(["STATE", "PLAYERS"]);
-    for (state, count) in [
-        (State::Online, states.online),
-        (State::InQueue, states.in_queue),
-        (State::InMatch, states.in_match),
-        (State::Away, states.away),
-    ] {
+    for (state, count) in statistics.states.by_state() {
         table.push([Cell::new(state, of_state(state)), Cell::number(count)]);
     }
     table.push([Cell::new("all", STRONG), Cell::number(statistics.players)]);

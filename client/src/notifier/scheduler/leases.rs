@@ -2,12 +2,13 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use presence_types::GatewayStatus;
 use tokio::time::Instant;
 
 use super::{
     super::{
         call::{Call, CallKind, Connection},
-        lease::{LeaseCall, LeaseResponse, LeaseStatus},
+        lease::{LeaseCall, LeaseResponse},
     },
     simulation::{Fault, INTERVAL, Service, Simulation, TTL, connection, player, problem},
 };
@@ -65,7 +66,7 @@ impl Service {
         let gateways = self.gateways.as_mut();
         let previous_expiry = gateways.and_then(|gateways| gateways.expires_at.replace(now + GATEWAY_TTL));
         LeaseResponse {
-            status: if previous_expiry.is_some() { LeaseStatus::Alive } else { LeaseStatus::New },
+            status: if previous_expiry.is_some() { GatewayStatus::Alive } else { GatewayStatus::New },
             ttl_ms: Some(GATEWAY_TTL.as_millis() as u64),
             heartbeat_interval_ms: Some(RENEWAL_INTERVAL.as_millis() as u64),
             connections: 0,
@@ -74,7 +75,7 @@ impl Service {
 
     fn leave(&mut self) -> LeaseResponse {
         let connections = self.end_owned();
-        LeaseResponse { status: LeaseStatus::Left, connections, ..LeaseResponse::default() }
+        LeaseResponse { status: GatewayStatus::Left, connections, ..LeaseResponse::default() }
     }
 
     /// Ends the gateway's lease and those of its connections.

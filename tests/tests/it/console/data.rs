@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use presence::{
-    model::{Explanation, Reason, State},
+    model::{EventReason, Explanation, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
@@ -86,7 +86,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     assert_eq!(online.presence.activity, None);
     assert_eq!(online.connections.iter().map(|lease| &*lease.connection_id).collect::<Vec<_>>(), ["phone", "desktop"]);
     assert!((35_000..=40_000).contains(&online.connections[0].expires_in_ms), "{online:?}");
-    assert_eq!(next(&online), (online.connections[1].expires_at, "expired".to_owned()));
+    assert_eq!(next(&online), (online.connections[1].expires_at, EventReason::Expired));
     let last = online.last_transition.unwrap();
     assert_eq!((last.state, last.version, Some(last.at), last.reason), (State::Online, version, version, None));
 
@@ -99,17 +99,17 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         (State::Online, 0, 2)
     );
     let (at, reason) = next(&in_grace);
-    assert!((1..=10_000).contains(&(at - in_grace.as_of)) && reason == "lost", "{in_grace:?}");
+    assert!((1..=10_000).contains(&(at - in_grace.as_of)) && reason == EventReason::Lost, "{in_grace:?}");
 
     redis.pass(Duration::from_secs(11)).await;
     let expired = explain().await;
     assert_eq!(expired.presence.state, State::Offline);
     let (at, reason) = next(&expired);
-    assert!(at < expired.as_of && reason == "lost", "{expired:?}");
+    assert!(at < expired.as_of && reason == EventReason::Lost, "{expired:?}");
 
     app.sweeper(Default::default()).pass().await.unwrap();
     let swept = explain().await;
     let last = swept.last_transition.unwrap();
-    assert_eq!((last.state, last.reason.as_deref()), (State::Offline, Some("lost")));
+    assert_eq!((last.state, last.reason), (State::Offline, Some(EventReason::Lost)));
     assert_eq!((last.version > version, last.at, swept.next_transition), (true, at, None));
 }

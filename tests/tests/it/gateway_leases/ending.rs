@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use presence::{
     events::RelaySignal,
-    model::{GatewayStatus, OwnedConnections, Reason, State},
+    model::{EventReason, GatewayStatus, OwnedConnections, Reason, State},
     trace::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app, connection, connections, player};
@@ -106,7 +106,7 @@ async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
     it.leave("g1", Reason::Lost).await;
     let explained = it.app.insight().explain(&player("alice")).await.unwrap();
     assert!(explained.connections.is_empty(), "{explained:?}");
-    assert_eq!(explained.next_transition.unwrap().reason.as_deref(), Some("lost"));
+    assert_eq!(explained.next_transition.unwrap().reason, Some(EventReason::Lost));
     for (device, count) in devices.iter().zip(1..) {
         let back = it.app.presence().heartbeat(device, &it.trace).await.unwrap();
         assert_eq!((back.state, back.connection_count, back.version), (State::Away, count, set.version));

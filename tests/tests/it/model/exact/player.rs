@@ -1,6 +1,6 @@
 //! One player of the [reference](super::reference).
 
-use presence::model::State;
+use presence::model::{EventReason, State};
 
 /// How many sockets each player has.
 pub(super) const SOCKETS: usize = NAMES.len();
@@ -31,7 +31,7 @@ pub(super) struct Record {
     pub(super) last_seen: u64,
     pub(super) expires_at: u64,
     /// Of the OFFLINE transition, if it expires.
-    pub(super) reason: EventReason,
+    pub(super) reason: &'static EventReason,
     /// What the player is doing, by its place among [`ACTIVITIES`](super::activities::ACTIVITIES).
     pub(super) activity: Option<usize>,
 }
@@ -40,34 +40,6 @@ pub(super) struct Record {
 pub(super) struct Past {
     pub(super) last_seen: u64,
     pub(super) ended_at: u64,
-}
-
-/// An event's reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum EventReason {
-    Connect,
-    Restore,
-    Disconnect,
-    Lost,
-    Expired,
-    SignedOut,
-    SetState,
-    SetActivity,
-}
-
-impl EventReason {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Connect => "connect",
-            Self::Restore => "restore",
-            Self::Disconnect => "disconnect",
-            Self::Lost => "lost",
-            Self::Expired => "expired",
-            Self::SignedOut => "signed_out",
-            Self::SetState => "set_state",
-            Self::SetActivity => "set_activity",
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]

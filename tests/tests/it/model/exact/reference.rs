@@ -1,13 +1,13 @@
 //! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set. Written from the contract: it knows nothing of
 //! keys or scripts. Gateways (section 8) are in [`gateways`](super::gateways).
 
-use presence::model::{Reason, State};
+use presence::model::{EventReason, Reason, State};
 
 use super::{
     activities::Change,
     gateways::Gateways,
     history::Socket,
-    player::{EventReason, Past, Player, Record, Standing},
+    player::{Past, Player, Record, Standing},
 };
 
 /// What is configured, in milliseconds.
@@ -49,7 +49,7 @@ pub(super) struct Event {
     pub(super) last_seen: u64,
     pub(super) version: u64,
     pub(super) occurred_at: u64,
-    pub(super) reason: EventReason,
+    pub(super) reason: &'static EventReason,
     /// After it, by its place.
     pub(super) activity: Option<usize>,
 }
@@ -123,7 +123,12 @@ impl Reference {
 
     /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It may name a gateway, which
     /// the connection then belongs to.
-    pub(super) fn renew(&mut self, (at, socket): Socket, gateway: Option<usize>, reason: EventReason) -> Renewal {
+    pub(super) fn renew(
+        &mut self,
+        (at, socket): Socket,
+        gateway: Option<usize>,
+        reason: &'static EventReason,
+    ) -> Renewal {
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
@@ -152,7 +157,7 @@ impl Reference {
         }
         player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened, gateway };
         player.store(
-            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: EventReason::Expired, activity },
+            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: &EventReason::Expired, activity },
             now,
             rules.ttl,
         );
@@ -182,14 +187,14 @@ impl Reference {
     pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: Reason) {
         let (now, rules) = (self.now, self.rules);
         let (reason, grace) = match why {
-            Reason::Quit => (EventReason::Disconnect, 0),
-            Reason::Lost => (EventReason::Lost, rules.grace),
-            Reason::Moving => (EventReason::Lost, rules.move_grace),
+            Reason::Quit => (&EventReason::Disconnect, 0),
+            Reason::Lost => (&EventReason::Lost, rules.grace),
+            Reason::Moving => (&EventReason::Lost, rules.move_grace),
         };
         match longest {
-            Some(expires_at) => self.store(at, Record { expires_at, reason: EventReason::Expired, ..record }),
+            Some(expires_at) => self.store(at, Record { expires_at, reason: &EventReason::Expired, ..record }),
             None if grace > 0 => {
-                self.store(at, Record { expires_at: now + grace, reason: EventReason::Lost, ..record })
+                self.store(at, Record { expires_at: now + grace, reason: &EventReason::Lost, ..record })
             }
             None => {
                 self.players[at].record = Some(record);
@@ -225,7 +230,7 @@ impl Reference {
                 }
                 if let Some(record) = &mut player.record {
                     record.last_seen = now;
-                    self.go_offline(at, EventReason::SignedOut);
+                    self.go_offline(at, &EventReason::SignedOut);
                 }
             }
             (Some(record), state) => {
@@ -237,9 +242,9 @@ impl Reference {
                 };
                 player.store(Record { last_seen: now, activity, ..record }, now, rules.ttl);
                 if record.state != state {
-                    self.transition(at, state, EventReason::SetState);
+                    self.transition(at, state, &EventReason::SetState);
                 } else if record.activity != activity {
-                    self.transition(at, state, EventReason::SetActivity);
+                    self.transition(at, state, &EventReason::SetActivity);
                 }
             }
             (None, Some(state)) => {
@@ -249,11 +254,11 @@ impl Reference {
                     state: Offline,
                     last_seen: now,
                     expires_at: now + rules.ttl,
-                    reason: EventReason::Expired,
+                    reason: &EventReason::Expired,
                     activity: None,
                 };
                 player.store(record, now, rules.ttl);
-                self.transition(at, state, EventReason::SetState);
+                self.transition(at, state, &EventReason::SetState);
             }
         }
         Ok(())
@@ -270,7 +275,7 @@ impl Reference {
         self.remember(at, ended_at);
     }
 
-    fn go_offline(&mut self, at: usize, reason: EventReason) {
+    fn go_offline(&mut self, at: usize, reason: &'static EventReason) {
         let now = self.now;
         let player = &mut self.players[at];
         let record = player.record.take().expect("a record");
@@ -286,14 +291,14 @@ impl Reference {
         player.remembered_until = version_until.max(ended_at + self.rules.retention);
     }
 
-    fn transition(&mut self, at: usize, state: State, reason: EventReason) {
+    fn transition(&mut self, at: usize, state: State, reason: &'static EventReason) {
         let record = self.players[at].record.as_mut().expect("a record");
         let previous_state = std::mem::replace(&mut record.state, state);
         self.event(at, previous_state, state, reason);
     }
 
     /// Rule 11.
-    fn event(&mut self, at: usize, previous_state: State, state: State, reason: EventReason) {
+    fn event(&mut self, at: usize, previous_state: State, state: State, reason: &'static EventReason) {
         let now = self.now;
         let player = &mut self.players[at];
         player.version = now.max(player.version + 1);

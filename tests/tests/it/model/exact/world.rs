@@ -6,7 +6,7 @@ use presence::{
     BatchOutcome, GatewaySweeper, PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
     insight::Insight,
-    model::{Connection, GatewayId, OwnedConnection, OwnedConnections, Presence, State, StateChange},
+    model::{Connection, EventReason, GatewayId, OwnedConnection, OwnedConnections, Presence, State, StateChange},
     runtime::App,
     trace::TraceContext,
 };
@@ -21,7 +21,7 @@ use super::{
     gateways::{GATEWAY_TTL, GATEWAYS},
     history::{Call, Moment, Owner, Socket, Step},
     keys,
-    player::{EventReason, SOCKETS},
+    player::SOCKETS,
     reads,
     reference::{Reference, Renewal, Rules},
     unexpected,
@@ -151,13 +151,13 @@ impl<'a> World<'a> {
                 let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
                 let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
                 let answer = service.connect(owned, &trace).await;
-                self.compare_renewal(*socket, *owner, EventReason::Connect, answer)
+                self.compare_renewal(*socket, *owner, &EventReason::Connect, answer)
             }
             Call::Heartbeat(socket, owner) => {
                 let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
                 let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
                 let answer = service.heartbeat(owned, &trace).await;
-                self.compare_renewal(*socket, *owner, EventReason::Restore, answer)
+                self.compare_renewal(*socket, *owner, &EventReason::Restore, answer)
             }
             Call::Disconnect(socket, reason) => {
                 let answer = service.disconnect(&self.id(*socket), *reason, &trace).await;
@@ -181,12 +181,13 @@ impl<'a> World<'a> {
             Call::ConnectBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
                 let answer = service.connect_batch(self.owned(&sockets, *owner), &trace).await;
-                Batch { restored: Vec::new(), ..self.renew_all(&sockets, *owner, EventReason::Connect) }.compare(answer)
+                Batch { restored: Vec::new(), ..self.renew_all(&sockets, *owner, &EventReason::Connect) }
+                    .compare(answer)
             }
             Call::HeartbeatBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
                 let answer = service.heartbeat_batch(self.owned(&sockets, *owner), &trace).await;
-                self.renew_all(&sockets, *owner, EventReason::Restore).compare(answer)
+                self.renew_all(&sockets, *owner, &EventReason::Restore).compare(answer)
             }
             Call::DisconnectBatch(sockets, reason) => {
                 let sockets = self.entries(sockets);
@@ -245,7 +246,7 @@ impl<'a> World<'a> {
         &mut self,
         socket: Socket,
         owner: Owner,
-        reason: EventReason,
+        reason: &'static EventReason,
         answer: Result<Presence, PresenceError>,
     ) -> Result<Option<Presence>, TestCaseError> {
         match (answer, self.reference.renew(socket, owner, reason)) {
@@ -255,7 +256,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn renew_all(&mut self, sockets: &[Socket], owner: Owner, reason: EventReason) -> Batch {
+    fn renew_all(&mut self, sockets: &[Socket], owner: Owner, reason: &'static EventReason) -> Batch {
         let mut batch = Batch::default();
         for socket in distinct(sockets) {
             let id = self.id(socket);

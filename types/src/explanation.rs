@@ -1,18 +1,19 @@
 //! Diagnostics of a player: leases, transitions and the reasons for the state.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::{Presence, State};
+use crate::{Activity, EventReason, Presence, State};
 
 /// Everything that Redis stores about a player.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Explanation {
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation<A = Activity> {
     /// When the player was read, in Unix milliseconds. This and all other times are of Redis's clock.
     pub as_of: u64,
     /// How long a lease lives after a heartbeat, in milliseconds.
+    #[serde(default)]
     pub ttl_ms: u64,
     /// The presence object as callers get it, with the history.
-    pub presence: Presence,
+    pub presence: Presence<A>,
     /// Live leases, soonest expiry first.
     pub connections: Vec<Lease>,
     /// The number of connections that are remembered as closed.
@@ -25,7 +26,7 @@ pub struct Explanation {
 }
 
 /// The lease of a connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The id of the connection.
     pub connection_id: String,
@@ -36,7 +37,7 @@ pub struct Lease {
 }
 
 /// A change of a player's state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transition {
     /// The new state.
     pub state: State,
@@ -45,5 +46,5 @@ pub struct Transition {
     /// The version of the transition. `None` if it was not made yet.
     pub version: Option<u64>,
     /// The reason of a transition to OFFLINE, as in its event. Redis does not store the reasons of other transitions.
-    pub reason: Option<String>,
+    pub reason: Option<EventReason>,
 }

@@ -2,16 +2,19 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::GatewayId;
+use crate::GatewayId;
 
-/// The status of a gateway when it renews its lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The status of a gateway after its call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayStatus {
     /// The gateway was not known. It has to send a heartbeat for each of its connections.
     New,
-    /// The gateway was known.
+    /// The gateway was known, and its lease was renewed.
+    #[default]
     Alive,
+    /// The gateway has left: its lease has ended.
+    Left,
 }
 
 /// What is happening to a gateway.
@@ -30,7 +33,7 @@ pub enum GatewayState {
 }
 
 /// A known gateway, or one whose connections' leases are being ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
     /// The id of the gateway.
     pub gateway_id: GatewayId,
@@ -43,7 +46,26 @@ pub struct Gateway {
     pub state: GatewayState,
 }
 
+/// The known gateways, and those whose connections' leases are being ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateways {
+    /// When the gateways were read, in Unix milliseconds of Redis's clock.
+    pub as_of: u64,
+    /// The known gateways, by id.
+    pub gateways: Vec<Gateway>,
+}
+
 impl GatewayState {
+    /// The state's name in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Held => "held",
+            Self::Lost => "lost",
+            Self::Leaving => "leaving",
+        }
+    }
+
     fn is_live(&self) -> bool {
         *self == Self::Live
     }
