@@ -4,7 +4,7 @@ use std::{error::Error, fmt, io, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
-use serde::Deserialize;
+use presence_types::ProblemBody;
 
 /// Why a call to the presence service failed.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +28,8 @@ pub enum CallError {
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// The kind of error, such as `transition-rejected`; `about:blank` where the answer does not name one.
+    /// The kind of error, such as `transition-rejected`: the [slug of a kind](crate::ProblemKind::slug), or one that only a
+    /// newer service has. `about:blank` if the answer does not name one.
     pub slug: String,
     /// What was wrong, in a sentence.
     pub detail: String,
@@ -81,22 +82,20 @@ fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
 impl Problem {
     /// Reads the answer of a call that failed, from whoever made it: a load balancer's has no problem details.
     pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Details {
-            r#type: Option<String>,
-            detail: Option<String>,
-            field: Option<String>,
-        }
+        let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
+        Self { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()), ..Self::from(&body) }
+    }
+}
 
-        let details: Details = serde_json::from_slice(answer.body()).unwrap_or_default();
-        let kind = details.r#type.unwrap_or_else(|| "about:blank".into());
+impl From<&ProblemBody<'_>> for Problem {
+    fn from(body: &ProblemBody<'_>) -> Self {
+        let detail = if body.detail.is_empty() { "no details were given" } else { &*body.detail };
         Self {
-            status: answer.status().as_u16(),
-            slug: kind.strip_prefix("urn:presence:").unwrap_or(&kind).into(),
-            detail: details.detail.unwrap_or_else(|| "no details were given".into()),
-            field: details.field,
-            retry_after: retry_after(answer.headers()),
+            status: body.status,
+            slug: body.slug().to_owned(),
+            detail: detail.to_owned(),
+            field: body.field.as_deref().map(str::to_owned),
+            retry_after: None,
         }
     }
 }

@@ -129,7 +129,9 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};
 pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
 #[doc(inline)]
-pub use presence_types::{Activity, ConnectionId, GatewayId, InvalidId, Party, PlayerId, Reason, State, UnknownName};
+pub use presence_types::{
+    Activity, ConnectionId, GatewayId, InvalidId, Party, PlayerId, ProblemKind, Reason, State, UnknownName,
+};
 pub use watcher::{FeedState, StatusChanges, Subscription, WatchStats, WatchStatus, WatchedPresence, Watcher};
 
 /// One player's presence at one moment.

@@ -1,5 +1,6 @@
 //! Messages of `GET /watch`: requests to the service, and messages from it.
 
+use presence_types::ProblemBody;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 
 use super::{FeedState, WatchedPresence};
@@ -86,15 +87,7 @@ impl ServerMessage {
             presences: Option<Vec<WatchedPresence>>,
             id: Option<u64>,
             watching: Option<u64>,
-            error: Option<Details>,
-        }
-
-        #[derive(Deserialize)]
-        struct Details {
-            r#type: String,
-            status: u16,
-            detail: String,
-            field: Option<String>,
+            error: Option<ProblemBody<'static>>,
         }
 
         let Members { feed, presences, id, watching, error } = serde_json::from_str(text)?;
@@ -104,9 +97,8 @@ impl ServerMessage {
         if let Some(presences) = presences {
             return Ok(Self::Presences(presences));
         }
-        if let Some(Details { r#type, status, detail, field }) = error {
-            let slug = r#type.strip_prefix("urn:presence:").unwrap_or(&r#type).to_owned();
-            return Ok(Self::Refused(id, Problem { status, slug, detail, field, retry_after: None }));
+        if let Some(error) = error {
+            return Ok(Self::Refused(id, Problem::from(&error)));
         }
         Ok(match (watching, id) {
             (Some(_), Some(id)) => Self::Complete(id),

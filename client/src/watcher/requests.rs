@@ -12,7 +12,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
 use super::message::{Request, RequestKind};
-use crate::{PlayerId, Problem};
+use crate::{PlayerId, Problem, ProblemKind};
 
 /// The most players per request. The service accepts 2,000 unless it is configured to accept fewer.
 const MAX_BATCH: usize = 1_000;
@@ -188,7 +188,8 @@ impl RequestQueue {
     /// that is the request in flight.
     pub(super) fn refused(&mut self, id: Option<u64>, problem: &Problem, now: Instant) {
         let Some(InFlight { kind, players, position, .. }) = self.take_in_flight(id) else { return };
-        let is_too_long = problem.slug == "invalid-request" && problem.field.as_deref() == Some(kind.member());
+        let is_too_long =
+            problem.slug == ProblemKind::InvalidRequest.slug() && problem.field.as_deref() == Some(kind.member());
         if is_too_long && players.len() > 1 {
             self.max_batch = players.len() / 2;
         } else {

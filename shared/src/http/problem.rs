@@ -4,41 +4,35 @@ use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use presence_types::{ProblemBody, ProblemKind};
+use serde::{Serialize, Serializer};
 
 use super::{Response, response::with_body};
 use crate::{PresenceError, StoreError, StoreFailure, repository::episodes, telemetry::metrics::STORE_ERRORS};
 
 /// An error response: what was wrong, and what to do about it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub struct Problem {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    title: &'static str,
-    #[serde(serialize_with = "as_number")]
-    status: StatusCode,
+    kind: ProblemKind,
     detail: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<Box<str>>,
-    #[serde(skip)]
     header: Option<(&'static str, Cow<'static, str>)>,
 }
 
 impl Problem {
     /// 400: the request cannot be understood. Nothing was applied.
     pub fn invalid_request(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "urn:presence:invalid-request", "Invalid request", detail)
+        Self::new(ProblemKind::InvalidRequest, detail)
     }
 
     /// 401: a token is missing or wrong.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "urn:presence:unauthorized", "Unauthorized", detail)
-            .with_header("www-authenticate", "Bearer")
+        Self::new(ProblemKind::Unauthorized, detail).with_header("www-authenticate", "Bearer")
     }
 
     /// 403: the caller may not make this call.
     pub fn forbidden(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "urn:presence:forbidden", "Forbidden", detail)
+        Self::new(ProblemKind::Forbidden, detail)
     }
 
     /// 400: the request cannot be read as HTTP/1.1.
@@ -48,24 +42,19 @@ impl Problem {
 
     /// 431: the head of the request is longer than the server reads.
     pub fn headers_too_large() -> Self {
-        Self::new(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            "urn:presence:headers-too-large",
-            "Headers too large",
-            "the request line and the headers are too long, or too many",
-        )
+        Self::new(ProblemKind::HeadersTooLarge, "the request line and the headers are too long, or too many")
     }
 
     /// 408: the head of the request did not arrive in time.
     pub fn head_timed_out() -> Self {
         let detail = "the head of the request did not arrive in time";
-        Self::new(StatusCode::REQUEST_TIMEOUT, "urn:presence:timed-out", "Timed out", detail)
+        Self::new(ProblemKind::TimedOut, detail)
     }
 
     /// 404: the path has no route.
     pub fn not_found() -> Self {
         let detail = "this path does not exist";
-        Self::new(StatusCode::NOT_FOUND, "urn:presence:not-found", "Not found", detail)
+        Self::new(ProblemKind::NotFound, detail)
     }
 
     /// 405, with `Allow`.
@@ -76,36 +65,31 @@ impl Problem {
     /// 405, for a router that adds `Allow` itself.
     pub fn wrong_method() -> Self {
         let detail = "this call does not take this method; the Allow header names those that it takes";
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "urn:presence:method-not-allowed", "Method not allowed", detail)
+        Self::new(ProblemKind::MethodNotAllowed, detail)
     }
 
     /// 413: the body is longer than `limit` bytes.
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("a body has at most {limit} bytes; send fewer entries at a time");
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "urn:presence:too-large", "Too large", detail)
+        Self::new(ProblemKind::TooLarge, detail)
     }
 
     /// 415: the body is labeled as something other than plain JSON.
     pub fn unsupported_media_type() -> Self {
         let detail = "send JSON with content-type: application/json, and without a content-encoding";
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "urn:presence:unsupported-media-type",
-            "Unsupported media type",
-            detail,
-        )
+        Self::new(ProblemKind::UnsupportedMediaType, detail)
     }
 
     /// 408: the request did not arrive, or was not answered, within `limit`.
     pub fn timed_out(limit: Duration) -> Self {
         let detail = format!("the request took longer than {} s", limit.as_secs());
-        Self::new(StatusCode::REQUEST_TIMEOUT, "urn:presence:timed-out", "Timed out", detail)
+        Self::new(ProblemKind::TimedOut, detail)
     }
 
     /// 500: a fault of the service itself.
     pub fn internal() -> Self {
         let detail = "internal error; the service's log has the cause";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "urn:presence:internal", "Internal error", detail)
+        Self::new(ProblemKind::Internal, detail)
     }
 
     /// 503: too many calls at a time.
@@ -117,7 +101,7 @@ impl Problem {
     pub fn overloaded_for(retry_after: Duration) -> Self {
         let detail = "too many calls at a time; nothing was changed; repeat this one after the time in Retry-After";
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0); // rounded up
-        let mut problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "urn:presence:overloaded", "Overloaded", detail);
+        let mut problem = Self::new(ProblemKind::Overloaded, detail);
         problem.header = Some(("retry-after", seconds.to_string().into()));
         problem
     }
@@ -125,15 +109,14 @@ impl Problem {
     /// 409: a stream would watch more than `limit` players.
     pub fn too_many(limit: usize) -> Self {
         let detail = format!("a stream watches at most {limit} players; open another stream for the others");
-        Self::new(StatusCode::CONFLICT, "urn:presence:too-many", "Too many players", detail)
+        Self::new(ProblemKind::TooMany, detail)
     }
 
     /// 426: the path speaks WebSocket, or server-sent events.
     pub fn upgrade_required() -> Self {
         let detail = "open a WebSocket (RFC 6455, version 13), or ask for server-sent events with \
                       `accept: text/event-stream` and `?players=alice,bob`";
-        Self::new(StatusCode::UPGRADE_REQUIRED, "urn:presence:upgrade-required", "Upgrade required", detail)
-            .with_header("upgrade", "websocket")
+        Self::new(ProblemKind::UpgradeRequired, detail).with_header("upgrade", "websocket")
     }
 
     /// Names the member of the body, or the part of the URL, that was wrong.
@@ -143,12 +126,16 @@ impl Problem {
         self
     }
 
-    fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, title, status, detail: shorten(detail.into()), field: None, header: None }
+    fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: shorten(detail.into()), field: None, header: None }
+    }
+
+    fn status(&self) -> StatusCode {
+        StatusCode::from_u16(self.kind.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     fn transition_rejected(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "urn:presence:transition-rejected", "Transition rejected", detail)
+        Self::new(ProblemKind::TransitionRejected, detail)
     }
 
     fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
@@ -161,9 +148,7 @@ impl From<PresenceError> for Problem {
     fn from(error: PresenceError) -> Self {
         match error {
             PresenceError::ConnectionClosed => Self::new(
-                StatusCode::GONE,
-                "urn:presence:connection-closed",
-                "Connection closed",
+                ProblemKind::ConnectionClosed,
                 "this connection was closed and stays closed; open a new one under a new connection_id",
             ),
             PresenceError::TransitionRejected(state) => {
@@ -187,9 +172,7 @@ impl From<StoreError> for Problem {
             return Self::overloaded_for(retry_after);
         }
         Self::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "urn:presence:store-unavailable",
-            "Store unavailable",
+            ProblemKind::StoreUnavailable,
             match &error {
                 StoreError::Partitions { .. } => Cow::from(format!("this program is misconfigured: {error}")),
                 _ => store_detail(failure).into(),
@@ -224,10 +207,23 @@ fn store_detail(failure: StoreFailure) -> &'static str {
     }
 }
 
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let body = ProblemBody {
+            kind: self.kind.uri().into(),
+            title: self.kind.title().into(),
+            status: self.kind.status(),
+            detail: self.detail.as_str().into(),
+            field: self.field.as_deref().map(Cow::from),
+        };
+        body.serialize(serializer)
+    }
+}
+
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
-        let mut response = with_body(problem.status, HeaderValue::from_static("application/problem+json"), body);
+        let mut response = with_body(problem.status(), HeaderValue::from_static("application/problem+json"), body);
         if let Some((name, value)) = problem.header
             && let Ok(value) = HeaderValue::from_str(&value)
         {
@@ -245,8 +241,4 @@ fn shorten(mut text: String) -> String {
         text.push('…');
     }
     text
-}
-
-fn as_number<S: serde::Serializer>(status: &StatusCode, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u16(status.as_u16())
 }
