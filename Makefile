@@ -64,7 +64,8 @@ chaos: ## Runs the chaos test for a minute (SEED=42; RUNS=20; REDIS=endpoint; HI
 .PHONY: bench
 bench: ## Measures the service against the limits of Redis and HTTP; takes minutes (ROWS="script growth": only those)
 	@scripts/setup cc redis nats
-	cargo build --release --workspace --bins
+	@# Without the command line, which would enable features of crates that it shares with the functions.
+	cargo build --release --workspace --exclude presence-cli --bins
 	cargo build --release --package presence-tests --example hello
 	cargo bench --package presence-tests --bench presence -- $(ROWS)
 
@@ -80,6 +81,9 @@ fmt: ## Checks the formatting (cargo fmt --all fixes it)
 clippy: ## Lints the code; warnings are errors
 	@scripts/setup cc
 	cargo clippy --workspace --all-targets -- --deny warnings
+	@# Without signatures for AWS: the library as gateways elsewhere use it, and the command line.
+	cargo clippy --package presence-client --all-targets -- --deny warnings
+	cargo clippy --package presence-cli --no-default-features --all-targets -- --deny warnings
 
 .PHONY: docs
 docs: ## Checks the links of all Markdown files, and checks and builds the API documentation, in target/doc

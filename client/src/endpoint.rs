@@ -4,12 +4,17 @@ use std::{fmt, time::Duration};
 
 use http::{HeaderValue, Uri, uri::Scheme};
 
+#[cfg(feature = "sigv4")]
+use crate::AwsSigner;
+
 /// Where the presence service is, and how long to wait for it.
 #[derive(Debug, Clone)]
 pub struct Endpoint {
     pub(crate) base: String,
     pub(crate) is_encrypted: bool,
     pub(crate) authorization: Option<HeaderValue>,
+    #[cfg(feature = "sigv4")]
+    pub(crate) signer: Option<AwsSigner>,
     pub(crate) connect_timeout: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) max_connection_age: Duration,
@@ -27,6 +32,12 @@ pub enum InvalidEndpoint {
     /// The token is empty, or has characters that an HTTP header cannot carry.
     #[error("not a token; expected one or more visible ASCII characters")]
     Token,
+    /// Both a token and a signer: a token and a signature use the same header.
+    #[error("a request has a token or a signature, not both")]
+    TokenAndSigner,
+    /// The AWS region of the API, which is part of a signature, is unknown.
+    #[error("the AWS region of the API is unknown: it is not in the host name, and no region is configured")]
+    Region,
     /// The root certificates of this machine, which an `https` address needs, cannot be read.
     #[error("cannot read the root certificates of this machine, which an https address needs")]
     RootCertificates(#[source] std::io::Error),
@@ -52,6 +63,8 @@ impl Endpoint {
             base: format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/')),
             is_encrypted: *scheme == Scheme::HTTPS,
             authorization: None,
+            #[cfg(feature = "sigv4")]
+            signer: None,
             connect_timeout: Duration::from_secs(1),
             request_timeout: Duration::from_secs(6),
             max_connection_age: Duration::from_secs(120),
@@ -61,10 +74,34 @@ impl Endpoint {
     /// Sends this bearer token with every call. A client that runs takes a new one by its `set_token`.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::Token`].
+    /// [`InvalidEndpoint::Token`]; [`InvalidEndpoint::TokenAndSigner`].
     pub fn with_token(mut self, token: &str) -> Result<Self, InvalidEndpoint> {
-        self.authorization = Some(bearer(token)?);
+        self.authorization = Some(self.bearer(token)?);
         Ok(self)
+    }
+
+    /// Signs every call (AWS SigV4, service `execute-api`), for an API of API Gateway with the authorization `AWS_IAM`.
+    /// The region is the one in the host name, else the signer's.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint::TokenAndSigner`]; [`InvalidEndpoint::Region`].
+    #[cfg(feature = "sigv4")]
+    pub fn with_signer(mut self, signer: AwsSigner) -> Result<Self, InvalidEndpoint> {
+        if self.authorization.is_some() {
+            return Err(InvalidEndpoint::TokenAndSigner);
+        }
+        let uri: Uri = self.base.parse().map_err(|_| InvalidEndpoint::Url)?;
+        self.signer = Some(signer.for_host(uri.host().unwrap_or_default())?);
+        Ok(self)
+    }
+
+    /// The `Authorization` header for a token, unless calls are signed.
+    pub(crate) fn bearer(&self, token: &str) -> Result<HeaderValue, InvalidEndpoint> {
+        #[cfg(feature = "sigv4")]
+        if self.signer.is_some() {
+            return Err(InvalidEndpoint::TokenAndSigner);
+        }
+        bearer(token)
     }
 
     /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first byte to the last
@@ -86,7 +123,7 @@ impl Endpoint {
 }
 
 /// The `Authorization` header for a token.
-pub(crate) fn bearer(token: &str) -> Result<HeaderValue, InvalidEndpoint> {
+fn bearer(token: &str) -> Result<HeaderValue, InvalidEndpoint> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(InvalidEndpoint::Token);
     }

@@ -5,6 +5,7 @@ use std::{error::Error, fmt, io, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, Response, header};
 use presence_types::ProblemBody;
+use serde::Deserialize;
 
 /// Why a call to the presence service failed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum CallError {
     /// The service did not answer within the request's limit. Whether the call took effect is unknown.
     #[error("the presence service did not answer in time")]
     TimedOut,
+    /// The request was not sent, because it could not be signed. Only with the feature `sigv4`; the source is a `SignError`.
+    #[error("the call could not be signed")]
+    NotSigned(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer is not the presence service's: something else answers at its address.
     #[error("the answer is not the presence service's")]
     Garbled(#[source] serde_json::Error),
@@ -33,6 +37,8 @@ pub struct Problem {
     pub slug: String,
     /// What was wrong, in a sentence.
     pub detail: String,
+    /// The `message` in the response of a proxy or of API Gateway, such as `Forbidden`.
+    pub message: Option<String>,
     /// What part of the call was wrong, such as `connections[3].player_id`.
     pub field: Option<String>,
     /// How long the service asks to wait before the next call.
@@ -50,7 +56,7 @@ impl CallError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Problem(problem) => matches!(problem.status, 408 | 429 | 500..),
-            Self::Unreachable(_) | Self::TimedOut | Self::Garbled(_) => true,
+            Self::Unreachable(_) | Self::TimedOut | Self::NotSigned(_) | Self::Garbled(_) => true,
         }
     }
 
@@ -66,7 +72,7 @@ impl CallError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Problem(problem) => problem.retry_after,
-            Self::Unreachable(_) | Self::TimedOut | Self::Garbled(_) => None,
+            _ => None,
         }
     }
 }
@@ -83,7 +89,14 @@ impl Problem {
     /// Reads the answer of a call that failed, from whoever made it: a load balancer's has no problem details.
     pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
         let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
-        Self { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()), ..Self::from(&body) }
+        let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let status = answer.status().as_u16();
+        let mut problem = Self { status, retry_after: retry_after(answer.headers()), ..Self::from(&body) };
+        if let Some(message) = message.as_deref().filter(|_| body.detail.is_empty()) {
+            problem.detail = explain(status, message);
+        }
+        problem.message = message;
+        problem
     }
 }
 
@@ -94,10 +107,34 @@ impl From<&ProblemBody<'_>> for Problem {
             status: body.status,
             slug: body.slug().to_owned(),
             detail: detail.to_owned(),
+            message: None,
             field: body.field.as_deref().map(str::to_owned),
             retry_after: None,
         }
     }
+}
+
+/// The body of a response of API Gateway.
+#[derive(Default, Deserialize)]
+struct Refusal {
+    #[serde(alias = "Message")]
+    message: Option<String>,
+}
+
+/// Explains a `message` of API Gateway, which does not give its reasons.
+fn explain(status: u16, message: &str) -> String {
+    let meaning = match (status, message.to_ascii_lowercase().as_str()) {
+        (403, "missing authentication token") => {
+            "API Gateway requires a signed request (AWS SigV4), or does not have this path"
+        }
+        (403, "forbidden") => {
+            "API Gateway requires a signed request (AWS SigV4) from an identity that may invoke it, or its authorizer refused \
+             the call"
+        }
+        (401, "unauthorized") => "API Gateway requires a token that its authorizer accepts",
+        _ => return message.to_owned(),
+    };
+    format!("{meaning} ({message:?})")
 }
 
 /// In whole seconds: the service does not use the form with a date.
@@ -109,5 +146,38 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.slug, self.status, self.detail)?;
         self.field.as_ref().map_or(Ok(()), |field| write!(f, " [{field}]"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, body: &'static str) -> Problem {
+        Problem::from_answer(&Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
+    }
+
+    #[test]
+    fn refusals_by_api_gateway_are_explained() {
+        for (status, body, expected) in [
+            (403, r#"{"message":"Missing Authentication Token"}"#, "requires a signed request (AWS SigV4), or"),
+            (403, r#"{"message":"Forbidden"}"#, "requires a signed request (AWS SigV4) from an identity"),
+            (403, r#"{"Message":"Forbidden"}"#, "requires a signed request (AWS SigV4) from an identity"),
+            (401, r#"{"message":"Unauthorized"}"#, "requires a token"),
+            (403, r#"{"message":"Signature expired: 20260102T030405Z"}"#, "Signature expired: 20260102T030405Z"),
+            (502, "<html>", "no details were given"),
+        ] {
+            let problem = problem(status, body);
+            assert!(problem.detail.contains(expected), "{body}: {}", problem.detail);
+            assert_eq!(problem.slug, "about:blank");
+            let message = problem.message.as_deref();
+            assert!(message.is_none_or(|message| problem.detail.contains(message)), "what it said is shown: {body}");
+        }
+    }
+
+    #[test]
+    fn the_service_explains_its_own_problems() {
+        let body = r#"{"type":"urn:presence:forbidden","detail":"a read token changes nothing","message":"Forbidden"}"#;
+        assert_eq!(problem(403, body).detail, "a read token changes nothing");
     }
 }

@@ -6,6 +6,7 @@
 //! - [`PlayerId`], [`ConnectionId`], [`State`], [`Activity`], [`Reason`], [`Presence`]: values, validated when parsed.
 //!   They are defined in the crate `presence-types`, which the service uses as well.
 //! - [`Endpoint`]: address and token of the service; [`CallError`] and [`Problem`]: why a call failed.
+//! - `sigv4`: signatures for APIs of API Gateway, with the feature of this name.
 //! - `transport`: one HTTP call with a time limit; `pool`: its connections, which have a maximum age.
 //! - [`PresenceClient`]: queries and changes for services. The caller awaits each call.
 //! - [`operator`]: queries for operators of the service, and its live events.
@@ -121,6 +122,8 @@ mod error;
 mod notifier;
 pub mod operator;
 mod pool;
+#[cfg(feature = "sigv4")]
+mod sigv4;
 mod transport;
 mod watcher;
 
@@ -132,6 +135,8 @@ pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, St
 pub use presence_types::{
     Activity, ConnectionId, GatewayId, InvalidId, Party, PlayerId, ProblemKind, Reason, State, UnknownName,
 };
+#[cfg(feature = "sigv4")]
+pub use sigv4::{AwsSigner, SignError};
 pub use watcher::{FeedState, StatusChanges, Subscription, WatchStats, WatchStatus, WatchedPresence, Watcher};
 
 /// One player's presence at one moment.

@@ -16,7 +16,7 @@ use tokio_tungstenite::{
     },
 };
 
-use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, endpoint::bearer, pool::Pool};
+use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, pool::Pool};
 
 /// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
@@ -52,7 +52,7 @@ impl Transport {
 
     /// Sends this bearer token with every call from now on.
     pub(crate) fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
-        let authorization = bearer(token)?;
+        let authorization = self.endpoint.bearer(token)?;
         *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Transport {
 
     async fn within_limit<T>(&self, part: impl Future<Output = Result<T, BoxError>>) -> Result<T, CallError> {
         let part = tokio::time::timeout(self.endpoint.request_timeout, part).await;
-        part.map_err(|_| CallError::TimedOut)?.map_err(CallError::Unreachable)
+        part.map_err(|_| CallError::TimedOut)?.map_err(failure)
     }
 
     async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Stream>, BoxError> {
@@ -137,13 +137,28 @@ impl Transport {
     }
 
     async fn send(&self, request: request::Builder, body: Bytes) -> Result<Response<Stream>, BoxError> {
-        let response = self.pool.client().request(request.body(Full::new(body))?).await?;
+        #[cfg_attr(not(feature = "sigv4"), expect(unused_mut, reason = "only a signature changes it"))]
+        let mut request = request.body(Full::new(body.clone()))?;
+        #[cfg(feature = "sigv4")]
+        if let Some(signer) = &self.endpoint.signer {
+            signer.sign(&mut request, &body, std::time::SystemTime::now()).await?;
+        }
+        let response = self.pool.client().request(request).await?;
         Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
         self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The error of a call without a response.
+fn failure(error: BoxError) -> CallError {
+    #[cfg(feature = "sigv4")]
+    if error.is::<crate::SignError>() {
+        return CallError::NotSigned(error);
+    }
+    CallError::Unreachable(error)
 }
 
 async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> {

@@ -34,7 +34,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Which service, and the token for it. The variables are read only by commands that call the service, and only if the
+/// Which service, and how calls to it authenticate. The variables are read only by commands that call the service, and only if the
 /// flag is not given.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Target {
@@ -46,6 +46,10 @@ pub(crate) struct Target {
     /// command's arguments [env: PRESENCE_TOKEN]
     #[arg(long, global = true)]
     pub(crate) token: Option<String>,
+    /// Sign calls (AWS SigV4), for an API of API Gateway that requires it. The credentials are those that the AWS CLI uses:
+    /// from the environment, a profile, SSO, or a container [env: PRESENCE_SIGV4=true]
+    #[arg(long, global = true, conflicts_with = "token")]
+    pub(crate) sigv4: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,7 +4,7 @@ use presence_client::{CallError, Endpoint, PresenceClient, Problem, Watcher, ope
 
 use crate::{
     failure::{Failure, Status, root_cause},
-    target::unusable,
+    target::{Authentication, unusable},
 };
 
 /// The service that the command line names.
@@ -16,18 +16,18 @@ pub(crate) struct Service {
     pub(crate) operator: OperatorClient,
     endpoint: Endpoint,
     url: String,
-    has_token: bool,
+    authentication: Authentication,
 }
 
 impl Service {
     /// Prepares the calls; nothing is connected before the first one.
-    pub(crate) fn new(endpoint: Endpoint, has_token: bool) -> Result<Self, Failure> {
+    pub(crate) fn new(endpoint: Endpoint, authentication: Authentication) -> Result<Self, Failure> {
         Ok(Self {
             url: endpoint.to_string(),
             players: PresenceClient::new(endpoint.clone()).map_err(|error| unusable(&error))?,
             operator: OperatorClient::new(endpoint.clone()).map_err(|error| unusable(&error))?,
             endpoint,
-            has_token,
+            authentication,
         })
     }
 
@@ -54,6 +54,9 @@ impl Service {
                 Failure::new(Status::Failed, format!("{url} cannot be reached: {}", root_cause(&**cause)))
                     .with_hint(hint)
             }
+            CallError::NotSigned(cause) => {
+                Failure::new(Status::Failed, format!("the call to {url} could not be signed: {}", root_cause(&**cause)))
+            }
             CallError::TimedOut => Failure::new(Status::Failed, format!("{url} did not answer in time")),
             CallError::Garbled(error) => {
                 Failure::new(Status::Failed, format!("what answers at {url} is not the presence service: {error}"))
@@ -65,7 +68,9 @@ impl Service {
     /// The same for a call of which only a `presence-server` has an answer.
     pub(crate) fn server_failure(&self, error: &CallError, call: &str) -> Failure {
         match error {
-            // 403 is what API Gateway's REST APIs say of a path that is not there.
+            // API Gateway checks the caller before it looks for the route.
+            CallError::Problem(problem) if problem.status == 403 && is_refused_caller(problem) => self.failure(error),
+            // REST APIs of API Gateway answer 403 for a path that they do not have.
             CallError::Problem(Problem { status: 403..=405, slug, .. }) if !is_of_the_service(slug) => {
                 self.not_offered(call)
             }
@@ -93,10 +98,18 @@ impl Service {
     }
 
     fn refusal(&self, problem: &Problem) -> Failure {
-        let Problem { status, slug, detail, field, .. } = problem;
+        let Problem { status, slug, detail, field, message, .. } = problem;
         let url = &self.url;
+        if matches!(status, 401 | 403) && !is_of_the_service(slug) && message.is_some() {
+            return Failure::new(Status::Refused, format!("{url} refused the call: {detail}"))
+                .with_hint(self.authentication.hint());
+        }
         if *status == 401 || (*status == 403 && !is_of_the_service(slug)) {
-            let what = if self.has_token { "does not accept the token" } else { "wants a token" };
+            let what = if self.authentication == Authentication::Token {
+                "does not accept the token"
+            } else {
+                "wants a token"
+            };
             return Failure::new(Status::Refused, format!("{url} {what}"))
                 .with_hint("PRESENCE_TOKEN, or --token, gives one of those in the service's PRESENCE_AUTH_TOKENS.");
         }
@@ -113,6 +126,32 @@ impl Service {
     }
 }
 
+impl Authentication {
+    /// Advice for a caller that API Gateway refused.
+    fn hint(self) -> &'static str {
+        match self {
+            Self::None => {
+                "The call had neither a signature nor a token. --sigv4 signs it with AWS credentials; PRESENCE_TOKEN, or \
+                 --token, sets a token."
+            }
+            Self::Token => {
+                "The call had a token and no signature. An API with AWS_IAM requires --sigv4; another one requires a token \
+                 that its authorizer accepts."
+            }
+            Self::Signature => {
+                "The call was signed. Its identity (`aws sts get-caller-identity`) needs execute-api:Invoke on the API, the \
+                 region must be the API's, and this machine's clock must be right to five minutes."
+            }
+        }
+    }
+}
+
+/// Whether API Gateway refused the caller. A REST API's message for an unknown path is not counted.
+fn is_refused_caller(problem: &Problem) -> bool {
+    let message = problem.message.as_deref();
+    message.is_some_and(|message| !message.eq_ignore_ascii_case("Missing Authentication Token"))
+}
+
 /// Whether a problem comes from the service, and not from something before it.
 fn is_of_the_service(slug: &str) -> bool {
     slug != "about:blank"
@@ -122,18 +161,18 @@ fn is_of_the_service(slug: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn service(token: Option<&str>) -> Service {
-        Service::new(Endpoint::parse("http://presence:8080").unwrap(), token.is_some()).unwrap()
+    fn service(authentication: Authentication) -> Service {
+        Service::new(Endpoint::parse("http://presence:8080").unwrap(), authentication).unwrap()
     }
 
     fn problem(status: u16, slug: &str) -> CallError {
         let (slug, detail) = (slug.to_owned(), "no details were given".to_owned());
-        Problem { status, slug, detail, field: None, retry_after: None }.into()
+        Problem { status, slug, detail, message: None, field: None, retry_after: None }.into()
     }
 
     #[test]
     fn the_exit_status_tells_try_again_from_refused() {
-        let service = service(None);
+        let service = service(Authentication::None);
         for (status, expected) in [(400, Status::Refused), (409, Status::Refused), (503, Status::Failed)] {
             assert_eq!(service.failure(&problem(status, "some-kind")).status, expected, "{status}");
         }
@@ -143,17 +182,51 @@ mod tests {
     #[test]
     fn a_token_that_is_missing_is_told_from_one_that_is_wrong() {
         let unauthorized = problem(401, "unauthorized");
-        assert!(format!("{:?}", service(None).failure(&unauthorized)).contains("wants a token"));
-        let wrong = format!("{:?}", service(Some("hunter2")).failure(&unauthorized));
+        assert!(format!("{:?}", service(Authentication::None).failure(&unauthorized)).contains("wants a token"));
+        let wrong = format!("{:?}", service(Authentication::Token).failure(&unauthorized));
         assert!(wrong.contains("does not accept the token") && !wrong.contains("hunter2"), "{wrong}");
     }
 
     #[test]
     fn what_a_gateway_before_the_functions_does_not_know_is_not_offered() {
         for (status, slug) in [(404, "about:blank"), (403, "about:blank"), (404, "not-found")] {
-            let failure = service(None).server_failure(&problem(status, slug), "its players");
+            let failure = service(Authentication::None).server_failure(&problem(status, slug), "its players");
             assert_eq!(failure.status, Status::NotOffered, "{status} {slug}");
         }
-        assert_eq!(service(None).server_failure(&problem(401, "unauthorized"), "").status, Status::Refused);
+        assert_eq!(
+            service(Authentication::None).server_failure(&problem(401, "unauthorized"), "").status,
+            Status::Refused
+        );
+    }
+
+    /// A refusal by API Gateway.
+    fn gateway(status: u16, message: &str) -> CallError {
+        let (slug, detail) = ("about:blank".to_owned(), format!("it says {message}"));
+        Problem { status, slug, detail, message: Some(message.to_owned()), field: None, retry_after: None }.into()
+    }
+
+    #[test]
+    fn a_refusal_by_api_gateway_says_so_and_what_the_call_lacked() {
+        for (authentication, expected) in [
+            (Authentication::None, "neither a signature nor a token"),
+            (Authentication::Token, "a token and no signature"),
+            (Authentication::Signature, "needs execute-api:Invoke"),
+        ] {
+            for error in [gateway(403, "Forbidden"), gateway(401, "Unauthorized")] {
+                let failure = service(authentication).failure(&error);
+                assert_eq!(failure.status, Status::Refused);
+                let failure = format!("{failure:?}");
+                assert!(failure.contains(expected) && failure.contains("it says"), "{failure}");
+                assert!(!failure.contains("PRESENCE_AUTH_TOKENS"), "they are a server's: {failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_caller_differs_from_a_missing_call() {
+        let service = service(Authentication::None);
+        assert_eq!(service.server_failure(&gateway(403, "Forbidden"), "its players").status, Status::Refused);
+        let of_rest = gateway(403, "Missing Authentication Token");
+        assert_eq!(service.server_failure(&of_rest, "its players").status, Status::NotOffered);
     }
 }

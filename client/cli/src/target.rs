@@ -11,22 +11,71 @@ use crate::{
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
+/// How calls authenticate the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Authentication {
+    None,
+    Token,
+    /// An AWS signature; [`sign`] adds the signer to the endpoint.
+    Signature,
+}
+
 impl Target {
-    /// The service and whether there is a token for it. Flags come before variables, and an empty variable is an unset one.
-    pub(crate) fn endpoint(self, variable: impl Fn(&str) -> Option<OsString>) -> Result<(Endpoint, bool), Failure> {
+    /// The service, and how calls to it authenticate. Flags take precedence over variables; an empty variable is unset.
+    pub(crate) fn endpoint(
+        self,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<(Endpoint, Authentication), Failure> {
+        let has_token_flag = self.token.is_some();
+        let is_signed = self.sigv4 || (!has_token_flag && is_signed_by_variable(&variable)?);
         let (url, url_name) = either(self.url, "--url", "PRESENCE_URL", &variable)
             .unwrap_or_else(|| (DEFAULT_URL.to_owned(), "the default URL"));
         let endpoint = Endpoint::parse(&url).map_err(|error| invalid(url_name, &error))?;
+        if self.sigv4 {
+            return Ok((endpoint, Authentication::Signature));
+        }
         match either(self.token, "--token", "PRESENCE_TOKEN", &variable) {
             // An empty flag is how to send no token although the variable is set.
-            Some((token, _)) if token.is_empty() => Ok((endpoint, false)),
+            Some((token, _)) if token.is_empty() => Ok((endpoint, Authentication::None)),
+            Some(_) if is_signed => Err(Failure::new(
+                Status::Usage,
+                "PRESENCE_TOKEN and PRESENCE_SIGV4 are both set: a call has a token or a signature",
+            )
+            .with_hint("--token '' or --sigv4 chooses one of the two.")),
             Some((token, name)) => {
                 let endpoint = endpoint.with_token(&token).map_err(|error| invalid(name, &error))?;
-                Ok((endpoint, true))
+                Ok((endpoint, Authentication::Token))
             }
-            None => Ok((endpoint, false)),
+            None if is_signed => Ok((endpoint, Authentication::Signature)),
+            None => Ok((endpoint, Authentication::None)),
         }
     }
+}
+
+fn is_signed_by_variable(variable: impl Fn(&str) -> Option<OsString>) -> Result<bool, Failure> {
+    match variable("PRESENCE_SIGV4").unwrap_or_default().to_str() {
+        Some("" | "false") => Ok(false),
+        Some("true") => Ok(true),
+        _ => Err(Failure::new(Status::Usage, "PRESENCE_SIGV4 accepts true or false")),
+    }
+}
+
+/// The service with a signer, which has the AWS credentials of the environment.
+#[cfg(feature = "sigv4")]
+pub(crate) async fn sign(endpoint: Endpoint) -> Result<Endpoint, Failure> {
+    let signer = presence_client::AwsSigner::load().await.map_err(|error| {
+        Failure::new(Status::Usage, format!("{error}: {}", root_cause(&error)))
+            .with_hint("`aws sts get-caller-identity` has to work: set AWS_PROFILE, or log in (`aws sso login`).")
+    })?;
+    endpoint
+        .with_signer(signer)
+        .map_err(|error| Failure::new(Status::Usage, error.to_string()).with_hint("AWS_REGION names the region."))
+}
+
+/// The service with a signer: not available without the feature.
+#[cfg(not(feature = "sigv4"))]
+pub(crate) async fn sign(_: Endpoint) -> Result<Endpoint, Failure> {
+    Err(Failure::new(Status::Usage, "this program cannot sign calls: it was built without the feature sigv4"))
 }
 
 /// The value of a flag, else of a variable that is set and not empty, with the name of where it stands.
@@ -60,32 +109,67 @@ mod tests {
     use super::*;
 
     /// What becomes of two flags and two variables; empty ones of these are set.
-    fn resolved(flags: [Option<&str>; 2], variables: [Option<&str>; 2]) -> Result<(String, bool), String> {
+    fn resolved(flags: [Option<&str>; 2], variables: [Option<&str>; 2]) -> Result<(String, Authentication), String> {
         let [url, token] = flags.map(|flag| flag.map(str::to_owned));
         let variable = |name: &str| match name {
             "PRESENCE_URL" => variables[0].map(OsString::from),
             "PRESENCE_TOKEN" => variables[1].map(OsString::from),
             _ => None,
         };
-        let endpoint = Target { url, token }.endpoint(variable);
-        endpoint.map(|(endpoint, has_token)| (endpoint.to_string(), has_token)).map_err(|error| format!("{error:?}"))
+        let endpoint = Target { url, token, sigv4: false }.endpoint(variable);
+        endpoint
+            .map(|(endpoint, authentication)| (endpoint.to_string(), authentication))
+            .map_err(|error| format!("{error:?}"))
     }
 
     #[test]
     fn an_empty_variable_is_an_unset_one() {
         for variables in [[None, None], [Some(""), Some("")]] {
-            assert_eq!(resolved([None, None], variables).unwrap(), (DEFAULT_URL.to_owned(), false));
+            assert_eq!(resolved([None, None], variables).unwrap(), (DEFAULT_URL.to_owned(), Authentication::None));
         }
     }
 
     #[test]
     fn a_flag_comes_before_a_variable_also_before_a_bad_one() {
         let bad = [Some("htp:/presence"), Some("no token")];
-        let (url, has_token) = resolved([Some("http://other"), Some("hunter2")], bad).unwrap();
-        assert_eq!((&*url, has_token), ("http://other", true));
-        assert!(!resolved([Some("http://other"), Some("")], bad).unwrap().1);
+        let (url, authentication) = resolved([Some("http://other"), Some("hunter2")], bad).unwrap();
+        assert_eq!((&*url, authentication), ("http://other", Authentication::Token));
+        assert_eq!(resolved([Some("http://other"), Some("")], bad).unwrap().1, Authentication::None);
         let set = [Some("http://variable"), Some("hunter2")];
-        assert_eq!(resolved([None, None], set).unwrap(), ("http://variable".to_owned(), true));
+        assert_eq!(resolved([None, None], set).unwrap(), ("http://variable".to_owned(), Authentication::Token));
+    }
+
+    /// The result of the flag `--sigv4`, the flag `--token`, and the variables of the same names.
+    fn authentication(
+        sigv4: bool,
+        token: Option<&str>,
+        sigv4_variable: &str,
+        token_variable: &str,
+    ) -> Result<Authentication, String> {
+        let variable = |name: &str| match name {
+            "PRESENCE_SIGV4" => Some(OsString::from(sigv4_variable)),
+            "PRESENCE_TOKEN" => Some(OsString::from(token_variable)),
+            _ => None,
+        };
+        let endpoint = Target { url: None, token: token.map(str::to_owned), sigv4 }.endpoint(variable);
+        endpoint.map(|(_, authentication)| authentication).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn calls_have_a_token_or_a_signature_and_never_both() {
+        assert_eq!(
+            authentication(true, None, "", "hunter2").unwrap(),
+            Authentication::Signature,
+            "a flag comes before a variable"
+        );
+        assert_eq!(authentication(true, None, "maybe", "hunter2").unwrap(), Authentication::Signature);
+        assert_eq!(authentication(false, Some("hunter2"), "true", "").unwrap(), Authentication::Token);
+        assert_eq!(authentication(false, None, "true", "").unwrap(), Authentication::Signature);
+        assert_eq!(authentication(false, None, "false", "hunter2").unwrap(), Authentication::Token);
+        assert_eq!(authentication(false, None, "false", "").unwrap(), Authentication::None);
+        let both = authentication(false, None, "true", "hunter2").unwrap_err();
+        assert!(both.contains("are both set") && !both.contains("hunter2"), "{both}");
+        assert!(authentication(false, None, "maybe", "").unwrap_err().contains("PRESENCE_SIGV4 accepts true or false"));
     }
 
     #[test]

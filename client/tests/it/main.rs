@@ -8,5 +8,7 @@ mod faults;
 mod gateway;
 mod gateway_lease;
 mod notifier;
+#[cfg(feature = "sigv4")]
+mod sigv4;
 mod stand_in;
 mod watcher;

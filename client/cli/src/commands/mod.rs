@@ -19,6 +19,7 @@ use crate::{
     failure::{Failure, Status},
     output::Output,
     service::Service,
+    target::{self, Authentication},
 };
 
 /// Runs the command that was given.
@@ -27,8 +28,9 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     if let Command::Completions { shell } = args.command {
         return completions::run(shell);
     }
-    let (endpoint, has_token) = args.target.endpoint(|name| std::env::var_os(name))?;
-    let service = Service::new(endpoint, has_token)?;
+    let (endpoint, authentication) = args.target.endpoint(|name| std::env::var_os(name))?;
+    let endpoint = if authentication == Authentication::Signature { target::sign(endpoint).await? } else { endpoint };
+    let service = Service::new(endpoint, authentication)?;
     match args.command {
         Command::Get { player, history } => get::run(&service, &player, of_flag(history), output).await,
         Command::Friends { players, history } => friends::run(&service, &players, of_flag(history), output).await,

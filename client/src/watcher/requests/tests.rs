@@ -15,7 +15,14 @@ fn next(queue: &mut RequestQueue) -> Option<Request> {
 }
 
 fn problem(slug: &str, field: Option<&str>) -> Problem {
-    Problem { status: 503, slug: slug.into(), detail: String::new(), field: field.map(Into::into), retry_after: None }
+    Problem {
+        status: 503,
+        slug: slug.into(),
+        detail: String::new(),
+        message: None,
+        field: field.map(Into::into),
+        retry_after: None,
+    }
 }
 
 fn queue(players: &[&str]) -> RequestQueue {

@@ -2,6 +2,7 @@
 
 mod answers;
 mod refusals;
+mod signed;
 mod terminal;
 mod tls;
 mod watch;

@@ -1,0 +1,100 @@
+//! `presence` as a caller of API Gateway: calls signed with AWS credentials, and explanations of refusals.
+
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
+    process::Command,
+    thread::{self, JoinHandle},
+};
+
+use super::{Said, command, said};
+
+const KEYS: [(&str, &str); 3] = [
+    ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+    ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"),
+    ("AWS_SESSION_TOKEN", "FwoGZXIvYXdzEXAMPLE"),
+];
+
+/// Refuses one call as API Gateway does. Returns its URL, and a thread that returns the head of the call.
+fn gateway(status: &'static str, message: &'static str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let served = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+        let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let body = format!(r#"{{"message":"{message}"}}"#);
+        let length = body.len();
+        write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}").unwrap();
+        head.join("\n")
+    });
+    (url, served)
+}
+
+/// `presence` with credentials in its environment, and no others.
+fn with_keys(url: &str, arguments: &[&str]) -> Command {
+    let mut command = without_keys(url, arguments);
+    command.envs(KEYS);
+    command
+}
+
+fn without_keys(url: &str, arguments: &[&str]) -> Command {
+    let mut command = command(url, arguments);
+    command.envs([("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")]);
+    command
+}
+
+#[test]
+fn a_call_is_signed_with_the_credentials_of_the_environment() {
+    for by_variable in [false, true] {
+        let (url, served) = gateway("403 Forbidden", "Forbidden");
+        let mut command = with_keys(&url, if by_variable { &["get", "alice"] } else { &["get", "alice", "--sigv4"] });
+        command.env("AWS_REGION", "eu-central-1").env("PRESENCE_SIGV4", if by_variable { "true" } else { "" });
+        let Said { status, err, .. } = said(&mut command);
+        let head = served.join().unwrap();
+        let scope = "/eu-central-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date;x-amz-security-token";
+        assert!(head.contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") && head.contains(scope), "{head}");
+        assert!(head.contains("x-amz-security-token: FwoGZXIvYXdzEXAMPLE"), "{head}");
+        assert_eq!(status, Some(3), "{err}");
+        assert!(err.contains(r#"("Forbidden")"#) && err.contains("needs execute-api:Invoke"), "{err}");
+        assert!(!KEYS[1..].iter().any(|(_, secret)| err.contains(secret)), "{err}");
+    }
+}
+
+#[test]
+fn a_refusal_of_an_unsigned_call_names_the_flag_that_signs() {
+    let (url, served) = gateway("403 Forbidden", "Forbidden");
+    let Said { status, err, .. } = said(&mut with_keys(&url, &["get", "alice"]));
+    assert!(!served.join().unwrap().to_lowercase().contains("authorization"), "calls are signed only with --sigv4");
+    assert_eq!(status, Some(3), "{err}");
+    assert!(err.contains("requires a signed request") && err.contains("--sigv4"), "{err}");
+}
+
+#[test]
+fn a_watch_of_players_is_signed_and_the_answer_of_an_api_without_it_explained() {
+    for (answer, message, expected, hint) in [
+        ("403 Forbidden", "Forbidden", 3, "needs execute-api:Invoke"),
+        ("404 Not Found", "Not Found", 4, "Only a presence-server"),
+    ] {
+        let (url, served) = gateway(answer, message);
+        let mut command = with_keys(&url, &["watch", "alice", "--sigv4"]);
+        let Said { status, err, .. } = said(command.env("AWS_REGION", "eu-central-1"));
+        let head = served.join().unwrap();
+        assert!(head.starts_with("GET /watch ") && head.contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{head}");
+        assert_eq!(status, Some(expected), "{err}");
+        assert!(err.contains(hint), "{err}");
+    }
+}
+
+#[test]
+fn missing_credentials_or_a_missing_region_are_usage_errors() {
+    let url = "http://127.0.0.1:1";
+    let without = said(without_keys(url, &["get", "alice", "--sigv4"]).env("AWS_REGION", "eu-central-1"));
+    assert_eq!(without.status, Some(2), "{without:?}");
+    assert!(without.err.starts_with("presence: there are no AWS credentials"), "{without:?}");
+    let nowhere = said(&mut with_keys(url, &["get", "alice", "--sigv4"]));
+    assert_eq!(nowhere.status, Some(2), "{nowhere:?}");
+    assert!(nowhere.err.contains("AWS_REGION"), "{nowhere:?}");
+    let both = said(&mut with_keys(url, &["get", "alice", "--sigv4", "--token", "hunter2"]));
+    assert_eq!(both.status, Some(2), "{both:?}");
+}
