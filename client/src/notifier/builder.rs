@@ -63,7 +63,7 @@ impl HttpNotifierBuilder {
         self
     }
 
-    /// The gateway's id (default: [generated](GatewayId::generate)). It must be new at every start of the process: the
+    /// The gateway's id (default: the host's name and a random part). It must be new at every start of the process: the
     /// next process must not renew a lease that a crashed one left behind.
     #[must_use]
     pub fn gateway_id(mut self, id: GatewayId) -> Self {
