@@ -17,7 +17,11 @@
 -- @include owners
 -- @include player
 -- @include closed
--- @include reply
 -- @include renew
+-- @include reply
 
-return renew_leases('connect')
+local outcomes, player = {}, nil
+for entry = 1, entries do
+  outcomes[entry], player = renew_lease(entry, ARGV[2 + entry], 'connect')
+end
+return reply(outcomes, player)

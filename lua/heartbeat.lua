@@ -1,5 +1,5 @@
--- Renews leases, for heartbeats that renew_known.lua did not renew. A lease that the player does not hold, and whose
--- connection was not closed, is restored.
+-- Renews leases: those of a batch, or one that renew_known.lua did not renew. A lease that the player does not hold, and
+-- whose connection was not closed, is restored.
 -- KEYS[3i-2], KEYS[3i-1], KEYS[3i]: record, past and tombstones of entry i, for i from 1 to n
 -- KEYS[3n+1]: the expiry index
 -- KEYS[3n+2]: the owners
@@ -7,10 +7,17 @@
 -- ARGV[1]: ttl (ms)
 -- ARGV[2]: the call context, see lib/call.lua
 -- ARGV[2+i]: connection_id of entry i, followed by `!` and gateway_id if the call names a gateway
--- Returns: see lib/reply.lua; the outcome of an entry is A (renewed), R (restored), C (closed before) or F (failed)
+-- Returns: an empty string if all leases of several entries were known and there was nothing else to do. Otherwise see
+--          lib/reply.lua; the outcome of an entry is A (renewed), R (restored), C (closed before) or F (failed)
+
+local keys_each, before_ids = 3, 2
+-- @include known
+if not unknown then
+  return entries > 1 and '' or { 'A', records[1], records[2] or false }
+end
 
 -- @include call
--- @include clock
+local now = tonumber(now_text) -- the clock is read once per call
 -- @include types
 -- @include record
 -- @include past
@@ -18,7 +25,14 @@
 -- @include owners
 -- @include player
 -- @include closed
--- @include reply
 -- @include renew
+-- @include reply
 
-return renew_leases('restore')
+local outcomes, player = {}, nil
+for entry = 1, entries do
+  outcomes[entry] = 'A'
+end
+for _, entry in ipairs(unknown) do
+  outcomes[entry], player = renew_lease(entry, ARGV[before_ids + entry], 'restore')
+end
+return reply(outcomes, player)

@@ -1,4 +1,4 @@
--- The KEYS and ARGV that all scripts about players share, except those that renew known leases.
+-- The KEYS and ARGV that all scripts about players share, except renew_known.lua.
 -- KEYS: record, past and tombstones of each entry; then the expiry index, the owners, and the outbox if events are on
 -- ARGV[1]: ttl (ms)
 -- ARGV[2]: the call context: what the renewal fast path does not need, in one argument because each argument costs

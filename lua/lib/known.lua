@@ -1,9 +1,10 @@
 -- The renewal fast path: renews known leases without loading the player, which is all that nearly every heartbeat
--- needs. It needs few keys, as each key of a call costs time. An unknown lease is left to heartbeat.lua.
--- KEYS and ARGV: see renew_known.lua.
--- Defines records: for each entry the record, or false if its lease is unknown; if any renewed player has an activity,
--- then for each entry the past if its player has one, or false. And unknown, the list of entries with an unknown lease,
--- or nil.
+-- needs.
+-- Needs keys_each, the number of keys per entry, of which record and past come first; and before_ids, the number of
+-- arguments before the connection ids. ARGV[1] is the ttl (ms).
+-- Defines entries; now_text, the one reading of the clock in this call (Unix ms); records: for each entry the record, or
+-- false if its lease is unknown; if any renewed player has an activity, then for each entry the past if its player has
+-- one, or false. And unknown, the list of entries with an unknown lease, or nil.
 
 -- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
 -- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/past.lua,
@@ -12,7 +13,7 @@
 -- is most of this script's cost. '%d' prints a number faster than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
-local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - 1
+local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - before_ids
 local micros = time[2]
 if #micros < 6 then
   micros = string.format('%06d', micros)
@@ -32,9 +33,10 @@ local LONG = 160
 local records, others, pasts, unknown = { false }, nil, nil, nil
 local has_activities = false
 for entry = 1, entries do
-  local record_key, past_key = KEYS[2 * entry - 1], KEYS[2 * entry]
+  local first = keys_each * (entry - 1)
+  local record_key, past_key = KEYS[first + 1], KEYS[first + 2]
   local past = redis.pcall('GET', past_key)
-  local lease = ';' .. ARGV[1 + entry]
+  local lease = ';' .. ARGV[before_ids + entry]
   local state, brace = false, false
   -- An error means a key of another type, which must not fail the call for the other players.
   if past and not past.err then
@@ -90,8 +92,9 @@ if others then
   -- Returns the record, and the past if it contains an activity; or false if this case does not apply: nothing has
   -- changed then.
   local function renew_among(entry)
-    local record_key, past_key = KEYS[2 * entry - 1], KEYS[2 * entry]
-    local past, connection = pasts[past_key] or redis.pcall('GET', past_key), ARGV[1 + entry]
+    local first = keys_each * (entry - 1)
+    local record_key, past_key = KEYS[first + 1], KEYS[first + 2]
+    local past, connection = pasts[past_key] or redis.pcall('GET', past_key), ARGV[before_ids + entry]
     past = past and not past.err and past or ''
     local brace = find(past, '{', 1, true)
     local last_seen, version, state, duration, leases

@@ -1,5 +1,5 @@
 -- Opens or renews a lease: shared by connect.lua and heartbeat.lua.
--- Needs entries, max_connections (lib/call.lua), lib/player.lua, lib/closed.lua, lib/reply.lua. Defines renew_leases.
+-- Needs max_connections (lib/call.lua), lib/player.lua, lib/closed.lua. Defines renew_lease.
 
 -- Makes room for one more lease by closing the connections whose leases expire first; of equal ones, the one opened
 -- first.
@@ -46,14 +46,4 @@ local function renew_lease(entry, claim, reason)
   end
   store_player(player, now + ttl, 'expired')
   return known and 'A' or 'R', player
-end
-
--- Opens or renews the lease of each entry, and returns the reply of the script. `reason` is that of an event by which a
--- player comes ONLINE.
-local function renew_leases(reason)
-  local outcomes, player = {}, nil
-  for entry = 1, entries do
-    outcomes[entry], player = renew_lease(entry, ARGV[2 + entry], reason)
-  end
-  return reply(outcomes, player)
 end

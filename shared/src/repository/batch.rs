@@ -5,12 +5,12 @@ use redis::{Cmd, Value};
 use super::{
     OutboxEntry, Repository, StoreError,
     keys::Shard,
-    mutate::{LeaseOutcome, Mutation, append_claim, is_unknown_script, lease_outcome},
-    reply::{self, Reply},
-    scripts::{self, Script},
+    mutate::{LeaseOutcome, Mutation, is_unknown_script, lease_outcome},
+    reply::Reply,
+    scripts::Script,
 };
 use crate::{
-    model::{Connection, GatewayId, PlayerId},
+    model::{Connection, PlayerId},
     trace::{Span, TraceContext},
 };
 
@@ -33,8 +33,7 @@ pub(crate) struct AppliedBatch {
 }
 
 impl Repository {
-    /// Connects, renews or disconnects many connections, in one round trip to each Redis node involved. A second one
-    /// follows if a heartbeat has more to do than to renew a known lease.
+    /// Connects, renews or disconnects many connections, in one round trip to each Redis node involved.
     pub(crate) async fn apply_batch(
         &self,
         mutation: Mutation<'_>,
@@ -42,37 +41,18 @@ impl Repository {
         trace: &TraceContext,
     ) -> AppliedBatch {
         let span = Span::script(trace, mutation.script().name, connections.len());
-        let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
-        let places = match mutation {
-            Mutation::Heartbeat(gateway) => self.renew_known_batch(connections, gateway, &mut batch).await,
-            Mutation::Connect(_) | Mutation::Disconnect(_) => (0..connections.len()).collect(),
-        };
-        self.apply_at(&places, mutation, connections, span.context(), &mut batch).await;
-        span.end(batch.failure.as_ref().map(StoreError::kind));
-        batch
-    }
-
-    /// Applies a mutation to the connections at `places`.
-    async fn apply_at(
-        &self,
-        places: &[usize],
-        mutation: Mutation<'_>,
-        connections: &[Connection],
-        trace: &TraceContext,
-        batch: &mut AppliedBatch,
-    ) {
-        let mut groups = self.group(places.iter().map(|place| &connections[*place].player_id));
-        for place in groups.iter_mut().flat_map(|(_, group)| group) {
-            *place = places[*place];
-        }
+        let trace = span.context();
+        let groups = self.group(connections.iter().map(|connection| &connection.player_id));
         let append = |command: &mut Cmd, (shard, places): &Group| {
             let entries = places.iter().map(|place| &connections[*place]);
             self.append_call(command, *shard, entries.clone().map(|entry| &entry.player_id), trace);
             self.append(command, mutation, entries);
         };
         let answers = self.run_groups(mutation.script(), &groups, append).await;
+        // Puts the outcome of each call's entries in their places. A failed call fails its own entries only.
+        let mut batch = AppliedBatch { outcomes: vec![None; connections.len()], ..AppliedBatch::default() };
         for ((shard, places), answer) in groups.iter().zip(answers) {
-            match answer.and_then(|answer| Reply::parse(answer, *shard, trace)) {
+            match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
                 Ok(reply) => {
                     for (place, outcome) in places.iter().zip(reply.outcomes) {
                         match lease_outcome(outcome) {
@@ -82,56 +62,11 @@ impl Repository {
                     }
                     batch.events.extend(reply.events);
                 }
-                Err(error) => batch.failure = Some(error), // a failed call fails its own entries only
+                Err(error) => batch.failure = Some(error),
             }
         }
-    }
-
-    /// Renews known leases, which is all that nearly every heartbeat needs. Returns the places of the others.
-    async fn renew_known_batch(
-        &self,
-        connections: &[Connection],
-        gateway: Option<&GatewayId>,
-        batch: &mut AppliedBatch,
-    ) -> Vec<usize> {
-        let groups = self.group(connections.iter().map(|connection| &connection.player_id));
-        let append = |command: &mut Cmd, (shard, places): &Group| {
-            self.append_renewals(command, *shard, places.iter().map(|place| (&connections[*place], gateway)));
-        };
-        let answers = self.run_groups(&scripts::RENEW_KNOWN_BATCH, &groups, append).await;
-        let mut others = Vec::new();
-        for ((_, places), answer) in groups.iter().zip(answers) {
-            match answer.and_then(|answer| reply::unknown_leases(answer, places.len())) {
-                Ok(unknown) => {
-                    for place in places {
-                        batch.outcomes[*place] = Some(LeaseOutcome::Accepted);
-                    }
-                    others.extend(unknown.into_iter().map(|index| places[index]));
-                }
-                Err(error) => batch.failure = Some(error), // a failed call fails its own entries only
-            }
-        }
-        for place in &others {
-            batch.outcomes[*place] = None;
-        }
-        others
-    }
-
-    /// Appends the keys and arguments of a call that renews known leases.
-    pub(super) fn append_renewals<'a>(
-        &self,
-        command: &mut Cmd,
-        shard: Shard,
-        heartbeats: impl ExactSizeIterator<Item = (&'a Connection, Option<&'a GatewayId>)> + Clone,
-    ) {
-        command.arg(2 * heartbeats.len());
-        for (Connection { player_id, .. }, _) in heartbeats.clone() {
-            command.arg(&[self.keys.record(shard, player_id), self.keys.past(shard, player_id)]);
-        }
-        command.arg(self.ttl);
-        for (connection, gateway) in heartbeats {
-            append_claim(command, connection, gateway);
-        }
+        span.end(batch.failure.as_ref().map(StoreError::kind));
+        batch
     }
 
     /// Groups players into script calls: each group is of one shard, and not too large. Players are represented by

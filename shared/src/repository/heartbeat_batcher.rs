@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::{
     Repository,
     keys::Shard,
+    mutate::append_claim,
     reply::{self, Renewal},
     scripts,
 };
@@ -63,8 +64,16 @@ impl Repository {
     }
 
     async fn renew_group(&self, shard: Shard, group: Vec<PendingHeartbeat>) {
-        let heartbeats = group.iter().map(|(connection, gateway, _)| (connection, gateway.as_ref()));
-        let complete = |command: &mut Cmd| self.append_renewals(command, shard, heartbeats.clone());
+        let complete = |command: &mut Cmd| {
+            command.arg(2 * group.len());
+            for (Connection { player_id, .. }, ..) in &group {
+                command.arg(&[self.keys.record(shard, player_id), self.keys.past(shard, player_id)]);
+            }
+            command.arg(self.ttl);
+            for (connection, gateway, _) in &group {
+                append_claim(command, connection, gateway.as_ref());
+            }
+        };
         let answer = self.run_one(&scripts::RENEW_KNOWN, shard, complete).await;
         let renewals = reply::renewals(answer, group.len());
         for ((.., caller), renewal) in group.into_iter().zip(renewals) {

@@ -137,7 +137,7 @@ impl Repository {
             arguments(command);
         };
         let answer = self.run_one(script, shard, complete).await?;
-        Reply::parse(answer, shard, trace)
+        Reply::parse(answer, players.len(), shard, trace)
     }
 
     /// Calls a script on the node of a shard. `complete` appends its keys and arguments.

@@ -61,9 +61,14 @@ impl OutboxEntry {
 }
 
 impl Reply {
-    /// Parses the reply of a call.
-    pub(crate) fn parse(value: Value, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
-        let Value::Array(parts) = value else { return Err(UNEXPECTED) };
+    /// Parses the reply of a call with this number of `entries`.
+    pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
+        let parts = match value {
+            Value::Array(parts) => parts,
+            // The short form: all leases of a batch were renewed, and nothing else happened.
+            Value::BulkString(text) if text.is_empty() => return Ok(Self::renewed(entries)),
+            _ => return Err(UNEXPECTED),
+        };
         let mut parts = parts.into_iter();
         let (Some(Value::BulkString(outcomes)), Some(record), Some(activity)) =
             (parts.next(), parts.next(), parts.next())
@@ -82,6 +87,11 @@ impl Reply {
             events,
         })
     }
+
+    /// Builds the reply of a call that renewed all leases of several entries and did nothing else.
+    fn renewed(entries: usize) -> Self {
+        Self { outcomes: vec![Outcome::Accepted; entries], record: None, events: Vec::new() }
+    }
 }
 
 /// Parses the reply of `renew_known.lua`, for each of its `entries`.
@@ -96,15 +106,6 @@ pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec
         Ok(_) => vec![Err(UNEXPECTED); entries],
         Err(error) => vec![Err(error); entries],
     }
-}
-
-/// Parses the reply of `renew_known_batch.lua` with this number of `entries`. Returns the indexes of those whose lease is
-/// unknown.
-pub(crate) fn unknown_leases(value: Value, entries: usize) -> Result<Vec<usize>, StoreError> {
-    let Value::Array(_) = value else { return Err(UNEXPECTED) }; // Nil would be read as an empty list
-    let numbers: Vec<usize> = redis::from_redis_value(value)?;
-    let index = |number: usize| number.checked_sub(1).filter(|index| *index < entries);
-    numbers.into_iter().map(index).collect::<Option<_>>().ok_or(UNEXPECTED)
 }
 
 fn outcome(letter: u8) -> Option<Outcome> {

@@ -29,7 +29,6 @@ macro_rules! script {
 pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::RENEWAL);
 pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
-pub(crate) static RENEW_KNOWN_BATCH: LazyLock<Script> = script!("renew_known_batch", Policy::RENEWAL);
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
 /// The script that sets a state. It must not be repeated: a late repetition would override a newer state, and a
 /// repeated sign-out would close a connection that was opened meanwhile.
@@ -107,7 +106,6 @@ mod tests {
             &CONNECT,
             &HEARTBEAT,
             &RENEW_KNOWN,
-            &RENEW_KNOWN_BATCH,
             &DISCONNECT,
             &SET_STATE,
             &EXPIRE,

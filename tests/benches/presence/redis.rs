@@ -81,20 +81,33 @@ pub(crate) fn heartbeat_script() -> String {
     presence_tests::script("renew_known")
 }
 
-/// The script of a batch of heartbeats whose leases are known.
+/// The script of a batch of heartbeats.
 pub(crate) fn batch_script() -> String {
-    presence_tests::script("renew_known_batch")
+    presence_tests::script("heartbeat")
 }
 
-/// A call of one of the heartbeat scripts for some players, with the arguments that the service gives it.
-pub(crate) fn heartbeat(hash: &str, players: std::ops::Range<usize>) -> Cmd {
+/// A call of [`heartbeat_script`] for a player, with the arguments that the service gives it.
+pub(crate) fn heartbeat(hash: &str, player: usize) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(hash).arg(2 * players.len());
+    let (id, connection) = (players::player(player), players::connection(player));
+    command.arg(hash).arg(2).arg(format!("presence:{id}")).arg(format!("{{presence:{id}}}:past"));
+    command.arg(45_000).arg(connection);
+    command
+}
+
+/// A call of [`batch_script`] for some players, with the arguments that the service gives it.
+pub(crate) fn heartbeat_batch(hash: &str, players: std::ops::Range<usize>) -> Cmd {
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(hash).arg(3 * players.len() + 3);
     for number in players.clone() {
         let player = players::player(number);
-        command.arg(format!("presence:{player}")).arg(format!("{{presence:{player}}}:past"));
+        command.arg(format!("presence:{player}"));
+        command.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
     }
-    command.arg(45_000);
+    command.arg(&["presence:{all}:expiry", "presence:{all}:owners", "presence:{all}:outbox"]);
+    let prefix = "presence:".len();
+    let context = format!("604800000 64 {prefix} 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ");
+    command.arg(45_000).arg(context);
     for number in players {
         command.arg(players::connection(number));
     }

@@ -66,7 +66,7 @@ pub(crate) async fn measure(report: &mut Report) {
 /// A heartbeat of each of [`PLAYERS`] from `first` on, in no order.
 fn bench_heartbeats(hash: &str, first: usize) -> Vec<::redis::Cmd> {
     let scattered = (0..PLAYERS).map(|n| first + n * 7_919 % PLAYERS);
-    scattered.map(|n| bench::heartbeat(hash, n..n + 1)).collect()
+    scattered.map(|n| bench::heartbeat(hash, n)).collect()
 }
 
 /// An activity of 256 bytes as compact JSON.

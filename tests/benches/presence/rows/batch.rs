@@ -27,7 +27,7 @@ pub(crate) async fn measure(report: &mut Report) {
         let before = cpu::time_of(service.id());
         ours += http::load(&address, 4, &requests).await.as_secs_f64();
         service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
-        let calls = (0..PLAYERS).step_by(50).map(|n| redis::heartbeat(&own, n..n + 50));
+        let calls = (0..PLAYERS).step_by(50).map(|n| redis::heartbeat_batch(&own, n..n + 50));
         script += redis::pipelined(&connection, calls, 20).await.as_secs_f64();
         bare += redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::least(&least, n)), 1_000).await.as_secs_f64();
     }

@@ -31,14 +31,18 @@ pub(crate) async fn measure(report: &mut Report) {
     let [mut ours, mut bulk, mut theirs, mut bare, mut other] = [f64::MAX; 5];
     redis::reset(&mut connection).await;
     for round in 0..ROUNDS {
-        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&own, n..n + 1)), 500).await;
+        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&own, n)), 500).await;
         ours = ours.min(spent(&mut connection).await);
-        redis::pipelined(&connection, (0..PLAYERS).step_by(50).map(|n| redis::heartbeat(&own_batch, n..n + 50)), 10)
-            .await;
+        redis::pipelined(
+            &connection,
+            (0..PLAYERS).step_by(50).map(|n| redis::heartbeat_batch(&own_batch, n..n + 50)),
+            10,
+        )
+        .await;
         bulk = bulk.min(spent(&mut connection).await);
         redis::pipelined(&connection, scattered().map(|n| redis::least(&least, n)), 500).await;
         theirs = theirs.min(spent(&mut connection).await);
-        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&unchecked, n..n + 1)), 500).await;
+        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&unchecked, n)), 500).await;
         bare = bare.min(spent(&mut connection).await);
         redis::pipelined(&connection, scattered().map(|n| redis::centrifugo(&centrifugo, n, 15 * round)), 500).await;
         other = other.min(spent(&mut connection).await);

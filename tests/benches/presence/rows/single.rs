@@ -21,7 +21,7 @@ pub(crate) async fn measure(report: &mut Report) {
     super::connect(&address, CALLS).await;
     let (mut echo, echo_address) = http::start_echo();
     let hash = redis::load(&mut server.connection().await, &redis::heartbeat_script()).await;
-    let commands: Vec<_> = (0..CALLS).map(|n| redis::heartbeat(&hash, n..n + 1)).collect();
+    let commands: Vec<_> = (0..CALLS).map(|n| redis::heartbeat(&hash, n)).collect();
     let body = |n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, players::player(n), players::connection(n));
     let requests: Vec<_> = (0..CALLS).map(|n| http::post("/presence/heartbeat", &body(n))).collect();
 

@@ -34,10 +34,10 @@ impl Fixture {
         call.query_async(&mut self.redis.connection().await).await.unwrap()
     }
 
-    /// Calls one of the scripts that renew known leases.
-    async fn call_renew(&self, name: &str, entries: &[(&str, &str)]) -> Vec<Value> {
+    /// Calls the script that renews known leases.
+    async fn call_renew(&self, entries: &[(&str, &str)]) -> Vec<Value> {
         let mut call = redis::cmd("EVAL");
-        call.arg(script(name)).arg(2 * entries.len());
+        call.arg(script("renew_known")).arg(2 * entries.len());
         for (player, _) in entries {
             call.arg(format!("presence:{player}")).arg(format!("{{presence:{player}}}:past"));
         }
@@ -86,22 +86,21 @@ async fn an_activity_is_beside_the_record_alone_or_in_the_past() {
     assert!(is_record(&reply[1], ",\"activity\":true}"));
     assert_eq!(reply[2], text(r#"{"details":"Ranked"}"#));
     test.connect_all(&["bob"]).await;
-    let renewed = test.call_renew("renew_known", &[("alice", "c1"), ("bob", "c1"), ("bob", "c2")]).await;
+    let renewed = test.call_renew(&[("alice", "c1"), ("bob", "c1"), ("bob", "c2")]).await;
     assert!(is_record(&renewed[0], ",\"activity\":true}") && is_record(&renewed[1], "\"ONLINE\"}"));
     assert!(matches!(&renewed[3], Value::BulkString(past) if past.ends_with(br#" {"details":"Ranked"};c1"#)));
     assert_eq!((&renewed[2], &renewed[4..]), (&Value::Nil, &[Value::Nil, Value::Nil][..]));
 }
 
 #[tokio::test]
-async fn known_leases_are_renewed_and_the_others_are_listed() {
+async fn known_leases_are_renewed_and_the_others_left_alone() {
     let test = Fixture::new().await;
     test.connect_all(&["alice", "bob"]).await;
     let entries = [("alice", "c1"), ("bob", "c2"), ("carol", "c1"), ("bob", "c1")];
-    let renewed = test.call_renew("renew_known", &entries).await;
+    let renewed = test.call_renew(&entries).await;
     assert!(is_record(&renewed[0], "}") && is_record(&renewed[3], "}"));
     assert_eq!(renewed[1..3], [Value::Nil, Value::Nil]);
-    assert_eq!(test.call_renew("renew_known_batch", &entries).await, [Value::Int(2), Value::Int(3)]);
-    assert_eq!(test.call_renew("renew_known_batch", &[("bob", "c1")]).await, []);
+    assert_eq!(test.call_heartbeat(&[("alice", "c1"), ("bob", "c1")]).await, text(""));
 }
 
 /// An entry must not see what it read before another entry changed it.
@@ -113,7 +112,7 @@ async fn two_devices_of_one_player_in_one_call_are_both_renewed() {
     for details in ["short", &"long ".repeat(20)] {
         test.set_details("alice", details).await;
         test.call_heartbeat(&[("alice", "c1"), ("alice", "c2")]).await;
-        let renewed = test.call_renew("renew_known", &[("alice", "c1"), ("alice", "c2")]).await;
+        let renewed = test.call_renew(&[("alice", "c1"), ("alice", "c2")]).await;
         let end = format!("\"leases\":[{TTL},{TTL}],\"activity\":true}}");
         assert!(is_record(&renewed[1], &end), "{renewed:?}");
         let past: String = test.redis.ask(&["GET", "{presence:alice}:past"]).await;
