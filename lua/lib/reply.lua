@@ -2,7 +2,8 @@
 --   outcomes: one letter per entry, in order: A accepted, R restored (or new), C closed, E expired, X rejected,
 --             F failed (a key of another type: nothing of this entry changed). Each script's header says which it returns
 --   record: the stored record, if the call has one entry; false if the player is OFFLINE or the call has several entries
---   activity: the player's activity, if the record is returned and says that there is one; else false
+--   activity: the player's activity, or the past that contains it, if the record is returned and says that there is one;
+--             else false
 --   entry id, event: each transition of this call, as stored in the outbox
 -- Needs entries (lib/call.lua), events (lib/events.lua), encode_record (lib/record.lua). Defines reply.
 local function reply(outcomes, player)

@@ -103,7 +103,8 @@ async fn a_read_is_one_command_and_one_time() {
 async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     let mut functions = Functions::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
     let batch = |connections: Value| post(json!({"connections": connections}));
-    // Heartbeats of known leases take the fast path. Those after other changes take the slow path.
+    // Heartbeats of known leases take the fast path. Those of unknown ones take the slow path: a single heartbeat by a
+    // second call.
     let calls = [
         ("connect", post(connection("a", "1"))),
         ("connect", post(connection("a", "2"))),
@@ -124,8 +125,10 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     }
     for (name, event) in calls {
         let lines = traffic(&mut functions, name, event).await;
-        assert_eq!(names(&lines), ["EVALSHA"], "{name}: {lines:?}");
-        let passed = lines[0].keys();
+        let calls = names(&lines);
+        let is_restored = calls == ["EVALSHA", "EVALSHA"] && lines[0].keys() == ["presence:b", "{presence:b}:past"];
+        assert!(calls == ["EVALSHA"] || is_restored, "{name}: {lines:?}");
+        let passed: Vec<_> = lines.iter().filter(|line| !line.is_from_script).flat_map(Line::keys).collect();
         for line in &lines[1..] {
             for key in keys_of(&functions, line).await {
                 assert!(passed.contains(&key), "{name}: {key} is not in {passed:?}, in {line:?}");
