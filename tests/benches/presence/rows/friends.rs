@@ -56,8 +56,8 @@ pub(crate) async fn measure(report: &mut Report) {
     let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
     let what = format!("friends, {FRIENDS} per call");
-    report.add(&what, rate(ours), format!("{} raw MGET", rate(raw)), raw / ours, Bar::AtLeast(0.6));
+    report.add(&what, rate(ours), format!("{} raw MGET", rate(raw)), raw / ours, Bar::AtLeast(0.9));
     let what = format!("service CPU, friends, {FRIENDS} per call");
     let reference = format!("{} Redis", micros(redis_time));
-    report.add(&what, micros(service_time), reference, service_time / redis_time, Bar::AtMost(1.0));
+    report.add(&what, micros(service_time), reference, service_time / redis_time, Bar::AtMost(0.55));
 }

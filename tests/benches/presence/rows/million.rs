@@ -84,7 +84,7 @@ pub(crate) async fn measure(report: &mut Report) {
         format!("{micros:.1} µs"),
         "–".to_owned(),
         micros,
-        Bar::AtMost(10.0),
+        Bar::AtMost(8.0),
     );
     let memory = cpu::peak_memory_of(service.id());
     report.add(

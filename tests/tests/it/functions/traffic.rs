@@ -131,7 +131,7 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
         let passed: Vec<_> = lines.iter().filter(|line| !line.is_from_script).flat_map(Line::keys).collect();
         for line in &lines[1..] {
             for key in keys_of(&functions, line).await {
-                assert!(passed.contains(&key), "{name}: {key} is not in {passed:?}, in {line:?}");
+                assert!(passed.contains(&&key), "{name}: {key} is not in {passed:?}, in {line:?}");
             }
         }
         assert!(lines.len() > 2, "{name}: {lines:?}");
