@@ -50,7 +50,7 @@ ENTRYPOINT ["/ws_gateway"]
 
 FROM base
 LABEL org.opencontainers.image.title="presence-server" \
-      org.opencontainers.image.description="Who is online: presence of players, on Redis, with events on NATS" \
+      org.opencontainers.image.description="Player presence service on Redis, with events on NATS" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /out/presence-server /presence-server
 # The license notices of the linked crates, which have to be redistributed.

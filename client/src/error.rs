@@ -90,12 +90,13 @@ impl Problem {
     pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
         let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
         let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();
+        let message = message.as_deref().map(first_line);
         let status = answer.status().as_u16();
         let mut problem = Self { status, retry_after: retry_after(answer.headers()), ..Self::from(&body) };
-        if let Some(message) = message.as_deref().filter(|_| body.detail.is_empty()) {
+        if let Some(message) = message.filter(|_| body.detail.is_empty()) {
             problem.detail = explain(status, message);
         }
-        problem.message = message;
+        problem.message = message.map(str::to_owned);
         problem
     }
 }
@@ -119,6 +120,13 @@ impl From<&ProblemBody<'_>> for Problem {
 struct Refusal {
     #[serde(alias = "Message")]
     message: Option<String>,
+}
+
+/// The first line of a `message`. After a wrong signature, the next ones repeat the request with its session token, which
+/// must not get into logs.
+fn first_line(message: &str) -> &str {
+    let line = message.lines().next().unwrap_or_default();
+    line.split("The Canonical String").next().unwrap_or_default().trim_end()
 }
 
 /// Explains a `message` of API Gateway, which does not give its reasons.
@@ -172,6 +180,17 @@ mod tests {
             assert_eq!(problem.slug, "about:blank");
             let message = problem.message.as_deref();
             assert!(message.is_none_or(|message| problem.detail.contains(message)), "what it said is shown: {body}");
+        }
+    }
+
+    #[test]
+    fn a_session_token_in_a_refusal_is_not_repeated() {
+        for separator in [r"\n\n", " "] {
+            let refusal = "The request signature we calculated does not match the signature you provided.";
+            let request = r"The Canonical String for this request should have been\n'GET\n/\nx-amz-security-token:SECRET'";
+            let body = format!(r#"{{"message":"{refusal}{separator}{request}"}}"#);
+            let problem = problem(403, Box::leak(body.into_boxed_str()));
+            assert_eq!((&*problem.detail, problem.message.as_deref()), (refusal, Some(refusal)));
         }
     }
 
