@@ -187,7 +187,8 @@ mod tests {
     fn a_session_token_in_a_refusal_is_not_repeated() {
         for separator in [r"\n\n", " "] {
             let refusal = "The request signature we calculated does not match the signature you provided.";
-            let request = r"The Canonical String for this request should have been\n'GET\n/\nx-amz-security-token:SECRET'";
+            let request =
+                r"The Canonical String for this request should have been\n'GET\n/\nx-amz-security-token:SECRET'";
             let body = format!(r#"{{"message":"{refusal}{separator}{request}"}}"#);
             let problem = problem(403, Box::leak(body.into_boxed_str()));
             assert_eq!((&*problem.detail, problem.message.as_deref()), (refusal, Some(refusal)));
