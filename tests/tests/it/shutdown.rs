@@ -61,7 +61,7 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
         assert!(answer.status == 200 && !answer.has("connection: close"), "{}", answer.head);
     }
     server.begin_termination();
-    server.await_log("about to end").await;
+    server.await_log("is shutting down").await;
     let answer = first.ask(&connect(1)).await;
     assert!(answer.status == 200 && answer.has("connection: close"), "{}", answer.head);
     assert!(first.is_closed().await);
