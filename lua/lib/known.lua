@@ -54,28 +54,28 @@ for entry = 1, entries do
       brace = state == nil and find(past, '{', REST, true)
     end
   end
-  local record = false
-  if state then
-    record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
-      .. ',"connection_count":1,"state":"' .. state .. '"}'
-    record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
-  elseif brace then
+  if brace then
     state = match(past, '^ ([A-Z_]+) expired ' .. ttl_text .. ' {', REST)
     -- An activity contains no semicolon: the first one after a brace begins the leases.
     local stop = state and find(past, '};', brace, true)
     local leases = stop and sub(past, stop + 1)
-    if leases == lease or leases and sub(leases, 1, #lease + 1) == lease .. '!' and not find(leases, '[; ]', 2) then
-      record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
-        .. ',"connection_count":1,"state":"' .. state .. '","activity":true}'
-      record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
-      if record then
-        has_activities, records[entries + entry] = true, past
-      end
+    if leases ~= lease
+      and not (leases and sub(leases, 1, #lease + 1) == lease .. '!' and not find(leases, '[; ]', 2)) then
+      state = false
     end
+  end
+  local record = false
+  if state then
+    record = '{"last_seen":' .. now_text .. ',"version":' .. sub(past, VERSION, REST - 1)
+      .. ',"connection_count":1,"state":"' .. state .. (brace and '","activity":true}' or '"}')
+    record = call('SET', record_key, record, 'XX', 'PXAT', expires_text) and record
   end
   records[entry] = record
   if record then
     call('SETRANGE', past_key, '0', now_text)
+    if brace then
+      has_activities, records[entries + entry] = true, past
+    end
   else
     others, pasts = others or {}, pasts or {}
     others[#others + 1] = entry

@@ -113,6 +113,7 @@ mod tests {
         r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
 
     const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
+
     #[test]
     fn what_the_scripts_write_is_read_as_json_is() {
         for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activity_that_somebody_wrote_by_hand_is_none() {
+    fn an_activity_written_by_hand_is_ignored() {
         for activity in ["false", "1", "null", "[]", r#""Ranked""#, r#"{"details":"Ranked"}"#] {
             let json = ONE.replace('}', &format!(r#","activity":{activity}}}"#));
             let record = Record::parse(json.as_bytes()).unwrap();
