@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::Path};
 
-const SOURCE: &str = "../../docs/openapi.yaml";
+const SOURCE: &str = "../docs/openapi.yaml";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={SOURCE}");
