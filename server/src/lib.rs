@@ -163,10 +163,10 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
 
     let sweeper = app.sweeper(signal.clone());
     let health = app.health();
-    let insight = app.insight();
-    tokio::spawn(
-        async move { supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &insight)).await },
-    );
+    let operator_queries = app.operator_queries();
+    tokio::spawn(async move {
+        supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &operator_queries)).await
+    });
     tokio::spawn(async move { supervise("watch", || watch_upkeep.run()).await });
     let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
     let gateway_sweeper = app.gateway_sweeper(signal.clone());

@@ -12,7 +12,10 @@ use axum::{
     routing::{MethodFilter, on},
 };
 use futures_util::FutureExt as _;
-use presence::{http::Problem, telemetry::metrics::CALLS_REFUSED, trace::RequestSpan};
+use presence::{
+    http::Problem,
+    telemetry::{RequestSpan, metrics::CALLS_REFUSED},
+};
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use presence::{
     Cached, StoreError,
     http::{Problem, json},
-    insight::Insight,
+    operator::OperatorQueries,
 };
 use serde::Serialize;
 
@@ -18,37 +18,38 @@ const ERROR_TTL: Duration = Duration::from_millis(500);
 /// A cached report. Whatever the number of callers, it is read from Redis at most once per `ttl`.
 #[derive(Clone)]
 pub(crate) struct CachedReport<T> {
-    insight: Insight,
+    operator_queries: OperatorQueries,
     latest: Arc<Cached<Result<T, StoreError>>>,
 }
 
 impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
-    pub(crate) fn new(insight: Insight, ttl: Duration) -> Self {
-        Self { insight, latest: Arc::new(Cached::new(ttl)) }
+    pub(crate) fn new(operator_queries: OperatorQueries, ttl: Duration) -> Self {
+        Self { operator_queries, latest: Arc::new(Cached::new(ttl)) }
     }
 
     /// Responds with the cached report, or with a new one if that has expired.
-    pub(crate) async fn respond<F>(&self, read: impl FnOnce(Insight) -> F) -> Response
+    pub(crate) async fn respond<F>(&self, read: impl FnOnce(OperatorQueries) -> F) -> Response
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let insight = self.insight.clone();
-        respond_with(self.latest.get(|| read(insight)).await)
+        let operator_queries = self.operator_queries.clone();
+        respond_with(self.latest.get(|| read(operator_queries)).await)
     }
 
     /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of each.
     pub(crate) async fn respond_for<F>(
         &self,
-        ttl_of: impl FnOnce(&Insight, &T) -> Duration,
-        read: impl FnOnce(Insight) -> F,
+        ttl_of: impl FnOnce(&OperatorQueries, &T) -> Duration,
+        read: impl FnOnce(OperatorQueries) -> F,
     ) -> Response
     where
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
-        let insight = self.insight.clone();
-        let ttl_of =
-            |report: &Result<T, StoreError>| report.as_ref().map_or(ERROR_TTL, |report| ttl_of(&self.insight, report));
-        respond_with(self.latest.get_for(ttl_of, || read(insight)).await)
+        let operator_queries = self.operator_queries.clone();
+        let ttl_of = |report: &Result<T, StoreError>| {
+            report.as_ref().map_or(ERROR_TTL, |report| ttl_of(&self.operator_queries, report))
+        };
+        respond_with(self.latest.get_for(ttl_of, || read(operator_queries)).await)
     }
 }
 

@@ -7,8 +7,7 @@ use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use presence::{
     REVISION, VERSION,
-    health::HealthMonitor,
-    insight::Insight,
+    operator::{HealthMonitor, OperatorQueries},
     telemetry::metrics::{self as names, CALL_DURATION, CALLS},
 };
 
@@ -36,12 +35,16 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
 }
 
 /// Sets the gauges and bounds the recorder's memory, indefinitely.
-pub(crate) async fn refresh_gauges(prometheus: &PrometheusHandle, health: &HealthMonitor, insight: &Insight) {
+pub(crate) async fn refresh_gauges(
+    prometheus: &PrometheusHandle,
+    health: &HealthMonitor,
+    operator_queries: &OperatorQueries,
+) {
     let mut ticks = tokio::time::interval(GAUGE_INTERVAL);
     loop {
         ticks.tick().await;
         if health.latest().await.is_available()
-            && let Err(error) = insight.statistics().await
+            && let Err(error) = operator_queries.statistics().await
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
         }

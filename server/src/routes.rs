@@ -11,9 +11,8 @@ use axum::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
     PresenceService, REVISION, VERSION,
-    health::{Health, HealthMonitor},
     http::{self, Answer, Problem, json, ready},
-    insight::{Gateways, Insight},
+    operator::{Gateways, Health, HealthMonitor, OperatorQueries},
     runtime::App,
     watch::Watch,
 };
@@ -68,12 +67,14 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .merge(call(middleware, "/presence/state", Access::Change, admission, set_state::handle))
         .merge(call(middleware, "/presence/friends", Access::Read, admission, friends::handle))
         .merge(read(&middleware.calls("/presence/{player_id}"), admission));
-    let statistics = CachedReport::new(app.insight(), STATISTICS_TTL);
-    let gateways = CachedReport::new(app.insight(), GATEWAYS_TTL);
-    let get_statistics = async move |_, _| statistics.respond(async |insight| insight.statistics().await).await;
+    let statistics = CachedReport::new(app.operator_queries(), STATISTICS_TTL);
+    let gateways = CachedReport::new(app.operator_queries(), GATEWAYS_TTL);
+    let get_statistics =
+        async move |_, _| statistics.respond(async |operator_queries| operator_queries.statistics().await).await;
     let get_gateways = async move |_, _| {
-        let ttl_of = |insight: &Insight, list: &Gateways| insight.gateways_ttl(list).max(GATEWAYS_TTL);
-        gateways.respond_for(ttl_of, async |insight| insight.gateways().await).await
+        let ttl_of =
+            |operator_queries: &OperatorQueries, list: &Gateways| operator_queries.gateways_ttl(list).max(GATEWAYS_TTL);
+        gateways.respond_for(ttl_of, async |operator_queries| operator_queries.gateways().await).await
     };
     // `/presence/` would be the path of a player without an id.
     let presence = middleware.calls("/presence");

@@ -6,8 +6,8 @@
 pub use crate::{
     config::fuzz::configuration,
     http::fuzz::{body, state_change},
-    repository::fuzz::{id, reply},
     runtime::fuzz::lambda_event,
+    store::fuzz::{id, reply},
     watch::fuzz::watch_request,
 };
 

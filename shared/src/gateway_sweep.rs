@@ -16,23 +16,26 @@ use tokio::{
 
 use crate::{
     events::RelaySignal,
-    repository::{Ending, LostGateways, Repository, StoreError, episodes},
-    telemetry::metrics::{GATEWAYS, GATEWAYS_HELD, GATEWAYS_LOST},
-    trace::TraceContext,
+    redis::{StoreError, episodes},
+    store::{Ending, LostGateways, Store},
+    telemetry::{
+        TraceContext,
+        metrics::{GATEWAYS, GATEWAYS_HELD, GATEWAYS_LOST},
+    },
 };
 
 /// Sweeps gateways. Any number of sweepers may run: each lease is ended once.
 #[derive(Clone)]
 pub struct GatewaySweeper {
-    repository: Repository,
+    store: Store,
     signal: RelaySignal,
     ended: Arc<AtomicU64>,
 }
 
 impl GatewaySweeper {
-    /// Creates a sweeper of the gateways in `repository`. It notifies the relay of its process of new events.
-    pub fn new(repository: Repository, signal: RelaySignal) -> Self {
-        Self { repository, signal, ended: Arc::default() }
+    /// Creates a sweeper of the gateways in `store`. It notifies the relay of its process of new events.
+    pub fn new(store: Store, signal: RelaySignal) -> Self {
+        Self { store, signal, ended: Arc::default() }
     }
 
     /// Looks for lost gateways, and ends the leases of their connections. Returns the number of leases ended.
@@ -74,7 +77,7 @@ impl GatewaySweeper {
 
     /// Looks for lost gateways, and sets the metrics.
     async fn look(&self) -> Result<LostGateways, StoreError> {
-        let found = self.repository.lost_gateways().await?;
+        let found = self.store.lost_gateways().await?;
         metrics::gauge!(GATEWAYS).set(found.known as f64);
         metrics::gauge!(GATEWAYS_HELD).set(if found.is_held { 1.0 } else { 0.0 });
         metrics::counter!(GATEWAYS_LOST).increment(found.lost);
@@ -115,7 +118,7 @@ impl GatewaySweeper {
 
     async fn end(&self, ending: &Ending) -> Result<u64, StoreError> {
         let trace = TraceContext::new_root();
-        let mut drain = self.repository.drain(ending, &trace).await?;
+        let mut drain = self.store.drain(ending, &trace).await?;
         let mut total = 0;
         while let Some(step) = drain.next().await {
             self.signal.notify(&step.events);

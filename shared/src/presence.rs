@@ -9,14 +9,15 @@ use crate::{
         ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections, PlayerId, Presence,
         Reason, State, StateChange,
     },
-    repository::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Repository, Snapshot, StateOutcome, StoreError},
-    trace::TraceContext,
+    redis::StoreError,
+    store::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Snapshot, StateOutcome, Store},
+    telemetry::TraceContext,
 };
 
 /// The use cases of the presence service. Any number of instances may serve the same players.
 #[derive(Clone)]
 pub struct PresenceService {
-    repository: Repository,
+    store: Store,
     delivery: Delivery,
     lifetimes: Lifetimes,
     limits: Limits,
@@ -53,9 +54,9 @@ pub struct BatchOutcome {
 }
 
 impl PresenceService {
-    /// Creates a service on the players in `repository`, whose events are published by `delivery`.
-    pub fn new(config: &Config, repository: Repository, delivery: Delivery) -> Self {
-        Self { repository, delivery, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
+    /// Creates a service on the players in `store`, whose events are published by `delivery`.
+    pub fn new(config: &Config, store: Store, delivery: Delivery) -> Self {
+        Self { store, delivery, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
     }
 
     /// TTLs, graces and intervals.
@@ -154,7 +155,7 @@ impl PresenceService {
     /// # Errors
     /// [`PresenceError::Store`].
     pub async fn renew_gateway(&self, gateway: &GatewayId) -> Result<GatewayStatus, PresenceError> {
-        Ok(self.repository.renew_gateway(gateway).await?)
+        Ok(self.store.renew_gateway(gateway).await?)
     }
 
     /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that this call ended; 0
@@ -168,8 +169,8 @@ impl PresenceService {
         reason: Reason,
         trace: &TraceContext,
     ) -> Result<u64, PresenceError> {
-        let Some(ending) = self.repository.leave_gateway(gateway, reason).await? else { return Ok(0) };
-        let mut drain = self.repository.drain(&ending, trace).await?;
+        let Some(ending) = self.store.leave_gateway(gateway, reason).await? else { return Ok(0) };
+        let mut drain = self.store.drain(&ending, trace).await?;
         let mut ended = 0;
         // Each step ends some leases; its events are published before the next one.
         while let Some(step) = drain.next().await {
@@ -191,7 +192,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let change = change.into();
-        let applied = self.repository.set_state(player, &change, trace).await?;
+        let applied = self.store.set_state(player, &change, trace).await?;
         self.deliver(&applied.events).await;
         match applied.outcome {
             StateOutcome::Rejected => Err(match (change.state, change.activity) {
@@ -211,8 +212,8 @@ impl PresenceService {
     /// [`PresenceError::Store`] if one of the Redis nodes did not answer.
     pub async fn presences(&self, players: &[PlayerId], history: bool) -> Result<Snapshot, PresenceError> {
         Ok(match history {
-            true => self.repository.presences_with_history(players).await?,
-            false => self.repository.presences(players).await?,
+            true => self.store.presences_with_history(players).await?,
+            false => self.store.presences(players).await?,
         })
     }
 
@@ -222,7 +223,7 @@ impl PresenceService {
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
-        let applied = self.repository.apply(mutation, connection, trace).await?;
+        let applied = self.store.apply(mutation, connection, trace).await?;
         self.deliver(&applied.events).await;
         match applied.outcome {
             LeaseOutcome::Closed => Err(PresenceError::ConnectionClosed),
@@ -240,8 +241,7 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
         remove_repeated(&mut connections);
-        let AppliedBatch { outcomes, events, failure } =
-            self.repository.apply_batch(mutation, &connections, trace).await;
+        let AppliedBatch { outcomes, events, failure } = self.store.apply_batch(mutation, &connections, trace).await;
         self.deliver(&events).await;
         let mut batch = BatchOutcome::default();
         for (connection, outcome) in connections.into_iter().zip(outcomes) {
@@ -259,7 +259,7 @@ impl PresenceService {
         match failure {
             Some(error) if batch.accepted == 0 && batch.closed.is_empty() => Err(error.into()),
             Some(error) => {
-                // The repository has logged the node's failure, once per episode.
+                // The store has logged the node's failure, once per episode.
                 let error = &error as &dyn std::error::Error;
                 tracing::debug!(error, failed = batch.failed.len(), "batch failed in part");
                 Ok(batch)
@@ -281,7 +281,7 @@ impl PresenceService {
 
     async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
         let published = publisher.publish(events, Patience::CALL).await;
-        if let Err(error) = self.repository.strike(&published.all()).await {
+        if let Err(error) = self.store.strike(&published.all()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "published events not removed from the outbox; they are published again");
         }

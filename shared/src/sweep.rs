@@ -13,9 +13,12 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     events::RelaySignal,
     model::PlayerId,
-    repository::{Expired, Repository, Shard, StoreError, Task, Turn, episodes, while_node_answers},
-    telemetry::metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
-    trace::{SweepSpan, TraceContext},
+    redis::{Shard, StoreError, episodes},
+    store::{Expired, Store, Task, Turn, while_node_answers},
+    telemetry::{
+        SweepSpan, TraceContext,
+        metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
+    },
 };
 
 /// The number of players that are read from an expiry index at a time.
@@ -30,7 +33,7 @@ const PAGES_PER_PASS: usize = 200;
 /// Sweeps expired players. Any number of sweepers may run: each transition is made once.
 #[derive(Clone)]
 pub struct Sweeper {
-    repository: Repository,
+    store: Store,
     signal: RelaySignal,
     total: Arc<Mutex<Swept>>,
 }
@@ -50,9 +53,9 @@ pub struct Swept {
 type Part = (Swept, Option<StoreError>);
 
 impl Sweeper {
-    /// Creates a sweeper of the players in `repository`. It notifies the relay of its process of new events.
-    pub fn new(repository: Repository, signal: RelaySignal) -> Self {
-        Self { repository, signal, total: Arc::default() }
+    /// Creates a sweeper of the players in `store`. It notifies the relay of its process of new events.
+    pub fn new(store: Store, signal: RelaySignal) -> Self {
+        Self { store, signal, total: Arc::default() }
     }
 
     /// Checks all players that are due in the expiry index. The nodes of a cluster do not wait for each other.
@@ -62,7 +65,7 @@ impl Sweeper {
     /// counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let span = OnceLock::new();
-        let nodes = self.repository.shards_by_node().await;
+        let nodes = self.store.shards_by_node().await;
         let parts = join_all(nodes.iter().map(|shards| self.sweep_node(shards, &span))).await;
         let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
         if let Some(span) = span.into_inner() {
@@ -71,7 +74,7 @@ impl Sweeper {
         if let Some(error) = parts.into_iter().find_map(|(_, failure)| failure) {
             return Err(error);
         }
-        self.repository.note_sweep().await?;
+        self.store.note_sweep().await?;
         Ok(swept)
     }
 
@@ -86,7 +89,7 @@ impl Sweeper {
         loop {
             sleep_until(next).await;
             let asked_at = Instant::now();
-            let turn = self.repository.take_turn(Task::Sweep, pace, patience).await;
+            let turn = self.store.take_turn(Task::Sweep, pace, patience).await;
             // If Redis did not answer, its time limit is part of the interval.
             let began = if turn.is_ok() { Instant::now() } else { asked_at };
             next = match turn {
@@ -125,7 +128,7 @@ impl Sweeper {
 
     /// Sweeps the shards of one node. `span` starts with the first due player: a pass without any has no span.
     async fn sweep_node(&self, shards: &[Shard], span: &OnceLock<SweepSpan>) -> Part {
-        let due = self.repository.due_shards(shards).await;
+        let due = self.store.due_shards(shards).await;
         if due.found.is_empty() {
             return (Swept::default(), due.failure);
         }
@@ -140,7 +143,7 @@ impl Sweeper {
     async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Part {
         let mut swept = Swept::default();
         for _ in 0..PAGES_PER_PASS {
-            let due = match self.repository.due(shard, PAGE, now).await {
+            let due = match self.store.due(shard, PAGE, now).await {
                 Ok(due) => due,
                 Err(error) => return (swept, Some(error)),
             };
@@ -150,7 +153,7 @@ impl Sweeper {
                 return (swept, failure);
             }
             if !due.strangers.is_empty() {
-                if let Err(error) = self.repository.remove_strangers(shard, &due.strangers).await {
+                if let Err(error) = self.store.remove_strangers(shard, &due.strangers).await {
                     return (swept, Some(error));
                 }
                 swept.removed += due.strangers.len() as u64;
@@ -163,7 +166,7 @@ impl Sweeper {
     }
 
     async fn expire_page(&self, players: &[PlayerId], trace: &TraceContext) -> Part {
-        let calls = players.chunks(PLAYERS_PER_CALL).map(|players| self.repository.expire(players, trace));
+        let calls = players.chunks(PLAYERS_PER_CALL).map(|players| self.store.expire(players, trace));
         let mut swept = Swept::default();
         let mut failure = None;
         for result in join_all(calls).await {

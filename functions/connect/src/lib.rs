@@ -6,7 +6,7 @@ use presence::{
     PresenceService,
     http::{Answer, BatchAnswer, Connected, ConnectionsBody, Request, Target, json, parse_post},
     model::{OwnedConnection, OwnedConnections},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 
 /// Opens one connection, or a batch.

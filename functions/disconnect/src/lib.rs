@@ -5,7 +5,7 @@ use std::sync::Arc;
 use presence::{
     PresenceService,
     http::{Answer, BatchAnswer, ConnectionsBody, Request, Target, json, parse_post},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 
 /// Closes one connection, or a batch.

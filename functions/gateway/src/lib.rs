@@ -5,7 +5,7 @@ use std::sync::Arc;
 use presence::{
     PresenceService,
     http::{Answer, GatewayLeft, GatewayRenewed, Request, json, parse_gateway},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 
 /// Renews the lease of a gateway; or ends it, and the leases of its connections, if the gateway leaves.

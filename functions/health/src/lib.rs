@@ -18,7 +18,7 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
         Some(("GET" | "HEAD", origin)) => Ok(http_answer(Ok(ready(&app.health().latest().await)), &origin)),
         Some((_, origin)) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
         None => {
-            let health = app.health_probe().check_and_count(&app.insight()).await;
+            let health = app.health_probe().check_and_count(&app.operator_queries()).await;
             let report = serde_json::to_value(&health)?;
             if health.is_available() { Ok(report) } else { Err(format!("presence is unavailable: {report}").into()) }
         }

@@ -6,7 +6,7 @@ use presence::{
     PresenceService,
     http::{Answer, BatchAnswer, ConnectionsBody, Request, Target, json, parse_post},
     model::{OwnedConnection, OwnedConnections},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 
 /// Renews the lease of one connection, or of a batch.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use presence::{
     PresenceService,
     http::{Answer, Request, json, parse_state_change},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 
 /// Sets the state of one player, the activity, or both; OFFLINE signs the player out.

@@ -26,8 +26,8 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     middleware: &Middleware,
     closing: watch::Receiver<()>,
 ) -> Router<S> {
-    let insight = app.insight();
-    let explain = async move |request, _| players::explain(&insight, request).await;
+    let operator_queries = app.operator_queries();
+    let explain = async move |request, _| players::explain(&operator_queries, request).await;
     let players = middleware.calls("/console/players/{player_id}");
     let mut routes = players.on(MethodFilter::GET, Access::Read, explain);
     // Without events, this path is a 404.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::repository::{Partial, Waiting};
+use crate::store::{PartialResult, Waiting};
 
 /// How long an observed age is valid. A relay records one more often than that.
 const TTL: Duration = Duration::from_mins(1);
@@ -31,7 +31,7 @@ pub(crate) enum Oldest {
 
 impl Oldest {
     /// The oldest of the events that wait in all shards.
-    pub(crate) fn of(waiting: &Partial<Waiting>) -> Self {
+    pub(crate) fn of(waiting: &PartialResult<Waiting>) -> Self {
         match waiting.failure {
             Some(_) => Self::Unknown,
             None => waiting.found.iter().map(Waiting::age).max().map_or(Self::None, Self::Aged),

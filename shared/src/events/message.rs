@@ -9,7 +9,7 @@ use async_nats::{
 };
 use serde::Deserialize;
 
-use crate::{repository::OutboxEntry, trace::TraceContext};
+use crate::{store::OutboxEntry, telemetry::TraceContext};
 
 /// The origin of the events, a URI reference as CloudEvents requires it.
 const SOURCE: &str = "/presence";
@@ -75,7 +75,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::repository::Shard;
+    use crate::redis::Shard;
 
     fn entry(body: impl Into<Vec<u8>>) -> OutboxEntry {
         OutboxEntry { shard: Shard::FIRST, entry_id: "1-0".into(), body: body.into(), trace: TraceContext::new_root() }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::EventsConfig,
-    repository::OutboxEntry,
+    store::OutboxEntry,
     telemetry::metrics::{EVENTS_DROPPED, EVENTS_FAILED, EVENTS_PUBLISHED},
 };
 

@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Backlog, Oldest, Patience, Publisher, RelaySignal};
 use crate::{
-    repository::{Repository, Shard, StoreError, Task, Turn, Waiting, episodes, while_node_answers},
+    redis::{Shard, StoreError, episodes},
+    store::{Store, Task, Turn, Waiting, while_node_answers},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -24,7 +25,7 @@ const PAGE: usize = 512;
 /// the stream once.
 #[derive(Clone)]
 pub struct Relay {
-    repository: Repository,
+    store: Store,
     publisher: Publisher,
     retention: Duration,
     backlog: Backlog,
@@ -46,10 +47,10 @@ pub struct Relayed {
 type Part = (Relayed, Option<StoreError>);
 
 impl Relay {
-    /// Creates a relay from the outbox of `repository` to `publisher`. It drops events that are older than `retention`,
+    /// Creates a relay from the outbox of `store` to `publisher`. It drops events that are older than `retention`,
     /// and each pass records in `backlog` how long events wait.
-    pub fn new(repository: Repository, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
-        Self { repository, publisher, retention, backlog, total: Arc::default(), left: Arc::default() }
+    pub fn new(store: Store, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
+        Self { store, publisher, retention, backlog, total: Arc::default(), left: Arc::default() }
     }
 
     /// Publishes the events of the outbox, and removes those that JetStream acknowledged. While NATS is down, it only
@@ -59,9 +60,9 @@ impl Relay {
     /// [`StoreError`] if a Redis node did not answer. The events of the other nodes are still published, and counted in
     /// [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
-        let waiting = self.repository.waiting_shards().await;
+        let waiting = self.store.waiting_shards().await;
         self.backlog.record(Oldest::of(&waiting));
-        let nodes = self.repository.by_node(waiting.found, |waiting| waiting.shard).await;
+        let nodes = self.store.by_node(waiting.found, |waiting| waiting.shard).await;
         let parts =
             join_all(nodes.into_iter().map(|node| while_node_answers(node, |waiting| self.relay(waiting)))).await;
         let relayed = sum(parts);
@@ -70,8 +71,8 @@ impl Relay {
         }
         let relayed = relayed?;
         // The health check of every server reads this record.
-        if self.repository.takes_turns() && self.left().is_empty() {
-            self.repository.note_relay().await?;
+        if self.store.takes_turns() && self.left().is_empty() {
+            self.store.note_relay().await?;
         }
         Ok(relayed)
     }
@@ -99,13 +100,13 @@ impl Relay {
         let pace = self.pace(interval);
         *next_look = began + pace;
         let mut published = Ok(());
-        if self.repository.takes_turns() {
+        if self.store.takes_turns() {
             let left = self.left().clone();
             published = self.publish_all(left).await;
             // A relay that is cut off from NATS lets others go first.
             let is_ready = self.publisher.is_ready(Patience::RELAY);
             let turn_interval = if is_ready { pace } else { 2 * pace };
-            let turn = self.repository.take_turn(Task::Relay, turn_interval, interval / 4).await;
+            let turn = self.store.take_turn(Task::Relay, turn_interval, interval / 4).await;
             if let Ok(Turn::Later(wait)) = turn {
                 *next_look = Instant::now() + wait.min(pace);
                 return published;
@@ -118,7 +119,7 @@ impl Relay {
     /// The time between two looks at all outboxes. If relays take turns, one that dies delays the next look by a
     /// quarter of `interval`, so that pace and delay together stay within it.
     fn pace(&self, interval: Duration) -> Duration {
-        if self.repository.takes_turns() { interval * 3 / 4 } else { interval }
+        if self.store.takes_turns() { interval * 3 / 4 } else { interval }
     }
 
     /// The counts of this relay and its clones since they were created.
@@ -144,7 +145,7 @@ impl Relay {
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
         // Every shard counts as left until it is drained, so that those of a failed node are not forgotten.
         self.left().extend(&shards);
-        let nodes = self.repository.by_node(shards, |shard| *shard).await;
+        let nodes = self.store.by_node(shards, |shard| *shard).await;
         let parts = join_all(nodes.into_iter().map(|node| while_node_answers(node, |shard| self.publish(shard)))).await;
         sum(parts).map(drop)
     }
@@ -164,10 +165,10 @@ impl Relay {
     /// Publishes the events of one outbox. Returns whether none is left.
     async fn drain(&self, shard: Shard, total: &mut Relayed) -> Result<bool, StoreError> {
         while self.publisher.is_ready(Patience::RELAY) {
-            let page = self.repository.outbox(shard, PAGE).await?;
+            let page = self.store.outbox(shard, PAGE).await?;
             let published = self.publisher.publish(&page, Patience::RELAY).await;
             let done = published.all();
-            self.repository.strike(&done).await?;
+            self.store.strike(&done).await?;
             let relayed =
                 Relayed { published: published.acknowledged.len() as u64, dropped: published.dropped.len() as u64 };
             self.count(relayed);
@@ -188,7 +189,7 @@ impl Relay {
         if waiting.age() <= self.retention {
             return Ok(0);
         }
-        let dropped = self.repository.drop_older(waiting, self.retention).await?;
+        let dropped = self.store.drop_older(waiting, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
             self.count(Relayed { published: 0, dropped });

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::repository::{OutboxEntry, Shard};
+use crate::{redis::Shard, store::OutboxEntry};
 
 /// The shards whose outboxes have new events. Calls add shards and continue at once; the relay waits for them.
 #[derive(Debug, Clone, Default)]

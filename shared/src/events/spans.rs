@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 
 use crate::{
-    repository::OutboxEntry,
-    telemetry::traces::is_on,
-    trace::{Span, TraceContext},
+    store::OutboxEntry,
+    telemetry::{Span, TraceContext, traces::is_on},
 };
 
 /// The spans of a window, by the `traceparent` of their messages. Empty if spans are not recorded.

@@ -19,7 +19,7 @@ use super::{
     spans::PublishSpans,
     stream::StreamError,
 };
-use crate::{config::EventsConfig, repository::OutboxEntry};
+use crate::{config::EventsConfig, store::OutboxEntry};
 
 /// The number of messages that may wait for their acknowledgement at a time: enough to hide the round trip, few enough
 /// to bound memory.

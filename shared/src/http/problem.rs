@@ -8,7 +8,11 @@ use presence_types::{ProblemBody, ProblemKind};
 use serde::{Serialize, Serializer};
 
 use super::{Response, response::with_body};
-use crate::{PresenceError, StoreError, StoreFailure, repository::episodes, telemetry::metrics::STORE_ERRORS};
+use crate::{
+    PresenceError,
+    redis::{StoreError, StoreFailure, episodes},
+    telemetry::metrics::STORE_ERRORS,
+};
 
 /// An error response: what was wrong, and what to do about it.
 #[derive(Debug, Clone)]

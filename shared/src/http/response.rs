@@ -8,8 +8,8 @@ use super::Response;
 use crate::{
     BatchOutcome,
     config::Lifetimes,
-    health::Health,
     model::{Connection, Presence},
+    operator::Health,
 };
 
 /// Forbids caches to store responses about players or health, which are true for a moment only.

@@ -1,11 +1,11 @@
 //! Assembly of the service's components for the programs.
 
 use crate::{
-    GatewaySweeper, PresenceService, Repository, StoreError, Sweeper,
+    GatewaySweeper, PresenceService, Store, Sweeper,
     config::{Config, ConfigError, WatchConfig},
     events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
-    health::{HealthMonitor, HealthProbe},
-    insight::Insight,
+    operator::{HealthMonitor, HealthProbe, OperatorQueries},
+    redis::StoreError,
     watch::{Watch, WatchUpkeep},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 pub struct App {
     /// The configuration of the process.
     pub config: Config,
-    repository: Repository,
+    store: Store,
     publisher: Option<Publisher>,
     backlog: Backlog,
     health: HealthMonitor,
@@ -24,13 +24,13 @@ impl App {
     /// Creates the components. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// As [`Repository::new`].
+    /// As [`Store::new`].
     pub fn new(config: Config) -> Result<Self, StoreError> {
-        let repository = Repository::new(&config)?;
+        let store = Store::new(&config)?;
         let publisher = config.events.clone().map(Publisher::new);
         let backlog = Backlog::default();
-        let health = HealthMonitor::new(HealthProbe::new(repository.clone(), publisher.clone(), backlog.clone()));
-        Ok(Self { config, repository, publisher, backlog, health })
+        let health = HealthMonitor::new(HealthProbe::new(store.clone(), publisher.clone(), backlog.clone()));
+        Ok(Self { config, store, publisher, backlog, health })
     }
 
     /// Checks that the data of a cluster is spread over as many partitions as this program is configured for. Takes no
@@ -39,7 +39,7 @@ impl App {
     /// # Errors
     /// [`ConfigError`] if the data has another number of partitions.
     pub async fn check_partitions(&self) -> Result<(), ConfigError> {
-        match self.repository.check_layout().await {
+        match self.store.check_layout().await {
             Err(StoreError::Partitions { stored, .. }) => Err(ConfigError::of_partitions(stored)),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -48,35 +48,35 @@ impl App {
     /// The use cases. Each call publishes its own events before it responds.
     pub fn presence(&self) -> PresenceService {
         let delivery = self.publisher.clone().map_or(Delivery::Disabled, Delivery::BeforeAnswer);
-        PresenceService::new(&self.config, self.repository.clone(), delivery)
+        PresenceService::new(&self.config, self.store.clone(), delivery)
     }
 
     /// The use cases. A relay of this process, which waits for `signal`, publishes their events.
     pub fn presence_with_relay(&self, signal: RelaySignal) -> PresenceService {
         let delivery = self.publisher.as_ref().map_or(Delivery::Disabled, |_| Delivery::ByRelay(signal));
-        PresenceService::new(&self.config, self.repository.clone(), delivery)
+        PresenceService::new(&self.config, self.store.clone(), delivery)
     }
 
     /// The sweep. A relay of this process, which waits for `signal`, publishes its events.
     pub fn sweeper(&self, signal: RelaySignal) -> Sweeper {
-        Sweeper::new(self.repository.clone(), signal)
+        Sweeper::new(self.store.clone(), signal)
     }
 
     /// The sweep of gateways. A relay of this process, which waits for `signal`, publishes its events.
     pub fn gateway_sweeper(&self, signal: RelaySignal) -> GatewaySweeper {
-        GatewaySweeper::new(self.repository.clone(), signal)
+        GatewaySweeper::new(self.store.clone(), signal)
     }
 
     /// The relay. `None` if the service emits no events.
     pub fn relay(&self) -> Option<Relay> {
         let events = self.config.events.as_ref()?;
         let publisher = self.publisher.clone()?;
-        Some(Relay::new(self.repository.clone(), publisher, events.retention, self.backlog.clone()))
+        Some(Relay::new(self.store.clone(), publisher, events.retention, self.backlog.clone()))
     }
 
     /// The queries of operators.
-    pub fn insight(&self) -> Insight {
-        Insight::new(self.repository.clone())
+    pub fn operator_queries(&self) -> OperatorQueries {
+        OperatorQueries::new(self.store.clone())
     }
 
     /// The live events. `None` if the service emits no events.
@@ -86,7 +86,7 @@ impl App {
 
     /// The streams of callers that watch players.
     pub fn watch(&self, config: WatchConfig) -> Watch {
-        Watch::new(config, self.config.limits.max_batch, self.repository.clone())
+        Watch::new(config, self.config.limits.max_batch, self.store.clone())
     }
 
     /// The task that keeps the streams of callers up to date.
@@ -96,7 +96,7 @@ impl App {
 
     /// The health probe, which calls Redis and NATS at each check.
     pub fn health_probe(&self) -> HealthProbe {
-        HealthProbe::new(self.repository.clone(), self.publisher.clone(), self.backlog.clone())
+        HealthProbe::new(self.store.clone(), self.publisher.clone(), self.backlog.clone())
     }
 
     /// The health monitor, which runs one check at a time for all callers.

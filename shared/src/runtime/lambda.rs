@@ -30,10 +30,9 @@ use crate::{
     PresenceService,
     http::{Answer, Request, Response},
     telemetry::{
-        self,
+        self, RequestSpan,
         metrics::{CALL_DURATION, CALLS},
     },
-    trace::RequestSpan,
 };
 
 /// Error of an invocation.

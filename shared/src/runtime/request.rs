@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 use super::event;
 use crate::{
     http::{Answer, Request, Response},
-    trace,
+    telemetry,
 };
 
 /// The characters that are not allowed in a URI's query. `%` is not among them, so that encoded parts stay as they are.
@@ -64,7 +64,7 @@ fn strip_unparsable_host(event: &mut LambdaRequest) {
 
 fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     let path = utf8_percent_encode(event.raw_http_path(), NOT_IN_A_PATH).to_string();
-    let traceparent = context.xray_trace_id.as_deref().and_then(trace::traceparent_of_xray);
+    let traceparent = context.xray_trace_id.as_deref().and_then(telemetry::traceparent_of_xray);
     let (mut parts, body) = event.into_parts();
     parts.uri = with_path(parts.uri, &path);
     // The caller's own trace comes first, then the one of X-Ray.

@@ -42,7 +42,8 @@ use crate::{
     config::WatchConfig,
     http::Problem,
     model::PlayerId,
-    repository::{Repository, Sighting, StoreError},
+    redis::StoreError,
+    store::{Sighting, Store},
 };
 use event::Transition;
 use gauges::Gauges;
@@ -61,7 +62,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     config: WatchConfig,
     max_batch: usize,
-    repository: Repository,
+    store: Store,
     /// The number of streams.
     streams: watch::Sender<usize>,
     /// The state of the feed. `None` while it is not known yet, or no stream is open.
@@ -82,13 +83,13 @@ struct RedisClock {
 
 impl Watch {
     /// Creates a watch without streams. Nothing is read before the first one opens.
-    pub fn new(config: WatchConfig, max_batch: usize, repository: Repository) -> Self {
+    pub fn new(config: WatchConfig, max_batch: usize, store: Store) -> Self {
         Self(Arc::new(Shared {
             hub: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.max_streams.min(hub::MAX_STREAMS))),
             config,
             max_batch,
-            repository,
+            store,
             streams: watch::Sender::new(0),
             feed: watch::Sender::new(None),
             in_doubt: Notify::new(),
@@ -149,7 +150,7 @@ impl Watch {
     async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
         // Reports that arrive after this tick may be newer than the read.
         let sent = self.hub().now();
-        let chunks = players.chunks(CHUNK).map(|chunk| self.0.repository.presences_each(chunk));
+        let chunks = players.chunks(CHUNK).map(|chunk| self.0.store.presences_each(chunk));
         let mut unread = Vec::new();
         let mut failure = None;
         for (chunk, sightings) in players.chunks(CHUNK).zip(futures_util::future::join_all(chunks).await) {

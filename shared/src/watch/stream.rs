@@ -12,7 +12,7 @@ use super::{
     hub::{Delivery, StreamIndex},
     message::{self, PresencesMessage},
 };
-use crate::{http::Problem, model::PlayerId, repository::StoreError};
+use crate::{http::Problem, model::PlayerId, redis::StoreError};
 
 /// A stream, which ends when it is dropped.
 pub struct WatchStream {

@@ -15,7 +15,7 @@ use super::{CHUNK, Feed, Watch};
 use crate::{
     events::{Continuity, FollowError, Follower, Publisher},
     model::PlayerId,
-    repository::Dataset,
+    store::Dataset,
 };
 
 /// The interval of checks of Redis.
@@ -151,7 +151,7 @@ impl WatchUpkeep {
         loop {
             ticks.tick().await;
             let sent = std::time::Instant::now();
-            match timeout(CHECK_TIMEOUT, self.watch.0.repository.dataset()).await {
+            match timeout(CHECK_TIMEOUT, self.watch.0.store.dataset()).await {
                 Ok(Ok((dataset, now))) => {
                     self.watch.0.clock.note(now, sent);
                     let is_replaced = known.as_ref().is_some_and(|known| known.is_replaced_by(&dataset));

@@ -4,7 +4,7 @@ use presence::{
     PresenceError,
     model::{Activity, ActivityChange, Reason, State, StateChange},
     runtime::App,
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{NatsServer, RedisServer, Server, app, connection, player};
 use redis::AsyncTypedCommands as _;

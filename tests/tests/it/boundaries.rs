@@ -6,7 +6,7 @@ use presence::{
     PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
     model::{Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, Server, VirtualClock, app, connection, player};
 use redis::AsyncTypedCommands as _;

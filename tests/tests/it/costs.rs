@@ -8,7 +8,7 @@ use presence::{
     PresenceService,
     events::RelaySignal,
     model::{Activity, GatewayId, OwnedConnection, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, app, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;

@@ -9,7 +9,7 @@ use async_nats::jetstream::{self, message::Message, stream};
 use presence::{
     model::{Reason, State},
     runtime::App,
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{Function, NatsServer, RedisServer, app, connection, event};
 use redis::AsyncTypedCommands as _;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use presence::health::HealthStatus;
+use presence::operator::HealthStatus;
 use presence_tests::{NatsServer, RedisCluster, RedisServer, Server, Socket, app, cluster_app, event};
 use serde_json::Value;
 

@@ -12,7 +12,7 @@ use std::{
 
 use presence::{
     model::{ActivityChange, State, StateChange},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{app_with, binary, connection, free_port, player};
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use presence::{model::State, trace::TraceContext};
+use presence::{model::State, telemetry::TraceContext};
 use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app, connection, connections, player};
 use serde_json::json;
 
@@ -36,19 +36,19 @@ async fn without_redis_there_is_no_number_rather_than_a_wrong_one() {
 async fn few_players_are_counted_and_many_are_reckoned() {
     let redis = RedisServer::start().await;
     let app = app(&redis, &[]);
-    let (presence, insight) = (app.presence(), app.insight());
+    let (presence, operator_queries) = (app.presence(), app.operator_queries());
     for n in 0..10 {
         presence.connect(&connection(&format!("p{n}"), "c"), &TraceContext::new_root()).await.unwrap();
     }
     presence.connect(&connection("p0", "second"), &TraceContext::new_root()).await.unwrap();
     presence.set_state(&player("p1"), State::InMatch, &TraceContext::new_root()).await.unwrap();
-    let few = insight.statistics().await.unwrap();
+    let few = operator_queries.statistics().await.unwrap();
     assert_eq!((few.players, few.states.online, few.states.in_match, few.connections), (10, 9, 1, 11));
     assert_eq!((few.sampled, few.is_exact), (10, true));
 
     let more: Vec<_> = (0..2_000).map(|n| connection(&format!("q{n}"), "c")).collect();
     presence.connect_batch(more, &TraceContext::new_root()).await.unwrap();
-    let many = insight.statistics().await.unwrap();
+    let many = operator_queries.statistics().await.unwrap();
     assert_eq!((many.players, many.sampled, many.is_exact), (2_010, 1_000, false));
     assert!(many.states.online >= 2_000 && many.states.in_match <= 10, "{many:?}");
 }
@@ -59,7 +59,7 @@ async fn players_of_a_cluster_are_counted() {
     let app = cluster_app(&cluster, &[]);
     let connections = connections(100);
     app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
-    let statistics = app.insight().statistics().await.unwrap();
+    let statistics = app.operator_queries().statistics().await.unwrap();
     assert_eq!((statistics.players, statistics.states.online, statistics.is_exact), (100, 100, true));
 }
 
@@ -71,7 +71,7 @@ async fn counting_takes_four_bounded_reads_however_many_players_there_are() {
     app.presence().connect_batch(players, &TraceContext::new_root()).await.unwrap();
     let mut raw = redis.connection().await;
     redis::cmd("CONFIG").arg("RESETSTAT").exec_async(&mut raw).await.unwrap();
-    let statistics = app.insight().statistics().await.unwrap();
+    let statistics = app.operator_queries().statistics().await.unwrap();
     assert_eq!((statistics.players, statistics.sampled), (5_000, 1_000));
     let stats: String = redis::cmd("INFO").arg("commandstats").query_async(&mut raw).await.unwrap();
     let calls: BTreeSet<_> =
@@ -88,6 +88,6 @@ async fn what_is_malformed_does_not_take_the_other_players_number_away() {
     let mut raw = redis.connection().await;
     redis::cmd("SET").arg("presence:p3").arg("not a record").exec_async(&mut raw).await.unwrap();
     redis::cmd("ZADD").arg("presence:{all}:expiry").arg(1e15).arg(b"\xff").exec_async(&mut raw).await.unwrap();
-    let statistics = app.insight().statistics().await.unwrap();
+    let statistics = app.operator_queries().statistics().await.unwrap();
     assert_eq!(statistics.states.online, 10, "9 of 10, of 11 members: {statistics:?}");
 }

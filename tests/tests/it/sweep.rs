@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use presence::{
     events::RelaySignal,
     model::{Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{NatsServer, RedisServer, app, connection, connections};
 use redis::AsyncTypedCommands as _;

@@ -2,7 +2,7 @@
 
 use presence::{
     model::{Connection, Reason},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{connection, service};
 

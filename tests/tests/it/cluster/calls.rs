@@ -3,9 +3,9 @@
 use presence::{
     PresenceError,
     events::RelaySignal,
-    health::HealthStatus,
     model::{Activity, Reason, State},
-    trace::TraceContext,
+    operator::HealthStatus,
+    telemetry::TraceContext,
 };
 use presence_tests::{NatsServer, RedisCluster, cluster_app, connection, record_key};
 use redis::AsyncTypedCommands as _;

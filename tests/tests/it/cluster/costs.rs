@@ -2,7 +2,7 @@
 
 use presence::{
     model::{Connection, PlayerId},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{NatsServer, RedisCluster, cluster_app, commands_per_health_probe, idle_commands_per_second};
 
@@ -47,7 +47,7 @@ async fn a_health_probe_beside_a_relay_counts_the_players() {
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
     app.relay().unwrap().pass().await.unwrap();
     cluster.forget_commands();
-    let health = app.health_probe().check_and_count(&app.insight()).await;
+    let health = app.health_probe().check_and_count(&app.operator_queries()).await;
     assert!(health.is_available());
     let commands = cluster.commands();
     assert_eq!((commands.get("zcard"), commands.get("xrange")), (Some(&256), None), "{commands:?}");

@@ -6,7 +6,7 @@ use presence::{
     PresenceService,
     events::RelaySignal,
     model::{Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app};
 

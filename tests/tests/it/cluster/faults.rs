@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use presence::{PresenceError, events::RelaySignal, health::HealthStatus, model::Connection, trace::TraceContext};
+use presence::{
+    PresenceError, events::RelaySignal, model::Connection, operator::HealthStatus, telemetry::TraceContext,
+};
 use presence_tests::{RedisCluster, cluster_app, connection, partition_key};
 
 use super::{PLAYERS, are_online, connections, held_by, players, record};

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use presence::{model::State, trace::TraceContext};
+use presence::{model::State, telemetry::TraceContext};
 use presence_tests::{NatsServer, RedisCluster, cluster_app, connection};
 
 use super::{PLAYERS, are_online, connections, held_by, players, record};

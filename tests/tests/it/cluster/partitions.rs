@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::{PresenceError, StoreError, trace::TraceContext};
+use presence::{PresenceError, StoreError, telemetry::TraceContext};
 use presence_tests::{Function, RedisCluster, Server, cluster_app, connection, event, partition_key, record_key};
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use presence::trace::TraceContext;
+use presence::telemetry::TraceContext;
 use presence_tests::{
     NatsServer, RedisCluster, RedisServer, Server, VirtualClock, cluster_app, connection, partition_key, script,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use presence::{
     model::{EventReason, Explanation, Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisCluster, RedisServer, app, cluster_app, connection, connections, player};
 use serde_json::json;
@@ -47,7 +47,7 @@ async fn a_player_of_a_cluster_is_explained() {
     let app = cluster_app(&cluster, &[]);
     let connections = connections(100);
     app.presence().connect_batch(connections, &TraceContext::new_root()).await.unwrap();
-    let explanation = app.insight().explain(&player("p7")).await.unwrap();
+    let explanation = app.operator_queries().explain(&player("p7")).await.unwrap();
     assert_eq!((explanation.presence.state, explanation.connections.len()), (State::Online, 1));
 }
 
@@ -67,7 +67,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     let redis = RedisServer::start().await;
     let app = app(&redis, &[("PRESENCE_OFFLINE_GRACE", "10s")]);
     let presence = app.presence();
-    let explain = async || app.insight().explain(&player("alice")).await.unwrap();
+    let explain = async || app.operator_queries().explain(&player("alice")).await.unwrap();
     let next = |explanation: &Explanation| {
         let next = explanation.next_transition.clone().unwrap();
         assert_eq!((next.state, next.version), (State::Offline, None));

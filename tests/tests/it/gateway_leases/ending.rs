@@ -5,7 +5,7 @@ use std::time::Duration;
 use presence::{
     events::RelaySignal,
     model::{EventReason, GatewayStatus, OwnedConnections, Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app, connection, connections, player};
 use redis::AsyncTypedCommands as _;
@@ -104,7 +104,7 @@ async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
     }
     let set = it.app.presence().set_state(&player("alice"), State::Away, &it.trace).await.unwrap();
     it.leave("g1", Reason::Lost).await;
-    let explained = it.app.insight().explain(&player("alice")).await.unwrap();
+    let explained = it.app.operator_queries().explain(&player("alice")).await.unwrap();
     assert!(explained.connections.is_empty(), "{explained:?}");
     assert_eq!(explained.next_transition.unwrap().reason, Some(EventReason::Lost));
     for (device, count) in devices.iter().zip(1..) {
@@ -193,8 +193,8 @@ async fn three_sweepers_end_each_of_3000_leases_once_in_a_cluster() {
     let lone = OwnedConnections { connections: connections(10), gateway: None };
     presence.heartbeat_batch(lone, &trace).await.unwrap();
     presence.renew_gateway(&gateway("g1")).await.unwrap();
-    assert_eq!(apps[0].insight().gateways().await.unwrap().gateways[0].connections, 3_000);
-    while apps[0].insight().gateways().await.unwrap().gateways[0].expires_in_ms > 0 {
+    assert_eq!(apps[0].operator_queries().gateways().await.unwrap().gateways[0].connections, 3_000);
+    while apps[0].operator_queries().gateways().await.unwrap().gateways[0].expires_in_ms > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let sweepers = apps.each_ref().map(|app| app.gateway_sweeper(RelaySignal::default()));

@@ -11,7 +11,7 @@ use presence::{
     events::RelaySignal,
     model::{Activity, Connection, GatewayId, GatewayStatus, OwnedConnection, Reason, State},
     runtime::App,
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, app, player};
 use redis::AsyncTypedCommands as _;

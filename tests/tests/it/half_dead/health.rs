@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::health::HealthStatus;
+use presence::operator::HealthStatus;
 use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app};
 
 /// Waits until `/health/ready` has this status; answers may be shared for a second.

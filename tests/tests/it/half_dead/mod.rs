@@ -136,7 +136,7 @@ pub(crate) async fn invoke(function: &Function, event: Value) -> Answer {
 /// Sets the state of alice, who has one connection.
 pub(crate) async fn play(redis: &RedisServer, state: presence::model::State) {
     let service = presence_tests::service(redis, &[]);
-    let trace = presence::trace::TraceContext::new_root();
+    let trace = presence::telemetry::TraceContext::new_root();
     service.connect(&presence_tests::connection("alice", "c1"), &trace).await.unwrap();
     service.set_state(&presence_tests::player("alice"), state, &trace).await.unwrap();
 }

@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use presence::{
     PresenceError, PresenceService,
     model::{Connection, Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, connection, leases, player, service};
 use proptest::{collection::vec, prelude::*, sample::select, test_runner::TestCaseResult};

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use presence::trace::TraceContext;
+use presence::telemetry::TraceContext;
 use presence_tests::{NatsCluster, RedisServer, SecuredNats, SecuredRedis, Server, app, connection};
 use redis::AsyncTypedCommands as _;
 use serde_json::json;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use presence::{
     PresenceError, PresenceService,
     model::{Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, connection, player, service};
 use redis::AsyncTypedCommands as _;

@@ -2,7 +2,7 @@
 
 use presence::{
     model::{Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{connection, player};
 use redis::AsyncTypedCommands as _;

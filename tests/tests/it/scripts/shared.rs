@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, future::join_all};
 use presence::{
     PresenceError, StoreError,
     model::{Connection, Presence, Reason, State},
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{connection, connections};
 use redis::{AsyncTypedCommands as _, FromRedisValue as _};

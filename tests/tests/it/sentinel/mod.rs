@@ -7,7 +7,7 @@ mod unavailable;
 
 use std::fmt::Debug;
 
-use presence::{model::State, trace::TraceContext};
+use presence::{model::State, telemetry::TraceContext};
 use presence_tests::{RedisSentinels, app_with, connection, player};
 
 use crate::half_dead::{Service, borrowed, heal};

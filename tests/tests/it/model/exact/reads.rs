@@ -2,8 +2,8 @@
 
 use presence::{
     PresenceService,
-    insight::Insight,
     model::{Presence, State},
+    operator::OperatorQueries,
 };
 use presence_tests::player;
 use proptest::{prelude::*, test_runner::TestCaseResult};
@@ -63,8 +63,12 @@ fn presence(reference: &Reference, at: usize, history: History) -> Presence {
 }
 
 /// Operators see the leases that count, soonest expiry first.
-pub(super) async fn compare_explanation(insight: &Insight, reference: &Reference, at: usize) -> TestCaseResult {
-    let explanation = insight.explain(&player(PLAYERS[at])).await;
+pub(super) async fn compare_explanation(
+    operator_queries: &OperatorQueries,
+    reference: &Reference,
+    at: usize,
+) -> TestCaseResult {
+    let explanation = operator_queries.explain(&player(PLAYERS[at])).await;
     let explanation = explanation.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
     let player_now = &reference.players[at];
     let mut expected: Vec<_> = player_now.leases(reference.now).collect();
@@ -78,8 +82,8 @@ pub(super) async fn compare_explanation(insight: &Insight, reference: &Reference
 
 /// Operators see the known gateways. The connections of each are those whose leases count; some may be among them whose
 /// leases have expired since the player was stored.
-pub(super) async fn compare_gateways(insight: &Insight, reference: &Reference) -> TestCaseResult {
-    let gateways = insight.gateways().await.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+pub(super) async fn compare_gateways(operator_queries: &OperatorQueries, reference: &Reference) -> TestCaseResult {
+    let gateways = operator_queries.gateways().await.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
     prop_assert_eq!(gateways.as_of, reference.now);
     let shown = gateways.gateways.iter().map(|gateway| (gateway.gateway_id.as_str(), gateway.expires_in_ms));
     let expires_in = |expires_at: u64| expires_at.saturating_sub(reference.now);

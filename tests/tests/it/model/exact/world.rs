@@ -5,10 +5,10 @@ use std::{cell::RefCell, collections::HashMap};
 use presence::{
     BatchOutcome, GatewaySweeper, PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
-    insight::Insight,
     model::{Connection, EventReason, GatewayId, OwnedConnection, OwnedConnections, Presence, State, StateChange},
+    operator::OperatorQueries,
     runtime::App,
-    trace::TraceContext,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisServer, VirtualClock, app, connection, player};
 use proptest::{prelude::*, test_runner::TestCaseResult};
@@ -41,7 +41,7 @@ pub(super) struct World<'a> {
     services: [PresenceService; 2],
     sweeper: Sweeper,
     gateway_sweeper: GatewaySweeper,
-    insight: Insight,
+    operator_queries: OperatorQueries,
     trace: TraceContext,
     pub(super) reference: Reference,
     calls: usize,
@@ -90,7 +90,7 @@ impl<'a> World<'a> {
             services: apps.each_ref().map(|app| app.presence_with_relay(RelaySignal::default())),
             sweeper: apps[0].sweeper(RelaySignal::default()),
             gateway_sweeper: apps[1].gateway_sweeper(RelaySignal::default()),
-            insight: apps[1].insight(),
+            operator_queries: apps[1].operator_queries(),
             trace: TraceContext::new_root(),
             reference: Reference::new(rules, now, PLAYERS.len()),
             calls: 0,
@@ -109,8 +109,8 @@ impl<'a> World<'a> {
         match self.calls % 4 {
             0 => reads::compare_together(&self.services[1], &self.reference).await?,
             1 => reads::compare_alone(&self.services[1], &self.reference, at).await?,
-            2 => reads::compare_explanation(&self.insight, &self.reference, at).await?,
-            _ => reads::compare_gateways(&self.insight, &self.reference).await?,
+            2 => reads::compare_explanation(&self.operator_queries, &self.reference, at).await?,
+            _ => reads::compare_gateways(&self.operator_queries, &self.reference).await?,
         }
         keys::check_owners(&mut self.raw, &self.reference).await?;
         keys::check_lifetimes(&mut self.raw, &self.reference).await

@@ -1,0 +1,180 @@
+//! Client of Redis, standalone or a cluster: lazy, shared, self-healing, and bounded in time.
+
+use std::time::Duration;
+
+use redis::{Cmd, RedisError, Value};
+use tokio::time::Instant;
+
+use super::{
+    StoreError,
+    cluster::Cluster,
+    layout::LayoutGuard,
+    link::{Endpoint, Role},
+    node::{Clock, Node, Sending, Slots, Timed},
+    policy::{Effect, Policy},
+    shard::Shard,
+};
+use crate::config::{RedisConfig, RedisMode};
+
+/// A Redis server or a Redis Cluster.
+#[derive(Clone)]
+pub(crate) struct RedisClient {
+    topology: Topology,
+    limit: Duration,
+}
+
+#[derive(Clone)]
+enum Topology {
+    /// One primary, at a fixed address or at the one that Sentinels name.
+    Standalone(Node),
+    Cluster(Cluster, LayoutGuard),
+}
+
+impl RedisClient {
+    /// Prepares the connection. Nothing is sent before the first query. A cluster's number of partitions is stored under
+    /// `partition_count_key`. Must be called in a tokio runtime.
+    pub(crate) fn new(config: &RedisConfig, partition_count_key: String) -> Result<Self, RedisError> {
+        let limit = config.timeout;
+        let topology = match config.mode {
+            RedisMode::Standalone => {
+                let url = config.urls.first().ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
+                let endpoint = Endpoint::fixed(url.clone(), config.tokens.as_ref())?;
+                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
+            }
+            RedisMode::Sentinel => {
+                let endpoint = Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
+                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
+            }
+            RedisMode::Cluster => {
+                let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), limit);
+                let guard = LayoutGuard::new(cluster.clone(), partition_count_key, config.partitions.unwrap_or(1));
+                Topology::Cluster(cluster, guard)
+            }
+        };
+        Ok(Self { topology, limit })
+    }
+
+    /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for its reply.
+    pub(crate) async fn query(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+        self.query_with(Policy::UPKEEP, shard, command).await
+    }
+
+    /// Sends one command to the node that holds `shard`, and waits for its reply. Calls made at the same time share a
+    /// round trip.
+    pub(crate) async fn query_with(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+        match &self.topology {
+            Topology::Standalone(node) => {
+                let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
+                let result = node.query(command, policy.repeat, Instant::now() + self.limit).await;
+                if let Some(permit) = permit {
+                    permit.finish(&result);
+                }
+                result
+            }
+            // Boxed, here and below: the future is large, and must not inflate the one of a standalone Redis.
+            Topology::Cluster(cluster, guard) => {
+                guard.pass(policy.effect).await?;
+                Box::pin(cluster.query(policy, shard, command)).await
+            }
+        }
+    }
+
+    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one round trip to each
+    /// node involved.
+    pub(crate) async fn query_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Value, StoreError>> {
+        self.query_all_with(Policy::UPKEEP, commands).await
+    }
+
+    /// Sends commands that may be repeated, each to the node that holds its shard, in one round trip to each node
+    /// involved.
+    pub(crate) async fn query_all_with(
+        &self,
+        policy: Policy,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Value, StoreError>> {
+        let replies = self.send(Clock::Unread, policy, commands).await;
+        replies.into_iter().map(|reply| reply.map(|(value, _)| value)).collect()
+    }
+
+    /// Sends commands as [`query_all`](Self::query_all) does, and reads each node's clock.
+    pub(crate) async fn query_all_timed(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        self.send(Clock::Read, Policy::UPKEEP, commands).await
+    }
+
+    /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each node involved, and
+    /// reads each node's clock.
+    pub(crate) async fn read_all(&self, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        self.send(Clock::Read, policy, commands).await
+    }
+
+    /// Checks that the data in a cluster is spread over the configured number of partitions, and stores that number if
+    /// the cluster is unused.
+    ///
+    /// # Errors
+    /// [`StoreError::Partitions`]. If a node does not answer, the check passes.
+    pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
+        match &self.topology {
+            Topology::Standalone(_) => Ok(()),
+            Topology::Cluster(_, guard) => guard.pass(Effect::Write).await,
+        }
+    }
+
+    /// One of `shards` for each node that holds any of them: a server, or the masters of a cluster.
+    pub(crate) async fn shard_of_each_node(
+        &self,
+        shards: impl Iterator<Item = Shard>,
+    ) -> Result<Vec<Shard>, StoreError> {
+        match &self.topology {
+            Topology::Standalone(_) => Ok(vec![Shard::FIRST]),
+            Topology::Cluster(cluster, _) => cluster.shard_of_each_master(shards).await,
+        }
+    }
+
+    /// Groups items by the node that holds their shard, as far as that is known. Items without a known node form one
+    /// group.
+    pub(crate) async fn group_by_node<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
+        match &self.topology {
+            Topology::Standalone(_) => vec![items],
+            Topology::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
+        }
+    }
+
+    /// Sends a command to every node: a server's only one, or a cluster's masters. Nodes may refuse it.
+    pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
+        match &self.topology {
+            Topology::Standalone(node) => vec![node.query_optional(command, Instant::now() + self.limit).await],
+            Topology::Cluster(cluster, _) => cluster.query_masters(command).await,
+        }
+    }
+
+    async fn send(&self, clock: Clock, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+        if commands.is_empty() {
+            return Vec::new();
+        }
+        let node = match &self.topology {
+            Topology::Standalone(node) => node,
+            Topology::Cluster(cluster, guard) => {
+                return match guard.pass(policy.effect).await {
+                    Ok(()) => Box::pin(cluster.query_all(clock, policy, commands)).await,
+                    Err(error) => vec![Err(error); commands.len()],
+                };
+            }
+        };
+        let commands = commands.iter().map(|(_, command)| command);
+        let permit = match node.admit(policy.urgency, commands.clone()).await {
+            Ok(permit) => permit,
+            Err(error) => return vec![Err(error); commands.len()],
+        };
+        // The time limit starts after the wait for admission.
+        let deadline = Instant::now() + self.limit;
+        let sending = Sending { clock, slots: Slots::Held, repeat: policy.repeat, deadline };
+        let result = node.query_all(&sending, commands.clone()).await;
+        if let Some(permit) = permit {
+            permit.finish(&result);
+        }
+        match result {
+            Ok(answers) => node.timed(answers).collect(),
+            Err(error) => vec![Err(error); commands.len()],
+        }
+    }
+}

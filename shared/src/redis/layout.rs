@@ -1,0 +1,197 @@
+//! Guard of the number of partitions: it is stored in the cluster at first use, and compared with the configuration
+//! later.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use redis::{Cmd, Value};
+use tokio::time::Instant;
+
+use super::{
+    StoreError,
+    cluster::Cluster,
+    node::Clock,
+    policy::{Effect, Policy},
+    shard::Shard,
+    value,
+};
+
+/// How long the stored number is trusted. A flush removes it, and a program with another number may then store its own.
+/// This is shorter than the quiet time of the log's episodes, as each thread of a server reads the number by itself.
+const TRUST: Duration = Duration::from_secs(3);
+
+/// The time between two reads of a number that is wrong or could not be read.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Compares the stored number of partitions with the configured one. Clones share the result.
+#[derive(Clone)]
+pub(super) struct LayoutGuard(Arc<Inner>);
+
+struct Inner {
+    cluster: Cluster,
+    key: String,
+    configured: u16,
+    known: Mutex<Known>,
+    /// Locked during a read: calls that arrive meanwhile wait for its outcome.
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// The result of the last read.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    looked_at: Option<Instant>,
+    layout: Layout,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// No number is stored.
+    Unused,
+    /// The configured number is stored.
+    Confirmed,
+    /// Another number is stored.
+    Other(u16),
+    /// The node did not answer. Calls pass: players of other nodes must not wait for it.
+    Unread,
+}
+
+/// The time of the next read, relative to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Before the call.
+    First,
+    /// In parallel to the call.
+    Beside,
+    /// Not with this call.
+    NotYet,
+}
+
+impl LayoutGuard {
+    /// Creates a guard of the data in `cluster`, whose number of partitions is stored under `key`. Nothing is sent before the first call.
+    pub(super) fn new(cluster: Cluster, key: String, configured: u16) -> Self {
+        Self(Arc::new(Inner {
+            cluster,
+            key,
+            configured,
+            known: Mutex::new(Known { looked_at: None, layout: Layout::Unused }),
+            looking: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Lets a call pass unless the data is spread over another number of partitions. In an unused cluster, a call that
+    /// writes stores the number.
+    ///
+    /// # Errors
+    /// [`StoreError::Partitions`].
+    pub(super) async fn pass(&self, effect: Effect) -> Result<(), StoreError> {
+        let known = *self.known();
+        match known.next_look(effect) {
+            Look::NotYet => {}
+            Look::First => Box::pin(self.look_once(effect)).await,
+            Look::Beside => {
+                let guard = self.clone();
+                tokio::spawn(async move { guard.look_once(effect).await });
+            }
+        }
+        match self.known().layout {
+            Layout::Other(stored) => Err(StoreError::Partitions { stored, configured: self.0.configured }),
+            Layout::Unused | Layout::Confirmed | Layout::Unread => Ok(()),
+        }
+    }
+
+    /// Reads the stored number, unless another call has just done so.
+    async fn look_once(&self, effect: Effect) {
+        let _turn = self.0.looking.lock().await;
+        let known = *self.known();
+        if known.next_look(effect) == Look::NotYet {
+            return;
+        }
+        let layout = match self.stored(effect).await {
+            Ok(None) => Layout::Unused,
+            Ok(Some(stored)) if stored == self.0.configured => Layout::Confirmed,
+            Ok(Some(stored)) => Layout::Other(stored),
+            // If it cannot be read, the last known number still holds.
+            Err(_) if known.layout == Layout::Unused => Layout::Unread,
+            Err(_) => known.layout,
+        };
+        *self.known() = Known { looked_at: Some(Instant::now()), layout };
+    }
+
+    async fn stored(&self, effect: Effect) -> Result<Option<u16>, StoreError> {
+        let key = &self.0.key;
+        let set = redis::cmd("SET").arg(key).arg(self.0.configured).arg("NX").to_owned();
+        let get = redis::cmd("GET").arg(key).to_owned();
+        let commands: &[(Shard, Cmd)] = match effect {
+            Effect::Read => &[(Shard::FIRST, get)],
+            Effect::Write => &[(Shard::FIRST, set), (Shard::FIRST, get)],
+        };
+        let replies = self.0.cluster.query_all(Clock::Unread, Policy::UPKEEP, commands).await;
+        // The write may fail because Redis is full; the read still works.
+        let (value, _) = replies.into_iter().last().unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        parse(&value)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn next_look(self, effect: Effect) -> Look {
+        let Some(looked_at) = self.looked_at else { return Look::First };
+        let age = looked_at.elapsed();
+        match self.layout {
+            Layout::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
+            Layout::Other(_) if age >= RETRY_INTERVAL => Look::First,
+            Layout::Unread if age >= RETRY_INTERVAL => Look::Beside,
+            Layout::Confirmed if age >= TRUST => Look::Beside,
+            _ => Look::NotYet,
+        }
+    }
+}
+
+/// Parses the stored number. `None` if the key is missing.
+fn parse(value: &Value) -> Result<Option<u16>, StoreError> {
+    let Some(text) = value::text(value)? else { return Ok(None) };
+    let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
+    number.map(Some).ok_or(StoreError::Unexpected("malformed number of partitions"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn known(layout: Layout) -> Known {
+        Known { looked_at: Some(Instant::now()), layout }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_write_waits_for_a_look_and_later_calls_for_none() {
+        let first = Known { looked_at: None, layout: Layout::Unused };
+        assert_eq!(first.next_look(Effect::Read), Look::First);
+        assert_eq!(known(Layout::Unused).next_look(Effect::Write), Look::First);
+        assert_eq!(known(Layout::Confirmed).next_look(Effect::Write), Look::NotYet);
+        let confirmed = known(Layout::Confirmed);
+        advance(TRUST).await;
+        assert_eq!(confirmed.next_look(Effect::Write), Look::Beside);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_holds_up_one_call() {
+        let unread = known(Layout::Unread);
+        assert_eq!(unread.next_look(Effect::Write), Look::NotYet);
+        advance(RETRY_INTERVAL).await;
+        assert_eq!(unread.next_look(Effect::Write), Look::Beside);
+    }
+
+    #[test]
+    fn the_stored_number_is_digits() {
+        assert_eq!(parse(&Value::Nil).unwrap(), None);
+        assert_eq!(parse(&Value::BulkString(b"256".to_vec())).unwrap(), Some(256));
+        assert!(parse(&Value::BulkString(b"many".to_vec())).is_err());
+    }
+}

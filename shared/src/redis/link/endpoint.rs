@@ -1,0 +1,97 @@
+//! Endpoint of a node: its location, and the configuration of connections to it.
+
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, aio::MultiplexedConnection};
+
+use super::{counted::Counted, live::Opened, sentinels::Sentinels};
+use crate::{aws::CacheToken, redis::tokens::Tokens, socket};
+
+/// The number of commands that may be queued on a connection. Beyond it, callers wait.
+const WRITE_QUEUE_LIMIT: usize = 1_024;
+
+/// A host, by name or address, and a port.
+pub(super) type Address = (String, u16);
+
+/// The location of a node, and the configuration of connections to it.
+pub(in crate::redis) struct Endpoint {
+    pub(super) location: Location,
+    config: AsyncConnectionConfig,
+    /// The location without the credentials, for logs.
+    name: String,
+}
+
+/// The location of a node.
+pub(super) enum Location {
+    /// A fixed address. Its name is resolved for each new connection.
+    Fixed(ConnectionInfo),
+    /// The address that Sentinels name. They are asked for each new connection.
+    BySentinel(Sentinels),
+}
+
+impl Endpoint {
+    /// Creates the endpoint at `info`. If there are `tokens`, they are sent in place of the password.
+    pub(in crate::redis) fn fixed(info: ConnectionInfo, tokens: Option<&CacheToken>) -> Result<Self, RedisError> {
+        let config = match tokens {
+            Some(tokens) => config().set_credentials_provider(Tokens(tokens.clone())),
+            None => config(),
+        };
+        tcp(info.addr())?;
+        let name = info.addr().to_string();
+        Ok(Self { location: Location::Fixed(info), config, name })
+    }
+
+    /// Creates the endpoint of the primary that the Sentinels at `urls` know as `name`. Its TLS, user, password and
+    /// database are those of the first URL.
+    pub(in crate::redis) fn by_sentinel(urls: Vec<ConnectionInfo>, name: String) -> Result<Self, RedisError> {
+        for url in &urls {
+            tcp(url.addr())?;
+        }
+        let addresses: Vec<_> = urls.iter().map(|url| url.addr().to_string()).collect();
+        let label = format!("{name} by Sentinel at {}", addresses.join(", "));
+        let sentinels = Sentinels::new(urls, name)?;
+        Ok(Self { location: Location::BySentinel(sentinels), config: config(), name: label })
+    }
+
+    /// The location without the credentials.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Opens a connection to the node at `info`.
+    pub(super) async fn open(&self, info: &ConnectionInfo) -> Result<Opened, RedisError> {
+        let (host, port, is_encrypted) = tcp(info.addr())?;
+        let stream = Counted::new(socket::connect(host, port, is_encrypted).await?);
+        let received = stream.received();
+        let opening = MultiplexedConnection::new_with_config(info.redis_settings(), stream, self.config.clone());
+        let (connection, driver) = opening.await?;
+        Ok(Opened { connection, driver: tokio::spawn(driver), received, address: (host.to_owned(), port) })
+    }
+}
+
+/// The settings that all connections share.
+pub(super) fn config() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(None) // the attempt as a whole has one
+        .set_response_timeout(None) // callers have their own
+        .set_pipeline_buffer_size(WRITE_QUEUE_LIMIT)
+}
+
+/// The host and port of an address, and whether it uses TLS.
+pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
+    match address {
+        ConnectionAddr::Tcp(host, port) => Ok((host, *port, false)),
+        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => Ok((host, *port, true)),
+        _ => Err((ErrorKind::InvalidClientConfig, "only redis:// and rediss:// with verified certificates").into()),
+    }
+}
+
+/// Builds an address with the same TLS settings as `other`.
+pub(in crate::redis) fn reached_like(other: &ConnectionAddr, (host, port): &(String, u16)) -> ConnectionAddr {
+    let host = host.clone();
+    let port = *port;
+    match other {
+        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+        }
+        _ => ConnectionAddr::Tcp(host, port),
+    }
+}

@@ -1,0 +1,28 @@
+//! Client of Redis: a standalone server, a server that Sentinels watch, or a cluster. It knows nodes, hash slots and
+//! commands, and no players.
+
+mod client;
+mod cluster;
+mod concat_arg;
+pub(crate) mod episodes;
+mod error;
+mod hedged;
+mod in_flight;
+mod layout;
+mod link;
+mod node;
+mod policy;
+mod shard;
+mod slot_map;
+mod tokens;
+mod topology;
+pub(crate) mod value;
+
+pub(crate) use client::RedisClient;
+pub(crate) use concat_arg::ConcatArg;
+pub use error::{RedisFault, StoreError, StoreFailure};
+pub(crate) use node::Timed;
+pub(crate) use policy::Policy;
+pub(crate) use shard::{SLOTS, Shard, slot, slot_tag};
+#[cfg(any(test, fuzzing))]
+pub(crate) use slot_map::SlotMap;

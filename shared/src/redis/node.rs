@@ -1,0 +1,214 @@
+//! Client of one Redis server.
+
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use tokio::time::Instant;
+
+use super::{
+    StoreError,
+    in_flight::{InFlightLimit, Permit, Urgency},
+    link::{Ask, Endpoint, Link, Repeat, Role},
+    value,
+};
+
+/// A Redis server.
+#[derive(Clone)]
+pub(super) struct Node {
+    link: Link,
+    in_flight: InFlightLimit,
+}
+
+/// The server's relation to the slots of commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Slots {
+    /// The server holds the slots.
+    Held,
+    /// The slots are being moved to the server. Each command needs an `ASKING` before it.
+    Importing,
+}
+
+/// Whether the server's clock is read before the commands.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Clock {
+    Unread,
+    Read,
+}
+
+/// The way in which commands are sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    pub(super) clock: Clock,
+    pub(super) slots: Slots,
+    pub(super) repeat: Repeat,
+    /// The time until which replies are awaited.
+    pub(super) deadline: Instant,
+}
+
+/// The replies to commands that were sent together.
+pub(super) struct Answers {
+    /// One value per command, in order, including errors.
+    values: Vec<Value>,
+    /// The server's clock in Unix milliseconds; 0 if it was not read.
+    now: u64,
+}
+
+/// A value, and the clock of its node in Unix milliseconds.
+pub(crate) type Timed = (Value, u64);
+
+/// One command.
+struct One<'a>(&'a Cmd);
+
+/// Commands that are sent together.
+struct Many(Pipeline);
+
+impl Node {
+    /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is sent before the first
+    /// command. Must be called in a tokio runtime.
+    pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
+        Self { link: Link::new(endpoint, role, limit), in_flight: InFlightLimit::new(limit) }
+    }
+
+    /// Waits until commands may be sent.
+    ///
+    /// # Errors
+    /// If their turn does not come in time.
+    pub(super) async fn admit<'a>(
+        &self,
+        urgency: Urgency,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<Option<Permit>, StoreError> {
+        self.in_flight.admit(urgency, commands).await
+    }
+
+    /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
+    pub(super) async fn query(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let value = self.request(command, repeat, deadline).await?;
+        self.outcome(value)
+    }
+
+    /// Sends one command that may be repeated. If the node refuses it, as its user lacks the permission, that does not
+    /// count as a failure of the node.
+    pub(super) async fn query_optional(&self, command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
+        Ok(self.request(command, Repeat::Allowed, deadline).await?.extract_error()?)
+    }
+
+    /// Sends commands in one pipeline, and waits for all replies.
+    pub(super) async fn query_all<'a>(
+        &self,
+        sending: &Sending,
+        commands: impl Iterator<Item = &'a Cmd> + Clone,
+    ) -> Result<Answers, StoreError> {
+        let mut answers = self.request_all(sending, commands.clone()).await?;
+        let refused: Vec<_> = (0..answers.values.len()).filter(|place| is_refusal(&answers.values[*place])).collect();
+        // Refused commands were not executed, so all of them may be sent again.
+        if !refused.is_empty() {
+            let mut is_refused = answers.values.iter().map(is_refusal);
+            let again: Vec<_> = commands.filter(|_| is_refused.next().unwrap_or(false)).collect();
+            let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
+            answers.now = answers.now.min(again.now);
+            for (place, value) in refused.into_iter().zip(again.values) {
+                answers.values[place] = value;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The replies of [`query_all`](Self::query_all), each with the server's clock.
+    pub(super) fn timed(&self, answers: Answers) -> impl Iterator<Item = Result<Timed, StoreError>> {
+        let Answers { values, now } = answers;
+        values.into_iter().map(move |value| Ok((self.outcome(value)?, now)))
+    }
+
+    async fn request(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+        let ask = One(command);
+        let value = self.link.request(&ask, repeat, deadline).await?;
+        if is_refusal(&value) {
+            // A refused command was not executed, so any may be sent once more, on a new connection.
+            return Box::pin(self.link.request(&ask, repeat, deadline)).await;
+        }
+        Ok(value)
+    }
+
+    async fn request_all<'a>(
+        &self,
+        sending: &Sending,
+        commands: impl Iterator<Item = &'a Cmd>,
+    ) -> Result<Answers, StoreError> {
+        let ask = Many::of(sending, commands);
+        let mut values = self.link.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
+        let now = match sending.clock {
+            Clock::Read => value::time(&values.next().unwrap_or(Value::Nil).extract_error()?)?,
+            Clock::Unread => 0,
+        };
+        let values = match sending.slots {
+            Slots::Held => values.collect(),
+            Slots::Importing => values.skip(1).step_by(2).collect(),
+        };
+        Ok(Answers { values, now })
+    }
+
+    /// A command's value, or the error that the server returned.
+    fn outcome(&self, value: Value) -> Result<Value, StoreError> {
+        let outcome = value.extract_error().map_err(StoreError::from);
+        if let Err(StoreError::Redis(error)) = &outcome
+            && !is_redirection(error)
+        {
+            self.link.note(&outcome);
+        }
+        outcome
+    }
+}
+
+impl Many {
+    fn of<'a>(sending: &Sending, commands: impl Iterator<Item = &'a Cmd>) -> Self {
+        let mut pipeline = Pipeline::with_capacity(2 * commands.size_hint().0 + 1);
+        if let Clock::Read = sending.clock {
+            pipeline.cmd("TIME");
+        }
+        for command in commands {
+            if let Slots::Importing = sending.slots {
+                pipeline.cmd("ASKING");
+            }
+            pipeline.add_command(command.clone());
+        }
+        Self(pipeline)
+    }
+}
+
+impl Ask for One<'_> {
+    type Reply = Value;
+
+    async fn send(&self, mut connection: MultiplexedConnection) -> Result<Value, RedisError> {
+        connection.send_packed_command(self.0).await
+    }
+
+    fn is_refused(reply: &Value) -> bool {
+        is_refusal(reply)
+    }
+}
+
+impl Ask for Many {
+    type Reply = Vec<Value>;
+
+    async fn send(&self, mut connection: MultiplexedConnection) -> Result<Vec<Value>, RedisError> {
+        connection.send_packed_commands(&self.0, 0, self.0.len()).await
+    }
+
+    fn is_refused(reply: &Vec<Value>) -> bool {
+        reply.iter().any(is_refusal)
+    }
+}
+
+/// Whether the server refused a command because it is not a primary, or is loading its data. The command was not
+/// executed.
+fn is_refusal(value: &Value) -> bool {
+    use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
+    matches!(value, Value::ServerError(error) if matches!(error.kind(), Some(ReadOnly | BusyLoading | MasterDown)))
+}
+
+/// Whether the error says how to continue: at another node, later, or with the script's source.
+fn is_redirection(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, Moved, NoScript, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Ask | Moved | NoScript | TryAgain))
+}

@@ -1,0 +1,257 @@
+//! Mutations of players, by one script each.
+
+use redis::{Cmd, ServerErrorKind, Value};
+
+use super::{
+    OutboxEntry, Outcome, Store,
+    reply::Reply,
+    scripts::{self, Script},
+};
+use crate::{
+    model::{ActivityChange, Connection, GatewayId, PlayerId, Presence, Reason, State, StateChange},
+    redis::{ConcatArg, Shard, StoreError},
+    telemetry::{Span, TraceContext},
+};
+
+/// Error of an entry whose keys hold another type, as another program wrote to them. The entry changed nothing.
+pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
+
+/// A mutation of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mutation<'a> {
+    /// Opens the connection, which belongs to this gateway, if the call names one.
+    Connect(Option<&'a GatewayId>),
+    /// Renews or restores the connection, which belongs to this gateway, if the call names one.
+    Heartbeat(Option<&'a GatewayId>),
+    /// Closes the connection.
+    Disconnect(Reason),
+}
+
+/// The outcome of a mutation of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeaseOutcome {
+    /// The mutation took effect, or nothing had to be changed.
+    Accepted,
+    /// The record did not hold the lease, which was added.
+    Restored,
+    /// The connection was closed before. Nothing changed.
+    Closed,
+}
+
+/// The outcome of a change of a state or activity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateOutcome {
+    /// The change took effect, or nothing had to be changed.
+    Accepted,
+    /// The transition is not allowed. Nothing changed.
+    Rejected,
+}
+
+/// The result of a mutation of one player.
+#[derive(Debug)]
+pub(crate) struct Applied<O> {
+    pub(crate) outcome: O,
+    /// The player's presence afterwards.
+    pub(crate) presence: Presence,
+    pub(crate) events: Vec<OutboxEntry>,
+}
+
+impl Store {
+    /// Connects, renews or disconnects one connection.
+    pub(crate) async fn apply(
+        &self,
+        mutation: Mutation<'_>,
+        connection: &Connection,
+        trace: &TraceContext,
+    ) -> Result<Applied<LeaseOutcome>, StoreError> {
+        let span = Span::script(trace, mutation.script().name, 1);
+        let applied = self.apply_within(mutation, connection, span.context()).await;
+        span.end(applied.as_ref().err().map(StoreError::kind));
+        applied
+    }
+
+    async fn apply_within(
+        &self,
+        mutation: Mutation<'_>,
+        connection: &Connection,
+        trace: &TraceContext,
+    ) -> Result<Applied<LeaseOutcome>, StoreError> {
+        let player = &connection.player_id;
+        // Heartbeats that arrive together share a script call. Nearly always nothing but the lease has to be renewed.
+        if let Mutation::Heartbeat(gateway) = mutation
+            && let Some(record) = self.renew_coalesced(connection, gateway).await?
+        {
+            let presence = record.presence(player.clone());
+            return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
+        }
+        let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
+        let reply = Box::pin(self.run(mutation.script(), &[player], trace, append_arguments)).await?;
+        applied(reply, player, lease_outcome)
+    }
+
+    /// Sets a player's state, activity, or both.
+    pub(crate) async fn set_state(
+        &self,
+        player: &PlayerId,
+        change: &StateChange,
+        trace: &TraceContext,
+    ) -> Result<Applied<StateOutcome>, StoreError> {
+        let reply = self
+            .call(&scripts::SET_STATE, &[player], trace, |command| {
+                command.arg(change.state.map_or("", State::as_str));
+                match &change.activity {
+                    ActivityChange::Keep => {}
+                    ActivityChange::Remove => drop(command.arg("null")),
+                    ActivityChange::Set(activity) => drop(command.arg(&*activity.stored())),
+                }
+            })
+            .await?;
+        applied(reply, player, state_outcome)
+    }
+
+    /// Calls a script for players of one shard. `arguments` appends the arguments that the script's header lists.
+    pub(super) async fn call(
+        &self,
+        script: &Script,
+        players: &[&PlayerId],
+        trace: &TraceContext,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Reply, StoreError> {
+        let span = Span::script(trace, script.name, players.len());
+        let reply = self.run(script, players, span.context(), arguments).await;
+        span.end(reply.as_ref().err().map(StoreError::kind));
+        reply
+    }
+
+    async fn run(
+        &self,
+        script: &Script,
+        players: &[&PlayerId],
+        trace: &TraceContext,
+        arguments: impl Fn(&mut Cmd),
+    ) -> Result<Reply, StoreError> {
+        let shard = self.keys.shard(players[0]);
+        let complete = |command: &mut Cmd| {
+            self.append_call(command, shard, players.iter().copied(), trace);
+            arguments(command);
+        };
+        let answer = self.run_one(script, shard, complete).await?;
+        Reply::parse(answer, players.len(), shard, trace)
+    }
+
+    /// Calls a script on the node of a shard. `complete` appends its keys and arguments.
+    pub(super) async fn run_one(
+        &self,
+        script: &Script,
+        shard: Shard,
+        complete: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        let query = async |call: Cmd| self.redis.query_with(script.policy, shard, &call).await;
+        match query(script.call_by_hash(&complete)).await {
+            // Redis has not executed the call, so any script may be sent again.
+            Err(error) if is_unknown_script(&error) => query(script.call_by_source(&complete)).await,
+            answer => answer,
+        }
+    }
+
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
+    pub(super) fn append_call<'a>(
+        &self,
+        command: &mut Cmd,
+        shard: Shard,
+        players: impl ExactSizeIterator<Item = &'a PlayerId>,
+        trace: &TraceContext,
+    ) {
+        command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
+        for player in players {
+            let keys = &self.keys;
+            command.arg(&[keys.record(shard, player), keys.past(shard, player), keys.tombstones(shard, player)]);
+        }
+        command.arg(&[self.keys.expiry_index(shard), self.keys.owners(shard)]);
+        if self.has_outbox {
+            command.arg(self.keys.outbox(shard));
+        }
+        let id_offset = self.keys.id_offset(shard);
+        let context = ConcatArg([&self.call_context, id_offset, trace.traceparent(), " ", trace.tracestate()]);
+        command.arg(self.ttl).arg(context);
+    }
+
+    /// Appends a mutation's own arguments.
+    pub(super) fn append<'a>(
+        &self,
+        command: &mut Cmd,
+        mutation: Mutation<'_>,
+        connections: impl IntoIterator<Item = &'a Connection>,
+    ) {
+        match mutation {
+            Mutation::Connect(gateway) | Mutation::Heartbeat(gateway) => {
+                connections.into_iter().for_each(|connection| append_claim(command, connection, gateway));
+            }
+            Mutation::Disconnect(reason) => {
+                let (reason, grace) = self.end_of(reason);
+                command.arg(reason.as_str()).arg(grace);
+                connections.into_iter().for_each(|connection| append_claim(command, connection, None));
+            }
+        }
+    }
+}
+
+/// Appends a connection and the gateway that it belongs to, in the format of the scripts: see `lua/lib/past.lua`.
+pub(super) fn append_claim(command: &mut Cmd, connection: &Connection, gateway: Option<&GatewayId>) {
+    let connection = connection.connection_id.as_str();
+    match gateway {
+        Some(gateway) => command.arg(ConcatArg([connection, "!", gateway.as_str(), ""])),
+        None => command.arg(connection),
+    };
+}
+
+impl Mutation<'_> {
+    pub(super) fn script(self) -> &'static Script {
+        match self {
+            Self::Connect(_) => &scripts::CONNECT,
+            Self::Heartbeat(_) => &scripts::HEARTBEAT,
+            Self::Disconnect(_) => &scripts::DISCONNECT,
+        }
+    }
+}
+
+/// Error of an outcome that the called script never returns.
+const OTHER_OUTCOME: StoreError = StoreError::Unexpected("another script's outcome");
+
+pub(super) fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
+    match outcome {
+        Outcome::Accepted => Ok(LeaseOutcome::Accepted),
+        Outcome::Restored => Ok(LeaseOutcome::Restored),
+        Outcome::Closed => Ok(LeaseOutcome::Closed),
+        Outcome::Failed => Err(OTHER_TYPE),
+        Outcome::Expired | Outcome::Rejected => Err(OTHER_OUTCOME),
+    }
+}
+
+fn state_outcome(outcome: Outcome) -> Result<StateOutcome, StoreError> {
+    match outcome {
+        Outcome::Accepted => Ok(StateOutcome::Accepted),
+        Outcome::Rejected => Ok(StateOutcome::Rejected),
+        Outcome::Failed => Err(OTHER_TYPE),
+        Outcome::Restored | Outcome::Closed | Outcome::Expired => Err(OTHER_OUTCOME),
+    }
+}
+
+fn applied<O>(
+    reply: Reply,
+    player: &PlayerId,
+    decode: impl Fn(Outcome) -> Result<O, StoreError>,
+) -> Result<Applied<O>, StoreError> {
+    let outcome = decode(*reply.outcomes.first().ok_or(StoreError::Unexpected("no outcome"))?)?;
+    let presence = match reply.record {
+        Some(record) => record.presence(player.clone()),
+        None => Presence::offline(player.clone(), None),
+    };
+    Ok(Applied { outcome, presence, events: reply.events })
+}
+
+/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were flushed.
+pub(super) fn is_unknown_script(error: &StoreError) -> bool {
+    use redis::ErrorKind::Server;
+    matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))
+}

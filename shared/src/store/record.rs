@@ -1,0 +1,180 @@
+//! Parsing of a player's record, the JSON that `lua/lib/record.lua` writes.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::past;
+use crate::{
+    model::{Activity, PlayerId, Presence, State},
+    redis::StoreError,
+};
+
+/// A player's record.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Record {
+    last_seen: u64,
+    version: Option<u64>,
+    connection_count: u32,
+    state: State,
+    /// The time for which each lease counts, in milliseconds from `last_seen` on. Empty unless there are several
+    /// connections.
+    #[serde(default)]
+    leases: Vec<u64>,
+    /// Whether the player has an activity, which is in the past.
+    #[serde(default, deserialize_with = "is_true", rename = "activity")]
+    has_activity: bool,
+    /// The activity, if it was read.
+    #[serde(skip)]
+    activity: Option<Activity>,
+}
+
+impl Record {
+    /// Parses a record, including one that was written by hand.
+    pub(super) fn parse(json: &[u8]) -> Result<Self, StoreError> {
+        let scanned = str::from_utf8(json).ok().and_then(Self::scan);
+        let record = scanned.map_or_else(|| serde_json::from_slice(json), Ok);
+        record.map_err(|_| StoreError::Unexpected("malformed record"))
+    }
+
+    /// Parses the exact format of the scripts, with members in fixed order. The fast path, as a friends call parses
+    /// hundreds.
+    fn scan(json: &str) -> Option<Self> {
+        let (last_seen, rest) = number(json.strip_prefix(r#"{"last_seen":"#)?)?;
+        let (version, rest) = number(rest.strip_prefix(r#","version":"#)?)?;
+        let (connection_count, rest) = number(rest.strip_prefix(r#","connection_count":"#)?)?;
+        let (state, mut rest) = rest.strip_prefix(r#","state":""#)?.split_once('"')?;
+        let mut leases = Vec::new();
+        if let Some(list) = rest.strip_prefix(r#","leases":["#) {
+            let (durations, end) = list.split_once(']')?;
+            leases = durations.split(',').map(|duration| duration.parse().ok()).collect::<Option<_>>()?;
+            rest = end;
+        }
+        let has_activity = match rest {
+            "}" => false,
+            r#","activity":true}"# => true,
+            _ => return None,
+        };
+        let connection_count = u32::try_from(connection_count).ok()?;
+        let state = state.parse().ok()?;
+        let version = Some(version);
+        Some(Self { last_seen, version, connection_count, state, leases, has_activity, activity: None })
+    }
+
+    /// Whether the player has an activity, which is in the past.
+    pub(super) fn has_activity(&self) -> bool {
+        self.has_activity
+    }
+
+    /// Reads the activity from the player's past, if there is one.
+    pub(super) fn with_activity_of(self, past: &[u8]) -> Self {
+        let activity = if self.has_activity { past::activity(past) } else { None };
+        Self { activity, ..self }
+    }
+
+    /// The presence at the time when the record was written, with the activity if it was read.
+    pub(super) fn presence(self, player_id: PlayerId) -> Presence {
+        Presence {
+            player_id,
+            state: self.state,
+            last_seen: Some(self.last_seen),
+            connection_count: self.connection_count,
+            version: self.version,
+            activity: self.activity,
+        }
+    }
+
+    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written do not count. A
+    /// lease counts through the millisecond of its expiry, as the record's key does.
+    pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
+        let elapsed = now.saturating_sub(self.last_seen);
+        let lapsed = self.leases.iter().filter(|duration| **duration < elapsed).count();
+        self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
+        self.presence(player_id)
+    }
+}
+
+/// Whether a value is `true`. A record that was written by hand may have any other.
+fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let json = Box::<RawValue>::deserialize(deserializer)?;
+    Ok(json.get() == "true")
+}
+
+/// Splits a text into its leading number and the rest.
+fn number(text: &str) -> Option<(u64, &str)> {
+    let end = text.bytes().position(|byte| !byte.is_ascii_digit())?;
+    let (digits, rest) = text.split_at(end);
+    Some((digits.parse().ok()?, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH"}"#;
+    const PLAYING: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH","activity":true}"#;
+    const TWO: &str =
+        r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
+
+    const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
+
+    #[test]
+    fn what_the_scripts_write_is_read_as_json_is() {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
+            let scanned = Record::scan(json).unwrap();
+            assert_eq!(scanned, serde_json::from_str(json).unwrap(), "{json}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_else_wrote_is_read_too() {
+        let json = r#"{"state": "AWAY", "connection_count": 0, "last_seen": 5, "more": {}}"#;
+        assert_eq!(Record::scan(json), None);
+        let record = Record::parse(json.as_bytes()).unwrap();
+        assert_eq!((record.state, record.last_seen, record.version), (State::Away, 5, None));
+    }
+
+    #[test]
+    fn what_is_cut_off_or_goes_on_is_no_record() {
+        for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
+            for length in 0..json.len() {
+                assert!(Record::parse(&json.as_bytes()[..length]).is_err(), "{length} of {json}");
+            }
+            assert!(Record::parse(format!("{json}}}").as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn an_activity_is_marked_in_a_record_and_read_from_a_past_or_alone() {
+        let [none, marked] = [ONE, TWO_PLAYING].map(|json| Record::parse(json.as_bytes()).unwrap());
+        assert_eq!([&none, &marked].map(Record::has_activity), [false, true]);
+        let alone = br#"{"details":"a}]\"\u003b"}"#;
+        let past = [b"1000 900 ONLINE expired 45000 ", &alone[..], b";c1"].concat();
+        for text in [&alone[..], &past] {
+            let activity = |record: &Record| {
+                let record = record.clone().with_activity_of(text);
+                record.presence(PlayerId::parse("alice").unwrap()).activity
+            };
+            assert_eq!(activity(&none), None);
+            assert_eq!(activity(&marked).unwrap().as_json(), r#"{"details":"a}]\";"}"#);
+        }
+    }
+
+    #[test]
+    fn an_activity_written_by_hand_is_ignored() {
+        for activity in ["false", "1", "null", "[]", r#""Ranked""#, r#"{"details":"Ranked"}"#] {
+            let json = ONE.replace('}', &format!(r#","activity":{activity}}}"#));
+            let record = Record::parse(json.as_bytes()).unwrap();
+            assert!(!record.has_activity(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_lease_counts_through_the_millisecond_of_its_expiry() {
+        let count = |now| {
+            let record = Record::parse(TWO.as_bytes()).unwrap();
+            record.presence_at(PlayerId::parse("alice").unwrap(), now).connection_count
+        };
+        assert_eq!([count(1_000), count(31_000), count(31_001), count(46_000), count(46_001)], [2, 2, 1, 1, 0]);
+        assert_eq!(count(999), 2, "a clock that was set back");
+    }
+}

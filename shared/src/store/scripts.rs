@@ -1,0 +1,123 @@
+//! The Lua scripts, assembled from `lua/` once, and called by their hash.
+
+use std::sync::LazyLock;
+
+use redis::Cmd;
+
+use crate::redis::Policy;
+
+/// A script with its hash.
+#[derive(Debug)]
+pub(crate) struct Script {
+    /// The name of the script in traces.
+    pub(crate) name: &'static str,
+    /// The policy of its calls.
+    pub(super) policy: Policy,
+    source: String,
+    hash: String,
+}
+
+macro_rules! script {
+    ($name:literal) => {
+        script!($name, Policy::CALL)
+    };
+    ($name:literal, $policy:expr) => {
+        LazyLock::new(|| Script::new($name, $policy, include_str!(concat!("../../../lua/", $name, ".lua"))))
+    };
+}
+
+pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
+pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::RENEWAL);
+pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
+pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
+/// The script that sets a state. It must not be repeated: a late repetition would override a newer state, and a
+/// repeated sign-out would close a connection that was opened meanwhile.
+pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Policy::UNREPEATED);
+pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
+pub(crate) static TURN: LazyLock<Script> = script!("turn", Policy::TURN);
+pub(crate) static RENEW_GATEWAY: LazyLock<Script> = script!("renew_gateway", Policy::RENEWAL);
+pub(crate) static LEAVE_GATEWAY: LazyLock<Script> = script!("leave_gateway");
+pub(crate) static LOST_GATEWAYS: LazyLock<Script> = script!("lost_gateways", Policy::TURN);
+pub(crate) static END_LEASES: LazyLock<Script> = script!("end_leases");
+pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
+
+/// The initial capacity of a command: the arguments and bytes of a call for one player.
+const CAPACITY: (usize, usize) = (12, 512);
+
+/// The libraries that scripts include by `-- @include <name>`.
+const LIBRARY: [(&str, &str); 13] = [
+    ("call", include_str!("../../../lua/lib/call.lua")),
+    ("clock", include_str!("../../../lua/lib/clock.lua")),
+    ("types", include_str!("../../../lua/lib/types.lua")),
+    ("record", include_str!("../../../lua/lib/record.lua")),
+    ("past", include_str!("../../../lua/lib/past.lua")),
+    ("events", include_str!("../../../lua/lib/events.lua")),
+    ("owners", include_str!("../../../lua/lib/owners.lua")),
+    ("player", include_str!("../../../lua/lib/player.lua")),
+    ("closed", include_str!("../../../lua/lib/closed.lua")),
+    ("known", include_str!("../../../lua/lib/known.lua")),
+    ("renew", include_str!("../../../lua/lib/renew.lua")),
+    ("end", include_str!("../../../lua/lib/end.lua")),
+    ("reply", include_str!("../../../lua/lib/reply.lua")),
+];
+
+impl Script {
+    fn new(name: &'static str, policy: Policy, text: &str) -> Self {
+        let mut source = String::with_capacity(text.len());
+        for line in text.lines() {
+            match line.strip_prefix("-- @include ") {
+                Some(name) => source.push_str(library(name)),
+                None => source.push_str(line),
+            }
+            source.push('\n');
+        }
+        let hash = redis::Script::new(&source).get_hash().to_owned();
+        Self { name, policy, source, hash }
+    }
+
+    /// Builds the `EVALSHA`. Redis replies `NOSCRIPT` if the script is not cached. `complete` appends keys and
+    /// arguments.
+    pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = Cmd::with_capacity(CAPACITY.0, CAPACITY.1);
+        complete(command.arg("EVALSHA").arg(&self.hash));
+        command
+    }
+
+    /// Builds the `EVAL`, which also makes Redis cache the script. `complete` appends keys and arguments.
+    pub(crate) fn call_by_source(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        complete(command.arg(&self.source));
+        command
+    }
+}
+
+fn library(name: &str) -> &'static str {
+    let found = LIBRARY.iter().find(|(library, _)| *library == name);
+    found.map(|(_, source)| *source).unwrap_or_else(|| panic!("lua/lib/{name}.lua is not in LIBRARY"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_include_is_resolved() {
+        for script in [
+            &CONNECT,
+            &HEARTBEAT,
+            &RENEW_KNOWN,
+            &DISCONNECT,
+            &SET_STATE,
+            &EXPIRE,
+            &END_LEASES,
+            &RENEW_GATEWAY,
+            &LEAVE_GATEWAY,
+            &LOST_GATEWAYS,
+            &PROBE,
+            &TURN,
+        ] {
+            assert!(!script.source.contains("@include"));
+            assert_eq!(script.hash.len(), 40);
+        }
+    }
+}
