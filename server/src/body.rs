@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use http_body_util::BodyExt as _;
-use presence::http::{self, Answer, MAX_BODY, Problem};
+use presence::http::{self, HandlerResult, MAX_BODY, Problem};
 use tokio::time::timeout;
 
 use crate::admission::{Admission, BodyPermit};
@@ -55,7 +55,7 @@ pub(crate) async fn with_body(
 }
 
 /// Converts the result of a handler to axum's response.
-pub(crate) fn respond(result: Answer) -> Response {
+pub(crate) fn respond(result: HandlerResult) -> Response {
     result.unwrap_or_else(Into::into).map(Body::from)
 }
 

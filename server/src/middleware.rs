@@ -103,8 +103,7 @@ impl RouteMiddleware {
         if !self.path.starts_with(TRACED_PREFIX) {
             return RequestSpan::none();
         }
-        let method = request.method().clone();
-        RequestSpan::of_route(&method, self.path, request.headers_mut())
+        RequestSpan::start_for_route(self.path, request)
     }
 
     /// Counts a refusal, and builds its response.
@@ -137,7 +136,7 @@ where
                 }
             };
             // Unwind safe: after a panic, nothing of the call is used again.
-            let guarded = AssertUnwindSafe(checked.instrument(span.of_log())).catch_unwind();
+            let guarded = AssertUnwindSafe(checked.instrument(span.log_span())).catch_unwind();
             let response = match timeout_at(start + REQUEST_TIMEOUT, guarded).await {
                 Ok(Ok(response)) => response,
                 Ok(Err(_)) => respond(Err(Problem::internal())), // the panic itself is in the log
@@ -146,7 +145,7 @@ where
             if let Some(metrics) = &middleware.metrics {
                 metrics.record(response.status(), start.elapsed());
             }
-            span.answered(response.status());
+            span.finish(response.status());
             response
         })
     }

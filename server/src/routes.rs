@@ -11,7 +11,7 @@ use axum::{
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
     PresenceService, REVISION, VERSION,
-    http::{self, Answer, Problem, json, ready},
+    http::{self, HandlerResult, Problem, json, ready},
     operator::{Gateways, Health, HealthMonitor, OperatorQueries},
     runtime::App,
     watch::Watch,
@@ -114,7 +114,7 @@ fn call<F>(
     handler: Handler<F>,
 ) -> Router<Arc<PresenceService>>
 where
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = HandlerResult> + Send + 'static,
 {
     let middleware = middleware.calls(path);
     read(&middleware, admission).merge(on(&middleware, MethodFilter::POST, access, admission, handler))
@@ -132,7 +132,7 @@ fn on<F>(
     handler: Handler<F>,
 ) -> Router<Arc<PresenceService>>
 where
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = HandlerResult> + Send + 'static,
 {
     let admission = Arc::clone(admission);
     middleware.on(method, access, async move |request, presence| handle(request, presence, handler, &admission).await)
@@ -146,7 +146,7 @@ async fn handle<F>(
     admission: &Admission,
 ) -> Response
 where
-    F: Future<Output = Answer>,
+    F: Future<Output = HandlerResult>,
 {
     let result = async {
         let (request, _permit) = with_body(request, admission).await?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     config::{Config, Lifetimes, Limits},
-    events::{Delivery, Patience, Publisher},
+    events::{Patience, PublishMode, Publisher},
     model::{
         ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections, PlayerId, Presence,
         Reason, State, StateChange,
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Clone)]
 pub struct PresenceService {
     store: Store,
-    delivery: Delivery,
+    publish_mode: PublishMode,
     lifetimes: Lifetimes,
     limits: Limits,
 }
@@ -54,9 +54,9 @@ pub struct BatchOutcome {
 }
 
 impl PresenceService {
-    /// Creates a service on the players in `store`, whose events are published by `delivery`.
-    pub fn new(config: &Config, store: Store, delivery: Delivery) -> Self {
-        Self { store, delivery, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
+    /// Creates a service on the players in `store`, whose events are published by `publish_mode`.
+    pub fn new(config: &Config, store: Store, publish_mode: PublishMode) -> Self {
+        Self { store, publish_mode, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
     }
 
     /// TTLs, graces and intervals.
@@ -270,18 +270,18 @@ impl PresenceService {
 
     /// Has the events published. A failure does not concern the caller: the events wait in the outbox.
     async fn deliver(&self, events: &[OutboxEntry]) {
-        match &self.delivery {
+        match &self.publish_mode {
             _ if events.is_empty() => {}
-            Delivery::Disabled => {}
+            PublishMode::Off => {}
             // Boxed, as the future is large.
-            Delivery::BeforeAnswer(publisher) => Box::pin(self.publish(publisher, events)).await,
-            Delivery::ByRelay(signal) => signal.notify(events),
+            PublishMode::Inline(publisher) => Box::pin(self.publish(publisher, events)).await,
+            PublishMode::Relayed(signal) => signal.notify(events),
         }
     }
 
     async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
         let published = publisher.publish(events, Patience::CALL).await;
-        if let Err(error) = self.store.strike(&published.all()).await {
+        if let Err(error) = self.store.remove_published(&published.all()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "published events not removed from the outbox; they are published again");
         }

@@ -17,7 +17,7 @@ use crate::{
     store::{Expired, Store, Task, Turn, while_node_answers},
     telemetry::{
         SweepSpan, TraceContext,
-        metrics::{SWEEP_EXPIRED, SWEEP_REFILED, SWEEP_REMOVED},
+        metrics::{SWEEP_EXPIRED, SWEEP_REMOVED, SWEEP_RESCHEDULED},
     },
 };
 
@@ -44,7 +44,7 @@ pub struct Swept {
     /// Players that went OFFLINE.
     pub expired: u64,
     /// Players that were still alive, and were rescheduled.
-    pub refiled: u64,
+    pub rescheduled: u64,
     /// Members of the expiry index that are not players, and were removed.
     pub removed: u64,
 }
@@ -69,7 +69,7 @@ impl Sweeper {
         let parts = join_all(nodes.iter().map(|shards| self.sweep_node(shards, &span))).await;
         let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
         if let Some(span) = span.into_inner() {
-            span.swept(swept.expired, swept.refiled);
+            span.finish(swept.expired, swept.rescheduled);
         }
         if let Some(error) = parts.into_iter().find_map(|(_, failure)| failure) {
             return Err(error);
@@ -116,7 +116,7 @@ impl Sweeper {
 
     fn count(&self, swept: Swept) {
         metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
-        metrics::counter!(SWEEP_REFILED).increment(swept.refiled);
+        metrics::counter!(SWEEP_RESCHEDULED).increment(swept.rescheduled);
         metrics::counter!(SWEEP_REMOVED).increment(swept.removed);
         if swept.removed > 0 {
             tracing::warn!(removed = swept.removed, "the expiry index held members that are not players; removed");
@@ -173,7 +173,7 @@ impl Sweeper {
             match result {
                 Ok(Expired { expired, rescheduled, events }) => {
                     swept.expired += expired as u64;
-                    swept.refiled += rescheduled as u64;
+                    swept.rescheduled += rescheduled as u64;
                     self.signal.notify(&events);
                 }
                 Err(error) => failure = Some(error),
@@ -189,7 +189,7 @@ impl Add for Swept {
     fn add(self, other: Self) -> Self {
         Self {
             expired: self.expired + other.expired,
-            refiled: self.refiled + other.refiled,
+            rescheduled: self.rescheduled + other.rescheduled,
             removed: self.removed + other.removed,
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{Answer, BatchAnswer, Connected, ConnectionsBody, Request, Target, json, parse_post},
+    http::{BatchResponse, Connected, ConnectionsBody, HandlerResult, Request, Target, json, parse_post},
     model::{OwnedConnection, OwnedConnections},
     telemetry::TraceContext,
 };
@@ -13,10 +13,10 @@ use presence::{
 ///
 /// # Errors
 /// The problems of the request; 410 for one connection that was closed before; 503.
-pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let body = parse_post::<ConnectionsBody>(&request)?;
     let (target, gateway) = body.target_and_gateway(presence.limits().max_batch)?;
-    let trace = TraceContext::from_headers(request.headers());
+    let trace = TraceContext::of_request(&request);
     match target {
         Target::One(connection) => {
             let presence_now = presence
@@ -26,7 +26,7 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer 
         }
         Target::Many(connections) => {
             let outcome = presence.connect_batch(OwnedConnections { connections, gateway }, &trace).await?;
-            Ok(json(&BatchAnswer::with_timing(outcome, presence.lifetimes())))
+            Ok(json(&BatchResponse::with_timing(outcome, presence.lifetimes())))
         }
     }
 }

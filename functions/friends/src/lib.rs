@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService, Snapshot,
-    http::{Answer, Request, check_length, json, parse_post},
+    http::{HandlerResult, Request, check_length, json, parse_post},
     model::{Friends, PlayerId},
 };
 use serde::Deserialize;
@@ -21,7 +21,7 @@ struct Body {
 ///
 /// # Errors
 /// The problems of the request; 503 where one of the Redis nodes did not answer.
-pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let Body { player_ids, history } = parse_post(&request)?;
     check_length(&player_ids, presence.limits().max_batch, "player_ids")?;
     let Snapshot { as_of, presences } = presence.presences(&player_ids, history).await?;

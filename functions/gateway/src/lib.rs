@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{Answer, GatewayLeft, GatewayRenewed, Request, json, parse_gateway},
+    http::{GatewayLeft, GatewayRenewed, HandlerResult, Request, json, parse_gateway},
     telemetry::TraceContext,
 };
 
@@ -12,7 +12,7 @@ use presence::{
 ///
 /// # Errors
 /// The problems of the request; 503.
-pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let (gateway_id, leaving) = parse_gateway(&request)?;
     match leaving {
         None => {
@@ -20,7 +20,7 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer 
             Ok(json(&GatewayRenewed::new(gateway_id, status, presence.lifetimes())))
         }
         Some(reason) => {
-            let trace = TraceContext::from_headers(request.headers());
+            let trace = TraceContext::of_request(&request);
             let connections = presence.leave_gateway(&gateway_id, reason, &trace).await?;
             Ok(json(&GatewayLeft::new(gateway_id, connections)))
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{Answer, Problem, Request, expect_get, history, json, last_segment},
+    http::{HandlerResult, Problem, Request, expect_get, history, json, last_segment},
     model::PlayerId,
 };
 
@@ -12,7 +12,7 @@ use presence::{
 ///
 /// # Errors
 /// The problems of the request; 503.
-pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     expect_get(&request)?;
     let player_id = PlayerId::parse(&last_segment(&request)?)
         .map_err(|error| Problem::invalid_request(error.to_string()).with_field("player_id"))?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use presence::{
     http::{Problem, ready},
-    runtime::{App, Error, Event, http_answer, http_method},
+    runtime::{App, Error, Event, http_method, lambda_response},
 };
 use serde_json::Value;
 
@@ -15,8 +15,8 @@ use serde_json::Value;
 /// Where the event is no HTTP request and the service is unavailable.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     match http_method(&event.payload) {
-        Some(("GET" | "HEAD", origin)) => Ok(http_answer(Ok(ready(&app.health().latest().await)), &origin)),
-        Some((_, origin)) => Ok(http_answer(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
+        Some(("GET" | "HEAD", origin)) => Ok(lambda_response(Ok(ready(&app.health().latest().await)), &origin)),
+        Some((_, origin)) => Ok(lambda_response(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
         None => {
             let health = app.health_probe().check_and_count(&app.operator_queries()).await;
             let report = serde_json::to_value(&health)?;

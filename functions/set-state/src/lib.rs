@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{Answer, Request, json, parse_state_change},
+    http::{HandlerResult, Request, json, parse_state_change},
     telemetry::TraceContext,
 };
 
@@ -12,8 +12,8 @@ use presence::{
 ///
 /// # Errors
 /// The problems of the request; 409 if an OFFLINE player is to queue, play or have an activity; 503.
-pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Answer {
+pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let (player_id, change) = parse_state_change(&request)?;
-    let trace = TraceContext::from_headers(request.headers());
+    let trace = TraceContext::of_request(&request);
     Ok(json(&presence.set_state(&player_id, change, &trace).await?))
 }

@@ -99,7 +99,7 @@ impl Sweeps {
         json!({
             "passes": self.passes,
             "expired": swept.expired,
-            "refiled": swept.refiled,
+            "rescheduled": swept.rescheduled,
             "leases_ended": self.gateways.ended(),
             "published": relayed.published,
             "dropped": relayed.dropped,

@@ -4,12 +4,12 @@
 //! the size of a function, and loading their configuration would take several times as long as the rest of its start.
 
 mod api;
-mod cache_token;
 mod container;
 mod http;
+mod iam_auth_token;
 mod identity;
 mod secrets;
 
-pub use cache_token::CacheToken;
+pub use iam_auth_token::IamAuthToken;
 pub use identity::{Identity, credentials};
 pub use secrets::{SecretsError, SecretsSource};

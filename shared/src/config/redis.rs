@@ -6,7 +6,7 @@ use super::{
     redis_url::has_user_alone,
     variables::{ConfigError, Result, Variables, whole_number},
 };
-use crate::aws::{CacheToken, Identity, credentials};
+use crate::aws::{IamAuthToken, Identity, credentials};
 
 const PARTITIONS: &str = "PRESENCE_CLUSTER_PARTITIONS";
 
@@ -17,7 +17,7 @@ pub struct RedisConfig {
     /// Sentinels of a primary, separated by commas.
     pub urls: Vec<::redis::ConnectionInfo>,
     /// `PRESENCE_REDIS_AUTH=iam`: the signer of the tokens that replace a password.
-    pub tokens: Option<CacheToken>,
+    pub tokens: Option<IamAuthToken>,
     /// `PRESENCE_REDIS_MODE` (`standalone`).
     pub mode: RedisMode,
     /// `PRESENCE_REDIS_SENTINEL_NAME` (`mymaster`): the primary's name in the configuration of its Sentinels. Only
@@ -115,7 +115,7 @@ impl Variables<'_> {
     }
 
     /// Reads `PRESENCE_REDIS_AUTH`, `PRESENCE_REDIS_IAM_CACHE` and the region.
-    fn redis_tokens(&self, url: &::redis::ConnectionInfo, mode: RedisMode) -> Result<Option<CacheToken>> {
+    fn redis_tokens(&self, url: &::redis::ConnectionInfo, mode: RedisMode) -> Result<Option<IamAuthToken>> {
         let has_tokens = self.parse("PRESENCE_REDIS_AUTH", "", "iam, or nothing", |text| match text {
             "" => Some(false),
             "iam" => Some(true),
@@ -149,7 +149,7 @@ impl Variables<'_> {
             _ => "",
         };
         let identity = Identity::new(region, credentials());
-        Ok(Some(CacheToken::new(identity, user.to_owned(), host, name)))
+        Ok(Some(IamAuthToken::new(identity, user.to_owned(), host, name)))
     }
 }
 

@@ -28,11 +28,11 @@ pub use signal::RelaySignal;
 
 /// The way in which the events of a call are published.
 #[derive(Clone)]
-pub enum Delivery {
+pub enum PublishMode {
     /// The service emits no events.
-    Disabled,
+    Off,
     /// The call publishes them before it responds: after the response AWS Lambda freezes the process.
-    BeforeAnswer(Publisher),
+    Inline(Publisher),
     /// The relay of this process publishes them, while the call continues.
-    ByRelay(RelaySignal),
+    Relayed(RelaySignal),
 }

@@ -22,7 +22,7 @@ pub use connections::{ConnectionsBody, Target};
 pub use gateway::{GatewayLeft, GatewayRenewed, parse_gateway};
 pub use problem::Problem;
 pub use query::{expect_get, history, last_segment, query_value};
-pub use response::{BatchAnswer, Connected, json, ready};
+pub use response::{BatchResponse, Connected, json, ready};
 pub use state::parse_state_change;
 
 /// A request with its whole body.
@@ -32,4 +32,4 @@ pub type Request = ::http::Request<Bytes>;
 pub type Response = ::http::Response<Bytes>;
 
 /// The result of a handler.
-pub type Answer = Result<Response, Problem>;
+pub type HandlerResult = Result<Response, Problem>;

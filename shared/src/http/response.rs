@@ -26,7 +26,7 @@ pub struct Connected {
 
 /// The response to a batch.
 #[derive(Debug, Serialize)]
-pub struct BatchAnswer {
+pub struct BatchResponse {
     accepted: usize,
     restored: Vec<Connection>,
     closed: Vec<Connection>,
@@ -57,7 +57,7 @@ impl Connected {
     }
 }
 
-impl BatchAnswer {
+impl BatchResponse {
     /// Builds the response to a batch of connects or heartbeats: the outcome, and the timing of the leases.
     pub fn with_timing(outcome: BatchOutcome, lifetimes: &Lifetimes) -> Self {
         Self { timing: Some(LeaseTiming::new(lifetimes)), ..Self::from(outcome) }
@@ -74,7 +74,7 @@ impl LeaseTiming {
 }
 
 /// Builds the response to a batch of disconnects: the outcome alone.
-impl From<BatchOutcome> for BatchAnswer {
+impl From<BatchOutcome> for BatchResponse {
     fn from(outcome: BatchOutcome) -> Self {
         let failed = outcome.failed.into_iter();
         Self {

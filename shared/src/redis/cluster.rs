@@ -19,7 +19,7 @@ use super::{
     slot_map::{Address, SlotMap, parse_address},
     topology::Topology,
 };
-use crate::aws::CacheToken;
+use crate::aws::IamAuthToken;
 
 /// The most commands per pipeline to a node: few enough not to delay other clients for long.
 const COMMANDS_PER_PIPELINE: usize = 1_024;
@@ -77,11 +77,11 @@ enum Pause {
 }
 
 /// A command's place in its call, and its reply.
-type Answered = (usize, Result<Timed, StoreError>);
+type IndexedReply = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
     /// Creates a client of the cluster that is reached by `seeds`. Nothing is sent before the first query.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<IamAuthToken>, limit: Duration) -> Self {
         Self { topology: Arc::new(Topology::new(seeds, tokens, limit)), limit }
     }
 
@@ -149,7 +149,7 @@ impl Cluster {
         call: &'a Call<'_>,
         routes: Vec<(usize, Route)>,
         attempt: u32,
-    ) -> BoxFuture<'a, Vec<Answered>> {
+    ) -> BoxFuture<'a, Vec<IndexedReply>> {
         Box::pin(async move {
             let slots = match self.in_time(call, self.topology.slots()).await {
                 Ok(slots) => slots,
@@ -180,7 +180,7 @@ impl Cluster {
         slots: Slots,
         places: &[usize],
         attempt: u32,
-    ) -> Vec<Answered> {
+    ) -> Vec<IndexedReply> {
         let (deadline, result) = self.send_to_node(call, address, slots, places, attempt).await;
         let call = &Call { deadline, ..*call };
         let answers = result.unwrap_or_else(|error| vec![Err(error); places.len()]);

@@ -46,7 +46,7 @@ pub(super) struct Sending {
 }
 
 /// The replies to commands that were sent together.
-pub(super) struct Answers {
+pub(super) struct Replies {
     /// One value per command, in order, including errors.
     values: Vec<Value>,
     /// The server's clock in Unix milliseconds; 0 if it was not read.
@@ -98,7 +98,7 @@ impl Node {
         &self,
         sending: &Sending,
         commands: impl Iterator<Item = &'a Cmd> + Clone,
-    ) -> Result<Answers, StoreError> {
+    ) -> Result<Replies, StoreError> {
         let mut answers = self.request_all(sending, commands.clone()).await?;
         let refused: Vec<_> = (0..answers.values.len()).filter(|place| is_refusal(&answers.values[*place])).collect();
         // Refused commands were not executed, so all of them may be sent again.
@@ -115,8 +115,8 @@ impl Node {
     }
 
     /// The replies of [`query_all`](Self::query_all), each with the server's clock.
-    pub(super) fn timed(&self, answers: Answers) -> impl Iterator<Item = Result<Timed, StoreError>> {
-        let Answers { values, now } = answers;
+    pub(super) fn timed(&self, answers: Replies) -> impl Iterator<Item = Result<Timed, StoreError>> {
+        let Replies { values, now } = answers;
         values.into_iter().map(move |value| Ok((self.outcome(value)?, now)))
     }
 
@@ -134,7 +134,7 @@ impl Node {
         &self,
         sending: &Sending,
         commands: impl Iterator<Item = &'a Cmd>,
-    ) -> Result<Answers, StoreError> {
+    ) -> Result<Replies, StoreError> {
         let ask = Many::of(sending, commands);
         let mut values = self.link.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
         let now = match sending.clock {
@@ -145,7 +145,7 @@ impl Node {
             Slots::Held => values.collect(),
             Slots::Importing => values.skip(1).step_by(2).collect(),
         };
-        Ok(Answers { values, now })
+        Ok(Replies { values, now })
     }
 
     /// A command's value, or the error that the server returned.

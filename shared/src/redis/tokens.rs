@@ -8,14 +8,14 @@ use std::{
 use futures_util::{Stream, stream};
 use redis::{ErrorKind, RedisResult, auth::BasicAuth, auth::StreamingCredentialsProvider};
 
-use crate::aws::CacheToken;
+use crate::aws::IamAuthToken;
 
 /// How often a connection authenticates with a new token: well before the old one expires after 15 minutes. ElastiCache
 /// closes a connection 12 hours after its last authentication.
 const RENEWAL: Duration = Duration::from_mins(10);
 
 /// Provides each connection with a new token when it opens, and with further ones as long as it lives.
-pub(super) struct Tokens(pub(super) CacheToken);
+pub(super) struct Tokens(pub(super) IamAuthToken);
 
 impl StreamingCredentialsProvider for Tokens {
     fn subscribe(&self) -> Pin<Box<dyn Stream<Item = RedisResult<BasicAuth>> + Send + 'static>> {
@@ -30,7 +30,7 @@ impl StreamingCredentialsProvider for Tokens {
     }
 }
 
-async fn credentials(token: &CacheToken) -> RedisResult<BasicAuth> {
+async fn credentials(token: &IamAuthToken) -> RedisResult<BasicAuth> {
     match token.sign(SystemTime::now()).await {
         Ok(password) => Ok(BasicAuth::new(token.user().to_owned(), password)),
         Err(error) => {
@@ -53,7 +53,7 @@ mod tests {
     async fn a_connection_gets_a_token_at_once_and_the_next_one_before_that_expires() {
         let keys = SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
         let identity = Identity::new("eu-central-1", keys);
-        let tokens = Tokens(CacheToken::new(identity, "presence".to_owned(), "cache", None));
+        let tokens = Tokens(IamAuthToken::new(identity, "presence".to_owned(), "cache", None));
         let start = Instant::now();
         let mut stream = tokens.subscribe();
         for seconds in [0, 600, 1_200] {

@@ -19,7 +19,7 @@ use super::{
     node::Node,
     slot_map::{Address, SlotMap},
 };
-use crate::aws::CacheToken;
+use crate::aws::IamAuthToken;
 
 /// The shortest time between two refreshes of the slot map.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,7 +27,7 @@ const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(50);
 /// The nodes of a cluster, and the newest known slot map.
 pub(super) struct Topology {
     seeds: Vec<ConnectionInfo>,
-    tokens: Option<CacheToken>,
+    tokens: Option<IamAuthToken>,
     limit: Duration,
     nodes: Mutex<HashMap<Address, Node>>,
     slots: RwLock<Option<Arc<SlotMap>>>,
@@ -43,7 +43,7 @@ struct Asked {
 
 impl Topology {
     /// Creates the topology of a cluster that is reached by `seeds`. A node has `limit` to connect.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<CacheToken>, limit: Duration) -> Self {
+    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<IamAuthToken>, limit: Duration) -> Self {
         Self {
             seeds,
             tokens,

@@ -3,7 +3,7 @@
 use crate::{
     GatewaySweeper, PresenceService, Store, Sweeper,
     config::{Config, ConfigError, WatchConfig},
-    events::{Backlog, Delivery, LiveEvents, Publisher, Relay, RelaySignal},
+    events::{Backlog, LiveEvents, PublishMode, Publisher, Relay, RelaySignal},
     operator::{HealthMonitor, HealthProbe, OperatorQueries},
     redis::StoreError,
     watch::{Watch, WatchUpkeep},
@@ -47,14 +47,14 @@ impl App {
 
     /// The use cases. Each call publishes its own events before it responds.
     pub fn presence(&self) -> PresenceService {
-        let delivery = self.publisher.clone().map_or(Delivery::Disabled, Delivery::BeforeAnswer);
-        PresenceService::new(&self.config, self.store.clone(), delivery)
+        let publish_mode = self.publisher.clone().map_or(PublishMode::Off, PublishMode::Inline);
+        PresenceService::new(&self.config, self.store.clone(), publish_mode)
     }
 
     /// The use cases. A relay of this process, which waits for `signal`, publishes their events.
     pub fn presence_with_relay(&self, signal: RelaySignal) -> PresenceService {
-        let delivery = self.publisher.as_ref().map_or(Delivery::Disabled, |_| Delivery::ByRelay(signal));
-        PresenceService::new(&self.config, self.store.clone(), delivery)
+        let publish_mode = self.publisher.as_ref().map_or(PublishMode::Off, |_| PublishMode::Relayed(signal));
+        PresenceService::new(&self.config, self.store.clone(), publish_mode)
     }
 
     /// The sweep. A relay of this process, which waits for `signal`, publishes its events.

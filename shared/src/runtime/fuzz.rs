@@ -4,7 +4,7 @@ use lambda_http::{Context, request::RequestContext};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    request::{from_event, http_answer, http_method},
+    request::{from_event, http_method, lambda_response},
     websocket,
 };
 use crate::{
@@ -46,7 +46,7 @@ pub fn lambda_event(bytes: &[u8]) {
         }
         Err(problem) => {
             check(&problem);
-            assert!(http_answer(Err(problem), &origin)["statusCode"].is_number());
+            assert!(lambda_response(Err(problem), &origin)["statusCode"].is_number());
         }
     }
 }

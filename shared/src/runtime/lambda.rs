@@ -23,12 +23,12 @@ use tracing::Instrument as _;
 
 use super::{
     App, program,
-    request::{from_event, http_answer},
+    request::{from_event, lambda_response},
     websocket::{self, BodyMapper},
 };
 use crate::{
     PresenceService,
-    http::{Answer, Request, Response},
+    http::{HandlerResult, Request, Response},
     telemetry::{
         self, RequestSpan,
         metrics::{CALL_DURATION, CALLS},
@@ -51,15 +51,14 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 pub fn run_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = HandlerResult> + Send + 'static,
 {
     run(async |app, metrics| {
         let presence = Arc::new(app.presence());
         let runtime = Runtime::new(service_fn(|event: LambdaEvent<Box<RawValue>>| {
             let function = &event.context.env_config.function_name;
             let request = from_event(&event.payload, &event.context).map(|(mut request, origin)| {
-                let method = request.method().clone();
-                let span = RequestSpan::of_function(&method, function, request.headers_mut());
+                let span = RequestSpan::start_for_function(function, &mut request);
                 (request, origin, span)
             });
             // Boxed: the nested future type, down to Redis and NATS, exceeds the compiler's recursion limit.
@@ -68,11 +67,11 @@ where
             async move {
                 let (answer, origin, span) = answer?;
                 let begin = Instant::now();
-                let response = answer.instrument(span.of_log()).await.unwrap_or_else(Response::from);
+                let response = answer.instrument(span.log_span()).await.unwrap_or_else(Response::from);
                 count(response.status(), begin);
-                span.answered(response.status());
+                span.finish(response.status());
                 flush(metrics);
-                Ok::<_, Error>(http_answer(Ok(response), &origin))
+                Ok::<_, Error>(lambda_response(Ok(response), &origin))
             }
         }));
         runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
@@ -84,7 +83,7 @@ where
 pub fn run_socket_function<H, F>(handler: H, to_body: BodyMapper) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
-    F: Future<Output = Answer> + Send + 'static,
+    F: Future<Output = HandlerResult> + Send + 'static,
 {
     run_function(|presence, request| {
         let id = websocket::request_id(&request);

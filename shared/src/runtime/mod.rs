@@ -12,4 +12,4 @@ pub mod websocket;
 pub use app::App;
 pub use lambda::{Error, Event, run_event_function, run_function, run_socket_function};
 pub use program::{environment, fail, start};
-pub use request::{http_answer, http_method};
+pub use request::{http_method, lambda_response};

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json, value::RawValue};
 
 use super::event;
 use crate::{
-    http::{Answer, Request, Response},
+    http::{HandlerResult, Request, Response},
     telemetry,
 };
 
@@ -99,7 +99,7 @@ pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
 }
 
 /// Converts the result of a handler to the response format of the request's origin.
-pub fn http_answer(answer: Answer, origin: &RequestOrigin) -> Value {
+pub fn lambda_response(answer: HandlerResult, origin: &RequestOrigin) -> Value {
     let response = answer.unwrap_or_else(Response::from);
     let to_text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let single = response.headers().iter().map(|(name, value)| (name.to_string(), json!(to_text(value))));

@@ -4,7 +4,7 @@ use redis::{Cmd, ServerErrorKind, Value};
 
 use super::{
     OutboxEntry, Outcome, Store,
-    reply::Reply,
+    reply::{Renewal, Reply},
     scripts::{self, Script},
 };
 use crate::{
@@ -64,29 +64,25 @@ impl Store {
         connection: &Connection,
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
-        let span = Span::script(trace, mutation.script().name, 1);
-        let applied = self.apply_within(mutation, connection, span.context()).await;
-        span.end(applied.as_ref().err().map(StoreError::kind));
-        applied
-    }
-
-    async fn apply_within(
-        &self,
-        mutation: Mutation<'_>,
-        connection: &Connection,
-        trace: &TraceContext,
-    ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
-        // Heartbeats that arrive together share a script call. Nearly always nothing but the lease has to be renewed.
         if let Mutation::Heartbeat(gateway) = mutation
-            && let Some(record) = self.renew_coalesced(connection, gateway).await?
+            && let Some(record) = self.renew_known(connection, gateway, trace).await?
         {
             let presence = record.presence(player.clone());
             return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
         }
         let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
-        let reply = Box::pin(self.run(mutation.script(), &[player], trace, append_arguments)).await?;
+        let reply = Box::pin(self.call(mutation.script(), &[player], trace, append_arguments)).await?;
         applied(reply, player, lease_outcome)
+    }
+
+    /// Renews a lease that is known, which is all that nearly every heartbeat needs. Heartbeats that arrive together
+    /// share a script call. `None` if the lease is not known.
+    async fn renew_known(&self, connection: &Connection, gateway: Option<&GatewayId>, trace: &TraceContext) -> Renewal {
+        let span = Span::script(trace, scripts::RENEW_KNOWN.name, 1);
+        let renewal = self.renew_coalesced(connection, gateway).await;
+        span.end(renewal.as_ref().err().map(StoreError::kind));
+        renewal
     }
 
     /// Sets a player's state, activity, or both.
@@ -118,25 +114,15 @@ impl Store {
         arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply, StoreError> {
         let span = Span::script(trace, script.name, players.len());
-        let reply = self.run(script, players, span.context(), arguments).await;
-        span.end(reply.as_ref().err().map(StoreError::kind));
-        reply
-    }
-
-    async fn run(
-        &self,
-        script: &Script,
-        players: &[&PlayerId],
-        trace: &TraceContext,
-        arguments: impl Fn(&mut Cmd),
-    ) -> Result<Reply, StoreError> {
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
-            self.append_call(command, shard, players.iter().copied(), trace);
+            self.append_call(command, shard, players.iter().copied(), span.context());
             arguments(command);
         };
-        let answer = self.run_one(script, shard, complete).await?;
-        Reply::parse(answer, players.len(), shard, trace)
+        let answer = self.run_one(script, shard, complete).await;
+        let reply = answer.and_then(|answer| Reply::parse(answer, players.len(), shard, span.context()));
+        span.end(reply.as_ref().err().map(StoreError::kind));
+        reply
     }
 
     /// Calls a script on the node of a shard. `complete` appends its keys and arguments.

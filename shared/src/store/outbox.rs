@@ -63,7 +63,7 @@ impl Store {
     }
 
     /// Removes events from the outbox after JetStream has acknowledged them.
-    pub(crate) async fn strike(&self, entries: &[&OutboxEntry]) -> Result<(), StoreError> {
+    pub(crate) async fn remove_published(&self, entries: &[&OutboxEntry]) -> Result<(), StoreError> {
         let mut shards = BTreeMap::<_, Vec<&str>>::new();
         for entry in entries {
             shards.entry(entry.shard).or_default().push(&entry.entry_id);

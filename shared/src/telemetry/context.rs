@@ -1,7 +1,7 @@
 //! W3C trace context.
 
 use data_encoding::HEXLOWER;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 
 /// The longest `tracestate` that is passed on, in bytes, as the W3C recommends.
 const MAX_TRACESTATE: usize = 512;
@@ -14,6 +14,12 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
+    /// The trace that the handler of a request continues: the request's span if spans are recorded, or else the caller's
+    /// trace.
+    pub fn of_request<B>(request: &Request<B>) -> Self {
+        request.extensions().get().cloned().unwrap_or_else(|| Self::from_headers(request.headers()))
+    }
+
     /// Reads the caller's trace from headers. Starts a new one if it is missing or malformed.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self::extract(headers).unwrap_or_else(Self::new_root)

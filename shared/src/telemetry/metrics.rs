@@ -20,7 +20,7 @@ pub const EVENTS_DROPPED: &str = "presence_events_dropped_total";
 /// Players the sweep moved to OFFLINE.
 pub const SWEEP_EXPIRED: &str = "presence_sweep_expired_total";
 /// Players the sweep found alive and rescheduled.
-pub const SWEEP_REFILED: &str = "presence_sweep_refiled_total";
+pub const SWEEP_RESCHEDULED: &str = "presence_sweep_rescheduled_total";
 /// Members of the expiry index that are not players, and were removed.
 pub const SWEEP_REMOVED: &str = "presence_sweep_removed_total";
 /// The time since the last sweep ended.
@@ -74,7 +74,7 @@ pub fn describe() {
     describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
     describe_counter!(EVENTS_DROPPED, Unit::Count, "Events lost: too old, malformed, or refused permanently");
     describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players the sweep moved to OFFLINE");
-    describe_counter!(SWEEP_REFILED, Unit::Count, "Players the sweep found alive and rescheduled");
+    describe_counter!(SWEEP_RESCHEDULED, Unit::Count, "Players the sweep found alive and rescheduled");
     describe_counter!(SWEEP_REMOVED, Unit::Count, "Members of the expiry index that are not players, and were removed");
     describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
     describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");

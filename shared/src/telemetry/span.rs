@@ -1,6 +1,6 @@
 //! Spans of requests, scripts, publishing and the sweep, named by OpenTelemetry's semantic conventions.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{Method, Request, StatusCode};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _},
@@ -100,10 +100,10 @@ impl SweepSpan {
     }
 
     /// Records the counts of the pass, and ends the span.
-    pub(crate) fn swept(self, expired: u64, refiled: u64) {
+    pub(crate) fn finish(self, expired: u64, rescheduled: u64) {
         let Some(mut active) = self.active else { return };
         active.span.set_attribute(KeyValue::new("presence.swept.expired", expired as i64));
-        active.span.set_attribute(KeyValue::new("presence.swept.refiled", refiled as i64));
+        active.span.set_attribute(KeyValue::new("presence.swept.rescheduled", rescheduled as i64));
     }
 }
 
@@ -113,43 +113,38 @@ impl RequestSpan {
         Self { span: None }
     }
 
-    /// Starts the span of a request to `route`, a path with placeholders. It continues the caller's trace, and writes
-    /// its own context into the headers.
-    pub fn of_route(method: &Method, route: &str, headers: &mut HeaderMap) -> Self {
-        Self::start(headers, || {
+    /// Starts the span of a request to `route`, a path with placeholders. It continues the caller's trace. Handlers
+    /// continue the span: see [`TraceContext::of_request`].
+    pub fn start_for_route<B>(route: &str, request: &mut Request<B>) -> Self {
+        Self::start(request, |method| {
             let attributes = vec![method_attribute(method), KeyValue::new("http.route", route.to_owned())];
             (format!("{} {route}", method_name(method)), attributes)
         })
     }
 
     /// Starts the span of a request to an AWS Lambda function, whose route is not known. It continues the caller's
-    /// trace, and writes its own context into the headers.
-    pub fn of_function(method: &Method, function: &str, headers: &mut HeaderMap) -> Self {
-        Self::start(headers, || {
+    /// trace. Handlers continue the span: see [`TraceContext::of_request`].
+    pub fn start_for_function<B>(function: &str, request: &mut Request<B>) -> Self {
+        Self::start(request, |method| {
             let attributes = vec![method_attribute(method), KeyValue::new("faas.trigger", "http")];
             (function.to_owned(), attributes)
         })
     }
 
-    fn start(headers: &mut HeaderMap, describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Self {
+    fn start<B>(request: &mut Request<B>, describe: impl FnOnce(&Method) -> (String, Vec<KeyValue>)) -> Self {
         if !is_on() {
             return Self::none();
         }
-        let (name, attributes) = describe();
-        let parent = TraceContext::extract(headers);
+        let (name, attributes) = describe(request.method());
+        let parent = TraceContext::extract(request.headers());
         let started = ActiveSpan::start(name, SpanKind::Server, attributes, parent.as_ref());
         let Some(ActiveSpan { span, context }) = started else { return Self::none() };
-        if parent.is_none() {
-            headers.remove("tracestate"); // it belongs to a trace that is not continued
-        }
-        if let Ok(traceparent) = HeaderValue::from_str(context.traceparent()) {
-            headers.insert("traceparent", traceparent);
-        }
+        request.extensions_mut().insert(context);
         Self { span: Some(span) }
     }
 
     /// The log's span of the request. It adds the trace id to each line, which links log and trace.
-    pub fn of_log(&self) -> tracing::Span {
+    pub fn log_span(&self) -> tracing::Span {
         match &self.span {
             Some(span) => tracing::info_span!("request", trace_id = %span.span_context().trace_id()),
             None => tracing::Span::none(),
@@ -157,7 +152,7 @@ impl RequestSpan {
     }
 
     /// Records the status of the response, and ends the span.
-    pub fn answered(mut self, status: StatusCode) {
+    pub fn finish(mut self, status: StatusCode) {
         let Some(span) = &mut self.span else { return };
         span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
         if status.is_server_error() {

@@ -218,7 +218,7 @@ async fn a_player_that_is_alive_costs_the_sweep_one_read_and_a_share_of_one_writ
     make_due(&costs, 100).await;
     costs.forget().await;
     let swept = app(&costs.redis, &[]).sweeper(RelaySignal::default()).pass().await.unwrap();
-    assert_eq!((swept.refiled, swept.expired), (100, 0));
+    assert_eq!((swept.rescheduled, swept.expired), (100, 0));
     let (_, commands) = costs.spent().await;
     let count = |name| commands.get(name).copied().unwrap_or_default();
     assert_eq!((count("pexpiretime"), count("zadd"), count("zrange")), (100, 2, 2), "{commands:?}");
@@ -231,7 +231,7 @@ async fn a_pass_of_the_sweep_reads_only_the_players_that_are_due() {
     make_due(&costs, 1).await;
     let before = sent_by(&costs.redis).await;
     let swept = app(&costs.redis, &[]).sweeper(RelaySignal::default()).pass().await.unwrap();
-    assert_eq!(swept.refiled, 1);
+    assert_eq!(swept.rescheduled, 1);
     let sent = sent_by(&costs.redis).await - before;
     assert!(sent < 10_000, "{sent} bytes; all players and their times are 30,000");
 }

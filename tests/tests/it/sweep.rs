@@ -50,12 +50,12 @@ async fn a_candidate_who_proves_alive_is_filed_under_the_true_expiry() {
     redis.pass(Duration::from_secs(30)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
     redis.pass(Duration::from_secs(30)).await;
-    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().refiled, 1);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().rescheduled, 1);
     let mut raw = redis.connection().await;
     let filed = raw.zscore("presence:{all}:expiry", "alice").await.unwrap().unwrap();
     let expires_at: f64 = redis::cmd("PEXPIRETIME").arg("presence:alice").query_async(&mut raw).await.unwrap();
     assert_eq!(filed, expires_at);
-    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().refiled, 0);
+    assert_eq!(app.sweeper(RelaySignal::default()).pass().await.unwrap().rescheduled, 0);
 }
 
 #[tokio::test]

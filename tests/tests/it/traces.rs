@@ -105,6 +105,20 @@ async fn a_trace_reaches_from_the_http_call_to_the_nats_message() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_has_a_span_of_its_own_although_it_may_share_its_call() {
+    let world = World::new().await;
+    let server = world.server(&[SOON]);
+    connect(&server, "alice", None).await;
+    let body = json!({"player_id": "alice", "connection_id": "secret-connection"});
+    let request = reqwest::Client::new().post(server.url("/presence/heartbeat")).json(&body);
+    assert_eq!(answer(request.header("traceparent", CALLER)).await.status, 200);
+    let call = world.receiver.await_span("POST /presence/heartbeat").await;
+    let script = world.receiver.await_span("EVALSHA renew_known").await;
+    assert_eq!((&*call.trace_id, &*call.parent_id), (&CALLER[3..35], &CALLER[36..52]));
+    assert_eq!((&script.trace_id, &script.parent_id), (&call.trace_id, &call.span_id));
+}
+
+#[tokio::test]
 async fn a_functions_spans_are_sent_before_it_asks_for_the_next_event() {
     let world = World::new().await;
     let connect = world.function("connect", &[NEVER]).await;

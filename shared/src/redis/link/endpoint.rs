@@ -3,7 +3,7 @@
 use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, aio::MultiplexedConnection};
 
 use super::{counted::Counted, live::Opened, sentinels::Sentinels};
-use crate::{aws::CacheToken, redis::tokens::Tokens, socket};
+use crate::{aws::IamAuthToken, redis::tokens::Tokens, socket};
 
 /// The number of commands that may be queued on a connection. Beyond it, callers wait.
 const WRITE_QUEUE_LIMIT: usize = 1_024;
@@ -29,7 +29,7 @@ pub(super) enum Location {
 
 impl Endpoint {
     /// Creates the endpoint at `info`. If there are `tokens`, they are sent in place of the password.
-    pub(in crate::redis) fn fixed(info: ConnectionInfo, tokens: Option<&CacheToken>) -> Result<Self, RedisError> {
+    pub(in crate::redis) fn fixed(info: ConnectionInfo, tokens: Option<&IamAuthToken>) -> Result<Self, RedisError> {
         let config = match tokens {
             Some(tokens) => config().set_credentials_provider(Tokens(tokens.clone())),
             None => config(),

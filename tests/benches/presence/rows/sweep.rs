@@ -77,7 +77,7 @@ impl Bench {
             let swept = self.sweeper.pass().await.expect("a pass");
             spent += self.redis_time() - before;
             assert_eq!(swept.expired, 0, "all players are alive");
-            checks += swept.refiled;
+            checks += swept.rescheduled;
         }
         assert!(checks >= PLAYERS as u64, "all players were checked: {checks}");
         let per_check = spent / checks as f64;

@@ -10,7 +10,7 @@ pub(crate) const VALIDITY: Duration = Duration::from_mins(15);
 
 /// Signs tokens for one user of one cache.
 #[derive(Debug, Clone)]
-pub struct CacheToken {
+pub struct IamAuthToken {
     identity: Identity,
     user: String,
     cache: Cache,
@@ -23,7 +23,7 @@ struct Cache {
     is_serverless: bool,
 }
 
-impl CacheToken {
+impl IamAuthToken {
     /// Creates a signer for `user` of the cache at `host`. `name` overrides the cache name that the host implies.
     pub fn new(identity: Identity, user: String, host: &str, name: Option<String>) -> Self {
         let mut cache = Cache::at(host);
@@ -115,7 +115,7 @@ mod tests {
             ),
         ] {
             let identity = identity(token);
-            let token = CacheToken::new(identity, "presence".to_owned(), host, None).sign(at).await.unwrap();
+            let token = IamAuthToken::new(identity, "presence".to_owned(), host, None).sign(at).await.unwrap();
             assert_eq!(token, expected);
         }
     }
