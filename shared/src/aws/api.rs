@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     http::send,
-    identity::{Identity, SignError, SignatureLocation},
+    signer::{RequestSigner, SignError, SignatureLocation},
 };
 
 /// Time limit of one attempt.
@@ -25,7 +25,7 @@ pub(super) struct Service {
 
 /// A client of one AWS service.
 pub(super) struct Api<'a> {
-    identity: &'a Identity,
+    signer: &'a RequestSigner,
     service: Service,
     endpoint: String,
 }
@@ -59,13 +59,13 @@ pub(super) enum ApiError {
 impl<'a> Api<'a> {
     /// Prepares a client. It connects with the first call.
     pub(super) fn new(
-        identity: &'a Identity,
+        signer: &'a RequestSigner,
         service: Service,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Self {
         let override_url = lookup(service.endpoint_variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
-        let endpoint = override_url.unwrap_or_else(|| default_endpoint(service.name, identity.region()));
-        Self { identity, service, endpoint }
+        let endpoint = override_url.unwrap_or_else(|| default_endpoint(service.name, signer.region()));
+        Self { signer, service, endpoint }
     }
 
     /// Calls the API, retrying network errors, 5xx and throttling.
@@ -85,7 +85,7 @@ impl<'a> Api<'a> {
             .header("x-amz-target", target)
             .body(body.to_string().into_bytes())
             .map_err(|error| ApiError::unreachable(&self.endpoint, error))?;
-        self.identity.sign(&mut request, self.service.name, SignatureLocation::Headers, SystemTime::now()).await?;
+        self.signer.sign(&mut request, self.service.name, SignatureLocation::Headers, SystemTime::now()).await?;
         let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, send(request)).await;
         // A timeout counts as an unreachable endpoint.
         let sent = timed.unwrap_or_else(|elapsed| Err(elapsed.into()));

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::identity::{Identity, SignError, SignatureLocation};
+use super::signer::{RequestSigner, SignError, SignatureLocation};
 
 /// How long a token is valid: the longest time that ElastiCache accepts.
 pub(crate) const VALIDITY: Duration = Duration::from_mins(15);
@@ -11,7 +11,7 @@ pub(crate) const VALIDITY: Duration = Duration::from_mins(15);
 /// Signs tokens for one user of one cache.
 #[derive(Debug, Clone)]
 pub struct IamAuthToken {
-    identity: Identity,
+    signer: RequestSigner,
     user: String,
     cache: Cache,
 }
@@ -25,12 +25,12 @@ struct Cache {
 
 impl IamAuthToken {
     /// Creates a signer for `user` of the cache at `host`. `name` overrides the cache name that the host implies.
-    pub fn new(identity: Identity, user: String, host: &str, name: Option<String>) -> Self {
+    pub fn new(signer: RequestSigner, user: String, host: &str, name: Option<String>) -> Self {
         let mut cache = Cache::at(host);
         if let Some(name) = name {
             cache.name = name;
         }
-        Self { identity, user, cache }
+        Self { signer, user, cache }
     }
 
     /// The user's name.
@@ -48,7 +48,7 @@ impl IamAuthToken {
         let uri = format!("http://{name}/?Action=connect&User={}{kind}", self.user);
         let unsigned = http::Request::get(uri).body(Vec::new());
         let mut request = unsigned.map_err(|error| SignError::Signing(Box::new(error)))?;
-        self.identity.sign(&mut request, "elasticache", SignatureLocation::Url(VALIDITY), at).await?;
+        self.signer.sign(&mut request, "elasticache", SignatureLocation::Url(VALIDITY), at).await?;
         // ElastiCache expects the URL without its scheme.
         Ok(request.uri().to_string().trim_start_matches("http://").to_owned())
     }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    fn identity(session: Option<&str>) -> Identity {
+    fn signer(session: Option<&str>) -> RequestSigner {
         let keys = Credentials::new(
             "AKIDEXAMPLE",
             "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
@@ -84,7 +84,7 @@ mod tests {
             None,
             "test",
         );
-        Identity::new("eu-central-1", SharedCredentialsProvider::new(keys))
+        RequestSigner::new("eu-central-1", SharedCredentialsProvider::new(keys))
     }
 
     /// The expected tokens were computed with botocore, which orders the last two parameters differently.
@@ -114,8 +114,8 @@ mod tests {
                 ),
             ),
         ] {
-            let identity = identity(token);
-            let token = IamAuthToken::new(identity, "presence".to_owned(), host, None).sign(at).await.unwrap();
+            let signer = signer(token);
+            let token = IamAuthToken::new(signer, "presence".to_owned(), host, None).sign(at).await.unwrap();
             assert_eq!(token, expected);
         }
     }

@@ -1,15 +1,14 @@
 //! AWS integration: secrets at the start, and IAM tokens for ElastiCache.
 //!
-//! Requests are signed by AWS's own crate, and sent with hyper, which is linked anyway. The SDK's clients would double
-//! the size of a function, and loading their configuration would take several times as long as the rest of its start.
+//! Credentials are found by AWS's SDK, as in its own tools, and only when they are needed. The two calls that read
+//! secrets are made without the SDK's clients: that of Systems Manager alone would compile for longer than the rest.
 
 mod api;
-mod container;
 mod http;
 mod iam_auth_token;
-mod identity;
 mod secrets;
+mod signer;
 
 pub use iam_auth_token::IamAuthToken;
-pub use identity::{Identity, credentials};
 pub use secrets::{SecretsError, SecretsSource};
+pub use signer::{RequestSigner, credentials};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     api::{Api, ApiError, Service},
-    identity::Identity,
+    signer::RequestSigner,
 };
 
 const PARAMETER_STORE: Service = Service { name: "ssm", endpoint_variable: "AWS_ENDPOINT_URL_SSM" };
@@ -73,13 +73,13 @@ impl SecretsSource {
     /// [`SecretsError`].
     pub async fn fetch(
         &self,
-        identity: &Identity,
+        signer: &RequestSigner,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
         let fetch = async {
             match self {
-                Self::Parameters(path) => self.parameters(path, identity, lookup).await,
-                Self::Secret(id) => self.secret(id, identity, lookup).await,
+                Self::Parameters(path) => self.parameters(path, signer, lookup).await,
+                Self::Secret(id) => self.secret(id, signer, lookup).await,
             }
         };
         let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
@@ -89,10 +89,10 @@ impl SecretsSource {
     async fn parameters(
         &self,
         path: &str,
-        identity: &Identity,
+        signer: &RequestSigner,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
-        let api = Api::new(identity, PARAMETER_STORE, lookup);
+        let api = Api::new(signer, PARAMETER_STORE, lookup);
         let mut found = HashMap::new();
         let mut request = json!({"Path": path, "WithDecryption": true});
         for _ in 0..MAX_PAGES {
@@ -116,10 +116,10 @@ impl SecretsSource {
     async fn secret(
         &self,
         id: &str,
-        identity: &Identity,
+        signer: &RequestSigner,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
-        let api = Api::new(identity, SECRETS_MANAGER, lookup);
+        let api = Api::new(signer, SECRETS_MANAGER, lookup);
         let response = api.call("secretsmanager.GetSecretValue", &json!({"SecretId": id})).await;
         let secret: Value = response.map_err(|error| self.unreadable(&error))?;
         let variables = secret["SecretString"].as_str().and_then(|text| serde_json::from_str(text).ok());

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::variables::Variables;
-use crate::aws::{Identity, SecretsError, SecretsSource, credentials};
+use crate::aws::{RequestSigner, SecretsError, SecretsSource, credentials};
 
 /// The variables of a process, read once.
 #[derive(Default)]
@@ -21,12 +21,12 @@ impl Environment {
         let variables = Variables(&variable);
         let Some(source) = variables.text("PRESENCE_SECRETS") else { return Ok(Self::default()) };
         let source = SecretsSource::parse(&source)?;
-        let identity = Identity::new(variables.region().ok_or(SecretsError::NoRegion)?, credentials());
+        let signer = RequestSigner::new(variables.region().ok_or(SecretsError::NoRegion)?, credentials());
         let lookup = |name| variables.text(name);
         // The program's own runtime is built later, from the configuration.
         let built = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = built.map_err(|error| SecretsError::Unreadable(source.clone(), error.to_string()))?;
-        Ok(Self { secrets: runtime.block_on(source.fetch(&identity, &lookup))? })
+        Ok(Self { secrets: runtime.block_on(source.fetch(&signer, &lookup))? })
     }
 
     /// Looks up a variable in the process's environment, then in the secrets. An empty variable counts as unset.

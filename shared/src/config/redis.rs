@@ -6,7 +6,7 @@ use super::{
     redis_url::has_user_alone,
     variables::{ConfigError, Result, Variables, whole_number},
 };
-use crate::aws::{IamAuthToken, Identity, credentials};
+use crate::aws::{IamAuthToken, RequestSigner, credentials};
 
 const PARTITIONS: &str = "PRESENCE_CLUSTER_PARTITIONS";
 
@@ -148,8 +148,8 @@ impl Variables<'_> {
             ::redis::ConnectionAddr::Tcp(host, _) | ::redis::ConnectionAddr::TcpTls { host, .. } => host,
             _ => "",
         };
-        let identity = Identity::new(region, credentials());
-        Ok(Some(IamAuthToken::new(identity, user.to_owned(), host, name)))
+        let signer = RequestSigner::new(region, credentials());
+        Ok(Some(IamAuthToken::new(signer, user.to_owned(), host, name)))
     }
 }
 

@@ -47,13 +47,13 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::aws::Identity;
+    use crate::aws::RequestSigner;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_gets_a_token_at_once_and_the_next_one_before_that_expires() {
         let keys = SharedCredentialsProvider::new(Credentials::new("id", "key", None, None, "test"));
-        let identity = Identity::new("eu-central-1", keys);
-        let tokens = Tokens(IamAuthToken::new(identity, "presence".to_owned(), "cache", None));
+        let signer = RequestSigner::new("eu-central-1", keys);
+        let tokens = Tokens(IamAuthToken::new(signer, "presence".to_owned(), "cache", None));
         let start = Instant::now();
         let mut stream = tokens.subscribe();
         for seconds in [0, 600, 1_200] {

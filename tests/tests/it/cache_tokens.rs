@@ -8,7 +8,7 @@ use std::{
 use axum::{
     Router,
     http::{HeaderMap, StatusCode},
-    routing::get,
+    routing::{get, post},
 };
 use presence_tests::{Function, RedisServer, event};
 use serde_json::{Value, json};
@@ -126,7 +126,7 @@ async fn a_container_gets_its_credentials_from_its_host() {
     let endpoint = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/credentials", get(respond))).await });
     let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "of-the-pod\n").unwrap();
+    std::fs::write(token.path(), "of-the-pod").unwrap();
 
     let url = format!("redis://presence@127.0.0.1:{}", tap.port);
     let variables = [
@@ -141,10 +141,58 @@ async fn a_container_gets_its_credentials_from_its_host() {
     assert!(tap.tokens()[0].contains("X-Amz-Credential=CONTAINER%2F"), "{}", tap.tokens()[0]);
 }
 
+/// What STS answers to the token of a Kubernetes service account.
+const ASSUMED_ROLE: &str = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
+    <AccessKeyId>SERVICEACCOUNT</AccessKeyId><SecretAccessKey>key</SecretAccessKey><SessionToken>t</SessionToken>\
+    <Expiration>2036-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\
+    </AssumeRoleWithWebIdentityResponse>";
+
+#[tokio::test]
+async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
+    let server = RedisServer::start().await;
+    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    let tap = Tap::on(&server).await;
+    let requests = Arc::<Mutex<Vec<String>>>::default();
+    let received = Arc::clone(&requests);
+    let respond = async move |form: String| {
+        received.lock().unwrap().push(form);
+        ASSUMED_ROLE
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(respond))).await });
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of-the-service-account").unwrap();
+
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_STORE_TIMEOUT", "5s"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/presence"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap()),
+        ("AWS_ENDPOINT_URL_STS", &endpoint),
+    ];
+    let function = Function::start("connect", &variables).await;
+    assert_eq!(connect(&function).await["statusCode"], 200);
+    assert!(tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"), "{}", tap.tokens()[0]);
+    redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
+    assert_eq!(connect(&function).await["statusCode"], 200);
+    let requests = requests.lock().unwrap();
+    assert_eq!(requests.len(), 1, "credentials are kept until they expire");
+    assert!(requests[0].contains("of-the-service-account"), "{requests:?}");
+}
+
 #[tokio::test]
 async fn without_credentials_the_store_is_unavailable() {
     let server = RedisServer::start().await;
     let url = format!("redis://presence@127.0.0.1:{}", server.port());
-    let variables = [("PRESENCE_REDIS_URL", &*url), ("PRESENCE_REDIS_AUTH", "iam"), ("AWS_REGION", "eu-central-1")];
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
     assert_eq!(connect(&Function::start("connect", &variables).await).await["statusCode"], 503);
 }

@@ -119,7 +119,8 @@ async fn a_wrong_or_missing_secret_stops_the_program_with_one_line_that_says_why
 
 #[test]
 fn without_a_region_credentials_or_an_answer_the_program_stops_with_one_line_that_says_why() {
-    let all = environment("http://127.0.0.1:9", "ssm:/presence/prod");
+    let mut all = environment("http://127.0.0.1:9", "ssm:/presence/prod");
+    all.push(("AWS_EC2_METADATA_DISABLED", "true"));
     let without = |name: &str| -> Vec<_> { all.iter().copied().filter(|(other, _)| *other != name).collect() };
     for (variables, expected) in [
         (without("AWS_REGION"), "PRESENCE_SECRETS needs AWS_REGION"),

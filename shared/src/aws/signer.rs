@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_config::{default_provider::credentials::DefaultCredentialsChain, provider_config::ProviderConfig};
 use aws_credential_types::{
     Credentials,
     provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
@@ -10,15 +11,15 @@ use aws_sigv4::{
     http_request::{self, SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use tokio::sync::{Mutex, OnceCell};
 
-use super::container::ContainerCredentials;
-
-/// The provider name of credentials that come from environment variables.
-const ENVIRONMENT: &str = "environment";
+/// Credentials are fetched again this long before they expire: AWS has new ones at least five minutes before.
+const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 
 /// Signs requests to AWS in one region.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct RequestSigner {
     region: String,
     credentials: SharedCredentialsProvider,
 }
@@ -42,7 +43,7 @@ pub(super) enum SignatureLocation {
     Url(Duration),
 }
 
-impl Identity {
+impl RequestSigner {
     /// Creates a signer for a region.
     pub fn new(region: impl Into<String>, credentials: SharedCredentialsProvider) -> Self {
         Self { region: region.into(), credentials }
@@ -80,37 +81,57 @@ impl Identity {
     }
 }
 
-/// The credentials of this process: the keys in `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN`,
-/// else those of the container endpoint of ECS or EKS.
-///
-/// The variables are read once: AWS Lambda sets them when it starts a function, and ends the function before they
-/// expire.
+/// The credentials of this process, found as AWS's SDKs find them: the environment (AWS Lambda), a profile, a web
+/// identity (EKS service accounts), the container endpoint (ECS, EKS Pod Identity), the instance profile (EC2). Nothing is
+/// looked up before they are needed.
 pub fn credentials() -> SharedCredentialsProvider {
-    let variable = |name: &'static str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    if let (Some(id), Some(key)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-        let keys = Credentials::new(id, key, variable("AWS_SESSION_TOKEN"), None, ENVIRONMENT);
-        return SharedCredentialsProvider::new(keys);
-    }
-    match ContainerCredentials::from_lookup(variable) {
-        Some(container) => SharedCredentialsProvider::new(container),
-        None => SharedCredentialsProvider::new(NoCredentials),
+    SharedCredentialsProvider::new(ProcessCredentials::default())
+}
+
+/// A provider that keeps credentials until shortly before they expire.
+#[derive(Debug, Default)]
+struct ProcessCredentials {
+    chain: OnceCell<DefaultCredentialsChain>,
+    /// Held while credentials are fetched, so that concurrent callers share one fetch.
+    current: Mutex<Option<Credentials>>,
+}
+
+impl ProcessCredentials {
+    async fn get(&self) -> provider::Result {
+        let mut current = self.current.lock().await;
+        if let Some(credentials) = &*current
+            && credentials.expiry().is_some_and(|expiry| SystemTime::now() + REFRESH_BEFORE < expiry)
+        {
+            return Ok(credentials.clone());
+        }
+        match self.chain.get_or_init(credentials_chain).await.provide_credentials().await {
+            Ok(credentials) => Ok(current.insert(credentials).clone()),
+            // The current ones may still be valid for minutes.
+            Err(error) => match &*current {
+                Some(credentials) if credentials.expiry().is_some_and(|expiry| SystemTime::now() < expiry) => {
+                    Ok(credentials.clone())
+                }
+                _ => Err(error),
+            },
+        }
     }
 }
 
-/// A provider that has no credentials, and says what to set.
-#[derive(Debug)]
-struct NoCredentials;
-
-impl ProvideCredentials for NoCredentials {
+impl ProvideCredentials for ProcessCredentials {
     fn provide_credentials<'a>(&'a self) -> provider::future::ProvideCredentials<'a>
     where
         Self: 'a,
     {
-        let error = CredentialsError::not_loaded(
-            "neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set nor a container's endpoint",
-        );
-        provider::future::ProvideCredentials::ready(Err(error))
+        provider::future::ProvideCredentials::new(self.get())
     }
+}
+
+async fn credentials_chain() -> DefaultCredentialsChain {
+    // The TLS library of the other connections, so that no second one is linked.
+    let tls = Provider::Rustls(CryptoMode::Ring);
+    let http_client = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+    let config = ProviderConfig::default().with_http_client(http_client);
+    DefaultCredentialsChain::builder().configure(config).build().await
 }
 
 fn signing_error(error: impl std::error::Error + Send + Sync + 'static) -> SignError {
