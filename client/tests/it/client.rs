@@ -12,7 +12,7 @@ use crate::stand_in::{StandIn, player, problem};
 async fn a_players_presence_is_read() {
     let service = StandIn::start().await;
     let client = PresenceClient::new(service.endpoint()).unwrap();
-    service.world().leases.insert("p1/c1".into());
+    service.state().leases.insert("p1/c1".into());
     let presence = client.get(&player(1), History::Omit).await.unwrap();
     assert_eq!((presence.player_id, presence.state, presence.connection_count), (player(1), State::Online, 1));
     assert_eq!((presence.last_seen, presence.version), (Some(7), Some(9)));

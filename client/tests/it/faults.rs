@@ -30,7 +30,7 @@ async fn a_failed_call_is_made_again_and_after_the_pause_that_the_service_asked_
     service.answer_instead(move |_| answers.next());
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     notifier.connected(&player(1), &connection(1));
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     let calls = service.calls("connect");
     assert_eq!(calls.len(), 4);
     let pauses: Vec<_> = calls.windows(2).map(|pair| (pair[1].at - pair[0].at).as_millis()).collect();
@@ -47,9 +47,9 @@ async fn a_refused_call_is_not_made_again() {
     notifier.connected(&player(1), &connection(1));
     notifier.state_changed(&player(1), State::InMatch);
     notifier.disconnected(&player(2), &connection(2), Reason::Quit);
-    service.until(|world| world.calls.len() == 2).await;
+    service.until(|state| state.calls.len() == 2).await;
     notifier.state_changed(&player(1), State::Away);
-    service.until(|world| world.calls.len() == 3).await;
+    service.until(|state| state.calls.len() == 3).await;
     let states: Vec<_> = service.calls("state").iter().map(|call| call.body["state"].clone()).collect();
     assert_eq!(states, ["IN_MATCH", "AWAY"]);
 }
@@ -60,7 +60,7 @@ async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
     let notifier =
         HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(500)).start().unwrap();
     (0..1_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 1_000).await;
+    service.until(|state| state.leases.len() == 1_000).await;
 
     service.stop().await;
     for number in 0..1_000 {
@@ -81,11 +81,11 @@ async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
     assert!(queue_length <= 3_000, "{queue_length}");
 
     service.resume().await;
-    service.until(|world| world.states.len() == 1_000 && world.closed.len() >= 1_000).await;
+    service.until(|state| state.states.len() == 1_000 && state.closed.len() >= 1_000).await;
     let expected: Vec<_> = (20_000..21_000).map(|number| format!("p{number}/c{number}")).collect();
-    assert!(service.world().leases.iter().eq(&expected));
-    assert!(service.world().states.values().all(|state| state == "IN_MATCH"));
-    service.until(|world| world.calls.iter().filter(|call| call.path == "heartbeat").count() > 4).await;
+    assert!(service.state().leases.iter().eq(&expected));
+    assert!(service.state().states.values().all(|state| state == "IN_MATCH"));
+    service.until(|state| state.calls.iter().filter(|call| call.path == "heartbeat").count() > 4).await;
     // The last answers may still be on their way.
     while notifier.stats().queue_length > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -96,24 +96,24 @@ async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
 async fn a_service_that_does_not_answer_in_time_is_called_again() {
     let service = StandIn::start().await;
     let gate = Arc::new(Notify::new());
-    service.world().stall = Some(Arc::clone(&gate));
+    service.state().stall = Some(Arc::clone(&gate));
     let endpoint = service.endpoint().with_timeouts(Duration::from_millis(100), Duration::from_millis(200));
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
     notifier.connected(&player(1), &connection(1));
     until_failures(&notifier, 2).await;
-    service.world().stall = None;
-    service.until(|world| world.leases.len() == 1).await;
+    service.state().stall = None;
+    service.until(|state| state.leases.len() == 1).await;
 }
 
 #[tokio::test]
 async fn entries_that_failed_are_told_again() {
     let service = StandIn::start().await;
-    service.world().failing = [1, 2].map(|number| player(number).to_string()).into();
+    service.state().failing = [1, 2].map(|number| player(number).to_string()).into();
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 8).await;
-    service.world().failing.clear();
-    service.until(|world| world.leases.len() == 10).await;
+    service.until(|state| state.leases.len() == 8).await;
+    service.state().failing.clear();
+    service.until(|state| state.leases.len() == 10).await;
     let sizes: Vec<_> = service.calls("connect").iter().map(|call| call.entries().len()).collect();
     assert_eq!(sizes, [10, 2]);
 }
@@ -127,7 +127,7 @@ async fn an_entry_that_the_service_takes_for_malformed_does_not_hold_up_the_othe
     });
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 9).await;
+    service.until(|state| state.leases.len() == 9).await;
     assert_eq!(service.calls("connect").len(), 2);
     assert_eq!(notifier.stats().dropped, 1);
 }
@@ -138,7 +138,7 @@ async fn a_token_that_is_not_accepted_costs_no_report_and_a_new_one_is_used_at_o
     let endpoint = service.endpoint().with_token("old").unwrap();
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
     (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 450).await;
+    service.until(|state| state.leases.len() == 450).await;
     service.answer_instead(|call| {
         (call.authorization.as_deref() != Some("Bearer new")).then(|| problem(401, "unauthorized", None))
     });
@@ -147,7 +147,7 @@ async fn a_token_that_is_not_accepted_costs_no_report_and_a_new_one_is_used_at_o
     assert_eq!((notifier.stats().dropped, notifier.stats().queue_length), (0, 450));
     assert!(notifier.set_token("not a token").is_err());
     notifier.set_token("new").unwrap();
-    service.until(|world| world.leases.is_empty()).await;
+    service.until(|state| state.leases.is_empty()).await;
     assert_eq!(notifier.stats().dropped, 0);
 }
 
@@ -157,7 +157,7 @@ async fn a_drain_returns_what_the_service_refused() {
         let service = StandIn::start().await;
         let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
         (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
-        service.until(|world| world.leases.len() == 450).await;
+        service.until(|state| state.leases.len() == 450).await;
         service.answer_instead(move |_| Some(problem(status, "refused", None)));
         let drained = notifier.drain(Reason::Quit, limit).await;
         assert_eq!(drained, Err(Undelivered { tasks: 450 }), "{status}");
@@ -169,7 +169,7 @@ async fn draining_gives_up_at_its_limit() {
     let mut service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10).await;
+    service.until(|state| state.leases.len() == 10).await;
     service.stop().await;
     let drained = notifier.drain(Reason::Quit, Duration::from_millis(300)).await;
     assert_eq!(drained, Err(Undelivered { tasks: 10 }));

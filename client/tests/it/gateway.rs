@@ -66,14 +66,14 @@ async fn a_sockets_close_code_decides_between_quit_and_lost() {
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     for code in [CloseCode::Normal, CloseCode::Away, CloseCode::Error] {
         let mut socket = open(gateway, "alice").await;
-        service.until(|world| world.leases.len() == 1).await;
+        service.until(|state| state.leases.len() == 1).await;
         socket.close(Some(CloseFrame { code, reason: "".into() })).await.unwrap();
-        service.until(|world| world.leases.is_empty()).await;
+        service.until(|state| state.leases.is_empty()).await;
     }
     let socket = open(gateway, "alice").await;
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     drop(socket);
-    service.until(|world| world.leases.is_empty()).await;
+    service.until(|state| state.leases.is_empty()).await;
     let reasons: Vec<_> = service.calls("disconnect").iter().map(|call| call.body["reason"].clone()).collect();
     assert_eq!(reasons, ["quit", "quit", "lost", "lost"]);
 }
@@ -84,7 +84,7 @@ async fn what_a_player_says_becomes_the_players_state() {
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let mut socket = open(gateway, "alice").await;
     socket.send(Message::text(r#"{"state":"IN_MATCH"}"#)).await.unwrap();
-    service.until(|world| world.states.get("alice").is_some_and(|state| state == "IN_MATCH")).await;
+    service.until(|state| state.states.get("alice").is_some_and(|state| state == "IN_MATCH")).await;
     socket.send(Message::text("{}")).await.unwrap();
     let complaint = loop {
         match socket.next().await.unwrap().unwrap() {
@@ -100,7 +100,7 @@ async fn the_sockets_of_a_player_who_was_signed_out_are_shut() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let (mut phone, mut desktop) = (open(gateway, "alice").await, open(gateway, "alice").await);
-    service.until(|world| world.leases.len() == 2).await;
+    service.until(|state| state.leases.len() == 2).await;
     phone.send(Message::text(r#"{"state":"OFFLINE"}"#)).await.unwrap();
     for socket in [&mut phone, &mut desktop] {
         let code = loop {
@@ -148,11 +148,11 @@ async fn a_client_that_answers_no_pings_is_lost_and_its_connection_closed() {
     let (gateway, _presence, _) = start_gateway_with(Some(&service), 100, Duration::from_millis(300)).await;
     let mut dead = open_raw(gateway, "dead").await;
     let mut alive = open(gateway, "alive").await;
-    service.until(|world| world.leases.len() == 2).await;
+    service.until(|state| state.leases.len() == 2).await;
     let reading = tokio::spawn(async move { while let Some(Ok(_)) = alive.next().await {} });
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     assert_eq!(service.calls("disconnect")[0].body["reason"], "lost");
-    assert!(service.world().leases.iter().next().unwrap().starts_with("alive/"));
+    assert!(service.state().leases.iter().next().unwrap().starts_with("alive/"));
     dead.read_to_end(&mut Vec::new()).await.unwrap();
     assert!(!reading.is_finished());
 }
@@ -162,7 +162,7 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
     let service = StandIn::start().await;
     let (gateway, presence, sockets) = start_gateway_with(Some(&service), 100, Duration::from_secs(20)).await;
     let mut stuck = open_raw(gateway, "stuck").await;
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     // Each is answered with an error that repeats it.
     let message = text_frame(format!("{{\"{}\":1}}", "a".repeat(3_900)).as_bytes());
     let stuck = tokio::spawn(async move {
@@ -171,8 +171,8 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
         }
         stuck
     });
-    let lease = service.world().leases.pop_first().unwrap();
-    service.world().closed.insert(lease);
+    let lease = service.state().leases.pop_first().unwrap();
+    service.state().closed.insert(lease);
     while presence.as_ref().unwrap().stats().closed == 0 || sockets.count() > 0 {
         sleep(Duration::from_millis(5)).await;
     }
@@ -195,7 +195,7 @@ async fn a_client_that_sends_without_end_is_closed() {
     };
     assert!(code.is_none_or(|code| code == CloseCode::Policy), "{code:?}");
     flood.await.unwrap();
-    service.until(|world| world.leases.is_empty() && !world.closed.is_empty()).await;
+    service.until(|state| state.leases.is_empty() && !state.closed.is_empty()).await;
 }
 
 #[tokio::test]

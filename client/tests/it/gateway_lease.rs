@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 async fn service_with_gateways() -> StandIn {
     let service = StandIn::start().await;
-    service.world().gateways = Some(Gateways::default());
+    service.state().gateways = Some(Gateways::default());
     service
 }
 
@@ -25,17 +25,17 @@ async fn a_notifier_keeps_a_lease_under_a_generated_id_and_names_it_in_connects_
     let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
     let notifier = builder.start().unwrap();
     let id = notifier.gateway_id().unwrap();
-    service.until(|world| world.gateway_calls.len() == 3).await;
+    service.until(|state| state.gateway_calls.len() == 3).await;
     notifier.connected(&player(1), &connection(1));
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     (2..5).for_each(|number| notifier.connected(&player(number), &connection(number)));
     notifier.state_changed(&player(1), State::Away);
-    service.until(|world| world.calls.iter().filter(|call| call.path == "heartbeat").count() == 2).await;
+    service.until(|state| state.calls.iter().filter(|call| call.path == "heartbeat").count() == 2).await;
     notifier.disconnected(&player(1), &connection(1), Reason::Quit);
-    service.until(|world| world.leases.len() == 3).await;
-    let world = service.world();
-    assert!(world.gateway_calls.iter().all(|call| call.body == json!({"gateway_id": id.as_str()})));
-    for call in &world.calls {
+    service.until(|state| state.leases.len() == 3).await;
+    let state = service.state();
+    assert!(state.gateway_calls.iter().all(|call| call.body == json!({"gateway_id": id.as_str()})));
+    for call in &state.calls {
         let named = call.body["gateway_id"].as_str();
         let expected = matches!(&*call.path, "connect" | "heartbeat").then_some(id.as_str());
         assert_eq!(named, expected, "{call:?}");
@@ -46,8 +46,8 @@ async fn a_notifier_keeps_a_lease_under_a_generated_id_and_names_it_in_connects_
 async fn an_id_that_is_given_is_used() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).gateway_id(id("gw-7")).start().unwrap();
-    service.until(|world| !world.gateway_calls.is_empty()).await;
-    assert_eq!(service.world().gateway_calls[0].body, json!({"gateway_id": "gw-7"}));
+    service.until(|state| !state.gateway_calls.is_empty()).await;
+    assert_eq!(service.state().gateway_calls[0].body, json!({"gateway_id": "gw-7"}));
     assert_eq!(notifier.gateway_id(), Some(id("gw-7")));
 }
 
@@ -55,17 +55,17 @@ async fn an_id_that_is_given_is_used() {
 async fn a_service_that_lost_everything_is_told_of_all_connections_at_once() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap(); // whose next heartbeats are 15 s away
-    service.until(|world| world.gateway_calls.len() == 2).await;
+    service.until(|state| state.gateway_calls.len() == 2).await;
     (0..100).for_each(|number| notifier.connected(&player(number), &connection(number)));
     notifier.state_changed(&player(7), State::InMatch);
-    service.until(|world| world.leases.len() == 100 && world.states.len() == 1).await;
+    service.until(|state| state.leases.len() == 100 && state.states.len() == 1).await;
     {
-        let mut world = service.world();
-        world.leases.clear();
-        world.states.clear();
-        world.gateways = Some(Gateways::default());
+        let mut state = service.state();
+        state.leases.clear();
+        state.states.clear();
+        state.gateways = Some(Gateways::default());
     }
-    service.until(|world| world.leases.len() == 100 && world.states.contains_key("p7")).await;
+    service.until(|state| state.leases.len() == 100 && state.states.contains_key("p7")).await;
     assert_eq!(service.calls("heartbeat").len(), 1);
 }
 
@@ -73,20 +73,20 @@ async fn a_service_that_lost_everything_is_told_of_all_connections_at_once() {
 async fn draining_is_a_single_call_and_ends_the_lease() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).gateway_id(id("g")).start().unwrap();
-    service.until(|world| world.gateway_calls.len() == 2).await; // from here on connects name the gateway
+    service.until(|state| state.gateway_calls.len() == 2).await; // from here on connects name the gateway
     (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 2_500).await;
+    service.until(|state| state.leases.len() == 2_500).await;
     notifier.drain(Reason::Moving, LIMIT).await.unwrap();
-    assert!(service.world().leases.is_empty());
+    assert!(service.state().leases.is_empty());
     assert!(service.calls("disconnect").is_empty());
-    let last = service.world().gateway_calls.last().unwrap().clone();
+    let last = service.state().gateway_calls.last().unwrap().clone();
     assert_eq!(last.body, json!({"gateway_id": "g", "leaving": "moving"}));
-    let calls = service.world().gateway_calls.len();
+    let calls = service.state().gateway_calls.len();
     notifier.drain(Reason::Moving, LIMIT).await.unwrap();
     notifier.connected(&player(1), &connection(10_000));
     tokio::time::sleep(Duration::from_millis(300)).await; // three renewals
-    let world = service.world();
-    assert_eq!((world.gateway_calls.len(), world.leases.len()), (calls, 0));
+    let state = service.state();
+    assert_eq!((state.gateway_calls.len(), state.leases.len()), (calls, 0));
 }
 
 #[tokio::test]
@@ -94,7 +94,7 @@ async fn draining_gives_up_at_its_limit_and_counts_the_connections_that_are_not_
     let mut service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10 && world.gateway_calls.len() > 1).await;
+    service.until(|state| state.leases.len() == 10 && state.gateway_calls.len() > 1).await;
     service.stop().await;
     let drained = notifier.drain(Reason::Moving, Duration::from_millis(300)).await;
     assert_eq!(drained.unwrap_err().tasks, 10);
@@ -105,9 +105,9 @@ async fn a_service_without_leases_of_gateways_works_as_before() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10 && !world.gateway_calls.is_empty()).await;
+    service.until(|state| state.leases.len() == 10 && !state.gateway_calls.is_empty()).await;
     notifier.drain(Reason::Moving, LIMIT).await.unwrap();
-    assert_eq!(service.world().leases.len(), 0);
+    assert_eq!(service.state().leases.len(), 0);
     assert!(service.calls("disconnect").iter().all(|call| call.body["reason"] == "lost"));
     assert_eq!(notifier.stats().dropped, 0);
 }
@@ -117,10 +117,10 @@ async fn a_notifier_without_a_lease_makes_no_call_about_one() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).without_gateway_lease().start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10).await;
+    service.until(|state| state.leases.len() == 10).await;
     notifier.drain(Reason::Moving, LIMIT).await.unwrap();
     assert_eq!(notifier.gateway_id(), None);
-    assert!(service.world().gateway_calls.is_empty());
-    assert!(service.world().calls.iter().all(|call| call.body["gateway_id"].is_null()));
+    assert!(service.state().gateway_calls.is_empty());
+    assert!(service.state().calls.iter().all(|call| call.body["gateway_id"].is_null()));
     assert_eq!(service.calls("disconnect")[0].body["reason"], "moving");
 }

@@ -18,14 +18,14 @@ async fn the_news_of_each_player_arrive_in_order() {
         notifier.connected(&player(number), &connection(number));
         notifier.state_changed(&player(number), State::InMatch);
     }
-    service.until(|world| world.states.len() == 200).await;
+    service.until(|state| state.states.len() == 200).await;
     for number in 0..200 {
         notifier.state_changed(&player(number), State::Away);
         notifier.disconnected(&player(number), &connection(number), Reason::Quit);
     }
-    service.until(|world| world.leases.is_empty() && world.closed.len() == 200).await;
+    service.until(|state| state.leases.is_empty() && state.closed.len() == 200).await;
     let mut told: HashMap<String, Vec<String>> = HashMap::new();
-    for call in &service.world().calls {
+    for call in &service.state().calls {
         for entry in call.entries() {
             let news = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
             told.entry(entry.split('/').next().unwrap().into()).or_default().push(news);
@@ -50,10 +50,10 @@ async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
     notifier.connected(&player(1), &connection(1));
     notifier.activity_changed(&player(1), Some(&activity));
     notifier.activity_changed(&player(2), Some(&activity)); // which has no connection here
-    service.until(|world| world.calls.len() == 2).await;
+    service.until(|state| state.calls.len() == 2).await;
     notifier.activity_changed(&player(1), Some(&Activity::default()));
     notifier.activity_changed(&player(1), None);
-    service.until(|world| world.calls.len() == 3).await;
+    service.until(|state| state.calls.len() == 3).await;
     let bodies: Vec<_> = service.calls("state").iter().map(|call| call.body.clone()).collect();
     let expected = json!({
         "details": "Ranked \"; 😀\u{2028}", "party": {"id": "p7", "size": 2, "max": 4}, "joinable": true,
@@ -70,11 +70,11 @@ async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).without_gateway_lease().start().unwrap();
     (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10_000).await;
+    service.until(|state| state.leases.len() == 10_000).await;
     let connects = service.calls("connect");
     assert!(connects.len() <= 30, "{}", connects.len());
     assert!(connects.iter().all(|call| call.entries().len() <= 1_000));
-    assert!(service.world().tcp_connections <= 4);
+    assert!(service.state().tcp_connections <= 4);
     assert_eq!(notifier.stats().open_connections, 10_000);
 }
 
@@ -90,9 +90,9 @@ async fn ten_thousand_sockets_are_beaten_by_ten_even_calls_an_interval() {
     let is_heartbeat = |call: &&Call| call.path == "heartbeat";
     let count = |calls: &[Call]| calls.iter().filter(is_heartbeat).count();
     // On a busy machine, heartbeats begin before the last connects end: those are not looked at.
-    service.until(|world| world.leases.len() == 10_000 && notifier.stats().queue_length == 0).await;
-    let first = count(&service.world().calls) + IN_FLIGHT;
-    service.until(|world| count(&world.calls) >= first + 30).await;
+    service.until(|state| state.leases.len() == 10_000 && notifier.stats().queue_length == 0).await;
+    let first = count(&service.state().calls) + IN_FLIGHT;
+    service.until(|state| count(&state.calls) >= first + 30).await;
 
     let beats = &service.calls("heartbeat")[first..first + 30];
     assert!(beats.iter().all(|call| call.entries().len() == 1_000));
@@ -107,10 +107,10 @@ async fn ten_thousand_sockets_are_beaten_by_ten_even_calls_an_interval() {
 #[tokio::test]
 async fn the_service_says_how_often_it_wants_to_hear_of_a_connection() {
     let service = StandIn::start().await;
-    service.world().heartbeat_interval_ms = Some(150);
+    service.state().heartbeat_interval_ms = Some(150);
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     notifier.connected(&player(1), &connection(1));
-    service.until(|world| world.calls.iter().filter(|call| call.path == "heartbeat").count() == 3).await;
+    service.until(|state| state.calls.iter().filter(|call| call.path == "heartbeat").count() == 3).await;
     // By the default interval, that would have taken longer than `until` waits.
 }
 
@@ -121,13 +121,13 @@ async fn the_reason_and_the_token_are_told() {
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
     for (number, reason) in [(1, Reason::Quit), (2, Reason::Lost)] {
         notifier.connected(&player(number), &connection(number));
-        service.until(|world| world.leases.len() == 1).await;
+        service.until(|state| state.leases.len() == 1).await;
         notifier.disconnected(&player(number), &connection(number), reason);
-        service.until(|world| world.leases.is_empty()).await;
+        service.until(|state| state.leases.is_empty()).await;
     }
     let reasons: Vec<_> = service.calls("disconnect").iter().map(|call| call.body["reason"].clone()).collect();
     assert_eq!(reasons, ["quit", "lost"]);
-    assert!(service.world().calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer hunter2")));
+    assert!(service.state().calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer hunter2")));
 }
 
 #[tokio::test]
@@ -140,11 +140,11 @@ async fn connections_that_the_service_closed_are_reported() {
         .start()
         .unwrap();
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 3).await;
+    service.until(|state| state.leases.len() == 3).await;
     // In the answer to a heartbeat; to one of two connects; to the only connect.
     notifier.state_changed(&player(1), State::Offline);
     assert_eq!(reports.recv().await, Some((player(1), connection(1))));
-    service.world().closed.extend(["p3/c3".into(), "p5/c5".into()]);
+    service.state().closed.extend(["p3/c3".into(), "p5/c5".into()]);
     notifier.connected(&player(3), &connection(3));
     notifier.connected(&player(4), &connection(4));
     assert_eq!(reports.recv().await, Some((player(3), connection(3))));
@@ -159,9 +159,9 @@ async fn a_service_that_lost_its_store_gets_all_back_from_the_heartbeats() {
     let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
     let notifier = builder.start().unwrap();
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 3).await;
-    service.world().leases.clear();
-    service.until(|world| world.leases.len() == 3).await;
+    service.until(|state| state.leases.len() == 3).await;
+    service.state().leases.clear();
+    service.until(|state| state.leases.len() == 3).await;
     service.until(|_| notifier.stats().restored == 3).await;
 }
 
@@ -177,14 +177,14 @@ async fn a_service_that_lost_its_store_hears_of_the_states_again_and_the_gateway
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
     notifier.state_changed(&player(1), State::InMatch);
     notifier.state_changed(&player(2), State::Away);
-    service.until(|world| world.leases.len() == 3 && world.states.len() == 2).await;
-    let states = service.world().states.clone();
+    service.until(|state| state.leases.len() == 3 && state.states.len() == 2).await;
+    let states = service.state().states.clone();
     {
-        let mut world = service.world();
-        world.leases.clear();
-        world.states.clear();
+        let mut state = service.state();
+        state.leases.clear();
+        state.states.clear();
     }
-    service.until(|world| world.states == states).await;
+    service.until(|state| state.states == states).await;
     let mut restored = Vec::new();
     while restored.len() < 3 {
         restored.push(reports.recv().await.unwrap());
@@ -207,11 +207,11 @@ async fn a_callback_that_panics_does_not_keep_the_gateway_from_the_other_connect
         .start()
         .unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 10).await;
+    service.until(|state| state.leases.len() == 10).await;
     {
-        let mut world = service.world();
-        world.leases.clear();
-        world.closed.extend((0..9).map(|number| format!("p{number}/c{number}")));
+        let mut state = service.state();
+        state.leases.clear();
+        state.closed.extend((0..9).map(|number| format!("p{number}/c{number}")));
     }
     let mut closed = Vec::new();
     while closed.len() < 9 {
@@ -220,9 +220,9 @@ async fn a_callback_that_panics_does_not_keep_the_gateway_from_the_other_connect
     closed.sort();
     closed.dedup();
     assert_eq!(closed.len(), 9);
-    service.until(|world| world.leases.len() == 1).await;
+    service.until(|state| state.leases.len() == 1).await;
     notifier.connected(&player(10), &connection(10));
-    service.until(|world| world.leases.len() == 2).await;
+    service.until(|state| state.leases.len() == 2).await;
 }
 
 #[tokio::test]
@@ -232,7 +232,7 @@ async fn connections_to_the_service_are_replaced_at_their_maximum_age() {
     let builder = HttpNotifier::builder(endpoint).heartbeat_interval(Duration::from_millis(100));
     let notifier = builder.start().unwrap();
     notifier.connected(&player(1), &connection(1));
-    service.until(|world| world.tcp_connections >= 3).await;
+    service.until(|state| state.tcp_connections >= 3).await;
     assert_eq!(notifier.stats().failures, 0);
 }
 
@@ -241,9 +241,9 @@ async fn draining_disconnects_all_and_comes_back_when_that_is_through() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
-    service.until(|world| world.leases.len() == 2_500).await;
+    service.until(|state| state.leases.len() == 2_500).await;
     notifier.drain(Reason::Lost, LIMIT).await.unwrap();
-    assert_eq!(service.world().leases.len(), 0);
+    assert_eq!(service.state().leases.len(), 0);
     let disconnects = service.calls("disconnect");
     assert_eq!(disconnects.len(), 3);
     assert!(disconnects.iter().all(|call| call.body["reason"] == "lost"));
@@ -261,5 +261,5 @@ async fn a_gateway_without_a_service_needs_no_other_code() {
         notifier.state_changed(&player(1), State::Away);
         notifier.disconnected(&player(1), &connection(2), Reason::Quit);
     }
-    service.until(|world| world.states.contains_key("p1")).await;
+    service.until(|state| state.states.contains_key("p1")).await;
 }

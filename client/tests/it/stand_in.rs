@@ -33,13 +33,13 @@ pub(crate) struct StandIn {
 }
 
 struct Inner {
-    world: Mutex<World>,
+    state: Mutex<ServiceState>,
     changes: watch::Sender<()>,
 }
 
 /// What the service knows, and what it was asked.
 #[derive(Default)]
-pub(crate) struct World {
+pub(crate) struct ServiceState {
     /// `player/connection`
     pub(crate) leases: BTreeSet<String>,
     pub(crate) closed: BTreeSet<String>,
@@ -89,7 +89,7 @@ impl Call {
 
 impl StandIn {
     pub(crate) async fn start() -> Self {
-        let inner = Arc::new(Inner { world: Mutex::default(), changes: watch::Sender::new(()) });
+        let inner = Arc::new(Inner { state: Mutex::default(), changes: watch::Sender::new(()) });
         let mut stand_in = Self { port: 0, inner, running: None };
         stand_in.resume().await;
         stand_in
@@ -108,7 +108,7 @@ impl StandIn {
         let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
         self.port = listener.local_addr().unwrap().port();
         let inner = Arc::clone(&self.inner);
-        let listener = listener.tap_io(move |_| inner.world().tcp_connections += 1);
+        let listener = listener.tap_io(move |_| inner.state().tcp_connections += 1);
         let router = Router::new()
             .route("/presence/{call}", post(answer).get(answer_get))
             .route("/prefix/presence/{player}", get(answer_get))
@@ -126,15 +126,15 @@ impl StandIn {
         Endpoint::parse(&self.url()).unwrap()
     }
 
-    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
-        self.inner.world()
+    pub(crate) fn state(&self) -> MutexGuard<'_, ServiceState> {
+        self.inner.state()
     }
 
     /// Waits until the service has been told enough.
-    pub(crate) async fn until(&self, mut is_enough: impl FnMut(&World) -> bool) {
+    pub(crate) async fn until(&self, mut is_enough: impl FnMut(&ServiceState) -> bool) {
         let mut changes = self.inner.changes.subscribe();
         let enough = async {
-            while !is_enough(&self.world()) {
+            while !is_enough(&self.state()) {
                 changes.changed().await.unwrap();
             }
         };
@@ -142,22 +142,22 @@ impl StandIn {
         assert!(
             in_time,
             "waited in vain; the last calls: {:#?}",
-            self.world().calls.iter().rev().take(5).collect::<Vec<_>>()
+            self.state().calls.iter().rev().take(5).collect::<Vec<_>>()
         );
     }
 
     pub(crate) fn answer_instead(&self, instead: impl FnMut(&Call) -> Option<Response> + Send + 'static) {
-        self.world().instead = Some(Box::new(instead));
+        self.state().instead = Some(Box::new(instead));
     }
 
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
-        self.world().calls.iter().filter(|call| call.path == path).cloned().collect()
+        self.state().calls.iter().filter(|call| call.path == path).cloned().collect()
     }
 }
 
 impl Inner {
-    fn world(&self) -> MutexGuard<'_, World> {
-        self.world.lock().unwrap()
+    fn state(&self) -> MutexGuard<'_, ServiceState> {
+        self.state.lock().unwrap()
     }
 }
 
@@ -188,18 +188,18 @@ async fn answer(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    let stall = inner.world().stall.clone();
+    let stall = inner.state().stall.clone();
     if let Some(stall) = stall {
         stall.notified().await;
     }
     let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
     let call = Call { at: Instant::now(), path, body: serde_json::from_str(&body).unwrap(), authorization };
-    let response = inner.world().answer(&call);
+    let response = inner.state().answer(&call);
     inner.changes.send_replace(());
     response
 }
 
-impl World {
+impl ServiceState {
     fn answer(&mut self, call: &Call) -> Response {
         if call.path == "gateway" {
             self.gateway_calls.push(call.clone());

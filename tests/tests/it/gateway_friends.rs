@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
     server: Server,
     gateways: [Gateway; 2],
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
         // Whatever is shown in the time of a test comes from events, not from looking at Redis now and then.
@@ -88,11 +88,11 @@ fn ranked(size: u16) -> Value {
 
 #[tokio::test]
 async fn a_player_hears_of_friends_on_another_gateway_until_they_are_unwatched() {
-    let world = World::new().await;
-    let mut alice = Player::open(&world.gateways[0], "alice").await;
+    let fixture = Fixture::new().await;
+    let mut alice = Player::open(&fixture.gateways[0], "alice").await;
     alice.say(json!({"watch": ["bob", "carol"]})).await;
     alice.until("bob", "OFFLINE").await;
-    let bob = world.bob().await;
+    let bob = fixture.bob().await;
     alice.until("bob", "ONLINE").await;
     bob.say("IN_QUEUE").await;
     alice.until("bob", "IN_QUEUE").await;
@@ -100,7 +100,7 @@ async fn a_player_hears_of_friends_on_another_gateway_until_they_are_unwatched()
     alice.say(json!({"what": 1})).await;
     while alice.hear().await["error"].is_null() {}
     bob.say("IN_MATCH").await;
-    let _carol = Device::open(&world.gateways[1].url("carol")).await.unwrap();
+    let _carol = Device::open(&fixture.gateways[1].url("carol")).await.unwrap();
     loop {
         let message = alice.hear().await;
         assert!(!message.to_string().contains("bob"), "{message}");
@@ -112,9 +112,9 @@ async fn a_player_hears_of_friends_on_another_gateway_until_they_are_unwatched()
 
 #[tokio::test]
 async fn a_player_hears_what_friends_are_doing_as_it_changes() {
-    let world = World::new().await;
-    let mut alice = Player::open(&world.gateways[0], "alice").await;
-    let mut bob = Player::open(&world.gateways[1], "bob").await;
+    let fixture = Fixture::new().await;
+    let mut alice = Player::open(&fixture.gateways[0], "alice").await;
+    let mut bob = Player::open(&fixture.gateways[1], "bob").await;
     alice.say(json!({"watch": ["bob"]})).await;
     assert_eq!(alice.until("bob", "ONLINE").await, None);
     for (message, state, activity) in [
@@ -135,8 +135,8 @@ async fn a_player_hears_what_friends_are_doing_as_it_changes() {
 
 #[tokio::test]
 async fn more_friends_than_allowed_are_refused_and_the_others_are_still_watched() {
-    let world = World::new().await;
-    let mut alice = Player::open(&world.gateways[0], "alice").await;
+    let fixture = Fixture::new().await;
+    let mut alice = Player::open(&fixture.gateways[0], "alice").await;
     let friends: Vec<_> = (0..500).map(|number| format!("f{number}")).collect();
     for some in friends.chunks(250) {
         alice.say(json!({"watch": some})).await;
@@ -164,21 +164,21 @@ async fn a_gateway_without_a_service_says_that_friends_cannot_be_watched() {
 
 #[tokio::test]
 async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced() {
-    let mut world = World::new().await;
+    let mut fixture = Fixture::new().await;
     let mut browser = Browser::start().await;
-    browser.open(&world.gateways[0].page_url()).await;
+    browser.open(&fixture.gateways[0].page_url()).await;
     browser.enter("#player", "alice").await;
     browser.until_shown("#connection", "Connected").await;
     for friend in ["bob", "carol"] {
         browser.enter("#friend", friend).await;
         browser.until_shown(&format!("[data-player={friend}] .state"), "OFFLINE").await;
     }
-    let bob = world.bob().await;
+    let bob = fixture.bob().await;
     browser.until_shown("[data-player=bob] .state", "ONLINE").await;
     // Alice is a player herself: the page keeps her online.
-    assert_eq!(world.server.get("/presence/alice").await.body["state"], "ONLINE");
+    assert_eq!(fixture.server.get("/presence/alice").await.body["state"], "ONLINE");
 
-    world.replace_server().await;
+    fixture.replace_server().await;
     bob.say("IN_MATCH").await;
     browser.until_shown("[data-player=bob] .state", "IN_MATCH").await;
     browser.until("!document.querySelector('#friends.outdated')").await;
@@ -188,7 +188,7 @@ async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced(
     browser.evaluate("document.querySelector('[data-player=bob] button').click()").await;
     assert_eq!(browser.evaluate("document.querySelectorAll('#friends li').length").await, 1);
     browser.evaluate("document.querySelector('[data-state=AWAY]').click()").await;
-    while world.server.get("/presence/alice").await.body["state"] != "AWAY" {
+    while fixture.server.get("/presence/alice").await.body["state"] != "AWAY" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
@@ -196,12 +196,12 @@ async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced(
 
 #[tokio::test]
 async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let mut browser = Browser::start().await;
-    browser.open(&world.gateways[0].page_url()).await;
+    browser.open(&fixture.gateways[0].page_url()).await;
     browser.enter("#player", "alice").await;
     browser.enter("#friend", "bob").await;
-    let bob = world.bob().await;
+    let bob = fixture.bob().await;
     browser.until_shown("[data-player=bob] .state", "ONLINE").await;
     for (size, shown) in [(2, "Ranked, 2/4, joinable"), (3, "Ranked, 3/4, joinable"), (4, "Ranked, 4/4")] {
         bob.show(&ranked(size)).await;
@@ -220,12 +220,12 @@ async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
     browser.enter("#details", "Ranked").await;
     let mut expected = ranked(2);
     expected["party"]["id"] = json!("alice");
-    let version = version_with(&world.server, Some(&expected)).await;
+    let version = version_with(&fixture.server, Some(&expected)).await;
     // The activity ends with the socket, and the page says it again on the next one.
     browser.evaluate("socket.close()").await;
-    while version_with(&world.server, Some(&expected)).await == version {}
+    while version_with(&fixture.server, Some(&expected)).await == version {}
     browser.evaluate("document.querySelector('#nothing').click()").await;
-    version_with(&world.server, None).await;
+    version_with(&fixture.server, None).await;
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 

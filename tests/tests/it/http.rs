@@ -3,7 +3,7 @@
 use presence_tests::{RedisServer, Server, Socket, answer};
 use serde_json::json;
 
-async fn world(variables: &[(&str, &str)]) -> (RedisServer, Server) {
+async fn start(variables: &[(&str, &str)]) -> (RedisServer, Server) {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let mut all = vec![("PRESENCE_REDIS_URL", &*url)];
@@ -14,7 +14,7 @@ async fn world(variables: &[(&str, &str)]) -> (RedisServer, Server) {
 
 #[tokio::test]
 async fn answers_to_requests_that_cannot_be_read_are_problems() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let long = "x".repeat(20 * 1024);
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
     for (request, status, slug) in [
@@ -49,7 +49,7 @@ async fn answers_to_requests_that_cannot_be_read_are_problems() {
 
 #[tokio::test]
 async fn what_comes_before_a_request_that_cannot_be_read_is_answered() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let mut socket = Socket::connect(&server).await;
     let live = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     socket.send(&format!("{live}{live}nonsense\r\n\r\n")).await;
@@ -63,7 +63,7 @@ async fn what_comes_before_a_request_that_cannot_be_read_is_answered() {
 
 #[tokio::test]
 async fn half_a_head_is_a_408_and_silence_is_a_closed_socket() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let mut silent = Socket::connect(&server).await;
     for begin in ["GET /health/live HTTP/1.1\r\nhost: lo", "P"] {
         let mut socket = Socket::connect(&server).await;
@@ -76,7 +76,7 @@ async fn half_a_head_is_a_408_and_silence_is_a_closed_socket() {
 
 #[tokio::test]
 async fn the_second_head_of_a_connection_has_the_same_time_limit() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let mut socket = Socket::connect(&server).await;
     assert_eq!(socket.ask("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.status, 200);
     assert_eq!(socket.ask("GET /health/live HT").await.status, 408);
@@ -84,7 +84,7 @@ async fn the_second_head_of_a_connection_has_the_same_time_limit() {
 
 #[tokio::test]
 async fn a_request_has_one_host_on_every_route() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     for path in
         ["/presence/alice", "/presence", "/health/live", "/health/ready", "/metrics", "/console", "/openapi.json", "/"]
     {
@@ -105,7 +105,7 @@ async fn a_request_has_one_host_on_every_route() {
 
 #[tokio::test]
 async fn bodies_come_in_no_encoding() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let body = json!({"player_id": "alice", "connection_id": "c1"}).to_string();
     for (name, value, status, slug) in [
         ("content-encoding", "gzip", 415, "unsupported-media-type"),
@@ -127,7 +127,7 @@ async fn bodies_come_in_no_encoding() {
 
 #[tokio::test]
 async fn a_slash_at_the_end_changes_nothing() {
-    let (_redis, server) = world(&[]).await;
+    let (_redis, server) = start(&[]).await;
     let connected = server.post("/presence/connect/", json!({"player_id": "alice", "connection_id": "c1"})).await;
     assert_eq!((connected.status, &connected.body["state"]), (200, &json!("ONLINE")));
     server.post("/presence/heartbeat/", json!({"player_id": "alice", "connection_id": "c1"})).await;
@@ -150,7 +150,7 @@ async fn a_slash_at_the_end_changes_nothing() {
 
 #[tokio::test]
 async fn answers_about_players_and_health_are_not_cached() {
-    let (mut redis, server) = world(&[]).await;
+    let (mut redis, server) = start(&[]).await;
     let body = || json!({"player_id": "alice", "connection_id": "c1"});
     for call in ["connect", "heartbeat", "disconnect", "connect"] {
         let answer = server.post(&format!("/presence/{call}"), body()).await;

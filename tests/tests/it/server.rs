@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 
 const STREAM: &str = "PRESENCE_EVENTS";
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
     }
@@ -56,8 +56,8 @@ fn one(player: &str, connection: &str) -> Value {
 
 #[tokio::test]
 async fn the_server_serves_the_life_cycle_and_its_events() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let connected = server.post("/presence/connect", one("alice", "c1")).await;
     assert_eq!((connected.status, &connected.body["heartbeat_interval_ms"]), (200, &json!(15_000)));
     server.post("/presence/heartbeat", json!({"connections": [one("alice", "c1"), one("bob", "c2")]})).await;
@@ -68,14 +68,14 @@ async fn the_server_serves_the_life_cycle_and_its_events() {
     server.post("/presence/disconnect", one("alice", "c1")).await;
     assert_eq!(server.get("/presence/alice").await.body["state"], "OFFLINE");
 
-    let reasons: Vec<_> = world.await_events(4).await.iter().map(|event| event["reason"].clone()).collect();
+    let reasons: Vec<_> = fixture.await_events(4).await.iter().map(|event| event["reason"].clone()).collect();
     assert_eq!(reasons, ["connect", "restore", "set_state", "disconnect"]);
 }
 
 #[tokio::test]
 async fn checks_come_in_the_order_404_405_401_413_415_400() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_AUTH_TOKENS", "old, new")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "old, new")]);
     let client = reqwest::Client::new();
     let slug = |answer: &Value| answer["type"].as_str().unwrap_or_default().replace("urn:presence:", "");
     let large = "x".repeat(1024 * 1024 + 1);
@@ -100,8 +100,8 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
 
 #[tokio::test]
 async fn health_needs_no_token_and_everything_else_does() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_AUTH_TOKENS", "secret")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "secret")]);
     assert_eq!(server.get("/health/live").await.status, 200);
     assert_eq!(server.get("/health/ready").await.status, 200);
     for path in ["/metrics", "/presence/alice", "/presence/friends"] {
@@ -111,8 +111,8 @@ async fn health_needs_no_token_and_everything_else_does() {
 
 #[tokio::test]
 async fn get_on_the_path_of_a_call_reads_the_player_of_that_name() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     server.post("/presence/connect", one("friends", "c1")).await;
     let answer = server.get("/presence/friends").await;
     assert_eq!((answer.body["player_id"].as_str(), answer.body["state"].as_str()), (Some("friends"), Some("ONLINE")));
@@ -120,10 +120,10 @@ async fn get_on_the_path_of_a_call_reads_the_player_of_that_name() {
 
 #[tokio::test]
 async fn an_open_server_on_every_address_refuses_to_start() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let output = Command::new(presence_tests::binary("presence-server"))
         .env_clear()
-        .env("PRESENCE_REDIS_URL", world.redis.url())
+        .env("PRESENCE_REDIS_URL", fixture.redis.url())
         .env("PRESENCE_BIND", "0.0.0.0:0")
         .output()
         .unwrap();
@@ -134,44 +134,44 @@ async fn an_open_server_on_every_address_refuses_to_start() {
 
 #[tokio::test]
 async fn a_server_works_as_soon_as_redis_is_there() {
-    let mut world = World::new().await;
-    world.redis.kill();
-    let server = world.server(&[]);
+    let mut fixture = Fixture::new().await;
+    fixture.redis.kill();
+    let server = fixture.server(&[]);
     let answer = server.post("/presence/connect", one("alice", "c1")).await;
     assert_eq!((answer.status, answer.body["type"].as_str()), (503, Some("urn:presence:store-unavailable")));
     assert!(answer.headers.contains_key("retry-after"));
     let ready = server.get("/health/ready").await;
     assert_eq!((ready.status, ready.body["status"].as_str()), (503, Some("unavailable")));
     assert_eq!(server.get("/health/live").await.status, 200);
-    world.redis.restart().await;
+    fixture.redis.restart().await;
     assert_eq!(server.post("/presence/connect", one("alice", "c1")).await.status, 200);
     while server.get("/health/ready").await.status != 200 {} // a check is shared for a second
 }
 
 #[tokio::test]
 async fn with_nats_away_the_server_is_degraded_and_ready() {
-    let mut world = World::new().await;
-    let server = world.server(&[]);
-    world.nats.kill();
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    fixture.nats.kill();
     while server.get("/health/ready").await.body["status"] != "degraded" {} // a check is shared for a second
     assert_eq!(server.get("/health/ready").await.status, 200);
     for n in 0..20 {
         assert_eq!(server.post("/presence/connect", one(&format!("p{n}"), "c")).await.status, 200);
     }
-    world.nats.restart().await;
-    assert_eq!(world.await_events(20).await.len(), 20);
+    fixture.nats.restart().await;
+    assert_eq!(fixture.await_events(20).await.len(), 20);
 }
 
 #[tokio::test]
 async fn players_who_fall_silent_are_noticed_by_the_next_sweep() {
     const PLAYERS: usize = 2_000;
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_TTL", "2s"), ("PRESENCE_SWEEP_INTERVAL", "4s")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_TTL", "2s"), ("PRESENCE_SWEEP_INTERVAL", "4s")]);
     let connections: Vec<_> = (0..PLAYERS).map(|n| one(&format!("p{n}"), "c")).collect();
     let answer = server.post("/presence/connect", json!({"connections": connections})).await;
     assert_eq!(answer.body["accepted"], PLAYERS);
 
-    let events = world.await_events(2 * PLAYERS).await;
+    let events = fixture.await_events(2 * PLAYERS).await;
     let mut ended = HashSet::new();
     for event in events.iter().filter(|event| event["type"] == "PresenceOffline") {
         assert_eq!(event["reason"], "expired");
@@ -185,8 +185,8 @@ async fn players_who_fall_silent_are_noticed_by_the_next_sweep() {
 /// Every call that was answered before the end of the server must be true in Redis, and its event in the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing() {
-    let world = World::new().await;
-    let mut server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[]);
     let client = reqwest::Client::new();
     let url = server.url("/presence/connect");
     let count = Arc::new(AtomicUsize::new(0));
@@ -221,9 +221,9 @@ async fn sigterm_under_load_loses_nothing() {
     assert!(begin.elapsed() < Duration::from_secs(10));
 
     let answered: Vec<String> = futures_util::stream::iter(calls).then(async |call| call.await.unwrap()).concat().await;
-    let records: HashSet<_> = world.redis.keys().await.into_iter().collect();
+    let records: HashSet<_> = fixture.redis.keys().await.into_iter().collect();
     let mut events = HashMap::<String, usize>::new();
-    for event in world.events().await {
+    for event in fixture.events().await {
         *events.entry(event["player_id"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     for player in &answered {
@@ -234,19 +234,19 @@ async fn sigterm_under_load_loses_nothing() {
 
 #[tokio::test]
 async fn a_killed_servers_events_are_published_by_another() {
-    let world = World::new().await;
-    let other = world.server(&[("PRESENCE_SWEEP_INTERVAL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let other = fixture.server(&[("PRESENCE_SWEEP_INTERVAL", "100ms")]);
     for round in 0..5_u64 {
-        let mut server = world.server(&[]);
+        let mut server = fixture.server(&[]);
         server.post("/presence/connect", one(&format!("p{round}"), "warm")).await;
         let call = server.post("/presence/connect", one(&format!("q{round}"), "c"));
         let _ = tokio::time::timeout(Duration::from_micros(400 * round), call).await;
         server.kill();
     }
-    let records = world.redis.keys().await;
+    let records = fixture.redis.keys().await;
     let players: HashSet<_> =
         records.iter().filter_map(|key| key.strip_prefix("presence:").filter(|id| !id.contains('{'))).collect();
-    let events = world.await_events(players.len()).await;
+    let events = fixture.await_events(players.len()).await;
     let announced: Vec<_> = events.iter().map(|event| event["player_id"].as_str().unwrap()).collect();
     assert_eq!(announced.len(), players.len());
     assert_eq!(announced.into_iter().collect::<HashSet<_>>(), players);
@@ -255,8 +255,8 @@ async fn a_killed_servers_events_are_published_by_another() {
 
 #[tokio::test]
 async fn a_container_can_ask_whether_its_server_lives() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let bind = server.url("").replace("http://", "");
     let ask = |bind: &str| {
         let mut command = Command::new(presence_tests::binary("presence-server"));
@@ -270,11 +270,11 @@ async fn a_container_can_ask_whether_its_server_lives() {
 
 #[tokio::test]
 async fn an_expirys_event_does_not_wait_for_the_next_interval() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_TTL", "500ms"), ("PRESENCE_SWEEP_INTERVAL", "5s")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_TTL", "500ms"), ("PRESENCE_SWEEP_INTERVAL", "5s")]);
     server.post("/presence/connect", one("alice", "c1")).await;
-    world.await_events(2).await;
-    let message = world.nats.messages(STREAM).await.pop().unwrap();
+    fixture.await_events(2).await;
+    let message = fixture.nats.messages(STREAM).await.pop().unwrap();
     let event: Value = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(event["reason"], "expired");
     let published = message.info().unwrap().published.unix_timestamp_nanos() / 1_000_000;
@@ -284,9 +284,9 @@ async fn an_expirys_event_does_not_wait_for_the_next_interval() {
 
 #[tokio::test]
 async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
-    let mut world = World::new().await;
-    let server = world.server(&[("PRESENCE_EVENTS_RETENTION", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
-    world.nats.kill();
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_EVENTS_RETENTION", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
+    fixture.nats.kill();
     server.post("/presence/connect", one("stale", "c1")).await;
     let dropped = async || {
         let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
@@ -295,10 +295,10 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     while !dropped().await {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     for n in 0.. {
         server.post("/presence/connect", one(&format!("fresh{n}"), "c1")).await;
-        let events = world.events().await;
+        let events = fixture.events().await;
         assert!(events.iter().all(|event| event["player_id"] != "stale"), "{events:?}");
         if !events.is_empty() {
             break;

@@ -17,13 +17,13 @@ const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "10");
 /// Spans are exported where somebody asks for it.
 const NEVER: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
     receiver: OtlpReceiver,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
         Self { redis, nats, receiver: OtlpReceiver::start().await }
@@ -87,12 +87,12 @@ fn event(player: &str) -> Value {
 
 #[tokio::test]
 async fn a_trace_reaches_from_the_http_call_to_the_nats_message() {
-    let world = World::new().await;
-    let server = world.server(&[SOON]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SOON]);
     assert_eq!(connect(&server, "alice", Some(CALLER)).await.status, 200);
-    let [call, script, publish] = world.chain("POST /presence/connect", "connect").await;
+    let [call, script, publish] = fixture.chain("POST /presence/connect", "connect").await;
     assert_eq!((&*call.trace_id, &*call.parent_id), (&CALLER[3..35], &CALLER[36..52]));
-    assert_eq!(world.traceparents(1).await, [publish.traceparent()], "consumers continue from the publish");
+    assert_eq!(fixture.traceparents(1).await, [publish.traceparent()], "consumers continue from the publish");
 
     assert_eq!([&*call.kind, &*script.kind, &*publish.kind], ["server", "client", "producer"]);
     assert_eq!(call.resource["service.name"], "presence-server");
@@ -106,120 +106,120 @@ async fn a_trace_reaches_from_the_http_call_to_the_nats_message() {
 
 #[tokio::test]
 async fn a_heartbeat_has_a_span_of_its_own_although_it_may_share_its_call() {
-    let world = World::new().await;
-    let server = world.server(&[SOON]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SOON]);
     connect(&server, "alice", None).await;
     let body = json!({"player_id": "alice", "connection_id": "secret-connection"});
     let request = reqwest::Client::new().post(server.url("/presence/heartbeat")).json(&body);
     assert_eq!(answer(request.header("traceparent", CALLER)).await.status, 200);
-    let call = world.receiver.await_span("POST /presence/heartbeat").await;
-    let script = world.receiver.await_span("EVALSHA renew_known").await;
+    let call = fixture.receiver.await_span("POST /presence/heartbeat").await;
+    let script = fixture.receiver.await_span("EVALSHA renew_known").await;
     assert_eq!((&*call.trace_id, &*call.parent_id), (&CALLER[3..35], &CALLER[36..52]));
     assert_eq!((&script.trace_id, &script.parent_id), (&call.trace_id, &call.span_id));
 }
 
 #[tokio::test]
 async fn a_functions_spans_are_sent_before_it_asks_for_the_next_event() {
-    let world = World::new().await;
-    let connect = world.function("connect", &[NEVER]).await;
+    let fixture = Fixture::new().await;
+    let connect = fixture.function("connect", &[NEVER]).await;
     connect.invoke(event("alice")).await.unwrap();
     connect.invoke(event("bob")).await.unwrap();
-    let of_alice: Vec<_> = world.receiver.spans().iter().map(|span| span.name.clone()).take(3).collect();
+    let of_alice: Vec<_> = fixture.receiver.spans().iter().map(|span| span.name.clone()).take(3).collect();
     assert_eq!(of_alice.len(), 3, "they are there, as the second event was handed out: {of_alice:?}");
-    let [call, _, publish] = world.chain("connect", "connect").await;
+    let [call, _, publish] = fixture.chain("connect", "connect").await;
     assert_eq!((&*call.trace_id, &*call.parent_id), (&CALLER[3..35], &CALLER[36..52]));
     assert_eq!((&*call.resource["service.name"], &*call.attributes["faas.trigger"]), ("connect", "http"));
-    assert_eq!(world.traceparents(1).await[0], publish.traceparent());
+    assert_eq!(fixture.traceparents(1).await[0], publish.traceparent());
 }
 
 #[tokio::test]
 async fn a_server_that_ends_sends_its_last_spans() {
-    let world = World::new().await;
-    let mut server = world.server(&[NEVER, ("OTEL_SERVICE_NAME", "presence-eu")]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[NEVER, ("OTEL_SERVICE_NAME", "presence-eu")]);
     connect(&server, "alice", None).await;
-    assert!(world.receiver.spans().is_empty());
+    assert!(fixture.receiver.spans().is_empty());
     assert_eq!(server.terminate().await.code(), Some(0));
-    let [call, ..] = world.chain("POST /presence/connect", "connect").await;
+    let [call, ..] = fixture.chain("POST /presence/connect", "connect").await;
     assert_eq!((&*call.parent_id, &*call.resource["service.name"]), ("", "presence-eu"));
 }
 
 #[tokio::test]
 async fn spans_tell_of_no_player_and_no_body() {
-    let world = World::new().await;
-    let mut server = world.server(&[NEVER]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[NEVER]);
     connect(&server, "secret-player", Some(CALLER)).await;
     server.get("/presence/secret-player?history=true").await;
     server.post("/presence/state", json!({"player_id": "secret-player", "state": "AWAY"})).await;
     server.post("/presence/state", json!({"player_id": "secret player", "state": "AWAY"})).await;
     server.terminate().await;
-    let spans = world.receiver.spans();
+    let spans = fixture.receiver.spans();
     assert!(spans.iter().any(|span| span.name == "GET /presence/{player_id}"), "{spans:?}");
     assert!(!format!("{spans:?}").contains("secret"), "{spans:?}");
 }
 
 #[tokio::test]
 async fn callers_decide_what_is_sampled_and_the_sampler_decides_for_those_who_do_not() {
-    let world = World::new().await;
-    let mut server = world.server(&[NEVER, ("OTEL_TRACES_SAMPLER", "parentbased_always_off")]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[NEVER, ("OTEL_TRACES_SAMPLER", "parentbased_always_off")]);
     let unsampled = CALLER.replace("-01", "-00").replace("0af7", "0bf7");
     for (player, parent) in [("alice", None), ("bob", Some(&*unsampled)), ("eve", Some(CALLER))] {
         connect(&server, player, parent).await;
-        world.traceparents(1).await;
+        fixture.traceparents(1).await;
     }
-    let traceparents = world.traceparents(3).await;
+    let traceparents = fixture.traceparents(3).await;
     let flags: Vec<_> = traceparents.iter().map(|parent| &parent[53..]).collect();
     assert_eq!(flags, ["00", "00", "01"], "what was decided is told to consumers");
     assert_eq!(traceparents[1][3..35], unsampled[3..35]);
     server.terminate().await;
-    let traces: Vec<_> = world.receiver.spans().into_iter().map(|span| span.trace_id).collect();
+    let traces: Vec<_> = fixture.receiver.spans().into_iter().map(|span| span.trace_id).collect();
     assert_eq!(traces, [&CALLER[3..35]; 3]);
 }
 
 #[tokio::test]
 async fn a_batch_is_one_script_and_one_publish_however_many_players_it_has() {
-    let world = World::new().await;
-    let mut server = world.server(&[NEVER, ("PRESENCE_SWEEP_INTERVAL", "1h")]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[NEVER, ("PRESENCE_SWEEP_INTERVAL", "1h")]);
     let connections: Vec<_> = (0..120).map(|n| json!({"player_id": format!("p{n}"), "connection_id": "c"})).collect();
     server.post("/presence/connect", json!({"connections": connections})).await;
-    let traceparents = world.traceparents(120).await;
+    let traceparents = fixture.traceparents(120).await;
     server.terminate().await;
-    let [_, script, publish] = world.chain("POST /presence/connect", "connect").await;
+    let [_, script, publish] = fixture.chain("POST /presence/connect", "connect").await;
     assert_eq!(script.attributes["db.operation.batch.size"], "120");
     assert_eq!(publish.attributes["messaging.batch.message_count"], "120");
     assert_eq!(traceparents, vec![publish.traceparent(); 120]);
-    assert_eq!(world.receiver.spans().len(), 3);
+    assert_eq!(fixture.receiver.spans().len(), 3);
 }
 
 #[tokio::test]
 async fn an_expiry_is_a_trace_of_the_sweep() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let more = [SOON, ("PRESENCE_TTL", "200ms"), ("PRESENCE_SWEEP_INTERVAL", "50ms")];
-    let server = world.server(&more);
+    let server = fixture.server(&more);
     connect(&server, "alice", Some(&CALLER.replace("-01", "-00"))).await;
-    let [sweep, ..] = world.chain("sweep", "expire").await;
+    let [sweep, ..] = fixture.chain("sweep", "expire").await;
     assert_eq!((&*sweep.kind, &*sweep.attributes["presence.swept.expired"]), ("internal", "1"));
 }
 
 #[tokio::test]
 async fn a_failure_is_told_by_the_spans_that_it_concerns() {
-    let mut world = World::new().await;
-    world.redis.kill();
-    let mut server = world.server(&[NEVER]);
+    let mut fixture = Fixture::new().await;
+    fixture.redis.kill();
+    let mut server = fixture.server(&[NEVER]);
     assert_eq!(connect(&server, "alice", None).await.status, 503);
     server.terminate().await;
     for (name, kind) in [("EVALSHA connect", "unreachable"), ("POST /presence/connect", "503")] {
-        let span = world.receiver.await_span(name).await;
+        let span = fixture.receiver.await_span(name).await;
         assert_eq!((span.is_error, &*span.attributes["error.type"]), (true, kind), "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_receiver_that_is_away_or_hangs_holds_up_neither_calls_nor_the_end() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = format!("http://{}", hangs.local_addr().unwrap());
     for endpoint in ["http://127.0.0.1:1", &hangs] {
-        let mut server = world.server(&[SOON, ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
+        let mut server = fixture.server(&[SOON, ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
         for n in 0..20 {
             assert_eq!(connect(&server, &format!("p{n}"), None).await.status, 200);
         }

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 const CONNECTION: &str = "ZLCFxcK6IAMCLlg=";
 
-struct World {
+struct Fixture {
     redis: RedisServer,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         Self { redis: RedisServer::start().await }
     }
@@ -32,26 +32,26 @@ impl World {
 
 #[tokio::test]
 async fn a_socket_lives_from_connect_to_disconnect() {
-    let world = World::new().await;
-    let (status, body) = world.invoke("connect", event::socket("$connect")).await;
+    let fixture = Fixture::new().await;
+    let (status, body) = fixture.invoke("connect", event::socket("$connect")).await;
     assert_eq!((status, &body["player_id"], &body["state"]), (200, &json!("alice"), &json!("ONLINE")));
-    let past: Option<String> = world.redis.connection().await.get("{presence:alice}:past").await.unwrap();
+    let past: Option<String> = fixture.redis.connection().await.get("{presence:alice}:past").await.unwrap();
     assert_eq!(leases(&past.unwrap(), 45_000), [(CONNECTION.to_owned(), 45_000)]);
-    assert!(world.record("mallory").await.is_none(), "the query names nobody");
+    assert!(fixture.record("mallory").await.is_none(), "the query names nobody");
 
     let beat =
         event::socket_message("heartbeat", r#"{"action":"heartbeat","player_id":"mallory","connection_id":"x"}"#);
-    assert_eq!(world.invoke("heartbeat", beat).await.1["connection_count"], 1);
+    assert_eq!(fixture.invoke("heartbeat", beat).await.1["connection_count"], 1);
     let set = event::socket_message("setState", r#"{"action":"setState","state":"IN_QUEUE","player_id":"mallory"}"#);
-    assert_eq!(world.invoke("set-state", set).await.1["state"], "IN_QUEUE");
+    assert_eq!(fixture.invoke("set-state", set).await.1["state"], "IN_QUEUE");
     let ask = event::socket_message("friends", r#"{"action":"friends","player_ids":["alice","bob"]}"#);
-    let (status, body) = world.invoke("friends", ask).await;
+    let (status, body) = fixture.invoke("friends", ask).await;
     assert_eq!((status, &body["presences"][0]["state"]), (200, &json!("IN_QUEUE")));
 
     let mut end = event::socket("$disconnect");
     end["requestContext"]["disconnectStatusCode"] = json!(1001);
     assert_eq!(
-        world.invoke("disconnect", end).await,
+        fixture.invoke("disconnect", end).await,
         (
             200,
             json!({
@@ -59,8 +59,8 @@ async fn a_socket_lives_from_connect_to_disconnect() {
             })
         )
     );
-    assert!(world.record("alice").await.is_none());
-    assert!(world.record("mallory").await.is_none());
+    assert!(fixture.record("alice").await.is_none());
+    assert!(fixture.record("mallory").await.is_none());
 }
 
 #[tokio::test]
@@ -73,35 +73,35 @@ async fn the_close_code_decides_quit_or_lost() {
         (json!(4000), "ONLINE"),
         (Value::Null, "ONLINE"),
     ] {
-        let world = World::new().await;
-        world.invoke("connect", event::socket("$connect")).await;
+        let fixture = Fixture::new().await;
+        fixture.invoke("connect", event::socket("$connect")).await;
         let mut end = event::socket("$disconnect");
         end["requestContext"]["disconnectStatusCode"] = code.clone();
-        assert_eq!(world.invoke("disconnect", end).await.1["state"], state, "{code}: in the grace or not");
+        assert_eq!(fixture.invoke("disconnect", end).await.1["state"], state, "{code}: in the grace or not");
     }
 }
 
 #[tokio::test]
 async fn without_an_authorizer_nobody_is_let_in() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     for authorizer in [Value::Null, json!({}), json!({"principalId": null}), json!({"principalId": ""})] {
         let mut connect = event::socket("$connect");
         connect["requestContext"]["authorizer"] = authorizer;
-        let (status, body) = world.invoke("connect", connect).await;
+        let (status, body) = fixture.invoke("connect", connect).await;
         assert_eq!((status, &body["type"]), (401, &json!("urn:presence:unauthorized")));
     }
     // 401 comes before all that is wrong with the message.
     for function in ["connect", "heartbeat", "disconnect", "set-state", "friends"] {
         let mut message = event::socket_message("route", "{");
         message["requestContext"]["authorizer"] = Value::Null;
-        assert_eq!(world.invoke(function, message).await.0, 401, "{function}");
+        assert_eq!(fixture.invoke(function, message).await.0, 401, "{function}");
     }
-    assert_eq!(world.redis.keys().await, [""; 0]);
+    assert_eq!(fixture.redis.keys().await, [""; 0]);
 }
 
 #[tokio::test]
 async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     for (function, message, field) in [
         ("set-state", "{}", json!("state")),
         ("set-state", r#"{"state":"BUSY"}"#, json!("state")),
@@ -118,51 +118,51 @@ async fn a_message_that_says_nothing_useful_is_an_invalid_request() {
         ("set-state", r#"{"action":"a","state":"AWAY","action":"b"}"#, json!("action")),
         ("friends", r#"{"player_ids":["bob"],"player_ids":["bob"]}"#, json!("player_ids")),
     ] {
-        let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
+        let (status, body) = fixture.invoke(function, event::socket_message("route", message)).await;
         assert_eq!((status, &body["field"]), (400, &field), "{function} {message}");
     }
 }
 
 #[tokio::test]
 async fn a_message_sets_the_activity_as_it_stands_in_it() {
-    let world = World::new().await;
-    world.invoke("connect", event::socket("$connect")).await;
+    let fixture = Fixture::new().await;
+    fixture.invoke("connect", event::socket("$connect")).await;
     let activity = r#"{"details":"\u2028;\ud83d\ude00","custom":{"n":9007199254740992,"b":1.5,"a":[[],{}]}}"#;
     let message = format!(r#"{{"action":"setState","player_id":"mallory","more":1,"activity":{activity}}}"#);
-    let (status, body) = world.invoke("set-state", event::socket_message("setState", &message)).await;
+    let (status, body) = fixture.invoke("set-state", event::socket_message("setState", &message)).await;
     let expected: Value = serde_json::from_str(activity).unwrap();
     assert_eq!((status, &body["player_id"], &body["activity"]), (200, &json!("alice"), &expected));
     let ask = event::socket_message("friends", r#"{"player_ids":["alice"]}"#);
-    assert_eq!(world.invoke("friends", ask).await.1["presences"][0]["activity"], expected);
+    assert_eq!(fixture.invoke("friends", ask).await.1["presences"][0]["activity"], expected);
     let beat = event::socket_message("heartbeat", "{}");
-    assert_eq!(world.invoke("heartbeat", beat).await.1["activity"], expected);
+    assert_eq!(fixture.invoke("heartbeat", beat).await.1["activity"], expected);
     let remove = event::socket_message("setState", r#"{"activity":null,"state":"IN_MATCH"}"#);
-    let (status, body) = world.invoke("set-state", remove).await;
+    let (status, body) = fixture.invoke("set-state", remove).await;
     assert_eq!((status, &body["state"], body.get("activity")), (200, &json!("IN_MATCH"), None));
 }
 
 #[tokio::test]
 async fn connections_come_from_the_event_whatever_the_message_is() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     for message in ["", "not json", "{", r#"{"player_id":"mallory","player_id":"eve","connection_id":null}"#] {
         for function in ["connect", "heartbeat"] {
-            let (status, body) = world.invoke(function, event::socket_message("route", message)).await;
+            let (status, body) = fixture.invoke(function, event::socket_message("route", message)).await;
             assert_eq!((status, &body["player_id"]), (200, &json!("alice")), "{function} {message}");
         }
     }
-    let (status, body) = world.invoke("disconnect", event::socket_message("bye", "not json")).await;
+    let (status, body) = fixture.invoke("disconnect", event::socket_message("bye", "not json")).await;
     assert_eq!((status, &body["state"]), (200, &json!("OFFLINE")), "a message that says goodbye is a quit");
 }
 
 #[tokio::test]
 async fn an_answer_repeats_the_request_id_of_its_message() {
-    let world = World::new().await;
-    world.invoke("connect", event::socket("$connect")).await;
+    let fixture = Fixture::new().await;
+    fixture.invoke("connect", event::socket("$connect")).await;
     let longest = "x".repeat(254);
     for id in [json!(7), json!("a\"b"), json!({"n": [1, null]}), json!(null), json!(longest)] {
         let answer = async |function: &str, mut message: Value| {
             message["requestId"] = id.clone();
-            let (status, body) = world.invoke(function, event::socket_message("route", &message.to_string())).await;
+            let (status, body) = fixture.invoke(function, event::socket_message("route", &message.to_string())).await;
             assert_eq!(body.get("requestId"), (!id.is_null()).then_some(&id), "{function}: {body}");
             (status, body)
         };
@@ -176,36 +176,36 @@ async fn an_answer_repeats_the_request_id_of_its_message() {
 
 #[tokio::test]
 async fn a_request_id_that_cannot_be_repeated_is_ignored() {
-    let world = World::new().await;
-    world.invoke("connect", event::socket("$connect")).await;
+    let fixture = Fixture::new().await;
+    fixture.invoke("connect", event::socket("$connect")).await;
     for message in [
         r#"{"requestId":1,"requestId":2}"#.to_owned(),
         format!(r#"{{"requestId":"{}"}}"#, "x".repeat(255)),
         r#"[{"requestId":1}]"#.to_owned(),
         r#"{"requestId":1"#.to_owned(),
     ] {
-        let (status, body) = world.invoke("heartbeat", event::socket_message("heartbeat", &message)).await;
+        let (status, body) = fixture.invoke("heartbeat", event::socket_message("heartbeat", &message)).await;
         assert_eq!((status, body.get("requestId")), (200, None), "{message}");
     }
     let by_http = event::post("/presence/state", &json!({"player_id": "alice", "state": "AWAY", "requestId": 1}));
-    assert_eq!(world.invoke("set-state", by_http).await.0, 400, "over HTTP it is an unknown member");
+    assert_eq!(fixture.invoke("set-state", by_http).await.0, 400, "over HTTP it is an unknown member");
 }
 
 #[tokio::test]
 async fn the_headers_of_the_handshake_say_nothing_about_a_body() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let mut connect = event::socket("$connect");
     for (name, value) in [("Content-Type", "text/plain"), ("Content-Encoding", "gzip")] {
         connect["headers"][name] = json!(value);
         connect["multiValueHeaders"][name] = json!([value]);
     }
-    assert_eq!(world.invoke("connect", connect).await.0, 200);
+    assert_eq!(fixture.invoke("connect", connect).await.0, 200);
 }
 
 #[tokio::test]
 async fn a_closed_connection_cannot_beat() {
-    let world = World::new().await;
-    world.invoke("disconnect", event::socket("$disconnect")).await;
-    let (status, body) = world.invoke("heartbeat", event::socket_message("heartbeat", "{}")).await;
+    let fixture = Fixture::new().await;
+    fixture.invoke("disconnect", event::socket("$disconnect")).await;
+    let (status, body) = fixture.invoke("heartbeat", event::socket_message("heartbeat", "{}")).await;
     assert_eq!((status, &body["type"]), (410, &json!("urn:presence:connection-closed")));
 }

@@ -12,12 +12,12 @@ use super::{STREAM, connect, nats_check, outbox_length, players, until, until_na
 
 const FOREIGN: &str = "FOREIGN";
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
     }
@@ -44,13 +44,13 @@ impl World {
 #[tokio::test]
 async fn a_plain_subscriber_from_before_the_first_event_does_not_matter() {
     for subject in ["events.presence", "events.>", ">"] {
-        let world = World::new().await;
-        let client = world.nats.client().await;
+        let fixture = Fixture::new().await;
+        let client = fixture.nats.client().await;
         let mut subscriber = client.subscribe(subject).await.unwrap();
         client.flush().await.unwrap();
-        let server = world.server();
+        let server = fixture.server();
         connect(&server, "alice").await;
-        world.until_published(&["alice"]).await;
+        fixture.until_published(&["alice"]).await;
         assert!(subscriber.next().await.is_some());
         assert_eq!(nats_check(&server).await, "ok");
     }
@@ -58,8 +58,8 @@ async fn a_plain_subscriber_from_before_the_first_event_does_not_matter() {
 
 #[tokio::test]
 async fn a_subscriber_that_answers_is_not_taken_for_the_stream() {
-    let world = World::new().await;
-    let client = world.nats.client().await;
+    let fixture = Fixture::new().await;
+    let client = fixture.nats.client().await;
     let mut subscriber = client.subscribe("events.>").await.unwrap();
     client.flush().await.unwrap();
     tokio::spawn(async move {
@@ -70,29 +70,29 @@ async fn a_subscriber_that_answers_is_not_taken_for_the_stream() {
             }
         }
     });
-    let server = world.server();
+    let server = fixture.server();
     for player in ["a", "b", "c", "d"] {
         connect(&server, player).await;
     }
-    world.until_published(&["a", "b", "c", "d"]).await;
+    fixture.until_published(&["a", "b", "c", "d"]).await;
     assert_eq!(nats_check(&server).await, "ok");
     assert!(!server.log().contains("not published"), "{}", server.log());
 }
 
 #[tokio::test]
 async fn a_foreign_stream_that_has_the_subject_is_reported_and_swallows_nothing() {
-    let world = World::new().await;
-    world.create(FOREIGN, "events.>", Config::default()).await;
-    let server = world.server();
+    let fixture = Fixture::new().await;
+    fixture.create(FOREIGN, "events.>", Config::default()).await;
+    let server = fixture.server();
     until_nats_is(&server, "degraded").await;
     connect(&server, "alice").await;
     until("it is logged", async || server.log().contains("events are not published")).await;
     assert_eq!(nats_check(&server).await, "degraded");
     assert!(server.log().contains("FOREIGN"), "{}", server.log());
-    assert_eq!((world.nats.count(FOREIGN).await, outbox_length(&world.redis).await), (0, 1));
+    assert_eq!((fixture.nats.count(FOREIGN).await, outbox_length(&fixture.redis).await), (0, 1));
 
-    world.delete(FOREIGN).await;
-    world.until_published(&["alice"]).await;
+    fixture.delete(FOREIGN).await;
+    fixture.until_published(&["alice"]).await;
     until_nats_is(&server, "ok").await;
     let lines = server.log().lines().filter(|line| line.contains("events are not published")).count();
     assert_eq!(lines, 1, "one line per episode: {}", server.log());
@@ -100,86 +100,86 @@ async fn a_foreign_stream_that_has_the_subject_is_reported_and_swallows_nothing(
 
 #[tokio::test]
 async fn an_acknowledgement_that_names_another_stream_is_none() {
-    let world = World::new().await;
-    let server = world.server();
+    let fixture = Fixture::new().await;
+    let server = fixture.server();
     connect(&server, "alice").await;
-    world.until_published(&["alice"]).await;
-    world.delete(STREAM).await;
-    world.create(FOREIGN, "events.presence", Config::default()).await;
+    fixture.until_published(&["alice"]).await;
+    fixture.delete(STREAM).await;
+    fixture.create(FOREIGN, "events.presence", Config::default()).await;
     connect(&server, "bob").await;
     until("it is logged", async || server.log().contains("FOREIGN")).await;
     until_nats_is(&server, "degraded").await;
-    assert_eq!(outbox_length(&world.redis).await, 1, "the event waits for its stream");
-    world.delete(FOREIGN).await;
-    world.until_published(&["bob"]).await;
+    assert_eq!(outbox_length(&fixture.redis).await, 1, "the event waits for its stream");
+    fixture.delete(FOREIGN).await;
+    fixture.until_published(&["bob"]).await;
     until_nats_is(&server, "ok").await;
 }
 
 #[tokio::test]
 async fn a_stream_that_is_deleted_is_created_again_whoever_else_subscribes() {
-    let world = World::new().await;
-    let server = world.server();
+    let fixture = Fixture::new().await;
+    let server = fixture.server();
     connect(&server, "p0").await;
-    world.until_published(&["p0"]).await;
-    let client = world.nats.client().await;
-    world.delete(STREAM).await;
+    fixture.until_published(&["p0"]).await;
+    let client = fixture.nats.client().await;
+    fixture.delete(STREAM).await;
     connect(&server, "p1").await;
-    world.until_published(&["p1"]).await;
+    fixture.until_published(&["p1"]).await;
     let _subscriber = client.subscribe("events.presence").await.unwrap();
     client.flush().await.unwrap();
-    world.delete(STREAM).await;
+    fixture.delete(STREAM).await;
     connect(&server, "p2").await;
-    world.until_published(&["p2"]).await;
+    fixture.until_published(&["p2"]).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_takes_no_events_is_degraded_until_it_does() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let full = Config { max_messages: 1, discard: DiscardPolicy::New, ..Config::default() };
-    world.create(STREAM, "events.presence", full).await;
-    let server = world.server();
+    fixture.create(STREAM, "events.presence", full).await;
+    let server = fixture.server();
     connect(&server, "alice").await;
     until_nats_is(&server, "degraded").await;
     connect(&server, "bob").await;
     until("it is logged", async || server.log().contains("events are not published")).await;
-    assert_eq!((nats_check(&server).await, outbox_length(&world.redis).await), ("degraded".to_owned(), 1));
+    assert_eq!((nats_check(&server).await, outbox_length(&fixture.redis).await), ("degraded".to_owned(), 1));
 
-    let stream = jetstream::new(world.nats.client().await).get_stream(STREAM).await.unwrap();
+    let stream = jetstream::new(fixture.nats.client().await).get_stream(STREAM).await.unwrap();
     stream.purge().await.unwrap();
-    world.until_published(&["bob"]).await;
+    fixture.until_published(&["bob"]).await;
 }
 
 #[tokio::test]
 async fn a_stream_that_is_sealed_or_has_other_subjects_is_degraded_and_drops_nothing() {
-    let world = World::new().await;
-    world.create(STREAM, "events.presence", Config::default()).await;
-    let jetstream = jetstream::new(world.nats.client().await);
+    let fixture = Fixture::new().await;
+    fixture.create(STREAM, "events.presence", Config::default()).await;
+    let jetstream = jetstream::new(fixture.nats.client().await);
     let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
     config.sealed = true;
     jetstream.update_stream(config).await.unwrap();
-    let server = world.server();
+    let server = fixture.server();
     until_nats_is(&server, "degraded").await;
     connect(&server, "alice").await;
     until("it is logged", async || server.log().contains("events are not published")).await;
-    assert_eq!(outbox_length(&world.redis).await, 1, "the stream is at fault, and not the event");
+    assert_eq!(outbox_length(&fixture.redis).await, 1, "the stream is at fault, and not the event");
 
-    world.delete(STREAM).await;
-    world.until_published(&["alice"]).await;
-    world.delete(STREAM).await;
-    world.create(STREAM, "other.subject", Config::default()).await;
+    fixture.delete(STREAM).await;
+    fixture.until_published(&["alice"]).await;
+    fixture.delete(STREAM).await;
+    fixture.create(STREAM, "other.subject", Config::default()).await;
     until_nats_is(&server, "degraded").await;
     connect(&server, "bob").await;
     until("it is logged", async || server.log().contains("does not take the subject")).await;
-    world.delete(STREAM).await;
-    world.until_published(&["bob"]).await;
+    fixture.delete(STREAM).await;
+    fixture.until_published(&["bob"]).await;
 }
 
 #[tokio::test]
 async fn a_function_without_events_never_connects_to_nats() {
-    let world = World::new().await;
-    let endpoint = MovingEndpoint::start(world.nats.port()).await;
+    let fixture = Fixture::new().await;
+    let endpoint = MovingEndpoint::start(fixture.nats.port()).await;
     let nats_url = format!("nats://127.0.0.1:{}", endpoint.port());
-    let variables = [("PRESENCE_REDIS_URL", &*world.redis.url()), ("PRESENCE_NATS_URL", &*nats_url)];
+    let variables = [("PRESENCE_REDIS_URL", &*fixture.redis.url()), ("PRESENCE_NATS_URL", &*nats_url)];
     let function = Function::start("get-state", &variables).await;
     let answer = function.invoke(event::get("/presence/alice")).await.unwrap();
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use presence_tests::{Server, Watcher};
 use serde_json::{Value, json};
 
-use super::{World, connect, disconnect, read, set_state};
+use super::{Fixture, connect, disconnect, read, set_state};
 
 async fn set_activity(server: &Server, player: &str, activity: Value) -> Value {
     let answer = server.post("/presence/state", json!({"player_id": player, "activity": activity})).await;
@@ -30,8 +30,8 @@ fn ranked(size: u32) -> Value {
 
 #[tokio::test]
 async fn every_changed_activity_of_a_watched_player_is_sent_and_no_equal_one() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
@@ -58,8 +58,8 @@ async fn every_changed_activity_of_a_watched_player_is_sent_and_no_equal_one() {
 
 #[tokio::test]
 async fn a_snapshot_has_the_activity() {
-    let world = World::new().await;
-    for server in [world.server(&[]), world.silent_server(&[])] {
+    let fixture = Fixture::new().await;
+    for server in [fixture.server(&[]), fixture.silent_server(&[])] {
         connect(&server, &["alice"]).await;
         set_activity(&server, "alice", ranked(2)).await;
         let mut watcher = Watcher::open(&server).await;
@@ -71,8 +71,8 @@ async fn a_snapshot_has_the_activity() {
 
 #[tokio::test]
 async fn without_events_a_changed_activity_is_found_by_the_next_read() {
-    let world = World::new().await;
-    let server = world.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
@@ -85,8 +85,8 @@ async fn without_events_a_changed_activity_is_found_by_the_next_read() {
 #[tokio::test]
 async fn long_activities_of_many_players_come_in_several_messages() {
     const PLAYERS: usize = 1_200;
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let names: Vec<_> = (0..PLAYERS).map(|number| format!("p{number}")).collect();
     let players: Vec<_> = names.iter().map(String::as_str).collect();
     connect(&server, &players).await;

@@ -3,12 +3,12 @@
 use presence_tests::Watcher;
 use serde_json::{Value, json};
 
-use super::{World, connect, disconnect, read, set_state};
+use super::{Fixture, connect, disconnect, read, set_state};
 
 #[tokio::test]
 async fn every_transition_of_a_watched_player_is_sent_and_no_other() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
     connect(&server, &["mallory", "alice"]).await;
@@ -27,9 +27,9 @@ async fn every_transition_of_a_watched_player_is_sent_and_no_other() {
 
 #[tokio::test]
 async fn the_first_change_after_a_pause_does_not_wait_for_the_interval() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     // The test's own time limit is shorter than this.
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "60s"), ("PRESENCE_TTL", "1h")]);
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "60s"), ("PRESENCE_TTL", "1h")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
@@ -41,9 +41,9 @@ async fn the_first_change_after_a_pause_does_not_wait_for_the_interval() {
 
 #[tokio::test]
 async fn snapshots_and_replies_do_not_wait_for_the_interval() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     // The test's own time limit is shorter than this.
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "60s"), ("PRESENCE_TTL", "1h")]);
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "60s"), ("PRESENCE_TTL", "1h")]);
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
@@ -57,8 +57,8 @@ async fn snapshots_and_replies_do_not_wait_for_the_interval() {
 
 #[tokio::test]
 async fn later_changes_come_together_with_the_newest_of_each_player_once() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "3s")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "3s")]);
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice", "bob"]).await;
@@ -76,8 +76,8 @@ async fn later_changes_come_together_with_the_newest_of_each_player_once() {
 
 #[tokio::test]
 async fn what_is_watched_no_longer_is_not_sent() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice", "bob"]).await;
@@ -91,8 +91,8 @@ async fn what_is_watched_no_longer_is_not_sent() {
 #[tokio::test]
 async fn versions_rise_through_unwatch_and_watch_while_states_change() {
     const ROUNDS: usize = 60;
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "1ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await; // which checks the versions
     let changes = async {
@@ -118,8 +118,8 @@ async fn versions_rise_through_unwatch_and_watch_while_states_change() {
 #[tokio::test]
 async fn a_snapshot_and_what_follows_have_no_gap() {
     const PLAYERS: usize = 300;
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "5ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "5ms")]);
     let names: Vec<_> = (0..PLAYERS).map(|number| format!("p{number}")).collect();
     let players: Vec<_> = names.iter().map(String::as_str).collect();
     connect(&server, &players).await;

@@ -3,7 +3,7 @@
 use presence_client::{CallError, Endpoint, FeedState, PlayerId, State, Subscription, WatchedPresence, Watcher};
 use presence_tests::Server;
 
-use super::{World, connect, disconnect, eventually, set_state};
+use super::{Fixture, connect, disconnect, eventually, set_state};
 
 pub(super) fn player(id: &str) -> PlayerId {
     PlayerId::parse(id).unwrap()
@@ -47,8 +47,8 @@ async fn metric(server: &Server, name: &str) -> u64 {
 
 #[tokio::test]
 async fn a_subscription_delivers_what_each_player_is_then_each_change() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob"]).await;
     disconnect(&server, "bob").await;
     let watcher = watcher(&server);
@@ -76,8 +76,8 @@ async fn a_subscription_delivers_what_each_player_is_then_each_change() {
 
 #[tokio::test]
 async fn players_of_several_subscriptions_are_requested_once_and_until_the_last_one_ends() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob"]).await;
     let watcher = watcher(&server);
     let mut first = watcher.watch(&players(&["alice", "bob"]));
@@ -102,8 +102,8 @@ async fn players_of_several_subscriptions_are_requested_once_and_until_the_last_
 
 #[tokio::test]
 async fn an_unwatched_player_is_not_delivered_until_it_is_watched_again() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "marker"]).await;
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice", "marker"]));
@@ -119,8 +119,8 @@ async fn an_unwatched_player_is_not_delivered_until_it_is_watched_again() {
 
 #[tokio::test]
 async fn a_subscription_that_is_not_read_gets_the_newest_presence_and_delays_no_other() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob", "marker"]).await;
     let watcher = watcher(&server);
     let mut slow = watcher.watch(&players(&["alice", "bob", "marker"]));
@@ -142,8 +142,8 @@ async fn a_subscription_that_is_not_read_gets_the_newest_presence_and_delays_no_
 
 #[tokio::test]
 async fn many_players_are_watched_in_batches_that_the_service_takes() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_MAX_BATCH", "40")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_MAX_BATCH", "40")]);
     let ids: Vec<_> = (0..500).map(|number| player(&format!("p{number}"))).collect();
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&ids);
@@ -159,8 +159,8 @@ async fn many_players_are_watched_in_batches_that_the_service_takes() {
 
 #[tokio::test]
 async fn a_token_that_is_not_accepted_is_reported_and_a_new_one_is_used_at_once() {
-    let world = World::new().await;
-    let server = world.server(&[
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[
         ("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"),
         ("PRESENCE_READ_TOKENS", "a-token-that-only-reads"),
     ]);
@@ -184,8 +184,8 @@ async fn a_token_that_is_not_accepted_is_reported_and_a_new_one_is_used_at_once(
 
 #[tokio::test]
 async fn more_players_than_the_service_allows_are_reported_and_watched_once_there_is_room() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_PLAYERS", "2")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_PLAYERS", "2")]);
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice", "bob"]));
     next(&mut subscription).await;

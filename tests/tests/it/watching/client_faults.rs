@@ -4,20 +4,20 @@ use presence_client::{Endpoint, FeedState, State, Watcher};
 use presence_tests::Server;
 
 use super::{
-    World,
+    Fixture,
     client::{next, nothing_but, players, until_feed, watcher},
     connect, set_state,
 };
 
 /// Another server at the address of one that has ended.
-fn successor(world: &World, address: &str) -> Server {
-    world.server(&[("PRESENCE_BIND", address)])
+fn successor(fixture: &Fixture, address: &str) -> Server {
+    fixture.server(&[("PRESENCE_BIND", address)])
 }
 
 #[tokio::test]
 async fn after_a_servers_end_only_what_has_changed_meanwhile_is_delivered() {
-    let world = World::new().await;
-    let (mut server, other) = (world.server(&[]), world.server(&[]));
+    let fixture = Fixture::new().await;
+    let (mut server, other) = (fixture.server(&[]), fixture.server(&[]));
     let address = server.address().to_owned();
     connect(&other, &["alice", "bob", "marker"]).await;
     let watcher = watcher(&server);
@@ -37,7 +37,7 @@ async fn after_a_servers_end_only_what_has_changed_meanwhile_is_delivered() {
         until_feed(&watcher, FeedState::Disconnected).await;
         assert!(watcher.status().error.is_some());
         set_state(&other, "alice", alice.as_str()).await;
-        server = successor(&world, &address);
+        server = successor(&fixture, &address);
         assert_eq!(next(&mut subscription).await, ("alice".to_owned(), alice));
         until_feed(&watcher, FeedState::Live).await;
         assert!(watcher.status().error.is_none());
@@ -48,8 +48,8 @@ async fn after_a_servers_end_only_what_has_changed_meanwhile_is_delivered() {
 
 #[tokio::test]
 async fn players_that_are_watched_while_the_server_is_down_are_delivered_once_it_is_up() {
-    let world = World::new().await;
-    let mut server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[]);
     let address = server.address().to_owned();
     server.kill();
     let watcher = Watcher::start(Endpoint::parse(&format!("http://{address}")).unwrap()).unwrap();
@@ -58,7 +58,7 @@ async fn players_that_are_watched_while_the_server_is_down_are_delivered_once_it
     let mut changes = watcher.status_changes();
     while changes.next().await.unwrap().error.is_none() {}
     drop(dropped);
-    let server = successor(&world, &address);
+    let server = successor(&fixture, &address);
     assert_eq!(next(&mut subscription).await, ("alice".to_owned(), State::Offline));
     connect(&server, &["alice", "bob"]).await;
     assert_eq!(next(&mut subscription).await, ("alice".to_owned(), State::Online));
@@ -67,18 +67,18 @@ async fn players_that_are_watched_while_the_server_is_down_are_delivered_once_it
 
 #[tokio::test]
 async fn without_nats_changes_arrive_by_polling() {
-    let mut world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice"]).await;
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice"]));
     assert_eq!(next(&mut subscription).await.1, State::Online);
     until_feed(&watcher, FeedState::Live).await;
-    world.nats.kill();
+    fixture.nats.kill();
     until_feed(&watcher, FeedState::Polling).await;
     set_state(&server, "alice", "AWAY").await;
     assert_eq!(next(&mut subscription).await.1, State::Away);
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     until_feed(&watcher, FeedState::Live).await;
     // The event of a change that polling has delivered is not delivered again.
     set_state(&server, "alice", "IN_MATCH").await;
@@ -88,19 +88,19 @@ async fn without_nats_changes_arrive_by_polling() {
 
 #[tokio::test]
 async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_delivered_as_offline() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice", "bob"]).await;
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice"]));
     assert_eq!(next(&mut subscription).await.1, State::Online);
-    world.redis.pause();
+    fixture.redis.pause();
     until_feed(&watcher, FeedState::Stale).await;
     subscription.watch(&players(&["bob"]));
     let mut changes = watcher.status_changes();
     while changes.next().await.unwrap().error.is_none() {}
     assert_eq!(watcher.stats().waiting, 1);
-    world.redis.resume();
+    fixture.redis.resume();
     assert_eq!(next(&mut subscription).await, ("bob".to_owned(), State::Online));
     until_feed(&watcher, FeedState::Live).await;
     assert!(watcher.status().error.is_none());
@@ -108,13 +108,13 @@ async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_delivered_as_offl
 
 #[tokio::test]
 async fn a_loss_of_data_is_delivered_without_a_version_and_the_next_version_is_higher() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice"]));
     let before = subscription.recv().await;
-    redis::cmd("FLUSHALL").exec_async(&mut world.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
     let lost = subscription.recv().await;
     assert_eq!((lost.state, lost.version), (State::Offline, None));
     connect(&server, &["alice"]).await;

@@ -4,59 +4,59 @@ use async_nats::jetstream;
 use presence_tests::Watcher;
 use serde_json::json;
 
-use super::{World, connect, eventually};
+use super::{Fixture, connect, eventually};
 
 /// How often Redis was asked by commands of this name.
-async fn calls(world: &World, command: &str) -> u64 {
-    let mut connection = world.redis.connection().await;
+async fn calls(fixture: &Fixture, command: &str) -> u64 {
+    let mut connection = fixture.redis.connection().await;
     let text: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
-async fn consumers(world: &World) -> usize {
-    let context = jetstream::new(world.nats.client().await);
+async fn consumers(fixture: &Fixture) -> usize {
+    let context = jetstream::new(fixture.nats.client().await);
     let Ok(mut stream) = context.get_stream("PRESENCE_EVENTS").await else { return 0 };
     stream.info().await.unwrap().state.consumer_count
 }
 
 #[tokio::test]
 async fn a_process_has_one_consumer_while_there_are_callers_and_none_without() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
-    assert_eq!(consumers(&world).await, 0);
+    assert_eq!(consumers(&fixture).await, 0);
     let mut watchers = Vec::new();
     for _ in 0..5 {
         let mut watcher = Watcher::open(&server).await;
         watcher.watch(&["alice"]).await;
         watchers.push(watcher);
     }
-    assert_eq!(consumers(&world).await, 1);
+    assert_eq!(consumers(&fixture).await, 1);
     drop(watchers);
-    eventually(async || consumers(&world).await == 0).await;
+    eventually(async || consumers(&fixture).await == 0).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
-    assert_eq!(consumers(&world).await, 1);
+    assert_eq!(consumers(&fixture).await, 1);
 }
 
 #[tokio::test]
 async fn a_snapshot_is_read_in_batches() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let players: Vec<_> = (0..2_000).map(|number| format!("p{number}")).collect();
     let mut watcher = Watcher::open(&server).await;
-    let before = calls(&world, "mget").await;
+    let before = calls(&fixture, "mget").await;
     let (presences, _) = watcher.ask(json!({"watch": players})).await;
     assert_eq!(presences.len(), 2_000);
-    let after = calls(&world, "mget").await;
+    let after = calls(&fixture, "mget").await;
     assert!(after - before <= 8, "{} commands for 2,000 players", after - before);
 }
 
 #[tokio::test]
 async fn each_player_is_polled_once_however_many_streams_watch() {
-    let world = World::new().await;
-    let server = world.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice", "bob"]).await;
     let mut watchers = Vec::new();
     for _ in 0..10 {
@@ -69,8 +69,8 @@ async fn each_player_is_polled_once_however_many_streams_watch() {
         let line = metrics.lines().find_map(|line| line.strip_prefix("presence_watch_reads_total "));
         line.unwrap().parse::<u64>().unwrap()
     };
-    let (commands, players) = (calls(&world, "mget").await, reads().await);
-    eventually(async || calls(&world, "mget").await >= commands + 5).await;
-    let (commands, players) = (calls(&world, "mget").await - commands, reads().await - players);
+    let (commands, players) = (calls(&fixture, "mget").await, reads().await);
+    eventually(async || calls(&fixture, "mget").await >= commands + 5).await;
+    let (commands, players) = (calls(&fixture, "mget").await - commands, reads().await - players);
     assert!(players <= 2 * (commands + 2), "{players} players were read by {commands} commands");
 }

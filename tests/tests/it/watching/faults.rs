@@ -6,7 +6,7 @@ use async_nats::jetstream;
 use presence_tests::{Server, Watcher};
 use serde_json::Value;
 
-use super::{World, connect, disconnect, eventually, read, set_state};
+use super::{Fixture, connect, disconnect, eventually, read, set_state};
 
 /// A transition that this server makes by itself counts as a write: heartbeats of a test would be, too.
 const SLOW: (&str, &str) = ("PRESENCE_TTL", "60s");
@@ -19,14 +19,14 @@ async fn opened(server: &Server, players: &[&str]) -> Watcher {
 
 #[tokio::test]
 async fn events_of_a_time_without_nats_arrive() {
-    let mut world = World::new().await;
-    let server = world.server(&[SLOW, ("PRESENCE_WATCH_POLL", "1h")]);
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW, ("PRESENCE_WATCH_POLL", "1h")]);
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = opened(&server, &["alice", "bob"]).await;
-    world.nats.kill();
+    fixture.nats.kill();
     watcher.until_feed("polling").await;
     set_state(&server, "alice", "IN_MATCH").await;
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     watcher.until_feed("live").await;
     watcher.until("alice", "IN_MATCH").await;
     set_state(&server, "bob", "AWAY").await;
@@ -35,16 +35,16 @@ async fn events_of_a_time_without_nats_arrive() {
 
 #[tokio::test]
 async fn a_nats_that_hangs_is_noticed_and_believed_again() {
-    let world = World::new().await;
-    let server = world.server(&[SLOW, ("PRESENCE_WATCH_POLL", "200ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW, ("PRESENCE_WATCH_POLL", "200ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = opened(&server, &["alice"]).await;
-    world.nats.pause();
+    fixture.nats.pause();
     set_state(&server, "alice", "AWAY").await;
     watcher.until("alice", "AWAY").await; // it is polled
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
-    world.nats.resume();
+    fixture.nats.resume();
     watcher.until_feed("live").await;
     set_state(&server, "alice", "ONLINE").await;
     watcher.until("alice", "ONLINE").await;
@@ -52,12 +52,12 @@ async fn a_nats_that_hangs_is_noticed_and_believed_again() {
 
 #[tokio::test]
 async fn a_stream_that_was_deleted_is_followed_again() {
-    let world = World::new().await;
-    let server = world.server(&[SLOW]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW]);
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = opened(&server, &["alice", "bob"]).await;
     for state in ["AWAY", "IN_MATCH", "ONLINE"] {
-        jetstream::new(world.nats.client().await).delete_stream("PRESENCE_EVENTS").await.unwrap();
+        jetstream::new(fixture.nats.client().await).delete_stream("PRESENCE_EVENTS").await.unwrap();
         set_state(&server, "alice", state).await;
         watcher.until("alice", state).await;
     }
@@ -65,11 +65,11 @@ async fn a_stream_that_was_deleted_is_followed_again() {
 
 #[tokio::test]
 async fn a_consumer_that_was_deleted_is_made_again_and_misses_nothing() {
-    let world = World::new().await;
-    let server = world.server(&[SLOW]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW]);
     connect(&server, &["alice"]).await;
     let mut watcher = opened(&server, &["alice"]).await;
-    let stream = jetstream::new(world.nats.client().await).get_stream("PRESENCE_EVENTS").await.unwrap();
+    let stream = jetstream::new(fixture.nats.client().await).get_stream("PRESENCE_EVENTS").await.unwrap();
     let names: Vec<_> = futures_util::StreamExt::collect::<Vec<_>>(stream.consumer_names()).await;
     for name in names {
         stream.delete_consumer(&name.unwrap()).await.unwrap();
@@ -80,13 +80,13 @@ async fn a_consumer_that_was_deleted_is_made_again_and_misses_nothing() {
 
 #[tokio::test]
 async fn a_flush_is_noticed_although_it_makes_no_event() {
-    let world = World::new().await;
-    let server = world.server(&[SLOW]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW]);
     connect(&server, &["alice", "bob"]).await;
     disconnect(&server, "bob").await;
     let mut watcher = opened(&server, &["alice", "bob"]).await;
     for _ in 0..3 {
-        redis::cmd("FLUSHALL").exec_async(&mut world.redis.connection().await).await.unwrap();
+        redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
         watcher.until("alice", "OFFLINE").await;
         while watcher.held("bob")["version"] != Value::Null {
             watcher.next().await;
@@ -100,11 +100,11 @@ async fn a_flush_is_noticed_although_it_makes_no_event() {
 
 #[tokio::test]
 async fn a_redis_that_restarts_empty_is_noticed() {
-    let mut world = World::new().await;
-    let server = world.server(&[SLOW]);
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW]);
     connect(&server, &["alice"]).await;
     let mut watcher = opened(&server, &["alice"]).await;
-    world.redis.restart().await;
+    fixture.redis.restart().await;
     watcher.until("alice", "OFFLINE").await;
     assert_eq!(watcher.held("alice")["version"], Value::Null);
     connect(&server, &["alice"]).await;
@@ -114,10 +114,10 @@ async fn a_redis_that_restarts_empty_is_noticed() {
 /// A failover to a replica that lags behind loses the newest transitions: what is older comes back without a version.
 #[tokio::test]
 async fn a_data_set_that_goes_back_in_time_is_told_without_a_lower_version() {
-    let world = World::new().await;
-    let server = world.server(&[SLOW]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW]);
     connect(&server, &["alice"]).await;
-    let mut connection = world.redis.connection().await;
+    let mut connection = fixture.redis.connection().await;
     let dump = async |connection: &mut _, key: &str| {
         redis::cmd("DUMP").arg(key).query_async::<Vec<u8>>(connection).await.unwrap()
     };
@@ -141,8 +141,8 @@ async fn a_data_set_that_goes_back_in_time_is_told_without_a_lower_version() {
 
 #[tokio::test]
 async fn a_player_whose_record_expires_is_offline() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_TTL", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_TTL", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = opened(&server, &["alice"]).await;
     watcher.until("alice", "OFFLINE").await;
@@ -158,8 +158,8 @@ async fn a_player_whose_record_expires_is_offline() {
 
 #[tokio::test]
 async fn a_killed_server_is_replaced_by_another_one_from_what_the_caller_knows() {
-    let world = World::new().await;
-    let (mut first, second) = (world.server(&[SLOW]), world.server(&[SLOW]));
+    let fixture = Fixture::new().await;
+    let (mut first, second) = (fixture.server(&[SLOW]), fixture.server(&[SLOW]));
     connect(&first, &["alice", "bob"]).await;
     let mut watcher = opened(&first, &["alice", "bob"]).await;
     let known = watcher.held("bob")["version"].clone();
@@ -176,8 +176,8 @@ async fn a_killed_server_is_replaced_by_another_one_from_what_the_caller_knows()
 #[tokio::test]
 async fn with_several_faults_at_once_all_callers_agree_with_redis_at_the_end() {
     const PLAYERS: usize = 40;
-    let mut world = World::new().await;
-    let server = world.server(&[SLOW, ("PRESENCE_WATCH_POLL", "500ms")]);
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[SLOW, ("PRESENCE_WATCH_POLL", "500ms")]);
     let names: Vec<_> = (0..PLAYERS).map(|number| format!("p{number}")).collect();
     let players: Vec<_> = names.iter().map(String::as_str).collect();
     connect(&server, &players).await;
@@ -187,14 +187,14 @@ async fn with_several_faults_at_once_all_callers_agree_with_redis_at_the_end() {
     }
     for round in 0..4 {
         match round {
-            0 => world.nats.kill(),
-            1 => world.nats.restart().await,
-            2 => world.redis.pause(),
+            0 => fixture.nats.kill(),
+            1 => fixture.nats.restart().await,
+            2 => fixture.redis.pause(),
             _ => {}
         }
         if round == 2 {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            world.redis.resume();
+            fixture.redis.resume();
         }
         for player in players.iter().skip(round).step_by(2) {
             let state = if round % 2 == 0 { "AWAY" } else { "IN_MATCH" };

@@ -3,52 +3,52 @@
 use presence_tests::Watcher;
 use serde_json::json;
 
-use super::{World, connect, eventually, set_state};
+use super::{Fixture, connect, eventually, set_state};
 
 #[tokio::test]
 async fn without_nats_players_are_polled() {
-    let world = World::new().await;
-    let server = world.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.silent_server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::connect(&server).await.unwrap();
     assert_eq!(watcher.next().await, json!({"feed": "polling"}));
     watcher.watch(&["alice"]).await;
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
-    redis::cmd("FLUSHALL").exec_async(&mut world.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
     watcher.until("alice", "OFFLINE").await;
 }
 
 #[tokio::test]
 async fn nats_down_is_polling_from_the_start_and_live_later() {
-    let mut world = World::new().await;
-    world.nats.kill();
-    let server = world.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let mut fixture = Fixture::new().await;
+    fixture.nats.kill();
+    let server = fixture.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::connect(&server).await.unwrap();
     assert_eq!(watcher.next().await, json!({"feed": "polling"}));
     watcher.watch(&["alice"]).await;
     set_state(&server, "alice", "AWAY").await;
     watcher.until("alice", "AWAY").await;
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     watcher.until_feed("live").await;
 }
 
 #[tokio::test]
 async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_offline() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_POLL", "100ms")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
-    world.redis.pause();
+    fixture.redis.pause();
     watcher.until_feed("stale").await;
     watcher.send(json!({"watch": ["bob"], "id": 5})).await;
     let error = watcher.next().await;
     assert_eq!((&error["id"], &error["error"]["type"]), (&json!(5), &json!("urn:presence:store-unavailable")));
     assert_eq!(error["error"]["status"], 503);
     assert_eq!(watcher.held("alice")["state"], "ONLINE");
-    world.redis.resume();
+    fixture.redis.resume();
     watcher.until_feed("live").await;
     let (_, reply) = watcher.ask(json!({"unwatch": ["carol"]})).await;
     assert_eq!(reply, json!({"watching": 1}), "bob was not added");
@@ -58,20 +58,20 @@ async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_offline() {
 
 #[tokio::test]
 async fn a_server_without_redis_says_so_and_recovers() {
-    let mut world = World::new().await;
-    world.redis.kill();
-    let server = world.server(&[]);
+    let mut fixture = Fixture::new().await;
+    fixture.redis.kill();
+    let server = fixture.server(&[]);
     let mut watcher = Watcher::connect(&server).await.unwrap();
     assert_eq!(watcher.next().await, json!({"feed": "stale"}));
-    world.redis.restart().await;
+    fixture.redis.restart().await;
     watcher.until_feed("live").await;
     watcher.watch(&["alice"]).await;
 }
 
 #[tokio::test]
 async fn metrics_say_what_watchers_get() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
     let metrics = async || reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
     let has = |text: &str, line: &str| text.lines().any(|other| other == line);

@@ -2,7 +2,7 @@
 
 use presence_tests::{Server, answer};
 
-use super::World;
+use super::Fixture;
 
 const HANDSHAKE: [(&str, &str); 4] = [
     ("connection", "upgrade"),
@@ -18,8 +18,8 @@ async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_
 
 #[tokio::test]
 async fn whatever_is_not_a_handshake_is_told_what_to_upgrade_to() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let other_version: Vec<_> =
         HANDSHAKE.iter().map(|(name, value)| (*name, if *value == "13" { "8" } else { value })).collect();
     for (path, headers) in [
@@ -43,8 +43,8 @@ async fn whatever_is_not_a_handshake_is_told_what_to_upgrade_to() {
 
 #[tokio::test]
 async fn other_methods_are_not_allowed() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let answer = server.post("/watch", serde_json::json!({})).await;
     assert_eq!((answer.status, answer.body["type"].as_str()), (405, Some("urn:presence:method-not-allowed")));
     assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
@@ -52,8 +52,8 @@ async fn other_methods_are_not_allowed() {
 
 #[tokio::test]
 async fn a_token_is_asked_for_first() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_AUTH_TOKENS", "a-token-of-some-length")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "a-token-of-some-length")]);
     for headers in [&HANDSHAKE[..], &[("accept", "text/event-stream")], &[]] {
         let answer = ask(&server, "/watch?players=alice", headers).await;
         assert_eq!((answer.status, answer.body["type"].as_str()), (401, Some("urn:presence:unauthorized")));
@@ -67,10 +67,10 @@ async fn a_token_is_asked_for_first() {
 
 #[tokio::test]
 async fn a_read_token_may_watch_and_a_page_of_another_site_may_not() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     let tokens =
         [("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"), ("PRESENCE_READ_TOKENS", "a-token-that-only-reads")];
-    let server = world.server(&tokens);
+    let server = fixture.server(&tokens);
     let headers = [&HANDSHAKE[..], &[("authorization", "Bearer a-token-that-only-reads")]].concat();
     assert_eq!(ask(&server, "/watch", &headers).await.status, 101);
     let headers = [&headers[..], &[("origin", "https://elsewhere.example")]].concat();

@@ -11,12 +11,12 @@ use tokio::{
 };
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
 
-use super::{World, connect, eventually, read, set_state};
+use super::{Fixture, connect, eventually, read, set_state};
 
 #[tokio::test]
 async fn more_streams_than_allowed_are_refused_until_one_ends() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_STREAMS", "2")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "2")]);
     let first = Watcher::open(&server).await;
     let _second = Watcher::open(&server).await;
     let Err(error) = Watcher::connect(&server).await else { panic!("a third stream") };
@@ -31,8 +31,8 @@ async fn more_streams_than_allowed_are_refused_until_one_ends() {
 
 #[tokio::test]
 async fn more_players_than_allowed_are_an_error_that_adds_none() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_PLAYERS", "3")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_PLAYERS", "3")]);
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["a", "b"]).await;
     let (_, reply) = watcher.ask(json!({"watch": ["b", "c", "d"], "id": 1})).await;
@@ -43,8 +43,8 @@ async fn more_players_than_allowed_are_an_error_that_adds_none() {
 
 #[tokio::test]
 async fn messages_that_are_not_text_of_at_most_a_mebibyte_end_the_stream() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let mebibyte = 1024 * 1024;
     let mut watcher = Watcher::open(&server).await;
     watcher.send_message(Message::binary(vec![1])).await;
@@ -88,8 +88,8 @@ async fn close_code(socket: &mut TcpStream) -> u16 {
 
 #[tokio::test]
 async fn bytes_that_are_not_websocket_end_the_stream_with_the_code_that_says_why() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     for (bytes, code) in [
         (&[0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe][..], 1007), // text that is not UTF-8
         (&[0x81, 0x02, b'{', b'}'], 1002),                 // unmasked
@@ -109,8 +109,8 @@ async fn bytes_that_are_not_websocket_end_the_stream_with_the_code_that_says_why
 
 #[tokio::test]
 async fn a_message_in_fragments_is_one_message() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let mut socket = raw(&server).await;
     let text = br#"{"watch":["alice"],"id":3}"#;
     for (number, byte) in text.iter().enumerate() {
@@ -131,8 +131,8 @@ async fn a_message_in_fragments_is_one_message() {
 
 #[tokio::test]
 async fn sigterm_sends_what_is_pending_and_says_that_the_server_goes_away() {
-    let world = World::new().await;
-    let mut server = world.server(&[("PRESENCE_WATCH_INTERVAL", "60s")]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "60s")]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
@@ -156,8 +156,8 @@ async fn sigterm_sends_what_is_pending_and_says_that_the_server_goes_away() {
 async fn a_slow_reader_gets_fewer_and_newer_messages() {
     const PLAYERS: usize = 2_000;
     const ROUNDS: usize = 8;
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_INTERVAL", "1ms"), ("PRESENCE_TTL", "10m")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "1ms"), ("PRESENCE_TTL", "10m")]);
     let names: Vec<_> = (0..PLAYERS).map(|number| format!("{number:0>120}")).collect();
     let players: Vec<_> = names.iter().map(String::as_str).collect();
     let mut slow = Watcher::with_small_buffer(&server).await;
@@ -189,8 +189,8 @@ async fn a_slow_reader_gets_fewer_and_newer_messages() {
 
 #[tokio::test]
 async fn a_client_that_ends_without_a_word_gives_its_place_back() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
     for _ in 0..3 {
         let socket = raw(&server).await;
         drop(socket);

@@ -19,12 +19,12 @@ use std::time::Duration;
 use presence_tests::{NatsServer, RedisServer, STORE_TIMEOUT, Server};
 use serde_json::{Value, json};
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
     }

@@ -3,7 +3,7 @@
 use presence_tests::{Server, Watcher, answer};
 use serde_json::{Value, json};
 
-use super::{World, connect, eventually, read, set_state};
+use super::{Fixture, connect, eventually, read, set_state};
 
 struct Events {
     response: reqwest::Response,
@@ -46,8 +46,8 @@ fn request(server: &Server, players: &str) -> reqwest::RequestBuilder {
 
 #[tokio::test]
 async fn events_have_the_same_json_as_messages() {
-    let world = World::new().await;
-    let mut server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
     let mut events = Events::open(&server, "alice,bob").await;
     assert_eq!(events.next().await.unwrap(), ("feed".to_owned(), json!({"feed": "live"})));
@@ -69,8 +69,8 @@ async fn events_have_the_same_json_as_messages() {
 
 #[tokio::test]
 async fn a_bad_list_is_an_invalid_request() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let many = vec!["a"; 501].join(",");
     for (players, field) in [("", "players"), ("a,b%20c", "players[1]"), ("a,,b", "players[1]"), (&*many, "players")] {
         let answer = answer(request(&server, players)).await;
@@ -81,9 +81,9 @@ async fn a_bad_list_is_an_invalid_request() {
 
 #[tokio::test]
 async fn a_snapshot_that_cannot_be_read_is_unavailable() {
-    let mut world = World::new().await;
-    let server = world.server(&[]);
-    world.redis.kill();
+    let mut fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    fixture.redis.kill();
     let answer = answer(request(&server, "alice")).await;
     assert_eq!((answer.status, answer.body["type"].as_str()), (503, Some("urn:presence:store-unavailable")));
     assert!(answer.headers.contains_key("retry-after"));
@@ -91,8 +91,8 @@ async fn a_snapshot_that_cannot_be_read_is_unavailable() {
 
 #[tokio::test]
 async fn a_stream_of_events_counts_as_a_stream() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
     let events = Events::open(&server, "alice").await;
     let refused = answer(request(&server, "alice")).await;
     assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));

@@ -3,7 +3,7 @@
 use presence_tests::Watcher;
 use serde_json::{Value, json};
 
-use super::{World, connect, disconnect, read, set_state};
+use super::{Fixture, connect, disconnect, read, set_state};
 
 fn by_player(mut presences: Vec<Value>) -> Vec<Value> {
     presences.sort_by_key(|presence| presence["player_id"].to_string());
@@ -12,8 +12,8 @@ fn by_player(mut presences: Vec<Value>) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_snapshot_says_of_each_player_what_a_read_with_the_history_says() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob"]).await;
     set_state(&server, "alice", "IN_MATCH").await;
     disconnect(&server, "bob").await;
@@ -27,8 +27,8 @@ async fn a_snapshot_says_of_each_player_what_a_read_with_the_history_says() {
 
 #[tokio::test]
 async fn what_the_caller_knows_is_not_sent() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice", "bob"]).await;
     let alice = read(&server, "alice").await["version"].clone();
     let mut watcher = Watcher::open(&server).await;
@@ -42,8 +42,8 @@ async fn what_the_caller_knows_is_not_sent() {
 
 #[tokio::test]
 async fn watching_a_player_again_is_answered_like_a_new_request() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
     let mut watcher = Watcher::open(&server).await;
     for id in 0..3 {
@@ -54,9 +54,9 @@ async fn watching_a_player_again_is_answered_like_a_new_request() {
 
 #[tokio::test]
 async fn a_snapshot_is_read_when_the_request_arrives_also_of_players_that_are_watched_already() {
-    let world = World::new().await;
+    let fixture = Fixture::new().await;
     // No report of a change reaches this server but by a snapshot.
-    let server = world.silent_server(&[("PRESENCE_WATCH_POLL", "1h"), ("PRESENCE_TTL", "1h")]);
+    let server = fixture.silent_server(&[("PRESENCE_WATCH_POLL", "1h"), ("PRESENCE_TTL", "1h")]);
     let mut watchers = [Watcher::open(&server).await, Watcher::open(&server).await];
     watchers[0].watch(&["alice"]).await;
     for state in ["ONLINE", "AWAY", "IN_MATCH"] {
@@ -72,8 +72,8 @@ async fn a_snapshot_is_read_when_the_request_arrives_also_of_players_that_are_wa
 
 #[tokio::test]
 async fn requests_take_effect_in_their_order() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let mut watcher = Watcher::open(&server).await;
     watcher.send(json!({"watch": ["alice", "bob"], "id": 1})).await;
     watcher.send(json!({"unwatch": ["alice", "nobody"], "id": 2})).await;
@@ -92,8 +92,8 @@ async fn requests_take_effect_in_their_order() {
 
 #[tokio::test]
 async fn the_largest_request_is_one_snapshot() {
-    let world = World::new().await;
-    let server = world.server(&[]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
     let players: Vec<_> = (0..2_000).map(|number| format!("p{number}")).collect();
     let players: Vec<_> = players.iter().map(String::as_str).collect();
     connect(&server, &players).await;
@@ -105,8 +105,8 @@ async fn the_largest_request_is_one_snapshot() {
 
 #[tokio::test]
 async fn an_invalid_request_changes_nothing_and_the_stream_goes_on() {
-    let world = World::new().await;
-    let server = world.server(&[("PRESENCE_MAX_BATCH", "3")]);
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[("PRESENCE_MAX_BATCH", "3")]);
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["alice"]).await;
     for (request, id, field) in [

@@ -7,12 +7,12 @@ use proptest::prelude::*;
 use super::{
     PLAYERS,
     activities::{ACTIVITIES, Change},
+    fixture::{Environment, Fixture},
     gateways::GATEWAYS,
     hold,
     player::SOCKETS,
     reference::Rules,
     runtime,
-    world::{Environment, World},
 };
 
 const TTL: u64 = 45_000;
@@ -156,11 +156,11 @@ fn every_history_goes_as_the_rules_say(redis: RedisServer, clock: VirtualClock, 
     let (runtime, environment) = (runtime(), Environment::new(redis, clock));
     hold(&(rules, proptest::collection::vec(step(), 1..40)), |(rules, history)| {
         runtime.block_on(async {
-            let mut world = World::new(&environment, rules).await;
+            let mut fixture = Fixture::new(&environment, rules).await;
             for step in &history {
-                world.take(step).await?;
+                fixture.take(step).await?;
             }
-            world.end(&environment).await
+            fixture.end(&environment).await
         })
     });
 }

@@ -3,12 +3,12 @@
 
 mod activities;
 mod events;
+mod fixture;
 mod gateways;
 mod history;
 mod keys;
 mod player;
 mod reads;
 mod reference;
-mod world;
 
 use super::{PLAYERS, hold, runtime, unexpected};

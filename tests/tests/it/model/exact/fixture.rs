@@ -35,7 +35,7 @@ pub(super) struct Environment {
     apps: RefCell<HashMap<Rules, [App; 2]>>,
 }
 
-pub(super) struct World<'a> {
+pub(super) struct Fixture<'a> {
     clock: &'a RefCell<VirtualClock>,
     raw: MultiplexedConnection,
     services: [PresenceService; 2],
@@ -78,7 +78,7 @@ impl Environment {
     }
 }
 
-impl<'a> World<'a> {
+impl<'a> Fixture<'a> {
     pub(super) async fn new(environment: &'a Environment, rules: Rules) -> Self {
         let mut raw = environment.redis.connection().await;
         send(&mut raw, &["FLUSHALL"]).await;
