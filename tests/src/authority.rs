@@ -1,4 +1,4 @@
-//! A certificate authority that nobody else trusts.
+//! A certificate authority that only the tests trust.
 
 use std::{fs, path::PathBuf};
 
@@ -15,7 +15,7 @@ impl Authority {
     /// Makes keys and certificates.
     ///
     /// # Panics
-    /// Where they cannot be made or stored.
+    /// If they cannot be made or stored.
     #[allow(clippy::new_without_default, reason = "it draws keys and writes files")]
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("an authority's parameters");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
-/// Where it may be: Debian, Ubuntu, and a Mac.
+/// Its paths on Debian, Ubuntu and macOS.
 const PROGRAMS: [&str; 4] = [
     "/usr/bin/chromium",
     "/usr/bin/chromium-browser",
@@ -48,7 +48,7 @@ impl Browser {
     /// Starts a browser with an empty profile.
     ///
     /// # Panics
-    /// Where there is none.
+    /// If no such program is installed.
     pub async fn start() -> Self {
         let program =
             PROGRAMS.into_iter().find(|program| Path::new(program).exists()).expect("Chromium: scripts/setup");
@@ -79,7 +79,7 @@ impl Browser {
     /// Evaluates JavaScript in the page, and waits for the promise if it is one.
     ///
     /// # Panics
-    /// Where it throws.
+    /// If it throws.
     pub async fn evaluate(&mut self, script: &str) -> Value {
         let parameters = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
         let mut result = self.call("Runtime.evaluate", parameters).await;
@@ -117,7 +117,7 @@ impl Browser {
     /// Calls a method of the browser's protocol.
     ///
     /// # Panics
-    /// Where it fails.
+    /// If it fails.
     pub async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.calls += 1;
         let call = json!({"id": self.calls, "method": method, "params": parameters});

@@ -13,7 +13,7 @@ use crate::{Function, NatsServer, RedisCluster, Server, event};
 const WINDOW: Duration = Duration::from_secs(12);
 
 /// Starts servers with default settings, each of which serves calls on all of its threads, and returns the commands per
-/// second that all nodes together carry out while nobody calls.
+/// second that all nodes together execute without any call.
 ///
 /// # Panics
 /// If a server does not start.

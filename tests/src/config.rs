@@ -12,7 +12,7 @@ use crate::{RedisCluster, RedisServer};
 /// The configuration for a Redis, with some variables set.
 ///
 /// # Panics
-/// Where a value is bad.
+/// If a value is bad.
 pub fn config(redis: &RedisServer, variables: &[(&str, &str)]) -> Config {
     Config::from_lookup(|name| match name {
         "PRESENCE_REDIS_URL" => Some(redis.url()),
@@ -32,7 +32,7 @@ fn lookup(variables: &[(&str, &str)], name: &str) -> Option<String> {
 /// All parts of the service on a Redis, with some variables set.
 ///
 /// # Panics
-/// Where a value is bad.
+/// If a value is bad.
 pub fn app(redis: &RedisServer, variables: &[(&str, &str)]) -> App {
     App::new(config(redis, variables)).expect("an app")
 }
@@ -40,7 +40,7 @@ pub fn app(redis: &RedisServer, variables: &[(&str, &str)]) -> App {
 /// All parts of the service on a cluster, with some variables set.
 ///
 /// # Panics
-/// Where a value is bad.
+/// If a value is bad.
 pub fn cluster_app(cluster: &RedisCluster, variables: &[(&str, &str)]) -> App {
     let config = Config::from_lookup(|name| match name {
         "PRESENCE_REDIS_URL" => Some(cluster.urls()),
@@ -62,7 +62,7 @@ pub fn app_with(variables: &[(&str, &str)]) -> App {
 /// A presence service on a Redis, with some variables set.
 ///
 /// # Panics
-/// Where a value is bad.
+/// If a value is bad.
 pub fn service(redis: &RedisServer, variables: &[(&str, &str)]) -> PresenceService {
     app(redis, variables).presence()
 }
@@ -70,7 +70,7 @@ pub fn service(redis: &RedisServer, variables: &[(&str, &str)]) -> PresenceServi
 /// A player's id.
 ///
 /// # Panics
-/// Where it is none.
+/// If it is invalid.
 pub fn player(id: &str) -> PlayerId {
     PlayerId::parse(id).expect("a player's id")
 }
@@ -78,7 +78,7 @@ pub fn player(id: &str) -> PlayerId {
 /// A player's connection.
 ///
 /// # Panics
-/// Where one of the ids is none.
+/// If one of the ids is invalid.
 pub fn connection(player_id: &str, connection_id: &str) -> Connection {
     let connection_id = ConnectionId::parse(connection_id).expect("a connection's id");
     Connection { player_id: player(player_id), connection_id }

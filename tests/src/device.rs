@@ -35,7 +35,7 @@ impl Device {
     /// Connects to a gateway.
     ///
     /// # Errors
-    /// Where the gateway does not take the socket.
+    /// If the gateway refuses the socket.
     pub async fn open(url: &str) -> Result<Self, Box<Error>> {
         let (socket, response) = connect_async(url).await?;
         let connection = response.headers().get("x-connection-id").and_then(|id| id.to_str().ok());
@@ -81,7 +81,7 @@ impl Device {
         self.closed.has_changed().is_err()
     }
 
-    /// Waits for the end of the socket, whoever closes it.
+    /// Waits until either side closes the socket.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut closed = self.closed.clone();
         async move { while closed.changed().await.is_ok() {} }

@@ -23,7 +23,7 @@ impl Gateway {
     /// Starts the gateway with `variables` in an otherwise empty environment, and waits until it listens.
     ///
     /// # Panics
-    /// Where it ends instead.
+    /// If the process ends instead.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary("examples/ws_gateway"));
         command.env_clear().env("GATEWAY_BIND", "127.0.0.1:0").envs(variables.iter().copied());
@@ -41,7 +41,7 @@ impl Gateway {
         Self { process, address: address.expect("the gateway listens") }
     }
 
-    /// Where a player's device connects to.
+    /// The address for players' devices.
     pub fn url(&self, player: &str) -> String {
         format!("ws://{}/ws?player={player}", self.address)
     }
@@ -51,15 +51,15 @@ impl Gateway {
         format!("http://{}/", self.address)
     }
 
-    /// Where the gateway tells of its open sockets, and of what it told the presence service.
+    /// The URL at which the gateway reports its open sockets and its calls to the presence service.
     pub fn stats_url(&self) -> String {
         format!("http://{}/stats", self.address)
     }
 
-    /// What is there.
+    /// Reads that report.
     ///
     /// # Panics
-    /// Where the gateway does not answer.
+    /// If the gateway does not answer.
     pub async fn stats(&self) -> Value {
         answer(reqwest::Client::new().get(self.stats_url())).await.body
     }

@@ -1,9 +1,9 @@
 //! The leases in a player's past, as `lua/README.md` has them.
 
-/// The connections in a line of the past, and how long each counts from `last_seen` on (ms); `ttl` where it does not say.
+/// The connections in a line of the past, and how long each counts from `last_seen` on (ms); `ttl` if no duration is written.
 ///
 /// # Panics
-/// Where the line is none.
+/// If the line is malformed.
 pub fn leases(past: &str, ttl: u64) -> Vec<(String, u64)> {
     let lease = |lease: &str| match lease.split_once(' ') {
         Some((id, duration)) => (id.to_owned(), duration.parse().expect("milliseconds")),

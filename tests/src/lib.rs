@@ -21,7 +21,7 @@
 //! - [`Device`]: a player's device, with a socket to a gateway.
 //! - [`chaos`]: the whole system under faults, and an independent checker.
 //! - [`Browser`]: a headless Chromium.
-//! - [`record_key`], [`partition_key`]: where a cluster's keys lie.
+//! - [`record_key`], [`partition_key`]: the names of a cluster's keys.
 //! - [`script`]: the text of a Lua script.
 //! - [`leases`]: what the raw keys say of a player's connections.
 //! - [`event`]: API Gateway's and the load balancer's event JSON.

@@ -20,7 +20,7 @@ impl Moto {
     /// Starts a moto and waits until it answers.
     ///
     /// # Panics
-    /// Where it is not installed.
+    /// If it is not installed.
     pub async fn start() -> Self {
         assert!(Path::new(PROGRAM).exists(), "moto is not installed: scripts/setup moto");
         loop {
@@ -38,7 +38,7 @@ impl Moto {
         }
     }
 
-    /// Where it answers.
+    /// Its URL.
     pub fn url(&self) -> &str {
         &self.url
     }

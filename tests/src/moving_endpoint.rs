@@ -34,7 +34,7 @@ struct Shared {
 /// What happens to the bytes of connections.
 #[derive(Debug, Clone, Copy)]
 struct Control {
-    /// Where new connections go.
+    /// The target of new connections.
     target: u16,
     /// Whether bytes wait until they are released.
     holds: bool,
@@ -198,7 +198,7 @@ impl Pump {
             let released = control.wait_for(|control| !control.holds || self.number < control.silent_below);
             let is_silent = self.number < released.await.ok()?.silent_below;
             match length {
-                // The other side of a black hole does not notice that this one is gone.
+                // The other side of a black hole does not notice that this one has closed.
                 0 if is_silent => std::future::pending().await,
                 0 => return None,
                 _ if is_silent => {}

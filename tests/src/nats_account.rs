@@ -7,7 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-/// What the service may publish to: its events; what makes the stream, and what follows it for the console. Operators find
+/// The subjects that the service may publish to: its events, and the API calls that create and follow the stream. Operators find
 /// it in `docs/operations.md`.
 const PUBLISHED: [&str; 7] = [
     "events.presence",
@@ -19,7 +19,7 @@ const PUBLISHED: [&str; 7] = [
     "$JS.API.CONSUMER.MSG.NEXT.PRESENCE_EVENTS.>",
 ];
 
-/// What a server has to be told, and what users have to know.
+/// The settings of a server, and the credentials of its users.
 pub(crate) struct Account {
     /// The server's configuration.
     pub(crate) configuration: String,

@@ -27,10 +27,10 @@ struct Server {
 }
 
 impl NatsCluster {
-    /// Starts three servers, and waits until they can make a replicated stream.
+    /// Starts three servers, and waits until they can create a replicated stream.
     ///
     /// # Panics
-    /// Where their files cannot be written.
+    /// If their files cannot be written.
     pub async fn start() -> Self {
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
@@ -48,7 +48,7 @@ impl NatsCluster {
         self.servers.iter().map(Server::url).collect::<Vec<_>>().join(",")
     }
 
-    /// The number of the server that leads a stream; `None` while there is none.
+    /// The number of the server that leads a stream; `None` while it has no leader.
     pub async fn leader(&self, stream: &str) -> Option<usize> {
         let stream = jetstream::new(self.client().await).get_stream(stream).await.ok()?;
         let name = stream.cached_info().cluster.as_ref()?.leader.clone()?;
@@ -71,7 +71,7 @@ impl NatsCluster {
     /// How many servers hold a stream.
     ///
     /// # Panics
-    /// Where it is not there.
+    /// If it does not exist.
     pub async fn replicas(&self, stream: &str) -> usize {
         let stream = jetstream::new(self.client().await).get_stream(stream).await.expect("the stream");
         stream.cached_info().config.num_replicas
@@ -86,7 +86,7 @@ impl NatsCluster {
     /// gone.
     ///
     /// # Panics
-    /// Where JetStream does not answer.
+    /// If JetStream does not answer.
     pub async fn bodies(&self, stream: &str) -> Vec<Value> {
         let stream = jetstream::new(self.client().await).get_stream(stream).await.expect("the stream");
         let state = &stream.cached_info().state;
@@ -103,7 +103,7 @@ impl NatsCluster {
         async_nats::connect(urls).await.expect("NATS answers")
     }
 
-    /// Waits until a stream can be replicated; `false` where a server ended instead, because somebody took its port.
+    /// Waits until a stream can be replicated; `false` if a server ended instead, because another process took its port.
     async fn is_up(&mut self) -> bool {
         while !self.servers.iter_mut().any(|server| server.process.has_ended()) {
             if let Ok(client) = async_nats::connect(self.servers[0].url()).await

@@ -31,7 +31,7 @@ impl SecuredNats {
     /// Starts a server with a certificate of `authority`, and waits until it answers.
     ///
     /// # Panics
-    /// Where its files cannot be written.
+    /// If its files cannot be written.
     pub async fn start(authority: &Authority) -> Self {
         loop {
             let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
@@ -70,10 +70,10 @@ impl SecuredNats {
         self.directory.path().join("service.creds")
     }
 
-    /// All messages of a stream so far; none where it is missing.
+    /// All messages of a stream so far; none if it is missing.
     ///
     /// # Panics
-    /// Where JetStream does not answer.
+    /// If JetStream does not answer.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
         let client = connect(self.port, &self.authority, &self.all_credentials).await.expect("NATS answers");
         nats_stream::messages(client, stream).await

@@ -55,7 +55,7 @@ impl NatsServer {
         Self::start_with(directory, &configuration, Login::None).await
     }
 
-    /// Starts a server that lets in one user with a password.
+    /// Starts a server that accepts one user with a password.
     pub async fn start_with_password(user: &str, password: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let guard = format!("authorization {{ user: {user:?}, password: {password:?} }}");
@@ -64,14 +64,14 @@ impl NatsServer {
         Self::start_with(directory, &configuration, login).await
     }
 
-    /// Starts a server that lets in clients with a token.
+    /// Starts a server that accepts clients with a token.
     pub async fn start_with_token(token: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let configuration = format!("{}\nauthorization {{ token: {token:?} }}", jetstream(&directory));
         Self::start_with(directory, &configuration, Login::Token(token.to_owned())).await
     }
 
-    /// Starts a server that lets in nobody but one user, whose [`credentials`](Self::credentials) it made.
+    /// Starts a server that accepts only one user, with the generated [`credentials`](Self::credentials).
     pub async fn start_guarded() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let account = Account::new(directory.path());
@@ -92,7 +92,7 @@ impl NatsServer {
     /// What stands in the credentials file of the only user.
     ///
     /// # Panics
-    /// Where anybody is let in.
+    /// If the server accepts any user.
     pub fn credentials(&self) -> &str {
         match &self.login {
             Login::Credentials(credentials) => credentials,
@@ -144,15 +144,15 @@ impl NatsServer {
         } {}
     }
 
-    /// All messages of a stream so far; none where it is missing.
+    /// All messages of a stream so far; none if it is missing.
     ///
     /// # Panics
-    /// Where JetStream does not answer.
+    /// If JetStream does not answer.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
         nats_stream::messages(self.client().await, stream).await
     }
 
-    /// The number of messages that a stream has taken so far; 0 where it is not there.
+    /// The number of messages that a stream has received so far; 0 if it is missing.
     pub async fn count(&self, stream: &str) -> u64 {
         let Ok(mut stream) = jetstream::new(self.client().await).get_stream(stream).await else { return 0 };
         stream.info().await.map_or(0, |info| info.state.last_sequence)

@@ -10,7 +10,7 @@ use async_nats::{
 };
 use futures_util::StreamExt as _;
 
-/// All messages of a stream so far; none where it is missing.
+/// All messages of a stream so far; none if it is missing.
 pub(crate) async fn messages(client: Client, stream: &str) -> Vec<Message> {
     let Ok(mut stream) = jetstream::new(client).get_stream(stream).await else { return Vec::new() };
     let count = stream.info().await.expect("the stream's state").state.messages as usize;

@@ -35,7 +35,7 @@ struct Received {
 /// A span, as it was received.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// What it tells of.
+    /// The name of the operation.
     pub name: String,
     /// `server`, `client`, `producer` or `internal`.
     pub kind: String,

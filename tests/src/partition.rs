@@ -1,4 +1,4 @@
-//! Where a cluster's keys lie, worked out from the documentation and not by the service's own code.
+//! The names of a cluster's keys, derived from the documentation and not by the service's own code.
 
 /// The number of hash slots of a Redis Cluster.
 const SLOTS: u16 = 16_384;

@@ -14,7 +14,7 @@ impl Process {
     /// Starts the command; its output is shown only where `PRESENCE_TEST_OUTPUT` is set.
     ///
     /// # Panics
-    /// Where the program is not there.
+    /// If the program does not exist.
     pub(crate) fn start(command: &mut Command) -> Self {
         if std::env::var_os("PRESENCE_TEST_OUTPUT").is_none() {
             command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -54,7 +54,7 @@ impl Drop for Process {
 /// Sends a process a signal, such as `STOP`.
 ///
 /// # Panics
-/// Where it has ended.
+/// If it has ended.
 pub(crate) fn signal(id: u32, name: &str) {
     let status = Command::new("kill").args(["-s", name, &id.to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()), "kill -s {name}");
@@ -63,7 +63,7 @@ pub(crate) fn signal(id: u32, name: &str) {
 /// The most memory that a process has had in use at a time, in MiB.
 ///
 /// # Panics
-/// Where there is no such process.
+/// If there is no such process.
 pub fn peak_memory(id: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("the process's status");
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
@@ -73,7 +73,7 @@ pub fn peak_memory(id: u32) -> u64 {
 /// Lets this process, and those that it starts, have so many files open at a time.
 ///
 /// # Panics
-/// Where the system does not allow it.
+/// If the system does not allow it.
 pub fn open_files(count: usize) {
     let id = std::process::id().to_string();
     let status = Command::new("prlimit").args(["--pid", &id, &format!("--nofile={count}:")]).status();
@@ -99,7 +99,7 @@ pub fn free_port() -> u16 {
 /// The path of one of the workspace's binaries, or of `examples/…`, in the directory above the test's, or example's, own.
 ///
 /// # Panics
-/// Where it has not been built.
+/// If it has not been built.
 pub fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let path = test.ancestors().nth(2).expect("target/debug").join(name);

@@ -42,7 +42,7 @@ impl RedisServer {
         Self::of(Program::with_clock("redis-server".into(), clock)).await
     }
 
-    /// As [`start_with_clock`](Self::start_with_clock), a Valkey; `None` if there is none on this machine.
+    /// As [`start_with_clock`](Self::start_with_clock), a Valkey; `None` if it is not installed.
     pub async fn start_valkey_with_clock(clock: &VirtualClock) -> Option<Self> {
         Some(Self::of(Program::with_clock(valkey()?, clock)).await)
     }
@@ -158,7 +158,7 @@ impl RedisServer {
     }
 
     /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone by: times, leases,
-    /// closed connections, expiries. Versions stay. Keys whose time is over are gone.
+    /// closed connections, expiries. Versions stay. Expired keys are deleted.
     pub async fn pass(&self, elapsed: Duration) {
         let script = redis::Script::new(include_str!("pass.lua"));
         let mut connection = self.connection().await;

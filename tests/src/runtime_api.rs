@@ -75,7 +75,7 @@ impl RuntimeApi {
         Self { address, invocations }
     }
 
-    /// Where it listens: what [`command`] wants.
+    /// Its address, for [`command`].
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -83,7 +83,7 @@ impl RuntimeApi {
     /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes of it.
     ///
     /// # Panics
-    /// Where the API is gone.
+    /// If the API has ended.
     pub async fn invoke(&self, event: Value, limit: Duration) -> Outcome {
         let (answer, outcome) = oneshot::channel();
         self.invocations.send(Invocation { event, limit, answer }).await.expect("the API runs");

@@ -9,7 +9,7 @@ use crate::{
     process::{Process, free_port},
 };
 
-/// What the service may do in Redis. Operators take it from there as well.
+/// The ACL of the service in Redis, the file that operators use.
 const USERS: &str = include_str!("../../deploy/redis/users.acl");
 
 /// What the service may do in Sentinels.
@@ -31,7 +31,7 @@ impl SecuredRedis {
     /// Starts a Redis and waits until it answers.
     ///
     /// # Panics
-    /// Where its files cannot be written.
+    /// If its files cannot be written.
     pub async fn start() -> Self {
         let mut authority = Authority::new();
         loop {
@@ -71,7 +71,7 @@ impl SecuredRedis {
     /// Sends a command as a user who may do anything.
     ///
     /// # Panics
-    /// Where redis-cli cannot be run.
+    /// If redis-cli cannot be run.
     pub fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
         cli.args(["-p", &self.port.to_string()]).args(redis_cli_access(&self.authority)).args(command);
@@ -91,7 +91,7 @@ pub(crate) fn redis_cli_access(authority: &Authority) -> Vec<String> {
     access.map(str::to_owned).to_vec()
 }
 
-/// The settings of a node that tells others its hostname, as the certificate has no address.
+/// The settings of a node that announces its hostname, as its certificate has no address.
 pub(crate) fn redis_cluster_settings(authority: &Authority, port: u16) -> String {
     let settings = redis_replication_settings(authority, port);
     format!(

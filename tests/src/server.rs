@@ -26,7 +26,7 @@ pub struct Answer {
     pub status: u16,
     /// The headers, by lower-case name.
     pub headers: reqwest::header::HeaderMap,
-    /// The body; null where it is no JSON.
+    /// The body; null if it is not JSON.
     pub body: Value,
 }
 
@@ -34,7 +34,7 @@ impl Server {
     /// Starts the server with `variables` in an otherwise empty environment, and waits until it listens.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If the process ends instead.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         Self::spawn(Command::new(binary("presence-server")), variables)
     }
@@ -42,7 +42,7 @@ impl Server {
     /// Starts the server, and lets it have `files` files open at a time, and no more.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If the process ends instead.
     pub fn start_with_files(files: usize, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new("prlimit");
         command.arg(format!("--nofile={files}:{files}")).arg(binary("presence-server"));
@@ -98,12 +98,12 @@ impl Server {
         }
     }
 
-    /// Where the server listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// `http://…` of a path.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -170,7 +170,7 @@ impl Drop for Server {
 /// Sends a request.
 ///
 /// # Panics
-/// Where there is no response.
+/// If there is no response.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("a response");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());

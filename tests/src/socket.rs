@@ -50,7 +50,7 @@ impl Socket {
         Self(BufReader::new(with_small_buffer(server).await))
     }
 
-    /// Sends text. An error means that the server has closed the socket: reading tells why.
+    /// Sends text. An error means that the server has closed the socket: reading returns the reason.
     pub async fn send(&mut self, text: &str) {
         let _ = self.0.get_mut().write_all(text.as_bytes()).await;
     }
@@ -58,7 +58,7 @@ impl Socket {
     /// Sends a request, and reads the response.
     ///
     /// # Panics
-    /// If there is none.
+    /// If no such program is installed.
     pub async fn ask(&mut self, request: &str) -> RawResponse {
         self.send(request).await;
         self.response().await.expect("a response")

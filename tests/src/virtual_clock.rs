@@ -67,7 +67,7 @@ impl VirtualClock {
         self.set(self.now + ms);
     }
 
-    /// What makes a process show this clock.
+    /// The environment that makes a process use this clock.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
         [("LD_PRELOAD", self.library()), ("PRESENCE_TEST_CLOCK", self.directory.path().join("now"))]
     }

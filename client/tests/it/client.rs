@@ -66,7 +66,7 @@ async fn a_transient_failure_is_tried_again_twice_at_most() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_service_is_told_from_it() {
+async fn responses_of_other_programs_are_recognized() {
     let mut service = StandIn::start().await;
     let endpoint = service.endpoint().with_timeouts(Duration::from_secs(1), Duration::from_secs(1));
     let client = PresenceClient::new(endpoint).unwrap();

@@ -106,7 +106,7 @@ async fn a_service_that_does_not_answer_in_time_is_called_again() {
 }
 
 #[tokio::test]
-async fn entries_that_failed_are_told_again() {
+async fn failed_entries_are_reported_again() {
     let service = StandIn::start().await;
     service.state().failing = [1, 2].map(|number| player(number).to_string()).into();
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();

@@ -52,7 +52,7 @@ async fn an_id_that_is_given_is_used() {
 }
 
 #[tokio::test]
-async fn a_service_that_lost_everything_is_told_of_all_connections_at_once() {
+async fn all_connections_are_reported_at_once_to_a_service_that_lost_its_data() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap(); // whose next heartbeats are 15 s away
     service.until(|state| state.gateway_calls.len() == 2).await;

@@ -1,4 +1,4 @@
-//! What the notifier tells a service that works.
+//! What the notifier reports to a working service.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -24,15 +24,15 @@ async fn the_news_of_each_player_arrive_in_order() {
         notifier.disconnected(&player(number), &connection(number), Reason::Quit);
     }
     service.until(|state| state.leases.is_empty() && state.closed.len() == 200).await;
-    let mut told: HashMap<String, Vec<String>> = HashMap::new();
+    let mut reported: HashMap<String, Vec<String>> = HashMap::new();
     for call in &service.state().calls {
         for entry in call.entries() {
             let news = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
-            told.entry(entry.split('/').next().unwrap().into()).or_default().push(news);
+            reported.entry(entry.split('/').next().unwrap().into()).or_default().push(news);
         }
     }
-    assert_eq!(told.len(), 200);
-    for (player, news) in told {
+    assert_eq!(reported.len(), 200);
+    for (player, news) in reported {
         assert_eq!(news, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
     }
 }
@@ -115,7 +115,7 @@ async fn the_service_says_how_often_it_wants_to_hear_of_a_connection() {
 }
 
 #[tokio::test]
-async fn the_reason_and_the_token_are_told() {
+async fn the_reason_and_the_token_are_sent() {
     let service = StandIn::start().await;
     let endpoint = service.endpoint().with_token("hunter2").unwrap();
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();

@@ -46,7 +46,7 @@ pub(crate) struct ServiceState {
     pub(crate) states: BTreeMap<String, String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) tcp_connections: usize,
-    /// Answers in the service's place, where it likes to.
+    /// Answers instead of the service, if it returns a response.
     pub(crate) instead: Option<Instead>,
     /// Players whose store node does not answer.
     pub(crate) failing: BTreeSet<String>,
@@ -56,7 +56,7 @@ pub(crate) struct ServiceState {
     pub(crate) gateways: Option<Gateways>,
     /// The calls about leases of gateways, which are not among `calls`.
     pub(crate) gateway_calls: Vec<Call>,
-    /// Calls wait for this, when it is there.
+    /// Calls wait for this, if it is set.
     pub(crate) stall: Option<Arc<Notify>>,
 }
 
@@ -130,7 +130,7 @@ impl StandIn {
         self.inner.state()
     }
 
-    /// Waits until the service has been told enough.
+    /// Waits until the state is as expected.
     pub(crate) async fn until(&self, mut is_enough: impl FnMut(&ServiceState) -> bool) {
         let mut changes = self.inner.changes.subscribe();
         let enough = async {

@@ -23,7 +23,7 @@ impl RedisCluster {
     /// Starts three masters that share all slots.
     ///
     /// # Panics
-    /// Where they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start() -> Self {
         Self::of(3, 0, Kind::Plain).await
     }
@@ -31,15 +31,15 @@ impl RedisCluster {
     /// Starts so many masters that share all slots.
     ///
     /// # Panics
-    /// If they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_masters(masters: usize) -> Self {
         Self::of(masters, 0, Kind::Plain).await
     }
 
-    /// Starts so many masters, each with a replica that takes its place a second after it is gone.
+    /// Starts this number of masters, each with a replica that replaces it a second after its end.
     ///
     /// # Panics
-    /// If they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_masters_with_replicas(masters: usize) -> Self {
         Self::of(2 * masters, 1, Kind::Plain).await.with_replicas_in_step().await
     }
@@ -48,32 +48,32 @@ impl RedisCluster {
     /// machine.
     ///
     /// # Panics
-    /// If they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey_masters(masters: usize) -> Option<Self> {
         Some(Self::of(2 * masters, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
     }
 
-    /// Starts three masters, each with a replica that takes its place a second after it is gone.
+    /// Starts three masters, each with a replica that replaces it a second after its end.
     ///
     /// # Panics
-    /// Where they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_with_replicas() -> Self {
         Self::of(6, 1, Kind::Plain).await.with_replicas_in_step().await
     }
 
-    /// Starts three masters on the IPv6 loopback address; `None` where there is none on this machine.
+    /// Starts three masters on the IPv6 loopback address; `None` if this machine has none.
     ///
     /// # Panics
-    /// Where they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_ipv6() -> Option<Self> {
         std::net::TcpListener::bind("[::1]:0").ok()?;
         Some(Self::of(3, 0, Kind::Ipv6).await)
     }
 
-    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` where there is none on this machine.
+    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` if it is not installed.
     ///
     /// # Panics
-    /// Where they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey() -> Option<Self> {
         Some(Self::of(6, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
     }
@@ -82,7 +82,7 @@ impl RedisCluster {
     /// needs.
     ///
     /// # Panics
-    /// Where they do not come to an agreement.
+    /// If the nodes do not agree on the slots in time.
     pub async fn start_secured() -> Self {
         Self::of(6, 1, Kind::Secured(Authority::new())).await.with_replicas_in_step().await
     }
@@ -131,7 +131,7 @@ impl RedisCluster {
     /// Whom clients have to trust.
     ///
     /// # Panics
-    /// Where the cluster is none that was started as secured.
+    /// If the cluster was not started as secured.
     pub fn authority(&self) -> &Authority {
         match &self.kind {
             Kind::Secured(authority) => authority,
@@ -142,7 +142,7 @@ impl RedisCluster {
     /// A connection for raw keys, to a cluster without TLS.
     ///
     /// # Panics
-    /// Where the cluster does not answer.
+    /// If the cluster does not answer.
     pub async fn connection(&self) -> ClusterConnection {
         let urls = self.nodes.iter().map(|node| self.kind.url(node.port));
         let client = ClusterClient::new(urls).expect("a cluster client");
@@ -152,7 +152,7 @@ impl RedisCluster {
     /// The number of the node that holds the slot of `key` as its master.
     ///
     /// # Panics
-    /// Where none does.
+    /// If no node does.
     pub fn master_of(&self, key: &str) -> usize {
         let holds = |number: &usize| self.is_master(*number) && self.holds(*number, key);
         (0..self.nodes.len()).find(holds).expect("a master")
@@ -161,7 +161,7 @@ impl RedisCluster {
     /// Whether a node is a master, by its own account.
     ///
     /// # Panics
-    /// Where redis-cli cannot be run.
+    /// If redis-cli cannot be run.
     pub fn is_master(&self, number: usize) -> bool {
         self.ask(number, &["ROLE"]).starts_with("master")
     }
@@ -169,7 +169,7 @@ impl RedisCluster {
     /// The number of the replica of a master.
     ///
     /// # Panics
-    /// Where it has none.
+    /// If it has no replica.
     pub fn replica_of(&self, master: usize) -> usize {
         let id = self.ask(master, &["CLUSTER", "MYID"]);
         let is_its = |number: &usize| {
@@ -204,10 +204,10 @@ impl RedisCluster {
         self.nodes[number].process.signal("CONT");
     }
 
-    /// Sends a node a command, without following where it points.
+    /// Sends a node a command, without following redirections.
     ///
     /// # Panics
-    /// Where redis-cli cannot be run.
+    /// If redis-cli cannot be run.
     pub fn ask(&self, number: usize, command: &[&str]) -> String {
         self.nodes[number].ask(command)
     }
@@ -215,7 +215,7 @@ impl RedisCluster {
     /// Whether a node holds the slot of `key`.
     ///
     /// # Panics
-    /// Where the node does not answer.
+    /// If the node does not answer.
     pub fn holds(&self, number: usize, key: &str) -> bool {
         let answer = self.nodes[number].ask(&["EXISTS", key]);
         !answer.contains("MOVED") && !answer.contains("ASK")
@@ -251,17 +251,17 @@ impl RedisCluster {
     /// Makes every node forget the scripts that it knows.
     ///
     /// # Panics
-    /// Where a node does not answer.
+    /// If a node does not answer.
     pub fn forget_scripts(&self) {
         for node in &self.nodes {
             assert!(node.ask(&["SCRIPT", "FLUSH"]).contains("OK"));
         }
     }
 
-    /// Begins to move the slot of `key` from one master to another; its keys stay where they are.
+    /// Begins to move the slot of `key` from one master to another; its keys are not moved yet.
     ///
     /// # Panics
-    /// Where a node refuses.
+    /// If a node refuses.
     pub fn begin_to_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.ask(from, &["CLUSTER", "KEYSLOT", key]);
         let id = |number| self.ask(number, &["CLUSTER", "MYID"]);
@@ -272,16 +272,16 @@ impl RedisCluster {
     /// Moves a key of a slot that is being moved.
     ///
     /// # Panics
-    /// Where a node refuses.
+    /// If a node refuses.
     pub fn move_key(&self, key: &str, from: usize, to: usize) {
         let port = self.nodes[to].port.to_string();
         assert_eq!(self.ask(from, &["MIGRATE", self.nodes[to].host, &port, key, "0", "1000"]), "OK");
     }
 
-    /// Moves what is left of the slot of `key`, and makes the target its master.
+    /// Moves the remaining keys of the slot of `key`, and makes the target its master.
     ///
     /// # Panics
-    /// Where a node refuses.
+    /// If a node refuses.
     pub fn end_to_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.ask(from, &["CLUSTER", "KEYSLOT", key]);
         for key in self.ask(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).lines() {
@@ -296,7 +296,7 @@ impl RedisCluster {
     /// Moves slots from one master to another, with the keys in them.
     ///
     /// # Panics
-    /// Where Redis refuses.
+    /// If Redis refuses.
     pub async fn move_slots(&self, from: usize, to: usize, count: usize) {
         let id = |number: usize| self.nodes[number].ask(&["CLUSTER", "MYID"]);
         let mut reshard = tokio::process::Command::new("redis-cli");

@@ -97,7 +97,7 @@ impl Node {
         Self { process, host, port, access, program, configuration: file }
     }
 
-    /// Waits for the process's own first answer; `false` where it ended instead, because somebody took its port or its bus
+    /// Waits for the process's first reply; `false` if it ended instead, because another process took its port or its bus
     /// port.
     pub(super) fn is_up(&mut self) -> bool {
         let own = format!("process_id:{}\r", self.process.id());
@@ -122,7 +122,7 @@ impl Node {
         format!("{}:{}", self.host, self.port)
     }
 
-    /// Sends the node a command, without following where it points.
+    /// Sends the node a command, without following redirections.
     pub(super) fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
         cli.args(["-h", self.host, "-p", &self.port.to_string()]).args(&self.access).args(command);

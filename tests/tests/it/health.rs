@@ -57,7 +57,7 @@ async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
 async fn a_check_of_a_cluster_takes_a_few_commands_per_node() {
     let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
-    // Somebody has to look at the whole outbox now and then: the relay, or the first check.
+    // The whole outbox has to be read from time to time: the relay, or the first check.
     app.relay().unwrap().pass().await.unwrap();
     let mut nodes = Vec::new();
     for url in cluster.urls().split(',') {

@@ -34,7 +34,7 @@ async fn operators_see_how_many_players_there_are() {
     server.post("/presence/connect", one("alice", "phone")).await;
     server.post("/presence/connect", one("alice", "desktop")).await;
     server.post("/presence/state", json!({"player_id": "alice", "state": "IN_MATCH"})).await;
-    server.get("/presence").await; // as each look at it does, the one of every ten seconds too
+    server.get("/presence").await; // as each read of it does, also the one every ten seconds
     let text = metrics(&server).await;
     for line in
         [r#"presence_players{state="IN_MATCH"} 1"#, r#"presence_players{state="ONLINE"} 0"#, "presence_connections 2"]
@@ -60,7 +60,7 @@ async fn callers_cannot_make_series() {
         }
         series(&metrics(&server).await)
     };
-    round(1).await; // the first look at the metrics is a call, too
+    round(1).await; // the first read of the metrics is a call, too
     let second = round(2).await;
     assert_eq!(round(3).await, second);
 }

@@ -1,4 +1,4 @@
-//! Players whose end nobody reports.
+//! Players whose end no gateway reports.
 
 use std::{collections::HashMap, time::Duration};
 

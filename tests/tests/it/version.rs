@@ -1,4 +1,4 @@
-//! What programs say of their version, and where they have it from.
+//! The version that programs report, and its source.
 
 use std::{
     io::{BufRead as _, BufReader},

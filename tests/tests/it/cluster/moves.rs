@@ -17,7 +17,7 @@ async fn slots_move_between_six_masters_and_nothing_is_lost() {
     nothing_is_lost_while_slots_move(RedisCluster::start_masters(6).await, [2_000, 500]).await;
 }
 
-/// Each slot takes longer: its new master tells the replica first.
+/// Each slot takes longer: its new master informs the replica first.
 #[tokio::test]
 async fn slots_move_on_valkey_and_nothing_is_lost() {
     match RedisCluster::start_valkey().await {

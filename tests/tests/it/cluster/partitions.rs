@@ -1,4 +1,4 @@
-//! The number of partitions: where players lie, and a program that is configured for another number.
+//! The number of partitions: where players are stored, and a program that is configured for another number.
 
 use std::time::Duration;
 

@@ -143,7 +143,7 @@ fn newcomers() -> Vec<Value> {
     (100..150).map(connection).collect()
 }
 
-/// By connections that nobody closed.
+/// By connections that were never closed.
 async fn every_call_works_again(server: &Server) {
     for call in ["/presence/connect", "/presence/heartbeat"] {
         let batch = server.post(call, json!({ "connections": newcomers() })).await;

@@ -25,7 +25,7 @@ fn gateway(id: &str) -> GatewayId {
     GatewayId::parse(id).unwrap()
 }
 
-/// A service on a Redis whose clock tests move on.
+/// A service on a Redis with a clock that tests advance.
 struct Fixture {
     redis: RedisServer,
     app: App,

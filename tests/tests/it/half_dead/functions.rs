@@ -1,4 +1,4 @@
-//! Functions that were frozen, and whose connection was lost meanwhile without a sign.
+//! Functions that were frozen, and lost their connection meanwhile without a FIN or RST.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ const CASES: u32 = 160;
 /// Names that are hard to keep apart.
 const PLAYERS: [&str; 3] = ["alice", "alice:c", "steam|7.0@eu-_"];
 
-/// Runs a property, and says how to run it again where it fails.
+/// Runs a property, and says how to run it again if it fails.
 fn hold<S: Strategy>(strategy: &S, property: impl Fn(S::Value) -> TestCaseResult) {
     let mut config = Config { failure_persistence: None, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_none() {

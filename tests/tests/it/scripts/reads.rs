@@ -1,4 +1,4 @@
-//! Reads: what is there, and what was.
+//! Reads of players who are connected, and of those who were.
 
 use presence::{
     model::{Reason, State},
@@ -25,7 +25,7 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
     let test = Fixture::with(&[("PRESENCE_LAST_SEEN_RETENTION", "1h")]).await;
     let seen = test.presence.connect(&connection("alice", "c1"), &test.trace).await.unwrap();
     let history = async || test.presence.presences(&[player("alice")], true).await.unwrap().presences.remove(0);
-    test.pass(60).await; // the record ran out, and nobody has noticed yet
+    test.pass(60).await; // the record has expired, and no sweep has run yet
     let past = history().await;
     assert_eq!(past.last_seen, Some(seen.last_seen.unwrap() - 60_000));
     assert_eq!(past.version, seen.version);

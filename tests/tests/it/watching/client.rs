@@ -110,7 +110,7 @@ async fn an_unwatched_player_is_not_delivered_until_it_is_watched_again() {
     next(&mut subscription).await;
     next(&mut subscription).await;
     subscription.unwatch(&players(&["alice", "nobody"]));
-    subscription.watch(&players(&["marker"])); // a player that it has is left as it is
+    subscription.watch(&players(&["marker"])); // a player that is watched already stays so
     set_state(&server, "alice", "AWAY").await;
     nothing_but(&mut subscription, &server, "marker", State::InQueue).await;
     subscription.watch(&players(&["alice"]));

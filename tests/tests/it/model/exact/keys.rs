@@ -31,7 +31,7 @@ pub(super) async fn indexed_until(raw: &mut MultiplexedConnection, at: usize) ->
     raw.zscore(INDEX, PLAYERS[at]).await.unwrap().map(|due_at| due_at as u64)
 }
 
-/// The players whom the index leads to when each gateway's end comes.
+/// The players that the index lists for each gateway that ends.
 pub(super) async fn players_by_gateway(raw: &mut MultiplexedConnection) -> [Vec<usize>; GATEWAYS.len()] {
     let members = raw.zrange(OWNERS, 0, -1).await.unwrap();
     GATEWAYS.map(|gateway| {
@@ -82,7 +82,7 @@ pub(super) async fn check_lifetimes(raw: &mut MultiplexedConnection, reference: 
     Ok(())
 }
 
-/// At the end: nothing is left that nobody owns.
+/// At the end: no key is left without an owner.
 pub(super) async fn check(
     redis: &RedisServer,
     raw: &mut MultiplexedConnection,

@@ -183,7 +183,7 @@ impl Reference {
         self.store(at, record); // it was unknown already
     }
 
-    /// How a player goes on one of whose leases has ended; `longest` is the longest of those left.
+    /// The player after one of the leases has ended; `longest` is the longest of those left.
     pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: Reason) {
         let (now, rules) = (self.now, self.rules);
         let (reason, grace) = match why {
