@@ -39,15 +39,13 @@ pub fn history(request: &Request) -> Result<bool, Problem> {
     }
 }
 
-/// The value of `name` in a URL's query, percent-decoded once; `None` if the query does not have it.
+/// The decoded value of `name` in a URL's query; `None` if the query does not have it.
 ///
 /// # Errors
 /// 400 if it is given twice.
 pub fn query_value(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
-    let query = uri.query().unwrap_or_default();
-    let decode = |text| percent_decode_str(text).decode_utf8_lossy();
-    let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    let mut values = pairs.filter(|(other, _)| decode(other) == name).map(|(_, value)| decode(value).into_owned());
+    let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    let mut values = pairs.filter(|(other, _)| other == name).map(|(_, value)| value.into_owned());
     let value = values.next();
     match values.next() {
         None => Ok(value),
