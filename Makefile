@@ -115,7 +115,7 @@ tutorials: ## Executes README.md and docs/tutorials (FILES=docs/tutorials/events
 	scripts/tutorials $(FILES)
 
 .PHONY: api-check
-api-check: ## Checks docs/openapi.yaml and docs/asyncapi.yaml against a running server
+api-check: ## Checks docs/openapi.yaml, docs/asyncapi.yaml and a generated client against a running server
 	@scripts/check-api
 
 .PHONY: dist
