@@ -130,7 +130,9 @@ mod watcher;
 pub use client::{History, PresenceClient};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};
-pub use notifier::{HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered};
+pub use notifier::{
+    CallKind, CallReport, HttpNotifier, HttpNotifierBuilder, NoopNotifier, Notifier, Stats, Undelivered,
+};
 #[doc(inline)]
 pub use presence_types::{
     Activity, ConnectionId, GatewayId, InvalidId, Party, PlayerId, ProblemKind, Reason, State, UnknownName,

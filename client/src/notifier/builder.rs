@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    HttpNotifier, gateway_id,
+    CallReport, HttpNotifier, gateway_id,
     scheduler::{CallScheduler, Timing},
 };
 use crate::{ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, transport::Transport};
@@ -25,9 +25,12 @@ pub struct HttpNotifierBuilder {
 pub(super) struct Callbacks {
     pub(super) on_closed: Arc<Callback>,
     pub(super) on_restored: Arc<Callback>,
+    pub(super) on_call: Option<Arc<CallObserver>>,
 }
 
 type Callback = dyn Fn(&PlayerId, &ConnectionId) + Send + Sync;
+
+type CallObserver = dyn Fn(&CallReport<'_>) + Send + Sync;
 
 impl HttpNotifierBuilder {
     pub(super) fn new(endpoint: Endpoint) -> Self {
@@ -36,7 +39,7 @@ impl HttpNotifierBuilder {
             ttl: Duration::from_secs(45),
             max_batch: MAX_BATCH / 2,
         };
-        let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}) };
+        let callbacks = Callbacks { on_closed: Arc::new(|_, _| {}), on_restored: Arc::new(|_, _| {}), on_call: None };
         Self { endpoint, timing, gateway: Some(gateway_id::generate()), callbacks }
     }
 
@@ -100,6 +103,16 @@ impl HttpNotifierBuilder {
     #[must_use]
     pub fn on_restored(mut self, on_restored: impl Fn(&PlayerId, &ConnectionId) + Send + Sync + 'static) -> Self {
         self.callbacks.on_restored = Arc::new(on_restored);
+        self
+    }
+
+    /// Called after each call, successful or not, for the gateway's metrics.
+    ///
+    /// The callback runs on a task of the notifier, like that of [`on_closed`](Self::on_closed), and before those that
+    /// are due to the call.
+    #[must_use]
+    pub fn on_call(mut self, on_call: impl Fn(&CallReport<'_>) + Send + Sync + 'static) -> Self {
+        self.callbacks.on_call = Some(Arc::new(on_call));
         self
     }
 

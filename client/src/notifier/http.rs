@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    Notifier, Stats,
+    CallReport, Notifier, Stats,
     builder::{Callbacks, HttpNotifierBuilder},
     call::{Call, Connection, Notice},
     lease::{GatewayLease, LeaseCall},
@@ -179,7 +179,19 @@ impl Shared {
             Notice::Closed(connection) => (&self.callbacks.on_closed, connection),
             Notice::Restored(connection) => (&self.callbacks.on_restored, connection),
         };
-        let result = catch_unwind(AssertUnwindSafe(|| callback(&player_id, &connection_id)));
+        self.guard(|| callback(&player_id, &connection_id));
+    }
+
+    /// Reports a call to the gateway, if it wants reports.
+    fn report(&self, report: &CallReport<'_>) {
+        if let Some(on_call) = &self.callbacks.on_call {
+            self.guard(|| on_call(report));
+        }
+    }
+
+    /// Runs a callback, which may panic.
+    fn guard(&self, callback: impl FnOnce()) {
+        let result = catch_unwind(AssertUnwindSafe(callback));
         if result.is_err() && !self.has_panicked.swap(true, Ordering::Relaxed) {
             tracing::error!("a callback of the presence notifier panicked; further panics are not logged here");
         }
@@ -216,7 +228,9 @@ async fn send_calls(shared: Arc<Shared>) {
 
 async fn send_call(shared: Arc<Shared>, call: Call) {
     let result = shared.transport.post(call.path(), &call.body()).await;
-    let notices = shared.scheduler().settle(call, result, Instant::now());
+    let now = Instant::now();
+    shared.report(&CallReport::new(&call, &result, now - call.sent_at));
+    let notices = shared.scheduler().settle(call, result, now);
     shared.changed.notify_one();
     shared.settled.notify_waiters();
     for notice in notices {
@@ -227,7 +241,9 @@ async fn send_call(shared: Arc<Shared>, call: Call) {
 async fn send_lease_call(shared: Arc<Shared>, call: LeaseCall) {
     let response = timeout(call.timeout, shared.transport.post(GatewayLease::PATH, &call)).await;
     let result = response.unwrap_or(Err(CallError::TimedOut));
-    shared.scheduler().settle_lease(&call, &result, Instant::now());
+    let now = Instant::now();
+    shared.report(&CallReport::of_lease(&result, now - call.sent_at));
+    shared.scheduler().settle_lease(&call, &result, now);
     shared.changed.notify_one();
     shared.settled.notify_waiters();
 }

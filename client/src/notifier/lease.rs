@@ -70,7 +70,7 @@ pub(super) struct LeaseCall {
     #[serde(skip)]
     pub(super) timeout: Duration,
     #[serde(skip)]
-    sent_at: Instant,
+    pub(super) sent_at: Instant,
 }
 
 /// A successful response: when to renew the lease again, or how many leases of connections ended with it.

@@ -6,6 +6,7 @@
 //! - `heartbeats`, `timer_queue`: when heartbeats are due.
 //! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines for failed calls.
 //! - `call`, `outcome`: calls, responses, and what these mean for each entry.
+//! - `report`: what the gateway learns of each call.
 //! - `lease`: the gateway's own lease; `gateway_id`: its generated id.
 
 mod activity;
@@ -20,6 +21,7 @@ mod limiter;
 mod outcome;
 mod player_queue;
 mod players;
+mod report;
 mod scheduler;
 mod stats;
 mod timer_queue;
@@ -29,6 +31,7 @@ use std::sync::Arc;
 pub use self::{
     builder::HttpNotifierBuilder,
     http::{HttpNotifier, Undelivered},
+    report::{CallKind, CallReport},
     stats::Stats,
 };
 use crate::{Activity, ConnectionId, PlayerId, Reason, State};

@@ -45,6 +45,15 @@ struct PendingTask {
     was_sent: bool,
 }
 
+/// The first task of a queue, which is sent now.
+#[derive(Debug)]
+pub(super) struct StartedTask {
+    pub(super) task: Task,
+    pub(super) was_sent: bool,
+    /// Since when it was to be sent.
+    pub(super) due_at: Instant,
+}
+
 impl PlayerQueue {
     pub(super) fn connect(&mut self, id: &ConnectionId, now: Instant) {
         if !self.is_open(id) {
@@ -177,15 +186,15 @@ impl PlayerQueue {
         Some(&first.task)
     }
 
-    /// Returns the first task, to be sent now, and whether it was sent before.
-    pub(super) fn start(&mut self, now: Instant) -> Option<(Task, bool)> {
+    /// Returns the first task, to be sent now. An activity, which has to wait by design, is not late.
+    pub(super) fn start(&mut self, now: Instant) -> Option<StartedTask> {
         let Some(first) = self.pending.front_mut() else {
             let (activity, was_sent) = self.activity.start(now)?;
-            return Some((Task::SetActivity(activity), was_sent));
+            return Some(StartedTask { task: Task::SetActivity(activity), was_sent, due_at: now });
         };
         self.is_in_flight = true;
         let was_sent = std::mem::replace(&mut first.was_sent, true);
-        Some((first.task.clone(), was_sent))
+        Some(StartedTask { task: first.task.clone(), was_sent, due_at: first.queued_at })
     }
 
     /// Keeps the first task, to be sent again, unless it is a connect whose disconnect waits behind it.

@@ -34,6 +34,14 @@ pub(super) struct Players {
     pub(super) ttl: Duration,
 }
 
+/// The tasks of one call that is due.
+#[derive(Debug)]
+pub(super) struct Due {
+    pub(super) tasks: Vec<(PlayerId, Task)>,
+    /// Since when the task that has waited longest was to be sent.
+    pub(super) due_at: Instant,
+}
+
 /// The times that count when a call has ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallTimes {
@@ -90,30 +98,25 @@ impl Players {
     }
 
     /// Takes the tasks of the next call of the kind, to be sent now.
-    pub(super) fn take(
-        &mut self,
-        kind: CallKind,
-        max_batch: usize,
-        now: Instant,
-        stats: &mut Stats,
-    ) -> Vec<(PlayerId, Task)> {
+    pub(super) fn take(&mut self, kind: CallKind, max_batch: usize, now: Instant, stats: &mut Stats) -> Due {
         if kind == CallKind::Heartbeat {
             return self.take_heartbeats(max_batch, now, stats);
         }
         let limit = if kind.is_batched() { max_batch } else { 1 };
-        let mut tasks = Vec::new();
+        let mut due = Due { tasks: Vec::new(), due_at: now };
         // Tasks that still linger join a call that is made anyway.
-        while tasks.len() < limit
+        while due.tasks.len() < limit
             && let Some((_, player)) = self.waiting[kind as usize].pop(now + LINGER)
         {
             let Some(queue) = self.queues.get_mut(&player) else { continue };
             queue.slot = None;
-            if let Some((task, was_sent)) = queue.start(now) {
-                stats.retries += u64::from(was_sent);
-                tasks.push((player, task));
+            if let Some(started) = queue.start(now) {
+                stats.retries += u64::from(started.was_sent);
+                due.due_at = due.due_at.min(started.due_at);
+                due.tasks.push((player, started.task));
             }
         }
-        tasks
+        due
     }
 
     /// Applies the outcome of a call to one of its tasks. Returns what the gateway has to be notified of.
@@ -244,7 +247,8 @@ impl Players {
         self.queues.is_empty()
     }
 
-    fn take_heartbeats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Vec<(PlayerId, Task)> {
+    fn take_heartbeats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Due {
+        let due_at = self.heartbeats.next_at(max_batch).map_or(now, |next_at| next_at.min(now));
         let (connections, missed) = self.heartbeats.take_due(max_batch, now);
         stats.dropped += missed;
         // The next heartbeat is due one interval after this one, whatever the outcome of this one.
@@ -255,7 +259,8 @@ impl Players {
             }
         }
         let tasks = connections.into_iter();
-        tasks.map(|connection| (connection.player_id, Task::Heartbeat(connection.connection_id))).collect()
+        let tasks = tasks.map(|connection| (connection.player_id, Task::Heartbeat(connection.connection_id)));
+        Due { tasks: tasks.collect(), due_at }
     }
 
     /// Updates the player's slot to the kind of the first task. A queue that waits for a call of that kind already

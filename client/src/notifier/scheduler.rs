@@ -17,7 +17,7 @@ use super::{
     lease::{GatewayLease, LeaseCall, LeaseOutcome, LeaseResponse},
     limiter::CallLimiter,
     outcome::{CallOutcome, EntryOutcome, is_final},
-    players::{CallTimes, Players},
+    players::{CallTimes, Due, Players},
 };
 use crate::{Activity, CallError, ConnectionId, GatewayId, PlayerId, Reason, State};
 
@@ -120,12 +120,12 @@ impl CallScheduler {
         self.give_up_old_tasks(now);
         let is_due = |kind: &CallKind| self.call_at(*kind).is_some_and(|at| at <= now);
         let kind = CallKind::ALL.into_iter().find(is_due)?;
-        let tasks = self.players.take(kind, self.max_batch, now, &mut self.stats);
+        let Due { tasks, due_at } = self.players.take(kind, self.max_batch, now, &mut self.stats);
         self.limiters[kind as usize].record_start();
         self.stats.calls += 1;
         let lease = self.lease.as_ref().filter(|_| kind.may_name_gateway());
         let gateway = lease.and_then(|lease| lease.id_for_calls(now));
-        Some(Call { kind, tasks, gateway, sent_at: now })
+        Some(Call { kind, tasks, gateway, due_at, sent_at: now })
     }
 
     /// When to ask for the next call, if nothing happens until then.

@@ -2,11 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use presence_client::{Activity, ConnectionId, HttpNotifier, NoopNotifier, Notifier, Party, PlayerId, Reason, State};
+use axum::{http::StatusCode, response::IntoResponse as _};
+use presence_client::{
+    Activity, CallError, CallKind, ConnectionId, HttpNotifier, NoopNotifier, Notifier, Party, PlayerId, Reason, State,
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::stand_in::{Call, StandIn, connection, player};
+use crate::stand_in::{Call, Gateways, StandIn, connection, player};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -223,6 +226,48 @@ async fn a_callback_that_panics_does_not_keep_the_gateway_from_the_other_connect
     service.until(|state| state.leases.len() == 1).await;
     notifier.connected(&player(10), &connection(10));
     service.until(|state| state.leases.len() == 2).await;
+}
+
+#[tokio::test]
+async fn each_call_is_reported_with_its_entries_and_its_error() {
+    let service = StandIn::start().await;
+    service.state().gateways = Some(Gateways::default());
+    let mut failures = 1;
+    service.state().instead = Some(Box::new(move |call| {
+        let is_failure = call.path == "state" && std::mem::take(&mut failures) == 1;
+        is_failure.then(|| StatusCode::SERVICE_UNAVAILABLE.into_response())
+    }));
+    service.state().failing.insert("p1".to_owned());
+    let (reported, mut reports) = mpsc::unbounded_channel();
+    let notifier = HttpNotifier::builder(service.endpoint())
+        .on_call(move |report| {
+            let status = report.error.map(|error| match error {
+                CallError::Problem(problem) => problem.status,
+                error => panic!("{error}"),
+            });
+            reported.send((report.kind, report.entries, report.failed_entries, status)).unwrap();
+            panic!("as the test wants it: the next calls are reported all the same");
+        })
+        .start()
+        .unwrap();
+    (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
+    notifier.state_changed(&player(0), State::Away);
+    let mut expected = vec![
+        (CallKind::Gateway, 1, 0, None),
+        (CallKind::Connect, 3, 1, None),
+        (CallKind::State, 1, 0, Some(503)),
+        (CallKind::State, 1, 0, None),
+        (CallKind::Disconnect, 1, 0, None),
+    ];
+    while expected.len() > 1 {
+        let report = reports.recv().await.unwrap();
+        expected.retain(|awaited| *awaited != report);
+    }
+    notifier.disconnected(&player(0), &connection(0), Reason::Quit);
+    while !expected.is_empty() {
+        let report = reports.recv().await.unwrap();
+        expected.retain(|awaited| *awaited != report);
+    }
 }
 
 #[tokio::test]

@@ -69,6 +69,8 @@ pub(super) struct ReceivedCall {
     pub(super) kind: CallKind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
     pub(super) names_gateway: bool,
+    /// How long the task that had been due longest waited.
+    pub(super) waited: Duration,
 }
 
 type InjectFault = dyn FnMut(&Call) -> Option<Fault>;
@@ -218,7 +220,9 @@ impl Simulation {
 impl Service {
     fn respond(&mut self, call: &Call, now: Instant, since_start: Duration) -> Result<CallResponse, CallError> {
         let names_gateway = call.gateway.is_some();
-        self.log.push(ReceivedCall { at: since_start, kind: call.kind, tasks: call.tasks.clone(), names_gateway });
+        let waited = call.sent_at - call.due_at;
+        let tasks = call.tasks.clone();
+        self.log.push(ReceivedCall { at: since_start, kind: call.kind, tasks, names_gateway, waited });
         match self.inject_fault.as_mut().and_then(|inject_fault| inject_fault(call)) {
             Some(Fault::Before(error)) => return Err(error),
             Some(Fault::After(error)) => {

@@ -47,6 +47,27 @@ fn a_single_connect_is_sent_within_a_few_milliseconds() {
 }
 
 #[test]
+fn what_could_not_be_sent_has_waited_since_it_was_reported() {
+    let mut simulation = Simulation::new();
+    simulation.connect(1);
+    simulation.run(SECOND);
+    simulation.set_down(true);
+    simulation.connect(2);
+    simulation.run(10 * SECOND);
+    simulation.set_down(false);
+    simulation.run(20 * SECOND);
+    let connects = simulation.service.log.iter().filter(|call| call.kind == CallKind::Connect);
+    let connects: Vec<_> = connects.collect();
+    assert_eq!(connects[0].waited, Duration::from_millis(5));
+    for (call, next) in connects[1..].iter().zip(&connects[2..]) {
+        assert_eq!(next.waited - call.waited, next.at - call.at, "all of them carry the connect of player 2");
+    }
+    assert!(connects.last().unwrap().waited >= 10 * SECOND);
+    let mut heartbeats = simulation.service.log.iter().filter(|call| call.kind == CallKind::Heartbeat);
+    assert_eq!(heartbeats.next_back().unwrap().waited, Duration::ZERO, "it is on time again");
+}
+
+#[test]
 fn no_connection_waits_longer_than_an_interval_for_its_heartbeat_while_others_come_and_go() {
     let mut simulation = Simulation::new();
     let mut open = std::collections::VecDeque::new();
