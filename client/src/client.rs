@@ -23,7 +23,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 /// Transient failures ([`CallError::is_transient`]) are tried again, twice at most.
 #[derive(Debug, Clone)]
 pub struct PresenceClient {
-    transport: Transport,
+    pub(crate) transport: Transport,
 }
 
 /// Whether an OFFLINE player's past is wanted.

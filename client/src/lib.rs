@@ -117,6 +117,7 @@
 //!   load balancer receive calls.
 
 mod client;
+mod connections;
 mod endpoint;
 mod error;
 mod notifier;
@@ -128,6 +129,7 @@ mod transport;
 mod watcher;
 
 pub use client::{History, PresenceClient};
+pub use connections::Connected;
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use error::{CallError, Problem};
 pub use notifier::{

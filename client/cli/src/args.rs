@@ -1,12 +1,18 @@
 //! What the command line says.
 
+mod context;
+mod time;
+
+use std::time::Duration;
+
 use clap::{
     Args as ClapArgs, Parser, Subcommand,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use clap_complete::Shell;
-use presence_client::{PlayerId, State};
+use presence_client::{ConnectionId, PlayerId, Reason, State};
 
+pub(crate) use self::context::ContextCommand;
 use crate::activity::{self, ActivityArgument};
 
 /// Version, and the commit that it was built from.
@@ -30,6 +36,12 @@ pub(crate) struct Args {
     /// Print JSON, for programs: one value, or with `watch` one a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Use a saved context: a service's URL, and how calls to it authenticate [env: PRESENCE_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) context: Option<String>,
+    /// How long one call may take; one that failed is repeated twice at most [default: 6s]
+    #[arg(long, global = true, value_name = "TIME", value_parser = time::timeout)]
+    pub(crate) timeout: Option<Duration>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -63,11 +75,24 @@ pub(crate) enum Command {
     },
     /// Show several players, all read at one moment.
     Friends {
+        /// Players to show; - reads their ids from standard input.
         #[arg(required = true, value_name = "PLAYER")]
         players: Vec<PlayerId>,
         /// Of players who are OFFLINE, show when that was.
         #[arg(long)]
         history: bool,
+    },
+    /// Open a connection of a player, to try what a gateway calls. It expires unless it gets heartbeats.
+    Connect { player: PlayerId, connection: ConnectionId },
+    /// Renew a connection of a player.
+    Heartbeat { player: PlayerId, connection: ConnectionId },
+    /// Close a connection of a player. It cannot be opened again under the same id.
+    Disconnect {
+        player: PlayerId,
+        connection: ConnectionId,
+        /// Why it was closed: lost keeps the player for the service's grace, moving for its move grace.
+        #[arg(long, default_value = "quit", value_parser = reason_parser())]
+        reason: Reason,
     },
     /// Set what a player is doing: the state, the activity, or both.
     SetState {
@@ -83,7 +108,8 @@ pub(crate) enum Command {
     },
     /// Show players coming and going, until interrupted.
     Watch {
-        /// Players to watch, beginning with what they are now; without one, the changes of all players are shown.
+        /// Players to watch, beginning with what they are now; - reads their ids from standard input. Without one, the
+        /// changes of all players are shown.
         #[arg(value_name = "PLAYER")]
         players: Vec<PlayerId>,
         /// End after so many changes.
@@ -93,7 +119,11 @@ pub(crate) enum Command {
     /// Tell why a player is in the state that it is in, and what comes next.
     Explain { player: PlayerId },
     /// Count the players who are not OFFLINE, by state.
-    Online,
+    Online {
+        /// Go on, with new numbers each second, until interrupted.
+        #[arg(long)]
+        live: bool,
+    },
     /// List the gateways that hold a lease, and those whose connections are being ended.
     Gateways,
     /// Sign a player out: OFFLINE, with all its connections closed, on every device.
@@ -105,6 +135,11 @@ pub(crate) enum Command {
     },
     /// Ask whether the service can do its work; the exit status tells scripts.
     Probe,
+    /// Keep services under names, with their tokens.
+    Context {
+        #[command(subcommand)]
+        command: ContextCommand,
+    },
     /// Print what a shell needs to complete this program's commands.
     Completions { shell: Shell },
 }
@@ -120,6 +155,11 @@ fn state_parser() -> impl TypedValueParser<Value = State> {
         }
     });
     PossibleValuesParser::new(values).try_map(|typed| typed.to_ascii_uppercase().replace('-', "_").parse::<State>())
+}
+
+/// A parser of the reasons of a disconnect.
+fn reason_parser() -> impl TypedValueParser<Value = Reason> {
+    PossibleValuesParser::new(Reason::ALL.map(Reason::as_str)).try_map(|typed| typed.parse::<Reason>())
 }
 
 #[cfg(test)]

@@ -2,16 +2,20 @@
 //!
 //! Layout, in the direction of its arrows:
 //!
-//! - `args`: what the command line says; `target`: the service that it, or the environment, names.
+//! - `args`: what the command line says; `target`: the service that it, or the environment, names; `context`: services
+//!   that were saved under names.
 //! - `commands`: one file a command.
 //! - `service`: the service, and whatever it answers that is no answer to the question.
+//! - `ids`: players named on standard input.
 //! - `failure`: why nothing came of it, and the exit status for that.
 //! - `output`: tables for people, JSON for programs; `table` and `style` for the former.
 
 mod activity;
 mod args;
 mod commands;
+mod context;
 mod failure;
+mod ids;
 mod output;
 mod service;
 mod style;

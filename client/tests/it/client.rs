@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use axum::response::IntoResponse as _;
-use presence_client::{CallError, Endpoint, History, PlayerId, PresenceClient, State};
+use presence_client::{CallError, Endpoint, History, PlayerId, PresenceClient, Reason, State};
 use serde_json::json;
 
-use crate::stand_in::{StandIn, player, problem};
+use crate::stand_in::{StandIn, connection, player, problem};
 
 #[tokio::test]
 async fn a_players_presence_is_read() {
@@ -36,6 +36,32 @@ async fn friends_are_answered_in_the_order_asked() {
     assert_eq!(friends.as_of, 1);
     assert!(friends.presences.iter().map(|presence| &presence.player_id).eq(&asked));
     assert_eq!(service.calls("friends")[0].body, json!({ "player_ids": ["p2", "p1", "p2"], "history": true }));
+}
+
+#[tokio::test]
+async fn a_single_connection_is_opened_renewed_and_closed() {
+    let service = StandIn::start().await;
+    service.answer_instead(|call| {
+        let mut presence = json!({
+            "player_id": "p1", "state": "ONLINE", "last_seen": 7, "connection_count": 1, "version": 9,
+        });
+        if call.path == "connect" {
+            presence["heartbeat_interval_ms"] = json!(15_000);
+            presence["ttl_ms"] = json!(45_000);
+        }
+        Some(axum::Json(presence).into_response())
+    });
+    let client = PresenceClient::new(service.endpoint()).unwrap();
+    let (player, connection) = (player(1), connection(1));
+    let connected = client.connect(&player, &connection).await.unwrap();
+    assert_eq!((connected.heartbeat_interval_ms, connected.ttl_ms), (15_000, 45_000));
+    assert_eq!(client.heartbeat(&player, &connection).await.unwrap(), connected.presence);
+    client.disconnect(&player, &connection, Reason::Lost).await.unwrap();
+    let calls: Vec<_> = service.state().calls.iter().map(|call| (call.path.clone(), call.body.clone())).collect();
+    let named = json!({"player_id": "p1", "connection_id": "c1"});
+    let closed = json!({"player_id": "p1", "connection_id": "c1", "reason": "lost"});
+    let expected = [("connect", named.clone()), ("heartbeat", named), ("disconnect", closed)];
+    assert_eq!(calls, expected.map(|(path, body)| (path.to_owned(), body)));
 }
 
 #[tokio::test]

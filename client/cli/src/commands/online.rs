@@ -1,23 +1,63 @@
 //! `presence online`: how many players there are, by state.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
 
 use anstyle::Style;
 use presence_client::operator::Statistics;
+use tokio::time::sleep;
 
 use crate::{
-    failure::{Failure, Status},
+    failure::{Failure, Status, root_cause},
     output::{Output, moment},
     service::Service,
     style::{FAINT, STRONG, of_state},
     table::{Cell, Table, grouped},
 };
 
+/// The pause between two counts: a server counts once per second at most.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a server is asked for, if it turns out not to have it.
+const CALL: &str = "how many players there are";
+
 pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
     let statistics = service.operator.statistics().await;
-    let statistics = statistics.map_err(|error| service.server_failure(&error, "how many players there are"))?;
+    let statistics = statistics.map_err(|error| service.server_failure(&error, CALL))?;
     output.show(&statistics, || text(&statistics))?;
     Ok(Status::Done)
+}
+
+/// Shows new numbers each second: on a terminal in the place of the last ones.
+pub(super) async fn live(service: &Service, output: Output) -> Result<Status, Failure> {
+    let is_rewritten = output == Output::Text && io::stdout().is_terminal();
+    let mut lines = 0;
+    let mut was_shown = false;
+    let mut is_failing = false;
+    loop {
+        match service.operator.statistics().await {
+            Ok(statistics) => {
+                let text = text(&statistics);
+                if is_rewritten && lines > 0 {
+                    write!(io::stdout(), "\x1b[{lines}A\x1b[J")?; // back to the first line, and clear from there
+                }
+                lines = text.lines().count();
+                output.show(&statistics, || if is_rewritten || !was_shown { text } else { format!("\n{text}") })?;
+                (was_shown, is_failing) = (true, false);
+            }
+            Err(error) if was_shown && error.is_transient() => {
+                if !std::mem::replace(&mut is_failing, true) {
+                    anstream::eprintln!("presence: {}; trying again", root_cause(&error));
+                    lines = 0; // the message stays between the numbers
+                }
+            }
+            Err(error) => return Err(service.server_failure(&error, CALL)),
+        }
+        sleep(INTERVAL).await;
+    }
 }
 
 fn text(statistics: &Statistics) -> String {

@@ -1,10 +1,12 @@
 //! The program `presence`: its real binary, against a real server.
 
 mod answers;
+mod contexts;
 mod refusals;
 mod signed;
 mod terminal;
 mod tls;
+mod trying;
 mod watch;
 
 use std::process::{Command, Stdio};
