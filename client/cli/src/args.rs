@@ -1,6 +1,7 @@
 //! What the command line says.
 
 mod context;
+mod load;
 mod time;
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ use clap::{
 use clap_complete::Shell;
 use presence_client::{ConnectionId, PlayerId, Reason, State};
 
-pub(crate) use self::context::ContextCommand;
+pub(crate) use self::{context::ContextCommand, load::LoadArgs};
 use crate::activity::{self, ActivityArgument};
 
 /// Version, and the commit that it was built from.
@@ -25,7 +26,8 @@ Exit statuses:
   2  the command line cannot be understood, or a question was not answered with yes
   3  the service refused: a token, a transition
   4  the service does not have this call: the functions have no events, for one
-  5  probe: the service works, but something is late or away";
+  5  probe: the service works, but something is late or away; load: a bar was not met
+  130  load: interrupted";
 
 /// Ask the presence service who is online, and watch players come and go.
 #[derive(Debug, Parser)]
@@ -135,6 +137,8 @@ pub(crate) enum Command {
     },
     /// Ask whether the service can do its work; the exit status tells scripts.
     Probe,
+    /// Put a load on the service as gateways do, measure it and judge it; then remove what that made.
+    Load(LoadArgs),
     /// Keep services under names, with their tokens.
     Context {
         #[command(subcommand)]

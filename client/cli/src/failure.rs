@@ -15,8 +15,10 @@ pub(crate) enum Status {
     Refused = 3,
     /// The service does not have this call.
     NotOffered = 4,
-    /// The service works, but something is late or away.
+    /// The service works, but something is late or away, or a bar was not met.
     Degraded = 5,
+    /// A signal ended it, after it had removed what it made.
+    Interrupted = 130,
 }
 
 /// Why nothing came of a command: what happened, and what one may do about it.

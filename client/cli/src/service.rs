@@ -1,6 +1,8 @@
 //! The service, and whatever it answers that is no answer to the question.
 
-use presence_client::{CallError, Endpoint, PresenceClient, Problem, Watcher, operator::OperatorClient};
+use presence_client::{
+    CallError, Endpoint, HttpNotifier, HttpNotifierBuilder, PresenceClient, Problem, Watcher, operator::OperatorClient,
+};
 
 use crate::{
     failure::{Failure, Status, root_cause},
@@ -34,6 +36,11 @@ impl Service {
     /// Starts a watcher of players.
     pub(crate) fn watcher(&self) -> Result<Watcher, Failure> {
         Watcher::start(self.endpoint.clone()).map_err(|error| unusable(&error))
+    }
+
+    /// Prepares a notifier, as gateways have one.
+    pub(crate) fn notifier(&self) -> HttpNotifierBuilder {
+        HttpNotifier::builder(self.endpoint.clone())
     }
 
     /// Where it is.

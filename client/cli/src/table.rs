@@ -50,9 +50,14 @@ impl Cell {
         Self::new(text, Style::new())
     }
 
+    /// At the right of its column, as numbers are.
+    pub(crate) fn right(text: impl fmt::Display) -> Self {
+        Self { is_number: true, ..Self::plain(text) }
+    }
+
     /// With its thousands set apart.
     pub(crate) fn number(number: u64) -> Self {
-        Self { is_number: true, ..Self::plain(grouped(number)) }
+        Self::right(grouped(number))
     }
 }
 

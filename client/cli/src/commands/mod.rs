@@ -7,6 +7,7 @@ mod explain;
 mod friends;
 mod gateways;
 mod get;
+mod load;
 mod online;
 mod players;
 mod probe;
@@ -73,6 +74,7 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
         Command::Online { live: false } => online::run(&service, output).await,
         Command::Online { live: true } => online::live(&service, output).await,
         Command::Gateways => gateways::run(&service, output).await,
+        Command::Load(args) => load::run(&service, &args, output).await,
         Command::Probe => probe::run(&service, output).await,
         Command::Completions { shell } => completions::run(shell),
         Command::Context { command } => context::run(command, Target::default(), output),

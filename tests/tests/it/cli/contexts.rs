@@ -1,15 +1,16 @@
 //! `presence context`, and commands that use one.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use presence_tests::{RedisServer, Server};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::{Said, command, said};
 
 /// A home directory, and a server that requires a token.
 struct Home {
-    path: PathBuf,
+    directory: TempDir,
     server: Server,
     _redis: RedisServer,
 }
@@ -18,14 +19,12 @@ impl Home {
     async fn new() -> Self {
         let redis = RedisServer::start().await;
         let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_AUTH_TOKENS", "hunter2")]);
-        let path = std::env::temp_dir().join(format!("presence-home-{}", server.address().replace(':', "-")));
-        fs::create_dir(&path).unwrap();
-        Self { path, server, _redis: redis }
+        Self { directory: tempfile::tempdir().unwrap(), server, _redis: redis }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command("", arguments);
-        command.env("HOME", &self.path);
+        command.env("HOME", self.directory.path());
         command
     }
 
@@ -40,12 +39,6 @@ impl Home {
     }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
 #[tokio::test]
 async fn a_context_is_saved_used_listed_and_removed() {
     let home = Home::new().await;
@@ -54,7 +47,7 @@ async fn a_context_is_saved_used_listed_and_removed() {
     let signed = ["context", "save", "signed", "--url", "https://api.example.com/prod", "--sigv4"];
     // A token of another service is not saved with a context that signs.
     assert_eq!(said(home.command(&signed).env("PRESENCE_TOKEN", "hunter2")).status, Some(0));
-    let file = home.path.join(".config/presence/contexts.json");
+    let file = home.directory.path().join(".config/presence/contexts.json");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
     assert_eq!(home.say(&["get", "alice", "--context", "prod"]).status, Some(0));
@@ -107,7 +100,7 @@ async fn what_cannot_be_used_is_not_saved_and_a_broken_file_is_named_without_its
     for bad in [&["context", "save", "x"][..], &["context", "save", "x", "--url", "presence:8080"]] {
         assert_eq!(home.say(bad).status, Some(2), "{bad:?}");
     }
-    let directory = home.path.join(".config/presence");
+    let directory = home.directory.path().join(".config/presence");
     assert!(!directory.exists());
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("contexts.json"), r#"{"contexts":{"prod":{"url":"x","tokn":"hunter2"}}}"#).unwrap();

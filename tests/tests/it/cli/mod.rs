@@ -2,6 +2,7 @@
 
 mod answers;
 mod contexts;
+mod load;
 mod refusals;
 mod signed;
 mod terminal;

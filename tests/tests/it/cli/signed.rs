@@ -87,6 +87,22 @@ fn a_watch_of_players_is_signed_and_the_answer_of_an_api_without_it_explained() 
 }
 
 #[test]
+fn a_context_that_was_saved_with_the_flag_signs_calls() {
+    let home = tempfile::tempdir().unwrap();
+    let (url, served) = gateway("403 Forbidden", "Forbidden");
+    let in_home = |arguments: &[&str]| {
+        let mut command = with_keys("", arguments);
+        command.env("HOME", home.path()).env("AWS_REGION", "eu-central-1");
+        command
+    };
+    let saved = said(&mut in_home(&["context", "save", "aws", "--url", &url, "--sigv4"]));
+    assert_eq!(saved.status, Some(0), "{saved:?}");
+    let refused = said(&mut in_home(&["get", "alice", "--context", "aws"]));
+    assert!(served.join().unwrap().contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{refused:?}");
+    assert_eq!(refused.status, Some(3), "{refused:?}");
+}
+
+#[test]
 fn missing_credentials_or_a_missing_region_are_usage_errors() {
     let url = "http://127.0.0.1:1";
     let without = said(without_keys(url, &["get", "alice", "--sigv4"]).env("AWS_REGION", "eu-central-1"));

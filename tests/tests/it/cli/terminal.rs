@@ -56,6 +56,29 @@ async fn signing_out_asks_and_only_yes_is_a_yes() {
 }
 
 #[tokio::test]
+async fn a_load_on_another_machine_asks_and_only_yes_is_a_yes() {
+    let world = World::new().await;
+    let load = "load --url http://presence.invalid";
+    let (seen, status) = on_terminal(&world, load, Some("\n"), &[]);
+    assert_eq!(status, Some(2), "{seen}");
+    assert!(seen.contains("Put the load of 1,000 players on http://presence.invalid?"), "{seen}");
+    assert!(seen.contains("no load was put on http://presence.invalid"), "{seen}");
+    let (seen, status) = on_terminal(&world, load, Some("yes\n"), &[]);
+    assert_eq!(status, Some(1), "{seen}");
+    assert!(seen.contains("cannot be reached"), "{seen}");
+}
+
+#[tokio::test]
+async fn a_loads_progress_is_one_line_that_is_rewritten() {
+    let world = World::new().await;
+    let (seen, status) = on_terminal(&world, "load --players 20 --duration 1s --watch 0", None, &[]);
+    assert!(matches!(status, Some(0 | 5)), "{seen}");
+    let (progress, result) = seen.split_once("20 players on 2 gateways").unwrap();
+    assert!(progress.contains("\rconnecting 20 players") && progress.contains("\rremoving 20 players"), "{seen}");
+    assert!(!progress.contains('\n') && !result.contains("removing"), "{seen}");
+}
+
+#[tokio::test]
 async fn colours_are_for_terminals_and_only_where_nobody_minds() {
     const ESCAPE: char = '\u{1b}';
     let world = World::new().await;

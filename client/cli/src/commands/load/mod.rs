@@ -1,0 +1,123 @@
+//! `presence load`: a load on any installation, as gateways with players put it there.
+//!
+//! ```text
+//! plan ──▶ run: ticks ──▶ gateways: notifier ──▶ the service
+//!                │           └── view ◀── watcher ◀──┘
+//!                └──▶ reads of friends      │
+//!                           └─▶ recorder ◀──┘ ──▶ verdict ──▶ report
+//! ```
+//!
+//! What is due depends on the clock alone. A latency is counted from when a call was due, so a service that is slow cannot
+//! slow the load down and look fast. At the end, and after an interruption or a failure, everything is removed.
+
+mod ending;
+mod figures;
+mod findings;
+mod gateway;
+mod interrupt;
+mod pace;
+mod plan;
+mod progress;
+mod recorder;
+mod removal;
+mod report;
+mod roster;
+mod run;
+mod verdict;
+mod view;
+
+use std::{
+    io::{self, IsTerminal as _},
+    net::IpAddr,
+};
+
+use http::Uri;
+
+use self::{interrupt::Interrupt, plan::Plan, report::Report, run::Load};
+use crate::{
+    args::LoadArgs,
+    failure::{Failure, Status},
+    output::Output,
+    service::Service,
+    table::grouped,
+};
+
+/// What is said if not everything could be removed.
+const REMAIN: &str = "Players of the load remain; they expire by themselves.";
+
+pub(super) async fn run(service: &Service, args: &LoadArgs, output: Output) -> Result<Status, Failure> {
+    let plan = Plan::new(args);
+    if !args.yes && !is_loopback(service.url()) {
+        confirm(service.url(), &plan)?;
+    }
+    let mut interrupt = Interrupt::new()?;
+    let mut load = Load::start(service, plan).await?;
+    let found = tokio::select! {
+        found = load.run() => Some(found),
+        () = interrupt.next() => None,
+    };
+    let remaining = tokio::select! {
+        remaining = removal::remove(&mut load) => remaining,
+        () = interrupt.next() => None,
+    };
+    load.progress.end();
+    let Some(found) = found else {
+        return Err(interrupted(remaining));
+    };
+    if found.is_err() && remaining != Some(0) {
+        anstream::eprintln!("presence: {REMAIN}");
+    }
+    let report = Report::new(service.url(), load.roster.prefix(), &load.plan, &found?, remaining);
+    output.show(&report, || report.text())?;
+    Ok(if report.is_met() { Status::Done } else { Status::Degraded })
+}
+
+fn interrupted(remaining: Option<u64>) -> Failure {
+    let what = match remaining {
+        Some(0) => "interrupted; all players of the load were removed",
+        _ => "interrupted",
+    };
+    let failure = Failure::new(Status::Interrupted, what);
+    if remaining == Some(0) { failure } else { failure.with_hint(REMAIN) }
+}
+
+/// Asks whether the load is to be put on a service of another machine: others may depend on that one.
+fn confirm(url: &str, plan: &Plan) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Status::Usage,
+            format!("{url} is not on this machine, and there is no terminal to ask on"),
+        )
+        .with_hint("--yes puts the load on it without asking."));
+    }
+    let players = grouped(plan.players.into());
+    anstream::eprint!("Put the load of {players} players on {url}? Consumers of its events will see them. [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(()),
+        _ => Err(Failure::new(Status::Usage, format!("no load was put on {url}"))),
+    }
+}
+
+/// Whether the service is on this machine.
+fn is_loopback(url: &str) -> bool {
+    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_machine_are_loopback() {
+        for url in ["http://127.0.0.1:8080", "http://localhost", "https://LocalHost:1/prod", "http://[::1]:8080"] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in ["http://presence:8080", "http://10.0.0.1", "http://localhost.example.com", "http://[2001:db8::1]"] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

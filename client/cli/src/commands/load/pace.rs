@@ -1,0 +1,65 @@
+//! An open-loop schedule: what is due depends on the clock alone, not on how fast the service answers.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+/// The grid on which everything is due.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Ticks at even distances. None is left out, also after one that came late.
+pub(super) fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    ticks
+}
+
+/// Something that happens so often.
+#[derive(Debug)]
+pub(super) struct Pace {
+    per_second: f64,
+    started_at: Instant,
+    done: u64,
+}
+
+impl Pace {
+    pub(super) fn new(per_second: f64, started_at: Instant) -> Self {
+        Self { per_second, started_at, done: 0 }
+    }
+
+    /// How many are due at `at` that were not before.
+    pub(super) fn due(&mut self, at: Instant) -> u64 {
+        let elapsed = at.saturating_duration_since(self.started_at).as_secs_f64();
+        let total = (elapsed * self.per_second) as u64;
+        let due = total.saturating_sub(self.done);
+        self.done += due;
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_missed_is_due_at_the_next_tick() {
+        let start = Instant::now();
+        let mut pace = Pace::new(250.0, start);
+        assert_eq!(pace.due(start), 0);
+        assert_eq!(pace.due(start + TICK), 2);
+        assert_eq!(pace.due(start + 2 * TICK), 3);
+        assert_eq!(pace.due(start + Duration::from_secs(2)), 495);
+        assert_eq!(pace.due(start + Duration::from_secs(1)), 0);
+        assert_eq!(Pace::new(0.0, start).due(start + Duration::from_secs(3_600)), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_tick_says_when_it_was_due() {
+        let mut ticks = ticks();
+        let start = ticks.tick().await;
+        tokio::time::advance(10 * TICK).await;
+        for number in 1..=10 {
+            assert_eq!(ticks.tick().await, start + number * TICK);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Takes in what the load's calls do, from all tasks.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use presence_client::{CallError, CallReport};
+
+use super::figures::{Call, Figures};
+
+/// Takes in what happens. Cheap to clone; clones share their figures.
+#[derive(Debug, Clone)]
+pub(super) struct Recorder(Arc<Mutex<Figures>>);
+
+impl Recorder {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Figures::new())))
+    }
+
+    /// What happened since this was called last.
+    pub(super) fn take(&self) -> Figures {
+        std::mem::replace(&mut self.figures(), Figures::new())
+    }
+
+    /// A call of a gateway. Its latency is that from when it was due.
+    pub(super) fn note_call(&self, report: &CallReport<'_>) {
+        let (mut figures, call) = (self.figures(), Call::of(report.kind));
+        // Such a service serves gateways without leases; this is no error of it.
+        let is_unsupported = |error: &CallError| matches!(error, CallError::Problem(problem) if matches!(problem.status, 400 | 404 | 405));
+        if call == Call::Gateway && report.error.is_some_and(is_unsupported) {
+            return;
+        }
+        if call == Call::Heartbeat {
+            figures.longest_heartbeat_wait = figures.longest_heartbeat_wait.max(report.waited);
+        }
+        if report.failed_entries > 0 {
+            let errors = figures.errors.entry((call, "entry of a batch that failed".to_owned()));
+            *errors.or_default() += report.failed_entries as u64;
+        }
+        let entries = report.entries.saturating_sub(report.failed_entries) as u64;
+        figures.note(call, entries, report.waited + report.took, report.error);
+    }
+
+    /// A read of friends, which was due so long ago.
+    pub(super) fn note_read(&self, latency: Duration, false_offline: u64, error: Option<&CallError>) {
+        let mut figures = self.figures();
+        figures.false_offline += false_offline;
+        figures.note(Call::Friends, 1, latency, error);
+    }
+
+    /// A read that was due and not made, as too many others are not answered yet.
+    pub(super) fn note_unsent_read(&self) {
+        *self.figures().errors.entry((Call::Friends, "too many reads without an answer".to_owned())).or_default() += 1;
+    }
+
+    /// A change that a watching gateway received, so long after it was made.
+    pub(super) fn note_change(&self, latency: Duration) {
+        self.figures().note(Call::Watch, 1, latency, None);
+    }
+
+    pub(super) fn note_watch_error(&self, error: &CallError) {
+        self.figures().note_error(Call::Watch, error);
+    }
+
+    pub(super) fn note_lost_connection(&self) {
+        self.figures().lost_connections += 1;
+    }
+
+    pub(super) fn note_own_delay(&self, delay: Duration) {
+        self.figures().own_delay.record(delay, 1);
+    }
+
+    /// The number of connections that the service has accepted.
+    pub(super) fn connects(&self) -> u64 {
+        self.figures().entries(Call::Connect)
+    }
+
+    /// The refusal that makes further calls pointless.
+    pub(super) fn refusal(&self) -> Option<CallError> {
+        self.figures().refusal.clone().map(CallError::from)
+    }
+
+    /// For the line that shows the progress: heartbeats, the longest 99th percentile of all calls, errors.
+    pub(super) fn summary(&self) -> (u64, Duration, u64) {
+        let figures = self.figures();
+        let calls = figures.calls().filter(|(call, _)| *call != Call::Watch);
+        let p99 = calls.map(|(_, figures)| figures.latency.quantile(0.99)).max().unwrap_or_default();
+        (figures.entries(Call::Heartbeat), p99, figures.failures(false))
+    }
+
+    fn figures(&self) -> MutexGuard<'_, Figures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use presence_client::Problem;
+
+    use super::*;
+
+    fn problem(status: u16, slug: &str) -> CallError {
+        let (slug, detail) = (slug.to_owned(), String::new());
+        Problem { status, slug, detail, message: None, field: None, retry_after: None }.into()
+    }
+
+    #[test]
+    fn errors_are_counted_by_kind_and_an_overload_is_one_only_while_the_load_is_measured() {
+        let recorder = Recorder::new();
+        for error in [problem(503, "overloaded"), problem(503, "overloaded"), problem(502, "about:blank")] {
+            recorder.note_read(Duration::from_millis(1), 0, Some(&error));
+        }
+        recorder.note_read(Duration::from_millis(1), 0, Some(&CallError::TimedOut));
+        let figures = recorder.take();
+        let errors: Vec<_> = figures.errors.iter().map(|((_, error), count)| (error.as_str(), *count)).collect();
+        let timed_out = CallError::TimedOut.to_string();
+        assert_eq!(errors, [("overloaded (503)", 2), ("status 502", 1), (timed_out.as_str(), 1)]);
+        assert_eq!((figures.failures(true), figures.failures(false)), (2, 4));
+        assert_eq!(figures.call(Call::Friends).unwrap().failed, 4);
+        assert_eq!(recorder.take().failures(false), 0, "what was taken is not counted again");
+    }
+
+    #[test]
+    fn a_refusal_of_all_calls_ends_the_load_and_one_of_watching_does_not() {
+        let recorder = Recorder::new();
+        for error in
+            [problem(409, "transition-rejected"), problem(503, "store-unavailable"), problem(400, "invalid-request")]
+        {
+            recorder.note_read(Duration::ZERO, 0, Some(&error));
+        }
+        recorder.note_watch_error(&problem(404, "not-found"));
+        assert!(recorder.refusal().is_none());
+        recorder.note_read(Duration::ZERO, 0, Some(&problem(401, "unauthorized")));
+        assert!(matches!(recorder.refusal(), Some(CallError::Problem(problem)) if problem.status == 401));
+    }
+}

@@ -1,0 +1,226 @@
+//! The documented bars, and which of them the service met.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{
+    figures::{Call, Figures},
+    findings::{Found, Measured},
+    plan::Plan,
+};
+
+/// 1 call in 100 may take longer: the limit of the alert `PresenceCallsSlow`.
+const CALL_LIMIT: Duration = Duration::from_millis(250);
+
+/// 1 change in 100 may be shown later: a call's time, and the 300 ms that the service may take from its answer on.
+const WATCH_LIMIT: Duration = Duration::from_millis(550);
+
+/// No heartbeat may wait longer for its call.
+const HEARTBEAT_WAIT_LIMIT: Duration = Duration::from_secs(1);
+
+/// The players of a gateway that crashed are OFFLINE by then, unless the service has a grace.
+const CRASH_LIMIT: Duration = Duration::from_secs(10);
+
+/// If more than 1 step in 100 of the load is later than this, it is the load that is slow.
+const OWN_DELAY_LIMIT: Duration = Duration::from_millis(100);
+
+/// A figure and its limit.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Bar {
+    pub(super) name: String,
+    pub(super) value: f64,
+    pub(super) limit: f64,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub(super) unit: &'static str,
+    /// Whether the value has to be as large as the limit, and not as small.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_minimum: bool,
+    pub(super) is_met: bool,
+}
+
+impl Bar {
+    fn none(name: &str, count: u64) -> Self {
+        Self { name: name.into(), value: count as f64, limit: 0.0, unit: "", is_minimum: false, is_met: count == 0 }
+    }
+
+    fn at_least(name: &str, count: u64, limit: u64) -> Self {
+        let is_met = count >= limit;
+        Self { name: name.into(), value: count as f64, limit: limit as f64, unit: "", is_minimum: true, is_met }
+    }
+
+    fn within(name: String, time: Duration, limit: Duration) -> Self {
+        let [value, limit_ms] = [time, limit].map(|time| time.as_micros() as f64 / 1_000.0);
+        Self { name, value, limit: limit_ms, unit: "ms", is_minimum: false, is_met: time <= limit }
+    }
+}
+
+/// All bars for which there is a figure. `remaining` are the players that could not be removed.
+pub(super) fn bars(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<Bar> {
+    let mut bars = vec![
+        Bar::at_least("players connected", found.connected, plan.players.into()),
+        Bar::none("failed calls while connecting, but overloaded", found.while_connecting.failures(true)),
+        Bar::none("connections lost", lost_connections(found)),
+    ];
+    if let Some(measured) = &found.measured {
+        bars.extend(of_measured(plan, measured));
+    }
+    bars.push(Bar::none("players not removed", remaining.unwrap_or_else(|| plan.players.into())));
+    bars
+}
+
+fn lost_connections(found: &Found) -> u64 {
+    let figures = [Some(&found.while_connecting), found.measured.as_ref().map(|measured| &measured.figures)];
+    figures.into_iter().flatten().map(|figures| figures.lost_connections).sum()
+}
+
+fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
+    let Measured { figures, missed_heartbeats, unanswered, wrong_states, watch, .. } = measured;
+    let wrong_states = wrong_states.unwrap_or_else(|| plan.players.into());
+    let mut bars = vec![
+        Bar::none("failed calls", figures.failures(false)),
+        Bar::none("reports and reads without an answer", *unanswered),
+        Bar::none("heartbeats missed, or reports given up", *missed_heartbeats),
+        Bar::none("connected players read as OFFLINE", figures.false_offline),
+        Bar::none("players in another state at the end", wrong_states),
+    ];
+    if figures.call(Call::Heartbeat).is_some() {
+        let name = "longest wait of a heartbeat".to_owned();
+        bars.push(Bar::within(name, figures.longest_heartbeat_wait, HEARTBEAT_WAIT_LIMIT));
+    }
+    let calls = [Call::Connect, Call::Heartbeat, Call::Disconnect, Call::State, Call::Friends];
+    bars.extend(calls.into_iter().filter_map(|call| p99(figures, call, CALL_LIMIT)));
+    if let Some(watch) = watch {
+        bars.push(Bar::none("states not shown to watchers", watch.missing));
+        // A service without events reads the watched players every few seconds: that is slow by design.
+        bars.extend(p99(figures, Call::Watch, WATCH_LIMIT).filter(|_| watch.was_live));
+    }
+    if let Some(crash) = measured.crash {
+        bars.push(Bar::within("players OFFLINE after a gateway's crash".into(), crash, CRASH_LIMIT));
+    }
+    bars.push(Bar::within("p99 delay of the load itself".into(), figures.own_delay.quantile(0.99), OWN_DELAY_LIMIT));
+    bars
+}
+
+fn p99(figures: &Figures, call: Call, limit: Duration) -> Option<Bar> {
+    let latency = &figures.call(call)?.latency;
+    let name = || format!("p99 of {}", call.as_str());
+    (!latency.is_empty()).then(|| Bar::within(name(), latency.quantile(0.99), limit))
+}
+
+/// What explains a bar that is missing or not met.
+pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&'static str> {
+    let mut notes = Vec::new();
+    if found.measured.is_none() {
+        notes.push("Not all players were connected in time, so nothing was measured.");
+    }
+    if let Some(Measured { figures, wrong_states, watch, crash, .. }) = &found.measured {
+        match watch {
+            Some(watch) if !watch.was_live => {
+                notes.push("The service had no live events, so the latency of watching is not judged.");
+            }
+            None if plan.watched > 0 => notes.push("The service does not let players be watched (functions do not)."),
+            _ => {}
+        }
+        if figures.call(Call::Heartbeat).is_none() {
+            notes.push("No heartbeat was due: --duration is shorter than the service's heartbeat interval.");
+        }
+        if plan.has_crash && crash.is_none() {
+            notes.push("The service has no leases of gateways, so their crash is not judged.");
+        }
+        if wrong_states.is_none() {
+            notes.push("The players could not be read at the end.");
+        }
+        if figures.own_delay.quantile(0.99) > OWN_DELAY_LIMIT {
+            notes.push("This machine is too slow for the load: the latencies are its own as well.");
+        }
+    }
+    if remaining != Some(0) {
+        notes.push("Some players could not be removed: they expire by themselves.");
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{findings::WatchFound, plan::tests::args, recorder::Recorder},
+        *,
+    };
+
+    fn found(measured: Option<Measured>) -> Found {
+        Found {
+            connecting: Some(Duration::from_secs(1)),
+            connected: 10,
+            while_connecting: Recorder::new().take(),
+            measured,
+        }
+    }
+
+    fn measured(recorder: &Recorder) -> Measured {
+        Measured {
+            took: Duration::from_secs(60),
+            figures: recorder.take(),
+            missed_heartbeats: 0,
+            unanswered: 0,
+            wrong_states: Some(0),
+            watch: Some(WatchFound { missing: 0, was_live: true }),
+            crash: None,
+        }
+    }
+
+    /// The names of the bars that are not met.
+    fn unmet(found: &Found, remaining: Option<u64>) -> Vec<String> {
+        let bars = bars(&Plan::new(&args(10)), found, remaining);
+        bars.into_iter().filter(|bar| !bar.is_met).map(|bar| bar.name).collect()
+    }
+
+    #[test]
+    fn a_load_without_any_trouble_meets_all_bars() {
+        assert!(unmet(&found(Some(measured(&Recorder::new()))), Some(0)).is_empty());
+    }
+
+    #[test]
+    fn each_bar_can_be_missed() {
+        let recorder = Recorder::new();
+        recorder.note_read(Duration::from_millis(251), 1, None);
+        recorder.note_change(Duration::from_millis(551));
+        recorder.note_unsent_read();
+        recorder.note_lost_connection();
+        recorder.note_own_delay(Duration::from_millis(101));
+        let mut measured = measured(&recorder);
+        measured.missed_heartbeats = 1;
+        measured.unanswered = 1;
+        measured.wrong_states = None;
+        measured.crash = Some(Duration::from_millis(10_001));
+        measured.watch = Some(WatchFound { missing: 1, was_live: true });
+        let mut found = found(Some(measured));
+        found.connected = 9;
+        let expected = [
+            "players connected",
+            "connections lost",
+            "failed calls",
+            "reports and reads without an answer",
+            "heartbeats missed, or reports given up",
+            "connected players read as OFFLINE",
+            "players in another state at the end",
+            "p99 of friends",
+            "states not shown to watchers",
+            "p99 of watch",
+            "players OFFLINE after a gateway's crash",
+            "p99 delay of the load itself",
+            "players not removed",
+        ];
+        assert_eq!(unmet(&found, None), expected);
+        assert_eq!(notes(&Plan::new(&args(10)), &found, None).len(), 4);
+    }
+
+    #[test]
+    fn a_watch_without_live_events_may_be_slow_but_not_incomplete() {
+        let recorder = Recorder::new();
+        recorder.note_change(Duration::from_secs(5));
+        let mut measured = measured(&recorder);
+        measured.watch = Some(WatchFound { missing: 1, was_live: false });
+        assert_eq!(unmet(&found(Some(measured)), Some(0)), ["states not shown to watchers"]);
+    }
+}

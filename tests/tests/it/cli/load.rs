@@ -1,0 +1,289 @@
+//! `presence load`.
+
+use std::{
+    process::{Output, Stdio},
+    time::Duration,
+};
+
+use presence_tests::{NatsServer, RedisServer, Server};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use super::{command, said};
+
+/// Everything that is awaited here has happened by then, also on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What a load says.
+struct Load {
+    status: Option<i32>,
+    report: Value,
+    err: String,
+}
+
+/// A server whose heartbeats are more frequent than leases require, so that a short load has some.
+async fn server(more: &[(&str, &str)]) -> (RedisServer, NatsServer, Server) {
+    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let variables =
+        [("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url), ("PRESENCE_HEARTBEAT_INTERVAL", "1s")];
+    let server = Server::start(&[&variables[..], more].concat());
+    (redis, nats, server)
+}
+
+/// A load of 200 players that do everything often.
+const BUSY: [&str; 17] = [
+    "load",
+    "--players",
+    "200",
+    "--gateways",
+    "3",
+    "--duration",
+    "5s",
+    "--churn",
+    "100",
+    "--changes",
+    "1800",
+    "--reads",
+    "40",
+    "--friends",
+    "50",
+    "--watch",
+    "150",
+];
+
+fn spawn(server: &Server, arguments: &[&str]) -> Child {
+    let mut command = Command::from(command(&server.url(""), arguments));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
+}
+
+async fn load(server: &Server, arguments: &[&str]) -> Load {
+    let process = spawn(server, &[arguments, &["--json"]].concat());
+    let Output { status, stdout, stderr } = timeout(LIMIT, process.wait_with_output()).await.unwrap().unwrap();
+    let [out, err] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
+    assert_eq!(out.lines().count(), 1, "{out}{err}");
+    Load { status: status.code(), report: serde_json::from_str(&out).unwrap(), err }
+}
+
+impl Load {
+    /// What is said of one kind of call while all players were connected.
+    fn call(&self, name: &str) -> &Value {
+        let calls = self.report["measured"]["calls"].as_array().unwrap();
+        calls.iter().find(|call| call["call"] == name).unwrap_or_else(|| panic!("{name}: {}", self.report))
+    }
+
+    fn bar(&self, name: &str) -> &Value {
+        let bars = self.report["bars"].as_array().unwrap();
+        bars.iter().find(|bar| bar["name"] == name).unwrap_or_else(|| panic!("{name}: {}", self.report))
+    }
+
+    /// The bars that count something: these do not depend on how fast the machine is.
+    fn counts(&self) -> Vec<(&str, bool)> {
+        let bars = self.report["bars"].as_array().unwrap();
+        let counts = bars.iter().filter(|bar| bar.get("unit").is_none());
+        counts.map(|bar| (bar["name"].as_str().unwrap(), bar["is_met"] == true)).collect()
+    }
+
+    /// The states of the load's players in the service.
+    async fn states(&self, server: &Server) -> Vec<Value> {
+        let (prefix, players) = (self.report["prefix"].as_str().unwrap(), self.report["players"].as_u64().unwrap());
+        let ids: Vec<_> = (0..players).map(|number| format!("{prefix}{number}")).collect();
+        let mut answer = server.post("/presence/friends", json!({"player_ids": ids, "history": true})).await.body;
+        let presences = answer["presences"].as_array_mut().unwrap();
+        presences.iter_mut().map(|presence| presence["state"].take()).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_load_is_what_gateways_do_and_leaves_nothing() {
+    let (_redis, _nats, server) = server(&[]).await;
+    let alice = json!({"player_id": "alice", "connection_id": "phone"});
+    let before = server.post("/presence/connect", alice).await.body;
+    let load = load(&server, &BUSY).await;
+
+    for call in ["connect", "heartbeat", "disconnect", "state", "gateway", "friends", "watch"] {
+        let figures = load.call(call);
+        assert_eq!(figures["failed"], 0, "{call}: {}", load.report);
+        assert!(figures["entries"].as_u64().unwrap() > 0, "{call}: {}", load.report);
+        let latency = &figures["latency_ms"];
+        assert!(latency["p50"].as_f64().unwrap() <= latency["p99"].as_f64().unwrap(), "{latency}");
+    }
+    // 40 reads, 100 changes of state and 3.3 leaves per second, for 5 s. A slow machine merges changes that wait.
+    for (call, least, most) in [("friends", 190, 200), ("state", 1, 500), ("disconnect", 1, 17)] {
+        let entries = load.call(call)["entries"].as_u64().unwrap();
+        assert!((least..=most).contains(&entries), "{call}: {entries}");
+    }
+    for (name, is_met) in load.counts() {
+        assert!(is_met || name.starts_with("heartbeats missed"), "{name}: {}", load.report);
+    }
+    let is_met = load.report["is_met"] == true;
+    assert_eq!(load.status, Some(if is_met { 0 } else { 5 }), "{}", load.report);
+    assert!(
+        load.err.starts_with("connecting 200 players\n") && load.err.contains("\nremoving 200 players\n"),
+        "{}",
+        load.err
+    );
+
+    assert!(load.states(&server).await.iter().all(|state| state == "OFFLINE"));
+    assert_eq!(server.get("/gateways").await.body["gateways"], json!([]));
+    let after = server.get("/presence/alice").await.body;
+    assert_eq!((&after["state"], &after["version"]), (&before["state"], &before["version"]));
+}
+
+#[tokio::test]
+async fn the_crash_of_a_gateway_is_measured() {
+    let (_redis, _nats, server) = server(&[("PRESENCE_SWEEP_INTERVAL", "200ms"), ("PRESENCE_GATEWAY_TTL", "1s")]).await;
+    let load = load(&server, &["load", "--players", "30", "--gateways", "3", "--duration", "2s", "--crash"]).await;
+    // Their own leases last for 45 s, so only that of the gateway can end them within the load's 30 s.
+    let crash = load.bar("players OFFLINE after a gateway's crash");
+    assert!(crash["value"].as_f64().unwrap() < 30_000.0, "{crash}");
+    assert!(load.err.contains("\nletting a gateway crash\n"), "{}", load.err);
+    assert_eq!(load.bar("players in another state at the end")["value"], 0.0, "the others are connected");
+    assert_eq!(load.bar("players not removed")["value"], 0.0);
+}
+
+#[tokio::test]
+async fn people_get_tables_and_the_verdict() {
+    let (_redis, _nats, server) = server(&[]).await;
+    let arguments = ["load", "--players", "20", "--duration", "1s", "--churn", "0", "--changes", "0", "--watch", "0"];
+    let said = said(&mut command(&server.url(""), &arguments));
+    assert!(matches!(said.status, Some(0 | 5)), "{said:?}");
+    for part in ["20 players on 2 gateways at http://127.0.0.1:", "\nConnecting (", "\nConnected (", "\nfriends "] {
+        assert!(said.out.contains(part), "{part}: {said:?}");
+    }
+    let verdict = if said.status == Some(0) { "\nEvery bar is met.\n" } else { " not met.\n" };
+    assert!(said.out.contains(verdict), "{said:?}");
+    assert!(!said.out.contains("\nwatch ") && !said.out.contains("\ndisconnect "), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_refuses_calls_does_not_meet_the_bars_and_is_left_clean() {
+    let (_redis, _nats, server) = server(&[("PRESENCE_MAX_BATCH", "60")]).await;
+    let arguments = ["load", "--players", "100", "--duration", "2s", "--friends", "61", "--watch", "50"];
+    let load = load(&server, &arguments).await;
+    assert_eq!((load.status, &load.report["is_met"]), (Some(5), &json!(false)), "{}", load.report);
+    assert_eq!(load.bar("failed calls")["is_met"], false);
+    assert!(load.call("friends")["failed"].as_u64().unwrap() > 0);
+    let errors = load.report["measured"]["errors"].as_array().unwrap();
+    let refused = errors.iter().find(|error| error["call"] == "friends").unwrap();
+    assert_eq!(refused["error"], "invalid-request (400)");
+    assert_eq!(load.bar("players not removed")["value"], 0.0);
+}
+
+#[tokio::test]
+async fn a_service_without_live_events_is_not_judged_by_how_fast_it_shows_changes() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let server = Server::start(&[("PRESENCE_REDIS_URL", &*url), ("PRESENCE_WATCH_POLL", "300ms")]);
+    let arguments = ["load", "--players", "50", "--duration", "2s", "--changes", "3600", "--reads", "0"];
+    let load = load(&server, &arguments).await;
+    let names: Vec<_> = load.report["bars"].as_array().unwrap().iter().map(|bar| bar["name"].clone()).collect();
+    assert!(!names.contains(&json!("p99 of watch")) && names.contains(&json!("states not shown to watchers")));
+    assert_eq!(load.bar("states not shown to watchers")["value"], 0.0);
+    let notes = load.report["notes"].to_string();
+    assert!(notes.contains("no live events"), "{notes}");
+}
+
+#[tokio::test]
+async fn a_load_that_is_interrupted_removes_its_players() {
+    let (_redis, _nats, server) = server(&[]).await;
+    for (name, ramp) in [("INT", "0s"), ("TERM", "0s"), ("HUP", "1m")] {
+        let arguments = ["load", "--players", "100", "--duration", "1h", "--ramp", ramp];
+        let process = spawn(&server, &arguments);
+        let least = if ramp == "0s" { 100 } else { 1 };
+        until_players(&server, |players| players >= least).await;
+        signal(&process, name).await;
+        let Output { status, stdout, stderr } = timeout(LIMIT, process.wait_with_output()).await.unwrap().unwrap();
+        let err = String::from_utf8(stderr).unwrap();
+        assert_eq!((status.code(), stdout.len()), (Some(130), 0), "{err}");
+        assert!(err.ends_with("presence: interrupted; all players of the load were removed\n"), "{err}");
+        until_players(&server, |players| players == 0).await;
+    }
+}
+
+/// Waits for a number of players. The server shares a count for a second.
+async fn until_players(server: &Server, is_awaited: impl Fn(u64) -> bool) {
+    let awaited = async {
+        while !is_awaited(server.get("/presence").await.body["players"].as_u64().unwrap()) {
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(LIMIT, awaited).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_that_loses_its_data_is_noticed_and_left_clean() {
+    let (mut redis, _nats, server) = server(&[]).await;
+    let arguments = ["load", "--players", "20", "--duration", "6s", "--ramp", "0s", "--json"];
+    let process = spawn(&server, &arguments);
+    until_players(&server, |players| players == 20).await;
+    redis.restart().await;
+    let Output { status, stdout, .. } = timeout(LIMIT, process.wait_with_output()).await.unwrap().unwrap();
+    let load = Load { status: status.code(), report: serde_json::from_slice(&stdout).unwrap(), err: String::new() };
+    assert_eq!(load.status, Some(5), "{}", load.report);
+    assert_eq!(load.bar("connections lost")["is_met"], false, "{}", load.report);
+    assert_eq!(load.bar("players not removed")["value"], 0.0, "{}", load.report);
+    assert!(load.states(&server).await.iter().all(|state| state == "OFFLINE"));
+}
+
+#[tokio::test]
+async fn a_server_that_dies_halfway_fails_the_bars_and_the_load_still_ends() {
+    let (_redis, _nats, mut server) = server(&[]).await;
+    let arguments = ["load", "--players", "20", "--duration", "6s", "--ramp", "0s", "--watch", "0", "--json"];
+    let process = spawn(&server, &arguments);
+    until_players(&server, |players| players == 20).await;
+    server.kill();
+    let Output { status, stdout, .. } = timeout(LIMIT, process.wait_with_output()).await.unwrap().unwrap();
+    let load = Load { status: status.code(), report: serde_json::from_slice(&stdout).unwrap(), err: String::new() };
+    assert_eq!(load.status, Some(5), "{}", load.report);
+    assert_eq!(load.bar("failed calls")["is_met"], false, "{}", load.report);
+    assert_eq!(load.bar("players not removed")["value"], 20.0, "unknown is not removed: {}", load.report);
+    assert!(load.report["notes"].to_string().contains("they expire by themselves"), "{}", load.report);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_removal_that_takes_long() {
+    let (mut redis, _nats, server) = server(&[]).await;
+    let mut process = spawn(&server, &["load", "--players", "20", "--duration", "1h", "--ramp", "0s"]);
+    let mut err = BufReader::new(process.stderr.take().unwrap()).lines();
+    until_players(&server, |players| players == 20).await;
+    redis.kill();
+    for awaited in ["removing 20 players", "Players of the load remain; they expire by themselves."] {
+        signal(&process, "INT").await;
+        let line = async { while err.next_line().await.unwrap().unwrap() != awaited {} };
+        timeout(LIMIT, line).await.unwrap();
+    }
+    assert_eq!(timeout(LIMIT, process.wait()).await.unwrap().unwrap().code(), Some(130));
+}
+
+async fn signal(process: &Child, name: &str) {
+    let id = process.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+}
+
+#[test]
+fn a_load_on_another_machine_is_asked_for_or_confirmed_in_advance() {
+    let refused = said(&mut command("http://presence.invalid", &["load"]));
+    assert_eq!((refused.status, &*refused.out), (Some(2), ""), "{refused:?}");
+    assert!(refused.err.contains("is not on this machine") && refused.err.contains("--yes"), "{refused:?}");
+    let unknown = said(&mut command("http://presence.invalid", &["load", "--yes"]));
+    assert_eq!(unknown.status, Some(1), "{unknown:?}");
+    assert!(unknown.err.contains("cannot be reached"), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn a_load_needs_a_token_that_may_write_and_says_so_before_it_begins() {
+    let redis = RedisServer::start().await;
+    let url = redis.url();
+    let tokens = [("PRESENCE_AUTH_TOKENS", "writer"), ("PRESENCE_READ_TOKENS", "reader")];
+    let server = Server::start(&[&[("PRESENCE_REDIS_URL", &*url)], &tokens[..]].concat());
+    for token in ["", "reader"] {
+        let refused = said(command(&server.url(""), &["load"]).env("PRESENCE_TOKEN", token));
+        assert_eq!((refused.status, &*refused.out), (Some(3), ""), "{refused:?}");
+        assert!(!refused.err.contains("connecting"), "{refused:?}");
+    }
+}
