@@ -1,4 +1,4 @@
-//! Activities as people type and read them.
+//! Activities as arguments and in output.
 
 use presence_client::Activity;
 
@@ -10,14 +10,14 @@ pub(crate) struct ActivityArgument(pub(crate) Option<Activity>);
 pub(crate) fn parse(json: &str) -> Result<ActivityArgument, String> {
     let typed: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let activity: Option<Activity> = serde_json::from_value(typed.clone()).map_err(|error| error.to_string())?;
-    // A member that was mistyped must not get lost on the way.
+    // A mistyped member must be an error, not ignored.
     match serde_json::to_value(&activity) {
         Ok(read) if read == typed => Ok(ActivityArgument(activity)),
         _ => Err("an activity has details, party {id, size, max}, joinable and custom, and no other member".to_owned()),
     }
 }
 
-/// An activity in one line: `Ranked, 2/4, joinable`. Nothing of it controls the terminal.
+/// An activity in one line: `Ranked, 2/4, joinable`. What would control the terminal is escaped.
 pub(crate) fn summary(activity: &Activity) -> String {
     let Activity { details, party, joinable, custom } = activity;
     let parts = [
@@ -29,14 +29,14 @@ pub(crate) fn summary(activity: &Activity) -> String {
     printable(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
-/// Escapes what terminals act on instead of showing it: control characters, and those that turn the direction of text.
+/// Escapes control characters, and characters that change the direction of text.
 fn printable(text: &str) -> String {
-    let is_acted_on = |c: char| {
+    let needs_escape = |c: char| {
         c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if is_acted_on(c) {
+        if needs_escape(c) {
             line.extend(c.escape_default());
         } else {
             line.push(c);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(shown(r#"{"details":"a\u001b[2J\n😀\u202e\u009b"}"#), r"a\u{1b}[2J\n😀\u{202e}\u{9b}");
     }
 

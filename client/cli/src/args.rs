@@ -1,4 +1,4 @@
-//! What the command line says.
+//! Command-line arguments.
 
 mod context;
 mod load;
@@ -23,10 +23,10 @@ const EXIT_STATUSES: &str = "\
 Exit statuses:
   0  done
   1  the service could not be reached, or could not do it now: try again later
-  2  the command line cannot be understood, or a question was not answered with yes
-  3  the service refused: a token, a transition
-  4  the service does not have this call: the functions have no events, for one
-  5  probe: the service works, but something is late or away; load: a bar was not met
+  2  invalid arguments, or no confirmation
+  3  the service refused the token or the transition
+  4  this service does not support the command: the functions have no events, for example
+  5  probe: degraded, a component is late or unavailable; load: a bar is not met
   130  load: interrupted";
 
 /// Ask the presence service who is online, and watch players come and go.
@@ -35,7 +35,7 @@ Exit statuses:
 pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) target: Target,
-    /// Print JSON, for programs: one value, or with `watch` one a line.
+    /// Print JSON, for programs: one value, or one per line with `watch`.
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// Use a saved context: a service's URL, and how calls to it authenticate [env: PRESENCE_CONTEXT]
@@ -52,12 +52,12 @@ pub(crate) struct Args {
 /// flag is not given.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Target {
-    /// URL of the service: a presence-server, or what stands before the functions [env: PRESENCE_URL] [default:
+    /// URL of the service: a presence-server, or the API in front of the functions [env: PRESENCE_URL] [default:
     /// http://127.0.0.1:8080]
     #[arg(long, global = true)]
     pub(crate) url: Option<String>,
-    /// Bearer token, if the service requires one. The variable is the better place: other users of this machine may see a
-    /// command's arguments [env: PRESENCE_TOKEN]
+    /// Bearer token, if the service requires one. Prefer the variable: other users of this machine may see a command's
+    /// arguments [env: PRESENCE_TOKEN]
     #[arg(long, global = true)]
     pub(crate) token: Option<String>,
     /// Sign calls (AWS SigV4), for an API of API Gateway that requires it. The credentials are those that the AWS CLI uses:
@@ -71,7 +71,7 @@ pub(crate) enum Command {
     /// Show a player.
     Get {
         player: PlayerId,
-        /// Of a player who is OFFLINE, show when that was.
+        /// Show when an OFFLINE player was last seen.
         #[arg(long)]
         history: bool,
     },
@@ -80,7 +80,7 @@ pub(crate) enum Command {
         /// Players to show; - reads their ids from standard input.
         #[arg(required = true, value_name = "PLAYER")]
         players: Vec<PlayerId>,
-        /// Of players who are OFFLINE, show when that was.
+        /// Show when OFFLINE players were last seen.
         #[arg(long)]
         history: bool,
     },
@@ -96,7 +96,7 @@ pub(crate) enum Command {
         #[arg(long, default_value = "quit", value_parser = reason_parser())]
         reason: Reason,
     },
-    /// Set what a player is doing: the state, the activity, or both.
+    /// Set a player's state, activity, or both.
     SetState {
         player: PlayerId,
         #[arg(ignore_case = true, required_unless_present = "activity", value_parser = state_parser())]
@@ -104,21 +104,21 @@ pub(crate) enum Command {
         /// The activity as JSON, such as {"details":"Ranked","joinable":true}; null removes it.
         #[arg(long, value_name = "JSON", value_parser = activity::parse)]
         activity: Option<ActivityArgument>,
-        /// Where the state is OFFLINE: do not ask whether that is meant.
+        /// Do not ask for confirmation if the state is OFFLINE.
         #[arg(long, short)]
         yes: bool,
     },
-    /// Show players coming and going, until interrupted.
+    /// Show changes of players, until interrupted.
     Watch {
-        /// Players to watch, beginning with what they are now; - reads their ids from standard input. Without one, the
+        /// Players to watch, beginning with their current presence; - reads their ids from standard input. Without one, the
         /// changes of all players are shown.
         #[arg(value_name = "PLAYER")]
         players: Vec<PlayerId>,
-        /// End after so many changes.
+        /// End after this number of changes.
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
         count: Option<u64>,
     },
-    /// Tell why a player is in the state that it is in, and what comes next.
+    /// Explain why a player is in its state, and what comes next.
     Explain { player: PlayerId },
     /// Count the players who are not OFFLINE, by state.
     Online {
@@ -131,20 +131,20 @@ pub(crate) enum Command {
     /// Sign a player out: OFFLINE, with all its connections closed, on every device.
     SignOut {
         player: PlayerId,
-        /// Do not ask whether that is meant.
+        /// Do not ask for confirmation.
         #[arg(long, short)]
         yes: bool,
     },
-    /// Ask whether the service can do its work; the exit status tells scripts.
+    /// Check the health of the service; the exit status reports it to scripts.
     Probe,
-    /// Put a load on the service as gateways do, measure it and judge it; then remove what that made.
+    /// Put load on the service as gateways do, measure and judge it, then remove everything.
     Load(LoadArgs),
-    /// Keep services under names, with their tokens.
+    /// Save services under names, with their tokens.
     Context {
         #[command(subcommand)]
         command: ContextCommand,
     },
-    /// Print what a shell needs to complete this program's commands.
+    /// Print a completion script for a shell.
     Completions { shell: Shell },
 }
 
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_definition_of_the_arguments_is_valid() {
         Args::command().debug_assert();
     }
 

@@ -21,7 +21,7 @@ const VARIABLES: [&str; 3] = ["PRESENCE_URL", "PRESENCE_TOKEN", "PRESENCE_SIGV4"
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Contexts {
-    /// The name of the context that is used if nothing else says which service is meant.
+    /// The name of the context that is used unless a flag or variable names a service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) current: Option<String>,
     pub(crate) contexts: BTreeMap<String, Context>,
@@ -90,8 +90,8 @@ impl Contexts {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(failed(path, &error.to_string())),
         };
-        // An error names line and column, and not what is there: that may be a token.
-        let error = |error: serde_json::Error| format!("not a file of contexts at line {}", error.line());
+        // The error has the line and not its content, which may be a token.
+        let error = |error: serde_json::Error| format!("invalid at line {}", error.line());
         serde_json::from_slice(&json).map_err(|cause| failed(path, &error(cause)))
     }
 
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_is_used_if_it_is_named_or_nothing_else_is_said() {
+    fn a_context_is_used_if_it_is_named_or_no_service_is() {
         let used = || Ok(Some(URL.to_owned()));
         assert_eq!(url(None, false, &[]), used());
         assert_eq!(url(None, false, &[("PRESENCE_URL", ""), ("PRESENCE_CONTEXT", "")]), used());
@@ -175,7 +175,7 @@ mod tests {
         for name in VARIABLES {
             assert_eq!(url(None, false, &[(name, "x")]), Ok(None), "{name}: no token of one service goes to another");
         }
-        assert_eq!(url(None, true, &[("PRESENCE_CONTEXT", "prod")]), Ok(None), "a flag comes before a variable");
+        assert_eq!(url(None, true, &[("PRESENCE_CONTEXT", "prod")]), Ok(None), "a flag overrides a variable");
         assert!(url(Some("prod"), true, &[]).unwrap_err().contains("exclude each other"));
         assert!(url(Some("test"), false, &[]).unwrap_err().contains(r#"no context \"test\""#));
     }

@@ -1,27 +1,27 @@
-//! Why nothing came of a command.
+//! Errors of commands, and exit statuses.
 
 use std::{error::Error, io, process::ExitCode};
 
-/// A command's end, as its exit status. They are documented in docs/cli.md and in the program's help.
+/// The exit status of a command. They are documented in docs/cli.md and in the program's help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// It was done.
+    /// Success.
     Done = 0,
-    /// The service could not be reached, or could not do it now.
+    /// The service was unreachable, or could not execute the command now.
     Failed = 1,
-    /// The command line was wrong, or a question was not answered with yes.
+    /// Invalid arguments, or no confirmation.
     Usage = 2,
-    /// The service refused.
+    /// The service refused the call.
     Refused = 3,
-    /// The service does not have this call.
+    /// The service does not support the command.
     NotOffered = 4,
-    /// The service works, but something is late or away, or a bar was not met.
+    /// A component of the service is late or unavailable, or a bar is not met.
     Degraded = 5,
-    /// A signal ended it, after it had removed what it made.
+    /// A signal ended a load, after its players were removed.
     Interrupted = 130,
 }
 
-/// Why nothing came of a command: what happened, and what one may do about it.
+/// Why a command failed, and what the user can do about it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) status: Status,
@@ -40,8 +40,8 @@ impl Failure {
         self
     }
 
-    /// Says it, where there is something to say.
-    pub(crate) fn tell(&self) -> ExitCode {
+    /// Prints the message and the hint, if there are any.
+    pub(crate) fn report(&self) -> ExitCode {
         if !self.what.is_empty() {
             anstream::eprintln!("presence: {}", self.what);
         }
@@ -59,7 +59,7 @@ impl From<Status> for ExitCode {
 }
 
 impl From<io::Error> for Failure {
-    /// Whoever reads no further, as `head` does, has what it wants: that is no failure.
+    /// A reader that closes the pipe, as `head` does, is not a failure.
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(Status::Done, ""),
@@ -68,7 +68,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// What is at the bottom of an error: of "client error", "connect error", "Connection refused" the last.
+/// The last source of an error: "Connection refused" of "client error", "connect error", "Connection refused".
 pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
 }

@@ -6,10 +6,10 @@ use presence_client::PlayerId;
 
 use crate::failure::{Failure, Status};
 
-/// The argument in whose place standard input is read. A player of this id can be named there.
+/// The argument that stands for standard input. A player with this id can be named there.
 const STDIN: &str = "-";
 
-/// The players, with those of standard input in the place of `-`.
+/// Replaces `-` by the players on standard input.
 pub(crate) fn expand(players: Vec<PlayerId>) -> Result<Vec<PlayerId>, Failure> {
     expand_from(players, io::stdin())
 }
@@ -42,13 +42,13 @@ mod tests {
     }
 
     #[test]
-    fn standard_input_takes_the_place_of_the_hyphen() {
+    fn standard_input_replaces_the_hyphen() {
         assert_eq!(expanded(&["a", "-", "b"], "x\ny  z\r\n\n-\n").unwrap(), ["a", "x", "y", "z", "-", "b"]);
         assert_eq!(expanded(&["a", "b"], "not read").unwrap(), ["a", "b"]);
     }
 
     #[test]
-    fn an_input_without_ids_is_no_list_of_all_players() {
+    fn an_input_without_ids_is_an_error() {
         for input in ["", " \n"] {
             let failure = expanded(&["-"], input).unwrap_err();
             assert!(failure.contains("Usage") && failure.contains("no player ids"), "{failure}");

@@ -1,14 +1,13 @@
 //! The program `presence`: asks the presence service about players, sets their states, and watches them, over HTTP.
 //!
-//! Layout, in the direction of its arrows:
+//! Layout:
 //!
-//! - `args`: what the command line says; `target`: the service that it, or the environment, names; `context`: services
-//!   that were saved under names.
-//! - `commands`: one file a command.
-//! - `service`: the service, and whatever it answers that is no answer to the question.
+//! - `commands`: one file per command; `commands/load`: the load test.
+//! - `args`: arguments; `target`: the service that they, or the environment, name; `context`: saved services.
+//! - `service`: clients of the service, and messages for calls that failed.
 //! - `ids`: players named on standard input.
-//! - `failure`: why nothing came of it, and the exit status for that.
-//! - `output`: tables for people, JSON for programs; `table` and `style` for the former.
+//! - `failure`: errors of commands, and exit statuses.
+//! - `output`: text, or JSON for programs; `activity`, `table` and `style`: parts of the text.
 
 mod activity;
 mod args;
@@ -28,13 +27,13 @@ use clap::Parser as _;
 
 use crate::{args::Args, failure::Failure};
 
-/// Does what the command line says: the whole of the program.
+/// Runs the program: parses the arguments and executes the command.
 pub fn run() -> ExitCode {
-    let args = Args::parse(); // ends the program where it cannot be understood, with status 2
+    let args = Args::parse(); // exits with status 2 if they are invalid
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(args)),
         Err(error) => Err(Failure::from(error)),
     };
-    outcome.map_or_else(|failure| failure.tell(), Into::into)
+    outcome.map_or_else(|failure| failure.report(), Into::into)
 }

@@ -1,4 +1,4 @@
-//! The service, and whatever it answers that is no answer to the question.
+//! Clients of the service, and messages for calls that failed.
 
 use presence_client::{
     CallError, Endpoint, HttpNotifier, HttpNotifierBuilder, PresenceClient, Problem, Watcher, operator::OperatorClient,
@@ -12,9 +12,9 @@ use crate::{
 /// The service that the command line names.
 #[derive(Debug)]
 pub(crate) struct Service {
-    /// Asks about players, and sets their states.
+    /// Queries players, and sets their states.
     pub(crate) players: PresenceClient,
-    /// Asks what only a server can answer.
+    /// Queries that only a server answers.
     pub(crate) operator: OperatorClient,
     endpoint: Endpoint,
     url: String,
@@ -22,7 +22,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Prepares the calls; nothing is connected before the first one.
+    /// Prepares the clients. They connect at their first call.
     pub(crate) fn new(endpoint: Endpoint, authentication: Authentication) -> Result<Self, Failure> {
         Ok(Self {
             url: endpoint.to_string(),
@@ -38,17 +38,17 @@ impl Service {
         Watcher::start(self.endpoint.clone()).map_err(|error| unusable(&error))
     }
 
-    /// Prepares a notifier, as gateways have one.
+    /// Prepares the notifier of a gateway.
     pub(crate) fn notifier(&self) -> HttpNotifierBuilder {
         HttpNotifier::builder(self.endpoint.clone())
     }
 
-    /// Where it is.
+    /// The address of the service.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// Why a call came to nothing.
+    /// The failure of a call.
     pub(crate) fn failure(&self, error: &CallError) -> Failure {
         let url = &self.url;
         match error {
@@ -66,39 +66,39 @@ impl Service {
             }
             CallError::TimedOut => Failure::new(Status::Failed, format!("{url} did not answer in time")),
             CallError::Garbled(error) => {
-                Failure::new(Status::Failed, format!("what answers at {url} is not the presence service: {error}"))
+                Failure::new(Status::Failed, format!("{url} is not a presence service: {error}"))
                     .with_hint("--url or PRESENCE_URL names another address.")
             }
         }
     }
 
-    /// The same for a call of which only a `presence-server` has an answer.
-    pub(crate) fn server_failure(&self, error: &CallError, call: &str) -> Failure {
+    /// The failure of a call that only a `presence-server` supports.
+    pub(crate) fn server_failure(&self, error: &CallError) -> Failure {
         match error {
             // API Gateway checks the caller before it looks for the route.
             CallError::Problem(problem) if problem.status == 403 && is_refused_caller(problem) => self.failure(error),
             // REST APIs of API Gateway answer 403 for a path that they do not have.
             CallError::Problem(Problem { status: 403..=405, slug, .. }) if !is_of_the_service(slug) => {
-                self.not_offered(call)
+                self.not_offered()
             }
-            CallError::Problem(Problem { status: 404, .. }) => self.not_offered(call),
+            CallError::Problem(Problem { status: 404, .. }) => self.not_offered(),
             error => self.failure(error),
         }
     }
 
-    /// The same for the call for events.
+    /// The failure of the call for events.
     pub(crate) fn events_failure(&self, error: &CallError) -> Failure {
         match error {
             CallError::Problem(Problem { status: 404, slug, .. }) if is_of_the_service(slug) => {
-                Failure::new(Status::NotOffered, format!("{} makes no events", self.url))
-                    .with_hint("It does where its PRESENCE_NATS_URL is set.")
+                Failure::new(Status::NotOffered, format!("{} publishes no events", self.url))
+                    .with_hint("It does if its PRESENCE_NATS_URL is set.")
             }
-            error => self.server_failure(error, "what happens"),
+            error => self.server_failure(error),
         }
     }
 
-    fn not_offered(&self, call: &str) -> Failure {
-        Failure::new(Status::NotOffered, format!("{} does not tell {call}", self.url)).with_hint(
+    fn not_offered(&self) -> Failure {
+        Failure::new(Status::NotOffered, format!("{} does not support this command", self.url)).with_hint(
             "Only a presence-server does, the functions do not. --url or PRESENCE_URL names one; it may share its Redis \
              with them.",
         )
@@ -115,18 +115,15 @@ impl Service {
             let what = if self.authentication == Authentication::Token {
                 "does not accept the token"
             } else {
-                "wants a token"
+                "requires a token"
             };
             return Failure::new(Status::Refused, format!("{url} {what}"))
                 .with_hint("PRESENCE_TOKEN, or --token, gives one of those in the service's PRESENCE_AUTH_TOKENS.");
         }
         let kind = if *status < 500 { Status::Refused } else { Status::Failed };
         if !is_of_the_service(slug) {
-            return Failure::new(
-                kind,
-                format!("{url} answered with status {status}, and not as the presence service does"),
-            )
-            .with_hint("Calls go to …/presence/… below that address.");
+            return Failure::new(kind, format!("{url} answered with status {status}, but not like a presence service"))
+                .with_hint("Calls go to …/presence/… below that address.");
         }
         let field = field.as_ref().map(|field| format!(" [{field}]")).unwrap_or_default();
         Failure::new(kind, format!("{detail}{field} ({slug}, {status})"))
@@ -159,7 +156,7 @@ fn is_refused_caller(problem: &Problem) -> bool {
     message.is_some_and(|message| !message.eq_ignore_ascii_case("Missing Authentication Token"))
 }
 
-/// Whether a problem comes from the service, and not from something before it.
+/// Whether a problem comes from the service, not from a proxy or gateway in front of it.
 fn is_of_the_service(slug: &str) -> bool {
     slug != "about:blank"
 }
@@ -178,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_exit_status_tells_try_again_from_refused() {
+    fn a_failed_call_and_a_refused_call_differ_in_the_exit_status() {
         let service = service(Authentication::None);
         for (status, expected) in [(400, Status::Refused), (409, Status::Refused), (503, Status::Failed)] {
             assert_eq!(service.failure(&problem(status, "some-kind")).status, expected, "{status}");
@@ -187,23 +184,20 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_missing_is_told_from_one_that_is_wrong() {
+    fn a_missing_token_and_a_wrong_token_have_different_messages() {
         let unauthorized = problem(401, "unauthorized");
-        assert!(format!("{:?}", service(Authentication::None).failure(&unauthorized)).contains("wants a token"));
+        assert!(format!("{:?}", service(Authentication::None).failure(&unauthorized)).contains("requires a token"));
         let wrong = format!("{:?}", service(Authentication::Token).failure(&unauthorized));
         assert!(wrong.contains("does not accept the token") && !wrong.contains("hunter2"), "{wrong}");
     }
 
     #[test]
-    fn what_a_gateway_before_the_functions_does_not_know_is_not_offered() {
+    fn a_path_that_an_api_gateway_does_not_have_is_not_supported() {
         for (status, slug) in [(404, "about:blank"), (403, "about:blank"), (404, "not-found")] {
-            let failure = service(Authentication::None).server_failure(&problem(status, slug), "its players");
+            let failure = service(Authentication::None).server_failure(&problem(status, slug));
             assert_eq!(failure.status, Status::NotOffered, "{status} {slug}");
         }
-        assert_eq!(
-            service(Authentication::None).server_failure(&problem(401, "unauthorized"), "").status,
-            Status::Refused
-        );
+        assert_eq!(service(Authentication::None).server_failure(&problem(401, "unauthorized")).status, Status::Refused);
     }
 
     /// A refusal by API Gateway.
@@ -232,8 +226,8 @@ mod tests {
     #[test]
     fn a_refused_caller_differs_from_a_missing_call() {
         let service = service(Authentication::None);
-        assert_eq!(service.server_failure(&gateway(403, "Forbidden"), "its players").status, Status::Refused);
+        assert_eq!(service.server_failure(&gateway(403, "Forbidden")).status, Status::Refused);
         let of_rest = gateway(403, "Missing Authentication Token");
-        assert_eq!(service.server_failure(&of_rest, "its players").status, Status::NotOffered);
+        assert_eq!(service.server_failure(&of_rest).status, Status::NotOffered);
     }
 }

@@ -1,4 +1,4 @@
-//! Colours, where the terminal has them: `anstream` leaves them out elsewhere, and where `NO_COLOR` is set.
+//! Colors. `anstream` removes them if the output is not a terminal, and if `NO_COLOR` is set.
 
 use anstyle::{AnsiColor, Style};
 use presence_client::{
@@ -6,13 +6,13 @@ use presence_client::{
     operator::{GatewayState, HealthStatus},
 };
 
-/// What stands out less.
+/// Less important text.
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
-/// What stands out.
+/// Important text.
 pub(crate) const STRONG: Style = Style::new().bold();
 
-/// A state's colour.
+/// The color of a state.
 pub(crate) fn of_state(state: State) -> Style {
     match state {
         State::Offline => FAINT,
@@ -23,7 +23,7 @@ pub(crate) fn of_state(state: State) -> Style {
     }
 }
 
-/// The colour of a part of the service.
+/// The color of a health status.
 pub(crate) fn of_health(status: HealthStatus) -> Style {
     match status {
         HealthStatus::Ok => AnsiColor::Green.on_default(),
@@ -33,7 +33,7 @@ pub(crate) fn of_health(status: HealthStatus) -> Style {
     }
 }
 
-/// The color of what is happening to a gateway.
+/// The color of a gateway's state.
 pub(crate) fn of_gateway(state: GatewayState) -> Style {
     match state {
         GatewayState::Live => AnsiColor::Green.on_default(),

@@ -1,4 +1,4 @@
-//! Tables for people: columns as wide as need be, two spaces apart.
+//! Text tables: columns as wide as their content, two spaces apart.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use anstyle::Style;
 
 use crate::style::FAINT;
 
-/// Rows below a head.
+/// A table with a head line.
 #[derive(Debug)]
 pub(crate) struct Table<const N: usize> {
     head: [&'static str; N],
     rows: Vec<[Cell; N]>,
 }
 
-/// A text, and how it looks.
+/// A text and its style.
 #[derive(Debug)]
 pub(crate) struct Cell {
     text: String,
@@ -35,7 +35,7 @@ impl<const N: usize> Table<N> {
         cells.chain([self.head[column].len()]).max().unwrap_or_default()
     }
 
-    /// Numbers stand at the right of their column, and the head of a column above its content.
+    /// Whether a column is aligned to the right, with its head.
     fn holds_numbers(&self, column: usize) -> bool {
         self.rows.iter().all(|row| row[column].is_number)
     }
@@ -50,18 +50,18 @@ impl Cell {
         Self::new(text, Style::new())
     }
 
-    /// At the right of its column, as numbers are.
+    /// A cell that is aligned to the right, as numbers are.
     pub(crate) fn right(text: impl fmt::Display) -> Self {
         Self { is_number: true, ..Self::plain(text) }
     }
 
-    /// With its thousands set apart.
+    /// A number with separated thousands.
     pub(crate) fn number(number: u64) -> Self {
         Self::right(grouped(number))
     }
 }
 
-/// `1,234,567`.
+/// A number with separated thousands: `1,234,567`.
 pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_stand_at_the_left_and_numbers_at_the_right() {
+    fn texts_are_aligned_to_the_left_and_numbers_to_the_right() {
         let mut table = Table::new(["PLAYER", "COUNT", "STATE"]);
         table.push([Cell::plain("a-long-name"), Cell::number(2), Cell::plain("ONLINE")]);
         table.push([Cell::plain("b"), Cell::number(1_234_567), Cell::plain("-")]);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn thousands_are_set_apart() {
+    fn thousands_are_separated() {
         assert_eq!([0, 999, 1_000, 12_345_678].map(grouped), ["0", "999", "1,000", "12,345,678"]);
     }
 }

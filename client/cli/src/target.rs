@@ -1,4 +1,4 @@
-//! The service that the flags or the environment name.
+//! The service that flags or environment variables name.
 
 use std::{error::Error, ffi::OsString, fmt};
 
@@ -35,7 +35,7 @@ impl Target {
             return Ok((endpoint, Authentication::Signature));
         }
         match either(self.token, "--token", "PRESENCE_TOKEN", &variable) {
-            // An empty flag is how to send no token although the variable is set.
+            // An empty flag sends no token, even if the variable is set.
             Some((token, _)) if token.is_empty() => Ok((endpoint, Authentication::None)),
             Some(_) if is_signed => Err(Failure::new(
                 Status::Usage,
@@ -78,7 +78,7 @@ pub(crate) async fn sign(_: Endpoint) -> Result<Endpoint, Failure> {
     Err(Failure::new(Status::Usage, "this program cannot sign calls: it was built without the feature sigv4"))
 }
 
-/// The value of a flag, else of a variable that is set and not empty, with the name of where it stands.
+/// The value of a flag, else of a variable that is set and not empty, with the name of the flag or variable.
 fn either(
     given: Option<String>,
     flag: &'static str,
@@ -87,7 +87,7 @@ fn either(
 ) -> Option<(String, &'static str)> {
     let from_flag = given.map(|value| (value, flag));
     from_flag.or_else(|| {
-        // A value that is not Unicode is as invalid as what it becomes here.
+        // A value that is not Unicode becomes an invalid one.
         let value = variable(name)?.to_string_lossy().into_owned();
         (!value.is_empty()).then_some((value, name))
     })
@@ -98,7 +98,7 @@ fn invalid(name: impl fmt::Display, error: &InvalidEndpoint) -> Failure {
     Failure::new(Status::Usage, format!("{name} is {error}"))
 }
 
-/// Why the clients for an endpoint cannot be made.
+/// Why the clients for an endpoint cannot be created.
 pub(crate) fn unusable(error: &InvalidEndpoint) -> Failure {
     let cause = error.source().map(|_| format!(": {}", root_cause(error))).unwrap_or_default();
     Failure::new(Status::Usage, format!("{error}{cause}"))
@@ -108,7 +108,7 @@ pub(crate) fn unusable(error: &InvalidEndpoint) -> Failure {
 mod tests {
     use super::*;
 
-    /// What becomes of two flags and two variables; empty ones of these are set.
+    /// The endpoint and authentication for two flags and two variables.
     fn resolved(flags: [Option<&str>; 2], variables: [Option<&str>; 2]) -> Result<(String, Authentication), String> {
         let [url, token] = flags.map(|flag| flag.map(str::to_owned));
         let variable = |name: &str| match name {
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_variable_is_an_unset_one() {
+    fn an_empty_variable_counts_as_unset() {
         for variables in [[None, None], [Some(""), Some("")]] {
             assert_eq!(resolved([None, None], variables).unwrap(), (DEFAULT_URL.to_owned(), Authentication::None));
         }
     }
 
     #[test]
-    fn a_flag_comes_before_a_variable_also_before_a_bad_one() {
+    fn a_flag_overrides_a_variable_even_an_invalid_one() {
         let bad = [Some("htp:/presence"), Some("no token")];
         let (url, authentication) = resolved([Some("http://other"), Some("hunter2")], bad).unwrap();
         assert_eq!((&*url, authentication), ("http://other", Authentication::Token));
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(
             authentication(true, None, "", "hunter2").unwrap(),
             Authentication::Signature,
-            "a flag comes before a variable"
+            "a flag overrides a variable"
         );
         assert_eq!(authentication(true, None, "maybe", "hunter2").unwrap(), Authentication::Signature);
         assert_eq!(authentication(false, Some("hunter2"), "true", "").unwrap(), Authentication::Token);
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_is_named_by_where_it_stands_and_not_shown() {
+    fn an_invalid_value_is_not_shown_but_its_flag_or_variable_is() {
         let good = [Some("http://presence"), Some("hunter2")];
         for (flags, variables, expected) in [
             ([Some("x:secret@y"), None], good, "--url is not the URL"),

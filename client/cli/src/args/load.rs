@@ -1,4 +1,4 @@
-//! Options of `presence load`.
+//! Arguments of `presence load`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::time::duration;
 
-/// How much load is put on the service, and for how long.
+/// The size of the load, and its duration.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LoadArgs {
     /// Players, each with one connection. Their ids begin with load- and a random number.
@@ -36,10 +36,10 @@ pub(crate) struct LoadArgs {
     /// Players that each gateway watches; 0 watches none.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     pub(crate) watch: u32,
-    /// Let a gateway crash at the end, and measure how long its players stay ONLINE.
+    /// Let a gateway crash at the end, and measure the time until its players are OFFLINE.
     #[arg(long)]
     pub(crate) crash: bool,
-    /// Do not ask before the load is put on a service that is not on this machine.
+    /// Do not ask for confirmation if the service is not on this machine.
     #[arg(long, short)]
     pub(crate) yes: bool,
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_load_can_have_is_refused() {
+    fn rates_and_percentages_out_of_range_are_refused() {
         for text in ["-1", "NaN", "inf", "1e7", "", "x"] {
             assert!(rate(text).is_err() && percentage(text).is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! `presence completions`: what a shell needs to complete commands.
+//! `presence completions`: completion scripts for shells.
 
 use std::io::Write as _;
 

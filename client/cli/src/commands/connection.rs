@@ -1,4 +1,4 @@
-//! `presence connect`, `presence heartbeat` and `presence disconnect`: what gateways call, to try it out.
+//! `presence connect`, `presence heartbeat` and `presence disconnect`: the calls of gateways, to try them out.
 
 use presence_client::{ConnectionId, PlayerId, Presence, Reason};
 

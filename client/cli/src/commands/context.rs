@@ -9,8 +9,8 @@ use crate::{
     context::{Context, Contexts, unknown},
     failure::{Failure, Status},
     output::Output,
-    target::Authentication,
     table::{Cell, Table},
+    target::Authentication,
 };
 
 /// A context in the list, without its token.
@@ -73,8 +73,7 @@ fn given(target: Target) -> Result<Context, Failure> {
 
 fn list(contexts: &Contexts, output: Output) -> Result<Status, Failure> {
     let current = contexts.current.as_deref();
-    let listed: Vec<_> =
-        contexts.contexts.iter().map(|(name, context)| Listed::new(name, context, current)).collect();
+    let listed: Vec<_> = contexts.contexts.iter().map(|(name, context)| Listed::new(name, context, current)).collect();
     let text = || {
         let mut table = Table::new(["CONTEXT", "URL", "AUTHENTICATION", "CURRENT"]);
         for Listed { name, url, authentication, is_current } in &listed {

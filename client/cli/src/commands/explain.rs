@@ -1,4 +1,4 @@
-//! `presence explain`: why a player is in the state that it is in, and what comes next.
+//! `presence explain`: the reason for a player's state, and the next change.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ use crate::{
 
 pub(super) async fn run(service: &Service, player: &PlayerId, output: Output) -> Result<Status, Failure> {
     let explanation = service.operator.explain(player).await;
-    let explanation = explanation.map_err(|error| service.server_failure(&error, "more of a player than its state"))?;
+    let explanation = explanation.map_err(|error| service.server_failure(&error))?;
     output.show(&explanation, || text(&explanation))?;
     Ok(Status::Done)
 }
@@ -29,7 +29,7 @@ fn text(explanation: &Explanation) -> String {
     let style = of_state(state);
     let mut text = format!("{STRONG}{name}{STRONG:#} is {style}{state}{style:#}");
     if let Some(last_seen) = presence.last_seen {
-        let _ = write!(text, ", last heard of {} ago", span(as_of.saturating_sub(last_seen)));
+        let _ = write!(text, ", last seen {} ago", span(as_of.saturating_sub(last_seen)));
     }
     let _ = write!(text, ".\n{}\n", outlook(explanation));
     if let Some(activity) = &presence.activity {
@@ -52,44 +52,44 @@ fn text(explanation: &Explanation) -> String {
 }
 
 fn leases(connections: &[Lease]) -> Table<2> {
-    let mut table = Table::new(["CONNECTION", "RUNS OUT IN"]);
+    let mut table = Table::new(["CONNECTION", "EXPIRES IN"]);
     for lease in connections {
         table.push([Cell::plain(&lease.connection_id), Cell::plain(span(lease.expires_in_ms))]);
     }
     table
 }
 
-/// What comes next, or why nothing does.
+/// The next change, or why there is none.
 fn outlook(explanation: &Explanation) -> String {
     let Explanation { as_of, presence, connections, last_transition, next_transition, .. } = explanation;
     let Some(next) = next_transition else {
         return match last_transition {
-            _ if presence.state != State::Offline => "It has just been renewed.".to_owned(),
-            Some(_) => "It stays so until a connection comes.".to_owned(),
-            None => "Nothing is known of it: it was never seen, or longer ago than the history is kept.".to_owned(),
+            _ if presence.state != State::Offline => "Its record was renewed a moment ago.".to_owned(),
+            Some(_) => "It stays OFFLINE until it connects.".to_owned(),
+            None => "The service does not know it: it was never connected, or its history has expired.".to_owned(),
         };
     };
     if presence.state == State::Offline {
         let ago = span(as_of.saturating_sub(next.at));
         let why = next.reason.as_ref().map(because).unwrap_or_default();
-        return format!("It ran out {ago} ago ({why}), and no sweep has made the event yet.");
+        return format!("It expired {ago} ago ({why}); the next sweep creates the event.");
     }
     let left = span(next.at.saturating_sub(*as_of));
     match (connections.is_empty(), &next.reason) {
-        (false, _) => format!("Unless a connection beats, it is OFFLINE in {left}."),
+        (false, _) => format!("Without a heartbeat it is OFFLINE in {left}."),
         (true, Some(EventReason::Lost)) => {
-            format!("Its last connection broke; unless it is back within the grace, it is OFFLINE in {left}.")
+            format!("Its last connection was lost. Unless it connects within the grace, it is OFFLINE in {left}.")
         }
-        (true, _) => format!("The state was set without a connection; unless one comes, it is OFFLINE in {left}."),
+        (true, _) => format!("Its state was set without a connection. Unless it connects, it is OFFLINE in {left}."),
     }
 }
 
-/// An event's reason, in words.
+/// The reason of an event, in words.
 fn because(reason: &EventReason) -> &str {
     match reason {
-        EventReason::Disconnect => "the player left",
-        EventReason::Lost => "the last connection broke",
-        EventReason::Expired => "nobody renewed the connections",
+        EventReason::Disconnect => "the player disconnected",
+        EventReason::Lost => "the last connection was lost",
+        EventReason::Expired => "no heartbeat renewed its connections",
         EventReason::SignedOut => "the player was signed out",
         other => other.as_str(),
     }
@@ -132,44 +132,48 @@ mod tests {
     }
 
     #[test]
-    fn a_player_who_is_there_has_leases_and_an_end() {
-        let mut there = explanation(State::InMatch);
-        there.presence.last_seen = Some(NOW - 4_000);
-        there.connections =
+    fn a_connected_player_has_leases_and_an_expiry() {
+        let mut connected = explanation(State::InMatch);
+        connected.presence.last_seen = Some(NOW - 4_000);
+        connected.connections =
             vec![Lease { connection_id: "phone".into(), expires_at: NOW + 41_000, expires_in_ms: 41_000 }];
-        there.closed_connections = 1;
-        there.last_transition = transition(State::InMatch, NOW - 600_000, None);
-        there.next_transition = transition(State::Offline, NOW + 41_000, Some(EventReason::Expired));
-        let expected = "alice is IN_MATCH, last heard of 4 s ago.\n\
-                        Unless a connection beats, it is OFFLINE in 41 s.\n\
+        connected.closed_connections = 1;
+        connected.last_transition = transition(State::InMatch, NOW - 600_000, None);
+        connected.next_transition = transition(State::Offline, NOW + 41_000, Some(EventReason::Expired));
+        let expected = "alice is IN_MATCH, last seen 4 s ago.\n\
+                        Without a heartbeat it is OFFLINE in 41 s.\n\
                         \n\
-                        CONNECTION  RUNS OUT IN\n\
+                        CONNECTION  EXPIRES IN\n\
                         phone       41 s\n\
                         \n\
                         The last change was to IN_MATCH, 10 min ago.\n\
                         1 connection is remembered as closed.\n";
-        assert_eq!(shown(&there), expected);
+        assert_eq!(shown(&connected), expected);
     }
 
     #[test]
-    fn a_player_who_ran_out_is_told_from_one_who_left_and_from_one_who_was_never_there() {
-        assert!(shown(&explanation(State::Offline)).contains("Nothing is known of it"));
+    fn expired_players_disconnected_players_and_unknown_players_are_explained_differently() {
+        assert!(shown(&explanation(State::Offline)).contains("The service does not know it"));
 
         let mut left = explanation(State::Offline);
         left.last_transition = transition(State::Offline, NOW - 60_000, Some(EventReason::Disconnect));
         assert!(
-            shown(&left).contains("The last change was to OFFLINE, 60 s ago: the player left."),
+            shown(&left).contains("The last change was to OFFLINE, 60 s ago: the player disconnected."),
             "{}",
             shown(&left)
         );
 
-        let mut ran_out = explanation(State::Offline);
-        ran_out.next_transition = transition(State::Offline, NOW - 1_000, Some(EventReason::Expired));
-        assert!(shown(&ran_out).contains("It ran out 1 s ago (nobody renewed the connections)"), "{}", shown(&ran_out));
+        let mut expired = explanation(State::Offline);
+        expired.next_transition = transition(State::Offline, NOW - 1_000, Some(EventReason::Expired));
+        assert!(
+            shown(&expired).contains("It expired 1 s ago (no heartbeat renewed its connections)"),
+            "{}",
+            shown(&expired)
+        );
     }
 
     #[test]
-    fn a_player_in_the_grace_is_told_from_one_whose_state_was_set() {
+    fn a_player_in_the_grace_and_a_player_whose_state_was_set_are_explained_differently() {
         let mut without_connections = explanation(State::Online);
         without_connections.next_transition = transition(State::Offline, NOW + 5_000, Some(EventReason::Lost));
         assert!(shown(&without_connections).contains("within the grace, it is OFFLINE in 5 s"));

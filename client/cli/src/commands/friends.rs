@@ -9,7 +9,7 @@ use crate::{
     service::Service,
 };
 
-/// The most players of one call.
+/// The most players per call.
 const MAX_BATCH: usize = 2_000;
 
 pub(super) async fn run(
@@ -23,7 +23,7 @@ pub(super) async fn run(
     Ok(Status::Done)
 }
 
-/// Reads the players, as many per call as the service takes. The time is that of the first call.
+/// Reads the players, in as few calls as possible. `as_of` is that of the first call.
 async fn read(service: &Service, players: &[PlayerId], history: History) -> Result<Friends, CallError> {
     let mut all = Friends { as_of: u64::MAX, presences: Vec::with_capacity(players.len()) };
     for batch in players.chunks(MAX_BATCH) {

@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
     let gateways = service.operator.gateways().await;
-    let gateways = gateways.map_err(|error| service.server_failure(&error, "its gateways"))?;
+    let gateways = gateways.map_err(|error| service.server_failure(&error))?;
     output.show(&gateways, || text(&gateways))?;
     Ok(Status::Done)
 }

@@ -1,4 +1,4 @@
-//! The commands, one a file.
+//! The commands, one per file.
 
 mod completions;
 mod connection;
@@ -50,9 +50,9 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     };
     let service = Service::new(endpoint, authentication)?;
     match command {
-        Command::Get { player, history } => get::run(&service, &player, of_flag(history), output).await,
+        Command::Get { player, history } => get::run(&service, &player, history_from_flag(history), output).await,
         Command::Friends { players, history } => {
-            friends::run(&service, &ids::expand(players)?, of_flag(history), output).await
+            friends::run(&service, &ids::expand(players)?, history_from_flag(history), output).await
         }
         Command::Connect { player, connection } => connection::connect(&service, &player, &connection, output).await,
         Command::Heartbeat { player, connection } => {
@@ -81,6 +81,6 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     }
 }
 
-fn of_flag(is_wanted: bool) -> History {
+fn history_from_flag(is_wanted: bool) -> History {
     if is_wanted { History::Include } else { History::Omit }
 }

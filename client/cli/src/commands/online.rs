@@ -1,4 +1,4 @@
-//! `presence online`: how many players there are, by state.
+//! `presence online`: the number of players, by state.
 
 use std::{
     fmt::Write as _,
@@ -21,17 +21,14 @@ use crate::{
 /// The pause between two counts: a server counts once per second at most.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a server is asked for, if it turns out not to have it.
-const CALL: &str = "how many players there are";
-
 pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
     let statistics = service.operator.statistics().await;
-    let statistics = statistics.map_err(|error| service.server_failure(&error, CALL))?;
+    let statistics = statistics.map_err(|error| service.server_failure(&error))?;
     output.show(&statistics, || text(&statistics))?;
     Ok(Status::Done)
 }
 
-/// Shows new numbers each second: on a terminal in the place of the last ones.
+/// Shows new numbers each second. On a terminal, they overwrite the last ones.
 pub(super) async fn live(service: &Service, output: Output) -> Result<Status, Failure> {
     let is_rewritten = output == Output::Text && io::stdout().is_terminal();
     let mut lines = 0;
@@ -42,7 +39,7 @@ pub(super) async fn live(service: &Service, output: Output) -> Result<Status, Fa
             Ok(statistics) => {
                 let text = text(&statistics);
                 if is_rewritten && lines > 0 {
-                    write!(io::stdout(), "\x1b[{lines}A\x1b[J")?; // back to the first line, and clear from there
+                    write!(io::stdout(), "\x1b[{lines}A\x1b[J")?; // clear from the first line on
                 }
                 lines = text.lines().count();
                 output.show(&statistics, || if is_rewritten || !was_shown { text } else { format!("\n{text}") })?;
@@ -51,10 +48,10 @@ pub(super) async fn live(service: &Service, output: Output) -> Result<Status, Fa
             Err(error) if was_shown && error.is_transient() => {
                 if !std::mem::replace(&mut is_failing, true) {
                     anstream::eprintln!("presence: {}; trying again", root_cause(&error));
-                    lines = 0; // the message stays between the numbers
+                    lines = 0; // the next numbers are written below this message
                 }
             }
-            Err(error) => return Err(service.server_failure(&error, CALL)),
+            Err(error) => return Err(service.server_failure(&error)),
         }
         sleep(INTERVAL).await;
     }
@@ -78,7 +75,9 @@ fn accuracy(statistics: &Statistics) -> String {
     if statistics.is_exact {
         format!("{style}Counted at {as_of}.{style:#}")
     } else {
-        format!("{style}Reckoned at {as_of} from {sampled} players: a state's share may be off by 3 points.{style:#}")
+        format!(
+            "{style}Estimated at {as_of} from {sampled} players: the share of a state may be off by 3 percentage points.{style:#}"
+        )
     }
 }
 
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_large_number_of_players_is_said_to_be_reckoned() {
+    fn an_estimate_is_marked_as_one() {
         let states = States { online: 700_000, in_queue: 0, in_match: 299_000, away: 1_000 };
         let mut statistics = Statistics {
             as_of: 1_795_493_786_449,
@@ -107,8 +106,8 @@ mod tests {
                         AWAY          1,000\n\
                         all       1,000,000\n\
                         \n\
-                        They have 1,200,000 connections. Reckoned at 2026-11-24T04:16:26Z from 1,000 players: a state's \
-                        share may be off by 3 points.\n";
+                        They have 1,200,000 connections. Estimated at 2026-11-24T04:16:26Z from 1,000 players: the \
+                        share of a state may be off by 3 percentage points.\n";
         assert_eq!(shown, expected);
         statistics.is_exact = true;
         assert!(text(&statistics).contains("Counted at 2026-11-24T04:16:26Z"));

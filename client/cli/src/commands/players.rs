@@ -1,4 +1,4 @@
-//! How players are shown.
+//! Tables of players.
 
 use presence_client::Presence;
 

@@ -1,4 +1,4 @@
-//! `presence probe`: whether the service can do its work.
+//! `presence probe`: the health of the service.
 
 use presence_client::operator::{Health, HealthStatus};
 

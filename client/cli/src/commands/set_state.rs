@@ -11,7 +11,7 @@ use crate::{
     service::Service,
 };
 
-/// What is set of a player; what is `None` stays as it is.
+/// A change of a player. `None` leaves a member as it is.
 pub(super) struct Change {
     pub(super) state: Option<State>,
     /// `Some(None)` removes it.
@@ -43,11 +43,11 @@ pub(super) async fn run(
     Ok(Status::Done)
 }
 
-/// Asks whether a player is to be signed out, as that cannot be undone: the connections stay closed.
+/// Asks for confirmation of a sign-out, which cannot be undone: the connections stay closed.
 fn confirm(player: &PlayerId) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Status::Usage, "signing a player out asks first, and there is nobody to ask")
-            .with_hint("--yes is the answer in advance."));
+        return Err(Failure::new(Status::Usage, "a sign-out needs confirmation, and standard input is not a terminal")
+            .with_hint("--yes confirms it."));
     }
     anstream::eprint!("Sign {player} out, on every device? [y/N] ");
     let mut answer = String::new();

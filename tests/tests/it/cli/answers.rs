@@ -86,7 +86,7 @@ async fn players_are_counted_and_explained() {
 
     assert_eq!(world.json(&["explain", "bob"])["connections"][0]["connection_id"], "phone");
     let explained = world.say(&["explain", "bob"]).out;
-    for part in ["bob is IN_QUEUE", "Unless a connection beats, it is OFFLINE in 4", "phone       4"] {
+    for part in ["bob is IN_QUEUE", "Without a heartbeat it is OFFLINE in 4", "phone       4"] {
         assert!(explained.contains(part), "{part}: {explained}");
     }
 }

@@ -87,7 +87,7 @@ async fn a_contexts_token_goes_to_no_other_service() {
     let by_variable = said(home.command(&["get", "alice"]).env("PRESENCE_URL", &url));
     for without in [by_flag, by_variable] {
         assert_eq!(without.status, Some(3));
-        assert!(without.err.contains("wants a token"), "{without:?}");
+        assert!(without.err.contains("requires a token"), "{without:?}");
     }
     assert_eq!(home.say(&["get", "alice", "--url", &url, "--context", "prod"]).status, Some(2));
     let other = home.say(&["get", "alice", "--token", "swordfish"]);

@@ -18,7 +18,7 @@ use super::{command, said};
 /// Everything that is awaited here has happened by then, also on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// What a load says.
+/// The result of a load.
 struct Load {
     status: Option<i32>,
     report: Value,
@@ -70,7 +70,7 @@ async fn load(server: &Server, arguments: &[&str]) -> Load {
 }
 
 impl Load {
-    /// What is said of one kind of call while all players were connected.
+    /// The figures of one kind of call, with all players connected.
     fn call(&self, name: &str) -> &Value {
         let calls = self.report["measured"]["calls"].as_array().unwrap();
         calls.iter().find(|call| call["call"] == name).unwrap_or_else(|| panic!("{name}: {}", self.report))
@@ -81,7 +81,7 @@ impl Load {
         bars.iter().find(|bar| bar["name"] == name).unwrap_or_else(|| panic!("{name}: {}", self.report))
     }
 
-    /// The bars that count something: these do not depend on how fast the machine is.
+    /// The bars that are counts, which do not depend on the speed of the machine.
     fn counts(&self) -> Vec<(&str, bool)> {
         let bars = self.report["bars"].as_array().unwrap();
         let counts = bars.iter().filter(|bar| bar.get("unit").is_none());
@@ -99,7 +99,7 @@ impl Load {
 }
 
 #[tokio::test]
-async fn a_load_is_what_gateways_do_and_leaves_nothing() {
+async fn a_load_makes_all_calls_of_gateways_and_removes_everything() {
     let (_redis, _nats, server) = server(&[]).await;
     let alice = json!({"player_id": "alice", "connection_id": "phone"});
     let before = server.post("/presence/connect", alice).await.body;
@@ -138,7 +138,7 @@ async fn a_load_is_what_gateways_do_and_leaves_nothing() {
 async fn the_crash_of_a_gateway_is_measured() {
     let (_redis, _nats, server) = server(&[("PRESENCE_SWEEP_INTERVAL", "200ms"), ("PRESENCE_GATEWAY_TTL", "1s")]).await;
     let load = load(&server, &["load", "--players", "30", "--gateways", "3", "--duration", "2s", "--crash"]).await;
-    // Their own leases last for 45 s, so only that of the gateway can end them within the load's 30 s.
+    // The connections' own leases last for 45 s, so only the gateway's lease can end them within the load's limit of 30 s.
     let crash = load.bar("players OFFLINE after a gateway's crash");
     assert!(crash["value"].as_f64().unwrap() < 30_000.0, "{crash}");
     assert!(load.err.contains("\nletting a gateway crash\n"), "{}", load.err);
@@ -147,7 +147,7 @@ async fn the_crash_of_a_gateway_is_measured() {
 }
 
 #[tokio::test]
-async fn people_get_tables_and_the_verdict() {
+async fn the_text_has_tables_and_the_verdict() {
     let (_redis, _nats, server) = server(&[]).await;
     let arguments = ["load", "--players", "20", "--duration", "1s", "--churn", "0", "--changes", "0", "--watch", "0"];
     let said = said(&mut command(&server.url(""), &arguments));
@@ -161,7 +161,7 @@ async fn people_get_tables_and_the_verdict() {
 }
 
 #[tokio::test]
-async fn a_service_that_refuses_calls_does_not_meet_the_bars_and_is_left_clean() {
+async fn refused_calls_fail_the_bars_and_everything_is_removed() {
     let (_redis, _nats, server) = server(&[("PRESENCE_MAX_BATCH", "60")]).await;
     let arguments = ["load", "--players", "100", "--duration", "2s", "--friends", "61", "--watch", "50"];
     let load = load(&server, &arguments).await;
@@ -175,7 +175,7 @@ async fn a_service_that_refuses_calls_does_not_meet_the_bars_and_is_left_clean()
 }
 
 #[tokio::test]
-async fn a_service_without_live_events_is_not_judged_by_how_fast_it_shows_changes() {
+async fn without_live_events_the_latency_of_watching_is_not_judged() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let server = Server::start(&[("PRESENCE_REDIS_URL", &*url), ("PRESENCE_WATCH_POLL", "300ms")]);
@@ -189,7 +189,7 @@ async fn a_service_without_live_events_is_not_judged_by_how_fast_it_shows_change
 }
 
 #[tokio::test]
-async fn a_load_that_is_interrupted_removes_its_players() {
+async fn an_interrupted_load_removes_its_players() {
     let (_redis, _nats, server) = server(&[]).await;
     for (name, ramp) in [("INT", "0s"), ("TERM", "0s"), ("HUP", "1m")] {
         let arguments = ["load", "--players", "100", "--duration", "1h", "--ramp", ramp];
@@ -216,7 +216,7 @@ async fn until_players(server: &Server, is_awaited: impl Fn(u64) -> bool) {
 }
 
 #[tokio::test]
-async fn a_store_that_loses_its_data_is_noticed_and_left_clean() {
+async fn a_store_that_loses_its_data_fails_a_bar_and_everything_is_removed() {
     let (mut redis, _nats, server) = server(&[]).await;
     let arguments = ["load", "--players", "20", "--duration", "6s", "--ramp", "0s", "--json"];
     let process = spawn(&server, &arguments);
@@ -266,7 +266,7 @@ async fn signal(process: &Child, name: &str) {
 }
 
 #[test]
-fn a_load_on_another_machine_is_asked_for_or_confirmed_in_advance() {
+fn a_load_on_another_machine_needs_confirmation() {
     let refused = said(&mut command("http://presence.invalid", &["load"]));
     assert_eq!((refused.status, &*refused.out), (Some(2), ""), "{refused:?}");
     assert!(refused.err.contains("is not on this machine") && refused.err.contains("--yes"), "{refused:?}");
@@ -276,7 +276,7 @@ fn a_load_on_another_machine_is_asked_for_or_confirmed_in_advance() {
 }
 
 #[tokio::test]
-async fn a_load_needs_a_token_that_may_write_and_says_so_before_it_begins() {
+async fn a_load_without_a_token_that_may_write_is_refused_before_it_begins() {
     let redis = RedisServer::start().await;
     let url = redis.url();
     let tokens = [("PRESENCE_AUTH_TOKENS", "writer"), ("PRESENCE_READ_TOKENS", "reader")];

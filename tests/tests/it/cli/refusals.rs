@@ -68,7 +68,7 @@ async fn a_token_is_wanted_accepted_or_refused_and_never_shown() {
     let run = |token: &str| said(command(&server.url(""), &["get", "alice"]).env("PRESENCE_TOKEN", token));
     for without in [said(&mut command(&server.url(""), &["get", "alice"])), run("")] {
         assert_eq!(without.status, Some(3));
-        assert!(without.err.contains("wants a token"), "{without:?}");
+        assert!(without.err.contains("requires a token"), "{without:?}");
     }
 
     assert_eq!(run("hunter2").status, Some(0));

@@ -1,4 +1,4 @@
-//! What is looked at once the load has ended: whether everything arrived, and whether it is right.
+//! Checks at the end of a load: whether everything was delivered, and is correct.
 
 use std::{ops::Range, time::Duration};
 
@@ -7,22 +7,22 @@ use tokio::time::{Instant, sleep};
 
 use super::{findings::WatchFound, gateway::Gateway, run::Load};
 
-/// The time that calls may take which were due before the end. The watchers get as much, which is enough for a service
-/// that reads the watched players every few seconds as it has no events.
+/// The time limit for calls that were due before the end, and again for changes to reach the watchers: enough for a service
+/// without events, which reads the watched players every few seconds.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The pause between two looks at whether all is settled.
+/// The pause between two checks.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The time after which a crash counts as not noticed, and the pause between two looks.
+/// The time after which a crash counts as unnoticed, and the pause between two reads.
 const CRASH_TIMEOUT: Duration = Duration::from_secs(30);
 const CRASH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Players that are read by one call.
+/// Players per read.
 const BATCH: u32 = 1_000;
 
 impl Load<'_> {
-    /// Waits for the calls that were due before the end, as their latencies count, too. Returns how many were not answered.
+    /// Waits for calls that were due before the end, because their latencies count. Returns how many have no answer.
     pub(super) async fn settle(&mut self) -> u64 {
         let end = Instant::now() + SETTLE_TIMEOUT;
         loop {
@@ -36,7 +36,7 @@ impl Load<'_> {
         }
     }
 
-    /// Waits until the watching gateways were shown everything. `None` if none watches.
+    /// Waits until the watching gateways have received everything. `None` if no gateway watches.
     pub(super) async fn watched(&self) -> Option<WatchFound> {
         let end = Instant::now() + SETTLE_TIMEOUT;
         let views = || self.gateways.iter().filter_map(Gateway::view);
@@ -50,11 +50,11 @@ impl Load<'_> {
         }
     }
 
-    /// Reads all players, and counts those whose state is not the one that was reported.
+    /// Reads all players. Returns how many have another state than the reported one.
     pub(super) async fn wrong_states(&self) -> Result<u64, CallError> {
         let mut wrong = 0;
-        for first in (0..self.begun).step_by(BATCH as usize) {
-            let numbers = first..self.begun.min(first + BATCH);
+        for first in (0..self.started).step_by(BATCH as usize) {
+            let numbers = first..self.started.min(first + BATCH);
             let states = self.states(numbers.clone()).await?;
             let is_wrong = |(number, state): &(u32, State)| self.roster.state(*number) != *state;
             wrong += numbers.zip(states).filter(is_wrong).count() as u64;
@@ -62,13 +62,13 @@ impl Load<'_> {
         Ok(wrong)
     }
 
-    /// Ends a gateway without a word, and waits until its players are OFFLINE in reads.
+    /// Stops a gateway without a last call, and waits until reads return its players as OFFLINE.
     pub(super) async fn crash(&mut self) -> Duration {
         let number = self.plan.gateways - 1;
         self.progress.begin("letting a gateway crash");
         self.gateways.truncate(number as usize);
         let crashed_at = Instant::now();
-        let players = (number..self.begun).step_by(self.plan.gateways as usize);
+        let players = (number..self.started).step_by(self.plan.gateways as usize);
         let players: Vec<_> = players.take(BATCH as usize).map(|number| self.roster.id(number)).collect();
         let is_offline = |presence: &Presence| presence.state == State::Offline;
         while crashed_at.elapsed() < CRASH_TIMEOUT {
@@ -81,7 +81,7 @@ impl Load<'_> {
         crashed_at.elapsed()
     }
 
-    /// The states of players in the service. If that takes shorter lists only, they are read by halves.
+    /// Reads the states of players. If the service accepts only shorter lists, the list is halved.
     pub(super) async fn states(&self, numbers: Range<u32>) -> Result<Vec<State>, CallError> {
         let ids: Vec<PlayerId> = numbers.clone().map(|number| self.roster.id(number)).collect();
         match self.service.players.friends(&ids, History::Omit).await {

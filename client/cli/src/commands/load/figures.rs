@@ -6,10 +6,10 @@ use hdrhistogram::Histogram;
 use presence_client::{CallError, CallKind, Problem};
 use serde::Serialize;
 
-/// A longer latency counts as this long.
+/// Longer latencies are recorded as this one.
 const MAX_LATENCY: Duration = Duration::from_secs(600);
 
-/// A kind of call, or of what is measured like one.
+/// A kind of call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Call {
@@ -19,28 +19,28 @@ pub(super) enum Call {
     State,
     Gateway,
     Friends,
-    /// Changes that a watching gateway received; the latency is that from the change.
+    /// Not a call: changes that a watching gateway received, with latencies from the change on.
     Watch,
 }
 
-/// What happened since the start, or since the figures were taken last.
+/// Counts, latencies and errors of one phase.
 #[derive(Debug)]
 pub(super) struct Figures {
     calls: BTreeMap<Call, CallFigures>,
     pub(super) errors: BTreeMap<(Call, String), u64>,
-    /// Connections that the service had lost or closed.
+    /// Open connections that the service lost or closed.
     pub(super) lost_connections: u64,
-    /// Presences that said OFFLINE of a connected player.
+    /// Reads that returned OFFLINE for a connected player.
     pub(super) false_offline: u64,
-    /// The delay of the load itself.
+    /// Delays of the ticks: caused by this machine, not by the service.
     pub(super) own_delay: Latency,
     /// The longest time that a heartbeat waited for its call.
     pub(super) longest_heartbeat_wait: Duration,
-    /// A refusal that concerns all calls.
+    /// A refusal that applies to all calls.
     pub(super) refusal: Option<Problem>,
 }
 
-/// One kind of call.
+/// Counts and latencies of one kind of call.
 #[derive(Debug, Default)]
 pub(super) struct CallFigures {
     pub(super) calls: u64,
@@ -95,7 +95,7 @@ impl Latency {
         self.0.is_empty()
     }
 
-    /// The time that so large a share is within.
+    /// The latency that this share of all does not exceed.
     pub(super) fn quantile(&self, share: f64) -> Duration {
         Duration::from_micros(self.0.value_at_quantile(share))
     }
@@ -126,7 +126,7 @@ impl Figures {
         self.call(call).map_or(0, |figures| figures.entries)
     }
 
-    /// The number of calls that failed. A service that refuses connects because it has too much to do works as documented.
+    /// The number of calls that failed. `overloaded` may be left out: it is how the service paces connects.
     pub(super) fn failures(&self, is_overload_allowed: bool) -> u64 {
         let is_allowed = |error: &str| is_overload_allowed && error.starts_with("overloaded");
         let counted = self.errors.iter().filter(|((_, error), _)| !is_allowed(error));
@@ -155,7 +155,7 @@ impl Figures {
             error => error.to_string(),
         };
         *self.errors.entry((call, label)).or_default() += 1;
-        // All other calls would be refused, too. A service without leases of gateways refuses those alone.
+        // All other calls would be refused, too. Calls about leases and watching may be unsupported.
         if let CallError::Problem(problem) = error
             && matches!(problem.status, 401 | 403 | 404 | 405)
             && !matches!(call, Call::Gateway | Call::Watch)

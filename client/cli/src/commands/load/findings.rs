@@ -1,40 +1,40 @@
-//! What a load found out.
+//! Raw results of a load.
 
 use std::time::Duration;
 
 use super::figures::Figures;
 
-/// What was found.
+/// Raw results of a load.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// How long it took until all players were connected; `None` if they were not in time.
+    /// The time until all players were connected; `None` if the time limit was exceeded.
     pub(super) connecting: Option<Duration>,
     pub(super) connected: u64,
     pub(super) while_connecting: Figures,
-    /// `None` if not all players were connected in time.
+    /// `None` if not all players connected in time.
     pub(super) measured: Option<Measured>,
 }
 
-/// What was found with all players connected.
+/// Results with all players connected.
 #[derive(Debug)]
 pub(super) struct Measured {
     pub(super) took: Duration,
     pub(super) figures: Figures,
     pub(super) missed_heartbeats: u64,
-    /// Reports and reads that had no answer long after the end.
+    /// Reports and reads without an answer long after the end.
     pub(super) unanswered: u64,
-    /// Players whose state in the service is another one than was reported; `None` if they could not be read.
+    /// Players whose state in the service differs from the one that was reported; `None` if they could not be read.
     pub(super) wrong_states: Option<u64>,
     pub(super) watch: Option<WatchFound>,
-    /// How long the players of a gateway stayed connected after its crash; `None` if none crashed.
+    /// The time until the players of a crashed gateway were OFFLINE; `None` if no gateway crashed.
     pub(super) crash: Option<Duration>,
 }
 
-/// What the watching gateways were shown.
+/// Results of watching.
 #[derive(Debug)]
 pub(super) struct WatchFound {
-    /// States that were not shown.
+    /// States that a gateway did not receive.
     pub(super) missing: u64,
-    /// Whether all changes came live.
+    /// Whether the feed was live all the time.
     pub(super) was_live: bool,
 }

@@ -1,4 +1,4 @@
-//! One simulated gateway: a notifier and a watcher, as a real one has them.
+//! A simulated gateway: a notifier and a watcher, as a real one has.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{failure::Failure, service::Service, target::unusable};
 pub(super) struct Gateway {
     notifier: HttpNotifier,
     view: Option<View>,
-    /// Heartbeats that had been missed when the load began to be measured.
+    /// Heartbeats that were missed before [`begin`](Self::begin).
     missed_before: u64,
 }
 
@@ -37,7 +37,7 @@ impl Gateway {
         let view = match plan.watched {
             0 => None,
             watched => {
-                // The gateways' views overlap as little as their number allows.
+                // Distribute the views evenly, so that they overlap as little as possible.
                 let first = u64::from(number) * u64::from(plan.players) / u64::from(plan.gateways);
                 let first = u32::try_from(first).unwrap_or_default();
                 Some(View::start(&service.watcher()?, recorder, roster, first, watched))
@@ -58,7 +58,7 @@ impl Gateway {
         self.notifier.state_changed(player, state);
     }
 
-    /// The load is measured from now on.
+    /// Starts the measurement.
     pub(super) fn begin(&mut self) {
         self.missed_before = self.notifier.stats().dropped;
         self.view.iter().for_each(View::begin);
@@ -69,12 +69,12 @@ impl Gateway {
         self.notifier.stats().dropped - self.missed_before
     }
 
-    /// Connects, disconnects and states that the service does not have yet.
+    /// The number of reports that were not delivered yet.
     pub(super) fn waiting(&self) -> u64 {
         self.notifier.stats().queue_length
     }
 
-    /// What the gateway is shown of others; `None` if it does not watch, or cannot.
+    /// The players that the gateway watches; `None` if it watches none, or the service does not support it.
     pub(super) fn view(&self) -> Option<&View> {
         self.view.as_ref().filter(|view| view.is_offered())
     }
@@ -82,7 +82,7 @@ impl Gateway {
     /// Ends the gateway's lease, and with it the connections.
     pub(super) async fn leave(mut self, timeout: Duration) {
         self.view = None;
-        // The players are read afterwards, which says more than the result of this.
+        // The result does not matter, as all players are read afterwards.
         let _ = self.notifier.drain(Reason::Quit, timeout).await;
     }
 }

@@ -1,11 +1,11 @@
-//! Requests to stop: Ctrl-C, and on Unix SIGTERM and SIGHUP.
+//! Signals to stop: Ctrl-C, and on Unix SIGTERM and SIGHUP.
 
 use std::io;
 
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Catches the signals from its creation on.
+/// The signals, from its creation on.
 #[derive(Debug)]
 pub(super) struct Interrupt {
     #[cfg(unix)]

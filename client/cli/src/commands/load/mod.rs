@@ -1,4 +1,4 @@
-//! `presence load`: a load on any installation, as gateways with players put it there.
+//! `presence load`: a load test of any installation, with simulated gateways and players.
 //!
 //! ```text
 //! plan ──▶ run: ticks ──▶ gateways: notifier ──▶ the service
@@ -7,8 +7,8 @@
 //!                           └─▶ recorder ◀──┘ ──▶ verdict ──▶ report
 //! ```
 //!
-//! What is due depends on the clock alone. A latency is counted from when a call was due, so a service that is slow cannot
-//! slow the load down and look fast. At the end, and after an interruption or a failure, everything is removed.
+//! The clock alone decides when a call is due, and latencies are measured from then. So a slow service cannot slow the load
+//! down and look fast. At the end, and after an interruption or a failure, everything is removed.
 
 mod ending;
 mod figures;
@@ -42,7 +42,7 @@ use crate::{
     table::grouped,
 };
 
-/// What is said if not everything could be removed.
+/// The message if not everything could be removed.
 const REMAIN: &str = "Players of the load remain; they expire by themselves.";
 
 pub(super) async fn run(service: &Service, args: &LoadArgs, output: Output) -> Result<Status, Failure> {
@@ -81,14 +81,14 @@ fn interrupted(remaining: Option<u64>) -> Failure {
     if remaining == Some(0) { failure } else { failure.with_hint(REMAIN) }
 }
 
-/// Asks whether the load is to be put on a service of another machine: others may depend on that one.
+/// Asks for confirmation if the service is on another machine, since others may depend on it.
 fn confirm(url: &str, plan: &Plan) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
         return Err(Failure::new(
             Status::Usage,
-            format!("{url} is not on this machine, and there is no terminal to ask on"),
+            format!("{url} is not on this machine: a load needs confirmation, and standard input is not a terminal"),
         )
-        .with_hint("--yes puts the load on it without asking."));
+        .with_hint("--yes confirms it."));
     }
     let players = grouped(plan.players.into());
     anstream::eprint!("Put the load of {players} players on {url}? Consumers of its events will see them. [y/N] ");

@@ -1,20 +1,20 @@
-//! An open-loop schedule: what is due depends on the clock alone, not on how fast the service answers.
+//! An open-loop schedule: the clock alone decides what is due, not the speed of the service.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 
-/// The grid on which everything is due.
+/// The time between two ticks.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Ticks at even distances. None is left out, also after one that came late.
+/// Ticks at even distances. None is skipped, even after a delay.
 pub(super) fn ticks() -> Interval {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     ticks
 }
 
-/// Something that happens so often.
+/// A rate, and how many were due so far.
 #[derive(Debug)]
 pub(super) struct Pace {
     per_second: f64,
@@ -27,7 +27,7 @@ impl Pace {
         Self { per_second, started_at, done: 0 }
     }
 
-    /// How many are due at `at` that were not before.
+    /// The number that is due at `at` and was not before.
     pub(super) fn due(&mut self, at: Instant) -> u64 {
         let elapsed = at.saturating_duration_since(self.started_at).as_secs_f64();
         let total = (elapsed * self.per_second) as u64;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_missed_is_due_at_the_next_tick() {
+    fn a_missed_tick_is_made_up_for_by_the_next_one() {
         let start = Instant::now();
         let mut pace = Pace::new(250.0, start);
         assert_eq!(pace.due(start), 0);
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_tick_says_when_it_was_due() {
+    async fn a_late_tick_returns_when_it_was_due() {
         let mut ticks = ticks();
         let start = ticks.tick().await;
         tokio::time::advance(10 * TICK).await;

@@ -1,4 +1,4 @@
-//! The load in figures: how many of what, and how often.
+//! Sizes and rates of a load.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ const CONNECTS_PER_SECOND: f64 = 5_000.0;
 /// Players per gateway, if the number of gateways is not given.
 const PLAYERS_PER_GATEWAY: u32 = 10_000;
 
-/// How long a player who has left stays away.
-pub(super) const REST: Duration = Duration::from_secs(2);
+/// The time after which a player who has left comes back.
+pub(super) const AWAY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is put on the service.
+/// Sizes and rates of a load.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) players: u32,
-    /// Of these, those that leave and come back. The others stay connected for the whole time.
+    /// The players that leave and come back. The others stay connected all the time.
     pub(super) churners: u32,
     pub(super) gateways: u32,
     pub(super) ramp: Duration,
@@ -37,8 +37,8 @@ impl Plan {
         let players = args.players;
         let default_gateways = players.div_ceil(PLAYERS_PER_GATEWAY).clamp(2, 1_000);
         let leaves_per_second = f64::from(players) * args.churn / 100.0 / 60.0;
-        // Each churner is away for a rest, and connected for at least as long.
-        let churners = (leaves_per_second * 2.0 * REST.as_secs_f64()).ceil();
+        // Each churner is connected for at least as long as it is away.
+        let churners = (leaves_per_second * 2.0 * AWAY_INTERVAL.as_secs_f64()).ceil();
         let default_ramp = || Duration::from_secs_f64(f64::from(players) / CONNECTS_PER_SECOND);
         Self {
             players,
@@ -55,12 +55,12 @@ impl Plan {
         }
     }
 
-    /// The time that the players may take to connect, before the load is given up.
+    /// The time limit for connecting all players.
     pub(super) fn connect_timeout(&self) -> Duration {
         self.ramp + self.ramp.max(Duration::from_secs(60))
     }
 
-    /// The time that the removal of all players may take.
+    /// The time limit for each of the two steps of the removal.
     pub(super) fn removal_timeout(&self) -> Duration {
         let time = Duration::from_secs_f64(f64::from(self.players) / CONNECTS_PER_SECOND);
         time.max(Duration::from_secs(30))
@@ -89,7 +89,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_defaults_are_the_load_of_the_bar_for_a_million_players() {
+    fn the_defaults_for_a_million_players_are_those_of_the_published_measurement() {
         let plan = Plan::new(&args(1_000_000));
         assert_eq!((plan.gateways, plan.ramp), (100, Duration::from_secs(200)));
         assert_eq!(plan.leaves_per_second.round() as u32, 333);
@@ -99,7 +99,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_few_players_are_no_more_gateways_friends_or_churners_than_players() {
+    fn gateways_friends_and_churners_are_at_most_the_number_of_players() {
         let mut args = args(1);
         let plan = Plan::new(&args);
         assert_eq!((plan.gateways, plan.friends, plan.watched, plan.churners), (1, 1, 1, 0));

@@ -1,4 +1,4 @@
-//! The line that shows how far the load is: rewritten on a terminal, else a new one every few seconds.
+//! The progress line: rewritten on a terminal, else a new line every few seconds.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -7,16 +7,16 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often the line is written: on a terminal, and elsewhere.
+/// The interval of updates, on a terminal and elsewhere.
 const TERMINAL_INTERVAL: Duration = Duration::from_millis(250);
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Writes to standard error. That it cannot be written is no reason to stop.
+/// Writes to standard error, and ignores errors.
 #[derive(Debug)]
 pub(super) struct Progress {
     is_terminal: bool,
     next_at: Instant,
-    /// The length of the line that is on the terminal.
+    /// The length of the current line on the terminal.
     length: usize,
 }
 
@@ -25,7 +25,7 @@ impl Progress {
         Self { is_terminal: std::io::stderr().is_terminal(), next_at: Instant::now(), length: 0 }
     }
 
-    /// Shows a line, if it is time for one.
+    /// Shows a line, if an update is due.
     pub(super) fn show(&mut self, line: impl FnOnce() -> String) {
         let now = Instant::now();
         if now >= self.next_at {
@@ -34,7 +34,7 @@ impl Progress {
         }
     }
 
-    /// Another part of the load begins: its first line is shown at once.
+    /// Shows the first line of a phase immediately.
     pub(super) fn begin(&mut self, line: &str) {
         self.next_at = Instant::now() + if self.is_terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
         self.write(line);

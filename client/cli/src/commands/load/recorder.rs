@@ -1,4 +1,4 @@
-//! Takes in what the load's calls do, from all tasks.
+//! Collects counts and latencies from all tasks of a load.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -9,7 +9,7 @@ use presence_client::{CallError, CallReport};
 
 use super::figures::{Call, Figures};
 
-/// Takes in what happens. Cheap to clone; clones share their figures.
+/// Collects counts and latencies. Cheap to clone; clones share their figures.
 #[derive(Debug, Clone)]
 pub(super) struct Recorder(Arc<Mutex<Figures>>);
 
@@ -18,15 +18,15 @@ impl Recorder {
         Self(Arc::new(Mutex::new(Figures::new())))
     }
 
-    /// What happened since this was called last.
+    /// Returns the figures, and starts new ones.
     pub(super) fn take(&self) -> Figures {
         std::mem::replace(&mut self.figures(), Figures::new())
     }
 
-    /// A call of a gateway. Its latency is that from when it was due.
+    /// Records a call of a gateway. Its latency counts from when it was due.
     pub(super) fn note_call(&self, report: &CallReport<'_>) {
         let (mut figures, call) = (self.figures(), Call::of(report.kind));
-        // Such a service serves gateways without leases; this is no error of it.
+        // A service without gateway leases refuses these calls by design.
         let is_unsupported = |error: &CallError| matches!(error, CallError::Problem(problem) if matches!(problem.status, 400 | 404 | 405));
         if call == Call::Gateway && report.error.is_some_and(is_unsupported) {
             return;
@@ -42,19 +42,19 @@ impl Recorder {
         figures.note(call, entries, report.waited + report.took, report.error);
     }
 
-    /// A read of friends, which was due so long ago.
+    /// Records a read of friends. `latency` counts from when it was due.
     pub(super) fn note_read(&self, latency: Duration, false_offline: u64, error: Option<&CallError>) {
         let mut figures = self.figures();
         figures.false_offline += false_offline;
         figures.note(Call::Friends, 1, latency, error);
     }
 
-    /// A read that was due and not made, as too many others are not answered yet.
+    /// Records a read that was due but not sent, because too many others are in flight.
     pub(super) fn note_unsent_read(&self) {
         *self.figures().errors.entry((Call::Friends, "too many reads without an answer".to_owned())).or_default() += 1;
     }
 
-    /// A change that a watching gateway received, so long after it was made.
+    /// Records a change that a watching gateway received. `latency` counts from the change.
     pub(super) fn note_change(&self, latency: Duration) {
         self.figures().note(Call::Watch, 1, latency, None);
     }
@@ -71,17 +71,17 @@ impl Recorder {
         self.figures().own_delay.record(delay, 1);
     }
 
-    /// The number of connections that the service has accepted.
+    /// The number of connections that the service accepted.
     pub(super) fn connects(&self) -> u64 {
         self.figures().entries(Call::Connect)
     }
 
-    /// The refusal that makes further calls pointless.
+    /// A refusal that applies to all calls.
     pub(super) fn refusal(&self) -> Option<CallError> {
         self.figures().refusal.clone().map(CallError::from)
     }
 
-    /// For the line that shows the progress: heartbeats, the longest 99th percentile of all calls, errors.
+    /// For the progress line: heartbeats, the longest p99 of all kinds of calls, and errors.
     pub(super) fn summary(&self) -> (u64, Duration, u64) {
         let figures = self.figures();
         let calls = figures.calls().filter(|(call, _)| *call != Call::Watch);
@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(errors, [("overloaded (503)", 2), ("status 502", 1), (timed_out.as_str(), 1)]);
         assert_eq!((figures.failures(true), figures.failures(false)), (2, 4));
         assert_eq!(figures.call(Call::Friends).unwrap().failed, 4);
-        assert_eq!(recorder.take().failures(false), 0, "what was taken is not counted again");
+        assert_eq!(recorder.take().failures(false), 0, "figures that were taken are not counted again");
     }
 
     #[test]

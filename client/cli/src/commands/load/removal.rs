@@ -1,4 +1,4 @@
-//! The end of a load: everything that it made in the service is removed.
+//! Removal of everything that a load created.
 
 use std::ops::Range;
 
@@ -11,17 +11,17 @@ use tokio::{
 use super::run::Load;
 use crate::table::grouped;
 
-/// Players that are read by one call.
+/// Players per read.
 const BATCH: u32 = 1_000;
 
-/// Sign-outs in flight.
+/// The most sign-outs in flight.
 const MAX_SIGN_OUTS: usize = 16;
 
-/// Ends the gateways, and with them all connections. Returns the number of players that are not OFFLINE after that; `None`
-/// if that could not be found out.
+/// Ends the gateways, and with them all connections. Returns the number of players that are not OFFLINE then; `None` if the
+/// service did not answer in time.
 pub(super) async fn remove(load: &mut Load<'_>) -> Option<u64> {
     load.stop();
-    let removed = format!("removing {} players", grouped(load.begun.into()));
+    let removed = format!("removing {} players", grouped(load.started.into()));
     load.progress.begin(&removed);
     let limit = load.plan.removal_timeout();
     let end = Instant::now() + 2 * limit;
@@ -31,11 +31,11 @@ pub(super) async fn remove(load: &mut Load<'_>) -> Option<u64> {
     remaining.ok()?.ok()
 }
 
-/// Signs out the players that are not OFFLINE yet, and counts those that are not OFFLINE even then.
+/// Signs out the players that are not OFFLINE. Returns how many are still not OFFLINE.
 async fn sign_out_all(load: &Load<'_>) -> Result<u64, CallError> {
     let mut remaining = 0;
-    for first in (0..load.begun).step_by(BATCH as usize) {
-        let numbers = first..load.begun.min(first + BATCH);
+    for first in (0..load.started).step_by(BATCH as usize) {
+        let numbers = first..load.started.min(first + BATCH);
         let online = find_online(load, numbers.clone()).await?;
         if !online.is_empty() {
             sign_out(load, &online).await;
@@ -45,7 +45,7 @@ async fn sign_out_all(load: &Load<'_>) -> Result<u64, CallError> {
     Ok(remaining)
 }
 
-/// The players of these that are not OFFLINE.
+/// The numbers of the players that are not OFFLINE.
 async fn find_online(load: &Load<'_>, numbers: Range<u32>) -> Result<Vec<u32>, CallError> {
     let states = load.states(numbers.clone()).await?;
     let online = numbers.zip(states).filter(|(_, state)| *state != State::Offline);
@@ -59,7 +59,7 @@ async fn sign_out(load: &Load<'_>, players: &[u32]) {
             .map(|number| {
                 let (players, id) = (load.service.players.clone(), load.roster.id(*number));
                 async move {
-                    // Who is not OFFLINE after this is counted.
+                    // The result does not matter, as the players are read again.
                     let _ = players.set_state(&id, State::Offline).await;
                 }
             })

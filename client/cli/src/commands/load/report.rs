@@ -1,4 +1,4 @@
-//! The result of a load, for people and for programs.
+//! The result of a load, as text and as JSON.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -20,12 +20,12 @@ use crate::{
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     url: String,
-    /// What the ids of this load's players begin with.
+    /// The prefix of the load's ids.
     prefix: String,
     players: u32,
     gateways: u32,
     connecting: Phase,
-    /// Left out if the players were not connected in time.
+    /// Omitted if the players were not connected in time.
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<Phase>,
     bars: Vec<Bar>,
@@ -33,10 +33,10 @@ pub(super) struct Report {
     is_met: bool,
 }
 
-/// A part of the load.
+/// A phase of the load.
 #[derive(Debug, Serialize)]
 struct Phase {
-    /// How long it took; left out if it was not completed.
+    /// Omitted if the phase was not completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     took_ms: Option<u64>,
     calls: Vec<Row>,
@@ -188,14 +188,14 @@ fn verdict(is_met: bool) -> (&'static str, Style) {
     if is_met { ("met", AnsiColor::Green.on_default()) } else { ("not met", AnsiColor::Red.on_default()) }
 }
 
-/// With thousands set apart, and a digit after the point if the number is small and not whole.
+/// A number with separated thousands, one decimal digit if it is small and not whole, and its unit.
 fn with_unit(value: f64, unit: &str) -> String {
     let is_whole = value.fract() == 0.0 || value >= 100.0;
     let number = if is_whole { grouped(value.round() as u64) } else { format!("{value:.1}") };
     if unit.is_empty() { number } else { format!("{number} {unit}") }
 }
 
-/// To three digits after the point, which is more than is measured.
+/// Rounds to three decimal digits, which is more precise than the measurement.
 fn rounded(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
 }
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn people_see_rates_latencies_bars_and_the_verdict() {
+    fn the_text_has_rates_latencies_bars_and_the_verdict() {
         let text = anstream::adapter::strip_str(&report().text()).to_string();
         for line in [
             "2,000 players on 2 gateways at http://127.0.0.1:8080\n",
             "Connected (10.0 s)\n",
             "friends    100       0      100          10  150 ms  297 ms  300 ms\n",
-            "players connected                               2,000   ≥ 2,000  met\n",
-            "p99 of friends                                 297 ms  ≤ 250 ms  not met\n",
+            "players connected                                   2,000   ≥ 2,000  met\n",
+            "p99 of friends                                     297 ms  ≤ 250 ms  not met\n",
             "\n1 bar is not met.\n",
             "No heartbeat was due",
         ] {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_get_the_same() {
+    fn the_json_has_the_same_content() {
         let report = serde_json::to_value(report()).unwrap();
         assert_eq!(report["is_met"], false);
         assert_eq!(report["measured"]["took_ms"], 10_000);

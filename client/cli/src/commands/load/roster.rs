@@ -1,4 +1,4 @@
-//! The players of a load: their ids, and what each one should be.
+//! The players of a load: ids, and expected states.
 
 use std::fmt::Display;
 
@@ -9,7 +9,7 @@ use super::plan::Plan;
 /// All players, by number. The first ones are those that leave and come back.
 #[derive(Debug)]
 pub(super) struct Roster {
-    /// What the ids of this load begin with.
+    /// The prefix of all ids of this load.
     prefix: String,
     churners: u32,
     players: Vec<Player>,
@@ -17,9 +17,9 @@ pub(super) struct Roster {
 
 #[derive(Debug, Clone, Copy)]
 struct Player {
-    /// The state that was reported last.
+    /// The state that was last reported to the player's gateway.
     state: State,
-    /// The number of connections that the player has had.
+    /// The number of connections so far.
     connections: u32,
 }
 
@@ -32,7 +32,7 @@ impl Roster {
         }
     }
 
-    /// What the ids of this load begin with, which no other player's does.
+    /// The prefix of all ids of this load, which no other player has.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
@@ -64,7 +64,7 @@ impl Roster {
         self.players[number as usize].state
     }
 
-    /// The player has another connection now.
+    /// Opens a new connection of the player. Returns its id.
     pub(super) fn connect(&mut self, number: u32) -> ConnectionId {
         let player = &mut self.players[number as usize];
         player.state = State::Online;
@@ -72,12 +72,13 @@ impl Roster {
         self.connection(number)
     }
 
+    /// Closes the connection of the player. Returns its id.
     pub(super) fn disconnect(&mut self, number: u32) -> ConnectionId {
         self.players[number as usize].state = State::Offline;
         self.connection(number)
     }
 
-    /// The player goes on to the next state: to a queue, a match, a break, and back.
+    /// Sets the player's next state: ONLINE, IN_QUEUE, IN_MATCH, AWAY, and ONLINE again.
     pub(super) fn change(&mut self, number: u32) -> State {
         let state = &mut self.players[number as usize].state;
         *state = match *state {
@@ -89,23 +90,23 @@ impl Roster {
         *state
     }
 
-    /// A player who stays connected.
+    /// A random player who stays connected all the time.
     pub(super) fn any_stable(&self) -> u32 {
         fastrand::u32(self.churners..self.len())
     }
 
-    /// Whether the player is connected for the whole time.
+    /// Whether the player stays connected all the time.
     pub(super) fn is_stable(churners: u32, number: u32) -> bool {
         number >= churners
     }
 
-    /// Any players, as a list of friends.
+    /// Random players, as a list of friends.
     pub(super) fn any(&self, count: u32) -> Vec<PlayerId> {
         (0..count).map(|_| self.id(fastrand::u32(0..self.len()))).collect()
     }
 }
 
-/// An id that begins with the prefix. The characters are those that every id may have.
+/// An id with the prefix. All kinds of ids may have these characters.
 fn parsed<T>(parse: impl Fn(&str) -> Result<T, InvalidId>, prefix: &str, rest: impl Display) -> T {
     parse(&format!("{prefix}{rest}")).expect("the id is short and of letters, digits, dots and hyphens")
 }
@@ -115,7 +116,7 @@ mod tests {
     use super::{super::plan::tests::args, *};
 
     #[test]
-    fn ids_say_that_they_are_a_loads_and_are_never_those_of_another() {
+    fn two_loads_have_different_ids() {
         let plan = Plan::new(&args(10));
         let (mut one, other) = (Roster::new(&plan), Roster::new(&plan));
         let id = one.id(7);
@@ -123,11 +124,11 @@ mod tests {
         assert_eq!(Roster::number(one.prefix(), &id), Some(7));
         assert_eq!(Roster::number(other.prefix(), &id), None);
         assert!(one.gateway(999).as_str().len() <= 64);
-        assert_ne!(one.connect(7), one.connect(7), "an id of a connection is never used again");
+        assert_ne!(one.connect(7), one.connect(7), "a connection id is never used again");
     }
 
     #[test]
-    fn a_change_is_always_to_another_state_that_an_online_player_may_have() {
+    fn each_change_is_to_another_state_except_offline() {
         let mut roster = Roster::new(&Plan::new(&args(1)));
         roster.connect(0);
         for _ in 0..9 {

@@ -1,4 +1,4 @@
-//! The load itself: the players connect, then come and go, change their states and read their friends.
+//! The phases of a load: the players connect, then come and go, change their states and read their friends.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,17 +13,17 @@ use super::{
     findings::{Found, Measured},
     gateway::Gateway,
     pace::{Pace, ticks},
-    plan::{Plan, REST},
+    plan::{AWAY_INTERVAL, Plan},
     progress::Progress,
     recorder::Recorder,
     roster::Roster,
 };
 use crate::{failure::Failure, service::Service, table::grouped};
 
-/// The most reads that are not answered yet.
+/// The most reads in flight.
 const MAX_READS: usize = 2_000;
 
-/// The players and gateways of a load, and what is left to do.
+/// The players and gateways of a load.
 #[derive(Debug)]
 pub(super) struct Load<'a> {
     pub(super) service: &'a Service,
@@ -32,21 +32,21 @@ pub(super) struct Load<'a> {
     pub(super) gateways: Vec<Gateway>,
     pub(super) recorder: Recorder,
     pub(super) progress: Progress,
-    /// The number of players that have begun to connect.
-    pub(super) begun: u32,
+    /// The number of players whose connect was reported to their gateway.
+    pub(super) started: u32,
     pub(super) reads: JoinSet<()>,
     /// Players who have left, and when each comes back.
-    resting: VecDeque<(Instant, u32)>,
+    away: VecDeque<(Instant, u32)>,
     next_churner: u32,
 }
 
 impl<'a> Load<'a> {
-    /// Starts the gateways, if the service can be read and written.
+    /// Starts the gateways, if the service accepts a read and a write.
     pub(super) async fn start(service: &'a Service, plan: Plan) -> Result<Self, Failure> {
         let (roster, recorder) = (Roster::new(&plan), Recorder::new());
         let (players, someone) = (&service.players, roster.id(0));
         players.get(&someone, History::Omit).await.map_err(|error| service.failure(&error))?;
-        // Writing may need another token. This one changes nothing: the player is OFFLINE.
+        // A write may require another token. This one changes nothing: the player is OFFLINE.
         players.set_state(&someone, State::Offline).await.map_err(|error| service.failure(&error))?;
         let start = |number| Gateway::start(service, &recorder, &roster, &plan, number);
         let gateways = (0..plan.gateways).map(start).collect::<Result<Vec<_>, _>>()?;
@@ -57,14 +57,14 @@ impl<'a> Load<'a> {
             gateways,
             recorder,
             progress: Progress::new(),
-            begun: 0,
+            started: 0,
             reads: JoinSet::new(),
-            resting: VecDeque::new(),
+            away: VecDeque::new(),
             next_churner: 0,
         })
     }
 
-    /// Puts the whole load on the service.
+    /// Runs both phases.
     pub(super) async fn run(&mut self) -> Result<Found, Failure> {
         let connecting = self.connect().await?;
         let connected = self.recorder.connects();
@@ -76,7 +76,7 @@ impl<'a> Load<'a> {
         Ok(Found { connecting, connected, while_connecting, measured })
     }
 
-    /// Connects all players. Returns how long that took, or nothing if the service did not have them all in time.
+    /// Connects all players. Returns how long that took; `None` if the time limit was exceeded.
     async fn connect(&mut self) -> Result<Option<Duration>, Failure> {
         let (players, start) = (self.plan.players, Instant::now());
         let per_second = f64::from(players) / self.plan.ramp.as_secs_f64().max(0.001);
@@ -88,10 +88,10 @@ impl<'a> Load<'a> {
             if start.elapsed() > self.plan.connect_timeout() {
                 return Ok(None);
             }
-            let due = pace.due(due_at).min(u64::from(players - self.begun));
+            let due = pace.due(due_at).min(u64::from(players - self.started));
             for _ in 0..due {
-                self.player_connects(self.begun);
-                self.begun += 1;
+                self.player_connects(self.started);
+                self.started += 1;
             }
             self.progress.show(|| {
                 let (_, p99, errors) = self.recorder.summary();
@@ -102,7 +102,7 @@ impl<'a> Load<'a> {
         Ok(Some(start.elapsed()))
     }
 
-    /// Keeps the load up for its time, and measures it.
+    /// Runs the second phase, with all players connected, and checks the result.
     async fn measure(&mut self, while_connecting: &Figures) -> Result<Measured, Failure> {
         self.gateways.iter_mut().for_each(Gateway::begin);
         let mut ticks = ticks();
@@ -139,7 +139,7 @@ impl<'a> Load<'a> {
         Ok(Measured { took, figures, missed_heartbeats, unanswered, wrong_states, watch, crash })
     }
 
-    /// The next tick. Returns when it was due; that the load itself is late counts as well.
+    /// Waits for the next tick and records its own delay. Returns when it was due.
     async fn tick(&mut self, ticks: &mut Interval) -> Result<Instant, Failure> {
         let due_at = ticks.tick().await;
         self.recorder.note_own_delay(due_at.elapsed());
@@ -160,7 +160,7 @@ impl<'a> Load<'a> {
         self.gateway(number).connected(&self.roster.id(number), &connection);
     }
 
-    /// The next churner leaves, unless that player is still resting.
+    /// Disconnects the next churner, unless that player is away.
     fn player_leaves(&mut self, due_at: Instant) {
         if self.plan.churners == 0 {
             return;
@@ -171,12 +171,12 @@ impl<'a> Load<'a> {
             let connection = self.roster.disconnect(number);
             self.expect(number);
             self.gateway(number).disconnected(&self.roster.id(number), &connection);
-            self.resting.push_back((due_at + REST, number));
+            self.away.push_back((due_at + AWAY_INTERVAL, number));
         }
     }
 
     fn players_return(&mut self, at: Instant) {
-        while let Some((_, number)) = self.resting.pop_front_if(|(until, _)| *until <= at) {
+        while let Some((_, number)) = self.away.pop_front_if(|(until, _)| *until <= at) {
             self.player_connects(number);
         }
     }
@@ -188,7 +188,7 @@ impl<'a> Load<'a> {
         self.gateway(number).state_changed(&self.roster.id(number), state);
     }
 
-    /// The watching gateways are to be shown the player's state.
+    /// Notes that the watching gateways should receive the player's state.
     fn expect(&self, number: u32) {
         let (state, now) = (self.roster.state(number), Instant::now());
         self.gateways.iter().filter_map(Gateway::view).for_each(|view| view.expect(number, state, now));
@@ -209,21 +209,21 @@ impl<'a> Load<'a> {
         });
     }
 
-    /// Ends what is under way: nothing is to come back while the players are removed.
+    /// Ends reads and returns, so that no player comes back during the removal.
     pub(super) fn stop(&mut self) {
         self.reads.abort_all();
-        self.resting.clear();
+        self.away.clear();
     }
 }
 
-/// The number of presences that say OFFLINE of players that are connected all the time.
+/// The number of presences that are OFFLINE although their players are connected all the time.
 fn false_offline(friends: &Friends, prefix: &str, churners: u32) -> u64 {
     let offline = friends.presences.iter().filter(|presence| presence.state == State::Offline);
     let numbers = offline.filter_map(|presence| Roster::number(prefix, &presence.player_id));
     numbers.filter(|number| Roster::is_stable(churners, *number)).count() as u64
 }
 
-/// A latency, in milliseconds.
+/// A latency in milliseconds, as text.
 pub(super) fn ms(latency: Duration) -> String {
     let ms = latency.as_secs_f64() * 1_000.0;
     if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }

@@ -1,4 +1,4 @@
-//! The documented bars, and which of them the service met.
+//! The documented bars, and whether each one is met.
 
 use std::time::Duration;
 
@@ -10,22 +10,22 @@ use super::{
     plan::Plan,
 };
 
-/// 1 call in 100 may take longer: the limit of the alert `PresenceCallsSlow`.
+/// Limit for the p99 of calls, as in the alert `PresenceCallsSlow`.
 const CALL_LIMIT: Duration = Duration::from_millis(250);
 
-/// 1 change in 100 may be shown later: a call's time, and the 300 ms that the service may take from its answer on.
+/// Limit for the p99 of watching: a call's limit, and 300 ms from the answer to the message.
 const WATCH_LIMIT: Duration = Duration::from_millis(550);
 
-/// No heartbeat may wait longer for its call.
+/// Limit for the longest wait of a heartbeat for its call.
 const HEARTBEAT_WAIT_LIMIT: Duration = Duration::from_secs(1);
 
-/// The players of a gateway that crashed are OFFLINE by then, unless the service has a grace.
+/// Limit for the time until the players of a crashed gateway are OFFLINE, if the service has no grace.
 const CRASH_LIMIT: Duration = Duration::from_secs(10);
 
-/// If more than 1 step in 100 of the load is later than this, it is the load that is slow.
+/// Limit for the p99 of the delay of ticks. Above it, the machine that runs the load is too slow.
 const OWN_DELAY_LIMIT: Duration = Duration::from_millis(100);
 
-/// A figure and its limit.
+/// A measured value and its limit.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Bar {
     pub(super) name: String,
@@ -33,7 +33,7 @@ pub(super) struct Bar {
     pub(super) limit: f64,
     #[serde(skip_serializing_if = "str::is_empty")]
     pub(super) unit: &'static str,
-    /// Whether the value has to be as large as the limit, and not as small.
+    /// Whether the limit is a minimum and not a maximum.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_minimum: bool,
     pub(super) is_met: bool,
@@ -55,11 +55,11 @@ impl Bar {
     }
 }
 
-/// All bars for which there is a figure. `remaining` are the players that could not be removed.
+/// All bars for which there is a value. `remaining` is the number of players that could not be removed.
 pub(super) fn bars(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<Bar> {
     let mut bars = vec![
         Bar::at_least("players connected", found.connected, plan.players.into()),
-        Bar::none("failed calls while connecting, but overloaded", found.while_connecting.failures(true)),
+        Bar::none("failed calls while connecting (except overloaded)", found.while_connecting.failures(true)),
         Bar::none("connections lost", lost_connections(found)),
     ];
     if let Some(measured) = &found.measured {
@@ -92,7 +92,7 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
     bars.extend(calls.into_iter().filter_map(|call| p99(figures, call, CALL_LIMIT)));
     if let Some(watch) = watch {
         bars.push(Bar::none("states not shown to watchers", watch.missing));
-        // A service without events reads the watched players every few seconds: that is slow by design.
+        // A service without events reads the watched players every few seconds, which is slow by design.
         bars.extend(p99(figures, Call::Watch, WATCH_LIMIT).filter(|_| watch.was_live));
     }
     if let Some(crash) = measured.crash {
@@ -108,35 +108,35 @@ fn p99(figures: &Figures, call: Call, limit: Duration) -> Option<Bar> {
     (!latency.is_empty()).then(|| Bar::within(name(), latency.quantile(0.99), limit))
 }
 
-/// What explains a bar that is missing or not met.
+/// Explanations of bars that are missing or not met.
 pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if found.measured.is_none() {
-        notes.push("Not all players were connected in time, so nothing was measured.");
+        notes.push("Not all players connected in time, so nothing was measured.");
     }
     if let Some(Measured { figures, wrong_states, watch, crash, .. }) = &found.measured {
         match watch {
             Some(watch) if !watch.was_live => {
                 notes.push("The service had no live events, so the latency of watching is not judged.");
             }
-            None if plan.watched > 0 => notes.push("The service does not let players be watched (functions do not)."),
+            None if plan.watched > 0 => notes.push("The service does not support watching (functions do not)."),
             _ => {}
         }
         if figures.call(Call::Heartbeat).is_none() {
             notes.push("No heartbeat was due: --duration is shorter than the service's heartbeat interval.");
         }
         if plan.has_crash && crash.is_none() {
-            notes.push("The service has no leases of gateways, so their crash is not judged.");
+            notes.push("The service does not support gateway leases, so no crash was measured.");
         }
         if wrong_states.is_none() {
             notes.push("The players could not be read at the end.");
         }
         if figures.own_delay.quantile(0.99) > OWN_DELAY_LIMIT {
-            notes.push("This machine is too slow for the load: the latencies are its own as well.");
+            notes.push("This machine is too slow for the load, so the latencies include its own delays.");
         }
     }
     if remaining != Some(0) {
-        notes.push("Some players could not be removed: they expire by themselves.");
+        notes.push("Some players could not be removed; they expire by themselves.");
     }
     notes
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_load_without_any_trouble_meets_all_bars() {
+    fn a_load_without_anomalies_meets_all_bars() {
         assert!(unmet(&found(Some(measured(&Recorder::new()))), Some(0)).is_empty());
     }
 

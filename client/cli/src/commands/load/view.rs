@@ -1,4 +1,4 @@
-//! What one gateway is shown of the players that it watches.
+//! The players that a simulated gateway watches.
 
 use std::{
     collections::HashMap,
@@ -10,10 +10,10 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use super::{recorder::Recorder, roster::Roster};
 
-/// The most changes that are taken at a time.
+/// The most changes per receive.
 const CHANGES: usize = 1_000;
 
-/// The players that a gateway watches: a part of all, which begins with one of them and goes on after the last with the first.
+/// The players that a gateway watches: consecutive numbers, modulo the number of players.
 #[derive(Debug)]
 pub(super) struct View {
     first: u32,
@@ -23,16 +23,16 @@ pub(super) struct View {
     task: JoinHandle<()>,
 }
 
-/// What the gateway was shown.
+/// What the gateway has received.
 #[derive(Debug)]
 struct Shown {
-    /// By number of the player, from the first one on.
+    /// The state of each watched player, from the first one on.
     states: Vec<Option<State>>,
-    /// Changes that were made and not shown yet: a newer one of the same player takes an older one's place.
+    /// Changes that were not received yet, only the newest of each player.
     awaited: HashMap<u32, (State, Instant)>,
-    /// Whether changes always came live, since the load is measured.
+    /// Whether the feed was live all the time since [`View::begin`].
     was_live: bool,
-    /// Whether changes come live now.
+    /// Whether the feed is live now.
     is_live: bool,
     is_offered: bool,
 }
@@ -56,20 +56,20 @@ impl View {
         Self { first, count, players, shared, task }
     }
 
-    /// A player has another state, since `at`.
+    /// Notes that a player has another state, since `at`.
     pub(super) fn expect(&self, player: u32, state: State, at: Instant) {
         if offset(self.first, player, self.players) < self.count {
             self.shown().awaited.insert(player, (state, at));
         }
     }
 
-    /// From now on it counts whether changes come live.
+    /// Starts the measurement.
     pub(super) fn begin(&self) {
         let mut shown = self.shown();
         shown.was_live = shown.is_live;
     }
 
-    /// The number of watched players whose state was not shown.
+    /// The number of watched players whose current state was not received.
     pub(super) fn missing(&self, roster: &Roster) -> u64 {
         let shown = self.shown();
         let states = (0..self.count).zip(&shown.states);
@@ -79,12 +79,12 @@ impl View {
         states.filter(is_missing).count() as u64
     }
 
-    /// Whether the service lets players be watched.
+    /// Whether the service supports watching.
     pub(super) fn is_offered(&self) -> bool {
         self.shown().is_offered
     }
 
-    /// Whether changes came live since [`begin`](Self::begin).
+    /// Whether the feed was live all the time since [`begin`](Self::begin).
     pub(super) fn was_live(&self) -> bool {
         self.shown().was_live
     }
@@ -100,7 +100,7 @@ impl Drop for View {
     }
 }
 
-/// Takes in what the service sends.
+/// Receives what the service sends.
 struct Follower {
     shared: Arc<Mutex<Shown>>,
     recorder: Recorder,
@@ -141,12 +141,12 @@ impl Follower {
         }
     }
 
-    /// Returns whether the service lets players be watched at all: functions do not.
+    /// Records a status. Returns whether the service supports watching: functions do not.
     fn note(&self, WatchStatus { feed, error, .. }: &WatchStatus) -> bool {
         let is_offered = !error.as_deref().is_some_and(is_not_offered);
         let mut shown = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shown.is_offered = is_offered;
-        // A watcher that connects has no error.
+        // A watcher that is connecting has no error.
         shown.is_live = *feed == FeedState::Live || (*feed == FeedState::Disconnected && error.is_none());
         shown.was_live &= shown.is_live;
         if let Some(error) = error.as_deref().filter(|_| is_offered) {
@@ -156,18 +156,18 @@ impl Follower {
     }
 }
 
-/// 403 is what API Gateway's REST APIs say of a path that does not exist.
+/// Whether the service does not support watching. REST APIs of API Gateway answer 403 for an unknown path.
 fn is_not_offered(error: &CallError) -> bool {
     matches!(error, CallError::Problem(problem)
         if matches!(problem.status, 404 | 405) || (problem.status == 403 && problem.slug == "about:blank"))
 }
 
-/// How far a player is from the first one.
+/// The distance of a player from the first one.
 fn offset(first: u32, player: u32, players: u32) -> u32 {
     if player >= first { player - first } else { player + (players - first) }
 }
 
-/// The player that is so far from the first one.
+/// The player at a distance from the first one.
 fn place(first: u32, offset: u32, players: u32) -> u32 {
     if offset < players - first { first + offset } else { offset - (players - first) }
 }
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_view_goes_on_after_the_last_player_with_the_first() {
+    fn a_view_continues_after_the_last_player_with_the_first() {
         assert_eq!([0, 1, 2, 3].map(|number| place(7, number, 10)), [7, 8, 9, 0]);
         for player in 0..10 {
             assert_eq!(place(7, offset(7, player, 10), 10), player);

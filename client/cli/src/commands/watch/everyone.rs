@@ -17,10 +17,10 @@ use crate::{
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// The width of the column of ids, which are not known before.
+/// The width of the column of ids. Longer ids are not cut.
 const WIDTH: usize = 16;
 
-/// Shows each change of any player, `count` of them.
+/// Shows the changes of all players, at most `count`.
 pub(super) async fn run(service: &Service, count: Option<u64>, output: Output) -> Result<Status, Failure> {
     let events = service.operator.events().await.map_err(|error| service.events_failure(&error))?;
     Watch { service, feed: Feed::Live, output }.follow(events, count).await?;
@@ -29,13 +29,13 @@ pub(super) async fn run(service: &Service, count: Option<u64>, output: Output) -
 
 struct Watch<'a> {
     service: &'a Service,
-    /// Whether the service receives events, as far as was said.
+    /// Whether the service receives events, according to its last message.
     feed: Feed,
     output: Output,
 }
 
 impl Watch<'_> {
-    /// Shows events until there were enough.
+    /// Shows events until `count` were shown.
     async fn follow(&mut self, mut events: EventStream, count: Option<u64>) -> Result<(), Failure> {
         let mut seen = 0;
         while count.is_none_or(|count| seen < count) {
@@ -45,10 +45,10 @@ impl Watch<'_> {
                     seen += 1;
                 }
                 Ok(Some(News::Missed(missed))) => {
-                    anstream::eprintln!("presence: {missed} events came too fast to be shown");
+                    anstream::eprintln!("presence: {missed} events were skipped: they arrived too fast");
                 }
                 Ok(Some(News::Feed(feed))) => self.note(feed),
-                Ok(Some(_)) => {} // of a newer service
+                Ok(Some(_)) => {} // a message of a newer service
                 Ok(None) => events = self.reopen("the service ended the connection").await?,
                 Err(error) => events = self.reopen(&error.to_string()).await?,
             }
@@ -56,7 +56,7 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Reports when events stop to arrive, and when they arrive again.
+    /// Reports when events stop arriving, and when they arrive again.
     fn note(&mut self, feed: Feed) {
         match (std::mem::replace(&mut self.feed, feed), feed) {
             (Feed::Live, Feed::Down) => {
@@ -69,7 +69,7 @@ impl Watch<'_> {
         }
     }
 
-    /// Opens the stream again, however long that takes.
+    /// Opens the stream again. Retries until it succeeds.
     async fn reopen(&mut self, why: &str) -> Result<EventStream, Failure> {
         anstream::eprintln!("presence: {why}; trying again");
         let mut pause = FIRST_PAUSE;
@@ -77,7 +77,7 @@ impl Watch<'_> {
             sleep(pause).await;
             match self.service.operator.events().await {
                 Ok(events) => {
-                    anstream::eprintln!("presence: connected again; what happened meanwhile is not shown");
+                    anstream::eprintln!("presence: connected again; changes in between are not shown");
                     return Ok(events);
                 }
                 Err(error) if error.is_transient() => pause = LONGEST_PAUSE.min(pause * 2),

@@ -1,4 +1,4 @@
-//! `presence watch`: players as they come and go.
+//! `presence watch`: changes of players.
 
 mod everyone;
 mod named;

@@ -1,4 +1,4 @@
-//! Named players: what each one is, then its changes.
+//! Named players: the presence of each one, then its changes.
 
 use std::{
     collections::HashMap,
@@ -15,7 +15,7 @@ use crate::{
     service::Service,
 };
 
-/// Shows what each player is, and then `count` changes.
+/// Shows the presence of each player, and then `count` changes.
 pub(super) async fn run(
     service: &Service,
     players: &[PlayerId],
@@ -54,7 +54,7 @@ struct View<'a> {
     shown: HashMap<PlayerId, State>,
     /// The number of changes that were shown.
     changes: u64,
-    /// What was reported of the feed.
+    /// The feed state that was reported last.
     feed: Option<FeedState>,
     was_connected: bool,
     /// Whether it was reported that changes are not live.
@@ -73,12 +73,12 @@ impl View<'_> {
         Ok(())
     }
 
-    /// Reports when the changes stop to arrive, and when they arrive again.
+    /// Reports when the changes stop arriving, and when they arrive again.
     fn note(&mut self, WatchStatus { feed, error, .. }: &WatchStatus) -> Result<(), Failure> {
         if let Some(error) = error
             && !(self.was_connected && error.is_transient())
         {
-            return Err(self.service.server_failure(error, "what happens"));
+            return Err(self.service.server_failure(error));
         }
         let is_connecting = *feed == FeedState::Disconnected && error.is_none();
         if is_connecting || self.feed.replace(*feed) == Some(*feed) {
@@ -91,7 +91,7 @@ impl View<'_> {
                 "presence: the service has no live events: its NATS is down or not configured; changes are shown some seconds late"
             ),
             (FeedState::Stale, _) => {
-                anstream::eprintln!("presence: the service cannot read its store; what is shown may be outdated");
+                anstream::eprintln!("presence: the service cannot read its store; the data may be outdated");
             }
             (FeedState::Disconnected, Some(error)) => {
                 anstream::eprintln!("presence: {}; trying again", root_cause(&**error));
