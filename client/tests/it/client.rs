@@ -1,4 +1,4 @@
-//! The calls for other services.
+//! `PresenceClient`: queries and changes for services.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn every_id_survives_the_path() {
 }
 
 #[tokio::test]
-async fn friends_are_answered_in_the_order_asked() {
+async fn friends_are_returned_in_the_requested_order() {
     let service = StandIn::start().await;
     let client = PresenceClient::new(service.endpoint()).unwrap();
     let asked = [player(2), player(1), player(2)];
@@ -70,7 +70,7 @@ async fn a_rejected_transition_is_a_typed_problem_and_not_tried_again() {
     let client = PresenceClient::new(service.endpoint()).unwrap();
     let Err(CallError::Problem(problem)) = client.set_state(&player(1), State::InMatch).await else { panic!() };
     assert_eq!((problem.status, problem.slug.as_str()), (409, "transition-rejected"));
-    assert_eq!(problem.detail, "as the test wants it");
+    assert_eq!(problem.detail, "requested by the test");
     assert_eq!(service.calls("state").len(), 1);
     assert_eq!(client.set_state(&player(1), State::Away).await.unwrap().state, State::Away);
 }
@@ -92,7 +92,7 @@ async fn a_transient_failure_is_tried_again_twice_at_most() {
 }
 
 #[tokio::test]
-async fn responses_of_other_programs_are_recognized() {
+async fn answers_that_are_not_the_services_are_errors() {
     let mut service = StandIn::start().await;
     let endpoint = service.endpoint().with_timeouts(Duration::from_secs(1), Duration::from_secs(1));
     let client = PresenceClient::new(endpoint).unwrap();

@@ -1,4 +1,4 @@
-//! The stream of events, from a server that sends prepared ones.
+//! The stream of events, from a server that sends prepared messages.
 
 use axum::{Router, http::header, routing::get};
 use presence_client::{
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 const EVENT: &str = r#"{"id":"alice:7","type":"PresenceOnline","player_id":"alice","state":"ONLINE",
 "previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":7,"occurred_at":7,"reason":"connect"}"#;
 
-/// Messages, as names with data.
+/// Opens a stream of these messages, given as names with data.
 async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
     let message = |(name, data): &(&str, &str)| format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""));
     let body: String = messages.iter().map(message).collect();
@@ -39,7 +39,7 @@ fn down() -> (&'static str, &'static str) {
 }
 
 #[tokio::test]
-async fn a_stream_says_whether_events_arrive() {
+async fn a_stream_reports_whether_events_arrive() {
     let messages = [("ready", "{}"), live(), ("presence", EVENT), down(), ("ready", "{}"), live()];
     let news = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
@@ -54,7 +54,7 @@ async fn a_stream_may_begin_without_events() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_stream_of_events_is_an_error() {
+async fn an_answer_that_is_not_a_stream_of_events_is_an_error() {
     for messages in [&[][..], &[("presence", EVENT)]] {
         assert!(matches!(open(messages).await, Err(CallError::Unreachable(_))));
     }

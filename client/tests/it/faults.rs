@@ -1,4 +1,4 @@
-//! What the notifier makes of a service that does not work.
+//! The notifier with a service that fails.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::stand_in::{StandIn, connection, player, problem};
 
-/// What fails on the way, the service cannot see.
+/// Waits for failed calls, which the service may not have received.
 async fn until_failures(notifier: &HttpNotifier, failures: u64) {
     while notifier.stats().failures < failures {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -19,7 +19,7 @@ async fn until_failures(notifier: &HttpNotifier, failures: u64) {
 }
 
 #[tokio::test]
-async fn a_failed_call_is_made_again_and_after_the_pause_that_the_service_asked_for() {
+async fn a_failed_call_is_repeated_after_the_pause_that_the_service_requested() {
     let service = StandIn::start().await;
     let mut answers = [
         problem(500, "internal", None),
@@ -40,7 +40,7 @@ async fn a_failed_call_is_made_again_and_after_the_pause_that_the_service_asked_
 }
 
 #[tokio::test]
-async fn a_refused_call_is_not_made_again() {
+async fn a_refused_call_is_not_repeated() {
     let service = StandIn::start().await;
     service.answer_instead(|call| (call.path == "state").then(|| problem(409, "transition-rejected", None)));
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
@@ -55,7 +55,7 @@ async fn a_refused_call_is_not_made_again() {
 }
 
 #[tokio::test]
-async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
+async fn a_service_that_was_down_has_the_current_state_in_the_end() {
     let mut service = StandIn::start().await;
     let notifier =
         HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(500)).start().unwrap();
@@ -66,7 +66,7 @@ async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
     for number in 0..1_000 {
         notifier.disconnected(&player(number), &connection(number), Reason::Lost);
     }
-    // Many sockets come and go; the service need not hear of them.
+    // Sockets that come and go during the outage need not be reported.
     for number in 1_000..20_000 {
         notifier.connected(&player(number), &connection(number));
         notifier.state_changed(&player(number), State::InQueue);
@@ -93,7 +93,7 @@ async fn a_service_that_was_away_for_a_while_knows_all_in_the_end() {
 }
 
 #[tokio::test]
-async fn a_service_that_does_not_answer_in_time_is_called_again() {
+async fn a_call_that_times_out_is_repeated() {
     let service = StandIn::start().await;
     let gate = Arc::new(Notify::new());
     service.state().stall = Some(Arc::clone(&gate));
@@ -106,7 +106,7 @@ async fn a_service_that_does_not_answer_in_time_is_called_again() {
 }
 
 #[tokio::test]
-async fn failed_entries_are_reported_again() {
+async fn failed_entries_are_sent_again() {
     let service = StandIn::start().await;
     service.state().failing = [1, 2].map(|number| player(number).to_string()).into();
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
@@ -119,7 +119,7 @@ async fn failed_entries_are_reported_again() {
 }
 
 #[tokio::test]
-async fn an_entry_that_the_service_takes_for_malformed_does_not_hold_up_the_others() {
+async fn an_entry_that_is_refused_as_invalid_does_not_delay_the_others() {
     let service = StandIn::start().await;
     service.answer_instead(|call| {
         let index = call.entries().iter().position(|entry| entry == "p3/c3")?;
@@ -133,7 +133,7 @@ async fn an_entry_that_the_service_takes_for_malformed_does_not_hold_up_the_othe
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_accepted_costs_no_report_and_a_new_one_is_used_at_once() {
+async fn no_report_is_lost_by_a_refused_token_and_a_new_token_is_used_immediately() {
     let service = StandIn::start().await;
     let endpoint = service.endpoint().with_token("old").unwrap();
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
@@ -165,7 +165,7 @@ async fn a_drain_returns_what_the_service_refused() {
 }
 
 #[tokio::test]
-async fn draining_gives_up_at_its_limit() {
+async fn a_drain_ends_at_its_time_limit() {
     let mut service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));

@@ -1,4 +1,4 @@
-//! The example, with real WebSockets.
+//! The example gateway, with real WebSockets.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -26,7 +26,7 @@ mod ws_gateway;
 
 use ws_gateway::{Gateway, Sockets, accept};
 
-/// What the kernel keeps at most of what is written and not read: little, for a writer to notice.
+/// The size of the kernel's buffers: small, so that a writer notices a client that does not read.
 const BUFFER: u32 = 4 * 1024;
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -79,7 +79,7 @@ async fn a_sockets_close_code_decides_between_quit_and_lost() {
 }
 
 #[tokio::test]
-async fn what_a_player_says_becomes_the_players_state() {
+async fn the_state_that_a_player_sends_is_reported() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let mut socket = open(gateway, "alice").await;
@@ -96,7 +96,7 @@ async fn what_a_player_says_becomes_the_players_state() {
 }
 
 #[tokio::test]
-async fn the_sockets_of_a_player_who_was_signed_out_are_shut() {
+async fn the_sockets_of_a_player_who_was_signed_out_are_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let (mut phone, mut desktop) = (open(gateway, "alice").await, open(gateway, "alice").await);
@@ -163,7 +163,7 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
     let (gateway, presence, sockets) = start_gateway_with(Some(&service), 100, Duration::from_secs(20)).await;
     let mut stuck = open_raw(gateway, "stuck").await;
     service.until(|state| state.leases.len() == 1).await;
-    // Each is answered with an error that repeats it.
+    // Each message is answered with an error that repeats it.
     let message = text_frame(format!("{{\"{}\":1}}", "a".repeat(3_900)).as_bytes());
     let stuck = tokio::spawn(async move {
         for _ in 0..100 {
@@ -180,7 +180,7 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
 }
 
 #[tokio::test]
-async fn a_client_that_sends_without_end_is_closed() {
+async fn the_socket_of_a_client_that_floods_is_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let (mut sink, mut stream) = open(gateway, "flood").await.split();
@@ -213,7 +213,7 @@ async fn sockets_above_the_limit_are_refused_until_one_closes() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_ends_the_socket() {
+async fn a_message_that_is_too_long_closes_the_socket() {
     let (gateway, _) = start_gateway(None).await;
     let mut socket = open(gateway, "alice").await;
     socket.send(Message::text("a".repeat(4 * 1024 + 1))).await.unwrap();

@@ -1,4 +1,4 @@
-//! Lease of the gateway, over HTTP. Its timing is tested in simulated time, in the tests of the notifier's `scheduler`.
+//! The gateway's lease, over HTTP. Its timing is tested in simulated time, in the tests of the notifier's `scheduler`.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn a_notifier_keeps_a_lease_under_a_generated_id_and_names_it_in_connects_
 }
 
 #[tokio::test]
-async fn an_id_that_is_given_is_used() {
+async fn the_configured_id_is_used() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).gateway_id(id("gw-7")).start().unwrap();
     service.until(|state| !state.gateway_calls.is_empty()).await;
@@ -52,9 +52,9 @@ async fn an_id_that_is_given_is_used() {
 }
 
 #[tokio::test]
-async fn all_connections_are_reported_at_once_to_a_service_that_lost_its_data() {
+async fn all_connections_are_announced_immediately_to_a_service_that_lost_its_data() {
     let service = service_with_gateways().await;
-    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap(); // whose next heartbeats are 15 s away
+    let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap(); // its next heartbeats are due in 15 s
     service.until(|state| state.gateway_calls.len() == 2).await;
     (0..100).for_each(|number| notifier.connected(&player(number), &connection(number)));
     notifier.state_changed(&player(7), State::InMatch);
@@ -70,7 +70,7 @@ async fn all_connections_are_reported_at_once_to_a_service_that_lost_its_data() 
 }
 
 #[tokio::test]
-async fn draining_is_a_single_call_and_ends_the_lease() {
+async fn a_drain_is_a_single_call_and_ends_the_lease() {
     let service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).gateway_id(id("g")).start().unwrap();
     service.until(|state| state.gateway_calls.len() == 2).await; // from here on connects name the gateway
@@ -90,7 +90,7 @@ async fn draining_is_a_single_call_and_ends_the_lease() {
 }
 
 #[tokio::test]
-async fn draining_gives_up_at_its_limit_and_counts_the_connections_that_are_not_known_to_have_ended() {
+async fn a_drain_ends_at_its_time_limit_and_counts_the_connections_that_may_not_have_ended() {
     let mut service = service_with_gateways().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
@@ -101,7 +101,7 @@ async fn draining_gives_up_at_its_limit_and_counts_the_connections_that_are_not_
 }
 
 #[tokio::test]
-async fn a_service_without_leases_of_gateways_works_as_before() {
+async fn a_service_without_gateway_leases_is_supported() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));

@@ -1,4 +1,4 @@
-//! Over real HTTP, against a stand-in for the service.
+//! Tests over real HTTP, against a stand-in for the service.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 

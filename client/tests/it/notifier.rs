@@ -1,4 +1,4 @@
-//! What the notifier reports to a working service.
+//! The notifier with a healthy service.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::stand_in::{Call, Gateways, StandIn, connection, player};
 const LIMIT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
-async fn the_news_of_each_player_arrive_in_order() {
+async fn the_reports_of_each_player_arrive_in_order() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     for number in 0..200 {
@@ -27,16 +27,16 @@ async fn the_news_of_each_player_arrive_in_order() {
         notifier.disconnected(&player(number), &connection(number), Reason::Quit);
     }
     service.until(|state| state.leases.is_empty() && state.closed.len() == 200).await;
-    let mut reported: HashMap<String, Vec<String>> = HashMap::new();
+    let mut reports: HashMap<String, Vec<String>> = HashMap::new();
     for call in &service.state().calls {
         for entry in call.entries() {
-            let news = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
-            reported.entry(entry.split('/').next().unwrap().into()).or_default().push(news);
+            let report = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
+            reports.entry(entry.split('/').next().unwrap().into()).or_default().push(report);
         }
     }
-    assert_eq!(reported.len(), 200);
-    for (player, news) in reported {
-        assert_eq!(news, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
+    assert_eq!(reports.len(), 200);
+    for (player, reports) in reports {
+        assert_eq!(reports, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
     }
 }
 
@@ -52,7 +52,7 @@ async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
     };
     notifier.connected(&player(1), &connection(1));
     notifier.activity_changed(&player(1), Some(&activity));
-    notifier.activity_changed(&player(2), Some(&activity)); // which has no connection here
+    notifier.activity_changed(&player(2), Some(&activity)); // a player without a connection here
     service.until(|state| state.calls.len() == 2).await;
     notifier.activity_changed(&player(1), Some(&Activity::default()));
     notifier.activity_changed(&player(1), None);
@@ -81,40 +81,40 @@ async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     assert_eq!(notifier.stats().open_connections, 10_000);
 }
 
-/// That the calls are also evenly spread over time is tested in simulated time, in the tests of the notifier's `scheduler`.
+/// The even spread over time is tested in simulated time, in the tests of the notifier's `scheduler`.
 #[tokio::test]
-async fn ten_thousand_sockets_are_beaten_by_ten_even_calls_an_interval() {
+async fn heartbeats_of_ten_thousand_sockets_are_ten_equal_calls_per_interval() {
     const INTERVAL: Duration = Duration::from_secs(1);
-    /// So many calls may be in flight at a time, and arrive in any order.
+    /// The calls that may be in flight at a time, and so arrive in any order.
     const IN_FLIGHT: usize = 4;
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).heartbeat_interval(INTERVAL).start().unwrap();
     (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
     let is_heartbeat = |call: &&Call| call.path == "heartbeat";
     let count = |calls: &[Call]| calls.iter().filter(is_heartbeat).count();
-    // On a busy machine, heartbeats begin before the last connects end: those are not looked at.
+    // On a busy machine, heartbeats begin before the last connects end. These are not checked.
     service.until(|state| state.leases.len() == 10_000 && notifier.stats().queue_length == 0).await;
     let first = count(&service.state().calls) + IN_FLIGHT;
     service.until(|state| count(&state.calls) >= first + 30).await;
 
-    let beats = &service.calls("heartbeat")[first..first + 30];
-    assert!(beats.iter().all(|call| call.entries().len() == 1_000));
-    for some in beats.chunks_exact(10 + IN_FLIGHT) {
-        let mut beaten: Vec<_> = some.iter().flat_map(Call::entries).collect();
-        beaten.sort();
-        beaten.dedup();
-        assert_eq!(beaten.len(), 10_000);
+    let heartbeats = &service.calls("heartbeat")[first..first + 30];
+    assert!(heartbeats.iter().all(|call| call.entries().len() == 1_000));
+    for some in heartbeats.chunks_exact(10 + IN_FLIGHT) {
+        let mut connections: Vec<_> = some.iter().flat_map(Call::entries).collect();
+        connections.sort();
+        connections.dedup();
+        assert_eq!(connections.len(), 10_000);
     }
 }
 
 #[tokio::test]
-async fn the_service_says_how_often_it_wants_to_hear_of_a_connection() {
+async fn the_service_sets_the_heartbeat_interval() {
     let service = StandIn::start().await;
     service.state().heartbeat_interval_ms = Some(150);
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     notifier.connected(&player(1), &connection(1));
     service.until(|state| state.calls.iter().filter(|call| call.path == "heartbeat").count() == 3).await;
-    // By the default interval, that would have taken longer than `until` waits.
+    // With the default interval, this would take longer than `until` waits.
 }
 
 #[tokio::test]
@@ -157,7 +157,7 @@ async fn connections_that_the_service_closed_are_reported() {
 }
 
 #[tokio::test]
-async fn a_service_that_lost_its_store_gets_all_back_from_the_heartbeats() {
+async fn heartbeats_restore_the_connections_of_a_service_that_lost_its_data() {
     let service = StandIn::start().await;
     let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
     let notifier = builder.start().unwrap();
@@ -169,7 +169,7 @@ async fn a_service_that_lost_its_store_gets_all_back_from_the_heartbeats() {
 }
 
 #[tokio::test]
-async fn a_service_that_lost_its_store_hears_of_the_states_again_and_the_gateway_of_the_loss() {
+async fn states_are_reported_again_to_a_service_that_lost_its_data_and_the_gateway_is_notified() {
     let service = StandIn::start().await;
     let (report, mut reports) = mpsc::unbounded_channel();
     let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
@@ -197,16 +197,16 @@ async fn a_service_that_lost_its_store_hears_of_the_states_again_and_the_gateway
 }
 
 #[tokio::test]
-async fn a_callback_that_panics_does_not_keep_the_gateway_from_the_other_connections() {
+async fn a_callback_that_panics_does_not_affect_the_other_connections() {
     let service = StandIn::start().await;
     let (report, mut reports) = mpsc::unbounded_channel();
     let notifier = HttpNotifier::builder(service.endpoint())
         .heartbeat_interval(Duration::from_millis(200))
         .on_closed(move |player, _| {
             report.send(player.clone()).unwrap();
-            panic!("as the test wants it");
+            panic!("requested by the test");
         })
-        .on_restored(|_, _| panic!("as the test wants it"))
+        .on_restored(|_, _| panic!("requested by the test"))
         .start()
         .unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
@@ -246,7 +246,7 @@ async fn each_call_is_reported_with_its_entries_and_its_error() {
                 error => panic!("{error}"),
             });
             reported.send((report.kind, report.entries, report.failed_entries, status)).unwrap();
-            panic!("as the test wants it: the next calls are reported all the same");
+            panic!("requested by the test: the next calls are reported all the same");
         })
         .start()
         .unwrap();
@@ -282,7 +282,7 @@ async fn connections_to_the_service_are_replaced_at_their_maximum_age() {
 }
 
 #[tokio::test]
-async fn draining_disconnects_all_and_comes_back_when_that_is_through() {
+async fn a_drain_disconnects_all_and_returns_when_that_is_done() {
     let service = StandIn::start().await;
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
@@ -296,12 +296,12 @@ async fn draining_disconnects_all_and_comes_back_when_that_is_through() {
 }
 
 #[tokio::test]
-async fn a_gateway_without_a_service_needs_no_other_code() {
-    let nobody: [Arc<dyn Notifier>; 2] = [Arc::new(NoopNotifier), Arc::new(None::<Arc<dyn Notifier>>)];
+async fn a_gateway_without_a_service_needs_no_extra_code() {
+    let without_service: [Arc<dyn Notifier>; 2] = [Arc::new(NoopNotifier), Arc::new(None::<Arc<dyn Notifier>>)];
     let service = StandIn::start().await;
-    let somebody: Arc<dyn Notifier> =
+    let with_service: Arc<dyn Notifier> =
         Arc::new(Some(Arc::new(HttpNotifier::builder(service.endpoint()).start().unwrap()) as Arc<dyn Notifier>));
-    for notifier in nobody.iter().chain([&somebody]) {
+    for notifier in without_service.iter().chain([&with_service]) {
         notifier.connected(&player(1), &connection(1));
         notifier.state_changed(&player(1), State::Away);
         notifier.disconnected(&player(1), &connection(2), Reason::Quit);

@@ -1,4 +1,4 @@
-//! Signed calls, against a receiver that computes each signature from the bytes that it got, as AWS does.
+//! Signed calls, against a receiver that computes each signature from the bytes that it received, as AWS does.
 
 use std::{
     sync::{
@@ -34,7 +34,7 @@ const SESSION: &str = "FwoGZXIvYXdzEXAMPLE/token+=";
 /// An API that accepts calls signed with [`KEY`], and answers each with an OFFLINE player.
 #[derive(Clone, Default)]
 struct Api {
-    /// Method and path of the calls with a right signature.
+    /// Method and path of the calls with a correct signature.
     calls: watch::Sender<Vec<String>>,
     /// Whether the next of these calls is answered with 503.
     fail_next: Arc<AtomicBool>,
@@ -78,7 +78,7 @@ async fn answer(Shared(api): Shared<Api>, method: Method, uri: Uri, headers: Hea
     ([(header::CONTENT_TYPE, "application/json")], presence.to_string()).into_response()
 }
 
-/// Whether the signature is the right one for the request:
+/// Whether the signature of the request is correct:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 fn is_signed(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -97,7 +97,7 @@ fn is_signed(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bo
     assert_eq!(scope, format!("{}/eu-central-1/execute-api/aws4_request", &moment[..8]));
     assert!(signed.split(';').any(|name| name == "host"), "{signed}");
     let path = encoded(uri.path());
-    let query = uri.query().unwrap_or_default(); // of one pair at most, and so in order
+    let query = uri.query().unwrap_or_default(); // at most one pair, so it needs no sorting
     let lines: String = signed.split(';').map(|name| format!("{name}:{}\n", text(name))).collect();
     let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{signed}\n{}", hash(body));
     let to_sign = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(canonical.as_bytes()));
@@ -221,7 +221,7 @@ async fn a_wrong_key_is_refused_and_the_refusal_explained() {
     assert_eq!(api.calls(), [""; 0]);
 }
 
-/// A provider that has nothing.
+/// A provider without credentials.
 #[derive(Debug)]
 struct Empty;
 

@@ -1,4 +1,4 @@
-//! A stand-in for the service: its calls and answers, with one set of players in memory.
+//! A stand-in for the service, with its state in memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,8 +23,8 @@ use tokio::{
     time::Instant,
 };
 
-/// Nothing that is awaited takes longer.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit for everything that a test awaits.
+const AWAIT_TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(crate) struct StandIn {
     port: u16,
@@ -37,7 +37,7 @@ struct Inner {
     changes: watch::Sender<()>,
 }
 
-/// What the service knows, and what it was asked.
+/// The state of the service, and the calls that it received.
 #[derive(Default)]
 pub(crate) struct ServiceState {
     /// `player/connection`
@@ -46,17 +46,17 @@ pub(crate) struct ServiceState {
     pub(crate) states: BTreeMap<String, String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) tcp_connections: usize,
-    /// Answers instead of the service, if it returns a response.
+    /// Answers a call instead of the service, if it returns a response.
     pub(crate) instead: Option<Instead>,
     /// Players whose store node does not answer.
     pub(crate) failing: BTreeSet<String>,
     /// Added to the answer of one connect.
     pub(crate) heartbeat_interval_ms: Option<u64>,
-    /// Gateways with a lease. A service without leases of gateways, which answers 404, has none.
+    /// Gateways with a lease. `None`: a service without gateway leases, which answers 404.
     pub(crate) gateways: Option<Gateways>,
-    /// The calls about leases of gateways, which are not among `calls`.
+    /// Calls about gateway leases. `calls` does not contain them.
     pub(crate) gateway_calls: Vec<Call>,
-    /// Calls wait for this, if it is set.
+    /// Calls wait for this if it is set.
     pub(crate) stall: Option<Arc<Notify>>,
 }
 
@@ -130,18 +130,18 @@ impl StandIn {
         self.inner.state()
     }
 
-    /// Waits until the state is as expected.
-    pub(crate) async fn until(&self, mut is_enough: impl FnMut(&ServiceState) -> bool) {
+    /// Waits until the state of the service meets a condition.
+    pub(crate) async fn until(&self, mut is_met: impl FnMut(&ServiceState) -> bool) {
         let mut changes = self.inner.changes.subscribe();
         let enough = async {
-            while !is_enough(&self.state()) {
+            while !is_met(&self.state()) {
                 changes.changed().await.unwrap();
             }
         };
-        let in_time = tokio::time::timeout(PATIENCE, enough).await.is_ok();
+        let in_time = tokio::time::timeout(AWAIT_TIMEOUT, enough).await.is_ok();
         assert!(
             in_time,
-            "waited in vain; the last calls: {:#?}",
+            "timed out; the last calls: {:#?}",
             self.state().calls.iter().rev().take(5).collect::<Vec<_>>()
         );
     }
@@ -171,7 +171,7 @@ pub(crate) fn connection(number: usize) -> ConnectionId {
 
 pub(crate) fn problem(status: u16, slug: &str, field: Option<&str>) -> Response {
     let body = json!({
-        "type": format!("urn:presence:{slug}"), "title": slug, "status": status, "detail": "as the test wants it",
+        "type": format!("urn:presence:{slug}"), "title": slug, "status": status, "detail": "requested by the test",
         "field": field,
     });
     let status = StatusCode::from_u16(status).unwrap();
@@ -239,7 +239,7 @@ impl ServiceState {
         json_response(json!({"gateway_id": id, "status": "left", "connections": ended}))
     }
 
-    /// Notes the gateway that a connect or heartbeat names; a service that has no leases of gateways refuses that.
+    /// Records the gateway that a connect or heartbeat names. A service without gateway leases refuses it.
     fn take_gateway(&mut self, call: &Call) -> Result<(), Box<Response>> {
         let Some(id) = call.body["gateway_id"].as_str() else { return Ok(()) };
         let Some(gateways) = &mut self.gateways else {

@@ -1,5 +1,5 @@
-//! What the watcher makes of a service that does not do what it promises, or that is not the service. That all is well
-//! with a real one is tested with the service.
+//! The watcher with a service that breaks its promises, or with another server. The watcher with a real service is tested
+//! in the tests of the service.
 
 use axum::{
     Router,
@@ -16,7 +16,7 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::stand_in::player;
 
-/// A service that answers the first request of each stream with these messages, and then says nothing. It sends no pings.
+/// A service that answers the first request of each stream with these messages, and sends nothing more, not even pings.
 async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver<String>) {
     let (requests, received) = mpsc::channel(8);
     let open = async move |State(requests): State<mpsc::Sender<String>>, upgrade: WebSocketUpgrade| {
@@ -33,7 +33,7 @@ async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver
     (serve(Router::new().route("/prefix/watch", get(open)).with_state(requests)).await, received)
 }
 
-/// A service that answers the handshake with this.
+/// A service with this answer to the handshake.
 async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Endpoint {
     serve(Router::new().route("/prefix/watch", get(move || async move { answer() }))).await
 }
@@ -63,13 +63,13 @@ async fn a_stream_on_which_a_request_gets_no_reply_is_replaced() {
     let _subscription = watcher.watch(&[player(1)]);
     assert_eq!(requests.recv().await.unwrap(), r#"{"watch":["p1"],"id":1}"#);
     assert_eq!(watcher.status().feed, FeedState::Disconnected, "nothing is known of the player yet");
-    tokio::time::pause(); // from here on the clock goes to whatever comes next
+    tokio::time::pause(); // from here on the clock advances to the next timer
     assert!(matches!(failure(&watcher).await.error.as_deref(), Some(CallError::TimedOut)));
     assert_eq!(requests.recv().await.unwrap(), r#"{"watch":["p1"],"id":2}"#);
 }
 
 #[tokio::test]
-async fn a_silent_stream_is_replaced_and_asked_for_what_has_changed() {
+async fn a_silent_stream_is_replaced_by_one_with_the_known_versions() {
     let (endpoint, mut requests) = service(&[
         r#"{"presences":[{"player_id":"p1","state":"ONLINE","last_seen":7,"version":9}]}"#,
         r#"{"id":1,"watching":1}"#,
@@ -87,7 +87,7 @@ async fn a_silent_stream_is_replaced_and_asked_for_what_has_changed() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_message_of_the_service_ends_the_stream() {
+async fn an_invalid_message_ends_the_stream() {
     let (endpoint, mut requests) = service(&["<html>"]).await;
     let watcher = Watcher::start(endpoint).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
@@ -98,7 +98,7 @@ async fn what_is_not_a_message_of_the_service_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_service_is_an_error() {
+async fn another_server_is_an_error() {
     let endpoint = answering(|| "welcome".into_response()).await;
     let watcher = Watcher::start(endpoint).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
@@ -118,7 +118,7 @@ async fn what_is_not_the_service_is_an_error() {
 }
 
 #[tokio::test]
-async fn nothing_is_connected_before_the_first_player_and_the_status_ends_with_the_watcher() {
+async fn a_watcher_connects_at_the_first_player_and_its_status_ends_with_it() {
     let (endpoint, mut requests) = service(&[]).await;
     let watcher = Watcher::start(endpoint).unwrap();
     let subscription = watcher.watch([]);

@@ -6,7 +6,7 @@ use presence_tests::{RedisServer, Server};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{Said, command, said};
+use super::{Finished, command, finish};
 
 /// A home directory, and a server that requires a token.
 struct Home {
@@ -28,13 +28,13 @@ impl Home {
         command
     }
 
-    fn say(&self, arguments: &[&str]) -> Said {
-        said(&mut self.command(arguments))
+    fn run(&self, arguments: &[&str]) -> Finished {
+        finish(&mut self.command(arguments))
     }
 
     fn save(&self, name: &str) {
         let url = self.server.url("");
-        let saved = said(self.command(&["context", "save", name, "--url", &url]).env("PRESENCE_TOKEN", "hunter2"));
+        let saved = finish(self.command(&["context", "save", name, "--url", &url]).env("PRESENCE_TOKEN", "hunter2"));
         assert_eq!((saved.status, &*saved.out, &*saved.err), (Some(0), "", ""));
     }
 }
@@ -46,18 +46,18 @@ async fn a_context_is_saved_used_listed_and_removed() {
     home.save("test");
     let signed = ["context", "save", "signed", "--url", "https://api.example.com/prod", "--sigv4"];
     // A token of another service is not saved with a context that signs.
-    assert_eq!(said(home.command(&signed).env("PRESENCE_TOKEN", "hunter2")).status, Some(0));
+    assert_eq!(finish(home.command(&signed).env("PRESENCE_TOKEN", "hunter2")).status, Some(0));
     let file = home.directory.path().join(".config/presence/contexts.json");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
-    assert_eq!(home.say(&["get", "alice", "--context", "prod"]).status, Some(0));
-    assert_eq!(said(home.command(&["get", "alice"]).env("PRESENCE_CONTEXT", "prod")).status, Some(0));
-    assert_eq!(home.say(&["context", "use", "prod"]).status, Some(0));
-    assert_eq!(home.say(&["get", "alice"]).status, Some(0));
+    assert_eq!(home.run(&["get", "alice", "--context", "prod"]).status, Some(0));
+    assert_eq!(finish(home.command(&["get", "alice"]).env("PRESENCE_CONTEXT", "prod")).status, Some(0));
+    assert_eq!(home.run(&["context", "use", "prod"]).status, Some(0));
+    assert_eq!(home.run(&["get", "alice"]).status, Some(0));
 
-    let listed = home.say(&["context", "list"]);
+    let listed = home.run(&["context", "list"]);
     assert!(!listed.out.contains("hunter2"), "{listed:?}");
-    let listed = home.say(&["context", "list", "--json"]).out;
+    let listed = home.run(&["context", "list", "--json"]).out;
     let url = home.server.url("");
     let expected = json!([
         {"name": "prod", "url": url, "authentication": "token", "is_current": true},
@@ -66,46 +66,46 @@ async fn a_context_is_saved_used_listed_and_removed() {
     ]);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&listed).unwrap(), expected);
 
-    assert_eq!(home.say(&["context", "remove", "prod"]).status, Some(0));
+    assert_eq!(home.run(&["context", "remove", "prod"]).status, Some(0));
     for unknown in
         [&["get", "alice", "--context", "prod"][..], &["context", "use", "prod"], &["context", "remove", "x"]]
     {
-        let refused = home.say(unknown);
+        let refused = home.run(unknown);
         assert_eq!(refused.status, Some(2));
         assert!(refused.err.contains("there is no context"), "{refused:?}");
     }
 }
 
 #[tokio::test]
-async fn a_contexts_token_goes_to_no_other_service() {
+async fn the_token_of_a_context_is_not_sent_to_another_service() {
     let home = Home::new().await;
     home.save("prod");
-    assert_eq!(home.say(&["context", "use", "prod"]).status, Some(0));
+    assert_eq!(home.run(&["context", "use", "prod"]).status, Some(0));
     let url = home.server.url("");
-    // The server itself stands for another one: it would accept the token.
-    let by_flag = home.say(&["get", "alice", "--url", &url]);
-    let by_variable = said(home.command(&["get", "alice"]).env("PRESENCE_URL", &url));
+    // The same server stands in for another one: it would accept the token.
+    let by_flag = home.run(&["get", "alice", "--url", &url]);
+    let by_variable = finish(home.command(&["get", "alice"]).env("PRESENCE_URL", &url));
     for without in [by_flag, by_variable] {
         assert_eq!(without.status, Some(3));
         assert!(without.err.contains("requires a token"), "{without:?}");
     }
-    assert_eq!(home.say(&["get", "alice", "--url", &url, "--context", "prod"]).status, Some(2));
-    let other = home.say(&["get", "alice", "--token", "swordfish"]);
+    assert_eq!(home.run(&["get", "alice", "--url", &url, "--context", "prod"]).status, Some(2));
+    let other = home.run(&["get", "alice", "--token", "swordfish"]);
     assert!(other.err.contains("does not accept the token"), "{other:?}");
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_not_saved_and_a_broken_file_is_named_without_its_content() {
+async fn an_invalid_context_is_not_saved_and_an_invalid_file_is_named_without_its_content() {
     let home = Home::new().await;
     for bad in [&["context", "save", "x"][..], &["context", "save", "x", "--url", "presence:8080"]] {
-        assert_eq!(home.say(bad).status, Some(2), "{bad:?}");
+        assert_eq!(home.run(bad).status, Some(2), "{bad:?}");
     }
     let directory = home.directory.path().join(".config/presence");
     assert!(!directory.exists());
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("contexts.json"), r#"{"contexts":{"prod":{"url":"x","tokn":"hunter2"}}}"#).unwrap();
-    let broken = home.say(&["get", "alice"]);
+    let broken = home.run(&["get", "alice"]);
     assert_eq!(broken.status, Some(2));
     assert!(broken.err.contains("contexts.json") && !broken.err.contains("hunter2"), "{broken:?}");
-    assert_ne!(home.say(&["get", "alice", "--url", &home.server.url("")]).status, Some(2), "no context is needed");
+    assert_ne!(home.run(&["get", "alice", "--url", &home.server.url("")]).status, Some(2), "no context is needed");
 }

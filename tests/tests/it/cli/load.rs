@@ -13,9 +13,9 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{command, said};
+use super::{command, finish};
 
-/// Everything that is awaited here has happened by then, also on a busy machine.
+/// A time limit that is generous even for a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// The result of a load.
@@ -150,14 +150,14 @@ async fn the_crash_of_a_gateway_is_measured() {
 async fn the_text_has_tables_and_the_verdict() {
     let (_redis, _nats, server) = server(&[]).await;
     let arguments = ["load", "--players", "20", "--duration", "1s", "--churn", "0", "--changes", "0", "--watch", "0"];
-    let said = said(&mut command(&server.url(""), &arguments));
-    assert!(matches!(said.status, Some(0 | 5)), "{said:?}");
+    let finished = finish(&mut command(&server.url(""), &arguments));
+    assert!(matches!(finished.status, Some(0 | 5)), "{finished:?}");
     for part in ["20 players on 2 gateways at http://127.0.0.1:", "\nConnecting (", "\nConnected (", "\nfriends "] {
-        assert!(said.out.contains(part), "{part}: {said:?}");
+        assert!(finished.out.contains(part), "{part}: {finished:?}");
     }
-    let verdict = if said.status == Some(0) { "\nEvery bar is met.\n" } else { " not met.\n" };
-    assert!(said.out.contains(verdict), "{said:?}");
-    assert!(!said.out.contains("\nwatch ") && !said.out.contains("\ndisconnect "), "{said:?}");
+    let verdict = if finished.status == Some(0) { "\nEvery bar is met.\n" } else { " not met.\n" };
+    assert!(finished.out.contains(verdict), "{finished:?}");
+    assert!(!finished.out.contains("\nwatch ") && !finished.out.contains("\ndisconnect "), "{finished:?}");
 }
 
 #[tokio::test]
@@ -267,10 +267,10 @@ async fn signal(process: &Child, name: &str) {
 
 #[test]
 fn a_load_on_another_machine_needs_confirmation() {
-    let refused = said(&mut command("http://presence.invalid", &["load"]));
+    let refused = finish(&mut command("http://presence.invalid", &["load"]));
     assert_eq!((refused.status, &*refused.out), (Some(2), ""), "{refused:?}");
     assert!(refused.err.contains("is not on this machine") && refused.err.contains("--yes"), "{refused:?}");
-    let unknown = said(&mut command("http://presence.invalid", &["load", "--yes"]));
+    let unknown = finish(&mut command("http://presence.invalid", &["load", "--yes"]));
     assert_eq!(unknown.status, Some(1), "{unknown:?}");
     assert!(unknown.err.contains("cannot be reached"), "{unknown:?}");
 }
@@ -282,7 +282,7 @@ async fn a_load_without_a_token_that_may_write_is_refused_before_it_begins() {
     let tokens = [("PRESENCE_AUTH_TOKENS", "writer"), ("PRESENCE_READ_TOKENS", "reader")];
     let server = Server::start(&[&[("PRESENCE_REDIS_URL", &*url)], &tokens[..]].concat());
     for token in ["", "reader"] {
-        let refused = said(command(&server.url(""), &["load"]).env("PRESENCE_TOKEN", token));
+        let refused = finish(command(&server.url(""), &["load"]).env("PRESENCE_TOKEN", token));
         assert_eq!((refused.status, &*refused.out), (Some(3), ""), "{refused:?}");
         assert!(!refused.err.contains("connecting"), "{refused:?}");
     }

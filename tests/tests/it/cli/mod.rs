@@ -1,4 +1,4 @@
-//! The program `presence`: its real binary, against a real server.
+//! The program `presence`: the real binary against a real server.
 
 mod answers;
 mod contexts;
@@ -15,24 +15,24 @@ use std::process::{Command, Stdio};
 use presence_tests::{NatsServer, RedisServer, Server, binary, free_port};
 use serde_json::{Value, json};
 
-struct World {
+struct Fixture {
     redis: RedisServer,
     nats: NatsServer,
     server: Server,
 }
 
-/// What a command said.
+/// The result of a command.
 #[derive(Debug)]
-struct Said {
+struct Finished {
     status: Option<i32>,
     out: String,
     err: String,
 }
 
-impl World {
+impl Fixture {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        // No event waits for a sweep, and the server may come back on its port.
+        // The sweep does not interfere, and the server can be restarted on its port.
         let bind = format!("127.0.0.1:{}", free_port());
         let (redis_url, nats_url) = (redis.url(), nats.url());
         let server = Server::start(&[
@@ -53,26 +53,26 @@ impl World {
         self.server.get(&format!("/presence/{player}")).await.body["state"].take()
     }
 
-    fn say(&self, arguments: &[&str]) -> Said {
-        said(&mut command(&self.server.url(""), arguments))
+    fn run(&self, arguments: &[&str]) -> Finished {
+        finish(&mut command(&self.server.url(""), arguments))
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.say(&[arguments, &["--json"]].concat());
-        assert_eq!((said.status, &*said.err, said.out.lines().count()), (Some(0), "", 1), "{said:?}");
-        serde_json::from_str(&said.out).unwrap()
+        let finished = self.run(&[arguments, &["--json"]].concat());
+        assert_eq!((finished.status, &*finished.err, finished.out.lines().count()), (Some(0), "", 1), "{finished:?}");
+        serde_json::from_str(&finished.out).unwrap()
     }
 }
 
-/// `presence`, with nothing in its environment but the service's address.
+/// `presence`, with only the service's address in its environment.
 fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("presence"));
     command.env_clear().env("PRESENCE_URL", url).args(arguments).stdin(Stdio::null());
     command
 }
 
-fn said(command: &mut Command) -> Said {
+fn finish(command: &mut Command) -> Finished {
     let output = command.output().unwrap();
     let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    Said { status: output.status.code(), out, err }
+    Finished { status: output.status.code(), out, err }
 }

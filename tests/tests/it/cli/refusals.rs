@@ -1,13 +1,13 @@
-//! What commands say, and with which exit status they end, where nothing came of them.
+//! Messages and exit statuses of commands that failed.
 
 use presence_tests::{RedisServer, Server};
 
-use super::{World, command, said};
+use super::{Fixture, command, finish};
 
 #[tokio::test]
-async fn a_transition_that_is_refused_is_told_in_the_services_words() {
-    let world = World::new().await;
-    let refused = world.say(&["set-state", "nobody", "IN_MATCH"]);
+async fn a_refused_transition_is_reported_with_the_details_of_the_service() {
+    let fixture = Fixture::new().await;
+    let refused = fixture.run(&["set-state", "nobody", "IN_MATCH"]);
     assert_eq!((refused.status, &*refused.out), (Some(3), ""));
     let expected =
         "presence: an OFFLINE player cannot go to IN_MATCH; connect the player first (transition-rejected, 409)\n";
@@ -15,92 +15,92 @@ async fn a_transition_that_is_refused_is_told_in_the_services_words() {
 }
 
 #[test]
-fn a_service_that_is_not_there_is_named_with_the_reason() {
-    let away = said(&mut command("http://127.0.0.1:1", &["get", "alice"]));
-    assert_eq!(away.status, Some(1));
-    assert!(away.err.starts_with("presence: http://127.0.0.1:1 cannot be reached: Connection refused"), "{away:?}");
-    assert!(away.err.contains("PRESENCE_URL"), "{away:?}");
+fn an_unreachable_service_is_named_with_the_reason() {
+    let failed = finish(&mut command("http://127.0.0.1:1", &["get", "alice"]));
+    assert_eq!(failed.status, Some(1));
+    assert!(failed.err.starts_with("presence: http://127.0.0.1:1 cannot be reached: Connection refused"), "{failed:?}");
+    assert!(failed.err.contains("PRESENCE_URL"), "{failed:?}");
 }
 
 #[test]
-fn a_command_line_that_cannot_be_understood_ends_with_2() {
+fn invalid_arguments_end_with_2() {
     for arguments in [&["get", "no id"][..], &["get"], &["set-state", "alice", "DANCING"], &["no-such-command"], &[]] {
-        assert_eq!(said(&mut command("http://127.0.0.1:1", arguments)).status, Some(2), "{arguments:?}");
+        assert_eq!(finish(&mut command("http://127.0.0.1:1", arguments)).status, Some(2), "{arguments:?}");
     }
-    assert_eq!(said(&mut command("presence:8080", &["get", "alice"])).status, Some(2));
+    assert_eq!(finish(&mut command("presence:8080", &["get", "alice"])).status, Some(2));
 }
 
 #[tokio::test]
-async fn a_flag_overrides_a_bad_variable_and_an_empty_variable_is_an_unset_one() {
+async fn a_flag_overrides_an_invalid_variable_and_an_empty_variable_counts_as_unset() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     let url = server.url("");
     for bad in ["presence:8080", "htp://x", "http://user:secret@x", "\u{1F600}"] {
         for arguments in [&["get", "alice", "--url", &url][..], &["--url", &url, "get", "alice"]] {
-            let answered = said(&mut command(bad, arguments));
+            let answered = finish(&mut command(bad, arguments));
             assert_eq!(answered.status, Some(0), "{answered:?}");
         }
-        let refused = said(&mut command(bad, &["get", "alice"]));
+        let refused = finish(&mut command(bad, &["get", "alice"]));
         assert_eq!(refused.status, Some(2));
         assert!(refused.err.starts_with("presence: PRESENCE_URL is not the URL of a presence service"), "{refused:?}");
         assert!(refused.err.contains("expected http://HOST") && !refused.err.contains("secret"), "{refused:?}");
     }
-    let token = said(command(&url, &["get", "alice", "--token", "fine"]).env("PRESENCE_TOKEN", "not fine"));
+    let token = finish(command(&url, &["get", "alice", "--token", "fine"]).env("PRESENCE_TOKEN", "not fine"));
     assert_eq!(token.status, Some(0), "{token:?}");
-    let by_default = said(&mut command("", &["get", "alice"]));
-    assert_ne!(by_default.status, Some(2), "{by_default:?}"); // whatever is at the default address
+    let by_default = finish(&mut command("", &["get", "alice"]));
+    assert_ne!(by_default.status, Some(2), "{by_default:?}"); // whether or not a service runs at the default address
 }
 
 #[test]
 fn completions_and_help_need_neither_address_nor_token() {
     for arguments in [&["completions", "bash"][..], &["--help"], &["help", "get"], &["--version"]] {
         for url in ["", "htp://x"] {
-            let said = said(command(url, arguments).env("PRESENCE_TOKEN", "not a token"));
-            assert_eq!((said.status, &*said.err), (Some(0), ""), "{arguments:?}");
+            let finished = finish(command(url, arguments).env("PRESENCE_TOKEN", "not a token"));
+            assert_eq!((finished.status, &*finished.err), (Some(0), ""), "{arguments:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_token_is_wanted_accepted_or_refused_and_never_shown() {
+async fn a_token_is_required_accepted_or_refused_and_never_shown() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_AUTH_TOKENS", "hunter2")]);
-    let run = |token: &str| said(command(&server.url(""), &["get", "alice"]).env("PRESENCE_TOKEN", token));
-    for without in [said(&mut command(&server.url(""), &["get", "alice"])), run("")] {
+    let run = |token: &str| finish(command(&server.url(""), &["get", "alice"]).env("PRESENCE_TOKEN", token));
+    for without in [finish(&mut command(&server.url(""), &["get", "alice"])), run("")] {
         assert_eq!(without.status, Some(3));
         assert!(without.err.contains("requires a token"), "{without:?}");
     }
 
     assert_eq!(run("hunter2").status, Some(0));
-    assert_eq!(said(&mut command(&server.url(""), &["get", "alice", "--token", "hunter2"])).status, Some(0));
+    assert_eq!(finish(&mut command(&server.url(""), &["get", "alice", "--token", "hunter2"])).status, Some(0));
     for (token, status) in [("swordfish", 3), ("sword fish", 2)] {
         let refused = run(token);
         assert_eq!(refused.status, Some(status));
         assert!(!format!("{refused:?}").contains("sword"), "{refused:?}");
     }
-    let help = said(command(&server.url(""), &["help", "get"]).env("PRESENCE_TOKEN", "hunter2"));
+    let help = finish(command(&server.url(""), &["help", "get"]).env("PRESENCE_TOKEN", "hunter2"));
     assert!(help.out.contains("PRESENCE_TOKEN") && !help.out.contains("hunter2"), "{help:?}");
 }
 
 #[tokio::test]
-async fn a_service_without_events_says_so() {
+async fn a_service_without_events_is_reported_as_one() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
-    let refused = said(&mut command(&server.url(""), &["watch"]));
+    let refused = finish(&mut command(&server.url(""), &["watch"]));
     assert_eq!(refused.status, Some(4), "{refused:?}");
     assert!(refused.err.contains("PRESENCE_NATS_URL"), "{refused:?}");
 }
 
 #[tokio::test]
-async fn signing_out_without_anybody_to_ask_wants_a_yes() {
-    let world = World::new().await;
-    world.connect("alice", "phone").await;
+async fn a_sign_out_without_a_terminal_requires_the_flag_yes() {
+    let fixture = Fixture::new().await;
+    fixture.connect("alice", "phone").await;
     for arguments in [&["sign-out", "alice"][..], &["set-state", "alice", "OFFLINE"]] {
-        let refused = world.say(arguments);
+        let refused = fixture.run(arguments);
         assert_eq!(refused.status, Some(2));
         assert!(refused.err.contains("--yes"), "{refused:?}");
-        assert_eq!(world.state_of("alice").await, "ONLINE");
+        assert_eq!(fixture.state_of("alice").await, "ONLINE");
     }
-    assert_eq!(world.say(&["set-state", "alice", "OFFLINE", "--yes"]).status, Some(0));
-    assert_eq!(world.state_of("alice").await, "OFFLINE");
+    assert_eq!(fixture.run(&["set-state", "alice", "OFFLINE", "--yes"]).status, Some(0));
+    assert_eq!(fixture.state_of("alice").await, "OFFLINE");
 }

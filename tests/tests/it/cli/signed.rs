@@ -7,7 +7,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use super::{Said, command, said};
+use super::{Finished, command, finish};
 
 const KEYS: [(&str, &str); 3] = [
     ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
@@ -50,7 +50,7 @@ fn a_call_is_signed_with_the_credentials_of_the_environment() {
         let (url, served) = gateway("403 Forbidden", "Forbidden");
         let mut command = with_keys(&url, if by_variable { &["get", "alice"] } else { &["get", "alice", "--sigv4"] });
         command.env("AWS_REGION", "eu-central-1").env("PRESENCE_SIGV4", if by_variable { "true" } else { "" });
-        let Said { status, err, .. } = said(&mut command);
+        let Finished { status, err, .. } = finish(&mut command);
         let head = served.join().unwrap();
         let scope = "/eu-central-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date;x-amz-security-token";
         assert!(head.contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/") && head.contains(scope), "{head}");
@@ -64,7 +64,7 @@ fn a_call_is_signed_with_the_credentials_of_the_environment() {
 #[test]
 fn a_refusal_of_an_unsigned_call_names_the_flag_that_signs() {
     let (url, served) = gateway("403 Forbidden", "Forbidden");
-    let Said { status, err, .. } = said(&mut with_keys(&url, &["get", "alice"]));
+    let Finished { status, err, .. } = finish(&mut with_keys(&url, &["get", "alice"]));
     assert!(!served.join().unwrap().to_lowercase().contains("authorization"), "calls are signed only with --sigv4");
     assert_eq!(status, Some(3), "{err}");
     assert!(err.contains("requires a signed request") && err.contains("--sigv4"), "{err}");
@@ -78,7 +78,7 @@ fn a_watch_of_players_is_signed_and_the_answer_of_an_api_without_it_explained() 
     ] {
         let (url, served) = gateway(answer, message);
         let mut command = with_keys(&url, &["watch", "alice", "--sigv4"]);
-        let Said { status, err, .. } = said(command.env("AWS_REGION", "eu-central-1"));
+        let Finished { status, err, .. } = finish(command.env("AWS_REGION", "eu-central-1"));
         let head = served.join().unwrap();
         assert!(head.starts_with("GET /watch ") && head.contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{head}");
         assert_eq!(status, Some(expected), "{err}");
@@ -95,9 +95,9 @@ fn a_context_that_was_saved_with_the_flag_signs_calls() {
         command.env("HOME", home.path()).env("AWS_REGION", "eu-central-1");
         command
     };
-    let saved = said(&mut in_home(&["context", "save", "aws", "--url", &url, "--sigv4"]));
+    let saved = finish(&mut in_home(&["context", "save", "aws", "--url", &url, "--sigv4"]));
     assert_eq!(saved.status, Some(0), "{saved:?}");
-    let refused = said(&mut in_home(&["get", "alice", "--context", "aws"]));
+    let refused = finish(&mut in_home(&["get", "alice", "--context", "aws"]));
     assert!(served.join().unwrap().contains("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/"), "{refused:?}");
     assert_eq!(refused.status, Some(3), "{refused:?}");
 }
@@ -105,12 +105,12 @@ fn a_context_that_was_saved_with_the_flag_signs_calls() {
 #[test]
 fn missing_credentials_or_a_missing_region_are_usage_errors() {
     let url = "http://127.0.0.1:1";
-    let without = said(without_keys(url, &["get", "alice", "--sigv4"]).env("AWS_REGION", "eu-central-1"));
+    let without = finish(without_keys(url, &["get", "alice", "--sigv4"]).env("AWS_REGION", "eu-central-1"));
     assert_eq!(without.status, Some(2), "{without:?}");
     assert!(without.err.starts_with("presence: there are no AWS credentials"), "{without:?}");
-    let nowhere = said(&mut with_keys(url, &["get", "alice", "--sigv4"]));
+    let nowhere = finish(&mut with_keys(url, &["get", "alice", "--sigv4"]));
     assert_eq!(nowhere.status, Some(2), "{nowhere:?}");
     assert!(nowhere.err.contains("AWS_REGION"), "{nowhere:?}");
-    let both = said(&mut with_keys(url, &["get", "alice", "--sigv4", "--token", "hunter2"]));
+    let both = finish(&mut with_keys(url, &["get", "alice", "--sigv4", "--token", "hunter2"]));
     assert_eq!(both.status, Some(2), "{both:?}");
 }

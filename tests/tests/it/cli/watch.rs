@@ -9,7 +9,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdout, Command},
 };
 
-use super::{World, command};
+use super::{Fixture, command};
 
 pub(super) struct Watch {
     process: Child,
@@ -18,8 +18,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    fn start(world: &World, arguments: &[&str]) -> Self {
-        Self::spawn(command(&world.server.url(""), &[&["watch"], arguments].concat()))
+    fn start(fixture: &Fixture, arguments: &[&str]) -> Self {
+        Self::spawn(command(&fixture.server.url(""), &[&["watch"], arguments].concat()))
     }
 
     pub(super) fn spawn(command: std::process::Command) -> Self {
@@ -40,24 +40,24 @@ impl Watch {
 
 #[tokio::test]
 async fn a_friend_who_comes_online_is_shown_without_waiting_for_a_sweep() {
-    let world = World::new().await;
-    let mut watch = Watch::start(&world, &["alice", "bob"]);
+    let fixture = Fixture::new().await;
+    let mut watch = Watch::start(&fixture, &["alice", "bob"]);
     assert_eq!([watch.line().await, watch.line().await], ["alice OFFLINE", "bob OFFLINE"]);
-    world.connect("bob", "phone").await;
+    fixture.connect("bob", "phone").await;
     assert_eq!(watch.line().await, "bob OFFLINE → ONLINE");
 }
 
 #[tokio::test]
 async fn an_activity_is_shown_when_it_changes() {
-    let world = World::new().await;
-    world.connect("alice", "phone").await;
+    let fixture = Fixture::new().await;
+    fixture.connect("alice", "phone").await;
     let set = async |change: Value| {
         let mut body = json!({"player_id": "alice"});
         body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        assert_eq!(world.server.post("/presence/state", body).await.status, 200);
+        assert_eq!(fixture.server.post("/presence/state", body).await.status, 200);
     };
     set(json!({"activity": {"details": "Lobby"}})).await;
-    let mut watch = Watch::start(&world, &["alice"]);
+    let mut watch = Watch::start(&fixture, &["alice"]);
     assert_eq!(watch.line().await, "alice ONLINE: Lobby");
     let ranked = json!({"details": "Ranked", "party": {"id": "p7", "size": 2, "max": 4}, "joinable": true});
     set(json!({"state": "IN_MATCH", "activity": ranked})).await;
@@ -69,98 +69,98 @@ async fn an_activity_is_shown_when_it_changes() {
 }
 
 #[tokio::test]
-async fn those_who_are_named_are_shown_and_nobody_else() {
-    let world = World::new().await;
-    world.connect("alice", "phone").await;
-    let mut watch = Watch::start(&world, &["alice", "--count", "2"]);
+async fn only_the_named_players_are_shown() {
+    let fixture = Fixture::new().await;
+    fixture.connect("alice", "phone").await;
+    let mut watch = Watch::start(&fixture, &["alice", "--count", "2"]);
     assert_eq!(watch.line().await, "alice ONLINE");
-    world.connect("mallory", "phone").await;
+    fixture.connect("mallory", "phone").await;
     for (state, shown) in [("IN_QUEUE", "alice ONLINE → IN_QUEUE"), ("IN_MATCH", "alice IN_QUEUE → IN_MATCH")] {
-        world.server.post("/presence/state", json!({"player_id": "alice", "state": state})).await;
+        fixture.server.post("/presence/state", json!({"player_id": "alice", "state": state})).await;
         assert_eq!(watch.line().await, shown);
     }
     assert_eq!(watch.process.wait().await.unwrap().code(), Some(0), "it ends after two events");
 }
 
 #[tokio::test]
-async fn for_programs_there_is_one_json_object_a_line() {
-    let world = World::new().await;
-    let mut watch = Watch::start(&world, &["alice", "--json"]);
+async fn json_is_one_object_per_line() {
+    let fixture = Fixture::new().await;
+    let mut watch = Watch::start(&fixture, &["alice", "--json"]);
     let mut next = async || -> Value { serde_json::from_str(&watch.out.next_line().await.unwrap().unwrap()).unwrap() };
     assert_eq!(next().await, json!({"player_id": "alice", "state": "OFFLINE", "last_seen": null, "version": null}));
-    world.connect("alice", "phone").await;
+    fixture.connect("alice", "phone").await;
     let change = next().await;
-    let stored = world.server.get("/presence/alice").await.body;
+    let stored = fixture.server.get("/presence/alice").await.body;
     for member in ["player_id", "state", "last_seen", "version"] {
         assert_eq!(change[member], stored[member], "{member}");
     }
 }
 
 #[tokio::test]
-async fn a_server_that_dies_is_waited_for_and_what_changed_meanwhile_is_shown() {
-    let mut world = World::new().await;
-    world.connect("bob", "phone").await;
-    let mut watch = Watch::start(&world, &["alice", "bob"]);
+async fn a_watch_reconnects_to_a_restarted_server_and_shows_the_changes_in_between() {
+    let mut fixture = Fixture::new().await;
+    fixture.connect("bob", "phone").await;
+    let mut watch = Watch::start(&fixture, &["alice", "bob"]);
     assert_eq!([watch.line().await, watch.line().await], ["alice OFFLINE", "bob ONLINE"]);
-    let address = world.server.address().to_owned();
-    world.server.kill();
+    let address = fixture.server.address().to_owned();
+    fixture.server.kill();
     let lost = watch.err.next_line().await.unwrap().unwrap();
     assert!(lost.ends_with("trying again"), "{lost}");
 
-    let (redis, nats) = (world.redis.url(), world.nats.url());
+    let (redis, nats) = (fixture.redis.url(), fixture.nats.url());
     let variables = [("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats)];
-    // Another server, of which the watch does not know yet, has the news.
+    // The change goes through another server, to which the watch has no connection.
     let other = Server::start(&variables);
     other.post("/presence/connect", json!({"player_id": "alice", "connection_id": "phone"})).await;
-    world.server = Server::start(&[variables[0], variables[1], ("PRESENCE_BIND", &address)]);
+    fixture.server = Server::start(&[variables[0], variables[1], ("PRESENCE_BIND", &address)]);
     assert_eq!(watch.line().await, "alice OFFLINE → ONLINE");
-    world.server.post("/presence/state", json!({"player_id": "bob", "state": "AWAY"})).await;
+    fixture.server.post("/presence/state", json!({"player_id": "bob", "state": "AWAY"})).await;
     assert_eq!(watch.line().await, "bob ONLINE → AWAY");
 }
 
 #[tokio::test]
-async fn whoever_reads_no_further_ends_the_watch_without_complaint() {
-    let world = World::new().await;
-    let mut watch = Watch::start(&world, &["alice"]);
+async fn a_closed_pipe_ends_the_watch_without_an_error() {
+    let fixture = Fixture::new().await;
+    let mut watch = Watch::start(&fixture, &["alice"]);
     assert_eq!(watch.line().await, "alice OFFLINE");
     drop(watch.out);
-    world.connect("alice", "phone").await;
+    fixture.connect("alice", "phone").await;
     assert_eq!(watch.process.wait().await.unwrap().code(), Some(0));
     assert_eq!(watch.err.next_line().await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn a_watch_says_when_changes_are_not_live_and_shows_them_all_the_same() {
-    let mut world = World::new().await;
-    world.connect("alice", "phone").await;
-    let mut watch = Watch::start(&world, &["alice"]);
+async fn a_watch_reports_when_changes_are_not_live_and_still_shows_them() {
+    let mut fixture = Fixture::new().await;
+    fixture.connect("alice", "phone").await;
+    let mut watch = Watch::start(&fixture, &["alice"]);
     assert_eq!(watch.line().await, "alice ONLINE");
-    world.nats.kill();
+    fixture.nats.kill();
     let down = watch.err.next_line().await.unwrap().unwrap();
     assert!(down.starts_with("presence: the service has no live events"), "{down}");
-    // One that begins now hears of it as well.
-    let mut late = Watch::start(&world, &["alice"]);
+    // A watch that begins now reports it as well.
+    let mut late = Watch::start(&fixture, &["alice"]);
     assert_eq!((late.line().await, late.err.next_line().await.unwrap().unwrap()), ("alice ONLINE".to_owned(), down));
 
-    world.server.post("/presence/state", json!({"player_id": "alice", "state": "IN_QUEUE"})).await;
+    fixture.server.post("/presence/state", json!({"player_id": "alice", "state": "IN_QUEUE"})).await;
     for watch in [&mut watch, &mut late] {
         assert_eq!(watch.line().await, "alice ONLINE → IN_QUEUE");
     }
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     for watch in [&mut watch, &mut late] {
         assert_eq!(watch.err.next_line().await.unwrap().unwrap(), "presence: changes are live again");
     }
 }
 
 #[tokio::test]
-async fn without_names_everybody_is_shown_with_reasons_and_it_is_said_when_no_events_arrive() {
-    let mut world = World::new().await;
-    let mut watch = Watch::start(&world, &[]);
-    // It is listening once it shows a change.
+async fn without_names_all_players_are_shown_with_reasons_and_missing_events_are_reported() {
+    let mut fixture = Fixture::new().await;
+    let mut watch = Watch::start(&fixture, &[]);
+    // The watch is connected once it shows a change.
     let come_and_go = async {
         for number in 0.. {
-            world.connect("alice", &format!("phone-{number}")).await;
-            world.server.post("/presence/state", json!({"player_id": "alice", "state": "OFFLINE"})).await;
+            fixture.connect("alice", &format!("phone-{number}")).await;
+            fixture.server.post("/presence/state", json!({"player_id": "alice", "state": "OFFLINE"})).await;
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
@@ -168,12 +168,12 @@ async fn without_names_everybody_is_shown_with_reasons_and_it_is_said_when_no_ev
         () = come_and_go => {}
         line = watch.line() => assert!(line.starts_with("alice O"), "{line}"),
     }
-    world.nats.kill();
+    fixture.nats.kill();
     let down = watch.err.next_line().await.unwrap().unwrap();
     assert_eq!(down, "presence: no live events: the service's NATS is down; changes are shown when it is back");
-    world.nats.restart().await;
+    fixture.nats.restart().await;
     assert_eq!(watch.err.next_line().await.unwrap().unwrap(), "presence: events are live again");
-    world.connect("bob", "phone").await;
+    fixture.connect("bob", "phone").await;
     let mut shown = watch.line().await;
     while shown != "bob OFFLINE → ONLINE connect" {
         shown = watch.line().await;
