@@ -14,7 +14,7 @@ use crate::{
 const RETRIES: ExponentialBuilder =
     ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100)).with_max_times(2);
 
-/// A service that asks for a longer pause gets no second call: whoever waits for the answer should decide.
+/// If the service requests a longer pause, the call is not repeated: the caller should decide.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Asks the presence service about players, and sets their states: for matchmakers, chats, friend lists. Cheap to
@@ -63,7 +63,7 @@ impl PresenceClient {
         self.transport.set_token(token)
     }
 
-    /// One player's presence. A player whom nobody knows is OFFLINE.
+    /// One player's presence. An unknown player is OFFLINE.
     ///
     /// # Errors
     /// [`CallError`].

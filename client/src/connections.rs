@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{CallError, ConnectionId, PlayerId, Presence, PresenceClient, Reason, client::with_retries};
 
-/// A connection that the service has, and how to keep it.
+/// An open connection, and how to keep it open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Connected {
     /// The player's presence with this connection.
     #[serde(flatten)]
     pub presence: Presence,
-    /// How often the connection wants a heartbeat, in milliseconds.
+    /// Interval of the heartbeats that keep it open, in milliseconds.
     pub heartbeat_interval_ms: u64,
-    /// How long the connection counts without another heartbeat, in milliseconds.
+    /// How long it stays open without a heartbeat, in milliseconds.
     pub ttl_ms: u64,
 }
 
@@ -26,7 +26,7 @@ struct Body<'a> {
 }
 
 /// Single connections, for tools and tests. A gateway uses an [`HttpNotifier`](crate::HttpNotifier), which sends batches and
-/// all heartbeats, and repeats what failed.
+/// heartbeats, and repeats failed calls.
 impl PresenceClient {
     /// Reports a new connection of a player. It belongs to no gateway, and expires unless it gets heartbeats.
     ///
@@ -37,7 +37,7 @@ impl PresenceClient {
         with_retries(|| self.transport.post("/presence/connect", &body)).await
     }
 
-    /// Renews a connection; answers with the presence that is then.
+    /// Renews a connection. Returns the player's presence.
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
@@ -46,7 +46,7 @@ impl PresenceClient {
         with_retries(|| self.transport.post("/presence/heartbeat", &body)).await
     }
 
-    /// Closes a connection; answers with the presence that is then. An unknown connection is no error.
+    /// Closes a connection. Returns the player's presence. An unknown connection is not an error.
     ///
     /// # Errors
     /// [`CallError`].

@@ -86,7 +86,7 @@ fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl Problem {
-    /// Reads the answer of a call that failed, from whoever made it: a load balancer's has no problem details.
+    /// Reads the answer of a call that failed. An answer of a load balancer, for example, has no problem details.
     pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
         let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
         let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();

@@ -129,7 +129,7 @@ async fn stats(Shared(gateway): Shared<Arc<Gateway>>) -> Json<serde_json::Value>
             "calls": stats.calls,
             "failures": stats.failures,
             "retries": stats.retries,
-            "beats": stats.beats,
+            "heartbeats": stats.heartbeats,
             "restored": stats.restored,
             "closed": stats.closed,
             "dropped": stats.dropped,

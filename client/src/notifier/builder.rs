@@ -106,10 +106,10 @@ impl HttpNotifierBuilder {
         self
     }
 
-    /// Called after each call, successful or not, for the gateway's metrics.
+    /// Sets the callback that receives each call, successful or not, for the gateway's metrics.
     ///
-    /// The callback runs on a task of the notifier, like that of [`on_closed`](Self::on_closed), and before those that
-    /// are due to the call.
+    /// The callback runs on a task of the notifier, like that of [`on_closed`](Self::on_closed), and before the
+    /// other callbacks of the same call.
     #[must_use]
     pub fn on_call(mut self, on_call: impl Fn(&CallReport<'_>) + Send + Sync + 'static) -> Self {
         self.callbacks.on_call = Some(Arc::new(on_call));

@@ -37,7 +37,7 @@ pub(super) struct Call {
     pub(super) tasks: Vec<(PlayerId, Task)>,
     /// The gateway that the connections belong to, if the call names it.
     pub(super) gateway: Option<GatewayId>,
-    /// Since when the task that has waited longest was to be sent.
+    /// When the oldest task was due.
     pub(super) due_at: Instant,
     pub(super) sent_at: Instant,
 }

@@ -6,7 +6,7 @@
 //! - `heartbeats`, `timer_queue`: when heartbeats are due.
 //! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines for failed calls.
 //! - `call`, `outcome`: calls, responses, and what these mean for each entry.
-//! - `report`: what the gateway learns of each call.
+//! - `report`: reports of calls, for the gateway's metrics.
 //! - `lease`: the gateway's own lease; `gateway_id`: its generated id.
 
 mod activity;

@@ -50,7 +50,7 @@ struct PendingTask {
 pub(super) struct StartedTask {
     pub(super) task: Task,
     pub(super) was_sent: bool,
-    /// Since when it was to be sent.
+    /// When it was due.
     pub(super) due_at: Instant,
 }
 
@@ -186,7 +186,7 @@ impl PlayerQueue {
         Some(&first.task)
     }
 
-    /// Returns the first task, to be sent now. An activity, which has to wait by design, is not late.
+    /// Returns the first task, to be sent now. An activity is delayed by design, so it counts as due now.
     pub(super) fn start(&mut self, now: Instant) -> Option<StartedTask> {
         let Some(first) = self.pending.front_mut() else {
             let (activity, was_sent) = self.activity.start(now)?;

@@ -38,7 +38,7 @@ pub(super) struct Players {
 #[derive(Debug)]
 pub(super) struct Due {
     pub(super) tasks: Vec<(PlayerId, Task)>,
-    /// Since when the task that has waited longest was to be sent.
+    /// When the oldest task was due.
     pub(super) due_at: Instant,
 }
 

@@ -7,9 +7,8 @@ use crate::CallError;
 
 /// One call that an [`HttpNotifier`](crate::HttpNotifier) made.
 ///
-/// [`waited`](Self::waited) and [`took`](Self::took) together are the time from when the gateway reported something, or a
-/// heartbeat was due, until the service had it. So a service that is slow shows in every entry that it delays, also in those
-/// that could not be sent yet.
+/// [`waited`](Self::waited) and [`took`](Self::took) together are the time from the gateway's report, or from when a
+/// heartbeat was due, to the response. So they include the delays that a slow service causes before a call can be sent.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallReport<'a> {
@@ -17,17 +16,17 @@ pub struct CallReport<'a> {
     pub kind: CallKind,
     /// The number of connections, states or activities that the call carried; 1 for a gateway's lease.
     pub entries: usize,
-    /// The entries of a call that succeeded which the service could not process: they are sent again.
+    /// The entries that failed although the call succeeded. They are sent again.
     pub failed_entries: usize,
-    /// The time that the entry which had been due longest waited for the call.
+    /// How long the oldest entry waited for the call.
     pub waited: Duration,
-    /// The time from the call to its answer.
+    /// The time from the call to its response.
     pub took: Duration,
     /// Why the call failed.
     pub error: Option<&'a CallError>,
 }
 
-/// What an [`HttpNotifier`](crate::HttpNotifier) calls the service for.
+/// A kind of call of an [`HttpNotifier`](crate::HttpNotifier).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum CallKind {
@@ -58,7 +57,7 @@ impl CallKind {
 }
 
 impl<'a> CallReport<'a> {
-    /// The report of a call about players that has just ended, and took so long.
+    /// The report of a call about players.
     pub(super) fn new(call: &Call, result: &'a Result<CallResponse, CallError>, took: Duration) -> Self {
         Self {
             kind: CallKind::of(call.kind),

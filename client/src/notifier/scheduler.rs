@@ -203,7 +203,7 @@ impl CallScheduler {
 
     fn count(&mut self, task: &Task, outcome: EntryOutcome) {
         match (task, outcome) {
-            (Task::Heartbeat(_), EntryOutcome::Applied | EntryOutcome::Restored) => self.stats.beats += 1,
+            (Task::Heartbeat(_), EntryOutcome::Applied | EntryOutcome::Restored) => self.stats.heartbeats += 1,
             (Task::Heartbeat(_), EntryOutcome::Retry) => self.stats.retries += 1,
             (_, EntryOutcome::NotAllowed | EntryOutcome::Refused | EntryOutcome::Invalid) => self.stats.dropped += 1,
             _ => {}

@@ -10,7 +10,7 @@ pub struct Stats {
     /// Connects, disconnects, states and heartbeats that were sent again, each counted by itself.
     pub retries: u64,
     /// Heartbeats that the service accepted.
-    pub beats: u64,
+    pub heartbeats: u64,
     /// Connections that the service did not know and that a heartbeat restored, for example after a loss of its store.
     pub restored: u64,
     /// Open connections that the service reported as closed.

@@ -71,10 +71,10 @@ impl OperatorClient {
         with_retries(|| self.transport.get(&path)).await
     }
 
-    /// Whether the service can do its work. Asked once: what is found is what there is to tell.
+    /// The health of the service. Failures are not retried.
     ///
     /// # Errors
-    /// [`CallError`] where there is no telling. A service that is unavailable is an answer.
+    /// [`CallError`] if there is no answer about health. A service that is unavailable is not an error.
     pub async fn health(&self) -> Result<Health, CallError> {
         let answer = self.transport.fetch("/health/ready").await?;
         match serde_json::from_slice(answer.body()) {
@@ -87,7 +87,7 @@ impl OperatorClient {
     /// All events of all players from now on, and whether the service receives them.
     ///
     /// # Errors
-    /// [`CallError`]; a [`Problem`] `not-found` (404) where the service makes no events.
+    /// [`CallError`]; a [`Problem`] `not-found` (404) if the service has no events.
     pub async fn events(&self) -> Result<EventStream, CallError> {
         EventStream::open(self.transport.open("/console/events").await?).await
     }

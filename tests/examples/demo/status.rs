@@ -34,7 +34,7 @@ pub(crate) async fn show(counter_urls: watch::Receiver<Vec<String>>, feed: Feed,
         history.push_back(totals);
         let heartbeat_rate = (totals.0 - earlier.0) / WINDOW as u64;
         let event_rate = (totals.1 - earlier.1) / WINDOW;
-        screen.status(&format!("{} | {heartbeat_rate} beats/s | {event_rate} events/s", states(&feed)));
+        screen.status(&format!("{} | {heartbeat_rate} heartbeats/s | {event_rate} events/s", states(&feed)));
     }
 }
 
@@ -47,5 +47,5 @@ fn states(feed: &Feed) -> String {
 }
 
 async fn heartbeats_of(url: &str) -> Option<u64> {
-    reqwest::get(url).await.ok()?.json::<Value>().await.ok()?["presence"]["beats"].as_u64()
+    reqwest::get(url).await.ok()?.json::<Value>().await.ok()?["presence"]["heartbeats"].as_u64()
 }

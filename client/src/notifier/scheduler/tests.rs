@@ -26,7 +26,7 @@ fn heartbeats_of_ten_thousand_connections_are_ten_evenly_spread_calls_per_interv
         let gap = (pair[1].0 - pair[0].0).as_millis();
         assert!((1_490..=1_510).contains(&gap), "{gap}");
     }
-    assert_eq!(simulation.scheduler.stats().beats, heartbeats.len() as u64 * 1_000);
+    assert_eq!(simulation.scheduler.stats().heartbeats, heartbeats.len() as u64 * 1_000);
     assert_eq!(simulation.scheduler.stats().dropped, 0);
 }
 
