@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use presence_client::{CallError, CallKind, Problem};
 use serde::Serialize;
+use tokio::time::Instant;
 
 /// Longer latencies are recorded as this one.
 const MAX_LATENCY: Duration = Duration::from_secs(600);
@@ -26,6 +27,8 @@ pub(super) enum Call {
 /// Counts, latencies and errors of one phase.
 #[derive(Debug)]
 pub(super) struct Figures {
+    /// When the phase began; `None` for the first phase.
+    began_at: Option<Instant>,
     calls: BTreeMap<Call, CallFigures>,
     pub(super) errors: BTreeMap<(Call, String), u64>,
     /// Open connections that the service lost or closed.
@@ -102,8 +105,10 @@ impl Latency {
 }
 
 impl Figures {
+    /// Figures of the first phase.
     pub(super) fn new() -> Self {
         Self {
+            began_at: None,
             calls: BTreeMap::new(),
             errors: BTreeMap::new(),
             lost_connections: 0,
@@ -112,6 +117,17 @@ impl Figures {
             longest_heartbeat_wait: Duration::ZERO,
             refusal: None,
         }
+    }
+
+    /// Figures of a phase that begins now.
+    pub(super) fn of_next_phase() -> Self {
+        Self { began_at: Some(Instant::now()), ..Self::new() }
+    }
+
+    /// Whether something that took until now was due in this phase. A delay that began in the phase before belongs to that
+    /// one.
+    pub(super) fn was_due_here(&self, latency: Duration) -> bool {
+        self.began_at.is_none_or(|began_at| latency <= began_at.elapsed())
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (Call, &CallFigures)> {
@@ -134,12 +150,15 @@ impl Figures {
     }
 
     pub(super) fn note(&mut self, call: Call, entries: u64, latency: Duration, error: Option<&CallError>) {
+        let was_due_here = self.was_due_here(latency);
         let figures = self.calls.entry(call).or_default();
         figures.calls += 1;
         match error {
             None => {
                 figures.entries += entries;
-                figures.latency.record(latency, entries);
+                if was_due_here {
+                    figures.latency.record(latency, entries);
+                }
             }
             Some(error) => {
                 figures.failed += 1;

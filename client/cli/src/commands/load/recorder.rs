@@ -18,9 +18,9 @@ impl Recorder {
         Self(Arc::new(Mutex::new(Figures::new())))
     }
 
-    /// Returns the figures, and starts new ones.
+    /// Returns the figures of the phase that has ended, and starts those of the next one.
     pub(super) fn take(&self) -> Figures {
-        std::mem::replace(&mut self.figures(), Figures::new())
+        std::mem::replace(&mut self.figures(), Figures::of_next_phase())
     }
 
     /// Records a call of a gateway. Its latency counts from when it was due.
@@ -31,7 +31,8 @@ impl Recorder {
         if call == Call::Gateway && report.error.is_some_and(is_unsupported) {
             return;
         }
-        if call == Call::Heartbeat {
+        let latency = report.waited + report.took;
+        if call == Call::Heartbeat && figures.was_due_here(latency) {
             figures.longest_heartbeat_wait = figures.longest_heartbeat_wait.max(report.waited);
         }
         if report.failed_entries > 0 {
@@ -39,7 +40,7 @@ impl Recorder {
             *errors.or_default() += report.failed_entries as u64;
         }
         let entries = report.entries.saturating_sub(report.failed_entries) as u64;
-        figures.note(call, entries, report.waited + report.took, report.error);
+        figures.note(call, entries, latency, report.error);
     }
 
     /// Records a read of friends. `latency` counts from when it was due.
@@ -119,6 +120,19 @@ mod tests {
         assert_eq!((figures.failures(true), figures.failures(false)), (2, 4));
         assert_eq!(figures.call(Call::Friends).unwrap().failed, 4);
         assert_eq!(recorder.take().failures(false), 0, "figures that were taken are not counted again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_delay_that_began_in_the_phase_before_is_no_latency_of_this_one() {
+        let recorder = Recorder::new();
+        recorder.take();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for latency in [1_000, 1_001] {
+            recorder.note_change(Duration::from_millis(latency));
+        }
+        let figures = recorder.take();
+        let watch = figures.call(Call::Watch).unwrap();
+        assert_eq!((watch.entries, watch.latency.quantile(1.0) < Duration::from_millis(1_001)), (2, true));
     }
 
     #[test]

@@ -117,7 +117,9 @@ pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&
     if let Some(Measured { figures, wrong_states, watch, crash, .. }) = &found.measured {
         match watch {
             Some(watch) if !watch.was_live => {
-                notes.push("The service had no live events, so the latency of watching is not judged.");
+                notes.push(
+                    "The feed of watched players was not live all the time, so the latency of watching is not judged.",
+                );
             }
             None if plan.watched > 0 => notes.push("The service does not support watching (functions do not)."),
             _ => {}
