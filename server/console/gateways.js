@@ -1,5 +1,6 @@
 // The list of gateways: connections, remaining lease time and state.
 
+import { markCurrent, markOutdated } from './outage.js';
 import { read } from './service.js';
 
 const note = document.getElementById('gateways-note');
@@ -10,11 +11,9 @@ export async function listGateways() {
   try {
     const { gateways } = await read('gateways');
     rows.replaceChildren(...gateways.map(row));
-    note.className = 'note';
-    note.textContent = summary(gateways);
+    markCurrent(rows, note, summary(gateways));
   } catch (error) {
-    note.className = 'error';
-    note.textContent = error.message;
+    markOutdated(rows, note, error);
   }
 }
 

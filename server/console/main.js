@@ -3,6 +3,7 @@
 import { Chart, STATES } from './chart.js';
 import { follow } from './feed.js';
 import { listGateways } from './gateways.js';
+import { markCurrent, markOutdated } from './outage.js';
 import { explain, openHash } from './player.js';
 import { read, sleep } from './service.js';
 
@@ -32,12 +33,10 @@ async function count() {
     const statistics = await read('presence');
     const figures = { PLAYERS: statistics.players, CONNECTIONS: statistics.connections, ...statistics.states };
     for (const [name, figure] of tiles) figure.textContent = figures[name].toLocaleString('en');
-    accuracy.className = 'note';
-    accuracy.textContent = statistics.is_exact ? '' : `estimated from ${statistics.sampled.toLocaleString('en')} players`;
+    markCurrent(counts, accuracy, statistics.is_exact ? '' : `estimated from ${statistics.sampled.toLocaleString('en')} players`);
     chart.add(statistics);
   } catch (error) {
-    accuracy.className = 'error';
-    accuracy.textContent = error.message;
+    markOutdated(counts, accuracy, error);
     chart.addGap();
   }
 }

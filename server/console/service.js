@@ -13,7 +13,9 @@ export async function call(path, options = {}) {
   for (;;) {
     const token = sessionStorage.getItem(KEY);
     const headers = token ? { authorization: `Bearer ${token}` } : {};
-    const response = await fetch(path, { ...options, headers, cache: 'no-store' });
+    const response = await fetch(path, { ...options, headers, cache: 'no-store' }).catch(() => {
+      throw new Error('the server does not respond');
+    });
     forget.hidden = !token;
     if (response.status !== 401) return response;
     // Another call may have asked in the meantime.

@@ -30,6 +30,7 @@ pub(super) const ASSETS: &[Asset] = &[
     Asset { path: "/console/chart.js", content_type: SCRIPT, content: include_str!("../../console/chart.js") },
     Asset { path: "/console/feed.js", content_type: SCRIPT, content: include_str!("../../console/feed.js") },
     Asset { path: "/console/gateways.js", content_type: SCRIPT, content: include_str!("../../console/gateways.js") },
+    Asset { path: "/console/outage.js", content_type: SCRIPT, content: include_str!("../../console/outage.js") },
     Asset { path: "/console/player.js", content_type: SCRIPT, content: include_str!("../../console/player.js") },
 ];
 

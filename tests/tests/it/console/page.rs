@@ -195,6 +195,34 @@ async fn an_outage_is_a_gap_in_the_chart() {
 }
 
 #[tokio::test]
+async fn data_that_cannot_be_read_are_marked_as_outdated_with_the_reason() {
+    let mut test = Fixture::new(&[]).await;
+    test.connect("alice", "c1").await;
+    let mut browser = Browser::start().await;
+    browser.open(&test.server.url("/console")).await;
+    browser.until_shown("#counts .ONLINE dd", "1").await;
+    browser.until_shown("#gateways-note", "no gateway holds a lease").await;
+    let outdated = async |browser: &mut Browser, reason: &str| {
+        for (part, note) in [("#counts", "#accuracy"), ("#gateways", "#gateways-note")] {
+            browser.until(&format!("document.querySelector('{part}.outdated')")).await;
+            browser.until_shown(note, "not current since ").await;
+            browser.until_shown(note, reason).await;
+        }
+    };
+    test.redis.kill();
+    outdated(&mut browser, "store").await;
+    browser.until_shown("#health", "redis unavailable").await;
+    browser.until_shown("#counts .ONLINE dd", "1").await; // the last known number, not a zero
+    test.redis.restart().await;
+    browser.until("document.querySelectorAll('.outdated').length === 0").await;
+    browser.until_shown("#counts .ONLINE dd", "0").await;
+    test.server.kill();
+    outdated(&mut browser, "the server does not respond").await;
+    browser.until_shown("#health", "the server does not respond").await;
+    browser.until_shown("#events-state", "not connected").await;
+}
+
+#[tokio::test]
 async fn without_nats_the_page_does_not_show_live_events() {
     let mut test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
