@@ -1,11 +1,13 @@
-// The page's entry point: polls counts, health and gateways, and starts the event list.
+// The page's entry point: polls counts, health, gateways and the server's figures, and starts the event list.
 
 import { Chart, STATES } from './chart.js';
 import { follow } from './feed.js';
 import { listGateways } from './gateways.js';
 import { markCurrent, markOutdated } from './outage.js';
 import { explain, openHash } from './player.js';
+import { showHealth, showServer } from './server.js';
 import { read, sleep } from './service.js';
+import { tile } from './tiles.js';
 
 const POLL_INTERVAL_MS = 2_000;
 const HEALTH_INTERVAL_MS = 5_000;
@@ -15,18 +17,7 @@ const counts = document.getElementById('counts');
 const accuracy = document.getElementById('accuracy');
 const health = document.getElementById('health');
 const chart = new Chart(document.getElementById('chart'));
-const tiles = new Map(['PLAYERS', ...STATES, 'CONNECTIONS'].map((name) => [name, tile(name)]));
-
-function tile(name) {
-  const box = document.createElement('div');
-  const [term, figure] = ['dt', 'dd'].map((kind) => document.createElement(kind));
-  box.className = name;
-  term.textContent = name;
-  figure.textContent = '–';
-  box.append(term, figure);
-  counts.append(box);
-  return figure;
-}
+const tiles = new Map(['PLAYERS', ...STATES, 'CONNECTIONS'].map((name) => [name, tile(counts, name, name)]));
 
 async function count() {
   try {
@@ -48,6 +39,7 @@ async function checkHealth() {
   health.className = `pill ${QUALITY[report?.status] ?? 'poor'}`;
   const words = wrong.map(([name, { status }]) => `${name} ${status}`).join(', ');
   health.textContent = report ? words || 'healthy' : 'the server does not respond';
+  showHealth(report);
 }
 
 /** Runs an action now and after each interval, while the page is visible. */
@@ -61,5 +53,6 @@ async function repeat(action, interval) {
 repeat(count, POLL_INTERVAL_MS);
 repeat(checkHealth, HEALTH_INTERVAL_MS);
 repeat(listGateways, POLL_INTERVAL_MS);
+repeat(showServer, POLL_INTERVAL_MS);
 follow(explain);
 openHash();

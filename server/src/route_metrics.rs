@@ -1,6 +1,9 @@
 //! Metrics of the server: the recorder, the gauges, and the metrics per route.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    sync::OnceLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::http::StatusCode;
 use metrics::{Counter, Histogram};
@@ -31,6 +34,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         metrics::counter!(counter).increment(0); // exported from the start, so that the first one shows as an increase
     }
     metrics::gauge!(names::BUILD_INFO, "version" => VERSION, "revision" => REVISION).set(1.0);
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    metrics::gauge!(names::PROCESS_START).set(since_epoch.as_secs_f64());
     Ok(prometheus)
 }
 

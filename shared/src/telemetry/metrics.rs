@@ -37,6 +37,8 @@ pub const PLAYERS: &str = "presence_players";
 pub const CONNECTIONS: &str = "presence_connections";
 /// 1, by the `version` and `revision` of the program.
 pub const BUILD_INFO: &str = "presence_build_info";
+/// When the process started, in Unix seconds, under the name that Prometheus's own clients use.
+pub const PROCESS_START: &str = "process_start_time_seconds";
 /// Whether JetStream answers and the stream takes events: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
@@ -83,6 +85,7 @@ pub fn describe() {
     describe_gauge!(PLAYERS, Unit::Count, "Players that are not OFFLINE, by state");
     describe_gauge!(CONNECTIONS, Unit::Count, "Connections of players that are not OFFLINE");
     describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
+    describe_gauge!(PROCESS_START, Unit::Seconds, "When the process started, in Unix seconds");
     describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
     describe_gauge!(GATEWAYS, Unit::Count, "Known gateways");
     describe_counter!(GATEWAYS_LOST, Unit::Count, "Gateways whose lease expired");

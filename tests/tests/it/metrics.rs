@@ -24,6 +24,7 @@ async fn metrics_tell_of_calls_by_route_and_status() {
     assert!(text.contains(r#"presence_calls_total{call="/presence/connect",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"presence_calls_total{call="/presence/{player_id}",status="200"} 1"#), "{text}");
     assert!(text.contains(r#"presence_build_info{version=""#), "{text}");
+    assert!(text.contains("\nprocess_start_time_seconds 1"), "{text}");
     assert!(!text.contains("alice"));
 }
 

@@ -138,6 +138,44 @@ async fn searching_explains_a_player() {
 }
 
 #[tokio::test]
+async fn the_page_shows_the_rates_and_the_version_of_the_server() {
+    let test = Fixture::new(&[]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&test.server.url("/console")).await;
+    let version = test.server.get("/health/live").await.body["version"].as_str().unwrap().to_owned();
+    let tile = |number: usize| format!("#server div:nth-child({number}) dd");
+    browser.until_shown(&tile(6), &version).await;
+    browser.until_shown(&tile(1), "0.0").await;
+    browser.until_shown(&tile(2), "–").await;
+    browser.until_shown(&tile(4), "s").await;
+    browser.until_shown(&tile(5), "0 s").await;
+    // The rates of the last 10 s fall to zero again, and so does the p99.
+    let until_rate = |number: usize| format!("Number(document.querySelector({:?}).innerText) > 0", tile(number));
+    test.connect("alice", "c1").await;
+    browser.until(&until_rate(1)).await;
+    browser.until_shown(&tile(2), "s").await;
+    browser.until_shown(&tile(3), "0.0").await;
+    browser.until_shown(&tile(1), "0.0").await;
+    browser.until_shown(&tile(2), "–").await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
+async fn failed_calls_are_counted_as_errors() {
+    let mut test = Fixture::new(&[]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&test.server.url("/console")).await;
+    browser.until_shown("#server div:nth-child(3) dd", "0.0").await;
+    test.redis.kill();
+    let errors = "Number(document.querySelector('#server div:nth-child(3) dd').innerText) > 0";
+    // A call may come before the first sample or after the last one that the page has.
+    while browser.evaluate(errors).await != true {
+        assert_eq!(test.server.get("/presence/alice").await.status, 503);
+    }
+    browser.until_shown("#health", "redis unavailable").await;
+}
+
+#[tokio::test]
 async fn messages_that_are_not_events_do_not_stop_the_feed() {
     let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
