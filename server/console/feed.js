@@ -7,7 +7,7 @@ const MAX_ROWS = 200;
 const MAX_BACKOFF_MS = 10_000;
 
 const rows = document.getElementById('events');
-const filter = document.getElementById('filter');
+const filters = ['filter', 'filter-state', 'filter-reason'].map((id) => document.getElementById(id));
 const pause = document.getElementById('pause');
 const pill = document.getElementById('events-state');
 
@@ -24,7 +24,7 @@ export async function follow(explain) {
   rows.addEventListener('click', (event) => {
     if (event.target.dataset.player) explain(event.target.dataset.player);
   });
-  filter.addEventListener('input', draw);
+  filters.forEach((filter) => filter.addEventListener('input', draw));
   pause.addEventListener('click', () => {
     pause.setAttribute('aria-pressed', String(!isPaused()));
     draw();
@@ -103,9 +103,15 @@ function scheduleDraw() {
 
 function draw() {
   if (isPaused()) return;
-  const wanted = filter.value.trim();
-  const shown = events.filter((event) => !wanted || event.player_id?.includes(wanted)).slice(0, MAX_ROWS);
-  rows.replaceChildren(...shown.map(row));
+  rows.replaceChildren(...events.filter(isWanted).slice(0, MAX_ROWS).map(row));
+}
+
+/** Whether an event matches all filters. A filter that is set hides rows that are not events. */
+function isWanted(event) {
+  const [player, state, reason] = filters.map((filter) => filter.value.trim());
+  return (!player || event.player_id?.includes(player))
+    && (!state || event.state === state)
+    && (!reason || event.reason === reason);
 }
 
 function row(event) {

@@ -5,16 +5,27 @@ import { read } from './service.js';
 
 const note = document.getElementById('gateways-note');
 const rows = document.getElementById('gateways');
+const filter = document.getElementById('filter-gateway');
+
+let current = [];
+
+filter.addEventListener('input', draw);
 
 /** Shows the current gateways. */
 export async function listGateways() {
   try {
     const { gateways } = await read('gateways');
-    rows.replaceChildren(...gateways.map(row));
+    current = gateways;
+    draw();
     markCurrent(rows, note, summary(gateways));
   } catch (error) {
     markOutdated(rows, note, error);
   }
+}
+
+function draw() {
+  const wanted = filter.value.trim();
+  rows.replaceChildren(...current.filter(({ gateway_id: id }) => id.includes(wanted)).map(row));
 }
 
 function row({ gateway_id: id, connections, expires_in_ms: expiresIn, state = 'live' }) {

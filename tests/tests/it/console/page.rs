@@ -176,6 +176,52 @@ async fn failed_calls_are_counted_as_errors() {
 }
 
 #[tokio::test]
+async fn events_and_gateways_are_filtered() {
+    let test = Fixture::new(&[("PRESENCE_GATEWAY_TTL", "1h")]).await;
+    let mut browser = Browser::start().await;
+    browser.open(&test.server.url("/console")).await;
+    browser.until_shown("#events-state", "live").await;
+    test.connect("alice", "c1").await;
+    test.connect("bob", "c1").await;
+    test.server.post("/presence/disconnect", one("alice", "c1")).await;
+    browser.until("document.querySelectorAll('#events tr').length === 3").await;
+    let choose = |id: &str, value: &str| {
+        format!(
+            "(() => {{ const field = document.getElementById('{id}'); field.value = '{value}'; \
+                 field.dispatchEvent(new Event('input')); return field.value; }})()"
+        )
+    };
+    let shown = "[...document.querySelectorAll('#events tr')].map((row) => row.cells[1].innerText).join()";
+    for (id, value, players) in [
+        ("filter-state", "ONLINE", "bob,alice"),
+        ("filter", "ali", "alice"),
+        ("filter-state", "OFFLINE", "alice"),
+        ("filter-reason", "lost", ""),
+        ("filter-reason", "disconnect", "alice"),
+        ("filter", "bob", ""),
+        ("filter-reason", "", ""),
+        ("filter-state", "", "bob"),
+    ] {
+        assert_eq!(browser.evaluate(&choose(id, value)).await, value);
+        assert_eq!(browser.evaluate(shown).await, players, "{id} {value}");
+    }
+    // A filter also applies to later events.
+    test.server.post("/presence/disconnect", one("bob", "c1")).await;
+    test.connect("alice", "c2").await;
+    browser.until("document.querySelectorAll('#events tr').length === 2").await;
+    assert_eq!(browser.evaluate(shown).await, "bob,bob");
+
+    for id in ["eu-1", "us-1"] {
+        assert_eq!(test.server.post("/presence/gateway", json!({"gateway_id": id})).await.status, 200);
+    }
+    browser.until_shown("#gateways-note", "2 live").await;
+    assert_eq!(browser.evaluate(&choose("filter-gateway", "us")).await, "us");
+    browser.until("document.querySelectorAll('#gateways tr').length === 1").await;
+    browser.until_shown("#gateways tr", "us-1").await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
 async fn messages_that_are_not_events_do_not_stop_the_feed() {
     let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
