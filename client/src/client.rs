@@ -10,7 +10,7 @@ use crate::{
     transport::{Transport, path_segment},
 };
 
-/// A call is made at most three times, within about a second where the service fails at once.
+/// A call is made at most three times, within about a second if the service fails immediately.
 const RETRIES: ExponentialBuilder =
     ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100)).with_max_times(2);
 
@@ -26,16 +26,16 @@ pub struct PresenceClient {
     pub(crate) transport: Transport,
 }
 
-/// Whether an OFFLINE player's past is wanted.
+/// Whether to read the history of an OFFLINE player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum History {
-    /// The present alone.
+    /// Only the current presence.
     Omit,
     /// For an OFFLINE player, when it was last seen, as long as the service remembers it.
     Include,
 }
 
-/// What is set of a player. What is left out stays as it is.
+/// A change of a player. Members that are left out stay as they are.
 #[derive(Serialize)]
 struct Change<'a> {
     player_id: &'a PlayerId,
@@ -73,10 +73,10 @@ impl PresenceClient {
         with_retries(|| self.transport.get(&path)).await
     }
 
-    /// The presences of 1 to 2,000 players, in the order asked.
+    /// The presences of 1 to 2,000 players, in the order of the list.
     ///
     /// # Errors
-    /// [`CallError`]; one store node that does not answer fails the whole.
+    /// [`CallError`]; one Redis node that does not answer fails the call.
     pub async fn friends(&self, players: &[PlayerId], history: History) -> Result<Friends, CallError> {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -88,16 +88,16 @@ impl PresenceClient {
         with_retries(|| self.transport.post("/presence/friends", &body)).await
     }
 
-    /// Sets a player's state; answers with the presence that is then.
+    /// Sets a player's state. Returns the resulting presence.
     ///
     /// # Errors
-    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) where an OFFLINE player should go to
-    /// a queue or a match.
+    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE player is set to
+    /// IN_QUEUE or IN_MATCH.
     pub async fn set_state(&self, player: &PlayerId, state: State) -> Result<Presence, CallError> {
         self.set(&Change { player_id: player, state: Some(state), activity: None }).await
     }
 
-    /// Sets a player's activity, or removes it; answers with the presence that is then.
+    /// Sets a player's activity, or removes it. Returns the resulting presence.
     ///
     /// # Errors
     /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE player is to have one.
@@ -105,7 +105,8 @@ impl PresenceClient {
         self.set(&Change { player_id: player, state: None, activity: Some(activity) }).await
     }
 
-    /// Sets a player's state, and sets or removes the activity, in one step; answers with the presence that is then.
+    /// Sets a player's state, and sets or removes the activity, in one step. Returns the resulting
+    /// presence.
     ///
     /// # Errors
     /// As for [`set_state`](Self::set_state) and [`set_activity`](Self::set_activity).
@@ -123,7 +124,7 @@ impl PresenceClient {
     }
 }
 
-/// Makes a call again that failed, where that may help.
+/// Repeats a call after a transient failure.
 pub(crate) async fn with_retries<A, F: Future<Output = Result<A, CallError>>>(
     call: impl FnMut() -> F,
 ) -> Result<A, CallError> {

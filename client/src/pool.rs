@@ -16,7 +16,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::{Endpoint, InvalidEndpoint};
 
-/// Connections that were idle for so long are closed: before the usual load balancer does, after 60 s.
+/// Connections that were idle for this long are closed: before the usual load balancer does, after 60 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;

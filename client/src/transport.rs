@@ -66,12 +66,12 @@ impl Transport {
         self.call(Method::POST, path, body.into()).await
     }
 
-    /// What is there, whatever its status.
+    /// Makes a GET, and returns the response with any status.
     pub(crate) async fn fetch(&self, path: &str) -> Result<Response<Bytes>, CallError> {
         self.exchange(Method::GET, path, Bytes::new()).await
     }
 
-    /// A body that goes on for as long as the service likes. The time limit is for its beginning.
+    /// Opens a streaming response. The time limit covers its head only.
     pub(crate) async fn open(&self, path: &str) -> Result<Stream, CallError> {
         let response = self.within_limit(self.begin(Method::GET, path, Bytes::new())).await?;
         if !response.status().is_success() {

@@ -9,8 +9,8 @@ local function longest_lease(player)
   return longest
 end
 
--- Stores a player after a lease was removed. A player without any lease left goes OFFLINE with `reason`, or keeps the
--- record for the grace (ms) if it is not 0.
+-- Stores a player after a lease was removed. A player without any lease left goes OFFLINE with `reason`; or, with a grace
+-- (ms), keeps the record for it, and its end has the reason `lost`.
 local function settle(player, reason, grace)
   if #player.leases > 0 then
     store_player(player, longest_lease(player), 'expired')

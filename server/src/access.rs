@@ -6,13 +6,10 @@ use axum::{
     extract::Request,
     http::{HeaderMap, header::AUTHORIZATION},
 };
-use presence::{
-    config::{Secret, ServerConfig},
-    http::Problem,
-};
+use presence::config::{Secret, ServerConfig};
 use subtle::{Choice, ConstantTimeEq as _};
 
-use crate::origin;
+use crate::{origin, refusals::Refusal};
 
 /// The kind of access that a call needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,50 +32,6 @@ pub(crate) struct AccessPolicy {
     /// Whether the server is open to programs on this machine. Without tokens, only the `Host` distinguishes them from
     /// pages in a browser.
     is_local: bool,
-}
-
-/// The reason why a call is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The token is missing or wrong.
-    Token,
-    /// The token may read, and the call changes something.
-    ReadToken,
-    /// A browser sends the request on behalf of another site.
-    CrossSite,
-    /// The request is not meant for this machine.
-    Host,
-    /// The request is not HTTP as this server reads it.
-    Malformed(&'static str),
-}
-
-impl Refusal {
-    /// The reason as a label of metrics and logs.
-    pub(crate) fn reason(self) -> &'static str {
-        match self {
-            Self::Token => "token",
-            Self::ReadToken => "read_token",
-            Self::CrossSite => "cross_site",
-            Self::Host => "host",
-            Self::Malformed(_) => "malformed",
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Token => Self::unauthorized("send one of the configured tokens: Authorization: Bearer <token>"),
-            Refusal::ReadToken => {
-                Self::forbidden("this token may read and change nothing; send one of PRESENCE_AUTH_TOKENS")
-            }
-            Refusal::CrossSite => Self::forbidden("the request comes from a page of another site"),
-            Refusal::Host => Self::forbidden(
-                "without tokens a server on a loopback address accepts only loopback names as Host, such as localhost",
-            ),
-            Refusal::Malformed(detail) => Self::invalid_request(detail),
-        }
-    }
 }
 
 impl AccessPolicy {

@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::{
-    access::{Access, AccessPolicy, Refusal},
+    access::{Access, AccessPolicy},
     body::{refuse, respond},
-    refusals::Refused,
+    refusals::{Refusal, Refused},
     route_metrics::RouteMetrics,
 };
 

@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use crate::access::Refusal;
 use axum::{
     extract::Request,
     http::{
@@ -11,6 +10,8 @@ use axum::{
         uri::Authority,
     },
 };
+
+use crate::refusals::Refusal;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

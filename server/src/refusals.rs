@@ -1,4 +1,4 @@
-//! The log of refused calls, with the client's address and at a bounded rate.
+//! Refused calls: the reasons, and the log with the client's address, at a bounded rate.
 
 use std::{
     net::SocketAddr,
@@ -7,9 +7,54 @@ use std::{
 };
 
 use axum::response::Response;
+use presence::http::Problem;
 
 /// The shortest time between two lines about refused calls.
 const LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The reason why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The token is missing or wrong.
+    Token,
+    /// The token may read, and the call changes something.
+    ReadToken,
+    /// A browser sends the request on behalf of another site.
+    CrossSite,
+    /// The request is not meant for this machine.
+    Host,
+    /// The request is not HTTP as this server reads it.
+    Malformed(&'static str),
+}
+
+impl Refusal {
+    /// The reason as a label of metrics and logs.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::ReadToken => "read_token",
+            Self::CrossSite => "cross_site",
+            Self::Host => "host",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Token => Self::unauthorized("send one of the configured tokens: Authorization: Bearer <token>"),
+            Refusal::ReadToken => {
+                Self::forbidden("this token may read and change nothing; send one of PRESENCE_AUTH_TOKENS")
+            }
+            Refusal::CrossSite => Self::forbidden("the request comes from a page of another site"),
+            Refusal::Host => Self::forbidden(
+                "without tokens a server on a loopback address accepts only loopback names as Host, such as localhost",
+            ),
+            Refusal::Malformed(detail) => Self::invalid_request(detail),
+        }
+    }
+}
 
 /// The reason of a refusal. It travels in the extensions of the response, from which the log is written.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! Fuzz targets: each parser of external input takes any bytes, and panics if a promise is broken.
 //!
-//! They are compiled for `make fuzz` (`fuzz/`), with libFuzzer, and for unit tests, in which proptest alters valid
+//! They are compiled for `make fuzz` (`tests/fuzz/`), with libFuzzer, and for unit tests, in which proptest alters valid
 //! examples at random.
 
 pub use crate::{

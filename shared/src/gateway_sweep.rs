@@ -43,7 +43,7 @@ impl GatewaySweeper {
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer. What is left waits for the next pass of any sweeper.
     pub async fn pass(&self) -> Result<u64, StoreError> {
-        let found = self.look().await?;
+        let found = self.check().await?;
         self.end_all(&found.endings).await
     }
 
@@ -52,10 +52,10 @@ impl GatewaySweeper {
         self.ended.load(Relaxed)
     }
 
-    /// Sweeps at half of `interval`, indefinitely. It looks for lost gateways even while leases are being ended: a
-    /// longer pause between two looks counts as an outage.
+    /// Sweeps at half of `interval`, indefinitely. It checks for lost gateways even while leases are being ended: a
+    /// longer pause between two checks counts as an outage.
     pub async fn run(&self, interval: Duration) {
-        // A task of its own: a look must not wait for a connection check that the ending began.
+        // A task of its own: a check must not wait for a connection check that the ending began.
         let mut ending = JoinSet::new();
         loop {
             let next = Instant::now() + interval / 2;
@@ -76,7 +76,7 @@ impl GatewaySweeper {
     }
 
     /// Looks for lost gateways, and sets the metrics.
-    async fn look(&self) -> Result<LostGateways, StoreError> {
+    async fn check(&self) -> Result<LostGateways, StoreError> {
         let found = self.store.lost_gateways().await?;
         metrics::gauge!(GATEWAYS).set(found.known as f64);
         metrics::gauge!(GATEWAYS_HELD).set(if found.is_held { 1.0 } else { 0.0 });
@@ -88,7 +88,7 @@ impl GatewaySweeper {
     }
 
     async fn look_or_log(&self) -> Option<LostGateways> {
-        match self.look().await {
+        match self.check().await {
             Ok(found) => Some(found),
             Err(error) => {
                 episodes::call_failed(&error);

@@ -9,7 +9,8 @@
 //! - [`operator`]: what operators ask: health, counts, diagnostics.
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: start of the programs, and the runtime of handlers in AWS Lambda.
-//! - Beside them: [`aws`], [`config`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background
+//! - [`events`]: from the outbox to JetStream. [`watch`]: streams to callers that watch players.
+//! - Beside them: the sweeps of players and gateways, [`aws`], [`config`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background
 //!   tasks), the build ([`VERSION`], [`REVISION`]), and `fuzz`, for fuzzers alone.
 
 pub mod aws;

@@ -268,7 +268,7 @@ impl PresenceService {
         }
     }
 
-    /// Has the events published. A failure does not concern the caller: the events wait in the outbox.
+    /// Publishes the events, or notifies the relay. A failure does not concern the caller: the events wait in the outbox.
     async fn deliver(&self, events: &[OutboxEntry]) {
         match &self.publish_mode {
             _ if events.is_empty() => {}

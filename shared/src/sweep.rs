@@ -152,11 +152,11 @@ impl Sweeper {
             if failure.is_some() {
                 return (swept, failure);
             }
-            if !due.strangers.is_empty() {
-                if let Err(error) = self.store.remove_strangers(shard, &due.strangers).await {
+            if !due.foreign_members.is_empty() {
+                if let Err(error) = self.store.remove_foreign_members(shard, &due.foreign_members).await {
                     return (swept, Some(error));
                 }
-                swept.removed += due.strangers.len() as u64;
+                swept.removed += due.foreign_members.len() as u64;
             }
             if !due.has_more {
                 break;

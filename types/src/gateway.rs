@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::GatewayId;
 
-/// The status of a gateway after its call.
+/// The answer to a gateway's own call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayStatus {
@@ -17,7 +17,7 @@ pub enum GatewayStatus {
     Left,
 }
 
-/// What is happening to a gateway.
+/// The state of a gateway, as operators see it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayState {

@@ -1,4 +1,4 @@
-//! Events as they come.
+//! The live events of all players.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{CallError, transport::Stream};
 
-/// The service says something each 15 s, if only that it is there.
+/// The longest silence of a working service, which sends a keep-alive every 15 s.
 const MAX_SILENCE: Duration = Duration::from_secs(40);
 
 /// The longest message, in bytes: an event with the longest id, and something to spare.
@@ -23,17 +23,17 @@ const MAX_MESSAGE: usize = 16 * 1024;
 pub struct EventStream {
     body: Stream,
     messages: Messages,
-    /// What the service said first, if that is an item.
-    first: Option<News>,
+    /// The first message of the service, if it is an item.
+    first: Option<StreamItem>,
 }
 
 /// An item of an [`EventStream`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum News {
+pub enum StreamItem {
     /// A player's state changed.
     Event(PresenceEvent),
-    /// So many events came faster than they were read, and are lost to this stream.
+    /// This number of events was lost, because they came faster than they were read.
     Missed(u64),
     /// Whether events arrive: at the beginning and after each change.
     Feed(Feed),
@@ -42,19 +42,19 @@ pub enum News {
 /// Whether the service receives events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Feed {
-    /// Events arrive as they are made.
+    /// Events arrive as they are emitted.
     Live,
     /// The service cannot read its events, because NATS is down. They arrive when it is back.
     Down,
 }
 
 impl EventStream {
-    /// Waits until the service listens, or says that it cannot.
+    /// Waits until the service follows its events, or reports that it cannot.
     pub(super) async fn open(body: Stream) -> Result<Self, CallError> {
         let mut stream = Self { body, messages: Messages::default(), first: None };
         match stream.message().await? {
             Some(message) if message.name == "ready" => {}
-            Some(message) if message.name == "feed" => stream.first = News::parse(&message)?,
+            Some(message) if message.name == "feed" => stream.first = StreamItem::parse(&message)?,
             Some(_) | None => return Err(CallError::Unreachable("the stream of events did not begin".into())),
         }
         Ok(stream)
@@ -64,12 +64,12 @@ impl EventStream {
     ///
     /// # Errors
     /// [`CallError`]; [`CallError::TimedOut`] if nothing was received for 40 s, not even a sign of life.
-    pub async fn next(&mut self) -> Result<Option<News>, CallError> {
+    pub async fn next(&mut self) -> Result<Option<StreamItem>, CallError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
         while let Some(message) = self.message().await? {
-            if let Some(news) = News::parse(&message)? {
+            if let Some(news) = StreamItem::parse(&message)? {
                 return Ok(Some(news));
             }
         }
@@ -93,7 +93,7 @@ impl EventStream {
     }
 }
 
-impl News {
+impl StreamItem {
     /// `None` for a message that only a newer service has.
     fn parse(Message { name, data }: &Message) -> Result<Option<Self>, CallError> {
         #[derive(Deserialize)]

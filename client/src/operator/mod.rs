@@ -1,4 +1,4 @@
-//! What people who run the service ask: how many players there are, why one is in the state that it is in, what happens.
+//! Queries of operators: counts, gateways, diagnostics of one player, health, events.
 
 mod events;
 mod messages;
@@ -9,20 +9,20 @@ use crate::{
     transport::{Transport, path_segment},
 };
 
-pub use self::events::{EventStream, Feed, News};
+pub use self::events::{EventStream, Feed, StreamItem};
 #[doc(inline)]
 pub use presence_types::{
     Check, Checks, EventKind, EventReason, Gateway, GatewayState, Gateways, Health, HealthStatus, Lease, States,
     Statistics, Transition,
 };
 
-/// All that the service knows of a player.
+/// Everything that the service knows about a player.
 pub type Explanation = presence_types::Explanation<Activity>;
 
 /// A transition of a player, as consumers of the service's events get it.
 pub type PresenceEvent = presence_types::PresenceEvent<Activity>;
 
-/// Asks a `presence-server` what operators want to know. Of these calls the functions have [`health`](Self::health) alone.
+/// Client of a `presence-server` for operators. The functions support only [`health`](Self::health).
 /// Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct OperatorClient {
@@ -62,7 +62,7 @@ impl OperatorClient {
         with_retries(|| self.transport.get("/gateways")).await
     }
 
-    /// All that the service knows of a player. Transient failures are tried again, twice at most.
+    /// Everything that the service knows about a player. Transient failures are tried again, twice at most.
     ///
     /// # Errors
     /// [`CallError`].

@@ -3,7 +3,7 @@
 use axum::{Router, http::header, routing::get};
 use presence_client::{
     CallError, Endpoint,
-    operator::{EventStream, Feed, News, OperatorClient},
+    operator::{EventStream, Feed, OperatorClient, StreamItem},
 };
 use tokio::net::TcpListener;
 
@@ -22,7 +22,7 @@ async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
     OperatorClient::new(Endpoint::parse(&url).unwrap()).unwrap().events().await
 }
 
-async fn all(mut stream: EventStream) -> Vec<News> {
+async fn all(mut stream: EventStream) -> Vec<StreamItem> {
     let mut news = Vec::new();
     while let Some(item) = stream.next().await.unwrap() {
         news.push(item);
@@ -43,14 +43,14 @@ async fn a_stream_reports_whether_events_arrive() {
     let messages = [("ready", "{}"), live(), ("presence", EVENT), down(), ("ready", "{}"), live()];
     let news = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
-    let (live, down) = (News::Feed(Feed::Live), News::Feed(Feed::Down));
-    assert_eq!(news, [live.clone(), News::Event(event), down, live]);
+    let (live, down) = (StreamItem::Feed(Feed::Live), StreamItem::Feed(Feed::Down));
+    assert_eq!(news, [live.clone(), StreamItem::Event(event), down, live]);
 }
 
 #[tokio::test]
 async fn a_stream_may_begin_without_events() {
     let news = all(open(&[down(), ("missed", r#"{"count":3}"#), ("of-a-newer-service", "")]).await.unwrap()).await;
-    assert_eq!(news, [News::Feed(Feed::Down), News::Missed(3)]);
+    assert_eq!(news, [StreamItem::Feed(Feed::Down), StreamItem::Missed(3)]);
 }
 
 #[tokio::test]

@@ -17,10 +17,10 @@ struct Body {
     history: bool,
 }
 
-/// Reads the presences of a list of players, in the order asked.
+/// Reads the presences of a list of players, in the order of the request.
 ///
 /// # Errors
-/// The problems of the request; 503 where one of the Redis nodes did not answer.
+/// The problems of the request; 503 if one of the Redis nodes did not answer.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let Body { player_ids, history } = parse_post(&request)?;
     check_length(&player_ids, presence.limits().max_batch, "player_ids")?;

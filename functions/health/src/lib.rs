@@ -12,7 +12,7 @@ use serde_json::Value;
 /// Checks Redis, scripts, JetStream, the sweep and the outbox.
 ///
 /// # Errors
-/// Where the event is no HTTP request and the service is unavailable.
+/// If the event is not an HTTP request and the service is unavailable.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     match http_method(&event.payload) {
         Some(("GET" | "HEAD", origin)) => Ok(lambda_response(Ok(ready(&app.health().latest().await)), &origin)),

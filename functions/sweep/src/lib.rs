@@ -17,13 +17,13 @@ use tokio::{
 };
 
 /// The function answers this long before its deadline.
-const STOP: Duration = Duration::from_millis(1_500);
+const RESPOND_BEFORE_DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// Work that is not done this long before the deadline is broken off: what is left waits for the next sweep.
-const BREAK_OFF: Duration = Duration::from_millis(500);
+/// Work that is not done this long before the deadline is aborted: what is left waits for the next sweep.
+const ABORT_BEFORE_DEADLINE: Duration = Duration::from_millis(500);
 
-/// How long work may take where the deadline is over already, as `cargo lambda watch` has it.
-const OVERDUE: Duration = Duration::from_secs(1);
+/// How long work may take if the deadline has already passed, as under `cargo lambda watch`.
+const WORK_AFTER_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Sweeps at every interval until the invocation's deadline is near, and relays events beside it.
 ///
@@ -32,8 +32,9 @@ const OVERDUE: Duration = Duration::from_secs(1);
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     let start = Instant::now();
     let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-    let stop = start + left.saturating_sub(STOP);
-    let work = if left.is_zero() { OVERDUE } else { left.saturating_sub(BREAK_OFF).max(left * 3 / 4) };
+    let stop = start + left.saturating_sub(RESPOND_BEFORE_DEADLINE);
+    let work =
+        if left.is_zero() { WORK_AFTER_DEADLINE } else { left.saturating_sub(ABORT_BEFORE_DEADLINE).max(left * 3 / 4) };
     let interval = app.config.lifetimes.sweep_interval;
     let signal = RelaySignal::default();
     let gateways = app.gateway_sweeper(signal.clone());
@@ -50,7 +51,7 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     // The events of the last pass, and those that were under way.
     match timeout_at(start + work, relay.pass()).await {
         Ok(relayed) => _ = relayed?,
-        Err(_) => tracing::warn!("relay broken off before the deadline; events wait for the next one"),
+        Err(_) => tracing::warn!("relay aborted before the deadline; events wait for the next one"),
     }
     Ok(sweeps.report(relay.total()))
 }
@@ -63,11 +64,11 @@ struct Sweeps {
 }
 
 impl Sweeps {
-    async fn run(&mut self, interval: Duration, stop: Instant, break_off: Instant) -> Result<(), Error> {
+    async fn run(&mut self, interval: Duration, stop: Instant, abort_at: Instant) -> Result<(), Error> {
         loop {
             let next = Instant::now() + interval;
             let is_last = next >= stop;
-            match timeout_at(break_off, self.pass()).await {
+            match timeout_at(abort_at, self.pass()).await {
                 Ok(Ok(_)) => self.passes += 1,
                 Ok(Err(error)) if is_last || self.passes == 0 => return Err(error.into()),
                 Ok(Err(error)) => {
@@ -77,7 +78,7 @@ impl Sweeps {
                     );
                 }
                 Err(_) if self.passes == 0 => return Err("no pass of the sweep ended before the deadline".into()),
-                Err(_) => tracing::warn!("sweep broken off before the deadline; the next one goes on"),
+                Err(_) => tracing::warn!("sweep aborted before the deadline; the next one continues"),
             }
             sleep_until(next.min(stop)).await;
             if is_last {

@@ -32,7 +32,7 @@ pub use watch::WatchConfig;
 /// The shortest TTL that a heartbeat interval fits into.
 const MIN_TTL: Duration = Duration::from_millis(2);
 
-/// The shortest gateway TTL of which a third is a heartbeat interval.
+/// The shortest gateway TTL: a third of it is the shortest interval between renewals.
 const MIN_GATEWAY_TTL: Duration = Duration::from_millis(3);
 
 /// The longest default of the move grace.
@@ -75,7 +75,7 @@ pub struct Lifetimes {
     pub move_grace: Duration,
     /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long `last_seen` and version of an OFFLINE player are kept.
     pub last_seen_retention: Duration,
-    /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how often the sweep looks for expired records.
+    /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how soon the sweep notices an expired record.
     pub sweep_interval: Duration,
 }
 

@@ -25,7 +25,7 @@ use super::{Publisher, window::PublishError};
 use crate::supervise;
 
 /// The number of events that a listener may lag behind before it misses the oldest.
-const WINDOW: usize = 1_024;
+const MAX_LAG: usize = 1_024;
 
 /// How long a new listener waits for the feed to be live before it is reported as not live.
 const FIRST_STATE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -78,7 +78,7 @@ struct Position {
 
 /// Error of following the stream.
 #[derive(Debug, thiserror::Error)]
-enum FollowError {
+enum FeedError {
     #[error("NATS cannot be used, or the stream could not be created")]
     Publish(#[from] PublishError),
     #[error("JetStream did not create a consumer")]
@@ -92,7 +92,7 @@ impl LiveEvents {
     pub fn new(publisher: Publisher) -> Self {
         Self(Arc::new(Inner {
             publisher,
-            events: broadcast::Sender::new(WINDOW),
+            events: broadcast::Sender::new(MAX_LAG),
             subscriber: Mutex::default(),
             is_live: watch::Sender::default(),
         }))
@@ -195,7 +195,7 @@ async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Fee
 
 /// Creates a consumer of the stream. A plain subscription would deliver events that are published twice, and miss those
 /// that are published while it is disconnected.
-async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> Result<Feed, FollowError> {
+async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> Result<Feed, FeedError> {
     let stream = publisher.stream().await?;
     let (deliver_policy, position) = start(stream.cached_info(), position);
     let consumer = stream.create_consumer(pull::Config {

@@ -79,26 +79,26 @@ impl Relay {
 
     /// Publishes events as soon as `signal` reports them, and the whole outbox at every `interval`, indefinitely.
     pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
-        let mut next_look = Instant::now() + self.pace(interval);
+        let mut next_check = Instant::now() + self.pace(interval);
         let mut result = self.pass().await.map(drop);
         loop {
             if let Err(error) = result {
                 episodes::pass_failed(&error, "relay failed; events wait in the outbox");
-                sleep_until(next_look).await;
+                sleep_until(next_check).await;
             }
             result = tokio::select! {
                 shards = signal.notified() => self.publish_all(shards).await,
-                () = sleep_until(next_look) => self.look(interval, &mut next_look).await,
+                () = sleep_until(next_check) => self.check(interval, &mut next_check).await,
             };
         }
     }
 
     /// Publishes the events of shards in which an earlier attempt failed, and the whole outbox if it is this relay's
-    /// turn. Sets the time of the next look.
-    async fn look(&self, interval: Duration, next_look: &mut Instant) -> Result<(), StoreError> {
+    /// turn. Sets the time of the next check.
+    async fn check(&self, interval: Duration, next_check: &mut Instant) -> Result<(), StoreError> {
         let began = Instant::now();
         let pace = self.pace(interval);
-        *next_look = began + pace;
+        *next_check = began + pace;
         let mut published = Ok(());
         if self.store.takes_turns() {
             let left = self.left().clone();
@@ -108,15 +108,15 @@ impl Relay {
             let turn_interval = if is_ready { pace } else { 2 * pace };
             let turn = self.store.take_turn(Task::Relay, turn_interval, interval / 4).await;
             if let Ok(Turn::Later(wait)) = turn {
-                *next_look = Instant::now() + wait.min(pace);
+                *next_check = Instant::now() + wait.min(pace);
                 return published;
             }
-            *next_look = Instant::now() + pace;
+            *next_check = Instant::now() + pace;
         }
         self.pass().await.and(published)
     }
 
-    /// The time between two looks at all outboxes. If relays take turns, one that dies delays the next look by a
+    /// The time between two checks of all outboxes. If relays take turns, one that dies delays the next check by a
     /// quarter of `interval`, so that pace and delay together stay within it.
     fn pace(&self, interval: Duration) -> Duration {
         if self.store.takes_turns() { interval * 3 / 4 } else { interval }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
+use presence_types::Health;
 use serde::Serialize;
 
 use super::Response;
@@ -9,7 +10,6 @@ use crate::{
     BatchOutcome,
     config::Lifetimes,
     model::{Connection, Presence},
-    operator::Health,
 };
 
 /// Forbids caches to store responses about players or health, which are true for a moment only.

@@ -15,7 +15,8 @@ use crate::{
 /// The longest time since the last sweep. Beyond it, the sweep is late.
 const MAX_SWEEP_LAG: Duration = Duration::from_mins(2);
 
-/// The longest time that an event may wait in the outbox. The sweep publishes at least once per minute.
+/// The longest time that an event may wait in the outbox. A relay, also that of the function `sweep`, publishes at
+/// least once per minute.
 const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
 
 /// Time limit of a request to JetStream.

@@ -19,12 +19,12 @@ use crate::config::{RedisConfig, RedisMode};
 /// A Redis server or a Redis Cluster.
 #[derive(Clone)]
 pub(crate) struct RedisClient {
-    topology: Topology,
+    backend: Backend,
     limit: Duration,
 }
 
 #[derive(Clone)]
-enum Topology {
+enum Backend {
     /// One primary, at a fixed address or at the one that Sentinels name.
     Standalone(Node),
     Cluster(Cluster, LayoutGuard),
@@ -35,23 +35,23 @@ impl RedisClient {
     /// `partition_count_key`. Must be called in a tokio runtime.
     pub(crate) fn new(config: &RedisConfig, partition_count_key: String) -> Result<Self, RedisError> {
         let limit = config.timeout;
-        let topology = match config.mode {
+        let backend = match config.mode {
             RedisMode::Standalone => {
                 let url = config.urls.first().ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
                 let endpoint = Endpoint::fixed(url.clone(), config.tokens.as_ref())?;
-                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
+                Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
             RedisMode::Sentinel => {
                 let endpoint = Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
-                Topology::Standalone(Node::new(endpoint, Role::Primary, limit))
+                Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
             RedisMode::Cluster => {
                 let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), limit);
                 let guard = LayoutGuard::new(cluster.clone(), partition_count_key, config.partitions.unwrap_or(1));
-                Topology::Cluster(cluster, guard)
+                Backend::Cluster(cluster, guard)
             }
         };
-        Ok(Self { topology, limit })
+        Ok(Self { backend, limit })
     }
 
     /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for its reply.
@@ -62,8 +62,8 @@ impl RedisClient {
     /// Sends one command to the node that holds `shard`, and waits for its reply. Calls made at the same time share a
     /// round trip.
     pub(crate) async fn query_with(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
-        match &self.topology {
-            Topology::Standalone(node) => {
+        match &self.backend {
+            Backend::Standalone(node) => {
                 let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
                 let result = node.query(command, policy.repeat, Instant::now() + self.limit).await;
                 if let Some(permit) = permit {
@@ -72,7 +72,7 @@ impl RedisClient {
                 result
             }
             // Boxed, here and below: the future is large, and must not inflate the one of a standalone Redis.
-            Topology::Cluster(cluster, guard) => {
+            Backend::Cluster(cluster, guard) => {
                 guard.pass(policy.effect).await?;
                 Box::pin(cluster.query(policy, shard, command)).await
             }
@@ -113,9 +113,9 @@ impl RedisClient {
     /// # Errors
     /// [`StoreError::Partitions`]. If a node does not answer, the check passes.
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
-        match &self.topology {
-            Topology::Standalone(_) => Ok(()),
-            Topology::Cluster(_, guard) => guard.pass(Effect::Write).await,
+        match &self.backend {
+            Backend::Standalone(_) => Ok(()),
+            Backend::Cluster(_, guard) => guard.pass(Effect::Write).await,
         }
     }
 
@@ -124,26 +124,26 @@ impl RedisClient {
         &self,
         shards: impl Iterator<Item = Shard>,
     ) -> Result<Vec<Shard>, StoreError> {
-        match &self.topology {
-            Topology::Standalone(_) => Ok(vec![Shard::FIRST]),
-            Topology::Cluster(cluster, _) => cluster.shard_of_each_master(shards).await,
+        match &self.backend {
+            Backend::Standalone(_) => Ok(vec![Shard::FIRST]),
+            Backend::Cluster(cluster, _) => cluster.shard_of_each_master(shards).await,
         }
     }
 
     /// Groups items by the node that holds their shard, as far as that is known. Items without a known node form one
     /// group.
     pub(crate) async fn group_by_node<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
-        match &self.topology {
-            Topology::Standalone(_) => vec![items],
-            Topology::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
+        match &self.backend {
+            Backend::Standalone(_) => vec![items],
+            Backend::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
         }
     }
 
     /// Sends a command to every node: a server's only one, or a cluster's masters. Nodes may refuse it.
     pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
-        match &self.topology {
-            Topology::Standalone(node) => vec![node.query_optional(command, Instant::now() + self.limit).await],
-            Topology::Cluster(cluster, _) => cluster.query_masters(command).await,
+        match &self.backend {
+            Backend::Standalone(node) => vec![node.query_optional(command, Instant::now() + self.limit).await],
+            Backend::Cluster(cluster, _) => cluster.query_masters(command).await,
         }
     }
 
@@ -151,9 +151,9 @@ impl RedisClient {
         if commands.is_empty() {
             return Vec::new();
         }
-        let node = match &self.topology {
-            Topology::Standalone(node) => node,
-            Topology::Cluster(cluster, guard) => {
+        let node = match &self.backend {
+            Backend::Standalone(node) => node,
+            Backend::Cluster(cluster, guard) => {
                 return match guard.pass(policy.effect).await {
                     Ok(()) => Box::pin(cluster.query_all(clock, policy, commands)).await,
                     Err(error) => vec![Err(error); commands.len()],

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     StoreError,
     in_flight::Urgency,
-    link::{Repeat, is_lost_socket},
+    link::{Address, Repeat, is_lost_socket},
     node::{Clock, Sending, Slots, Timed},
     policy::{KeysApart, Policy},
     shard::Shard,
-    slot_map::{Address, SlotMap, parse_address},
+    slot_map::{SlotMap, parse_address},
     topology::Topology,
 };
 use crate::aws::IamAuthToken;

@@ -1,4 +1,4 @@
-//! Errors of Redis, and their kinds.
+//! Errors of Redis, and their kinds. `RedisError` is the error of the crate `redis`; a `StoreError` is what callers get.
 
 use std::{fmt, ops::Deref, time::Duration};
 

@@ -25,8 +25,8 @@ const MAX_TARGET: Duration = Duration::from_millis(100);
 /// The part of the store timeout that a round trip aims at. The rest covers jitter and the work of other processes.
 const TARGET_DIVISOR: u32 = 4;
 
-/// How long work waits for its turn at most: half of what a request may take, and less than presence-client waits for
-/// an answer.
+/// The longest time that work waits for its turn: half of a request's time limit (10 s), and less than presence-client's
+/// (6 s).
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// The limit at the start, in entries. It doubles per round trip until the first slow one.

@@ -18,9 +18,9 @@ use super::{
     value,
 };
 
-/// How long the stored number is trusted. A flush removes it, and a program with another number may then store its own.
+/// How long the last read of the number is valid. A flush removes it, and a program with another number may then store its own.
 /// This is shorter than the quiet time of the log's episodes, as each thread of a server reads the number by itself.
-const TRUST: Duration = Duration::from_secs(3);
+const VALIDITY: Duration = Duration::from_secs(3);
 
 /// The time between two reads of a number that is wrong or could not be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -42,11 +42,11 @@ struct Inner {
 #[derive(Debug, Clone, Copy)]
 struct Known {
     looked_at: Option<Instant>,
-    layout: Layout,
+    stored: StoredCount,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+enum StoredCount {
     /// No number is stored.
     Unused,
     /// The configured number is stored.
@@ -63,7 +63,7 @@ enum Look {
     /// Before the call.
     First,
     /// In parallel to the call.
-    Beside,
+    Concurrently,
     /// Not with this call.
     NotYet,
 }
@@ -75,7 +75,7 @@ impl LayoutGuard {
             cluster,
             key,
             configured,
-            known: Mutex::new(Known { looked_at: None, layout: Layout::Unused }),
+            known: Mutex::new(Known { looked_at: None, stored: StoredCount::Unused }),
             looking: tokio::sync::Mutex::default(),
         }))
     }
@@ -90,14 +90,14 @@ impl LayoutGuard {
         match known.next_look(effect) {
             Look::NotYet => {}
             Look::First => Box::pin(self.look_once(effect)).await,
-            Look::Beside => {
+            Look::Concurrently => {
                 let guard = self.clone();
                 tokio::spawn(async move { guard.look_once(effect).await });
             }
         }
-        match self.known().layout {
-            Layout::Other(stored) => Err(StoreError::Partitions { stored, configured: self.0.configured }),
-            Layout::Unused | Layout::Confirmed | Layout::Unread => Ok(()),
+        match self.known().stored {
+            StoredCount::Other(stored) => Err(StoreError::Partitions { stored, configured: self.0.configured }),
+            StoredCount::Unused | StoredCount::Confirmed | StoredCount::Unread => Ok(()),
         }
     }
 
@@ -108,15 +108,15 @@ impl LayoutGuard {
         if known.next_look(effect) == Look::NotYet {
             return;
         }
-        let layout = match self.stored(effect).await {
-            Ok(None) => Layout::Unused,
-            Ok(Some(stored)) if stored == self.0.configured => Layout::Confirmed,
-            Ok(Some(stored)) => Layout::Other(stored),
+        let stored = match self.stored(effect).await {
+            Ok(None) => StoredCount::Unused,
+            Ok(Some(count)) if count == self.0.configured => StoredCount::Confirmed,
+            Ok(Some(count)) => StoredCount::Other(count),
             // If it cannot be read, the last known number still holds.
-            Err(_) if known.layout == Layout::Unused => Layout::Unread,
-            Err(_) => known.layout,
+            Err(_) if known.stored == StoredCount::Unused => StoredCount::Unread,
+            Err(_) => known.stored,
         };
-        *self.known() = Known { looked_at: Some(Instant::now()), layout };
+        *self.known() = Known { looked_at: Some(Instant::now()), stored };
     }
 
     async fn stored(&self, effect: Effect) -> Result<Option<u16>, StoreError> {
@@ -142,11 +142,11 @@ impl Known {
     fn next_look(self, effect: Effect) -> Look {
         let Some(looked_at) = self.looked_at else { return Look::First };
         let age = looked_at.elapsed();
-        match self.layout {
-            Layout::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
-            Layout::Other(_) if age >= RETRY_INTERVAL => Look::First,
-            Layout::Unread if age >= RETRY_INTERVAL => Look::Beside,
-            Layout::Confirmed if age >= TRUST => Look::Beside,
+        match self.stored {
+            StoredCount::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
+            StoredCount::Other(_) if age >= RETRY_INTERVAL => Look::First,
+            StoredCount::Unread if age >= RETRY_INTERVAL => Look::Concurrently,
+            StoredCount::Confirmed if age >= VALIDITY => Look::Concurrently,
             _ => Look::NotYet,
         }
     }
@@ -165,27 +165,27 @@ mod tests {
 
     use super::*;
 
-    fn known(layout: Layout) -> Known {
-        Known { looked_at: Some(Instant::now()), layout }
+    fn known(stored: StoredCount) -> Known {
+        Known { looked_at: Some(Instant::now()), stored }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_write_waits_for_a_look_and_later_calls_for_none() {
-        let first = Known { looked_at: None, layout: Layout::Unused };
+        let first = Known { looked_at: None, stored: StoredCount::Unused };
         assert_eq!(first.next_look(Effect::Read), Look::First);
-        assert_eq!(known(Layout::Unused).next_look(Effect::Write), Look::First);
-        assert_eq!(known(Layout::Confirmed).next_look(Effect::Write), Look::NotYet);
-        let confirmed = known(Layout::Confirmed);
-        advance(TRUST).await;
-        assert_eq!(confirmed.next_look(Effect::Write), Look::Beside);
+        assert_eq!(known(StoredCount::Unused).next_look(Effect::Write), Look::First);
+        assert_eq!(known(StoredCount::Confirmed).next_look(Effect::Write), Look::NotYet);
+        let confirmed = known(StoredCount::Confirmed);
+        advance(VALIDITY).await;
+        assert_eq!(confirmed.next_look(Effect::Write), Look::Concurrently);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_does_not_answer_holds_up_one_call() {
-        let unread = known(Layout::Unread);
+        let unread = known(StoredCount::Unread);
         assert_eq!(unread.next_look(Effect::Write), Look::NotYet);
         advance(RETRY_INTERVAL).await;
-        assert_eq!(unread.next_look(Effect::Write), Look::Beside);
+        assert_eq!(unread.next_look(Effect::Write), Look::Concurrently);
     }
 
     #[test]

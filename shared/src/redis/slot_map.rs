@@ -4,10 +4,7 @@ use std::collections::HashMap;
 
 use redis::Value;
 
-use super::shard::Shard;
-
-/// A node's host and port.
-pub(super) type Address = (String, u16);
+use super::{link::Address, shard::Shard};
 
 /// The master of each slot.
 #[derive(Debug, Default)]

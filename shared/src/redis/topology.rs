@@ -15,9 +15,9 @@ use tokio::time::Instant;
 use super::{
     StoreError, StoreFailure,
     hedged::hedged,
-    link::{Endpoint, Repeat, Role, reached_like},
+    link::{Address, Endpoint, Repeat, Role, reached_like},
     node::Node,
-    slot_map::{Address, SlotMap},
+    slot_map::SlotMap,
 };
 use crate::aws::IamAuthToken;
 

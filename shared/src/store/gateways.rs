@@ -26,12 +26,12 @@ pub(crate) struct Ending {
     pub(super) member: String,
 }
 
-/// The result of a look for lost gateways.
+/// The result of a check for lost gateways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LostGateways {
     /// Whether no leases may be ended now: too many gateways expired at once, or the sweeps paused.
     pub(crate) is_held: bool,
-    /// The number of gateways that this look found lost.
+    /// The number of gateways that this check found lost.
     pub(crate) lost: u64,
     /// The number of known gateways.
     pub(crate) known: u64,

@@ -57,7 +57,8 @@ pub struct Store {
     grace: u64,
     move_grace: u64,
     gateway_ttl: u64,
-    /// The pause between two looks for lost gateways from which on it counts as an outage.
+    /// Checks for lost gateways that are further apart than this (ms) count as an outage: no gateway is declared lost
+    /// after it.
     gateway_outage: u64,
     /// The part of each script call that the configuration determines: see `lua/lib/call.lua`.
     call_context: String,

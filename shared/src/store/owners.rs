@@ -45,7 +45,7 @@ pub(crate) struct EndingDrain<'a> {
 struct OwnedPage {
     connections: Vec<Connection>,
     /// Members that are not connections of this shard's players.
-    strangers: Vec<Vec<u8>>,
+    foreign_members: Vec<Vec<u8>>,
     /// The last member, if more may follow.
     more_after: Option<Vec<u8>>,
 }
@@ -99,17 +99,17 @@ impl Store {
         for member in members {
             match connection_of(&member).filter(|connection| self.keys.shard(&connection.player_id) == shard) {
                 Some(connection) => page.connections.push(connection),
-                None => page.strangers.push(member),
+                None => page.foreign_members.push(member),
             }
         }
         Ok(page)
     }
 
-    async fn remove_strange_owners(&self, shard: Shard, strangers: &[Vec<u8>]) -> Result<(), StoreError> {
-        if strangers.is_empty() {
+    async fn remove_foreign_owners(&self, shard: Shard, foreign_members: &[Vec<u8>]) -> Result<(), StoreError> {
+        if foreign_members.is_empty() {
             return Ok(());
         }
-        let zrem = redis::cmd("ZREM").arg(self.keys.owners(shard)).arg(strangers).to_owned();
+        let zrem = redis::cmd("ZREM").arg(self.keys.owners(shard)).arg(foreign_members).to_owned();
         self.redis.query(shard, &zrem).await.map(drop)
     }
 
@@ -194,7 +194,7 @@ impl EndingDrain<'_> {
         count: usize,
     ) -> Result<(EndedLeases, Option<(Shard, Option<Vec<u8>>)>), StoreError> {
         let page = self.store.owned_page(shard, self.ending, after.as_deref(), count).await?;
-        self.store.remove_strange_owners(shard, &page.strangers).await?;
+        self.store.remove_foreign_owners(shard, &page.foreign_members).await?;
         let chunks = page.connections.chunks(ENTRIES_PER_CALL);
         let calls = chunks.map(|connections| self.store.end_leases(self.ending, connections, self.trace));
         let mut all = EndedLeases::default();

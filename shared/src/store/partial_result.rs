@@ -1,4 +1,4 @@
-//! PartialResult results of a read from several nodes.
+//! Partial result of a read from several nodes.
 
 use crate::redis::StoreError;
 

@@ -39,9 +39,9 @@ impl Store {
             false => self.presences_with_activity(&players_with_activity).await?,
         };
         let mut complete = complete.into_iter();
-        let pick_newest =
+        let pick_complete =
             |(has_activity, presence)| if has_activity { complete.next() } else { None }.unwrap_or(presence);
-        Ok(Snapshot { as_of, presences: read.into_iter().map(pick_newest).collect() })
+        Ok(Snapshot { as_of, presences: read.into_iter().map(pick_complete).collect() })
     }
 
     /// Reads the presences of `players` with an activity in their past. Record and past are read by one command, so

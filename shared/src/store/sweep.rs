@@ -20,7 +20,7 @@ const DELETE_WRONG_TYPE: &str = "local reply = redis.pcall(ARGV[1], KEYS[1], unp
 pub(crate) struct DuePage {
     pub(crate) players: Vec<PlayerId>,
     /// Members that are not players of this shard.
-    pub(crate) strangers: Vec<Vec<u8>>,
+    pub(crate) foreign_members: Vec<Vec<u8>>,
     /// Whether more players may be due: the page is full.
     pub(crate) has_more: bool,
 }
@@ -73,16 +73,20 @@ impl Store {
             let player = str::from_utf8(&member).ok().and_then(|id| PlayerId::parse(id).ok());
             match player.filter(|player| self.keys.shard(player) == shard) {
                 Some(player) => page.players.push(player),
-                None => page.strangers.push(member),
+                None => page.foreign_members.push(member),
             }
         }
         Ok(page)
     }
 
     /// Removes members of an index that are not players of its shard.
-    pub(crate) async fn remove_strangers(&self, shard: Shard, strangers: &[Vec<u8>]) -> Result<(), StoreError> {
+    pub(crate) async fn remove_foreign_members(
+        &self,
+        shard: Shard,
+        foreign_members: &[Vec<u8>],
+    ) -> Result<(), StoreError> {
         let mut zrem = redis::cmd("ZREM");
-        zrem.arg(self.keys.expiry_index(shard)).arg(strangers);
+        zrem.arg(self.keys.expiry_index(shard)).arg(foreign_members);
         self.redis.query(shard, &zrem).await.map(drop)
     }
 

@@ -29,7 +29,7 @@ pub(crate) enum Turn {
 }
 
 impl Store {
-    /// Whether a pass costs so many commands that servers take turns.
+    /// Whether servers take turns: only in a cluster, where a pass takes one command per partition.
     pub(crate) fn takes_turns(&self) -> bool {
         self.keys.is_partitioned()
     }

@@ -104,7 +104,7 @@ impl Knowledge {
     }
 
     /// Applies the report of an event.
-    pub(super) fn hear(&mut self, fact: Fact, occurred_at: u64, now: Tick) -> Verdict {
+    pub(super) fn apply_event(&mut self, fact: Fact, occurred_at: u64, now: Tick) -> Verdict {
         if self.is_known {
             if fact.version.unwrap_or_default() <= self.version {
                 return Verdict::Unchanged;
@@ -195,7 +195,7 @@ mod tests {
     /// What is known after an event that a caller was shown.
     fn heard(version: u64, now: Tick) -> Knowledge {
         let mut knowledge = Knowledge::default();
-        assert_eq!(knowledge.hear(fact(Online, version), version, now), Verdict::Changed);
+        assert_eq!(knowledge.apply_event(fact(Online, version), version, now), Verdict::Changed);
         assert_eq!(knowledge.show(), Some(fact(Online, version)));
         knowledge
     }
@@ -203,9 +203,9 @@ mod tests {
     #[test]
     fn events_are_ordered_by_their_version() {
         let mut knowledge = heard(100, 1);
-        assert_eq!(knowledge.hear(fact(InMatch, 90), 90, 2), Verdict::Unchanged);
-        assert_eq!(knowledge.hear(fact(Online, 100), 100, 3), Verdict::Unchanged);
-        assert_eq!(knowledge.hear(fact(InMatch, 110), 110, 4), Verdict::Changed);
+        assert_eq!(knowledge.apply_event(fact(InMatch, 90), 90, 2), Verdict::Unchanged);
+        assert_eq!(knowledge.apply_event(fact(Online, 100), 100, 3), Verdict::Unchanged);
+        assert_eq!(knowledge.apply_event(fact(InMatch, 110), 110, 4), Verdict::Changed);
         assert_eq!(knowledge.show(), Some(fact(InMatch, 110)));
     }
 
@@ -224,14 +224,14 @@ mod tests {
         assert_eq!(knowledge.show().unwrap().version, None);
         assert_eq!(knowledge.read(fact(InMatch, 90), 130, 6, 7), Verdict::Changed);
         assert_eq!(knowledge.show().unwrap(), Fact { version: None, ..fact(InMatch, 90) }, "a version never decreases");
-        assert_eq!(knowledge.hear(fact(Online, 140), 140, 8), Verdict::Changed);
+        assert_eq!(knowledge.apply_event(fact(Online, 140), 140, 8), Verdict::Changed);
         assert_eq!(knowledge.show(), Some(fact(Online, 140)));
     }
 
     #[test]
     fn a_version_that_no_caller_was_shown_is_no_bound() {
         let mut knowledge = Knowledge::default();
-        knowledge.hear(fact(Online, 100), 100, 1);
+        knowledge.apply_event(fact(Online, 100), 100, 1);
         assert_eq!(knowledge.read(fact(InMatch, 90), 120, 1, 2), Verdict::Lost);
         assert_eq!(knowledge.show(), Some(fact(InMatch, 90)));
     }
@@ -240,8 +240,8 @@ mod tests {
     fn an_event_from_before_the_loss_is_looked_into() {
         let mut knowledge = heard(100, 5);
         knowledge.read(fact(Offline, 0), 120, 5, 6);
-        assert_eq!(knowledge.hear(fact(InMatch, 110), 110, 7), Verdict::Doubtful);
-        assert_eq!(knowledge.hear(fact(Online, 121), 121, 8), Verdict::Changed);
+        assert_eq!(knowledge.apply_event(fact(InMatch, 110), 110, 7), Verdict::Doubtful);
+        assert_eq!(knowledge.apply_event(fact(Online, 121), 121, 8), Verdict::Changed);
     }
 
     #[test]
@@ -250,9 +250,13 @@ mod tests {
         let mut knowledge = Knowledge::default();
         assert_eq!(knowledge.read(fact(Offline, 0), 100, 1, 3), Verdict::Changed);
         assert_eq!(knowledge.read(fact(Offline, 0), 120, 2, 4), Verdict::Unchanged);
-        assert_eq!(knowledge.hear(fact(Online, 110), 110, 5), Verdict::Doubtful);
+        assert_eq!(knowledge.apply_event(fact(Online, 110), 110, 5), Verdict::Doubtful);
         assert_eq!(knowledge.read(fact(Offline, 0), 90, 2, 6), Verdict::Unchanged);
-        assert_eq!(knowledge.hear(fact(Online, 110), 110, 7), Verdict::Doubtful, "an older read changes nothing");
+        assert_eq!(
+            knowledge.apply_event(fact(Online, 110), 110, 7),
+            Verdict::Doubtful,
+            "an older read changes nothing"
+        );
     }
 
     #[test]
@@ -268,7 +272,7 @@ mod tests {
             let mut knowledge = heard(100, 5);
             assert_eq!(knowledge.read(fact(Offline, 100), 45_100, sent, 6), Verdict::Changed);
             assert_eq!(knowledge.show(), Some(fact(Offline, 100)));
-            assert_eq!(knowledge.hear(fact(Online, 100), 100, 7), Verdict::Unchanged);
+            assert_eq!(knowledge.apply_event(fact(Online, 100), 100, 7), Verdict::Unchanged);
         }
     }
 
@@ -276,7 +280,7 @@ mod tests {
     fn a_clock_that_goes_back_delays_and_loses_nothing() {
         let mut knowledge = Knowledge::default();
         knowledge.read(fact(Online, 1_000), 1_000, 1, 2);
-        assert_eq!(knowledge.hear(fact(InMatch, 1_001), 500, 3), Verdict::Doubtful);
+        assert_eq!(knowledge.apply_event(fact(InMatch, 1_001), 500, 3), Verdict::Doubtful);
         assert_eq!(knowledge.read(fact(InMatch, 1_001), 510, 3, 4), Verdict::Changed);
     }
 
@@ -285,12 +289,12 @@ mod tests {
         let activity = |text: &str| Some(serde_json::from_str::<Activity>(text).unwrap());
         let ranked = activity(r#"{"details":"Ranked"}"#);
         let mut knowledge = heard(100, 5);
-        knowledge.hear(Fact { activity: ranked.clone(), ..fact(Online, 110) }, 110, 6);
+        knowledge.apply_event(Fact { activity: ranked.clone(), ..fact(Online, 110) }, 110, 6);
         assert_eq!(knowledge.show().unwrap().activity, ranked);
         let casual = Fact { activity: activity(r#"{"details":"Casual"}"#), ..fact(Online, 120) };
         assert_eq!(knowledge.read(casual.clone(), 120, 6, 7), Verdict::Changed);
         assert_eq!(knowledge.show(), Some(casual));
-        assert_eq!(knowledge.hear(Fact { activity: ranked, ..fact(Online, 110) }, 110, 8), Verdict::Unchanged);
+        assert_eq!(knowledge.apply_event(Fact { activity: ranked, ..fact(Online, 110) }, 110, 8), Verdict::Unchanged);
         assert_eq!(knowledge.read(fact(Online, 130), 130, 8, 9), Verdict::Changed);
         assert_eq!(knowledge.show().unwrap().activity, None);
     }

@@ -136,11 +136,11 @@ impl Watch {
     }
 
     /// Applies events, each as JSON.
-    fn hear(&self, events: &[Bytes]) {
+    fn apply_events(&self, events: &[Bytes]) {
         let transitions: Vec<_> = events.iter().filter_map(|event| Transition::parse(event)).collect();
         self.with_hub(|hub| {
             for transition in &transitions {
-                hub.hear(transition.player_id, transition.fact(), transition.occurred_at);
+                hub.apply_event(transition.player_id, transition.fact(), transition.occurred_at);
             }
         });
     }
@@ -154,7 +154,7 @@ impl Watch {
         let mut unread = Vec::new();
         let mut failure = None;
         for (chunk, sightings) in players.chunks(CHUNK).zip(futures_util::future::join_all(chunks).await) {
-            self.see(&sightings, sent);
+            self.apply_reads(&sightings, sent);
             for (player, error) in chunk.iter().zip(sightings).filter_map(|(player, read)| Some((player, read.err()?)))
             {
                 unread.push(player.clone());
@@ -164,7 +164,7 @@ impl Watch {
         failure.map(|error| (unread, error))
     }
 
-    fn see(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
+    fn apply_reads(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
         self.with_hub(|hub| {
             for (presence, as_of) in sightings.iter().flatten() {
                 let fact = Fact {

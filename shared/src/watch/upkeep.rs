@@ -86,7 +86,7 @@ impl WatchUpkeep {
             self.change(|condition| *condition = Condition::default());
             tokio::select! {
                 _ = streams.wait_for(|streams| *streams == 0) => {}
-                () = async { tokio::join!(self.follow(follower.as_mut()), self.look_after(), self.read_again()); } => {}
+                () = async { tokio::join!(self.follow(follower.as_mut()), self.check_redis(), self.read_again()); } => {}
             }
             if let Some(follower) = &mut follower {
                 follower.end().await;
@@ -109,7 +109,7 @@ impl WatchUpkeep {
                         self.refresh.notify_one();
                     }
                     self.change(|condition| condition.has_events = Some(true));
-                    let error = self.hear_all(follower).await;
+                    let error = self.apply_all_events(follower).await;
                     tracing::debug!(error = &error as &dyn std::error::Error, "events interrupted");
                 }
                 Err(error) => {
@@ -133,17 +133,17 @@ impl WatchUpkeep {
         }
     }
 
-    async fn hear_all(&self, follower: &mut Follower) -> FollowError {
+    async fn apply_all_events(&self, follower: &mut Follower) -> FollowError {
         loop {
             match follower.next().await {
-                Ok(events) => self.watch.hear(&events),
+                Ok(events) => self.watch.apply_events(&events),
                 Err(error) => return error,
             }
         }
     }
 
     /// Detects that Redis cannot be read, and that its data was lost or replaced.
-    async fn look_after(&self) {
+    async fn check_redis(&self) {
         let mut ticks = interval(CHECK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut known: Option<Dataset> = None;

@@ -32,7 +32,7 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause without jitter, which at most doubles it. Callers wait for its end.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// The age by the host's clock from which on an attempt was frozen with its process, so that no caller waits for it.
+/// An attempt that is older than this, by the host's clock, was frozen with its process. No caller waits for it.
 const FROZEN_AFTER: Duration = Duration::from_secs(3);
 
 /// The connection in service, and the attempt to open one.

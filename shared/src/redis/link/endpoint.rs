@@ -1,15 +1,14 @@
 //! Endpoint of a node: its location, and the configuration of connections to it.
 
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ErrorKind, RedisError, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, aio::MultiplexedConnection};
 
-use super::{counted::Counted, live::Opened, sentinels::Sentinels};
+use super::{
+    address::{config, tcp},
+    counted::Counted,
+    live::Opened,
+    sentinels::Sentinels,
+};
 use crate::{aws::IamAuthToken, redis::tokens::Tokens, socket};
-
-/// The number of commands that may be queued on a connection. Beyond it, callers wait.
-const WRITE_QUEUE_LIMIT: usize = 1_024;
-
-/// A host, by name or address, and a port.
-pub(super) type Address = (String, u16);
 
 /// The location of a node, and the configuration of connections to it.
 pub(in crate::redis) struct Endpoint {
@@ -64,34 +63,5 @@ impl Endpoint {
         let opening = MultiplexedConnection::new_with_config(info.redis_settings(), stream, self.config.clone());
         let (connection, driver) = opening.await?;
         Ok(Opened { connection, driver: tokio::spawn(driver), received, address: (host.to_owned(), port) })
-    }
-}
-
-/// The settings that all connections share.
-pub(super) fn config() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new()
-        .set_connection_timeout(None) // the attempt as a whole has one
-        .set_response_timeout(None) // callers have their own
-        .set_pipeline_buffer_size(WRITE_QUEUE_LIMIT)
-}
-
-/// The host and port of an address, and whether it uses TLS.
-pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
-    match address {
-        ConnectionAddr::Tcp(host, port) => Ok((host, *port, false)),
-        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => Ok((host, *port, true)),
-        _ => Err((ErrorKind::InvalidClientConfig, "only redis:// and rediss:// with verified certificates").into()),
-    }
-}
-
-/// Builds an address with the same TLS settings as `other`.
-pub(in crate::redis) fn reached_like(other: &ConnectionAddr, (host, port): &(String, u16)) -> ConnectionAddr {
-    let host = host.clone();
-    let port = *port;
-    match other {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
-        _ => ConnectionAddr::Tcp(host, port),
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use redis::aio::MultiplexedConnection;
 use tokio::task::JoinHandle;
 
-use super::endpoint::Address;
+use super::address::Address;
 
 /// How long a check is valid, in milliseconds. After that, a connection is checked before it is used. In a running
 /// process the background checks are more frequent; in a function the process was frozen meanwhile.

@@ -20,6 +20,7 @@
 //! - `live`: an open connection.
 //! - `sentinels`: discovery of the primary by Sentinels.
 
+mod address;
 mod attempt;
 mod check;
 mod counted;
@@ -38,11 +39,12 @@ use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{StoreError, episodes};
+pub(super) use address::{Address, reached_like};
 use attempt::Slot;
 use check::Check;
 pub(super) use check::Role;
+pub(super) use endpoint::Endpoint;
 use endpoint::Location;
-pub(super) use endpoint::{Endpoint, reached_like};
 use live::Live;
 
 /// The interval of background checks that the connection in service leads to a primary.

@@ -21,7 +21,7 @@ use redis::{
     aio::MultiplexedConnection,
 };
 
-use super::endpoint::{Address, config, reached_like, tcp};
+use super::address::{Address, config, reached_like, tcp};
 use crate::{
     redis::{StoreError, StoreFailure, hedged::hedged},
     socket,

@@ -18,9 +18,9 @@ impl<W: Clone> Hub<W> {
     }
 
     /// Applies the report of an event.
-    pub(in crate::watch) fn hear(&mut self, player: &str, fact: Fact, occurred_at: u64) {
+    pub(in crate::watch) fn apply_event(&mut self, player: &str, fact: Fact, occurred_at: u64) {
         if let Some(handle) = self.players.find(player) {
-            self.learn(handle, |knowledge, now| knowledge.hear(fact, occurred_at, now));
+            self.learn(handle, |knowledge, now| knowledge.apply_event(fact, occurred_at, now));
         }
     }
 

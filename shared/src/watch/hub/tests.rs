@@ -164,7 +164,7 @@ impl World {
 
     fn hear(&mut self) {
         if let Some((player, fact, occurred_at)) = self.events.pop_front() {
-            self.hub.hear(&format!("p{player}"), fact, occurred_at);
+            self.hub.apply_event(&format!("p{player}"), fact, occurred_at);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use presence_client::operator::{EventStream, Feed, News, PresenceEvent};
+use presence_client::operator::{EventStream, Feed, StreamItem, PresenceEvent};
 use tokio::time::sleep;
 
 use super::{line, write_activity, write_state};
@@ -40,14 +40,14 @@ impl Watch<'_> {
         let mut seen = 0;
         while count.is_none_or(|count| seen < count) {
             match events.next().await {
-                Ok(Some(News::Event(event))) => {
+                Ok(Some(StreamItem::Event(event))) => {
                     self.output.show(&event, || line(event.occurred_at, &event.player_id, WIDTH, Change(&event)))?;
                     seen += 1;
                 }
-                Ok(Some(News::Missed(missed))) => {
+                Ok(Some(StreamItem::Missed(missed))) => {
                     anstream::eprintln!("presence: {missed} events were skipped: they arrived too fast");
                 }
-                Ok(Some(News::Feed(feed))) => self.note(feed),
+                Ok(Some(StreamItem::Feed(feed))) => self.note(feed),
                 Ok(Some(_)) => {} // a message of a newer service
                 Ok(None) => events = self.reopen("the service ended the connection").await?,
                 Err(error) => events = self.reopen(&error.to_string()).await?,

@@ -39,7 +39,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
     // All of them change, and no stream takes its changes.
     for player in 0..200_000 {
         let fact = Fact { state: InMatch, last_seen: Some(2), version: Some(2), activity: None };
-        hub.hear(id(player).as_str(), fact, 2);
+        hub.apply_event(id(player).as_str(), fact, 2);
     }
     let used = memory_in_use() - before;
     assert!(interests > STREAMS * PER_STREAM * 9 / 10, "{interests} interests");
