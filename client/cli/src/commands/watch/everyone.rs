@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use presence_client::operator::{EventStream, Feed, StreamItem, PresenceEvent};
+use presence_client::operator::{EventStream, Feed, PresenceEvent, StreamItem};
 use tokio::time::sleep;
 
 use super::{line, write_activity, write_state};
