@@ -90,9 +90,15 @@ impl Endpoint {
         if self.authorization.is_some() {
             return Err(InvalidEndpoint::TokenAndSigner);
         }
-        let uri: Uri = self.base.parse().map_err(|_| InvalidEndpoint::Url)?;
-        self.signer = Some(signer.for_host(uri.host().unwrap_or_default())?);
+        self.signer = Some(signer.for_host(&self.host())?);
         Ok(self)
+    }
+
+    /// The host name of the service.
+    #[cfg(feature = "sigv4")]
+    pub(crate) fn host(&self) -> String {
+        let uri: Uri = self.base.parse().unwrap_or_default(); // it was parsed before
+        uri.host().unwrap_or_default().to_owned()
     }
 
     /// The `Authorization` header for a token, unless calls are signed.

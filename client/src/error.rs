@@ -39,6 +39,8 @@ pub struct Problem {
     pub detail: String,
     /// The `message` in the response of a proxy or of API Gateway, such as `Forbidden`.
     pub message: Option<String>,
+    /// Whether the response came through API Gateway, as its headers show.
+    pub is_via_api_gateway: bool,
     /// What part of the call was wrong, such as `connections[3].player_id`.
     pub field: Option<String>,
     /// How long the service asks to wait before the next call.
@@ -92,9 +94,11 @@ impl Problem {
         let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();
         let message = message.as_deref().map(first_line);
         let status = answer.status().as_u16();
-        let mut problem = Self { status, retry_after: retry_after(answer.headers()), ..Self::from(&body) };
+        let is_via_api_gateway = API_GATEWAY_HEADERS.iter().any(|name| answer.headers().contains_key(*name));
+        let retry_after = retry_after(answer.headers());
+        let mut problem = Self { status, is_via_api_gateway, retry_after, ..Self::from(&body) };
         if let Some(message) = message.filter(|_| body.detail.is_empty()) {
-            problem.detail = explain(status, message);
+            problem.detail = if is_via_api_gateway { explain(status, message) } else { message.to_owned() };
         }
         problem.message = message.map(str::to_owned);
         problem
@@ -109,13 +113,17 @@ impl From<&ProblemBody<'_>> for Problem {
             slug: body.slug().to_owned(),
             detail: detail.to_owned(),
             message: None,
+            is_via_api_gateway: false,
             field: body.field.as_deref().map(str::to_owned),
             retry_after: None,
         }
     }
 }
 
-/// The body of a response of API Gateway.
+/// Headers that every response of API Gateway has one of: those of HTTP APIs, and of REST APIs.
+const API_GATEWAY_HEADERS: [&str; 3] = ["apigw-requestid", "x-amzn-requestid", "x-amzn-errortype"];
+
+/// The body of a response of a proxy or of API Gateway.
 #[derive(Default, Deserialize)]
 struct Refusal {
     #[serde(alias = "Message")]
@@ -161,8 +169,10 @@ impl fmt::Display for Problem {
 mod tests {
     use super::*;
 
+    /// The problem in a response of API Gateway.
     fn problem(status: u16, body: &'static str) -> Problem {
-        Problem::from_answer(&Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap())
+        let response = Response::builder().status(status).header("Apigw-Requestid", "JKJaXmPLvHcESHA=");
+        Problem::from_answer(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
     }
 
     #[test]
@@ -180,6 +190,23 @@ mod tests {
             assert_eq!(problem.slug, "about:blank");
             let message = problem.message.as_deref();
             assert!(message.is_none_or(|message| problem.detail.contains(message)), "what it said is shown: {body}");
+        }
+    }
+
+    #[test]
+    fn only_a_response_with_a_header_of_api_gateway_is_taken_for_one() {
+        let with = |name: &str| {
+            let response = Response::builder().status(403).header(name, "1");
+            Problem::from_answer(&response.body(Bytes::from_static(br#"{"message":"Forbidden"}"#)).unwrap())
+        };
+        for header in ["apigw-requestid", "x-amzn-RequestId", "x-amzn-ErrorType"] {
+            let problem = with(header);
+            assert!(problem.is_via_api_gateway && problem.detail.contains("API Gateway requires"), "{problem:?}");
+        }
+        for header in ["server", "x-request-id", "x-amzn-trace-id"] {
+            let problem = with(header);
+            assert!(!problem.is_via_api_gateway, "{problem:?}");
+            assert_eq!((&*problem.detail, problem.message.as_deref()), ("Forbidden", Some("Forbidden")));
         }
     }
 

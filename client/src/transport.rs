@@ -1,6 +1,8 @@
 //! HTTP calls with a time limit.
 
 use std::sync::{Arc, PoisonError, RwLock};
+#[cfg(feature = "sigv4")]
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, request};
@@ -16,6 +18,8 @@ use tokio_tungstenite::{
     },
 };
 
+#[cfg(feature = "sigv4")]
+use crate::SignError;
 use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, pool::Pool};
 
 /// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
@@ -140,11 +144,22 @@ impl Transport {
         #[cfg_attr(not(feature = "sigv4"), expect(unused_mut, reason = "only a signature changes it"))]
         let mut request = request.body(Full::new(body.clone()))?;
         #[cfg(feature = "sigv4")]
-        if let Some(signer) = &self.endpoint.signer {
-            signer.sign(&mut request, &body, std::time::SystemTime::now()).await?;
-        }
+        let signed_at = self.sign(&mut request, &body).await?;
         let response = self.pool.client().request(request).await?;
+        #[cfg(feature = "sigv4")]
+        if response.status() == StatusCode::FORBIDDEN {
+            self.endpoint.signer.iter().for_each(|signer| signer.report_refusal(signed_at));
+        }
         Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
+    }
+
+    /// Signs a request, if requests are signed. Returns the time at which it has its credentials.
+    #[cfg(feature = "sigv4")]
+    async fn sign(&self, request: &mut Request<Full<Bytes>>, body: &Bytes) -> Result<SystemTime, SignError> {
+        if let Some(signer) = &self.endpoint.signer {
+            signer.sign(request, body, SystemTime::now()).await?;
+        }
+        Ok(SystemTime::now())
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
@@ -155,7 +170,7 @@ impl Transport {
 /// The error of a call without a response.
 fn failure(error: BoxError) -> CallError {
     #[cfg(feature = "sigv4")]
-    if error.is::<crate::SignError>() {
+    if error.is::<SignError>() {
         return CallError::NotSigned(error);
     }
     CallError::Unreachable(error)

@@ -61,7 +61,7 @@ pub(crate) struct Target {
     #[arg(long, global = true)]
     pub(crate) token: Option<String>,
     /// Sign calls (AWS SigV4), for an API of API Gateway that requires it. The credentials are those that the AWS CLI uses:
-    /// from the environment, a profile, SSO, or a container [env: PRESENCE_SIGV4=true]
+    /// from the environment, a profile, SSO, or a container, but not those of `aws login` [env: PRESENCE_SIGV4=true]
     #[arg(long, global = true, conflicts_with = "token")]
     pub(crate) sigv4: bool,
 }

@@ -108,8 +108,8 @@ impl Service {
         let Problem { status, slug, detail, field, message, .. } = problem;
         let url = &self.url;
         if matches!(status, 401 | 403) && !is_of_the_service(slug) && message.is_some() {
-            return Failure::new(Status::Refused, format!("{url} refused the call: {detail}"))
-                .with_hint(self.authentication.hint());
+            let hint = if problem.is_via_api_gateway { self.authentication.hint() } else { PROXY_HINT };
+            return Failure::new(Status::Refused, format!("{url} refused the call: {detail}")).with_hint(hint);
         }
         if *status == 401 || (*status == 403 && !is_of_the_service(slug)) {
             let what = if self.authentication == Authentication::Token {
@@ -129,6 +129,10 @@ impl Service {
         Failure::new(kind, format!("{detail}{field} ({slug}, {status})"))
     }
 }
+
+/// Advice for a caller that a proxy refused.
+const PROXY_HINT: &str = "A proxy in front of the service sent this answer. PRESENCE_TOKEN, or --token, sets a token if the \
+                          proxy requires one.";
 
 impl Authentication {
     /// Advice for a caller that API Gateway refused.
@@ -171,7 +175,8 @@ mod tests {
 
     fn problem(status: u16, slug: &str) -> CallError {
         let (slug, detail) = (slug.to_owned(), "no details were given".to_owned());
-        Problem { status, slug, detail, message: None, field: None, retry_after: None }.into()
+        let is_via_api_gateway = false;
+        Problem { status, slug, detail, message: None, is_via_api_gateway, field: None, retry_after: None }.into()
     }
 
     #[test]
@@ -200,10 +205,27 @@ mod tests {
         assert_eq!(service(Authentication::None).server_failure(&problem(401, "unauthorized")).status, Status::Refused);
     }
 
-    /// A refusal by API Gateway.
+    /// A refusal by API Gateway, or by another proxy.
+    fn refusal(status: u16, message: &str, is_via_api_gateway: bool) -> CallError {
+        let detail = format!("it says {message}");
+        let slug = "about:blank".to_owned();
+        let message = Some(message.to_owned());
+        Problem { status, slug, detail, message, is_via_api_gateway, field: None, retry_after: None }.into()
+    }
+
     fn gateway(status: u16, message: &str) -> CallError {
-        let (slug, detail) = ("about:blank".to_owned(), format!("it says {message}"));
-        Problem { status, slug, detail, message: Some(message.to_owned()), field: None, retry_after: None }.into()
+        refusal(status, message, true)
+    }
+
+    #[test]
+    fn a_refusal_by_another_proxy_is_repeated_without_advice_about_api_gateway() {
+        for authentication in [Authentication::None, Authentication::Token, Authentication::Signature] {
+            let failure = service(authentication).failure(&refusal(403, "Forbidden", false));
+            assert_eq!(failure.status, Status::Refused);
+            let failure = format!("{failure:?}");
+            assert!(failure.contains("it says Forbidden") && failure.contains("A proxy in front"), "{failure}");
+            assert!(!failure.contains("AWS") && !failure.contains("execute-api"), "{failure}");
+        }
     }
 
     #[test]

@@ -63,9 +63,11 @@ fn is_signed_by_variable(variable: impl Fn(&str) -> Option<OsString>) -> Result<
 /// The service with a signer, which has the AWS credentials of the environment.
 #[cfg(feature = "sigv4")]
 pub(crate) async fn sign(endpoint: Endpoint) -> Result<Endpoint, Failure> {
-    let signer = presence_client::AwsSigner::load().await.map_err(|error| {
-        Failure::new(Status::Usage, format!("{error}: {}", root_cause(&error)))
-            .with_hint("`aws sts get-caller-identity` has to work: set AWS_PROFILE, or log in (`aws sso login`).")
+    let signer = presence_client::AwsSigner::load(&endpoint).await.map_err(|error| {
+        Failure::new(Status::Usage, format!("{error}: {}", root_cause(&error))).with_hint(
+            "`aws sts get-caller-identity` has to work: set AWS_PROFILE, or log in (`aws sso login`). For a session of \
+                 `aws login`, docs/cli.md shows a profile.",
+        )
     })?;
     endpoint
         .with_signer(signer)

@@ -1,10 +1,14 @@
 //! AWS signatures (SigV4) for APIs of API Gateway that authorize callers by IAM.
 
 mod credentials;
+mod reload;
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
+    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider,
+};
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
@@ -14,17 +18,22 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use bytes::Bytes;
 use http::{Request, header};
 
-use self::credentials::CachedCredentials;
-use crate::InvalidEndpoint;
+use self::{
+    credentials::CachedCredentials,
+    reload::{ReloadingProvider, provider_of},
+};
+use crate::{Endpoint, InvalidEndpoint};
 
 /// The service name in signatures for API Gateway, for all kinds of APIs.
 const SERVICE: &str = "execute-api";
 
-/// Signs requests to API Gateway with AWS credentials. Cheap to clone; clones share the credentials, which are fetched
-/// again before they expire.
+/// Signs requests to API Gateway with AWS credentials. Cheap to clone; clones share the credentials.
 ///
 /// [`Endpoint::with_signer`](crate::Endpoint::with_signer) signs all calls with it. Each attempt has a signature of its own.
 /// Signatures contain this machine's time: AWS refuses them if it is more than five minutes off.
+///
+/// Credentials that expire are fetched again five minutes before, while calls use the current ones. Credentials without an
+/// expiry are fetched again every five minutes, and all credentials after a call was refused with 403, at most every 30 s.
 #[derive(Clone)]
 pub struct AwsSigner {
     region: Option<String>,
@@ -36,35 +45,67 @@ pub struct AwsSigner {
 pub enum SignError {
     /// There are no credentials, or none that are valid now.
     #[error("there are no AWS credentials")]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] Arc<CredentialsError>),
     /// The request cannot be signed.
     #[error("the request cannot be signed")]
     Request(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl AwsSigner {
-    /// A signer with the credentials and the region that the AWS CLI would use: from the environment, a profile
-    /// (`AWS_PROFILE`, SSO included), a web identity, a container, or a virtual machine. The first credentials are fetched
-    /// at once.
+    /// A signer for `endpoint` with the credentials that the AWS CLI would use: from the environment, a profile
+    /// (`AWS_PROFILE`, SSO included, but not the sessions of `aws login`), a web identity, a container, or a virtual machine.
+    /// The files of profiles are read again when credentials are fetched again, so keys in them may be replaced. The first
+    /// credentials are fetched at once.
     ///
     /// # Errors
     /// [`SignError::Credentials`] if there are none.
-    pub async fn load() -> Result<Self, SignError> {
+    pub async fn load(endpoint: &Endpoint) -> Result<Self, SignError> {
+        Self::load_with(endpoint, |loader| loader).await
+    }
+
+    /// A signer like that of [`AwsSigner::load`], with changes to the configuration of the AWS SDK, such as another profile:
+    ///
+    /// ```no_run
+    /// # use presence_client::{AwsSigner, Endpoint};
+    /// # async fn sign(endpoint: Endpoint) -> Result<(), Box<dyn std::error::Error>> {
+    /// let signer = AwsSigner::load_with(&endpoint, |loader| loader.profile_name("games")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SignError::Credentials`] if there are no credentials.
+    pub async fn load_with(
+        endpoint: &Endpoint,
+        configure: impl Fn(ConfigLoader) -> ConfigLoader + Send + Sync + 'static,
+    ) -> Result<Self, SignError> {
         // The TLS library of the other calls, so that no second one is linked.
         let http_client =
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client).load().await;
-        Self::from_config(&config).await
+        let region = region_of(&endpoint.host()).map(|region| Region::new(region.to_owned()));
+        let loader = move || {
+            let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+            configure(match &region {
+                Some(region) => loader.region(configured_region().or_else(region.clone())),
+                None => loader,
+            })
+        };
+        let config = loader().load().await;
+        let provider = ReloadingProvider::new(&config, Box::new(loader));
+        Self::with_provider(&config, SharedCredentialsProvider::new(provider)).await
     }
 
-    /// A signer with the credentials and the region of a configuration of the AWS SDK. The first credentials are fetched
-    /// at once.
+    /// A signer with the credentials and the region of a configuration of the AWS SDK. The configuration has read the files
+    /// of profiles, and does not read them again: use [`AwsSigner::load_with`] if keys in them may be replaced. The first credentials are fetched at once.
     ///
     /// # Errors
     /// [`SignError::Credentials`] if there are none.
     pub async fn from_config(config: &SdkConfig) -> Result<Self, SignError> {
-        let provider = config.credentials_provider();
-        let provider = provider.ok_or_else(|| CredentialsError::not_loaded("the configuration has no provider"))?;
+        let provider = provider_of(config).map_err(Arc::new)?;
+        Self::with_provider(config, provider).await
+    }
+
+    async fn with_provider(config: &SdkConfig, provider: SharedCredentialsProvider) -> Result<Self, SignError> {
         let region = config.region().map(ToString::to_string);
         let signer = Self { region, credentials: Arc::new(CachedCredentials::new(provider)) };
         signer.credentials.get(SystemTime::now()).await?;
@@ -113,6 +154,11 @@ impl AwsSigner {
         request.headers_mut().get_mut(header::AUTHORIZATION).into_iter().for_each(|value| value.set_sensitive(true));
         Ok(())
     }
+
+    /// Reports that a request that was signed at `signed_at` was refused.
+    pub(crate) fn report_refusal(&self, signed_at: SystemTime) {
+        self.credentials.report_refusal(signed_at);
+    }
 }
 
 /// The region only: a provider may show its secrets.
@@ -126,6 +172,12 @@ impl SignError {
     fn request(error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Request(Box::new(error))
     }
+}
+
+/// The region of the environment or the profile. No other place is asked, such as the metadata service of a virtual machine,
+/// which on other machines is a wait for nothing.
+fn configured_region() -> RegionProviderChain {
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(ProfileFileRegionProvider::new())
 }
 
 /// The region in the host name of an API, `ID.execute-api.REGION.amazonaws.com`, or of the VPC endpoint of private APIs,
@@ -146,7 +198,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::Endpoint;
 
     const ID: &str = "AKIDEXAMPLE";
     const KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";

@@ -1,12 +1,16 @@
 //! Signed calls, against a receiver that computes each signature from the bytes that it received, as AWS does.
 
 use std::{
+    fs,
+    path::Path,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
+
+use aws_config::{ConfigLoader, Region};
 
 use aws_credential_types::{
     Credentials,
@@ -31,9 +35,14 @@ const ID: &str = "AKIDEXAMPLE";
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 const SESSION: &str = "FwoGZXIvYXdzEXAMPLE/token+=";
 
-/// An API that accepts calls signed with [`KEY`], and answers each with an OFFLINE player.
-#[derive(Clone, Default)]
+/// An id and a key.
+type Keys = (&'static str, &'static str);
+
+/// An API that accepts calls signed with its keys, and answers each with an OFFLINE player.
+#[derive(Clone)]
 struct Api {
+    /// At first [`ID`] and [`KEY`].
+    keys: Arc<Mutex<Keys>>,
     /// Method and path of the calls with a correct signature.
     calls: watch::Sender<Vec<String>>,
     /// Whether the next of these calls is answered with 503.
@@ -42,12 +51,18 @@ struct Api {
 
 impl Api {
     async fn start() -> (Self, String) {
-        let api = Self::default();
+        let keys = Arc::new(Mutex::new((ID, KEY)));
+        let api = Self { keys, calls: watch::Sender::default(), fail_next: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(api.clone());
         tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         (api, url)
+    }
+
+    /// Accepts only calls signed with these keys from now on.
+    fn replace_keys(&self, keys: Keys) {
+        *self.keys.lock().unwrap() = keys;
     }
 
     fn calls(&self) -> Vec<String> {
@@ -64,8 +79,10 @@ impl Api {
 }
 
 async fn answer(Shared(api): Shared<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
-    if !is_signed(&method, &uri, &headers, &body) {
-        return (StatusCode::FORBIDDEN, r#"{"message":"Forbidden"}"#).into_response();
+    let keys = *api.keys.lock().unwrap();
+    if !is_signed(keys, &method, &uri, &headers, &body) {
+        let headers = [("apigw-requestid", "JKJaXmPLvHcESHA=")];
+        return (StatusCode::FORBIDDEN, headers, r#"{"message":"Forbidden"}"#).into_response();
     }
     api.calls.send_modify(|calls| calls.push(format!("{method} {uri}")));
     if api.fail_next.swap(false, Ordering::Relaxed) {
@@ -80,7 +97,7 @@ async fn answer(Shared(api): Shared<Api>, method: Method, uri: Uri, headers: Hea
 
 /// Whether the signature of the request is correct:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
-fn is_signed(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
+fn is_signed((id, secret): Keys, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let authorization = text("authorization");
     let part = |name: &str| {
@@ -93,7 +110,7 @@ fn is_signed(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bo
         return false;
     };
     let moment = text("x-amz-date");
-    let Some(scope) = credential.strip_prefix(&format!("{ID}/")) else { return false };
+    let Some(scope) = credential.strip_prefix(&format!("{id}/")) else { return false };
     assert_eq!(scope, format!("{}/eu-central-1/execute-api/aws4_request", &moment[..8]));
     assert!(signed.split(';').any(|name| name == "host"), "{signed}");
     let path = encoded(uri.path());
@@ -101,7 +118,7 @@ fn is_signed(method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bo
     let lines: String = signed.split(';').map(|name| format!("{name}:{}\n", text(name))).collect();
     let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{signed}\n{}", hash(body));
     let to_sign = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(canonical.as_bytes()));
-    let key = scope.split('/').fold(format!("AWS4{KEY}").into_bytes(), |key, part| mac(&key, part));
+    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part));
     signature == hex(&mac(&key, &to_sign))
 }
 
@@ -150,8 +167,8 @@ fn the_receiver_accepts_a_signature_of_another_library_for_these_bytes_only() {
         headers.insert(name, value.parse().unwrap());
     }
     let uri = Uri::from_static("/presence/state");
-    assert!(is_signed(&Method::POST, &uri, &headers, br#"{"player_id":"alice","state":"IN_MATCH"}"#));
-    assert!(!is_signed(&Method::POST, &uri, &headers, br#"{"player_id":"mallory","state":"IN_MATCH"}"#));
+    assert!(is_signed((ID, KEY), &Method::POST, &uri, &headers, br#"{"player_id":"alice","state":"IN_MATCH"}"#));
+    assert!(!is_signed((ID, KEY), &Method::POST, &uri, &headers, br#"{"player_id":"mallory","state":"IN_MATCH"}"#));
 }
 
 #[tokio::test]
@@ -219,6 +236,48 @@ async fn a_wrong_key_is_refused_and_the_refusal_explained() {
     assert_eq!((problem.status, problem.message.as_deref()), (403, Some("Forbidden")));
     assert!(problem.detail.contains("SigV4"), "{}", problem.detail);
     assert_eq!(api.calls(), [""; 0]);
+}
+
+fn write_keys(path: &Path, (id, secret): Keys) {
+    let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    fs::write(path, profile).unwrap();
+}
+
+/// Configures a loader to read this file of credentials, and no variables.
+#[expect(deprecated, reason = "the types without a deprecation are those of another crate")]
+fn with_file(loader: ConfigLoader, credentials: &Path) -> ConfigLoader {
+    use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
+
+    let files = ProfileFiles::builder().with_file(ProfileFileKind::Credentials, credentials).build();
+    loader.empty_test_environment().region(Region::from_static("eu-central-1")).profile_files(files)
+}
+
+#[tokio::test]
+async fn keys_that_are_replaced_in_a_file_are_used_without_a_restart() {
+    const NEW: Keys = ("AKIDNEW", "kXc1lMZ8bFp1TtRzq2D7EXAMPLENEWKEY");
+    let (api, url) = Api::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("credentials");
+    write_keys(&path, (ID, KEY));
+    let endpoint = Endpoint::parse(&url).unwrap();
+    let signer = {
+        let path = path.clone();
+        AwsSigner::load_with(&endpoint, move |loader| with_file(loader, &path)).await.unwrap()
+    };
+    let endpoint = endpoint.with_signer(signer.clone()).unwrap();
+    let notifier = HttpNotifier::builder(endpoint).without_gateway_lease().start().unwrap();
+    let client = client(&url, signer);
+    let (player, connection) = (PlayerId::parse("alice").unwrap(), ConnectionId::parse("c1").unwrap());
+    client.get(&player, History::Omit).await.unwrap();
+
+    write_keys(&path, NEW);
+    client.get(&player, History::Omit).await.unwrap(); // both keys are valid during a rotation
+    api.replace_keys(NEW);
+    let refused = client.get(&player, History::Omit).await.unwrap_err();
+    assert!(matches!(&refused, CallError::Problem(problem) if problem.status == 403), "{refused:?}");
+    client.get(&player, History::Omit).await.unwrap();
+    notifier.connected(&player, &connection);
+    api.until("POST /presence/connect").await;
 }
 
 /// A provider without credentials.

@@ -20,6 +20,7 @@ fn problem(slug: &str, field: Option<&str>) -> Problem {
         slug: slug.into(),
         detail: String::new(),
         message: None,
+        is_via_api_gateway: false,
         field: field.map(Into::into),
         retry_after: None,
     }

@@ -103,7 +103,8 @@ mod tests {
 
     fn problem(status: u16, slug: &str) -> CallError {
         let (slug, detail) = (slug.to_owned(), String::new());
-        Problem { status, slug, detail, message: None, field: None, retry_after: None }.into()
+        let is_via_api_gateway = false;
+        Problem { status, slug, detail, message: None, is_via_api_gateway, field: None, retry_after: None }.into()
     }
 
     #[test]
