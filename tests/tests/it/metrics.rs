@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process::Stdio, time::Duration};
 
-use presence_tests::{NatsServer, RedisServer, RuntimeApi, Server, command};
+use presence_tests::{NatsServer, RedisServer, RuntimeApi, Server, command, event};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -105,4 +105,29 @@ async fn a_function_writes_the_same_metrics_for_cloudwatch() {
     assert_eq!(found["presence_redis_up"], (json!("Count"), json!(1.0), function.clone()));
     assert_eq!(found["presence_outbox_age_seconds"], (json!("Seconds"), json!(0.0), function));
     assert_eq!(found["presence_players"].2, json!([["function", "state"]]));
+}
+
+/// The estimate of the costs in AWS (`scripts/aws-cost`) counts these bytes.
+#[tokio::test]
+async fn a_call_of_a_function_logs_as_much_as_the_cost_estimate_says() {
+    let estimate = include_str!("../../../scripts/aws-cost").split_once("Log per call, measured: ").unwrap().1;
+    let estimate: usize = estimate.split_once(' ').unwrap().0.parse().unwrap();
+    let (redis, api) = (RedisServer::start().await, RuntimeApi::start().await);
+    let name = "presence-HeartbeatFunction-0A1B2C3D4E5F"; // as long as CloudFormation makes it
+    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("AWS_LAMBDA_FUNCTION_NAME", name)];
+    let mut heartbeat = tokio::process::Command::from(command("heartbeat", api.address(), &variables));
+    let mut heartbeat = heartbeat.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(heartbeat.stdout.take().unwrap()).lines();
+    let event = event::post("/presence/heartbeat", &json!({"player_id": "alice", "connection_id": "c1"}));
+    // The first call also reports the connections that it opened.
+    for call in [1, 2] {
+        api.invoke(event.clone(), Duration::from_secs(10)).await.unwrap();
+        let (mut bytes, mut missing) = (0, vec!["presence_calls_total", "presence_call_duration_seconds"]);
+        while !missing.is_empty() {
+            let line = lines.next_line().await.unwrap().unwrap();
+            bytes += line.len() + 1;
+            missing.retain(|name| !line.contains(name));
+        }
+        assert!(call == 1 || bytes.abs_diff(estimate) <= estimate / 10, "{bytes} bytes, and not {estimate}");
+    }
 }
