@@ -80,3 +80,22 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, mut claims: Value) -> String {
     let signature = issuer.sign(signed.as_bytes()).expect("a pair of keys signs");
     format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn operators_find_the_rights_of_the_service_in_the_docs() {
+        let page = include_str!("../../docs/operations.md");
+        let row = page.lines().find(|line| line.trim_start().starts_with("| publish |")).unwrap();
+        let quoted = row.split('`').skip(1).step_by(2);
+        let documented: BTreeSet<_> = quoted.filter(|subject| subject.contains('.')).collect();
+        // This right is for an explanation in the log only.
+        let needed: BTreeSet<_> = PUBLISHED.into_iter().chain(["$JS.API.STREAM.NAMES"]).collect();
+        assert_eq!(documented, needed);
+        assert!(page.contains("| subscribe | `_INBOX.>` |"));
+    }
+}

@@ -32,6 +32,7 @@ mod metrics;
 mod model;
 mod nats;
 mod overload;
+mod permissions;
 mod rolling_restart;
 mod scheduled;
 mod scripts;
