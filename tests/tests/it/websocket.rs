@@ -174,6 +174,28 @@ async fn an_answer_repeats_the_request_id_of_its_message() {
     }
 }
 
+/// API Gateway sends no message of more than 128 KB.
+#[tokio::test]
+async fn an_answer_about_as_many_friends_as_the_docs_say_fits_into_a_message() {
+    let page = include_str!("../../../docs/aws.md");
+    let fixture = Fixture::new().await;
+    for (count, length_of_id, documented) in
+        [(1_100, 10, "1,100 friends with ids of 10 characters"), (900, 36, "900 with UUIDs")]
+    {
+        assert!(page.contains(documented), "{documented}");
+        let ids: Vec<_> = (0..count).map(|number| format!("{number:0length_of_id$}")).collect();
+        let connections: Vec<_> = ids.iter().map(|id| json!({"player_id": id, "connection_id": id})).collect();
+        let connect = event::post("/presence/connect", &json!({"connections": connections}));
+        assert_eq!(fixture.invoke("connect", connect).await.0, 200);
+        let message = json!({"player_ids": ids, "requestId": 7}).to_string();
+        let (status, body) = fixture.invoke("friends", event::socket_message("friends", &message)).await;
+        assert_eq!((status, body["presences"].as_array().unwrap().len()), (200, count));
+        // All are ONLINE; the longest state is longer.
+        let bytes = body.to_string().len() + count * ("IN_QUEUE".len() - "ONLINE".len());
+        assert!((120 * 1_024..=128 * 1_024).contains(&bytes), "{documented}: {bytes} bytes");
+    }
+}
+
 #[tokio::test]
 async fn a_request_id_that_cannot_be_repeated_is_ignored() {
     let fixture = Fixture::new().await;
