@@ -4,6 +4,7 @@ import { clock, eventsOf, state } from './feed.js';
 import { read } from './service.js';
 
 const REFRESH_INTERVAL_MS = 1_000;
+const MAX_EVENTS = 12;
 const REASONS = {
   connect: 'the player connected',
   restore: 'a heartbeat restored the player',
@@ -20,6 +21,8 @@ const input = document.getElementById('player-id');
 const explanation = document.getElementById('explanation');
 
 let shown = null;
+/** The events of the shown player that the stream had when it was chosen, and since when. */
+let history = { since: null, events: [] };
 
 form.addEventListener('submit', (event) => {
   event.preventDefault();
@@ -34,7 +37,21 @@ export function explain(player) {
   if (!player) return;
   location.hash = `player=${encodeURIComponent(player)}`;
   shown = player;
+  history = { since: null, events: [] };
+  loadHistory(player);
   refresh();
+}
+
+async function loadHistory(player) {
+  // Without events, or without NATS, the page shows those that it receives itself.
+  const found = await read(`console/players/${encodeURIComponent(player)}/events`).catch(() => null);
+  if (found && player === shown) history = found;
+}
+
+/** The events of the shown player, newest first: those of the stream, and those that this page has received since. */
+function allEvents() {
+  const byId = new Map([...eventsOf(shown), ...history.events].map((event) => [event.id, event]));
+  return [...byId.values()].sort((one, other) => other.version - one.version);
 }
 
 /** Shows the player that the page's URL names. */
@@ -68,10 +85,11 @@ function describe(diagnostics) {
   if (last) facts['Last transition'] = `${last.state} at ${clock(last.at)}${why(diagnostics)}`;
   if (last) facts.Version = last.version;
   parts.push(make('dl', 'facts', ...Object.entries(facts).flatMap(([key, value]) => [make('dt', '', key), make('dd', '', String(value))])));
-  const events = eventsOf(presence.player_id).slice(0, 6);
+  const events = allEvents().slice(0, MAX_EVENTS);
   if (events.length > 0) {
     const items = events.map((event) => make('li', '', `${clock(event.occurred_at)}  `, state(event.state), `  ${event.reason.replace('_', ' ')}`));
-    parts.push(group('Events since this page was opened', make('ul', '', ...items)));
+    const since = history.since ? clock(history.since) : 'this page was opened';
+    parts.push(group(`Events since ${since}`, make('ul', '', ...items)));
   }
   return parts;
 }
@@ -97,9 +115,9 @@ function sentence({ as_of: now, presence, connections, last_transition: last, ne
   return 'This player is unknown: never seen, or OFFLINE for longer than the history is kept.';
 }
 
-/** The reason of the last transition, from Redis or from an event that this page has received. */
-function why({ presence, last_transition: last }) {
-  const event = eventsOf(presence.player_id).find(({ version }) => version === last.version);
+/** The reason of the last transition, from Redis or from an event. */
+function why({ last_transition: last }) {
+  const event = allEvents().find(({ version }) => version === last.version);
   const reason = last.reason ?? event?.reason;
   return reason ? `: ${REASONS[reason] ?? reason}` : '';
 }

@@ -1,7 +1,7 @@
 //! The console: a page for operators, and the data that it requests.
 //!
 //! - `page`: the page's files, which contain no data.
-//! - `players`: diagnostics of a player.
+//! - `players`: diagnostics and recent events of a player.
 //! - `events`: live events.
 
 mod events;
@@ -30,10 +30,19 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     let explain = async move |request, _| players::explain(&operator_queries, request).await;
     let players = middleware.calls("/console/players/{player_id}");
     let mut routes = players.on(MethodFilter::GET, Access::Read, explain);
-    // Without events, this path is a 404.
-    if let Some(events) = app.live_events().map(|live| events::Streams::new(live, closing)) {
-        let open = async move |_, _| events.open().await;
-        routes = routes.merge(middleware.calls("/console/events").on(MethodFilter::GET, Access::Read, open));
+    // Without events, these paths are a 404.
+    if let Some(live) = app.live_events() {
+        let histories = players::Histories::new(live.clone());
+        let search = async move |request, _| histories.respond(request).await;
+        let history = middleware.calls("/console/players/{player_id}/events");
+        let streams = events::Streams::new(live, closing);
+        let open = async move |_, _| streams.open().await;
+        let events = middleware.calls("/console/events");
+        routes = routes.merge(history.on(MethodFilter::GET, Access::Read, search)).merge(events.on(
+            MethodFilter::GET,
+            Access::Read,
+            open,
+        ));
     }
     for asset in page::ASSETS {
         let middleware = middleware.calls(asset.path);

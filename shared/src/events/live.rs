@@ -21,8 +21,8 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use super::{Publisher, window::PublishError};
-use crate::supervise;
+use super::{EventHistory, HistoryError, Publisher, history, window::PublishError};
+use crate::{model::PlayerId, supervise};
 
 /// The number of events that a listener may lag behind before it misses the oldest.
 const MAX_LAG: usize = 1_024;
@@ -35,6 +35,9 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time limit of one attempt to follow the stream.
 const FOLLOW_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Time limit of a search for a player's events.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often JetStream reports that it has nothing to deliver. After two silent intervals the consumer is created
 /// again.
@@ -104,6 +107,15 @@ impl LiveEvents {
         let mut is_live = self.0.is_live.subscribe();
         let _ = timeout(FIRST_STATE_TIMEOUT, is_live.wait_for(|is_live| *is_live)).await;
         Listener { events, is_live }
+    }
+
+    /// Searches the newest events of the stream, at most 10,000, for those of a player.
+    ///
+    /// # Errors
+    /// [`HistoryError`] if the stream cannot be read within 3 s.
+    pub async fn history(&self, player: &PlayerId) -> Result<EventHistory, HistoryError> {
+        let search = timeout(SEARCH_TIMEOUT, history::search(&self.0.publisher, player));
+        search.await.unwrap_or(Err(HistoryError::TimedOut))
     }
 
     fn start(&self) -> broadcast::Receiver<Bytes> {

@@ -110,6 +110,12 @@ impl Problem {
         problem
     }
 
+    /// 503: the stream of events cannot be read.
+    pub fn events_unavailable() -> Self {
+        let detail = "the stream of events cannot be read now; the call may be repeated";
+        Self::new(ProblemKind::StoreUnavailable, detail).with_header("retry-after", "1")
+    }
+
     /// 409: a stream would watch more than `limit` players.
     pub fn too_many(limit: usize) -> Self {
         let detail = format!("a stream watches at most {limit} players; open another stream for the others");

@@ -36,6 +36,36 @@ async fn every_listener_gets_the_events() {
 }
 
 #[tokio::test]
+async fn the_events_of_a_player_are_found_in_the_stream() {
+    let mut test = Fixture::new(&[]).await;
+    let history = async |player: &str| test.server.get(&format!("/console/players/{player}/events")).await;
+    assert_eq!(history("alice").await.body, json!({"since": null, "events": []}));
+    for player in ["alice", "alice:1", "bob"] {
+        test.connect(player, "c1").await;
+    }
+    test.server.post("/presence/disconnect", one("alice", "c1")).await;
+    while test.nats.messages("PRESENCE_EVENTS").await.len() < 4 {}
+    // Another publisher's message does not count as an event, though it has the id of one.
+    let nats = test.nats.client().await;
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Msg-Id", "alice:5");
+    nats.publish_with_headers("events.presence", headers, "not JSON".into()).await.unwrap();
+    nats.flush().await.unwrap();
+
+    let found = history("alice").await.body;
+    let states: Vec<_> = found["events"].as_array().unwrap().iter().map(|event| &event["state"]).collect();
+    assert_eq!(states, ["OFFLINE", "ONLINE"]);
+    assert!(found["since"].as_u64().unwrap() >= found["events"][1]["occurred_at"].as_u64().unwrap(), "{found}");
+    assert_eq!(history("alice:1").await.body["events"].as_array().unwrap().len(), 1);
+    assert_eq!(history("nobody").await.body["events"], json!([]));
+    assert_eq!(history("no%20id").await.status, 400);
+
+    test.nats.kill();
+    let unavailable = test.server.get("/console/players/alice/events").await;
+    assert_eq!((unavailable.status, &unavailable.body["type"]), (503, &json!("urn:presence:store-unavailable")));
+}
+
+#[tokio::test]
 async fn a_listener_before_the_first_event_does_not_delay_it() {
     let test = Fixture::new(&[("PRESENCE_SWEEP_INTERVAL", "1h")]).await; // no relay publishes it later
     let mut stream = reqwest::get(test.server.url("/console/events")).await.unwrap();

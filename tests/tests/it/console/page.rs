@@ -222,6 +222,22 @@ async fn events_and_gateways_are_filtered() {
 }
 
 #[tokio::test]
+async fn a_player_has_the_events_from_before_the_page_was_opened() {
+    let test = Fixture::new(&[]).await;
+    test.connect("alice", "c1").await;
+    test.server.post("/presence/disconnect", one("alice", "c1")).await;
+    while test.nats.messages("PRESENCE_EVENTS").await.len() < 2 {}
+    let mut browser = Browser::start().await;
+    browser.open(&test.server.url("/console#player=alice")).await;
+    let shown = "[...document.querySelectorAll('#explanation li .state')].map((state) => state.innerText).join()";
+    browser.until(&format!("{shown} === 'OFFLINE,ONLINE'")).await;
+    browser.until_shown("#events-state", "live").await;
+    test.server.post("/presence/state", json!({"player_id": "alice", "state": "AWAY"})).await;
+    browser.until(&format!("{shown} === 'AWAY,OFFLINE,ONLINE'")).await;
+    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+}
+
+#[tokio::test]
 async fn messages_that_are_not_events_do_not_stop_the_feed() {
     let test = Fixture::new(&[]).await;
     let mut browser = Browser::start().await;
