@@ -72,7 +72,7 @@ pub use nats_secured::SecuredNats;
 pub use nats_server::NatsServer;
 pub use otlp_receiver::{OtlpReceiver, Span};
 pub use partition::{partition_key, partition_slot, record_key};
-pub use process::{binary, free_port, open_files, peak_memory};
+pub use process::{available_memory, binary, free_port, open_files, peak_memory};
 pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;

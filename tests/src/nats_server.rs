@@ -6,7 +6,7 @@ use async_nats::{
     Client, ConnectOptions,
     jetstream::{
         self,
-        consumer::{AckPolicy, pull},
+        consumer::{AckPolicy, DeliverPolicy, pull},
         message::Message,
     },
 };
@@ -160,8 +160,17 @@ impl NatsServer {
 
     /// The messages of a stream, as they come.
     pub async fn follow(&self, stream: &str) -> pull::Stream {
+        self.follow_from(stream, DeliverPolicy::All).await
+    }
+
+    /// As [`follow`](Self::follow), but only what is published from now on.
+    pub async fn follow_new(&self, stream: &str) -> pull::Stream {
+        self.follow_from(stream, DeliverPolicy::New).await
+    }
+
+    async fn follow_from(&self, stream: &str, deliver_policy: DeliverPolicy) -> pull::Stream {
         let stream = jetstream::new(self.client().await).get_stream(stream).await.expect("the stream");
-        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let config = pull::Config { ack_policy: AckPolicy::None, deliver_policy, ..pull::Config::default() };
         stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages")
     }
 }

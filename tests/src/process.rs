@@ -70,6 +70,16 @@ pub fn peak_memory(id: u32) -> u64 {
     peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
 }
 
+/// The memory that processes can still take without swapping, in MiB; `None` if the system does not say.
+pub fn available_memory() -> Option<u64> {
+    parse_available_memory(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_available_memory(meminfo: &str) -> Option<u64> {
+    let available = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    Some(available.trim().strip_suffix(" kB")?.parse::<u64>().ok()? / 1024)
+}
+
 /// Lets this process, and those that it starts, have so many files open at a time.
 ///
 /// # Panics
@@ -105,4 +115,18 @@ pub fn binary(name: &str) -> PathBuf {
     let path = test.ancestors().nth(2).expect("target/debug").join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace --bins --examples", path.display());
     path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_available_memory_is_not_the_free_one() {
+        let meminfo = "MemTotal:       24576000 kB\nMemFree:          204800 kB\nMemAvailable:   12288000 kB\n";
+        assert_eq!(parse_available_memory(meminfo), Some(12_000));
+        assert_eq!(parse_available_memory("MemTotal:       24576000 kB\n"), None);
+        assert_eq!(parse_available_memory("MemAvailable:   much\n"), None);
+        assert!(available_memory().is_some_and(|available| available > 0));
+    }
 }

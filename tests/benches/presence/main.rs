@@ -76,6 +76,12 @@ async fn measure(names: &[String]) -> Report {
     if is_asked_for("million") {
         rows::million::measure(&mut report).await;
     }
+    if is_asked_for("gateways") {
+        rows::gateways::measure(&mut report).await;
+    }
+    if is_asked_for("ten_million") {
+        rows::ten_million::measure(&mut report).await;
+    }
     if is_asked_for("storm") {
         rows::storm::measure(&mut report).await;
     }

@@ -16,6 +16,16 @@ pub(crate) fn batch(players: impl Iterator<Item = usize>) -> String {
     format!(r#"{{"connections":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
 }
 
+/// A gateway's id.
+pub(crate) fn gateway(number: usize) -> String {
+    format!("gateway-{number:04}")
+}
+
+/// The body of a batch for `players` that names their gateway.
+pub(crate) fn batch_of_gateway(number: usize, players: impl Iterator<Item = usize>) -> String {
+    format!(r#"{{"gateway_id":"{}",{}"#, gateway(number), &batch(players)[1..])
+}
+
 /// A number with thousands separators.
 pub(crate) fn thousands(number: usize) -> String {
     match number {

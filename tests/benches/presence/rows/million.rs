@@ -19,19 +19,19 @@ const DURATION: Duration = Duration::from_secs(60);
 const CHURN: usize = PLAYERS / 50 / 60;
 
 /// Friends calls per second.
-const LOOKUPS: usize = 50;
+pub(super) const LOOKUPS: usize = 50;
 /// Players per friends call.
-const FRIENDS: usize = 200;
+pub(super) const FRIENDS: usize = 200;
 
 /// The maximum delay of a call's start. With a longer one, the pace is lost.
-const MAX_LAG: Duration = Duration::from_secs(1);
+pub(super) const MAX_LAG: Duration = Duration::from_secs(1);
 
 /// The results of calls.
 #[derive(Debug, Default)]
-struct Tally {
-    accepted: u64,
-    wrong: u64,
-    lag: Duration,
+pub(super) struct Tally {
+    pub(super) accepted: u64,
+    pub(super) wrong: u64,
+    pub(super) lag: Duration,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -97,7 +97,7 @@ pub(crate) async fn measure(report: &mut Report) {
 }
 
 /// Sends calls at a fixed rate. Each starts when it is due and the one before has its response.
-async fn paced(
+pub(super) async fn paced(
     address: &str,
     start: Instant,
     calls: usize,
@@ -130,19 +130,19 @@ fn lookup(call: usize) -> Vec<u8> {
     http::post("/presence/friends", &friends::body(friends::friends(call, FRIENDS, PLAYERS)))
 }
 
-fn is_accepted(batch: &Value) -> (u64, u64) {
+pub(super) fn is_accepted(batch: &Value) -> (u64, u64) {
     let wrong = ["restored", "closed", "failed"].map(|list| batch[list].as_array().map_or(1, Vec::len) as u64);
     (batch["accepted"].as_u64().unwrap_or_default(), wrong.iter().sum())
 }
 
-fn are_online(response: &Value) -> (u64, u64) {
+pub(super) fn are_online(response: &Value) -> (u64, u64) {
     let presences = response["presences"].as_array().map(Vec::as_slice).unwrap_or_default();
     let online = presences.iter().filter(|presence| presence["state"] == "ONLINE").count();
     (online as u64, (FRIENDS - online) as u64)
 }
 
 /// Waits until the stream holds `expected` events or no more arrive. Returns the number of events.
-async fn settle(nats: &NatsServer, expected: u64) -> u64 {
+pub(super) async fn settle(nats: &NatsServer, expected: u64) -> u64 {
     let mut events = 0;
     let mut last_change = Instant::now();
     while events < expected && last_change.elapsed() < Duration::from_secs(15) {

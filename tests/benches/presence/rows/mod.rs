@@ -7,6 +7,7 @@ pub(crate) mod cold_start;
 pub(crate) mod connections;
 pub(crate) mod expiry;
 pub(crate) mod friends;
+pub(crate) mod gateways;
 pub(crate) mod growth;
 pub(crate) mod memory;
 pub(crate) mod million;
@@ -15,7 +16,10 @@ pub(crate) mod single;
 pub(crate) mod size;
 pub(crate) mod storm;
 pub(crate) mod sweep;
+pub(crate) mod ten_million;
 pub(crate) mod watch;
+
+use std::time::Duration;
 
 use presence_tests::{RedisCluster, RedisServer, Server};
 
@@ -24,6 +28,13 @@ use crate::{cpu, http, players};
 /// The names of all functions.
 const FUNCTIONS: [&str; 8] =
     ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "sweep", "health"];
+
+/// How often players send heartbeats, and how long their leases last.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    ttl: &'static str,
+    interval: Duration,
+}
 
 /// Starts a server on `redis`. Returns it with its address.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
