@@ -53,7 +53,7 @@ install: ## Installs the CLI, `presence`, into ~/.cargo/bin
 	cargo install --locked --path client/cli
 
 .PHONY: chaos
-chaos: ## Runs the chaos test for a minute (SEED=42; RUNS=20; REDIS=endpoint; HISTORY=file checks a history again)
+chaos: ## Runs the chaos test for two minutes (SEED=42; RUNS=20; REDIS=endpoint; HISTORY=file checks a history again)
 	@scripts/setup cc redis nats
 	cargo build --package presence-server --package presence-client --bins --example ws_gateway
 	cargo run --package presence-tests --example chaos -- \

@@ -2,21 +2,32 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::time::timeout;
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 
 use super::{
     history::{Notes, Socket, State, now, player_id},
-    plan::Act,
+    plan::{Act, GATEWAYS},
     stage::Stage,
 };
 use crate::Device;
 
 /// A gateway that is frozen takes a socket into its queue and says nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The number of devices that connect to another gateway at a time.
+const MOVING: usize = 50;
+
+/// How often a device tries to connect to another gateway, and the pause between two attempts.
+const MOVE_ATTEMPTS: usize = 20;
+const MOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// All players.
 #[derive(Clone)]
@@ -25,17 +36,18 @@ pub(super) struct Crowd {
     notes: Notes,
     /// Each player's devices, the oldest first.
     devices: Arc<Mutex<HashMap<u32, VecDeque<Device>>>>,
+    moving: Arc<Semaphore>,
 }
 
 impl Crowd {
     pub(super) fn new(stage: Arc<Stage>, notes: Notes) -> Self {
-        Self { stage, notes, devices: Arc::default() }
+        Self { stage, notes, devices: Arc::default(), moving: Arc::new(Semaphore::new(MOVING)) }
     }
 
     /// A player does something; it is impossible to do some things while a gateway is away, or without a device.
     pub(super) async fn act(&self, act: Act) {
         match act {
-            Act::Open(player, gateway) => self.open(player, gateway).await,
+            Act::Open(player, gateway) => _ = self.open(player, gateway).await,
             Act::Quit(player) => {
                 if let Some(device) = self.take(player) {
                     let _ = timeout(PATIENCE, device.quit()).await; // a frozen gateway learns of it later
@@ -57,21 +69,43 @@ impl Crowd {
         present
     }
 
-    async fn open(&self, player: u32, gateway: usize) {
-        let Some(url) = self.stage.gateway_url(gateway, &player_id(player)) else { return };
-        let Ok(Ok(device)) = timeout(PATIENCE, Device::open(&url)).await else { return };
-        let (connection, closed) = (Arc::from(device.connection()), device.closed());
+    /// Opens a socket, and returns whether the gateway took it.
+    async fn open(&self, player: u32, gateway: usize) -> bool {
+        let Some(url) = self.stage.gateway_url(gateway, &player_id(player)) else { return false };
+        let Ok(Ok(device)) = timeout(PATIENCE, Device::open(&url)).await else { return false };
+        let connection: Arc<str> = Arc::from(device.connection());
+        let closed = device.closed();
         let index = {
             let mut history = self.notes.lock();
+            let connection = Arc::clone(&connection);
             history.sockets.push(Socket { player, connection, gateway, opened: now(), closed: None });
             history.sockets.len() - 1
         };
-        let notes = self.notes.clone();
+        let crowd = self.clone();
         tokio::spawn(async move {
             closed.await;
-            notes.lock().sockets[index].closed = Some(now());
+            crowd.notes.lock().sockets[index].closed = Some(now());
+            // A player who left has taken the device out.
+            if crowd.stage.is_draining(gateway) && crowd.take_out(player, &connection) {
+                crowd.move_from(gateway, player).await;
+            }
         });
         self.devices().entry(player).or_default().push_back(device);
+        true
+    }
+
+    /// Connects a player to one of the other gateways, as its own stops.
+    fn move_from(&self, gateway: usize, player: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            let Ok(_permit) = self.moving.acquire().await else { return };
+            for attempt in 0..MOVE_ATTEMPTS {
+                let distance = 1 + (player as usize + attempt) % (GATEWAYS - 1);
+                if self.open(player, (gateway + distance) % GATEWAYS).await {
+                    return;
+                }
+                sleep(MOVE_PAUSE).await;
+            }
+        })
     }
 
     async fn say(&self, player: u32, state: State) {
@@ -89,6 +123,14 @@ impl Crowd {
             devices.pop_front();
         }
         devices.pop_front()
+    }
+
+    /// Takes out the device of a connection. Returns whether the player still had it.
+    fn take_out(&self, player: u32, connection: &str) -> bool {
+        let mut devices = self.devices();
+        let Some(devices) = devices.get_mut(&player) else { return false };
+        let place = devices.iter().position(|device| device.connection() == connection);
+        place.and_then(|place| devices.remove(place)).is_some()
     }
 
     fn devices(&self) -> MutexGuard<'_, HashMap<u32, VecDeque<Device>>> {

@@ -27,6 +27,9 @@ pub struct History {
     pub troubles: Vec<Trouble>,
     /// What gateways told the service, entry by entry, each time that it reached a server.
     pub calls: Vec<Call>,
+    /// The gateways' calls about their own leases, each time that one reached a server.
+    #[serde(default)]
+    pub lease_calls: Vec<LeaseCall>,
     /// What the service answered to an observer.
     pub reads: Vec<Read>,
     /// The observer's attempts, those that failed among them.
@@ -57,6 +60,12 @@ pub struct Pace {
     pub heartbeat: Millis,
     /// `PRESENCE_SWEEP_INTERVAL`.
     pub sweep: Millis,
+    /// `PRESENCE_GATEWAY_TTL`; 0 if gateways hold no leases.
+    #[serde(default)]
+    pub gateway_ttl: Millis,
+    /// `PRESENCE_MOVE_GRACE`.
+    #[serde(default)]
+    pub move_grace: Millis,
 }
 
 /// A process that something is done to.
@@ -149,6 +158,8 @@ pub enum Verb {
     Quit,
     /// A disconnect with the reason `lost`.
     Lost,
+    /// A disconnect with the reason `moving`.
+    Moving,
     /// A state that is set.
     SetState(State),
 }
@@ -189,6 +200,9 @@ pub struct Call {
     pub verb: Verb,
     /// The gateway that asked.
     pub gateway: usize,
+    /// The `gateway_id` that the connection belongs to from then on, if the call names one.
+    #[serde(default)]
+    pub owner: Option<Arc<str>>,
     /// The server that was asked.
     #[serde(default)]
     pub server: usize,
@@ -202,6 +216,37 @@ pub struct Call {
     pub outcome: Outcome,
     /// The state and the version of the answer, where it has them.
     pub seen: Option<(State, u64)>,
+}
+
+/// A gateway's call about its own lease, as it reached a server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseCall {
+    /// The number of the gateway.
+    pub gateway: usize,
+    /// Its `gateway_id`, which is another one after each start.
+    pub id: Arc<str>,
+    /// Whether it ends the lease, for a planned restart; else it renews the lease.
+    pub is_leaving: bool,
+    /// The server that was asked.
+    pub server: usize,
+    /// Just before it was sent to the server.
+    pub sent: Millis,
+    /// When the response arrived, or the socket broke.
+    pub ended: Millis,
+    /// The response; `None` if the call failed, or was never answered.
+    pub status: Option<LeaseStatus>,
+}
+
+/// What the service answers to a call about a gateway's lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LeaseStatus {
+    /// The gateway was unknown.
+    New,
+    /// The gateway was known.
+    Alive,
+    /// The lease has ended, and with it those of the gateway's connections.
+    Left,
 }
 
 /// One player's presence, as an observer was told.
@@ -354,10 +399,21 @@ impl Trouble {
 
     /// Whether it is about the player's hash slot.
     pub(super) fn concerns(&self, player: u32) -> bool {
-        let slot = slot(player);
+        self.concerns_slot(slot(player))
+    }
+
+    /// Whether it is about the hash slot of the gateways' leases.
+    pub(super) fn concerns_gateways(&self) -> bool {
+        self.concerns_slot(GATEWAYS_SLOT)
+    }
+
+    fn concerns_slot(&self, slot: u16) -> bool {
         self.slots.is_empty() || self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
     }
 }
+
+/// Keys that exist once are in the first partition, which begins with the first hash slot.
+const GATEWAYS_SLOT: u16 = 0;
 
 /// The id of a player.
 pub(super) fn player_id(number: u32) -> String {

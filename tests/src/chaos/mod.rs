@@ -8,7 +8,7 @@
 //! - `plan`: what a seed stands for.
 //! - `stage`: the processes; `store`: Redis among them.
 //! - `proxy`: the network between a gateway and the servers, which also notes what passes.
-//! - `crowd`: players with their devices, who know which sockets are open. `observer`: asks for all of them all the time.
+//! - `crowd`: players with their devices, which know which sockets are open. `observer`: asks for all of them all the time.
 //! - `watchers`: callers that watch all of them over streams.
 //! - `history`: all that these saw. `checker`: whether it may be so.
 //!
@@ -94,7 +94,14 @@ pub async fn play(plan: &Plan) -> History {
             rest(&notes).await;
         }
     }
+    for faults in &plan.trials {
+        if is_well {
+            join_all(faults.iter().map(|fault| stage.suffer(*fault))).await;
+            is_well = observer.until_agreed(healing).await;
+        }
+    }
     if is_well {
+        rest(&notes).await;
         end(&stage, &crowd, &observer, healing).await;
         watchers.until_agreed(&observer, healing).await;
         until_empty(&stage, &notes).await;
@@ -120,11 +127,12 @@ async fn is_published(stage: &Stage, players: usize, notes: &Notes) -> bool {
 /// A sweep of a cluster asks 16,384 slots, and is dear in a build without optimisation. A lease outlives the time in
 /// which the service has to find the new primary of a pair, as it does with the default TTL of 45 s.
 fn pace(topology: Topology) -> Pace {
-    match topology {
-        Topology::Standalone => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 300 },
-        Topology::Endpoint | Topology::Sentinel => Pace { ttl: 9_000, heartbeat: 1_000, sweep: 300 },
-        Topology::Cluster => Pace { ttl: 3_000, heartbeat: 1_000, sweep: 1_000 },
-    }
+    let (ttl, sweep) = match topology {
+        Topology::Standalone => (3_000, 300),
+        Topology::Endpoint | Topology::Sentinel => (9_000, 300),
+        Topology::Cluster => (3_000, 1_000),
+    };
+    Pace { ttl, heartbeat: 1_000, sweep, gateway_ttl: 2_000, move_grace: ttl }
 }
 
 /// Notes when the machine is so busy that this process stands still, and with it all that passes through its proxies.

@@ -43,6 +43,8 @@ pub struct Plan {
     pub first: Vec<Act>,
     /// What happens in each storm, from its beginning on, in order.
     pub storms: Vec<Vec<(Millis, Step)>>,
+    /// What happens after the last storm, while nothing else does: one after the other, faults that begin together.
+    pub trials: Vec<Vec<Fault>>,
 }
 
 /// Something that happens.
@@ -116,6 +118,13 @@ const LONG_RECOVERY: Millis = 7_000;
 const WATCHER_PAUSES: Range<Millis> = 1_000..5_000;
 /// From one change of the weather to the next.
 const WEATHERS: Range<Millis> = 2_000..4_000;
+/// From one planned restart of a gateway to the next, in a storm.
+const DRAIN_PAUSES: Range<Millis> = 2_000..7_000;
+/// How long half of the gateways are frozen together. Their leases expire, and the service ends nothing for another
+/// gateway TTL, in which the gateways are back.
+const GATEWAYS_FREEZE: Range<Millis> = 3_000..3_300;
+/// How long Redis is frozen for all gateways' leases to expire.
+const REDIS_FREEZE: Range<Millis> = 2_700..2_900;
 
 impl Scale {
     /// For `make test`.
@@ -142,7 +151,12 @@ impl Plan {
             }
             storm.sort_by_key(|(at, _)| *at);
         }
-        Self { seed, scale, topology, first, storms }
+        for storm in &mut storms {
+            storm.extend(drains(&mut rng, scale.storm));
+            storm.sort_by_key(|(at, _)| *at);
+        }
+        let trials = trials(&mut rng, topology);
+        Self { seed, scale, topology, first, storms, trials }
     }
 }
 
@@ -155,8 +169,8 @@ impl fmt::Display for Plan {
             Topology::Cluster => "a Redis Cluster",
         };
         let steps = self.storms.iter().flatten();
-        let faults: Vec<_> =
-            steps.filter_map(|(_, step)| if let Step::Fault(fault) = step { Some(fault) } else { None }).collect();
+        let of_storms = steps.filter_map(|(_, step)| if let Step::Fault(fault) = step { Some(fault) } else { None });
+        let faults: Vec<_> = of_storms.chain(self.trials.iter().flatten()).collect();
         write!(f, "{redis}, {} players, {} storms, {} faults:", self.scale.players, self.scale.storms, faults.len())?;
         faults.iter().try_for_each(|fault| write!(f, " {:?} {:?} {} ms;", fault.kind, fault.part, fault.lasts))
     }
@@ -205,6 +219,38 @@ fn watcher_faults(rng: &mut StdRng, storm: Millis, watcher: usize) -> Vec<(Milli
         at += lasts + rng.random_range(WATCHER_PAUSES);
     }
     steps
+}
+
+/// Planned restarts of gateways. One that has another fault restarts after it.
+fn drains(rng: &mut StdRng, storm: Millis) -> Vec<(Millis, Step)> {
+    let mut steps = Vec::new();
+    let mut at = rng.random_range(0..DRAIN_PAUSES.start);
+    while at < storm {
+        steps.push((at, Step::Fault(drain(rng))));
+        at += rng.random_range(DRAIN_PAUSES);
+    }
+    steps
+}
+
+fn drain(rng: &mut StdRng) -> Fault {
+    let part = Part::Gateway(rng.random_range(0..GATEWAYS));
+    Fault { part, which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
+}
+
+/// Two faults that the service must not take for a crash of gateways, and a planned restart. In a cluster, a replica takes
+/// over from a master that is frozen for so long, as in storms.
+fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<Fault>> {
+    let spared = rng.random_range(0..GATEWAYS);
+    let lasts = rng.random_range(GATEWAYS_FREEZE);
+    let freeze = |part, lasts| Fault { part, which: 0, kind: Kind::Freeze, lasts };
+    let others = (0..GATEWAYS).filter(|gateway| *gateway != spared);
+    let mut trials = vec![others.map(|gateway| freeze(Part::Gateway(gateway), lasts)).collect()];
+    let redis_lasts = rng.random_range(REDIS_FREEZE);
+    if topology != Topology::Cluster {
+        trials.push(vec![freeze(Part::Redis, redis_lasts)]);
+    }
+    trials.push(vec![drain(rng)]);
+    trials
 }
 
 fn recovery(rng: &mut StdRng, part: Part, topology: Topology) -> Millis {

@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, time::sleep};
 
 use super::{
-    history::{Call, Millis, Notes, Outcome, State, Verb, now, player_number},
+    history::{Call, LeaseCall, Millis, Notes, Outcome, State, Verb, now, player_number},
     plan::{SERVERS, Weather},
 };
 
@@ -197,7 +197,10 @@ impl Inner {
         let answer: reqwest::Result<Answer> = answer.await;
         if !answer.as_ref().is_err_and(reqwest::Error::is_connect) {
             let calls = self.calls(message, server, sent, answer.as_ref().ok());
-            self.notes.lock().calls.extend(calls);
+            let lease_call = self.lease_call(message, server, sent, answer.as_ref().ok());
+            let mut history = self.notes.lock();
+            history.calls.extend(calls);
+            history.lease_calls.extend(lease_call);
         }
         answer
     }
@@ -211,6 +214,7 @@ impl Inner {
         let (closed, failed) = (listed("closed"), listed("failed"));
         let entries = body["connections"].as_array().map_or(std::slice::from_ref(&body), Vec::as_slice);
         let seen = said["version"].as_u64().zip(serde_json::from_value::<State>(said["state"].clone()).ok());
+        let owner: Option<Arc<str>> = body["gateway_id"].as_str().map(Into::into);
         let calls = entries.iter().filter_map(|entry| {
             let verb = verb(&message.path, &body)?;
             let outcome = match status {
@@ -226,6 +230,7 @@ impl Inner {
                 connection: entry["connection_id"].as_str().map(Into::into),
                 verb,
                 gateway: self.gateway,
+                owner: owner.clone(),
                 server,
                 asked: message.asked,
                 sent,
@@ -235,6 +240,25 @@ impl Inner {
             })
         });
         calls.collect()
+    }
+
+    /// What a call about the gateway's own lease and its response say; `None` for calls about connections.
+    fn lease_call(&self, message: &Message, server: usize, sent: Millis, answer: Option<&Answer>) -> Option<LeaseCall> {
+        if message.path != "/presence/gateway" {
+            return None;
+        }
+        let body: Value = serde_json::from_slice(&message.body).ok()?;
+        let answer = answer.filter(|answer| answer.status == StatusCode::OK);
+        let said: Value = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
+        Some(LeaseCall {
+            gateway: self.gateway,
+            id: body["gateway_id"].as_str()?.into(),
+            is_leaving: body.get("leaving").is_some(),
+            server,
+            sent,
+            ended: now(),
+            status: serde_json::from_value(said["status"].clone()).ok(),
+        })
     }
 }
 
@@ -253,6 +277,7 @@ fn verb(path: &str, body: &Value) -> Option<Verb> {
         "/presence/connect" => Verb::Connect,
         "/presence/heartbeat" => Verb::Heartbeat,
         "/presence/disconnect" if body["reason"] == "lost" => Verb::Lost,
+        "/presence/disconnect" if body["reason"] == "moving" => Verb::Moving,
         "/presence/disconnect" => Verb::Quit,
         "/presence/state" => Verb::SetState(serde_json::from_value(body["state"].clone()).ok()?),
         _ => return None,

@@ -1,11 +1,14 @@
 //! The processes of a run, and what happens to them.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use tokio::{
     sync::{Mutex, MutexGuard},
     task::block_in_place,
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -19,6 +22,9 @@ use crate::{Gateway, MovingEndpoint, NatsServer, Server, process::free_port};
 /// The stream of the events.
 const STREAM: &str = "PRESENCE_EVENTS";
 
+/// A gateway ends within this time after SIGTERM, whether the service answers or not.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// All processes of a run. They end when this is dropped.
 pub(super) struct Stage {
     pub(super) store: Store,
@@ -28,6 +34,8 @@ pub(super) struct Stage {
     servers: Vec<Mutex<Server>>,
     addresses: [String; SERVERS],
     gateways: Vec<Mutex<Gateway>>,
+    /// Which gateways stop and have their players move to the others.
+    draining: [AtomicBool; GATEWAYS],
     proxies: Vec<Proxy>,
     /// What every server starts with.
     variables: Vec<(&'static str, String)>,
@@ -46,6 +54,8 @@ impl Stage {
             ("PRESENCE_TTL", format!("{}ms", pace.ttl)),
             ("PRESENCE_HEARTBEAT_INTERVAL", format!("{}ms", pace.heartbeat)),
             ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
+            ("PRESENCE_GATEWAY_TTL", format!("{}ms", pace.gateway_ttl)),
+            ("PRESENCE_MOVE_GRACE", format!("{}ms", pace.move_grace)),
         ];
         variables.extend(store.variables());
         // A server comes back on its port, which nothing may take meanwhile.
@@ -67,6 +77,7 @@ impl Stage {
             servers,
             addresses,
             gateways,
+            draining: [const { AtomicBool::new(false) }; GATEWAYS],
             proxies,
             variables,
             notes: notes.clone(),
@@ -81,6 +92,11 @@ impl Stage {
     /// Where a player's device connects to; none while the gateway is being mistreated.
     pub(super) fn gateway_url(&self, gateway: usize, player: &str) -> Option<String> {
         Some(self.gateways[gateway].try_lock().ok()?.url(player))
+    }
+
+    /// Whether a gateway stops and has its players move to the others.
+    pub(super) fn is_draining(&self, gateway: usize) -> bool {
+        self.draining[gateway].load(Ordering::Relaxed)
     }
 
     pub(super) fn set_weather(&self, weather: Weather) {
@@ -185,11 +201,28 @@ impl Stage {
             gateway.resume();
             return over(fault, from);
         }
+        if fault.kind == Kind::Terminate {
+            self.draining[number].store(true, Ordering::Relaxed);
+            self.stop_gateway(&mut gateway).await;
+        }
         gateway.kill();
         sleep(time).await;
         let interval = self.notes.lock().pace.heartbeat;
         *gateway = block_in_place(|| start_gateway(&self.proxies[number], interval));
+        self.draining[number].store(false, Ordering::Relaxed);
         over(fault, from)
+    }
+
+    /// Has a gateway end its leases for a planned restart, and waits until it has ended.
+    async fn stop_gateway(&self, gateway: &mut Gateway) {
+        let begin = Instant::now();
+        gateway.signal("TERM");
+        while !gateway.has_ended() {
+            if begin.elapsed() > STOP_TIMEOUT {
+                return self.notes.mishap(format!("a gateway still ran {STOP_TIMEOUT:?} after SIGTERM"));
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 }
 
@@ -205,9 +238,5 @@ fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {
 
 fn start_gateway(proxy: &Proxy, heartbeat: u64) -> Gateway {
     let interval = format!("{heartbeat}ms");
-    Gateway::start(&[
-        ("GATEWAY_PRESENCE_URL", proxy.url()),
-        ("GATEWAY_HEARTBEAT_INTERVAL", &interval),
-        ("GATEWAY_LEASE", "false"),
-    ])
+    Gateway::start(&[("GATEWAY_PRESENCE_URL", proxy.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
 }

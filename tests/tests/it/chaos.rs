@@ -10,6 +10,14 @@ async fn weather_a_storm(seed: u64, topology: Topology) {
     for what in ["answers about a player who is certainly there", "OFFLINE events", "expiries", "versions answered"] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
+    for what in [
+        "renewals of gateway leases",
+        "answers about a player whose leases ended with a gateway's",
+        "players whose gateway left",
+        "players who moved within the grace",
+    ] {
+        assert!(report.counted(what) > 20, "{:?}", report.counts);
+    }
     for what in ["snapshots of a player", "presences sent to watchers", "comparisons of a watcher with Redis"] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }

@@ -23,13 +23,24 @@ fn check_leases(scene: &Scene<'_>, read: &Read, report: &mut Report) {
             report.violate(Invariant::NoFalseOffline, Some(read.player), read.as_of, text);
         }
     }
+    if is_offline && scene.leases.is_moving(&when) {
+        let text = "OFFLINE within the move grace".to_owned();
+        report.violate(Invariant::QuietMove, Some(read.player), read.as_of, text);
+    }
     if possible == 0 {
         report.count("answers about a player who certainly has no lease");
+        if scene.leases.possible_without_gateways(&when) > 0 {
+            report.count("answers about a player whose leases ended with a gateway's");
+        }
     }
-    let may_be_there = possible > 0 || scene.leases.may_have_bare_record(&when);
-    if (!is_offline && !may_be_there) || read.count as usize > possible {
+    let may_be_bare = scene.leases.may_have_bare_record(&when) || scene.leases.may_be_moving(&when);
+    let may_be = |leases: usize| (is_offline || leases > 0 || may_be_bare) && read.count as usize <= leases;
+    if !may_be(possible) {
+        // The connection has no lease, or would have one if its gateway's had not ended.
+        let is_of_gateway = may_be(scene.leases.possible_without_gateways(&when));
+        let invariant = if is_of_gateway { Invariant::PromptEnd } else { Invariant::NoGhost };
         let text = format!("{:?}, count {}, of {possible} possible leases", read.state, read.count);
-        report.violate(Invariant::NoGhost, Some(read.player), read.as_of, text);
+        report.violate(invariant, Some(read.player), read.as_of, text);
     }
 }
 

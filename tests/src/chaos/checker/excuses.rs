@@ -2,13 +2,13 @@
 
 use std::ops::RangeInclusive;
 
-use crate::chaos::history::{Call, History, Kind, Loss, Millis, Outcome, Part, Read, Trouble, WatchStream};
+use crate::chaos::history::{History, Kind, Loss, Millis, Part, Read, Trouble, WatchStream};
 
 /// Once nothing holds it up any more, a process does within so much what it was about to do: the machine may be busy.
 const SLACK: Millis = 1_000;
 
 /// A sweep is late by as much as its machine is busy.
-const SWEEP_SLACK: Millis = 2_500;
+pub(super) const SWEEP_SLACK: Millis = 2_500;
 
 /// Events are published within that while NATS and a server work.
 const PUBLISHING: Millis = 1_500;
@@ -24,7 +24,7 @@ pub(super) const DETECTION: Millis = 5_000;
 
 /// The faults of a run, asked for what they excuse.
 pub(super) struct Excuses<'a> {
-    history: &'a History,
+    pub(super) history: &'a History,
     /// When neither server worked.
     without_server: Vec<(Millis, Millis)>,
 }
@@ -64,17 +64,17 @@ impl<'a> Excuses<'a> {
 
     /// The latest moment at which a call may have taken effect: before its answer, if there was one that says so. One
     /// that failed may still lie in the socket of a process that is frozen, and is worked on when that goes on.
-    pub(super) fn latest_effect(&self, call: &Call) -> Millis {
-        if call.outcome != Outcome::Unknown {
-            return call.ended;
+    pub(super) fn latest_effect(&self, sent: Millis, ended: Millis, is_answered: bool) -> Millis {
+        if is_answered {
+            return ended;
         }
         let is_frozen = |trouble: &&Trouble| {
             trouble.kind == Kind::Freeze
                 && matches!(trouble.part, Part::Redis | Part::Server(_) | Part::Machine)
-                && trouble.to >= call.sent
+                && trouble.to >= sent
         };
         let freezes = || self.history.troubles.iter().filter(is_frozen).map(|trouble| (trouble.from, trouble.to));
-        extend(call.ended + SLACK, SLACK, freezes)
+        extend(ended + SLACK, SLACK, freezes)
     }
 
     /// The latest moment at which the sweep has noticed what was due at `due`.
@@ -143,7 +143,7 @@ impl<'a> Excuses<'a> {
 
 impl Trouble {
     /// Whether what was written between two moments may have been lost until a third one.
-    fn has_lost(&self, from: Millis, to: Millis, until: Millis) -> bool {
+    pub(super) fn has_lost(&self, from: Millis, to: Millis, until: Millis) -> bool {
         match &self.loss {
             Loss::Nothing => false,
             Loss::Everything => self.from <= until && from <= self.to,
@@ -159,7 +159,11 @@ impl Trouble {
 }
 
 /// Moves a moment behind all periods that it lies in, or that begin before it, by `patience` each time.
-fn extend<I: Iterator<Item = (Millis, Millis)>>(moment: Millis, patience: Millis, periods: impl Fn() -> I) -> Millis {
+pub(super) fn extend<I: Iterator<Item = (Millis, Millis)>>(
+    moment: Millis,
+    patience: Millis,
+    periods: impl Fn() -> I,
+) -> Millis {
     let mut moment = moment;
     while let Some((_, to)) = periods().find(|(from, to)| *from <= moment && moment < to + patience) {
         moment = to + patience;

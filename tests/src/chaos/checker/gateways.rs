@@ -23,10 +23,10 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
             continue; // a socket whose device gave up before it was open
         };
         report.count("calls about a known socket");
-        let is_disconnect = matches!(call.verb, Verb::Quit | Verb::Lost);
-        let is_false = match is_disconnect {
-            true => call.asked + NOTICE < socket.closed.unwrap_or(Millis::MAX),
-            false => call.asked > noticed_by(scene, socket),
+        let is_false = match call.verb {
+            Verb::Moving => false, // the gateway is about to close the socket
+            Verb::Quit | Verb::Lost => call.asked + NOTICE < socket.closed.unwrap_or(Millis::MAX),
+            _ => call.asked > noticed_by(scene, socket),
         };
         if is_false {
             let text = format!("{:?} of {}, asked at {}", call.verb, socket.connection, call.asked);
@@ -35,7 +35,8 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
-/// When a socket's gateway knows that the socket is closed. One that is frozen finds out when it goes on.
+/// When a socket's gateway knows that the socket is closed. One that is frozen finds out when it goes on; one that drains
+/// sends heartbeats until the service has ended its lease.
 fn noticed_by(scene: &Scene<'_>, socket: &Socket) -> Millis {
     let Some(closed) = socket.closed else { return Millis::MAX };
     let parts = [Part::Gateway(socket.gateway), Part::Machine];

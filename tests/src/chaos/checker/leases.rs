@@ -2,41 +2,71 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use super::excuses::Excuses;
+use super::{
+    excuses::Excuses,
+    gateway_leases::{GatewayLease, GatewayLeases},
+};
 use crate::chaos::history::{Call, Millis, Outcome, State, Verb};
 
 /// A player's calls, by connection.
 pub(super) struct Leases<'a> {
-    player: u32,
-    ttl: Millis,
-    excuses: &'a Excuses<'a>,
-    connections: BTreeMap<&'a str, Connection<'a>>,
+    pub(super) player: u32,
+    pub(super) ttl: Millis,
+    pub(super) move_grace: Millis,
+    pub(super) excuses: &'a Excuses<'a>,
+    pub(super) connections: BTreeMap<&'a str, Connection<'a>>,
+    /// The gateways to which one of the connections may belong.
+    pub(super) gateways: Vec<&'a GatewayLease<'a>>,
     states: Vec<Told<'a>>,
 }
 
 #[derive(Default)]
-struct Connection<'a> {
+pub(super) struct Connection<'a> {
     /// Connects and heartbeats.
-    renewals: Vec<Told<'a>>,
-    disconnects: Vec<Told<'a>>,
+    pub(super) renewals: Vec<Told<'a>>,
+    pub(super) disconnects: Vec<Told<'a>>,
+    /// The gateways to which it may belong.
+    pub(super) gateways: Vec<&'a GatewayLease<'a>>,
 }
 
 /// A call, and when it took effect at the latest; at the earliest it did when it was sent.
 #[derive(Clone, Copy)]
-struct Told<'a> {
-    call: &'a Call,
-    latest: Millis,
+pub(super) struct Told<'a> {
+    pub(super) call: &'a Call,
+    pub(super) latest: Millis,
+    /// The gateway that the call names, if that has a lease of its own.
+    gateway: Option<&'a GatewayLease<'a>>,
 }
 
 impl<'a> Leases<'a> {
-    pub(super) fn new(calls: &[&'a Call], ttl: Millis, excuses: &'a Excuses<'a>, player: u32) -> Self {
-        let mut leases = Self { player, ttl, excuses, connections: BTreeMap::new(), states: Vec::new() };
+    pub(super) fn new(
+        calls: &[&'a Call],
+        gateways: &'a GatewayLeases<'a>,
+        excuses: &'a Excuses<'a>,
+        player: u32,
+    ) -> Self {
+        let pace = excuses.history.pace;
+        let mut leases = Self {
+            player,
+            ttl: pace.ttl,
+            move_grace: pace.move_grace,
+            excuses,
+            connections: BTreeMap::new(),
+            gateways: Vec::new(),
+            states: Vec::new(),
+        };
         for call in calls {
-            let told = Told { call, latest: excuses.latest_effect(call) };
+            let latest = excuses.latest_effect(call.sent, call.ended, call.outcome != Outcome::Unknown);
+            let gateway = call.owner.as_deref().and_then(|owner| gateways.of(owner));
+            let told = Told { call, latest, gateway };
             let connection = call.connection.as_deref().map(|id| leases.connections.entry(id).or_default());
             match (call.verb, connection) {
-                (Verb::Connect | Verb::Heartbeat, Some(connection)) => connection.renewals.push(told),
-                (Verb::Quit | Verb::Lost, Some(connection)) => connection.disconnects.push(told),
+                (Verb::Connect | Verb::Heartbeat, Some(connection)) => {
+                    add(&mut connection.gateways, gateway);
+                    add(&mut leases.gateways, gateway);
+                    connection.renewals.push(told);
+                }
+                (Verb::Quit | Verb::Lost | Verb::Moving, Some(connection)) => connection.disconnects.push(told),
                 _ => leases.states.push(told),
             }
         }
@@ -54,6 +84,18 @@ impl<'a> Leases<'a> {
         self.connections.values().filter(|connection| self.is_possible(connection, when)).count()
     }
 
+    /// The number of connections that could have a lease at one of these moments, had none ended with a gateway's.
+    pub(super) fn possible_without_gateways(&self, when: &RangeInclusive<Millis>) -> usize {
+        let is_possible = |connection: &&Connection<'a>| self.may_be_renewed(connection, when, |_| false);
+        self.connections.values().filter(is_possible).count()
+    }
+
+    /// Whether a lease may have ended with a gateway's at this moment, as the gateway was lost.
+    pub(super) fn may_have_ended_with_gateway(&self, at: Millis) -> bool {
+        let mut losses = self.gateways.iter().flat_map(|gateway| gateway.losses());
+        losses.any(|(from, to)| from <= at && at <= self.excuses.gateway_ended_by(to, 0))
+    }
+
     /// Whether a state that was set may have made a record without a lease.
     pub(super) fn may_have_bare_record(&self, when: &RangeInclusive<Millis>) -> bool {
         self.states.iter().any(|told| {
@@ -65,7 +107,7 @@ impl<'a> Leases<'a> {
     /// Whether a call of this kind may have taken effect at this moment.
     pub(super) fn may_have_been_told(&self, verb: Verb, at: Millis) -> bool {
         let of_connections = self.connections.values().flat_map(|connection| match verb {
-            Verb::Quit | Verb::Lost => &connection.disconnects,
+            Verb::Quit | Verb::Lost | Verb::Moving => &connection.disconnects,
             _ => &connection.renewals,
         });
         let mut told = of_connections.chain(&self.states).filter(|told| told.call.verb == verb);
@@ -99,7 +141,7 @@ impl<'a> Leases<'a> {
         })
     }
 
-    fn sign_outs(&self) -> impl Iterator<Item = &Told<'a>> {
+    pub(super) fn sign_outs(&self) -> impl Iterator<Item = &Told<'a>> {
         self.states.iter().filter(|told| told.call.verb == Verb::SetState(State::Offline))
     }
 
@@ -114,13 +156,32 @@ impl<'a> Leases<'a> {
                 && last < renewal.sent + self.ttl
                 && !self.sign_outs().any(|told| told.call.sent <= last && told.latest >= renewal.sent)
                 && !self.has_lost(renewal, last)
+                && !connection.gateways.iter().any(|gateway| gateway.may_end(renewal.sent, last))
         })
     }
 
-    fn is_possible(&self, connection: &Connection<'a>, when: &RangeInclusive<Millis>) -> bool {
+    pub(super) fn is_possible(&self, connection: &Connection<'a>, when: &RangeInclusive<Millis>) -> bool {
+        self.may_be_renewed(connection, when, |told| self.has_ended_with_gateway(told, *when.start()))
+    }
+
+    /// Whether a lease certainly ended with that of the gateway which its last renewal names.
+    fn has_ended_with_gateway(&self, told: &Told<'a>, at: Millis) -> bool {
+        let ended_at = told.gateway.and_then(|gateway| gateway.ended_at(told.latest, at));
+        ended_at.is_some_and(|ended_at| !self.excuses.has_lost(self.player, ended_at, at))
+    }
+
+    fn may_be_renewed(
+        &self,
+        connection: &Connection<'a>,
+        when: &RangeInclusive<Millis>,
+        has_ended: impl Fn(&Told<'a>) -> bool,
+    ) -> bool {
         let (first, last) = (*when.start(), *when.end());
         let is_renewed = connection.renewals.iter().any(|told| {
-            told.call.outcome != Outcome::Closed && told.call.sent <= last && told.latest + self.ttl > first
+            told.call.outcome != Outcome::Closed
+                && told.call.sent <= last
+                && told.latest + self.ttl > first
+                && !has_ended(told)
         });
         is_renewed && !connection.disconnects.iter().any(|close| self.is_over(connection, close.call, when))
     }
@@ -137,5 +198,20 @@ impl<'a> Leases<'a> {
     /// Whether what an accepted call wrote may have been lost until a moment.
     fn has_lost(&self, call: &Call, until: Millis) -> bool {
         self.excuses.has_lost_write(self.player, call.sent..=call.ended, until)
+    }
+}
+
+impl<'a> Connection<'a> {
+    /// Whether a renewal says that the connection belongs to a gateway, as do all others that name one.
+    pub(super) fn names(&self, told: &Told<'a>, gateway: &GatewayLease<'_>) -> bool {
+        self.gateways.len() == 1 && told.gateway.is_some_and(|named| std::ptr::eq(named, gateway))
+    }
+}
+
+fn add<'a>(gateways: &mut Vec<&'a GatewayLease<'a>>, gateway: Option<&'a GatewayLease<'a>>) {
+    if let Some(gateway) = gateway
+        && !gateways.iter().any(|known| std::ptr::eq(*known, gateway))
+    {
+        gateways.push(gateway);
     }
 }

@@ -2,8 +2,11 @@
 
 mod answers;
 mod excuses;
+mod gateway_excuses;
+mod gateway_leases;
 mod gateways;
 mod leases;
+mod moving;
 mod recovery;
 mod story;
 mod stream;
@@ -18,6 +21,7 @@ use std::{
 
 use super::history::{Call, Event, History, Millis, Read, Sight, Socket, player_id};
 use excuses::Excuses;
+use gateway_leases::GatewayLeases;
 use leases::Leases;
 
 /// What a run is judged by.
@@ -53,6 +57,13 @@ pub enum Invariant {
     FreshSnapshot,
     /// Soon after the last fault and the last transition, a watcher holds what Redis does.
     WatcherTruth,
+    /// No gateway is lost whose lease counts, nor while the fault is more likely in between: after an outage, or if half of
+    /// the gateways expire at once.
+    NoFalseLoss,
+    /// A gateway that left, or whose lease expired, is forgotten soon, and its connections do not count any more.
+    PromptEnd,
+    /// A player whose gateway restarts as planned is not OFFLINE within the move grace.
+    QuietMove,
     /// When all is well again, answers agree with the sockets; in the end nobody and nothing is left.
     FinalTruth,
 }
@@ -108,12 +119,15 @@ pub fn check(history: &History) -> Report {
     for mishap in &history.mishaps {
         report.violate(Invariant::FinalTruth, None, 0, mishap.clone());
     }
+    let gateways = GatewayLeases::new(history, &excuses);
+    gateways.check(&excuses, &mut report);
     for player in players(history) {
-        let leases = Leases::new(&player.calls, history.pace.ttl, &excuses, player.number);
+        let leases = Leases::new(&player.calls, &gateways, &excuses, player.number);
         let scene = Scene { player, leases, history, excuses: &excuses };
         answers::check(&scene, &mut report);
         stream::check(&scene, &mut report);
         gateways::check(&scene, &mut report);
+        moving::check(&scene, &mut report);
         watching::check(&scene, &mut report);
     }
     report.violations.sort_by_key(|violation| violation.at);

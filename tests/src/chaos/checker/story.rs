@@ -1,5 +1,7 @@
 //! What was seen of a player around a moment, for whoever has to find out why.
 
+use std::collections::BTreeSet;
+
 use super::Violation;
 use crate::chaos::history::{History, Loss, Millis};
 
@@ -22,6 +24,12 @@ pub(super) fn tell(history: &History, violation: &Violation) -> String {
     for socket in history.sockets.iter().filter(|socket| socket.player == player) {
         let what = format!("socket {} at gateway {}", socket.connection, socket.gateway);
         lines.push((socket.opened, socket.closed, what));
+    }
+    let of_player = history.calls.iter().filter(|call| call.player == player);
+    let gateways: BTreeSet<_> = of_player.filter_map(|call| call.owner.as_ref()).collect();
+    for call in history.lease_calls.iter().filter(|call| gateways.contains(&call.id) && is_near(call.sent)) {
+        let kind = if call.is_leaving { "left" } else { "renewed" };
+        lines.push((call.sent, Some(call.ended), format!("gateway {} {kind} → {:?}", call.id, call.status)));
     }
     for call in history.calls.iter().filter(|call| call.player == player && is_near(call.sent)) {
         let seen = call.seen.map(|seen| format!(" {seen:?}")).unwrap_or_default();

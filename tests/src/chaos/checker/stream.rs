@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Invariant, Report, Scene};
+use super::{Invariant, Report, Scene, moving};
 use crate::chaos::history::{Event, History, State, Verb, player_id};
 
 /// What concerns the stream as a whole.
@@ -67,7 +67,10 @@ fn check_cause(scene: &Scene<'_>, event: &Event, report: &mut Report) {
         "set_state" | "signed_out" => Verb::SetState(event.state),
         _ => return,
     };
-    if !scene.leases.may_have_been_told(verb, event.occurred_at) {
+    let is_by_gateway = |at| scene.leases.may_have_ended_with_gateway(at) || scene.leases.may_have_stopped_moving(at);
+    let is_caused = scene.leases.may_have_been_told(verb, event.occurred_at)
+        || (verb == Verb::Lost && is_by_gateway(event.occurred_at));
+    if !is_caused {
         let text = format!("{} by {}, of which nobody told", event.id, event.reason);
         report.violate(Invariant::CausedEvent, Some(event.player), event.occurred_at, text);
     }
@@ -80,6 +83,10 @@ fn check_end(scene: &Scene<'_>, event: &Event, report: &mut Report) {
     if certain > 0 {
         let text = format!("{} by {}, of {certain} certain leases", event.id, event.reason);
         report.violate(Invariant::NoFalseOfflineEvent, Some(event.player), at, text);
+    }
+    moving::check_event(scene, at, report);
+    if event.reason == "lost" && scene.leases.may_have_ended_with_gateway(at) {
+        report.count("OFFLINE events that a lost gateway may have caused");
     }
     if event.reason == "expired" {
         report.count("expiries");

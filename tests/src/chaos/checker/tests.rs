@@ -1,5 +1,6 @@
 //! Each invariant finds what violates it, and lets pass what a fault excuses.
 
+mod gateway_leases;
 mod watching;
 
 use super::*;
@@ -10,7 +11,7 @@ const TTL: Millis = 3_000;
 /// A player who is there from 1,000 to 5,000, beating in between, as it should be.
 fn well() -> History {
     History {
-        pace: Pace { ttl: TTL, heartbeat: 1_000, sweep: 300 },
+        pace: Pace { ttl: TTL, heartbeat: 1_000, sweep: 300, gateway_ttl: 2_000, move_grace: TTL },
         troubles: Vec::new(),
         calls: vec![
             Call { seen: Some((State::Online, 1_001)), ..call(Verb::Connect, 1_000) },
@@ -43,6 +44,7 @@ fn call(verb: Verb, sent: Millis) -> Call {
         connection: Some("c".into()),
         verb,
         gateway: 0,
+        owner: None,
         server: 0,
         asked: sent,
         sent,

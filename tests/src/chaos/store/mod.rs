@@ -23,10 +23,11 @@ const LIMIT: Duration = Duration::from_millis(400);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The ends of the names of keys that outlive the players.
-const MAY_STAY: [&str; 16] = [
+const MAY_STAY: [&str; 18] = [
     "}:past",
     "}:closed",
     "}:swept",
+    "}:gateways",
     "}:gateways-seen",
     "}:probe",
     "}:dataset",
@@ -36,6 +37,7 @@ const MAY_STAY: [&str; 16] = [
     "#dataset",
     "#partitions",
     "#swept",
+    "#gateways",
     "#gateways-seen",
     "#sweeping",
     "#relayed",
