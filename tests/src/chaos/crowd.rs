@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The number of devices that connect to another gateway at a time.
 const MOVING: usize = 50;
 
+/// Of this many players whose gateway has a planned restart, one does not connect again.
+const PLAYERS_PER_LEAVER: u32 = 4;
+
 /// How often a device tries to connect to another gateway, and the pause between two attempts.
 const MOVE_ATTEMPTS: usize = 20;
 const MOVE_PAUSE: Duration = Duration::from_millis(100);
@@ -86,7 +89,8 @@ impl Crowd {
             closed.await;
             crowd.notes.lock().sockets[index].closed = Some(now());
             // A player who left has taken the device out.
-            if crowd.stage.is_draining(gateway) && crowd.take_out(player, &connection) {
+            let is_moving = crowd.stage.is_draining(gateway) && crowd.take_out(player, &connection);
+            if is_moving && !player.is_multiple_of(PLAYERS_PER_LEAVER) {
                 crowd.move_from(gateway, player).await;
             }
         });

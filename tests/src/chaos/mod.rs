@@ -24,7 +24,11 @@ mod stage;
 mod store;
 mod watchers;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::{
@@ -39,7 +43,7 @@ pub use plan::{Plan, Scale, Topology};
 use crowd::Crowd;
 use history::{Kind, Millis, Notes, Pace, Part, State, Trouble, now};
 use observer::Observer;
-use plan::{Act, Step, Weather};
+use plan::{Act, GATEWAYS, Step, Weather};
 use stage::Stage;
 use watchers::Watchers;
 
@@ -94,8 +98,12 @@ pub async fn play(plan: &Plan) -> History {
             rest(&notes).await;
         }
     }
+    if is_well {
+        bring_back(&crowd, plan.scale.players).await;
+        is_well = observer.until_agreed(healing).await;
+    }
     for faults in &plan.trials {
-        if is_well {
+        if is_well && until_renewed(&notes, healing).await {
             join_all(faults.iter().map(|fault| stage.suffer(*fault))).await;
             is_well = observer.until_agreed(healing).await;
         }
@@ -169,6 +177,38 @@ async fn play_storm(storm: &[(u64, Step)], stage: &Arc<Stage>, crowd: &Crowd, wa
     }
     tasks.join_all().await;
     stage.set_weather(Weather::default());
+}
+
+/// Connects all players who have no device: a trial of a gateway is about those that it has.
+async fn bring_back(crowd: &Crowd, players: u32) {
+    let present: HashSet<_> = crowd.present().into_iter().collect();
+    let absent: Vec<_> = (0..players).filter(|player| !present.contains(player)).collect();
+    for some in absent.chunks(OPENING) {
+        let open = |player: &u32| crowd.act(Act::Open(*player, *player as usize % GATEWAYS));
+        join_all(some.iter().map(open)).await;
+    }
+}
+
+/// Waits until each gateway has renewed its lease from now on. Responses may agree with the sockets earlier: as soon as a
+/// frozen Redis resumes, if the leases of connections are longer than the freeze. Until then, the lease of a gateway may
+/// have expired, and nothing can be said about what follows.
+async fn until_renewed(notes: &Notes, limit: Duration) -> bool {
+    let (begin, since) = (Instant::now(), now());
+    loop {
+        let renewed: HashSet<_> = {
+            let history = notes.lock();
+            let renewals = history.lease_calls.iter().filter(|call| !call.is_leaving && call.status.is_some());
+            renewals.filter(|call| call.sent >= since).map(|call| call.gateway).collect()
+        };
+        if renewed.len() == GATEWAYS {
+            return true;
+        }
+        if begin.elapsed() > limit {
+            notes.mishap(format!("only the gateways {renewed:?} renewed their leases within {limit:?}"));
+            return false;
+        }
+        sleep(TICK).await;
+    }
 }
 
 /// Waits until there has been a rest since this was called, and since all servers must have noticed the last fault's end.

@@ -226,19 +226,19 @@ fn drains(rng: &mut StdRng, storm: Millis) -> Vec<(Millis, Step)> {
     let mut steps = Vec::new();
     let mut at = rng.random_range(0..DRAIN_PAUSES.start);
     while at < storm {
-        steps.push((at, Step::Fault(drain(rng))));
+        let gateway = rng.random_range(0..GATEWAYS);
+        steps.push((at, Step::Fault(drain(gateway, rng))));
         at += rng.random_range(DRAIN_PAUSES);
     }
     steps
 }
 
-fn drain(rng: &mut StdRng) -> Fault {
-    let part = Part::Gateway(rng.random_range(0..GATEWAYS));
-    Fault { part, which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
+fn drain(gateway: usize, rng: &mut StdRng) -> Fault {
+    Fault { part: Part::Gateway(gateway), which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
 }
 
-/// Two faults that the service must not take for a crash of gateways, and a planned restart. In a cluster, a replica takes
-/// over from a master that is frozen for so long, as in storms.
+/// Two faults that the service must not take for a crash of gateways, a planned restart, and a crash. In a cluster, a
+/// replica takes over from a master that is frozen for so long, as in storms.
 fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<Fault>> {
     let spared = rng.random_range(0..GATEWAYS);
     let lasts = rng.random_range(GATEWAYS_FREEZE);
@@ -249,7 +249,12 @@ fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<Fault>> {
     if topology != Topology::Cluster {
         trials.push(vec![freeze(Part::Redis, redis_lasts)]);
     }
-    trials.push(vec![drain(rng)]);
+    let drained = rng.random_range(0..GATEWAYS);
+    // The crash is that of another gateway: the one that restarted has no players.
+    let crashed = (drained + 1) % GATEWAYS;
+    trials.push(vec![drain(drained, rng)]);
+    let lasts = rng.random_range(100..1_000);
+    trials.push(vec![Fault { part: Part::Gateway(crashed), which: 0, kind: Kind::Kill, lasts }]);
     trials
 }
 

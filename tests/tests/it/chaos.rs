@@ -7,10 +7,15 @@ async fn weather_a_storm(seed: u64, topology: Topology) {
     let report = check(&history);
     assert!(report.violations.is_empty(), "seed {seed}:\n{}", report.explain(&history));
     // Nothing is found either where there was nothing to look at.
-    for what in ["answers about a player who is certainly there", "OFFLINE events", "expiries", "versions answered"] {
+    for what in ["answers about a player who is certainly there", "OFFLINE events", "versions answered"] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
+    // With a long TTL, the leases of a gateway's connections end with the gateway's own before they expire.
+    let by_gateways = "OFFLINE events that a lost gateway may have caused";
+    let unannounced = report.counted("expiries") + report.counted(by_gateways);
+    assert!(unannounced > 20, "{:?}", report.counts);
     for what in [
+        by_gateways,
         "renewals of gateway leases",
         "answers about a player whose leases ended with a gateway's",
         "players whose gateway left",

@@ -105,10 +105,11 @@ impl<'a> GatewayLeases<'a> {
             let may_be_lost = from <= silence.ends
                 && !gateway.has_left_before(silence)
                 && !gateway.was_known_at_end(silence, pace.gateway_ttl, excuses);
-            let is_alone =
-                self.count_expiries(silence.expired_at.saturating_sub(3 * pace.gateway_ttl), silence.ends) == 1;
-            let hold = if is_alone { 0 } else { pace.gateway_ttl };
-            let ended_by = excuses.gateway_ended_by(silence.expired_by, hold);
+            let unless_held = excuses.gateway_ended_by(silence.expired_by, 0);
+            let begin = silence.expired_at.saturating_sub(3 * pace.gateway_ttl);
+            let is_alone = self.count_expiries(begin, unless_held.min(silence.ends)) == 1;
+            let ended_by =
+                if is_alone { unless_held } else { excuses.gateway_ended_by(silence.expired_by, pace.gateway_ttl) };
             let is_ended = ended_by < silence.next_sent
                 && gateway.leaves.is_empty()
                 && !excuses.has_lost_gateways(silence.expired_at.saturating_sub(pace.gateway_ttl), ended_by);

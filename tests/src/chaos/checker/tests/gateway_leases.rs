@@ -121,6 +121,13 @@ fn a_lost_gateway_is_noticed_soon() {
     };
     assert_eq!(counted_at(9_400), []);
     assert_eq!(counted_at(9_600), [Invariant::PromptEnd]);
+    let beside_others = violated_when_kept(|history| {
+        crash(history);
+        with_others(history, false);
+        history.reads.truncate(2);
+        history.reads.push(read(9_600, State::Online, 1, Some(1_001)));
+    });
+    assert_eq!(beside_others, [Invariant::PromptEnd]);
     let still_known = violated_when_kept(|history| {
         crash(history);
         history.lease_calls.push(renewal("g", 10_200, Some(LeaseStatus::Alive)));
@@ -283,4 +290,43 @@ fn a_second_device_elsewhere_ends_for_itself() {
         history.reads[3] = read(9_600, State::Offline, 0, Some(8_501));
     });
     assert_eq!(quits, []);
+}
+
+/// The player also has a connection on gateway `d`, which renews its own lease until `last` and then dies.
+fn with_connection_elsewhere(history: &mut History, last: Millis) {
+    moved(history);
+    history.lease_calls.extend(renewals("d", 500, last));
+    history.calls.push(Call { connection: Some("c0".into()), ..owned(call(Verb::Connect, 1_100), "d") });
+    history.reads[1].count = 2;
+}
+
+#[test]
+fn a_mover_is_judged_if_the_gateway_of_an_older_connection_was_lost_before() {
+    let with = |change: fn(&mut History)| {
+        let mut history = kept();
+        with_connection_elsewhere(&mut history, 500);
+        change(&mut history);
+        check(&history)
+    };
+    let well = with(|_| {});
+    assert!(well.violations.is_empty(), "{:?}", well.violations);
+    assert_eq!(well.counted("players whose gateway left"), 1);
+    assert_eq!(well.counted("players who moved within the grace"), 1);
+    let offline = with(|history| history.reads[2] = read(6_500, State::Offline, 0, Some(1_001)));
+    assert!(offline.violations.iter().any(|violation| violation.invariant == Invariant::QuietMove));
+}
+
+#[test]
+fn a_mover_is_not_judged_if_the_gateway_of_an_older_connection_may_be_lost_within_the_grace() {
+    // The lease on `d` keeps the record when `g` leaves, without a grace, and ends with the lease of `d`.
+    let mut history = kept();
+    with_connection_elsewhere(&mut history, 4_700);
+    history.reads[2].count = 1;
+    history.events.push(event(State::Online, State::Offline, "lost", 6_900));
+    history.events.push(event(State::Offline, State::Online, "connect", 7_001));
+    history.reads.truncate(3);
+    history.reads.push(read(9_600, State::Online, 1, Some(7_001)));
+    let report = check(&history);
+    assert!(report.violations.is_empty(), "{:?}", report.violations);
+    assert_eq!(report.counted("players whose gateway left"), 0);
 }
