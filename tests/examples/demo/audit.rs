@@ -6,11 +6,15 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
+use presence_client::{
+    State,
+    operator::{EventKind, EventReason, PresenceEvent},
+};
 use serde_json::Value;
 
 use crate::{
     environment::{Environment, GATEWAY_TTL, SWEEP_INTERVAL},
-    feed::{Event, STREAM},
+    feed::STREAM,
     friends::Friends,
     ledger::{Account, Ledger, Transition},
     screen::{BAD, GOOD, Screen},
@@ -62,7 +66,7 @@ pub(crate) async fn wrong_presences(environment: &Environment, ledger: &Ledger) 
 }
 
 fn agrees(presence: &Value, account: &Account) -> bool {
-    presence["state"] == account.state()
+    presence["state"] == account.state().as_str()
         && presence["connection_count"] == account.sockets
         && presence.get("activity") == account.activity().as_ref()
 }
@@ -78,7 +82,7 @@ pub(crate) async fn summarize(
 ) -> bool {
     screen.act("Summary: the service against the demo's own ledger of sockets");
     let messages = environment.nats.messages(STREAM).await;
-    let events: Vec<Event> =
+    let events: Vec<PresenceEvent> =
         messages.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect();
     let records = environment.redis.keys().await.into_iter().filter(|key| key.starts_with("presence:player-")).count();
     let mut rows = count_events(&events, ledger);
@@ -108,44 +112,58 @@ pub(crate) async fn summarize(
     wrong == 0
 }
 
-fn count_events(events: &[Event], ledger: &Ledger) -> Vec<Row> {
-    let found = |is_so: &dyn Fn(&Event) -> bool| events.iter().filter(|event| is_so(event)).count();
-    let expected_offline = |reason| ledger.count(move |t: &Transition| t.state == "OFFLINE" && t.reason == reason);
-    let found_offline = |reason: &str| found(&|event| event.kind == "PresenceOffline" && event.reason == reason);
+fn count_events(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
+    let found = |is_so: &dyn Fn(&PresenceEvent) -> bool| events.iter().filter(|event| is_so(event)).count();
+    let expected_offline =
+        |reason: EventReason| ledger.count(move |t: &Transition| t.state == State::Offline && t.reason == reason);
+    let found_offline =
+        |reason: EventReason| found(&|event| event.kind == EventKind::Offline && event.reason == reason);
     vec![
         Row::equal("events in the stream", ledger.transitions(), events.len()),
         Row::equal(
             "PresenceOnline",
-            ledger.count(|t| t.state == "ONLINE" && t.reason == "connect"),
-            found(&|event| event.kind == "PresenceOnline"),
+            ledger.count(|t| t.state == State::Online && t.reason == EventReason::Connect),
+            found(&|event| event.kind == EventKind::Online),
         ),
         Row::equal(
             "PresenceStateChanged",
-            ledger.count(|t| ["set_state", "set_activity"].contains(&t.reason)),
-            found(&|event| event.kind == "PresenceStateChanged"),
+            ledger.count(|t| matches!(t.reason, EventReason::SetState | EventReason::SetActivity)),
+            found(&|event| event.kind == EventKind::StateChanged),
         ),
         Row::equal(
             "of these, changes of the activity",
-            ledger.count(|t| t.reason == "set_activity"),
-            found(&|event| event.reason == "set_activity"),
+            ledger.count(|t| t.reason == EventReason::SetActivity),
+            found(&|event| event.reason == EventReason::SetActivity),
         ),
-        Row::equal("PresenceOffline, as the lease expired", expected_offline("expired"), found_offline("expired")),
-        Row::equal("PresenceOffline, as the player quit", expected_offline("disconnect"), found_offline("disconnect")),
-        Row::equal("PresenceOffline, as the socket or gateway broke", expected_offline("lost"), found_offline("lost")),
+        Row::equal(
+            "PresenceOffline, as the lease expired",
+            expected_offline(EventReason::Expired),
+            found_offline(EventReason::Expired),
+        ),
+        Row::equal(
+            "PresenceOffline, as the player quit",
+            expected_offline(EventReason::Disconnect),
+            found_offline(EventReason::Disconnect),
+        ),
+        Row::equal(
+            "PresenceOffline, as the socket or gateway broke",
+            expected_offline(EventReason::Lost),
+            found_offline(EventReason::Lost),
+        ),
     ]
 }
 
-fn check_order(events: &[Event], ledger: &Ledger) -> Vec<Row> {
-    let mut players = BTreeMap::<&str, Vec<&Event>>::new();
+fn check_order(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
+    let mut players = BTreeMap::<&str, Vec<&PresenceEvent>>::new();
     for event in events {
-        players.entry(&event.player_id).or_default().push(event);
+        players.entry(event.player_id.as_str()).or_default().push(event);
     }
     players.values_mut().for_each(|events| events.sort_by_key(|event| event.version));
     let pairs = || players.values().flat_map(|events| events.windows(2));
     let matches_ledger = |(player, account): (&String, &Account)| {
         let events = players.get(&**player).map(Vec::as_slice).unwrap_or_default();
-        let found = events.iter().map(|event| (&*event.state, &*event.reason));
-        found.eq(account.transitions.iter().map(|transition| (transition.state, transition.reason)))
+        let found = events.iter().map(|event| (event.state, &event.reason));
+        found.eq(account.transitions.iter().map(|transition| (transition.state, &transition.reason)))
     };
     let ids: HashSet<_> = events.iter().map(|event| &event.id).collect();
     vec![
@@ -170,11 +188,11 @@ fn check_order(events: &[Event], ledger: &Ledger) -> Vec<Row> {
 
 /// The time from the kill of the gateway to the last of its players going OFFLINE. Players whose sockets broke or who
 /// left come later, after other events.
-fn slowest_detection(events: &[Event], killed_at: u64) -> Row {
+fn slowest_detection(events: &[PresenceEvent], killed_at: u64) -> Row {
     let limit_ms = (GATEWAY_TTL + SWEEP_INTERVAL).as_millis() as usize + 500;
-    let next = events.iter().filter(|event| event.occurred_at > killed_at && event.state != "OFFLINE");
+    let next = events.iter().filter(|event| event.occurred_at > killed_at && event.state != State::Offline);
     let next_at = next.map(|event| event.occurred_at).min().unwrap_or(u64::MAX);
-    let lost = events.iter().filter(|event| event.reason == "lost" && event.occurred_at < next_at);
+    let lost = events.iter().filter(|event| event.reason == EventReason::Lost && event.occurred_at < next_at);
     let found = lost.map(|event| event.occurred_at.saturating_sub(killed_at)).max().unwrap_or_default() as usize;
     Row {
         label: "ms from a gateway's crash to OFFLINE, at most",

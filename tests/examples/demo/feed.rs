@@ -1,7 +1,7 @@
 //! A reader of the event stream from its first message, which survives restarts of NATS.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     consumer::{AckPolicy, DeliverPolicy, pull},
 };
 use futures_util::StreamExt as _;
-use serde::Deserialize;
+use presence_client::{State, operator::PresenceEvent};
 use tokio::{sync::Notify, time::timeout};
 
 pub(crate) const STREAM: &str = "PRESENCE_EVENTS";
@@ -22,27 +22,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// The time limit of one call to NATS.
 const NATS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The fields of an event that the demo uses.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct Event {
-    pub(crate) id: String,
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) player_id: String,
-    pub(crate) state: String,
-    pub(crate) previous_state: String,
-    pub(crate) reason: String,
-    pub(crate) version: u64,
-    pub(crate) occurred_at: u64,
-}
-
 /// All events received so far. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Feed(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    events: Mutex<Vec<Event>>,
+    events: Mutex<Vec<PresenceEvent>>,
     grew: Notify,
 }
 
@@ -62,7 +48,7 @@ impl Feed {
         feed
     }
 
-    pub(crate) fn events(&self) -> MutexGuard<'_, Vec<Event>> {
+    pub(crate) fn events(&self) -> MutexGuard<'_, Vec<PresenceEvent>> {
         self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,16 +64,18 @@ impl Feed {
     }
 
     /// The number of players per state, according to the events.
-    pub(crate) fn states(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn states(&self) -> HashMap<State, usize> {
         let events = self.events();
-        let mut players = BTreeMap::<&str, (u64, &str)>::new();
+        let mut players = HashMap::<_, &PresenceEvent>::new();
         for event in events.iter() {
-            let latest = players.entry(&event.player_id).or_default();
-            *latest = (*latest).max((event.version, &event.state));
+            let latest = players.entry(&event.player_id).or_insert(event);
+            if event.version > latest.version {
+                *latest = event;
+            }
         }
-        let mut states = BTreeMap::new();
-        for (_, state) in players.values() {
-            *states.entry((*state).to_owned()).or_default() += 1;
+        let mut states = HashMap::new();
+        for event in players.values() {
+            *states.entry(event.state).or_default() += 1;
         }
         states
     }

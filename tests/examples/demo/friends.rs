@@ -78,5 +78,5 @@ impl Friends {
 
 fn agrees(shown: &WatchedPresence, account: &Account) -> bool {
     let activity = shown.activity.as_ref().map(|activity| serde_json::to_value(activity).expect("JSON"));
-    shown.state.as_str() == account.state() && activity == account.activity()
+    shown.state == account.state() && activity == account.activity()
 }

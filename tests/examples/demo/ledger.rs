@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use presence_client::{State, operator::EventReason};
 use serde_json::{Value, json};
 
 /// The expected presences and transitions of all players.
@@ -21,10 +22,10 @@ pub(crate) struct Account {
 }
 
 /// A change of a player's state or activity, in the terms of events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transition {
-    pub(crate) state: &'static str,
-    pub(crate) reason: &'static str,
+    pub(crate) state: State,
+    pub(crate) reason: EventReason,
 }
 
 impl Ledger {
@@ -32,17 +33,17 @@ impl Ledger {
     pub(crate) fn opened(&mut self, player: &str) {
         let account = self.0.entry(player.to_owned()).or_default();
         account.sockets += 1;
-        if account.state() == "OFFLINE" {
-            account.transitions.push(Transition { state: "ONLINE", reason: "connect" });
+        if account.state() == State::Offline {
+            account.transitions.push(Transition { state: State::Online, reason: EventReason::Connect });
         }
     }
 
     /// Records that a socket of the player was closed. If it was the last one, the player is OFFLINE for `reason`.
-    pub(crate) fn closed(&mut self, player: &str, reason: &'static str) {
+    pub(crate) fn closed(&mut self, player: &str, reason: EventReason) {
         let Some(account) = self.0.get_mut(player) else { return };
         account.sockets -= 1;
         if account.sockets == 0 {
-            account.transitions.push(Transition { state: "OFFLINE", reason });
+            account.transitions.push(Transition { state: State::Offline, reason });
             account.party_size = None;
         }
     }
@@ -56,10 +57,10 @@ impl Ledger {
     }
 
     /// Records that the player, who is not OFFLINE, set a state.
-    pub(crate) fn state_set(&mut self, player: &str, state: &'static str) {
+    pub(crate) fn state_set(&mut self, player: &str, state: State) {
         let Some(account) = self.0.get_mut(player) else { return };
         if account.state() != state {
-            account.transitions.push(Transition { state, reason: "set_state" });
+            account.transitions.push(Transition { state, reason: EventReason::SetState });
         }
     }
 
@@ -67,7 +68,7 @@ impl Ledger {
     pub(crate) fn activity_set(&mut self, player: &str, party_size: u16) {
         let Some(account) = self.0.get_mut(player) else { return };
         if account.party_size.replace(party_size) != Some(party_size) {
-            account.transitions.push(Transition { state: account.state(), reason: "set_activity" });
+            account.transitions.push(Transition { state: account.state(), reason: EventReason::SetActivity });
         }
     }
 
@@ -113,7 +114,7 @@ impl Account {
         self.party_size.map(activity)
     }
 
-    pub(crate) fn state(&self) -> &'static str {
-        self.transitions.last().map_or("OFFLINE", |transition| transition.state)
+    pub(crate) fn state(&self) -> State {
+        self.transitions.last().map_or(State::Offline, |transition| transition.state)
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use presence_client::{State, operator::EventReason};
 use presence_tests::Device;
 use tokio::time::{sleep, timeout};
 
@@ -82,10 +83,10 @@ impl Script {
 
     async fn players_change_state(&mut self) -> bool {
         self.screen.act("Some players queue, some of them find a match, some are away, some play in a party");
-        self.all_set_state(|n| (1..=4).contains(&(n % 10)), "IN_QUEUE").await;
+        self.all_set_state(|n| (1..=4).contains(&(n % 10)), State::InQueue).await;
         let have_queued = self.settle().await;
-        self.all_set_state(|n| (1..=2).contains(&(n % 10)), "IN_MATCH").await;
-        self.all_set_state(|n| n % 10 == 5, "AWAY").await;
+        self.all_set_state(|n| (1..=2).contains(&(n % 10)), State::InMatch).await;
+        self.all_set_state(|n| n % 10 == 5, State::Away).await;
         // The members of the parties are on gateway A, on B, or on both.
         let have_changed = have_queued && self.settle().await;
         self.all_set_activity(|n| n % 10 <= 2, 2).await;
@@ -104,7 +105,7 @@ impl Script {
             let (dead, alive): (Vec<_>, Vec<_>) = devices.drain(..).partition(|(gateway, _)| *gateway == 0);
             offline += usize::from(!dead.is_empty() && alive.is_empty());
             *devices = alive;
-            dead.iter().for_each(|_| self.ledger.closed(player, "lost"));
+            dead.iter().for_each(|_| self.ledger.closed(player, EventReason::Lost));
         }
         if !self.settle().await {
             return false;
@@ -176,12 +177,12 @@ impl Script {
         let before = self.feed.events().len();
         let begin = Instant::now();
         self.environment.servers[0].kill();
-        self.all_set_state(|n| n % 10 == 6, "IN_QUEUE").await;
+        self.all_set_state(|n| n % 10 == 6, State::InQueue).await;
         self.all_set_activity(|n| n % 10 == 1, 3).await;
         let have_queued = self.settle().await;
         // A player who was lost with the server would be OFFLINE after this time.
         sleep((TTL + HEARTBEAT_INTERVAL + SWEEP_INTERVAL).saturating_sub(begin.elapsed())).await;
-        let offline = self.feed.events()[before..].iter().filter(|event| event.state == "OFFLINE").count();
+        let offline = self.feed.events()[before..].iter().filter(|event| event.state == State::Offline).count();
         self.audit.offline_without_server = offline;
         let changed = self.feed.events().len() - before - offline;
         let is_settled = have_queued && self.settle().await;
@@ -198,9 +199,9 @@ impl Script {
         self.screen.act("NATS is killed with -9");
         self.environment.nats.kill();
         let before = self.ledger.transitions();
-        self.all_set_state(|n| n % 10 == 8, "IN_QUEUE").await;
+        self.all_set_state(|n| n % 10 == 8, State::InQueue).await;
         self.all_set_activity(|n| n % 20 == 10, 4).await;
-        self.leave(|n| n % 10 == 9, "disconnect").await;
+        self.leave(|n| n % 10 == 9, EventReason::Disconnect).await;
         let changes = self.ledger.transitions() - before;
         let result = format!("{changes} players changed their states or activities, and every response says so");
         if !self.settle_responses().await {
@@ -218,8 +219,8 @@ impl Script {
     async fn all_players_leave(&mut self) -> bool {
         self.audit.check_each_player(&self.environment, &self.ledger).await;
         self.screen.act("The players leave: most of them quit, the sockets of some break");
-        self.leave(|n| n % 10 == 0, "lost").await;
-        self.leave(|_| true, "disconnect").await;
+        self.leave(|n| n % 10 == 0, EventReason::Lost).await;
+        self.leave(|_| true, EventReason::Disconnect).await;
         let have_left = self.settle().await;
         self.audit.check_each_player(&self.environment, &self.ledger).await;
         have_left && self.show_result("no player is left").await
@@ -243,10 +244,10 @@ impl Script {
     }
 
     /// Each selected player who is connected sets a state over its first device.
-    async fn all_set_state(&mut self, is_selected: impl Fn(usize) -> bool, state: &'static str) {
+    async fn all_set_state(&mut self, is_selected: impl Fn(usize) -> bool, state: State) {
         for n in (0..PLAYERS).filter(|n| is_selected(*n)) {
             if let Some((_, device)) = self.devices.get(&player(n)).and_then(|devices| devices.first()) {
-                device.say(state).await;
+                device.say(state.as_str()).await;
                 self.ledger.state_set(&player(n), state);
             }
         }
@@ -262,14 +263,14 @@ impl Script {
         }
     }
 
-    async fn leave(&mut self, is_selected: impl Fn(usize) -> bool, reason: &'static str) {
+    async fn leave(&mut self, is_selected: impl Fn(usize) -> bool, reason: EventReason) {
         for n in (0..PLAYERS).filter(|n| is_selected(*n)) {
             for (_, device) in self.devices.remove(&player(n)).unwrap_or_default() {
                 match reason {
-                    "lost" => device.break_off().await,
+                    EventReason::Lost => device.break_off().await,
                     _ => device.quit().await,
                 }
-                self.ledger.closed(&player(n), reason);
+                self.ledger.closed(&player(n), reason.clone());
             }
         }
     }

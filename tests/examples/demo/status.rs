@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use presence_client::State;
 use serde_json::Value;
 use tokio::{sync::watch, time::interval};
 
@@ -41,8 +42,8 @@ pub(crate) async fn show(counter_urls: watch::Receiver<Vec<String>>, feed: Feed,
 /// The number of players per state, as text.
 fn states(feed: &Feed) -> String {
     let states = feed.states();
-    let count = |state| states.get(state).copied().unwrap_or_default();
-    let order = ["ONLINE", "IN_QUEUE", "IN_MATCH", "AWAY", "OFFLINE"];
+    let count = |state| states.get(&state).copied().unwrap_or_default();
+    let order = [State::Online, State::InQueue, State::InMatch, State::Away, State::Offline];
     order.map(|state| format!("{} {state}", count(state))).join("  ")
 }
 
