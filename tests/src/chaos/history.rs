@@ -6,6 +6,8 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use presence::model::EventReason;
+pub(crate) use presence::model::{GatewayStatus, State};
 use serde::{Deserialize, Serialize};
 
 use crate::partition_slot;
@@ -164,18 +166,6 @@ pub enum Verb {
     SetState(State),
 }
 
-/// A player's state.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
-    #[default]
-    Offline,
-    Online,
-    InQueue,
-    InMatch,
-    Away,
-}
-
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
@@ -234,19 +224,7 @@ pub struct LeaseCall {
     /// When the response arrived, or the socket broke.
     pub ended: Millis,
     /// The response; `None` if the call failed, or was never answered.
-    pub status: Option<LeaseStatus>,
-}
-
-/// What the service answers to a call about a gateway's lease.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LeaseStatus {
-    /// The gateway was unknown.
-    New,
-    /// The gateway was known.
-    Alive,
-    /// The lease has ended, and with it those of the gateway's connections.
-    Left,
+    pub status: Option<GatewayStatus>,
 }
 
 /// One player's presence, as an observer was told.
@@ -325,7 +303,7 @@ pub struct Event {
     /// Its `previous_state`.
     pub previous_state: State,
     /// Its `reason`.
-    pub reason: String,
+    pub reason: EventReason,
     /// Its `version`.
     pub version: u64,
     /// Its `last_seen`.

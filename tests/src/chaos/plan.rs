@@ -329,7 +329,7 @@ fn act(rng: &mut StdRng, players: u32) -> Act {
         55..70 => Act::Break(player),
         70..97 => {
             let states = [State::Online, State::InQueue, State::InMatch, State::Away];
-            Act::Say(player, states.choose(rng).copied().unwrap_or_default())
+            Act::Say(player, states.choose(rng).copied().unwrap_or(State::Offline))
         }
         _ => Act::Say(player, State::Offline),
     }

@@ -134,7 +134,7 @@ impl Stage {
                 message_id: message_id.map(ToString::to_string).unwrap_or_default(),
                 state: state("state")?,
                 previous_state: state("previous_state")?,
-                reason: text("reason"),
+                reason: text("reason").as_str().into(),
                 version: body["version"].as_u64()?,
                 last_seen: body["last_seen"].as_u64()?,
                 occurred_at: body["occurred_at"].as_u64()?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Invariant, Report, excuses::Excuses};
-use crate::chaos::history::{History, LeaseCall, LeaseStatus, Millis};
+use crate::chaos::history::{History, LeaseCall, GatewayStatus, Millis};
 
 /// A look for lost gateways is late by that much at most, as the machine is busy.
 const LOOK_SLACK: Millis = 700;
@@ -80,11 +80,11 @@ impl<'a> GatewayLeases<'a> {
             for renewal in &gateway.renewals {
                 let call = renewal.call;
                 report.count("renewals of gateway leases");
-                if call.status == Some(LeaseStatus::New) && !gateway.may_be_unknown(call, excuses) {
+                if call.status == Some(GatewayStatus::New) && !gateway.may_be_unknown(call, excuses) {
                     let text = format!("gateway {id} was unknown, and its lease had not expired or nothing might end");
                     report.violate(Invariant::NoFalseLoss, None, call.sent, text);
                 }
-                if call.status == Some(LeaseStatus::Alive) && gateway.must_be_unknown(call) {
+                if call.status == Some(GatewayStatus::Alive) && gateway.must_be_unknown(call) {
                     let text = format!("gateway {id} was known, and its lease had expired long before");
                     report.violate(Invariant::PromptEnd, None, call.sent, text);
                 }
@@ -181,7 +181,7 @@ impl GatewayLease<'_> {
     /// The call that has certainly ended the lease and those of all connections; `None` if it is not certain that the
     /// service knew the gateway, or the call failed.
     pub(super) fn leave(&self) -> Option<&LeaseCall> {
-        let leave = self.leaves.first().filter(|leave| leave.status == Some(LeaseStatus::Left))?;
+        let leave = self.leaves.first().filter(|leave| leave.status == Some(GatewayStatus::Left))?;
         (self.is_certain(leave.sent) && !self.may_be_lost(leave.sent, leave.ended)).then_some(*leave)
     }
 
@@ -238,7 +238,7 @@ impl GatewayLease<'_> {
             .iter()
             .filter(|renewal| renewal.call.sent <= silence.ends && renewal.latest >= silence.expired_at);
         silence.ends != Millis::MAX
-            && during.all(|renewal| renewal.call.status == Some(LeaseStatus::Alive))
+            && during.all(|renewal| renewal.call.status == Some(GatewayStatus::Alive))
             && !excuses.has_lost_gateways(silence.expired_at.saturating_sub(ttl), silence.ends)
     }
 

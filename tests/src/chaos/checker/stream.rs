@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use presence::model::EventReason;
+
 use super::{Invariant, Report, Scene, moving};
 use crate::chaos::history::{Event, History, State, Verb, player_id};
 
@@ -59,12 +61,12 @@ fn check_order(scene: &Scene<'_>, before: Option<&Event>, event: &Event, report:
 }
 
 fn check_cause(scene: &Scene<'_>, event: &Event, report: &mut Report) {
-    let verb = match event.reason.as_str() {
-        "connect" => Verb::Connect,
-        "restore" => Verb::Heartbeat,
-        "disconnect" => Verb::Quit,
-        "lost" => Verb::Lost,
-        "set_state" | "signed_out" => Verb::SetState(event.state),
+    let verb = match event.reason {
+        EventReason::Connect => Verb::Connect,
+        EventReason::Restore => Verb::Heartbeat,
+        EventReason::Disconnect => Verb::Quit,
+        EventReason::Lost => Verb::Lost,
+        EventReason::SetState | EventReason::SignedOut => Verb::SetState(event.state),
         _ => return,
     };
     let is_by_gateway = |at| scene.leases.may_have_ended_with_gateway(at) || scene.leases.may_have_stopped_moving(at);
@@ -85,10 +87,10 @@ fn check_end(scene: &Scene<'_>, event: &Event, report: &mut Report) {
         report.violate(Invariant::NoFalseOfflineEvent, Some(event.player), at, text);
     }
     moving::check_event(scene, at, report);
-    if event.reason == "lost" && scene.leases.may_have_ended_with_gateway(at) {
+    if event.reason == EventReason::Lost && scene.leases.may_have_ended_with_gateway(at) {
         report.count("OFFLINE events that a lost gateway may have caused");
     }
-    if event.reason == "expired" {
+    if event.reason == EventReason::Expired {
         report.count("expiries");
         let due = event.last_seen + scene.history.pace.ttl;
         if at < due.saturating_sub(scene.history.pace.ttl) || at > scene.excuses.swept_by(event.player, due) {

@@ -66,7 +66,7 @@ fn event(previous_state: State, state: State, reason: &str, at: Millis) -> Event
         id,
         state,
         previous_state,
-        reason: reason.to_owned(),
+        reason: reason.into(),
         version: at,
         last_seen: at,
         occurred_at: at,

@@ -1,7 +1,7 @@
 //! What the lease of a gateway ends, and what it must not end.
 
 use super::*;
-use crate::chaos::history::{LeaseCall, LeaseStatus};
+use crate::chaos::history::{LeaseCall, GatewayStatus};
 
 const RENEWAL_INTERVAL: usize = 600;
 
@@ -25,11 +25,11 @@ fn owned(call: Call, gateway: &str) -> Call {
 }
 
 fn renewals(id: &str, first: Millis, last: Millis) -> Vec<LeaseCall> {
-    let status = |at| if at == first { LeaseStatus::New } else { LeaseStatus::Alive };
+    let status = |at| if at == first { GatewayStatus::New } else { GatewayStatus::Alive };
     (first..=last).step_by(RENEWAL_INTERVAL).map(|at| renewal(id, at, Some(status(at)))).collect()
 }
 
-fn renewal(id: &str, sent: Millis, status: Option<LeaseStatus>) -> LeaseCall {
+fn renewal(id: &str, sent: Millis, status: Option<GatewayStatus>) -> LeaseCall {
     LeaseCall { gateway: 0, id: id.into(), is_leaving: false, server: 0, sent, ended: sent + 5, status }
 }
 
@@ -84,7 +84,7 @@ fn a_gateway_is_lost_only_after_its_lease_expired() {
 
 #[test]
 fn a_gateway_is_unknown_only_after_its_lease_expired() {
-    let is_unknown = |history: &mut History| history.lease_calls[8].status = Some(LeaseStatus::New);
+    let is_unknown = |history: &mut History| history.lease_calls[8].status = Some(GatewayStatus::New);
     assert_eq!(violated_when_kept(is_unknown), [Invariant::NoFalseLoss]);
     let flushed = violated_when_kept(|history| {
         is_unknown(history);
@@ -94,7 +94,7 @@ fn a_gateway_is_unknown_only_after_its_lease_expired() {
     let silent = violated_when_kept(|history| {
         freeze(history, "g", 5_200, 8_900);
         history.lease_calls.iter_mut().filter(|call| call.sent == 8_900).for_each(|call| {
-            call.status = Some(LeaseStatus::New);
+            call.status = Some(GatewayStatus::New);
         });
     });
     assert_eq!(silent, []);
@@ -130,7 +130,7 @@ fn a_lost_gateway_is_noticed_soon() {
     assert_eq!(beside_others, [Invariant::PromptEnd]);
     let still_known = violated_when_kept(|history| {
         crash(history);
-        history.lease_calls.push(renewal("g", 10_200, Some(LeaseStatus::Alive)));
+        history.lease_calls.push(renewal("g", 10_200, Some(GatewayStatus::Alive)));
         history.reads.truncate(2);
     });
     assert_eq!(still_known, [Invariant::PromptEnd]);
@@ -153,7 +153,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
     assert_eq!(after_outage(|_| {}), []);
     let unknown = after_outage(|history| {
         let first = history.lease_calls.iter_mut().find(|call| call.sent >= 8_300);
-        first.unwrap().status = Some(LeaseStatus::New);
+        first.unwrap().status = Some(GatewayStatus::New);
     });
     assert_eq!(unknown, [Invariant::NoFalseLoss]);
     let ended = after_outage(|history| go_offline(history, 8_250));
@@ -172,7 +172,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
 fn frozen(history: &mut History) {
     freeze(history, "g", 5_100, 8_300);
     let first = history.lease_calls.iter_mut().find(|call| &*call.id == "g" && call.sent > 8_000);
-    first.unwrap().status = Some(LeaseStatus::New);
+    first.unwrap().status = Some(GatewayStatus::New);
     history.events.push(event(State::Online, State::Offline, "lost", 7_400));
     history.events.push(event(State::Offline, State::Online, "restore", 9_001));
     history.reads.truncate(2);
@@ -222,7 +222,7 @@ fn nothing_is_ended_if_half_of_the_gateways_expire_at_once() {
 fn moved(history: &mut History) {
     history.calls.retain(|call| call.sent < 6_000);
     history.lease_calls.retain(|call| call.sent < 6_000);
-    let leave = renewal("g", 6_000, Some(LeaseStatus::Left));
+    let leave = renewal("g", 6_000, Some(GatewayStatus::Left));
     history.lease_calls.push(LeaseCall { is_leaving: true, ended: 6_050, ..leave });
     history.calls.extend((7_000..=10_000).step_by(1_000).map(|at| {
         let verb = if at == 7_000 { Verb::Connect } else { Verb::Heartbeat };
