@@ -114,8 +114,7 @@ impl Crowd {
 
     async fn say(&self, player: u32, state: State) {
         let Some(device) = self.take(player) else { return };
-        let word = serde_json::to_value(state).unwrap_or_default();
-        let _ = timeout(PATIENCE, device.say(word.as_str().unwrap_or_default())).await; // as for a frozen gateway
+        let _ = timeout(PATIENCE, device.say(state.as_str())).await; // as for a frozen gateway
         self.devices().entry(player).or_default().push_front(device);
     }
 
