@@ -1,4 +1,4 @@
-//! `make chaos`: the whole system under faults, seed after seed, until one finds something that must not be.
+//! `make chaos`: the whole system under faults, seed after seed, until one finds a violation.
 
 use std::{
     ops::Range,
@@ -86,11 +86,11 @@ async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {
     if !is_well {
         match write(seed, &history) {
             Ok(path) => println!(
-                "what was seen is in {}; --seed {seed} --redis {} plays the same plan again",
+                "the history is in {}; --seed {seed} --redis {} plays the same plan again",
                 path.display(),
                 option(topology)
             ),
-            Err(error) => println!("what was seen could not be written: {error}"),
+            Err(error) => println!("the history could not be written: {error}"),
         }
     }
     is_well
@@ -113,7 +113,7 @@ fn judge(history: &History, name: &str) -> Judgement {
     }
     let is_well = report.violations.is_empty();
     if is_well {
-        println!("{name}: nothing is wrong");
+        println!("{name}: no violation");
     } else {
         println!("{name}: {} VIOLATIONS\n{}", report.violations.len(), report.explain(history));
     }

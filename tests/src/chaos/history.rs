@@ -1,4 +1,4 @@
-//! What a run leaves behind: all that was seen from outside of the system, with the time at which it was seen.
+//! History of a run: everything that was seen from outside of the system, with times.
 
 use std::{
     collections::BTreeMap,
@@ -20,36 +20,36 @@ pub(super) fn now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }
 
-/// All that was seen in one run.
+/// Everything that was seen in one run.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct History {
-    /// What the service was configured with.
+    /// The times that the service was configured with.
     pub pace: Pace,
-    /// What was done to the processes.
-    pub troubles: Vec<Trouble>,
-    /// What gateways told the service, entry by entry, each time that it reached a server.
+    /// The faults.
+    pub faults: Vec<Fault>,
+    /// The calls of gateways, entry by entry, each time that one reached a server.
     pub calls: Vec<Call>,
     /// The gateways' calls about their own leases, each time that one reached a server.
     #[serde(default)]
     pub lease_calls: Vec<LeaseCall>,
-    /// What the service answered to an observer.
+    /// The responses to the observer.
     pub reads: Vec<Read>,
-    /// The observer's attempts, those that failed among them.
+    /// The observer's calls, including those that failed.
     #[serde(default)]
     pub attempts: Vec<Attempt>,
     /// The event stream, in its order.
     pub events: Vec<Event>,
-    /// The truth: which sockets were open when.
+    /// Which sockets were open when.
     pub sockets: Vec<Socket>,
     /// The streams of watchers, in the order of their opening.
     #[serde(default)]
     pub streams: Vec<WatchStream>,
-    /// What watchers were sent, in its order.
+    /// What watchers were sent, in order.
     #[serde(default)]
-    pub sights: Vec<Sight>,
-    /// What was found wrong while the run went on.
-    pub mishaps: Vec<String>,
-    /// Moments at which the observer found that all answers agreed with the sockets.
+    pub deliveries: Vec<Delivery>,
+    /// Anomalies that were found during the run.
+    pub anomalies: Vec<String>,
+    /// Times at which the observer found that all responses agreed with the sockets.
     pub agreements: Vec<Millis>,
 }
 
@@ -70,7 +70,7 @@ pub struct Pace {
     pub move_grace: Millis,
 }
 
-/// A process that something is done to.
+/// The target of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Redis, or a master of the cluster.
@@ -83,25 +83,25 @@ pub enum Part {
     Gateway(usize),
     /// One of the watchers.
     Watcher(usize),
-    /// The machine, which did not run the chaos test itself for a while. Nobody plans that.
+    /// The machine, which did not run the chaos test itself for a while. Such a fault is not planned.
     Machine,
 }
 
-/// What is done to it.
+/// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// SIGSTOP, and later SIGCONT.
     Freeze,
-    /// kill -9, and a start later on.
+    /// kill -9, and a start later.
     Kill,
-    /// SIGTERM, and a start later on.
+    /// SIGTERM, and a start later.
     Terminate,
     /// All keys are deleted. Redis only.
     Flush,
     /// The primary becomes a replica, its connections stay open, and the endpoint moves to the new primary.
     Demote,
-    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica. Of NATS, one of two addresses: connections to it
-    /// are silent from then on, new ones until the fault is over.
+    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica. For NATS, one of two addresses falls silent:
+    /// open connections for good, new ones until the fault is over.
     Hang,
     /// The network loses every byte of open connections, and the endpoint moves to the replica.
     Isolate,
@@ -119,37 +119,37 @@ pub enum Loss {
     Writes(Vec<(Millis, Millis)>),
 }
 
-/// A fault, from its beginning until the part works again.
+/// A fault, from its beginning until the target works again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trouble {
-    /// What it was done to.
+pub struct Fault {
+    /// The target.
     pub part: Part,
-    /// What was done.
+    /// The kind.
     pub kind: Kind,
-    /// The hash slots concerned, first and last of each range; empty for all.
+    /// The hash slots affected, first and last of each range; empty for all.
     pub slots: Vec<(u16, u16)>,
-    /// What it cost.
+    /// What Redis lost.
     pub loss: Loss,
-    /// Its beginning.
+    /// The beginning.
     pub from: Millis,
-    /// When the part worked again: for an endpoint that moves, when it led to the new primary.
+    /// When the target worked again: for an endpoint that moves, when it led to the new primary.
     pub to: Millis,
 }
 
 /// One attempt to read all players.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Attempt {
-    /// The server that was asked.
+    /// The server.
     pub server: usize,
-    /// When it was asked.
+    /// When the call was sent.
     pub sent: Millis,
-    /// When it answered or was given up.
+    /// When the response arrived or the call was given up.
     pub ended: Millis,
-    /// Whether it answered with success.
+    /// Whether the call succeeded.
     pub is_answered: bool,
 }
 
-/// A state, or what a connection does.
+/// The kind of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verb {
     /// A connect.
@@ -162,11 +162,11 @@ pub enum Verb {
     Lost,
     /// A disconnect with the reason `moving`.
     Moving,
-    /// A state that is set.
+    /// A call that sets a state.
     SetState(State),
 }
 
-/// What became of an entry.
+/// The outcome of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It took effect, between the call's beginning and its end.
@@ -175,7 +175,7 @@ pub enum Outcome {
     Closed,
     /// Its transition was rejected.
     Rejected,
-    /// Nobody knows: the call failed, or was never answered.
+    /// Unknown: the call failed, or had no response.
     Unknown,
 }
 
@@ -184,27 +184,27 @@ pub enum Outcome {
 pub struct Call {
     /// The number of the player.
     pub player: u32,
-    /// The connection; of a state that is set, none.
+    /// The connection; `None` for a state.
     pub connection: Option<Arc<str>>,
-    /// What was asked.
+    /// The kind of the call.
     pub verb: Verb,
-    /// The gateway that asked.
+    /// The gateway that sent the call.
     pub gateway: usize,
     /// The `gateway_id` that the connection belongs to from then on, if the call names one.
     #[serde(default)]
     pub owner: Option<Arc<str>>,
-    /// The server that was asked.
+    /// The server.
     #[serde(default)]
     pub server: usize,
-    /// When the gateway asked; copies of a call come later.
+    /// When the gateway sent the call; copies of it are sent later.
     pub asked: Millis,
     /// Just before it was sent to the server.
     pub sent: Millis,
-    /// When the answer was there, or the socket broken.
+    /// When the response arrived, or the socket broke.
     pub ended: Millis,
-    /// What became of it.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The state and the version of the answer, where it has them.
+    /// The state and version in the response, if it has them.
     pub seen: Option<(State, u64)>,
 }
 
@@ -213,28 +213,28 @@ pub struct Call {
 pub struct LeaseCall {
     /// The number of the gateway.
     pub gateway: usize,
-    /// Its `gateway_id`, which is another one after each start.
+    /// Its `gateway_id`, which is new at each start.
     pub id: Arc<str>,
-    /// Whether it ends the lease, for a planned restart; else it renews the lease.
+    /// Whether it ends the lease, for a planned restart; otherwise it renews the lease.
     pub is_leaving: bool,
-    /// The server that was asked.
+    /// The server.
     pub server: usize,
     /// Just before it was sent to the server.
     pub sent: Millis,
     /// When the response arrived, or the socket broke.
     pub ended: Millis,
-    /// The response; `None` if the call failed, or was never answered.
+    /// The status in the response; `None` if the call failed, or had no response.
     pub status: Option<GatewayStatus>,
 }
 
-/// One player's presence, as an observer was told.
+/// One player's presence in a response to the observer.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Read {
     /// The number of the player.
     pub player: u32,
     /// `as_of`: it was read then, or a little later.
     pub as_of: Millis,
-    /// When the answer was there.
+    /// When the response arrived.
     pub ended: Millis,
     /// Its state.
     pub state: State,
@@ -253,7 +253,7 @@ pub struct WatchStream {
     pub server: usize,
     /// When the handshake was complete.
     pub opened: Millis,
-    /// Whether the watcher holds nothing from streams before.
+    /// Whether the watcher holds nothing from earlier streams.
     pub knows_nothing: bool,
     /// Its requests that are complete.
     pub snapshots: Vec<Snapshot>,
@@ -266,7 +266,7 @@ pub struct WatchStream {
 pub struct Snapshot {
     /// The number of the first player.
     pub first: u32,
-    /// The number behind the last player.
+    /// One more than the number of the last player.
     pub end: u32,
     /// When the request was sent.
     pub sent: Millis,
@@ -276,8 +276,8 @@ pub struct Snapshot {
 
 /// One player's presence, as a watcher was sent it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct Sight {
-    /// The stream's place in the history.
+pub struct Delivery {
+    /// The stream's index in the history.
     pub stream: usize,
     /// The number of the player.
     pub player: u32,
@@ -310,9 +310,9 @@ pub struct Event {
     pub last_seen: Millis,
     /// Its `occurred_at`.
     pub occurred_at: Millis,
-    /// When the stream got it.
+    /// When the stream stored it.
     pub published: Millis,
-    /// Its place in the stream.
+    /// Its sequence number in the stream.
     #[serde(default)]
     pub sequence: u64,
 }
@@ -332,29 +332,29 @@ pub struct Socket {
     pub closed: Option<Millis>,
 }
 
-/// A history that is being written, by all who see something.
+/// Records a history. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Notes(Arc<Mutex<History>>);
+pub(super) struct Recorder(Arc<Mutex<History>>);
 
-impl Notes {
+impl Recorder {
     /// An empty history.
     pub(super) fn new(pace: Pace) -> Self {
         Self(Arc::new(Mutex::new(History { pace, ..History::default() })))
     }
 
-    /// The history so far. Never held while anything is awaited.
+    /// The history so far. The lock must not be held across an await.
     pub(super) fn lock(&self) -> MutexGuard<'_, History> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The history so far, to keep: somebody may still be writing.
+    /// A copy of the history so far.
     pub(super) fn copy(&self) -> History {
         self.lock().clone()
     }
 
-    /// Something is wrong that no later look at the history would show.
-    pub(super) fn mishap(&self, text: String) {
-        self.lock().mishaps.push(text);
+    /// Records an anomaly that the checker could not find in the history.
+    pub(super) fn record_anomaly(&self, text: String) {
+        self.lock().anomalies.push(text);
     }
 }
 
@@ -369,18 +369,18 @@ impl History {
     }
 }
 
-impl Trouble {
-    /// A fault that lost nothing, is over now and is about all players.
+impl Fault {
+    /// A fault that is over now, lost nothing and affects all players.
     pub(super) fn over(part: Part, kind: Kind, from: Millis) -> Self {
         Self { part, kind, slots: Vec::new(), loss: Loss::Nothing, from, to: now() }
     }
 
-    /// Whether it is about the player's hash slot.
+    /// Whether it affects the player's hash slot.
     pub(super) fn concerns(&self, player: u32) -> bool {
         self.concerns_slot(slot(player))
     }
 
-    /// Whether it is about the hash slot of the gateways' leases.
+    /// Whether it affects the hash slot of the gateways' leases.
     pub(super) fn concerns_gateways(&self) -> bool {
         self.concerns_slot(GATEWAYS_SLOT)
     }
@@ -390,7 +390,7 @@ impl Trouble {
     }
 }
 
-/// Keys that exist once are in the first partition, which begins with the first hash slot.
+/// The hash slot of keys that exist once: they are in the first partition, which begins with the first hash slot.
 const GATEWAYS_SLOT: u16 = 0;
 
 /// The id of a player.

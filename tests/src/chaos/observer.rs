@@ -1,4 +1,4 @@
-//! A service that asks for all players, again and again, without any proxy.
+//! Reader of all players, who asks the servers in turn, without a proxy.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -6,63 +6,64 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    history::{Attempt, Millis, Notes, Read, State, now, player_id},
+    environment::Environment,
+    history::{Attempt, Millis, Read, Recorder, State, now, player_id},
     plan::SERVERS,
-    stage::Stage,
 };
 
-/// From one look to the next.
-const PAUSE: Duration = Duration::from_millis(300);
+/// The pause between two reads.
+const READ_INTERVAL: Duration = Duration::from_millis(300);
 
-/// How long a look may take.
-const LIMIT: Duration = Duration::from_secs(2);
+/// Time timeout for a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks, and notes the answers.
+/// Reads all players, and records the responses.
 #[derive(Clone)]
 pub(super) struct Observer {
-    stage: Arc<Stage>,
-    notes: Notes,
+    environment: Arc<Environment>,
+    recorder: Recorder,
     http: reqwest::Client,
     body: Arc<Value>,
 }
 
 impl Observer {
-    pub(super) fn new(stage: Arc<Stage>, notes: Notes, players: u32) -> Self {
+    pub(super) fn new(environment: Arc<Environment>, recorder: Recorder, players: u32) -> Self {
         let ids: Vec<_> = (0..players).map(player_id).collect();
         let body = Arc::new(json!({"player_ids": ids, "history": true}));
-        Self { stage, notes, http: reqwest::Client::new(), body }
+        Self { environment, recorder, http: reqwest::Client::new(), body }
     }
 
-    /// Goes on for ever, from server to server.
+    /// Reads from the servers in turn, indefinitely.
     pub(super) async fn watch(self) {
         for turn in 0.. {
             self.look(turn % SERVERS).await;
-            sleep(PAUSE).await;
+            sleep(READ_INTERVAL).await;
         }
     }
 
-    /// Waits until both servers' answers agree with the sockets. What does not come about within `limit` is noted as a
-    /// mishap.
-    pub(super) async fn until_agreed(&self, limit: Duration) -> bool {
-        self.until_said(&BTreeMap::new(), limit).await
+    /// Waits until both servers' responses agree with the sockets. If they do not within `timeout`, that is recorded as
+    /// an anomaly.
+    pub(super) async fn until_agreed(&self, timeout: Duration) -> bool {
+        self.until_states_agree(&BTreeMap::new(), timeout).await
     }
 
-    /// The same, and with the states that players said.
-    pub(super) async fn until_said(&self, states: &BTreeMap<u32, State>, limit: Duration) -> bool {
-        match self.agree(states, limit).await {
+    /// As [`until_agreed`](Self::until_agreed), and also with the states that players have set.
+    pub(super) async fn until_states_agree(&self, states: &BTreeMap<u32, State>, timeout: Duration) -> bool {
+        match self.agree(states, timeout).await {
             Ok(()) => true,
             Err(wrong) => {
-                self.notes.mishap(wrong);
+                self.recorder.record_anomaly(wrong);
                 false
             }
         }
     }
 
-    /// The same, without a note: what is wrong after `limit` is the error.
-    pub(super) async fn agree(&self, states: &BTreeMap<u32, State>, limit: Duration) -> Result<(), String> {
+    /// As [`until_states_agree`](Self::until_states_agree), but a disagreement after `timeout` is returned as the
+    /// error.
+    pub(super) async fn agree(&self, states: &BTreeMap<u32, State>, timeout: Duration) -> Result<(), String> {
         let begin = Instant::now();
         loop {
-            let (before, mut wrong) = (self.notes.lock().open_sockets(), Vec::new());
+            let (before, mut wrong) = (self.recorder.lock().open_sockets(), Vec::new());
             for server in 0..SERVERS {
                 match self.look(server).await {
                     Some(reads) => wrong.extend(reads.into_iter().filter(|read| !agrees(read, &before, states))),
@@ -70,33 +71,33 @@ impl Observer {
                 }
             }
             if wrong.is_empty() {
-                self.notes.lock().agreements.push(now());
+                self.recorder.lock().agreements.push(now());
                 return Ok(());
             }
-            if begin.elapsed() > limit {
+            if begin.elapsed() > timeout {
                 let open = |read: &Read| before.get(&read.player).copied().unwrap_or_default();
                 let first: Vec<_> =
                     wrong.iter().take(3).map(|read| format!("{read:?}, {} sockets", open(read))).collect();
-                return Err(format!("{} answers are wrong {limit:?} after all was well: {first:?}", wrong.len()));
+                return Err(format!("{} responses are wrong {timeout:?} after the last fault: {first:?}", wrong.len()));
             }
-            sleep(PAUSE).await;
+            sleep(READ_INTERVAL).await;
         }
     }
 
-    /// Asks one server for all players, and notes the attempt.
+    /// Reads all players from one server, and records the attempt.
     pub(super) async fn look(&self, server: usize) -> Option<Vec<Read>> {
         let sent = now();
         let reads = self.ask(server).await;
         let attempt = Attempt { server, sent, ended: now(), is_answered: reads.is_some() };
-        let mut history = self.notes.lock();
+        let mut history = self.recorder.lock();
         history.attempts.push(attempt);
         history.reads.extend(reads.iter().flatten());
         reads
     }
 
     async fn ask(&self, server: usize) -> Option<Vec<Read>> {
-        let url = format!("http://{}/presence/friends", self.stage.address(server));
-        let response = self.http.post(url).timeout(LIMIT).json(&*self.body).send().await.ok()?;
+        let url = format!("http://{}/presence/friends", self.environment.address(server));
+        let response = self.http.post(url).timeout(READ_TIMEOUT).json(&*self.body).send().await.ok()?;
         let body: Value = response.error_for_status().ok()?.json().await.ok()?;
         let (ended, as_of) = (now(), body["as_of"].as_u64()?);
         (0..).zip(body["presences"].as_array()?).map(|read| parse(read, as_of, ended)).collect()

@@ -1,4 +1,4 @@
-//! What a seed makes of a run: who connects where and when, and what happens to the processes.
+//! Plan of a run: the actions of players and the faults, drawn from a seed.
 
 use std::{collections::HashMap, fmt, ops::Range};
 
@@ -9,115 +9,116 @@ use super::history::{Kind, Millis, Part, State};
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
 pub struct Scale {
-    /// The number of players; of ten, three have a second device.
+    /// The number of players; three of ten have a second device.
     pub players: u32,
     /// The number of storms, each with a calm after it.
     pub storms: usize,
-    /// How long a storm lasts.
+    /// The duration of a storm.
     pub storm: Millis,
 }
 
-/// Which Redis the service uses.
+/// The kind of Redis that the service uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topology {
     /// One server.
     Standalone,
-    /// A primary and a replica, behind an endpoint that leads to the one or the other.
+    /// A primary and a replica, behind an endpoint that leads to one of them.
     Endpoint,
-    /// A primary and a replica, of which Sentinels name the primary.
+    /// A primary and a replica; Sentinels name the primary.
     Sentinel,
     /// Three masters, each with a replica.
     Cluster,
 }
 
-/// A run, as the seed has it.
+/// The plan of a run.
 #[derive(Debug)]
 pub struct Plan {
-    /// What all the rest was drawn from.
+    /// The seed that everything else was drawn from.
     pub seed: u64,
-    /// How large it is.
+    /// The size of the run.
     pub scale: Scale,
-    /// Which Redis.
+    /// The kind of Redis.
     pub topology: Topology,
-    /// The devices with which it begins.
-    pub first: Vec<Act>,
-    /// What happens in each storm, from its beginning on, in order.
+    /// The connects before the first storm.
+    pub first: Vec<Action>,
+    /// The steps of each storm, in order, with the time from its beginning.
     pub storms: Vec<Vec<(Millis, Step)>>,
-    /// What happens after the last storm, while nothing else does: one after the other, faults that begin together.
-    pub trials: Vec<Vec<Fault>>,
+    /// The trials after the last storm, one after the other; the faults of each begin together.
+    pub trials: Vec<Vec<PlannedFault>>,
 }
 
-/// Something that happens.
+/// A step of a storm.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// A player does something.
-    Act(Act),
-    /// Something happens to a process.
-    Fault(Fault),
-    /// The network between gateways and servers changes.
-    Weather(Weather),
+    /// An action of a player.
+    Action(Action),
+    /// A fault of a process.
+    Fault(PlannedFault),
+    /// A change of the network between gateways and servers.
+    Network(NetworkFaults),
 }
 
-/// What a player does.
+/// An action of a player.
 #[derive(Debug, Clone, Copy)]
-pub enum Act {
-    /// Opens a socket to this gateway.
+pub enum Action {
+    /// Opens a socket to a gateway.
     Open(u32, usize),
-    /// Closes the oldest socket: on purpose.
+    /// Closes the oldest socket on purpose.
     Quit(u32),
     /// Loses the oldest socket.
     Break(u32),
-    /// Says over the oldest socket what it does now.
-    Say(u32, State),
+    /// Sets a state over the oldest socket.
+    SetState(u32, State),
 }
 
-/// What happens to a process.
+/// A fault to inject.
 #[derive(Debug, Clone, Copy)]
-pub struct Fault {
-    /// To which one.
+pub struct PlannedFault {
+    /// The target.
     pub part: Part,
-    /// Of several that would do, to which.
+    /// Selects one of several targets or variants.
     pub which: usize,
-    /// What.
+    /// The kind.
     pub kind: Kind,
-    /// For how long.
+    /// The duration.
     pub lasts: Millis,
 }
 
-/// How many calls of 1,000 meet with what, on their way from a gateway to a server.
+/// Faults of the network between a gateway and the servers: the share of calls affected, per 1,000.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Weather {
-    /// They are late, by up to 1.5 s.
+pub struct NetworkFaults {
+    /// Calls that are delayed by up to 1.5 s.
     pub delayed: u32,
-    /// They never arrive.
+    /// Calls that do not arrive.
     pub lost: u32,
-    /// Their answers never arrive.
+    /// Calls whose response does not arrive.
     pub unanswered: u32,
-    /// They arrive twice, at both servers.
+    /// Calls that arrive twice, at both servers.
     pub doubled: u32,
-    /// A copy of them arrives again, up to 5 s later.
+    /// Calls of which a copy arrives up to 5 s later.
     pub held_back: u32,
 }
 
-/// The number of gateways, and of servers.
+/// The number of gateways.
 pub(super) const GATEWAYS: usize = 3;
 /// The number of presence servers.
 pub(super) const SERVERS: usize = 2;
 /// The number of callers that watch all players.
 pub(super) const WATCHERS: usize = 4;
 
-/// What may fail: Redis, NATS, servers and gateways.
+/// The number of targets of faults: Redis, NATS, servers and gateways.
 const PARTS: usize = 2 + SERVERS + GATEWAYS;
 /// From one fault to the next.
 const PAUSES: Range<Millis> = 300..1_200;
-/// From one fault of a part to its next one.
+/// From the end of a fault to the next one of the same target.
 const RECOVERY: Millis = 500;
-/// The same for a Redis whose endpoint moved: in half of the cases the service must have found the new primary before.
+/// As [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have found the new primary
+/// before.
 const LONG_RECOVERY: Millis = 7_000;
 /// From one fault of a watcher to its next one.
 const WATCHER_PAUSES: Range<Millis> = 1_000..5_000;
-/// From one change of the weather to the next.
-const WEATHERS: Range<Millis> = 2_000..4_000;
+/// From one change of the network to the next.
+const NETWORK_INTERVALS: Range<Millis> = 2_000..4_000;
 /// From one planned restart of a gateway to the next, in a storm.
 const DRAIN_PAUSES: Range<Millis> = 2_000..7_000;
 /// How long half of the gateways are frozen together. Their leases expire, and the service ends nothing for another
@@ -134,14 +135,14 @@ impl Scale {
 }
 
 impl Plan {
-    /// The run that a seed stands for.
+    /// Draws the plan of a seed.
     pub fn new(seed: u64, scale: Scale, topology: Topology) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut first: Vec<_> =
-            (0..scale.players).map(|player| Act::Open(player, rng.random_range(0..GATEWAYS))).collect();
+            (0..scale.players).map(|player| Action::Open(player, rng.random_range(0..GATEWAYS))).collect();
         for player in 0..scale.players {
             if rng.random_ratio(3, 10) {
-                first.push(Act::Open(player, rng.random_range(0..GATEWAYS)));
+                first.push(Action::Open(player, rng.random_range(0..GATEWAYS)));
             }
         }
         let mut storms: Vec<_> = (0..scale.storms).map(|_| storm(&mut rng, scale, topology)).collect();
@@ -180,17 +181,17 @@ fn storm(rng: &mut StdRng, scale: Scale, topology: Topology) -> Vec<(Millis, Ste
     let mut steps = faults(rng, scale.storm, topology);
     let mut at = 0;
     while at < scale.storm {
-        steps.push((at, Step::Weather(weather(rng))));
-        at += rng.random_range(WEATHERS);
+        steps.push((at, Step::Network(network_faults(rng))));
+        at += rng.random_range(NETWORK_INTERVALS);
     }
     for _ in 0..u64::from(scale.players) * scale.storm / 12_000 {
-        steps.push((rng.random_range(0..scale.storm), Step::Act(act(rng, scale.players))));
+        steps.push((rng.random_range(0..scale.storm), Step::Action(act(rng, scale.players))));
     }
     steps.sort_by_key(|(at, _)| *at);
     steps
 }
 
-/// Faults of different parts overlap, those of one part follow each other.
+/// Draws faults. Those of different targets overlap, those of the same target do not.
 fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, Step)> {
     let mut busy_until = HashMap::<_, Millis>::new();
     let (mut at, mut steps) = (rng.random_range(0..500), Vec::new());
@@ -214,7 +215,7 @@ fn watcher_faults(rng: &mut StdRng, storm: Millis, watcher: usize) -> Vec<(Milli
     while at < storm {
         let (kind, lasts) = if rng.random() { (Kind::Kill, 1..1_500) } else { (Kind::Freeze, 300..4_000) };
         let lasts = rng.random_range(lasts);
-        let fault = Fault { part: Part::Watcher(watcher), which: rng.random_range(0..6), kind, lasts };
+        let fault = PlannedFault { part: Part::Watcher(watcher), which: rng.random_range(0..6), kind, lasts };
         steps.push((at, Step::Fault(fault)));
         at += lasts + rng.random_range(WATCHER_PAUSES);
     }
@@ -233,16 +234,16 @@ fn drains(rng: &mut StdRng, storm: Millis) -> Vec<(Millis, Step)> {
     steps
 }
 
-fn drain(gateway: usize, rng: &mut StdRng) -> Fault {
-    Fault { part: Part::Gateway(gateway), which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
+fn drain(gateway: usize, rng: &mut StdRng) -> PlannedFault {
+    PlannedFault { part: Part::Gateway(gateway), which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
 }
 
 /// Two faults that the service must not take for a crash of gateways, a planned restart, and a crash. In a cluster, a
 /// replica takes over from a master that is frozen for so long, as in storms.
-fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<Fault>> {
+fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<PlannedFault>> {
     let spared = rng.random_range(0..GATEWAYS);
     let lasts = rng.random_range(GATEWAYS_FREEZE);
-    let freeze = |part, lasts| Fault { part, which: 0, kind: Kind::Freeze, lasts };
+    let freeze = |part, lasts| PlannedFault { part, which: 0, kind: Kind::Freeze, lasts };
     let others = (0..GATEWAYS).filter(|gateway| *gateway != spared);
     let mut trials = vec![others.map(|gateway| freeze(Part::Gateway(gateway), lasts)).collect()];
     let redis_lasts = rng.random_range(REDIS_FREEZE);
@@ -254,7 +255,7 @@ fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<Fault>> {
     let crashed = (drained + 1) % GATEWAYS;
     trials.push(vec![drain(drained, rng)]);
     let lasts = rng.random_range(100..1_000);
-    trials.push(vec![Fault { part: Part::Gateway(crashed), which: 0, kind: Kind::Kill, lasts }]);
+    trials.push(vec![PlannedFault { part: Part::Gateway(crashed), which: 0, kind: Kind::Kill, lasts }]);
     trials
 }
 
@@ -264,7 +265,7 @@ fn recovery(rng: &mut StdRng, part: Part, topology: Topology) -> Millis {
     if is_long { LONG_RECOVERY } else { RECOVERY }
 }
 
-fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
+fn fault(rng: &mut StdRng, topology: Topology) -> PlannedFault {
     let which = rng.random_range(0..6);
     let part = match rng.random_range(0..10) {
         0..3 => Part::Redis,
@@ -293,7 +294,7 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
             (Kind::Freeze, 200..1_500),
             (Kind::Flush, 1..2),
         ],
-        // Below the nodes' time limit of a second nobody takes over; above it, whoever is frozen stays so until then.
+        // Below the nodes' time limit of a second, no replica takes over; above it, the freeze lasts until one has.
         (Part::Redis, Topology::Cluster) => {
             &[(Kind::Freeze, 100..500), (Kind::Freeze, 2_500..4_000), (Kind::Kill, 2_500..4_000), (Kind::Flush, 1..2)]
         }
@@ -307,12 +308,12 @@ fn fault(rng: &mut StdRng, topology: Topology) -> Fault {
         }
     };
     let (kind, lasts) = kinds.choose(rng).cloned().unwrap_or((Kind::Freeze, 300..1_000));
-    Fault { part, which, kind, lasts: rng.random_range(lasts) }
+    PlannedFault { part, which, kind, lasts: rng.random_range(lasts) }
 }
 
-fn weather(rng: &mut StdRng) -> Weather {
+fn network_faults(rng: &mut StdRng) -> NetworkFaults {
     let mut share = |most| if rng.random_bool(0.5) { rng.random_range(0..most) } else { 0 };
-    Weather {
+    NetworkFaults {
         delayed: share(200),
         lost: share(150),
         unanswered: share(150),
@@ -321,17 +322,17 @@ fn weather(rng: &mut StdRng) -> Weather {
     }
 }
 
-fn act(rng: &mut StdRng, players: u32) -> Act {
+fn act(rng: &mut StdRng, players: u32) -> Action {
     let player = rng.random_range(0..players);
     match rng.random_range(0..100) {
-        0..40 => Act::Open(player, rng.random_range(0..GATEWAYS)),
-        40..55 => Act::Quit(player),
-        55..70 => Act::Break(player),
+        0..40 => Action::Open(player, rng.random_range(0..GATEWAYS)),
+        40..55 => Action::Quit(player),
+        55..70 => Action::Break(player),
         70..97 => {
             let states = [State::Online, State::InQueue, State::InMatch, State::Away];
-            Act::Say(player, states.choose(rng).copied().unwrap_or(State::Offline))
+            Action::SetState(player, states.choose(rng).copied().unwrap_or(State::Offline))
         }
-        _ => Act::Say(player, State::Offline),
+        _ => Action::SetState(player, State::Offline),
     }
 }
 
@@ -340,7 +341,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_storm_ends_also_where_everything_fails_at_once() {
+    fn a_storm_ends_even_if_everything_fails_at_once() {
         for seed in 0..3_000 {
             for topology in [Topology::Standalone, Topology::Endpoint, Topology::Sentinel] {
                 let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, topology);

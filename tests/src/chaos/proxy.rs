@@ -1,5 +1,5 @@
-//! The network between one gateway and the servers: it delays, loses, doubles and holds back what passes, as it is told,
-//! and notes what reached a server, and what the server said to it.
+//! Network between one gateway and the servers: it delays, loses, doubles and holds back calls, and records which calls
+//! reached a server and how the server responded.
 
 use std::{
     collections::HashSet,
@@ -23,19 +23,19 @@ use serde_json::Value;
 use tokio::{net::TcpListener, time::sleep};
 
 use super::{
-    history::{Call, LeaseCall, Millis, Notes, Outcome, State, Verb, now, player_number},
-    plan::{SERVERS, Weather},
+    history::{Call, LeaseCall, Millis, Outcome, Recorder, State, Verb, now, player_number},
+    plan::{NetworkFaults, SERVERS},
 };
 
-/// No body of a gateway is longer.
+/// The longest body of a gateway's call, in bytes.
 const MAX_BODY: usize = 2 << 20;
 
-/// A server that has not answered for so long is left out for [`EJECTION`], as a load balancer does.
-const PATIENCE: Duration = Duration::from_secs(1);
-const EJECTION: Millis = 1_500;
+/// A server that has not responded for this time is ejected for [`EJECTION_PERIOD`], as by a load balancer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+const EJECTION_PERIOD: Millis = 1_500;
 
-/// A frozen server may answer long after anybody cares; its answer is still noted.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// Time limit for recording a response. A frozen server may respond long after the gateway gave up.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The network of one gateway.
 #[derive(Debug)]
@@ -48,11 +48,11 @@ pub(super) struct Proxy {
 struct Inner {
     gateway: usize,
     servers: [String; SERVERS],
-    /// Until when a server is left out.
+    /// The end of each server's ejection.
     ejected_until: [AtomicU64; SERVERS],
     http: reqwest::Client,
-    chance: Mutex<(StdRng, Weather)>,
-    notes: Notes,
+    chance: Mutex<(StdRng, NetworkFaults)>,
+    recorder: Recorder,
 }
 
 /// A call of the gateway, as it is forwarded.
@@ -63,14 +63,14 @@ struct Message {
     asked: Millis,
 }
 
-/// What a server said.
-struct Answer {
+/// The response of a server.
+struct Reply {
     status: StatusCode,
     retry_after: Option<header::HeaderValue>,
     body: Bytes,
 }
 
-/// What happens to one call.
+/// The fate of one call.
 enum Fate {
     Passes,
     Delayed(Duration),
@@ -81,29 +81,29 @@ enum Fate {
 }
 
 impl Proxy {
-    /// Starts it, on a free port, in fair weather.
+    /// Starts a proxy on a free port. It passes all calls on.
     ///
     /// # Panics
-    /// Where there is no free port.
-    pub(super) async fn start(gateway: usize, servers: [String; SERVERS], seed: u64, notes: Notes) -> Self {
+    /// Panics if there is no free port.
+    pub(super) async fn start(gateway: usize, servers: [String; SERVERS], seed: u64, recorder: Recorder) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("the port's number"));
-        let chance = Mutex::new((StdRng::seed_from_u64(seed), Weather::default()));
+        let chance = Mutex::new((StdRng::seed_from_u64(seed), NetworkFaults::default()));
         let (http, ejected_until) = (reqwest::Client::new(), Default::default());
-        let inner = Arc::new(Inner { gateway, servers, ejected_until, http, chance, notes });
+        let inner = Arc::new(Inner { gateway, servers, ejected_until, http, chance, recorder });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
         tokio::spawn(async { axum::serve(listener, router).await });
         Self { url, inner }
     }
 
-    /// Where the gateway finds the service.
+    /// The URL of the service for the gateway.
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
-    /// From now on, so much goes wrong.
-    pub(super) fn set_weather(&self, weather: Weather) {
-        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = weather;
+    /// Sets the share of calls that are affected from now on.
+    pub(super) fn set_network_faults(&self, network: NetworkFaults) {
+        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = network;
     }
 }
 
@@ -121,7 +121,7 @@ async fn pass(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
         }
         Fate::Lost => broken(),
         Fate::Unanswered => {
-            let _ = forward(first).await; // the gateway never hears of it
+            let _ = forward(first).await; // the gateway does not receive it
             broken()
         }
         Fate::Doubled => tokio::join!(forward(first), forward(1 - first)).0,
@@ -137,9 +137,9 @@ async fn pass(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
 }
 
 impl Inner {
-    /// What happens to a call, and the server that gets it first.
+    /// Draws the fate of a call, and the server that receives it first.
     fn draw(&self, message: &Message) -> (Fate, usize) {
-        let (rng, weather) = &mut *self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+        let (rng, network) = &mut *self.chance.lock().unwrap_or_else(PoisonError::into_inner);
         let server = rng.random_range(0..SERVERS);
         let mut chance = rng.random_range(0..1_000);
         let mut is = |share| {
@@ -147,16 +147,16 @@ impl Inner {
             chance = if is_so { u32::MAX } else { chance.saturating_sub(share) };
             is_so
         };
-        let fate = if is(weather.delayed) {
+        let fate = if is(network.delayed) {
             Fate::Delayed(Duration::from_millis(rng.random_range(50..1_500)))
-        } else if is(weather.lost) {
+        } else if is(network.lost) {
             Fate::Lost
-        } else if is(weather.unanswered) {
+        } else if is(network.unanswered) {
             Fate::Unanswered
-        } else if is(weather.doubled) {
+        } else if is(network.doubled) {
             Fate::Doubled
-        // Of two states the later to arrive counts, whoever sent it: nothing makes a late copy of one harmless.
-        } else if is(weather.held_back) && message.path != "/presence/state" {
+        // The last state to arrive counts, so a late copy of a state would override a newer one.
+        } else if is(network.held_back) && message.path != "/presence/state" {
             Fate::HeldBack(Duration::from_millis(rng.random_range(200..5_000)))
         } else {
             Fate::Passes
@@ -164,8 +164,8 @@ impl Inner {
         (fate, server)
     }
 
-    /// Sends a call to a server, to the other one where that cannot be reached; and goes on waiting for its answer after
-    /// the gateway has been told that there is none.
+    /// Sends a call to a server, or to the other one if that cannot be reached. Waits for the response even after the
+    /// gateway was sent an error.
     async fn forward(self: &Arc<Self>, message: &Message, server: usize) -> Response {
         let server = if self.ejected_until[server].load(Ordering::Relaxed) > now() { 1 - server } else { server };
         let (inner, message) = (Arc::clone(self), message.clone());
@@ -175,45 +175,45 @@ impl Inner {
                 result => result,
             }
         });
-        match tokio::time::timeout(PATIENCE, exchange).await {
-            Ok(Ok(Ok(answer))) => answer.into_response(),
+        match tokio::time::timeout(CALL_TIMEOUT, exchange).await {
+            Ok(Ok(Ok(reply))) => reply.into_response(),
             Ok(_) => empty(StatusCode::BAD_GATEWAY),
             Err(_) => {
-                self.ejected_until[server].store(now() + EJECTION, Ordering::Relaxed);
+                self.ejected_until[server].store(now() + EJECTION_PERIOD, Ordering::Relaxed);
                 empty(StatusCode::GATEWAY_TIMEOUT)
             }
         }
     }
 
-    async fn exchange(&self, message: &Message, server: usize) -> reqwest::Result<Answer> {
+    async fn exchange(&self, message: &Message, server: usize) -> reqwest::Result<Reply> {
         let request = self.http.post(format!("http://{}{}", self.servers[server], message.path));
         let request = request.header(header::CONTENT_TYPE, "application/json").body(message.body.clone());
         let sent = now();
-        let answer = async {
-            let response = request.timeout(ANSWER_LIMIT).send().await?;
+        let reply = async {
+            let response = request.timeout(RESPONSE_TIMEOUT).send().await?;
             let (status, retry_after) = (response.status(), response.headers().get(header::RETRY_AFTER).cloned());
-            Ok(Answer { status, retry_after, body: response.bytes().await? })
+            Ok(Reply { status, retry_after, body: response.bytes().await? })
         };
-        let answer: reqwest::Result<Answer> = answer.await;
-        if !answer.as_ref().is_err_and(reqwest::Error::is_connect) {
-            let calls = self.calls(message, server, sent, answer.as_ref().ok());
-            let lease_call = self.lease_call(message, server, sent, answer.as_ref().ok());
-            let mut history = self.notes.lock();
+        let reply: reqwest::Result<Reply> = reply.await;
+        if !reply.as_ref().is_err_and(reqwest::Error::is_connect) {
+            let calls = self.calls(message, server, sent, reply.as_ref().ok());
+            let lease_call = self.lease_call(message, server, sent, reply.as_ref().ok());
+            let mut history = self.recorder.lock();
             history.calls.extend(calls);
             history.lease_calls.extend(lease_call);
         }
-        answer
+        reply
     }
 
-    /// What a call and its answer say, entry by entry.
-    fn calls(&self, message: &Message, server: usize, sent: Millis, answer: Option<&Answer>) -> Vec<Call> {
+    /// The entries of a call, with the outcomes in its response.
+    fn calls(&self, message: &Message, server: usize, sent: Millis, reply: Option<&Reply>) -> Vec<Call> {
         let body: Value = serde_json::from_slice(&message.body).unwrap_or_default();
-        let said: Value = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
-        let status = answer.map(|answer| answer.status.as_u16());
-        let listed = |member: &str| said[member].as_array().into_iter().flatten().map(names).collect::<HashSet<_>>();
+        let replied: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
+        let status = reply.map(|reply| reply.status.as_u16());
+        let listed = |member: &str| replied[member].as_array().into_iter().flatten().map(names).collect::<HashSet<_>>();
         let (closed, failed) = (listed("closed"), listed("failed"));
         let entries = body["connections"].as_array().map_or(std::slice::from_ref(&body), Vec::as_slice);
-        let seen = said["version"].as_u64().zip(serde_json::from_value::<State>(said["state"].clone()).ok());
+        let seen = replied["version"].as_u64().zip(serde_json::from_value::<State>(replied["state"].clone()).ok());
         let owner: Option<Arc<str>> = body["gateway_id"].as_str().map(Into::into);
         let calls = entries.iter().filter_map(|entry| {
             let verb = verb(&message.path, &body)?;
@@ -242,14 +242,14 @@ impl Inner {
         calls.collect()
     }
 
-    /// What a call about the gateway's own lease and its response say; `None` for calls about connections.
-    fn lease_call(&self, message: &Message, server: usize, sent: Millis, answer: Option<&Answer>) -> Option<LeaseCall> {
+    /// A call about the gateway's own lease, with the status in its response; `None` for calls about connections.
+    fn lease_call(&self, message: &Message, server: usize, sent: Millis, reply: Option<&Reply>) -> Option<LeaseCall> {
         if message.path != "/presence/gateway" {
             return None;
         }
         let body: Value = serde_json::from_slice(&message.body).ok()?;
-        let answer = answer.filter(|answer| answer.status == StatusCode::OK);
-        let said: Value = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
+        let reply = reply.filter(|reply| reply.status == StatusCode::OK);
+        let replied: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
         Some(LeaseCall {
             gateway: self.gateway,
             id: body["gateway_id"].as_str()?.into(),
@@ -257,12 +257,12 @@ impl Inner {
             server,
             sent,
             ended: now(),
-            status: serde_json::from_value(said["status"].clone()).ok(),
+            status: serde_json::from_value(replied["status"].clone()).ok(),
         })
     }
 }
 
-impl Answer {
+impl Reply {
     fn into_response(self) -> Response {
         let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, "application/json");
         if let Some(retry_after) = self.retry_after {
@@ -293,7 +293,7 @@ fn empty(status: StatusCode) -> Response {
     Response::builder().status(status).body(Body::empty()).expect("a response")
 }
 
-/// A response that breaks off before its first byte, as a socket does.
+/// A response that ends before its first byte, like a broken socket.
 fn broken() -> Response {
     let error = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     Response::new(Body::from_stream(stream::once(async { Err::<Bytes, _>(error) })))

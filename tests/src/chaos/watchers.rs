@@ -21,16 +21,18 @@ use tokio_tungstenite::{
 
 use super::{
     Task,
-    history::{Kind, Notes, Part, Read, Sight, Snapshot, State, Trouble, WatchStream, now, player_id, player_number},
+    environment::Environment,
+    history::{
+        Delivery, Fault, Kind, Part, Read, Recorder, Snapshot, State, WatchStream, now, player_id, player_number,
+    },
     observer::Observer,
-    plan::{Fault, SERVERS, WATCHERS},
-    stage::Stage,
+    plan::{PlannedFault, SERVERS, WATCHERS},
 };
 
 /// The number of players in a request.
 const BATCH: u32 = 250;
 
-/// Time limit for the handshake of a stream.
+/// Time timeout for the handshake of a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause before a stream is opened again, and before a request is repeated that could not be answered.
@@ -42,26 +44,26 @@ type Held = HashMap<u32, (State, Option<u64>)>;
 /// All watchers of a run.
 pub(super) struct Watchers {
     watchers: Vec<(Watcher, Task)>,
-    notes: Notes,
+    recorder: Recorder,
 }
 
 #[derive(Clone)]
 struct Watcher {
     number: usize,
     players: u32,
-    stage: Arc<Stage>,
-    notes: Notes,
+    environment: Arc<Environment>,
+    recorder: Recorder,
     orders: Arc<watch::Sender<Order>>,
     held: Arc<Mutex<Held>>,
 }
 
-/// What a watcher is to do.
+/// An order to a watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Read,
-    /// To read nothing.
+    /// Stop reading.
     Freeze,
-    /// To drop its socket, and to open no other.
+    /// Drop the socket, and open no other.
     Die,
 }
 
@@ -69,7 +71,7 @@ enum Order {
 struct Session<'a> {
     watcher: &'a Watcher,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// Its place in the history.
+    /// Its index in the history.
     index: usize,
     /// The first player of the request in flight.
     first: u32,
@@ -78,54 +80,55 @@ struct Session<'a> {
 
 impl Watchers {
     /// Starts the watchers. They end when this is dropped.
-    pub(super) fn start(stage: &Arc<Stage>, notes: &Notes, players: u32) -> Self {
+    pub(super) fn start(environment: &Arc<Environment>, recorder: &Recorder, players: u32) -> Self {
         let start = |number| {
             let watcher = Watcher {
                 number,
                 players,
-                stage: Arc::clone(stage),
-                notes: notes.clone(),
+                environment: Arc::clone(environment),
+                recorder: recorder.clone(),
                 orders: Arc::new(watch::Sender::new(Order::Read)),
                 held: Arc::default(),
             };
             let task = tokio::spawn(watcher.clone().run()).abort_handle();
             (watcher, Task(task))
         };
-        Self { watchers: (0..WATCHERS).map(start).collect(), notes: notes.clone() }
+        Self { watchers: (0..WATCHERS).map(start).collect(), recorder: recorder.clone() }
     }
 
-    /// Injects a fault into a watcher, and notes it.
-    pub(super) async fn suffer(&self, fault: Fault) {
+    /// Injects a fault into a watcher, and records it.
+    pub(super) async fn inject(&self, fault: PlannedFault) {
         let Part::Watcher(number) = fault.part else { return };
         let Some((watcher, _)) = self.watchers.get(number) else { return };
         let from = now();
         let order = if fault.kind == Kind::Freeze { Order::Freeze } else { Order::Die };
         if order == Order::Die && fault.which.is_multiple_of(2) {
-            watcher.held().clear(); // it comes back as a new caller, which knows nothing
+            watcher.held().clear(); // it returns as a new caller, which holds nothing
         }
         watcher.orders.send_replace(order);
         sleep(Duration::from_millis(fault.lasts)).await;
         watcher.orders.send_replace(Order::Read);
-        self.notes.lock().troubles.push(Trouble::over(fault.part, fault.kind, from));
+        self.recorder.lock().faults.push(Fault::over(fault.part, fault.kind, from));
     }
 
-    /// Waits until all watchers hold what a server answers. What does not come about within `limit` is noted as a mishap.
-    pub(super) async fn until_agreed(&self, observer: &Observer, limit: Duration) -> bool {
+    /// Waits until all watchers hold what a server responds. If they do not within `timeout`, that is recorded as an
+    /// anomaly.
+    pub(super) async fn until_agreed(&self, observer: &Observer, timeout: Duration) -> bool {
         let begin = Instant::now();
         loop {
             let Some(wrong) = self.compare(&observer.look(0).await.unwrap_or_default()) else { return true };
-            if begin.elapsed() > limit {
-                self.notes.mishap(format!("{wrong}, {limit:?} after all was well"));
+            if begin.elapsed() > timeout {
+                self.recorder.record_anomaly(format!("{wrong}, {timeout:?} after the last fault"));
                 return false;
             }
             sleep(RETRY_DELAY).await;
         }
     }
 
-    /// What one of the watchers holds that was not answered.
+    /// A difference between the responses and what one of the watchers holds.
     fn compare(&self, reads: &[Read]) -> Option<String> {
         if reads.is_empty() {
-            return Some("nothing was answered".to_owned());
+            return Some("the server did not respond".to_owned());
         }
         self.watchers.iter().find_map(|(watcher, _)| {
             let held = watcher.held();
@@ -141,7 +144,7 @@ impl Watchers {
 }
 
 impl Watcher {
-    /// Opens one stream after the other.
+    /// Opens one stream after another.
     async fn run(self) {
         let mut orders = self.orders.subscribe();
         for turn in 0.. {
@@ -153,15 +156,15 @@ impl Watcher {
                     () = session.run() => {}
                     _ = orders.wait_for(|order| *order == Order::Die) => {}
                 }
-                self.notes.lock().streams[session.index].ended = Some(now());
+                self.recorder.lock().streams[session.index].ended = Some(now());
             }
             sleep(RETRY_DELAY).await;
         }
     }
 
     async fn open(&self, server: usize) -> Result<Session<'_>, Box<tokio_tungstenite::tungstenite::Error>> {
-        let (socket, _) = connect_async(format!("ws://{}/watch", self.stage.address(server))).await?;
-        let mut history = self.notes.lock();
+        let (socket, _) = connect_async(format!("ws://{}/watch", self.environment.address(server))).await?;
+        let mut history = self.recorder.lock();
         let knows_nothing = self.held().is_empty();
         history.streams.push(WatchStream {
             watcher: self.number,
@@ -178,8 +181,8 @@ impl Watcher {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn mishap(&self, text: &str) {
-        self.notes.mishap(format!("watcher {}: {text}", self.number));
+    fn record_anomaly(&self, text: &str) {
+        self.recorder.record_anomaly(format!("watcher {}: {text}", self.number));
     }
 }
 
@@ -195,7 +198,7 @@ impl Session<'_> {
                 Some(Ok(Message::Close(frame))) => {
                     // Only a server that ends closes a stream.
                     if let Some(frame) = frame.filter(|frame| frame.code != CloseCode::Away) {
-                        self.watcher.mishap(&format!("the stream was closed: {frame:?}"));
+                        self.watcher.record_anomaly(&format!("the stream was closed: {frame:?}"));
                     }
                     ControlFlow::Break(())
                 }
@@ -231,7 +234,7 @@ impl Session<'_> {
         } else if message["watching"].is_u64() {
             let players = self.batch();
             let snapshot = Snapshot { first: players.start, end: players.end, sent: self.sent, completed: now() };
-            self.watcher.notes.lock().streams[self.index].snapshots.push(snapshot);
+            self.watcher.recorder.lock().streams[self.index].snapshots.push(snapshot);
             self.first = players.end;
             if self.first < self.watcher.players {
                 return self.request().await;
@@ -240,27 +243,27 @@ impl Session<'_> {
             sleep(RETRY_DELAY).await;
             return self.request().await;
         } else if !message["feed"].is_string() {
-            self.watcher.mishap(&format!("it was sent {message}"));
+            self.watcher.record_anomaly(&format!("it was sent {message}"));
         }
         ControlFlow::Continue(())
     }
 
     fn take_presences(&self, presences: &[Value]) {
-        let (mut history, mut held) = (self.watcher.notes.lock(), self.watcher.held());
+        let (mut history, mut held) = (self.watcher.recorder.lock(), self.watcher.held());
         let (at, mut named) = (now(), HashSet::new());
         for presence in presences {
             let player = presence["player_id"].as_str().and_then(player_number);
             let state = serde_json::from_value(presence["state"].clone());
             let (Some(player), Ok(state)) = (player, state) else {
-                history.mishaps.push(format!("a watcher was sent {presence}"));
+                history.anomalies.push(format!("a watcher was sent {presence}"));
                 continue;
             };
             if !named.insert(player) {
-                history.mishaps.push(format!("a watcher was sent {} twice in a message", player_id(player)));
+                history.anomalies.push(format!("a watcher was sent {} twice in a message", player_id(player)));
             }
             let version = presence["version"].as_u64();
             held.insert(player, (state, version));
-            history.sights.push(Sight { stream: self.index, player, at, state, version });
+            history.deliveries.push(Delivery { stream: self.index, player, at, state, version });
         }
     }
 }

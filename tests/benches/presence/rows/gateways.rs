@@ -1,4 +1,5 @@
-//! A million players on gateways that hold leases: what a long TTL saves in Redis, and how soon the crash of a gateway shows.
+//! A million players on gateways that hold leases: what a long TTL saves in Redis, and how soon the crash of a gateway
+//! shows.
 
 use std::{
     collections::HashSet,
@@ -37,8 +38,8 @@ const RENEWAL_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Renewals wait for what Redis is doing, so that one connection is too slow for all of them.
 const RENEWING_CONNECTIONS: usize = 64;
 
-/// From the crash of a gateway on, the time within which its players' states are read as OFFLINE, and in which the events
-/// are in the stream.
+/// From the crash of a gateway on, the time within which its players' states are read as OFFLINE, and in which the
+/// events are in the stream.
 const READ_BAR: f64 = 10.0;
 const EVENTS_BAR: f64 = 12.0;
 
@@ -98,8 +99,8 @@ fn owned_heartbeat(players: Range<usize>) -> String {
     players::batch_of_gateway(players.start / PER_GATEWAY, players)
 }
 
-/// The CPU time per second that Redis needs for all that happens while heartbeats come at a pace. The sweep reschedules each
-/// player once per TTL: with a long one that is not within the time measured.
+/// The CPU time per second that Redis needs for all that happens while heartbeats come at a pace. The sweep reschedules
+/// each player once per TTL: with a long one that is not within the time measured.
 async fn cpu_share(server: &RedisServer, address: &str, pace: Pace, body: fn(Range<usize>) -> String) -> f64 {
     let mut connection = server.connection().await;
     eprintln!("and send heartbeats every {} s, for {} s …", pace.interval.as_secs(), DURATION.as_secs());

@@ -1,11 +1,11 @@
-//! The leases of gateways: when the service may have counted a gateway as lost, and when it must have.
+//! Leases of gateways: when the service may have counted a gateway as lost, and when it must have.
 
 use std::collections::BTreeMap;
 
-use super::{Invariant, Report, excuses::Excuses};
-use crate::chaos::history::{History, LeaseCall, GatewayStatus, Millis};
+use super::{Invariant, Report, tolerances::Tolerances};
+use crate::chaos::history::{GatewayStatus, History, LeaseCall, Millis};
 
-/// A look for lost gateways is late by that much at most, as the machine is busy.
+/// The longest delay of a look for lost gateways, as the machine is busy.
 const LOOK_SLACK: Millis = 700;
 
 /// All gateways that had a lease, by id.
@@ -13,14 +13,14 @@ pub(super) struct GatewayLeases<'a>(BTreeMap<&'a str, GatewayLease<'a>>);
 
 /// The lease of one gateway.
 pub(super) struct GatewayLease<'a> {
-    /// In the order of their sending.
+    /// In the order in which they were sent.
     renewals: Vec<Renewal<'a>>,
-    /// In the order of their sending.
+    /// In the order in which they were sent.
     leaves: Vec<&'a LeaseCall>,
     silences: Vec<Silence>,
 }
 
-/// A call that renews the lease, and when it took effect at the latest.
+/// A call that renews the lease, and the latest time at which it took effect.
 struct Renewal<'a> {
     call: &'a LeaseCall,
     latest: Millis,
@@ -44,7 +44,7 @@ struct Silence {
 }
 
 impl<'a> GatewayLeases<'a> {
-    pub(super) fn new(history: &'a History, excuses: &Excuses<'_>) -> Self {
+    pub(super) fn new(history: &'a History, tolerances: &Tolerances<'_>) -> Self {
         let mut gateways = BTreeMap::<&str, GatewayLease<'_>>::new();
         for call in &history.lease_calls {
             let new = || GatewayLease { renewals: Vec::new(), leaves: Vec::new(), silences: Vec::new() };
@@ -52,7 +52,7 @@ impl<'a> GatewayLeases<'a> {
             if call.is_leaving {
                 gateway.leaves.push(call);
             } else {
-                let latest = excuses.latest_effect(call.sent, call.ended, call.status.is_some());
+                let latest = tolerances.latest_effect(call.sent, call.ended, call.status.is_some());
                 gateway.renewals.push(Renewal { call, latest });
             }
         }
@@ -60,10 +60,10 @@ impl<'a> GatewayLeases<'a> {
         for gateway in gateways.values_mut() {
             gateway.renewals.sort_by_key(|renewal| renewal.call.sent);
             gateway.leaves.sort_by_key(|leave| leave.sent);
-            gateway.silences = gateway.find_silences(ttl, excuses);
+            gateway.silences = gateway.find_silences(ttl, tolerances);
         }
         let mut leases = Self(gateways);
-        let judged: Vec<_> = leases.0.keys().map(|id| leases.judge(id, history, excuses)).collect();
+        let judged: Vec<_> = leases.0.keys().map(|id| leases.judge(id, history, tolerances)).collect();
         for (gateway, silences) in leases.0.values_mut().zip(judged) {
             gateway.silences = silences;
         }
@@ -74,14 +74,14 @@ impl<'a> GatewayLeases<'a> {
         self.0.get(id)
     }
 
-    /// Checks what gateways were answered about their own leases.
-    pub(super) fn check(&self, excuses: &Excuses<'_>, report: &mut Report) {
+    /// Checks the responses to gateways about their own leases.
+    pub(super) fn check(&self, tolerances: &Tolerances<'_>, report: &mut Report) {
         for (id, gateway) in &self.0 {
             for renewal in &gateway.renewals {
                 let call = renewal.call;
                 report.count("renewals of gateway leases");
-                if call.status == Some(GatewayStatus::New) && !gateway.may_be_unknown(call, excuses) {
-                    let text = format!("gateway {id} was unknown, and its lease had not expired or nothing might end");
+                if call.status == Some(GatewayStatus::New) && !gateway.may_be_unknown(call, tolerances) {
+                    let text = format!("gateway {id} was unknown, and its lease had not expired, or was held");
                     report.violate(Invariant::NoFalseLoss, None, call.sent, text);
                 }
                 if call.status == Some(GatewayStatus::Alive) && gateway.must_be_unknown(call) {
@@ -92,27 +92,27 @@ impl<'a> GatewayLeases<'a> {
         }
     }
 
-    /// Decides what the silences of a gateway mean, as only those of all gateways together say.
-    fn judge(&self, id: &str, history: &History, excuses: &Excuses<'_>) -> Vec<Silence> {
+    /// Decides whether a gateway may have been lost in its silences. That depends on the silences of all gateways.
+    fn judge(&self, id: &str, history: &History, tolerances: &Tolerances<'_>) -> Vec<Silence> {
         let gateway = &self.0[id];
         let pace = history.pace;
         let judge = |silence: &Silence| {
             let mut from = silence.expired_at;
-            if self.is_mass_expiry(id, silence, history, excuses) {
+            if self.is_mass_expiry(id, silence, history, tolerances) {
                 from = silence.expired_at + pace.gateway_ttl;
             }
-            let from = excuses.held_until(from);
+            let from = tolerances.held_until(from);
             let may_be_lost = from <= silence.ends
                 && !gateway.has_left_before(silence)
-                && !gateway.was_known_at_end(silence, pace.gateway_ttl, excuses);
-            let unless_held = excuses.gateway_ended_by(silence.expired_by, 0);
+                && !gateway.was_known_at_end(silence, pace.gateway_ttl, tolerances);
+            let unless_held = tolerances.gateway_ended_by(silence.expired_by, 0);
             let begin = silence.expired_at.saturating_sub(3 * pace.gateway_ttl);
             let is_alone = self.count_expiries(begin, unless_held.min(silence.ends)) == 1;
             let ended_by =
-                if is_alone { unless_held } else { excuses.gateway_ended_by(silence.expired_by, pace.gateway_ttl) };
+                if is_alone { unless_held } else { tolerances.gateway_ended_by(silence.expired_by, pace.gateway_ttl) };
             let is_ended = ended_by < silence.next_sent
                 && gateway.leaves.is_empty()
-                && !excuses.has_lost_gateways(silence.expired_at.saturating_sub(pace.gateway_ttl), ended_by);
+                && !tolerances.has_lost_gateways(silence.expired_at.saturating_sub(pace.gateway_ttl), ended_by);
             Silence {
                 loss: may_be_lost.then_some((from, silence.ends)),
                 ended_by: is_ended.then_some(ended_by),
@@ -128,13 +128,13 @@ impl<'a> GatewayLeases<'a> {
         silences.filter(|silence| silence.expired_at <= to && silence.expired_by >= from).count()
     }
 
-    /// Whether a gateway is certainly one of half of the known ones that expire within one TTL, and not the first of them:
-    /// then nothing is ended for another TTL.
-    fn is_mass_expiry(&self, id: &str, silence: &Silence, history: &History, excuses: &Excuses<'_>) -> bool {
+    /// Whether a gateway is certainly one of half of the known ones that expire within one TTL, and not the first of
+    /// them: then nothing is ended for another TTL.
+    fn is_mass_expiry(&self, id: &str, silence: &Silence, history: &History, tolerances: &Tolerances<'_>) -> bool {
         let ttl = history.pace.gateway_ttl;
         let (begin, expired_at) = (silence.expired_at.saturating_sub(3 * ttl), silence.expired_at);
         let looked_by = silence.expired_by + history.pace.sweep + LOOK_SLACK;
-        if !excuses.is_calm_for_gateways(begin, looked_by) {
+        if !tolerances.is_calm_for_gateways(begin, looked_by) {
             return false;
         }
         let is_before = |other: &&Silence| {
@@ -203,14 +203,14 @@ impl GatewayLease<'_> {
     }
 
     /// From the moment at which the lease may have expired to the moment from which on a renewal is certain to count.
-    fn find_silences(&self, ttl: Millis, excuses: &Excuses<'_>) -> Vec<Silence> {
+    fn find_silences(&self, ttl: Millis, tolerances: &Tolerances<'_>) -> Vec<Silence> {
         let Some(first) = self.renewals.first() else { return Vec::new() };
         let mut accepted: Vec<_> = self.renewals.iter().filter(|renewal| renewal.call.status.is_some()).collect();
         accepted.sort_by_key(|renewal| renewal.call.ended);
         let mut silences = Vec::new();
         let mut certain_until = first.call.sent + ttl;
         for renewal in accepted {
-            let until = excuses.gateway_lease_until(renewal.call, ttl);
+            let until = tolerances.gateway_lease_until(renewal.call, ttl);
             if until <= renewal.call.ended {
                 continue; // it may have been lost at once
             }
@@ -230,16 +230,16 @@ impl GatewayLease<'_> {
         Silence { expired_at, expired_by, next_sent, ends, loss: None, ended_by: None }
     }
 
-    /// Whether the renewal that ends a silence found the gateway known: then it was not lost. So must all others have that
-    /// may have taken effect in the silence.
-    fn was_known_at_end(&self, silence: &Silence, ttl: Millis, excuses: &Excuses<'_>) -> bool {
+    /// Whether the renewal that ends a silence found the gateway known: then it was not lost. The same must hold for
+    /// all others that may have taken effect in the silence.
+    fn was_known_at_end(&self, silence: &Silence, ttl: Millis, tolerances: &Tolerances<'_>) -> bool {
         let mut during = self
             .renewals
             .iter()
             .filter(|renewal| renewal.call.sent <= silence.ends && renewal.latest >= silence.expired_at);
         silence.ends != Millis::MAX
             && during.all(|renewal| renewal.call.status == Some(GatewayStatus::Alive))
-            && !excuses.has_lost_gateways(silence.expired_at.saturating_sub(ttl), silence.ends)
+            && !tolerances.has_lost_gateways(silence.expired_at.saturating_sub(ttl), silence.ends)
     }
 
     /// Whether the gateway has certainly left before its lease could expire, and no late renewal made it known again.
@@ -250,15 +250,15 @@ impl GatewayLease<'_> {
     }
 
     /// Whether there is a reason why a renewal found the gateway unknown.
-    fn may_be_unknown(&self, call: &LeaseCall, excuses: &Excuses<'_>) -> bool {
+    fn may_be_unknown(&self, call: &LeaseCall, tolerances: &Tolerances<'_>) -> bool {
         let accepted = self.renewals.iter().filter(|renewal| renewal.call.status.is_some());
         let Some(earlier) = accepted.filter(|earlier| earlier.call.ended < call.sent).next_back() else { return true };
         let since = earlier.call.sent;
-        self.may_end(since, call.ended) || excuses.has_lost_gateways(since, call.ended)
+        self.may_end(since, call.ended) || tolerances.has_lost_gateways(since, call.ended)
     }
 
-    /// Whether the service cannot have known the gateway any more when a renewal was sent: no other one was sent since it
-    /// was lost.
+    /// Whether the service cannot have known the gateway any more when a renewal was sent: no other one was sent since
+    /// it was lost.
     fn must_be_unknown(&self, call: &LeaseCall) -> bool {
         let mut silences = self.silences.iter();
         silences.any(|silence| silence.ended_by.is_some() && silence.next_sent == call.sent)

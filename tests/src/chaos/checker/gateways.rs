@@ -1,24 +1,24 @@
-//! What gateways told, and what they were answered.
+//! Calls of gateways, and the responses.
 
-use super::{Invariant, Report, Scene};
+use super::{Context, Invariant, Report};
 use crate::chaos::history::{Millis, Part, Socket, Verb};
 
-/// A gateway notices the end of a socket within that, as its device does.
+/// The time within which a gateway and a device notice the end of a socket.
 const NOTICE: Millis = 1_000;
 
-pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    let player = Some(scene.player.number);
-    for call in scene.leases.revived() {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let player = Some(context.player.number);
+    for call in context.leases.revived() {
         let text = format!("{:?} of {:?} was accepted after its disconnect", call.verb, call.connection);
         report.violate(Invariant::ClosedStaysClosed, player, call.sent, text);
     }
-    for call in scene.leases.refused() {
-        let text = format!("{:?} of {:?} was refused, which nobody had closed", call.verb, call.connection);
+    for call in context.leases.refused() {
+        let text = format!("{:?} of {:?} was refused, and the connection was not closed", call.verb, call.connection);
         report.violate(Invariant::ClosedStaysClosed, player, call.sent, text);
     }
-    for call in &scene.player.calls {
+    for call in &context.player.calls {
         let Some(socket) =
-            scene.player.sockets.iter().find(|socket| Some(&socket.connection) == call.connection.as_ref())
+            context.player.sockets.iter().find(|socket| Some(&socket.connection) == call.connection.as_ref())
         else {
             continue; // a socket whose device gave up before it was open
         };
@@ -26,7 +26,7 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
         let is_false = match call.verb {
             Verb::Moving => false, // the gateway is about to close the socket
             Verb::Quit | Verb::Lost => call.asked + NOTICE < socket.closed.unwrap_or(Millis::MAX),
-            _ => call.asked > noticed_by(scene, socket),
+            _ => call.asked > noticed_by(context, socket),
         };
         if is_false {
             let text = format!("{:?} of {}, asked at {}", call.verb, socket.connection, call.asked);
@@ -35,12 +35,12 @@ pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
     }
 }
 
-/// When a socket's gateway knows that the socket is closed. One that is frozen finds out when it goes on; one that drains
-/// sends heartbeats until the service has ended its lease.
-fn noticed_by(scene: &Scene<'_>, socket: &Socket) -> Millis {
+/// When a socket's gateway knows that the socket is closed. A frozen gateway notices it when it resumes; one that
+/// drains sends heartbeats until the service has ended its lease.
+fn noticed_by(context: &Context<'_>, socket: &Socket) -> Millis {
     let Some(closed) = socket.closed else { return Millis::MAX };
     let parts = [Part::Gateway(socket.gateway), Part::Machine];
-    let of_gateway = scene.history.troubles.iter().filter(|trouble| parts.contains(&trouble.part));
-    let during = of_gateway.filter(|trouble| trouble.from <= closed + NOTICE && closed <= trouble.to + NOTICE);
-    during.map(|trouble| trouble.to).fold(closed, Millis::max) + NOTICE
+    let of_gateway = context.history.faults.iter().filter(|fault| parts.contains(&fault.part));
+    let during = of_gateway.filter(|fault| fault.from <= closed + NOTICE && closed <= fault.to + NOTICE);
+    during.map(|fault| fault.to).fold(closed, Millis::max) + NOTICE
 }

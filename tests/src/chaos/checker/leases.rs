@@ -1,10 +1,11 @@
-//! Which of a player's connections have a lease at a moment: for certain, or possibly. Known from the calls alone.
+//! Leases of a player's connections: those that are certain at a moment, and those that are possible. Computed from the
+//! calls alone.
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use super::{
-    excuses::Excuses,
     gateway_leases::{GatewayLease, GatewayLeases},
+    tolerances::Tolerances,
 };
 use crate::chaos::history::{Call, Millis, Outcome, State, Verb};
 
@@ -13,25 +14,25 @@ pub(super) struct Leases<'a> {
     pub(super) player: u32,
     pub(super) ttl: Millis,
     pub(super) move_grace: Millis,
-    pub(super) excuses: &'a Excuses<'a>,
+    pub(super) tolerances: &'a Tolerances<'a>,
     pub(super) connections: BTreeMap<&'a str, Connection<'a>>,
     /// The gateways to which one of the connections may belong.
     pub(super) gateways: Vec<&'a GatewayLease<'a>>,
-    states: Vec<Told<'a>>,
+    states: Vec<TimedCall<'a>>,
 }
 
 #[derive(Default)]
 pub(super) struct Connection<'a> {
     /// Connects and heartbeats.
-    pub(super) renewals: Vec<Told<'a>>,
-    pub(super) disconnects: Vec<Told<'a>>,
+    pub(super) renewals: Vec<TimedCall<'a>>,
+    pub(super) disconnects: Vec<TimedCall<'a>>,
     /// The gateways to which it may belong.
     pub(super) gateways: Vec<&'a GatewayLease<'a>>,
 }
 
-/// A call, and when it took effect at the latest; at the earliest it did when it was sent.
+/// A call, and the latest time at which it took effect; the earliest is when it was sent.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(super) struct TimedCall<'a> {
     pub(super) call: &'a Call,
     pub(super) latest: Millis,
     /// The gateway that the call names, if that has a lease of its own.
@@ -42,39 +43,38 @@ impl<'a> Leases<'a> {
     pub(super) fn new(
         calls: &[&'a Call],
         gateways: &'a GatewayLeases<'a>,
-        excuses: &'a Excuses<'a>,
+        tolerances: &'a Tolerances<'a>,
         player: u32,
     ) -> Self {
-        let pace = excuses.history.pace;
+        let pace = tolerances.history.pace;
         let mut leases = Self {
             player,
             ttl: pace.ttl,
             move_grace: pace.move_grace,
-            excuses,
+            tolerances,
             connections: BTreeMap::new(),
             gateways: Vec::new(),
             states: Vec::new(),
         };
         for call in calls {
-            let latest = excuses.latest_effect(call.sent, call.ended, call.outcome != Outcome::Unknown);
+            let latest = tolerances.latest_effect(call.sent, call.ended, call.outcome != Outcome::Unknown);
             let gateway = call.owner.as_deref().and_then(|owner| gateways.of(owner));
-            let told = Told { call, latest, gateway };
+            let timed = TimedCall { call, latest, gateway };
             let connection = call.connection.as_deref().map(|id| leases.connections.entry(id).or_default());
             match (call.verb, connection) {
                 (Verb::Connect | Verb::Heartbeat, Some(connection)) => {
                     add(&mut connection.gateways, gateway);
                     add(&mut leases.gateways, gateway);
-                    connection.renewals.push(told);
+                    connection.renewals.push(timed);
                 }
-                (Verb::Quit | Verb::Lost | Verb::Moving, Some(connection)) => connection.disconnects.push(told),
-                _ => leases.states.push(told),
+                (Verb::Quit | Verb::Lost | Verb::Moving, Some(connection)) => connection.disconnects.push(timed),
+                _ => leases.states.push(timed),
             }
         }
         leases
     }
 
-    /// The number of connections that have a lease from the first to the last of these moments, whatever happened that
-    /// nobody saw.
+    /// The number of connections that certainly have a lease from the first to the last of these moments.
     pub(super) fn certain(&self, when: &RangeInclusive<Millis>) -> usize {
         self.connections.values().filter(|connection| self.is_certain(connection, when)).count()
     }
@@ -93,31 +93,31 @@ impl<'a> Leases<'a> {
     /// Whether a lease may have ended with a gateway's at this moment, as the gateway was lost.
     pub(super) fn may_have_ended_with_gateway(&self, at: Millis) -> bool {
         let mut losses = self.gateways.iter().flat_map(|gateway| gateway.losses());
-        losses.any(|(from, to)| from <= at && at <= self.excuses.gateway_ended_by(to, 0))
+        losses.any(|(from, to)| from <= at && at <= self.tolerances.gateway_ended_by(to, 0))
     }
 
     /// Whether a state that was set may have made a record without a lease.
     pub(super) fn may_have_bare_record(&self, when: &RangeInclusive<Millis>) -> bool {
-        self.states.iter().any(|told| {
-            let makes_one = matches!(told.call.verb, Verb::SetState(State::Online | State::Away));
-            makes_one && told.call.sent <= *when.end() && told.latest + self.ttl > *when.start()
+        self.states.iter().any(|timed| {
+            let makes_one = matches!(timed.call.verb, Verb::SetState(State::Online | State::Away));
+            makes_one && timed.call.sent <= *when.end() && timed.latest + self.ttl > *when.start()
         })
     }
 
     /// Whether a call of this kind may have taken effect at this moment.
-    pub(super) fn may_have_been_told(&self, verb: Verb, at: Millis) -> bool {
+    pub(super) fn may_have_taken_effect(&self, verb: Verb, at: Millis) -> bool {
         let of_connections = self.connections.values().flat_map(|connection| match verb {
             Verb::Quit | Verb::Lost | Verb::Moving => &connection.disconnects,
             _ => &connection.renewals,
         });
-        let mut told = of_connections.chain(&self.states).filter(|told| told.call.verb == verb);
-        told.any(|told| told.call.sent <= at && at <= told.latest && told.call.outcome != Outcome::Closed)
+        let mut timed = of_connections.chain(&self.states).filter(|timed| timed.call.verb == verb);
+        timed.any(|timed| timed.call.sent <= at && at <= timed.latest && timed.call.outcome != Outcome::Closed)
     }
 
     /// Connects and heartbeats that were accepted although the connection had been closed.
     pub(super) fn revived(&self) -> impl Iterator<Item = &'a Call> {
         self.connections.values().flat_map(|connection| {
-            connection.renewals.iter().map(|told| told.call).filter(|renewal| {
+            connection.renewals.iter().map(|timed| timed.call).filter(|renewal| {
                 renewal.outcome == Outcome::Accepted
                     && connection.disconnects.iter().any(|close| {
                         close.call.outcome == Outcome::Accepted
@@ -129,11 +129,11 @@ impl<'a> Leases<'a> {
         })
     }
 
-    /// Connects and heartbeats that were refused although nobody had closed the connection.
+    /// Connects and heartbeats that were refused although the connection had not been closed.
     pub(super) fn refused(&self) -> impl Iterator<Item = &'a Call> {
         self.connections.values().flat_map(|connection| {
-            connection.renewals.iter().map(|told| told.call).filter(|renewal| {
-                let is_before = |told: &Told<'_>| told.call.sent <= renewal.ended;
+            connection.renewals.iter().map(|timed| timed.call).filter(|renewal| {
+                let is_before = |timed: &TimedCall<'_>| timed.call.sent <= renewal.ended;
                 renewal.outcome == Outcome::Closed
                     && !connection.disconnects.iter().any(is_before)
                     && !self.sign_outs().any(is_before)
@@ -141,8 +141,8 @@ impl<'a> Leases<'a> {
         })
     }
 
-    pub(super) fn sign_outs(&self) -> impl Iterator<Item = &Told<'a>> {
-        self.states.iter().filter(|told| told.call.verb == Verb::SetState(State::Offline))
+    pub(super) fn sign_outs(&self) -> impl Iterator<Item = &TimedCall<'a>> {
+        self.states.iter().filter(|timed| timed.call.verb == Verb::SetState(State::Offline))
     }
 
     fn is_certain(&self, connection: &Connection<'a>, when: &RangeInclusive<Millis>) -> bool {
@@ -150,61 +150,61 @@ impl<'a> Leases<'a> {
         if connection.disconnects.iter().any(|close| close.call.sent <= last) {
             return false;
         }
-        connection.renewals.iter().rev().any(|Told { call: renewal, .. }| {
+        connection.renewals.iter().rev().any(|TimedCall { call: renewal, .. }| {
             renewal.outcome == Outcome::Accepted
                 && renewal.ended < first
                 && last < renewal.sent + self.ttl
-                && !self.sign_outs().any(|told| told.call.sent <= last && told.latest >= renewal.sent)
+                && !self.sign_outs().any(|timed| timed.call.sent <= last && timed.latest >= renewal.sent)
                 && !self.has_lost(renewal, last)
                 && !connection.gateways.iter().any(|gateway| gateway.may_end(renewal.sent, last))
         })
     }
 
     pub(super) fn is_possible(&self, connection: &Connection<'a>, when: &RangeInclusive<Millis>) -> bool {
-        self.may_be_renewed(connection, when, |told| self.has_ended_with_gateway(told, *when.start()))
+        self.may_be_renewed(connection, when, |timed| self.has_ended_with_gateway(timed, *when.start()))
     }
 
     /// Whether a lease certainly ended with that of the gateway which its last renewal names.
-    fn has_ended_with_gateway(&self, told: &Told<'a>, at: Millis) -> bool {
-        let ended_at = told.gateway.and_then(|gateway| gateway.ended_at(told.latest, at));
-        ended_at.is_some_and(|ended_at| !self.excuses.has_lost(self.player, ended_at, at))
+    fn has_ended_with_gateway(&self, timed: &TimedCall<'a>, at: Millis) -> bool {
+        let ended_at = timed.gateway.and_then(|gateway| gateway.ended_at(timed.latest, at));
+        ended_at.is_some_and(|ended_at| !self.tolerances.has_lost(self.player, ended_at, at))
     }
 
     fn may_be_renewed(
         &self,
         connection: &Connection<'a>,
         when: &RangeInclusive<Millis>,
-        has_ended: impl Fn(&Told<'a>) -> bool,
+        has_ended: impl Fn(&TimedCall<'a>) -> bool,
     ) -> bool {
         let (first, last) = (*when.start(), *when.end());
-        let is_renewed = connection.renewals.iter().any(|told| {
-            told.call.outcome != Outcome::Closed
-                && told.call.sent <= last
-                && told.latest + self.ttl > first
-                && !has_ended(told)
+        let is_renewed = connection.renewals.iter().any(|timed| {
+            timed.call.outcome != Outcome::Closed
+                && timed.call.sent <= last
+                && timed.latest + self.ttl > first
+                && !has_ended(timed)
         });
         is_renewed && !connection.disconnects.iter().any(|close| self.is_over(connection, close.call, when))
     }
 
-    /// Whether a disconnect is certain to have taken effect, and not to have been forgotten since.
+    /// Whether a disconnect has certainly taken effect, and has not been forgotten since.
     fn is_over(&self, connection: &Connection<'a>, close: &Call, when: &RangeInclusive<Millis>) -> bool {
         let forgotten_at = close.sent + 2 * self.ttl;
         close.outcome == Outcome::Accepted
             && close.ended < *when.start()
             && !self.has_lost(close, *when.end())
-            && !connection.renewals.iter().any(|told| told.call.sent <= *when.end() && told.latest >= forgotten_at)
+            && !connection.renewals.iter().any(|timed| timed.call.sent <= *when.end() && timed.latest >= forgotten_at)
     }
 
     /// Whether what an accepted call wrote may have been lost until a moment.
     fn has_lost(&self, call: &Call, until: Millis) -> bool {
-        self.excuses.has_lost_write(self.player, call.sent..=call.ended, until)
+        self.tolerances.has_lost_write(self.player, call.sent..=call.ended, until)
     }
 }
 
 impl<'a> Connection<'a> {
     /// Whether a renewal says that the connection belongs to a gateway, as do all others that name one.
-    pub(super) fn names(&self, told: &Told<'a>, gateway: &GatewayLease<'_>) -> bool {
-        self.gateways.len() == 1 && told.gateway.is_some_and(|named| std::ptr::eq(named, gateway))
+    pub(super) fn names(&self, timed: &TimedCall<'a>, gateway: &GatewayLease<'_>) -> bool {
+        self.gateways.len() == 1 && timed.gateway.is_some_and(|named| std::ptr::eq(named, gateway))
     }
 }
 

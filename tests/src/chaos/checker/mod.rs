@@ -1,17 +1,17 @@
-//! Whether what was seen may be so. Knows the contract and nothing of the code: each check names its invariant.
+//! Checker of a history. It knows the contract and nothing of the code. Each check reports violations of one invariant.
 
-mod answers;
-mod excuses;
-mod gateway_excuses;
+mod failure_report;
 mod gateway_leases;
+mod gateway_tolerances;
 mod gateways;
 mod leases;
 mod moving;
 mod recovery;
-mod story;
+mod responses;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod tolerances;
 mod watching;
 
 use std::{
@@ -19,78 +19,79 @@ use std::{
     fmt,
 };
 
-use super::history::{Call, Event, History, Millis, Read, Sight, Socket, player_id};
-use excuses::Excuses;
+use super::history::{Call, Delivery, Event, History, Millis, Read, Socket, player_id};
 use gateway_leases::GatewayLeases;
 use leases::Leases;
+use tolerances::Tolerances;
 
-/// What a run is judged by.
+/// An invariant of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// Who is not OFFLINE in an answer, or counted in it, has told the service of it within the TTL.
+    /// A player who is not OFFLINE in a response, and each connection that it counts, was reported within the TTL.
     NoGhost,
-    /// Whose lease is certain to run is not OFFLINE in an answer, and is counted.
+    /// A player with a certain lease is not OFFLINE in a response, and the lease is counted.
     NoFalseOffline,
-    /// Nobody's OFFLINE event comes while a lease is certain to run.
+    /// A player with a certain lease has no OFFLINE event.
     NoFalseOfflineEvent,
-    /// Who ran out has an OFFLINE event within a sweep interval.
+    /// A record that expired has an OFFLINE event within a sweep interval.
     PromptExpiry,
-    /// Whatever state and version an answer has, the stream has the event that made it; and no answer lags behind it.
+    /// The state and version in a response are those of an event in the stream, and no response is older than the
+    /// stream.
     NoTransitionWithoutEvent,
-    /// The stream has no event twice.
+    /// The stream holds each event once.
     NoEventTwice,
-    /// A player's versions rise, in events and in answers, and are never below the time of their making.
+    /// A player's versions rise, in events and in responses, and are never below the time of the transition.
     RisingVersions,
-    /// A player's event begins with the state that the one before ended with.
+    /// The `previous_state` of a player's event is the `state` of the event before.
     UnbrokenChain,
-    /// Each event has a call, or a silence, that it can come from.
+    /// Each event has a call, or a missing call, that can have caused it.
     CausedEvent,
-    /// A closed connection stays closed; and none is called closed that was not.
+    /// A closed connection stays closed, and only a closed connection is refused.
     ClosedStaysClosed,
-    /// Gateways tell the truth: no beat for a socket that is closed, no disconnect of one that is open.
+    /// Gateways send no heartbeat for a closed socket, and no disconnect for an open one.
     TruthfulGateway,
-    /// Soon after a fault of Redis, every server reads and writes again.
+    /// Every server reads and writes again soon after a fault of Redis.
     PromptRecovery,
-    /// On one stream of a watcher, a player's versions do not fall.
+    /// A player's versions do not decrease on one stream of a watcher.
     RisingOnStream,
     /// What a watcher holds when its request is complete is no older than the request.
     FreshSnapshot,
     /// Soon after the last fault and the last transition, a watcher holds what Redis does.
     WatcherTruth,
-    /// No gateway is lost whose lease counts, nor while the fault is more likely in between: after an outage, or if half of
-    /// the gateways expire at once.
+    /// A gateway is lost only after its lease expired, and not while a fault between gateways and Redis is more likely:
+    /// after an outage, or if half of the gateways expire at once.
     NoFalseLoss,
-    /// A gateway that left, or whose lease expired, is forgotten soon, and its connections do not count any more.
+    /// The connections of a gateway that left, or whose lease expired, soon no longer count.
     PromptEnd,
     /// A player whose gateway restarts as planned is not OFFLINE within the move grace.
     QuietMove,
-    /// When all is well again, answers agree with the sockets; in the end nobody and nothing is left.
+    /// After the last fault, responses agree with the sockets; at the end no player and no key is left.
     FinalTruth,
 }
 
-/// Something that must not be.
+/// A violation of an invariant.
 #[derive(Debug)]
 pub struct Violation {
-    /// What it violates.
+    /// The invariant.
     pub invariant: Invariant,
-    /// Whom it is about, if it is about anybody.
+    /// The player concerned, if it concerns one.
     pub player: Option<u32>,
-    /// When.
+    /// The time.
     pub at: Millis,
-    /// What was seen.
+    /// A description.
     pub text: String,
 }
 
-/// What a look at a history came to.
+/// The result of a check.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// All that must not be.
+    /// All violations.
     pub violations: Vec<Violation>,
-    /// How often each check had something to look at, and how often an excuse was needed; and the longest recovery.
+    /// How often each check was applied, how often an anomaly was allowed, and the longest recovery.
     pub counts: BTreeMap<&'static str, usize>,
 }
 
-/// All that was seen of one player.
+/// Everything that was seen of one player.
 struct Player<'a> {
     number: u32,
     calls: Vec<&'a Call>,
@@ -99,36 +100,36 @@ struct Player<'a> {
     events: Vec<&'a Event>,
     sockets: Vec<&'a Socket>,
     /// In the order of their arrival.
-    sights: Vec<&'a Sight>,
+    deliveries: Vec<&'a Delivery>,
 }
 
-/// What a check of one player sees.
-struct Scene<'a> {
+/// The input of the checks of one player.
+struct Context<'a> {
     player: Player<'a>,
     leases: Leases<'a>,
     history: &'a History,
-    excuses: &'a Excuses<'a>,
+    tolerances: &'a Tolerances<'a>,
 }
 
-/// Looks at a whole history.
+/// Checks a whole history.
 pub fn check(history: &History) -> Report {
     let mut report = Report::default();
-    let excuses = Excuses::new(history);
+    let tolerances = Tolerances::new(history);
     stream::check_ids(history, &mut report);
     recovery::check(history, &mut report);
-    for mishap in &history.mishaps {
-        report.violate(Invariant::FinalTruth, None, 0, mishap.clone());
+    for anomaly in &history.anomalies {
+        report.violate(Invariant::FinalTruth, None, 0, anomaly.clone());
     }
-    let gateways = GatewayLeases::new(history, &excuses);
-    gateways.check(&excuses, &mut report);
+    let gateways = GatewayLeases::new(history, &tolerances);
+    gateways.check(&tolerances, &mut report);
     for player in players(history) {
-        let leases = Leases::new(&player.calls, &gateways, &excuses, player.number);
-        let scene = Scene { player, leases, history, excuses: &excuses };
-        answers::check(&scene, &mut report);
-        stream::check(&scene, &mut report);
-        gateways::check(&scene, &mut report);
-        moving::check(&scene, &mut report);
-        watching::check(&scene, &mut report);
+        let leases = Leases::new(&player.calls, &gateways, &tolerances, player.number);
+        let context = Context { player, leases, history, tolerances: &tolerances };
+        responses::check(&context, &mut report);
+        stream::check(&context, &mut report);
+        gateways::check(&context, &mut report);
+        moving::check(&context, &mut report);
+        watching::check(&context, &mut report);
     }
     report.violations.sort_by_key(|violation| violation.at);
     report
@@ -148,18 +149,18 @@ impl Report {
         *longest = (took as usize).max(*longest);
     }
 
-    /// How often a check had something to look at.
+    /// How often a check was applied.
     pub fn counted(&self, what: &str) -> usize {
         self.counts.get(what).copied().unwrap_or_default()
     }
 
-    /// The first violation of each invariant, with what was seen of its player around that time.
+    /// The first violation of each invariant, with everything that was seen of its player around that time.
     pub fn explain(&self, history: &History) -> String {
-        let mut told = HashSet::new();
-        let first = self.violations.iter().filter(|violation| told.insert(violation.invariant as usize));
+        let mut reported = HashSet::new();
+        let first = self.violations.iter().filter(|violation| reported.insert(violation.invariant as usize));
         let text = |violation: &Violation| {
             let count = self.violations.iter().filter(|other| other.invariant == violation.invariant).count();
-            format!("{violation} ({count} of this kind)\n{}", story::tell(history, violation))
+            format!("{violation} ({count} of this kind)\n{}", failure_report::describe(history, violation))
         };
         first.map(text).collect()
     }
@@ -180,7 +181,7 @@ fn players(history: &History) -> Vec<Player<'_>> {
         reads: Vec::new(),
         events: Vec::new(),
         sockets: Vec::new(),
-        sights: Vec::new(),
+        deliveries: Vec::new(),
     };
     for call in &history.calls {
         players.entry(call.player).or_insert_with(|| new(call.player)).calls.push(call);
@@ -194,8 +195,8 @@ fn players(history: &History) -> Vec<Player<'_>> {
     for socket in &history.sockets {
         players.entry(socket.player).or_insert_with(|| new(socket.player)).sockets.push(socket);
     }
-    for sight in &history.sights {
-        players.entry(sight.player).or_insert_with(|| new(sight.player)).sights.push(sight);
+    for delivery in &history.deliveries {
+        players.entry(delivery.player).or_insert_with(|| new(delivery.player)).deliveries.push(delivery);
     }
     for player in players.values_mut() {
         player.calls.sort_by_key(|call| call.sent);

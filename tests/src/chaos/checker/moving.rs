@@ -3,30 +3,30 @@
 use std::ops::RangeInclusive;
 
 use super::{
-    Invariant, Report, Scene,
+    Context, Invariant, Report,
     gateway_leases::GatewayLease,
     leases::{Connection, Leases},
 };
 use crate::chaos::history::{LeaseCall, Millis, Outcome, Verb};
 
-pub(super) fn check(scene: &Scene<'_>, report: &mut Report) {
-    for (gateway, leave) in scene.leases.leaves() {
-        let within = leave.ended..=leave.sent + scene.leases.move_grace - 1;
-        if within.is_empty() || !scene.leases.is_moving_with(gateway, leave, &(leave.ended..=leave.ended)) {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    for (gateway, leave) in context.leases.leaves() {
+        let within = leave.ended..=leave.sent + context.leases.move_grace - 1;
+        if within.is_empty() || !context.leases.is_moving_with(gateway, leave, &(leave.ended..=leave.ended)) {
             continue;
         }
         report.count("players whose gateway left");
-        if scene.leases.has_connected(&within) {
+        if context.leases.has_connected(&within) {
             report.count("players who moved within the grace");
         }
     }
 }
 
 /// An OFFLINE event of a player who is moving.
-pub(super) fn check_event(scene: &Scene<'_>, at: Millis, report: &mut Report) {
-    if scene.leases.is_moving(&(at..=at)) {
+pub(super) fn check_event(context: &Context<'_>, at: Millis, report: &mut Report) {
+    if context.leases.is_moving(&(at..=at)) {
         let text = "OFFLINE within the move grace".to_owned();
-        report.violate(Invariant::QuietMove, Some(scene.player.number), at, text);
+        report.violate(Invariant::QuietMove, Some(context.player.number), at, text);
     }
 }
 
@@ -44,7 +44,7 @@ impl<'a> Leases<'a> {
     /// Whether a move grace may have expired before this moment.
     pub(super) fn may_have_stopped_moving(&self, at: Millis) -> bool {
         let is_over = |(sent, latest): (Millis, Millis)| {
-            let noticed_by = self.excuses.swept_by(self.player, latest + self.move_grace);
+            let noticed_by = self.tolerances.swept_by(self.player, latest + self.move_grace);
             sent + self.move_grace <= at && at <= noticed_by
         };
         self.moves().any(is_over)
@@ -53,12 +53,15 @@ impl<'a> Leases<'a> {
     /// Whether a connect or heartbeat took effect at one of these moments.
     fn has_connected(&self, when: &RangeInclusive<Millis>) -> bool {
         let mut renewals = self.connections.values().flat_map(|connection| &connection.renewals);
-        renewals.any(|told| {
-            told.call.outcome == Outcome::Accepted && when.contains(&told.call.sent) && when.contains(&told.call.ended)
+        renewals.any(|timed| {
+            timed.call.outcome == Outcome::Accepted
+                && when.contains(&timed.call.sent)
+                && when.contains(&timed.call.ended)
         })
     }
 
-    /// The gateways that left while they may have had a connection of the player, each with the call that ended its lease.
+    /// The gateways that left while they may have had a connection of the player, each with the call that ended its
+    /// lease.
     fn leaves(&self) -> impl Iterator<Item = (&'a GatewayLease<'a>, &'a LeaseCall)> {
         let gateways = self.gateways.iter().copied();
         gateways.filter_map(|gateway| Some((gateway, gateway.leave()?)))
@@ -68,20 +71,20 @@ impl<'a> Leases<'a> {
     fn moves(&self) -> impl Iterator<Item = (Millis, Millis)> {
         let leaves = self.gateways.iter().flat_map(|gateway| gateway.leaves()).map(move |leave| {
             let is_known = leave.status.is_some();
-            let latest = self.excuses.latest_effect(leave.sent, leave.ended, is_known);
+            let latest = self.tolerances.latest_effect(leave.sent, leave.ended, is_known);
             // Sweeps complete a call that failed half-way, and no lease outlives its TTL.
             (leave.sent, if is_known { latest } else { latest + self.ttl })
         });
         let disconnects = self.connections.values().flat_map(|connection| &connection.disconnects);
-        let moving = disconnects.filter(|told| told.call.verb == Verb::Moving);
-        leaves.chain(moving.map(|told| (told.call.sent, told.latest)))
+        let moving = disconnects.filter(|timed| timed.call.verb == Verb::Moving);
+        leaves.chain(moving.map(|timed| (timed.call.sent, timed.latest)))
     }
 
     fn is_moving_with(&self, gateway: &GatewayLease<'_>, leave: &LeaseCall, when: &RangeInclusive<Millis>) -> bool {
         let (first, last) = (*when.start(), *when.end());
         leave.sent <= first
             && last < leave.sent + self.move_grace
-            && !self.excuses.has_lost_write(self.player, leave.sent..=leave.ended, last)
+            && !self.tolerances.has_lost_write(self.player, leave.sent..=leave.ended, last)
             && self.connections.values().any(|connection| self.moves_with(connection, gateway, leave, last))
             && self.connections.values().all(|connection| self.cannot_end_record(connection, gateway, leave, last))
     }
@@ -94,21 +97,21 @@ impl<'a> Leases<'a> {
         leave: &LeaseCall,
         last: Millis,
     ) -> bool {
-        let mut renewals = connection.renewals.iter().filter(|told| connection.names(told, gateway));
+        let mut renewals = connection.renewals.iter().filter(|timed| connection.names(timed, gateway));
         !connection.disconnects.iter().any(|close| close.call.sent <= leave.ended)
-            && renewals.any(|told| {
-                let renewal = told.call;
+            && renewals.any(|timed| {
+                let renewal = timed.call;
                 renewal.outcome == Outcome::Accepted
                     && renewal.ended < leave.sent
                     && leave.ended < renewal.sent + self.ttl
                     && !gateway.may_be_lost(renewal.sent, leave.ended)
-                    && !self.sign_outs().any(|told| told.call.sent <= last && told.latest >= renewal.sent)
-                    && !self.excuses.has_lost_write(self.player, renewal.sent..=renewal.ended, last)
+                    && !self.sign_outs().any(|timed| timed.call.sent <= last && timed.latest >= renewal.sent)
+                    && !self.tolerances.has_lost_write(self.player, renewal.sent..=renewal.ended, last)
             })
     }
 
-    /// Whether the connection cannot end the record within the grace: it belongs to the gateway or had no lease when that
-    /// left, and no call or other gateway ends it afterwards.
+    /// Whether the connection cannot end the record within the grace: it belongs to the gateway or had no lease when
+    /// that left, and no call or other gateway ends it afterwards.
     fn cannot_end_record(
         &self,
         connection: &Connection<'a>,
@@ -123,8 +126,8 @@ impl<'a> Leases<'a> {
             .disconnects
             .iter()
             .any(|close| close.call.verb != Verb::Moving && close.call.sent <= last && close.latest >= leave.sent);
-        let belongs = connection.renewals.iter().any(|told| {
-            told.call.outcome == Outcome::Accepted && told.call.ended < leave.sent && connection.names(told, gateway)
+        let belongs = connection.renewals.iter().any(|timed| {
+            timed.call.outcome == Outcome::Accepted && timed.call.ended < leave.sent && connection.names(timed, gateway)
         });
         let mut others = connection.gateways.iter().filter(|other| !std::ptr::eq(**other, gateway));
         !is_closed

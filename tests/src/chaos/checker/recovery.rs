@@ -1,17 +1,18 @@
-//! Whether every server works again soon after Redis does.
+//! Recovery of the servers after faults of Redis.
 
 use std::collections::BTreeSet;
 
-use super::{Invariant, Report, excuses::DETECTION};
+use super::{Invariant, Report, tolerances::DETECTION};
 use crate::chaos::history::{Attempt, Call, History, Millis, Outcome, Part};
 
-/// A server is late by that much at most, as its machine is busy.
+/// The longest delay of a server, as the machine is busy.
 const SLACK: Millis = 1_500;
 
-/// A calm is a time without a fault of Redis or of the server. The first success ends within this time from its begin.
+/// The time from the beginning of a calm to the first success. A calm is a period without a fault of Redis or the
+/// server.
 const RECOVERY: Millis = DETECTION + SLACK;
 
-/// In each calm that lasts long enough, each server reads and writes in time, and continues to.
+/// Checks that each server reads and writes in time in each calm that lasts long enough, and continues to.
 pub(super) fn check(history: &History, report: &mut Report) {
     let writes: Vec<_> = history.calls.iter().map(Attempt::from).collect();
     let servers: BTreeSet<_> = history.attempts.iter().chain(&writes).map(|attempt| attempt.server).collect();
@@ -28,8 +29,8 @@ pub(super) fn check(history: &History, report: &mut Report) {
 /// From the end of a fault to the beginning of the next one.
 fn calms(history: &History, server: usize) -> Vec<(Millis, Millis)> {
     let disturbs = |part| [Part::Redis, Part::Server(server), Part::Machine].contains(&part);
-    let faults = history.troubles.iter().filter(|trouble| disturbs(trouble.part));
-    let mut faults: Vec<_> = faults.map(|trouble| (trouble.from, trouble.to)).collect();
+    let faults = history.faults.iter().filter(|fault| disturbs(fault.part));
+    let mut faults: Vec<_> = faults.map(|fault| (fault.from, fault.to)).collect();
     faults.sort_unstable();
     let ends = faults.iter().scan(0, |latest, (_, to)| {
         *latest = (*latest).max(*to);

@@ -1,18 +1,18 @@
-//! Each invariant finds what violates it, and lets pass what a fault excuses.
+//! Each invariant is reported as violated by a modified history, and not if a fault allows the anomaly.
 
 mod gateway_leases;
 mod watching;
 
 use super::*;
-use crate::chaos::history::{Attempt, Kind, Loss, Outcome, Pace, Part, State, Trouble, Verb};
+use crate::chaos::history::{Attempt, Fault, Kind, Loss, Outcome, Pace, Part, State, Verb};
 
 const TTL: Millis = 3_000;
 
-/// A player who is there from 1,000 to 5,000, beating in between, as it should be.
-fn well() -> History {
+/// A valid history: a player who is online from 1,000 to 5,000, with heartbeats in between.
+fn valid() -> History {
     History {
         pace: Pace { ttl: TTL, heartbeat: 1_000, sweep: 300, gateway_ttl: 2_000, move_grace: TTL },
-        troubles: Vec::new(),
+        faults: Vec::new(),
         calls: vec![
             Call { seen: Some((State::Online, 1_001)), ..call(Verb::Connect, 1_000) },
             call(Verb::Heartbeat, 2_000),
@@ -75,17 +75,17 @@ fn event(previous_state: State, state: State, reason: &str, at: Millis) -> Event
     }
 }
 
-fn trouble(part: Part, kind: Kind, from: Millis, to: Millis) -> Trouble {
+fn fault(part: Part, kind: Kind, from: Millis, to: Millis) -> Fault {
     let loss = match (part, kind) {
         (Part::Redis, Kind::Kill | Kind::Flush) => Loss::Everything,
         _ => Loss::Nothing,
     };
-    Trouble { part, kind, slots: Vec::new(), loss, from, to }
+    Fault { part, kind, slots: Vec::new(), loss, from, to }
 }
 
-/// What is violated once a good history was changed.
+/// The invariants that a valid history violates after a change.
 fn violated(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
-    let mut history = well();
+    let mut history = valid();
     change(&mut history);
     let mut violated: Vec<_> = check(&history).violations.iter().map(|violation| violation.invariant).collect();
     violated.sort();
@@ -94,7 +94,7 @@ fn violated(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
 }
 
 #[test]
-fn a_history_as_it_should_be_violates_nothing() {
+fn a_valid_history_violates_nothing() {
     assert_eq!(violated(|_| {}), []);
 }
 
@@ -131,25 +131,25 @@ fn a_count_that_is_too_high_is_a_ghost_and_one_too_low_is_falsely_offline() {
 }
 
 #[test]
-fn a_player_who_beats_is_falsely_offline_unless_redis_lost_it() {
+fn a_player_with_heartbeats_is_falsely_offline_unless_redis_lost_the_record() {
     let offline = |history: &mut History| history.reads[1] = read(2_500, State::Offline, 0, None);
     let found = violated(offline);
     assert!(found.contains(&Invariant::NoFalseOffline), "{found:?}");
     let flushed = violated(|history| {
         offline(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Flush, 2_400, 2_410));
+        history.faults.push(fault(Part::Redis, Kind::Flush, 2_400, 2_410));
     });
     assert_eq!(flushed, []);
     // A freeze loses nothing.
     let frozen = violated(|history| {
         offline(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 2_400, 2_410));
+        history.faults.push(fault(Part::Redis, Kind::Freeze, 2_400, 2_410));
     });
     assert!(frozen.contains(&Invariant::NoFalseOffline), "{frozen:?}");
 }
 
 #[test]
-fn an_offline_event_of_one_who_beats_is_false() {
+fn an_offline_event_of_a_player_with_heartbeats_is_false() {
     let found = violated(|history| {
         history.events.insert(1, event(State::Online, State::Offline, "expired", 2_600));
         history.events.insert(2, event(State::Offline, State::Online, "restore", 3_002));
@@ -170,7 +170,7 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
     assert_eq!(violated(late), [Invariant::PromptExpiry]);
     let without_redis = violated(|history| {
         late(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 6_000, 14_000));
+        history.faults.push(fault(Part::Redis, Kind::Freeze, 6_000, 14_000));
     });
     assert_eq!(without_redis, []);
     let forgotten = violated(|history| {
@@ -178,12 +178,12 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
         history.events.pop();
         history.reads.truncate(3);
         history.reads.push(read(7_100, State::Offline, 0, Some(3_501)));
-        history.troubles.push(trouble(Part::Redis, Kind::Flush, 7_200, 7_210));
+        history.faults.push(fault(Part::Redis, Kind::Flush, 7_200, 7_210));
     });
     assert_eq!(forgotten, []);
     let one_server = violated(|history| {
         late(history);
-        history.troubles.push(trouble(Part::Server(0), Kind::Freeze, 6_000, 14_000));
+        history.faults.push(fault(Part::Server(0), Kind::Freeze, 6_000, 14_000));
     });
     assert_eq!(one_server, [Invariant::PromptExpiry]);
 }
@@ -196,8 +196,8 @@ fn a_state_without_its_event_needs_a_loss_soon_after() {
     let lost_at = |from, nats: Option<(Millis, Millis)>| {
         violated(move |history| {
             gone(history);
-            history.troubles.push(trouble(Part::Redis, Kind::Flush, from, from + 5));
-            history.troubles.extend(nats.map(|(from, to)| trouble(Part::Nats, Kind::Freeze, from, to)));
+            history.faults.push(fault(Part::Redis, Kind::Flush, from, from + 5));
+            history.faults.extend(nats.map(|(from, to)| fault(Part::Nats, Kind::Freeze, from, to)));
             // After the flush, the player is restored and leaves.
             history.reads.truncate(3);
             history.events[1] = Event { previous_state: State::Online, ..history.events[1].clone() };
@@ -209,39 +209,39 @@ fn a_state_without_its_event_needs_a_loss_soon_after() {
 }
 
 #[test]
-fn an_event_that_stands_in_the_stream_again_is_found() {
+fn an_event_that_is_in_the_stream_twice_is_reported() {
     let found = violated(|history| history.events.push(history.events[1].clone()));
     assert!(found.contains(&Invariant::NoEventTwice), "{found:?}");
     assert_eq!(violated(|history| history.events[1].message_id = "x".into()), [Invariant::NoEventTwice]);
 }
 
 #[test]
-fn versions_that_fall_are_found() {
+fn versions_that_decrease_are_reported() {
     let found = violated(|history| history.events[2].occurred_at = 5_002);
     assert_eq!(found, [Invariant::RisingVersions], "a version below the time of its making");
     let found = violated(|history| history.reads.push(read(5_600, State::Offline, 0, Some(3_501))));
-    assert_eq!(found, [Invariant::RisingVersions], "in answers");
+    assert_eq!(found, [Invariant::RisingVersions], "in responses");
 }
 
 #[test]
-fn a_chain_that_is_broken_is_found() {
+fn a_broken_chain_is_reported() {
     assert_eq!(violated(|history| history.events[2].previous_state = State::InQueue), [Invariant::UnbrokenChain]);
     assert_eq!(violated(|history| history.events[0].previous_state = State::Away), [Invariant::UnbrokenChain]);
 }
 
 #[test]
-fn an_event_that_nobody_caused_is_found() {
+fn an_event_without_a_cause_is_reported() {
     assert_eq!(violated(|history| history.events[2].reason = "lost".into()), [Invariant::CausedEvent]);
     assert_eq!(violated(|history| history.events[0].reason = "restore".into()), [Invariant::CausedEvent]);
 }
 
 #[test]
-fn a_connection_that_comes_back_after_its_disconnect_is_found() {
+fn a_connection_that_returns_after_its_disconnect_is_reported() {
     let revived = |history: &mut History| history.calls.push(Call { asked: 4_500, ..call(Verb::Heartbeat, 5_100) });
     assert_eq!(violated(revived), [Invariant::ClosedStaysClosed]);
     let forgotten = violated(|history| {
         revived(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Flush, 5_050, 5_060));
+        history.faults.push(fault(Part::Redis, Kind::Flush, 5_050, 5_060));
     });
     assert_eq!(forgotten, []);
     let refused = violated(|history| history.calls[1].outcome = Outcome::Closed);
@@ -249,49 +249,50 @@ fn a_connection_that_comes_back_after_its_disconnect_is_found() {
 }
 
 #[test]
-fn a_gateway_that_beats_for_a_closed_socket_is_found() {
+fn a_heartbeat_for_a_closed_socket_is_reported() {
     let found = violated(|history| {
         history.calls.push(Call { outcome: Outcome::Closed, ..call(Verb::Heartbeat, 6_100) });
     });
     assert_eq!(found, [Invariant::TruthfulGateway]);
     let stalled = violated(|history| {
         history.calls.push(Call { outcome: Outcome::Closed, ..call(Verb::Heartbeat, 6_100) });
-        history.troubles.push(trouble(Part::Machine, Kind::Freeze, 5_100, 5_900));
+        history.faults.push(fault(Part::Machine, Kind::Freeze, 5_100, 5_900));
     });
     assert_eq!(stalled, []);
     assert_eq!(violated(|history| history.sockets[0].closed = None), [Invariant::TruthfulGateway]);
 }
 
 #[test]
-fn what_went_wrong_on_the_way_is_told() {
-    assert_eq!(violated(|history| history.mishaps.push("a record is left".into())), [Invariant::FinalTruth]);
+fn an_anomaly_that_was_recorded_during_the_run_is_reported() {
+    assert_eq!(violated(|history| history.anomalies.push("a record is left".into())), [Invariant::FinalTruth]);
 }
 
 #[test]
-fn a_call_that_failed_may_take_effect_when_the_frozen_process_goes_on() {
-    // The heartbeat of 4,000 was given up, and worked on at 6,500: the player may be there until 9,500 and a little more.
+fn a_call_that_failed_may_take_effect_when_the_frozen_process_resumes() {
+    // The heartbeat of 4,000 was given up, and executed at 6,500: the player may be online until 9,500 and a little
+    // more.
     let late = violated(|history| {
         history.calls.pop();
         history.calls.last_mut().unwrap().outcome = Outcome::Unknown;
         history.reads.pop();
         history.events.pop();
-        history.troubles.push(trouble(Part::Server(0), Kind::Freeze, 3_900, 6_500));
+        history.faults.push(fault(Part::Server(0), Kind::Freeze, 3_900, 6_500));
         history.reads.push(read(9_400, State::Away, 1, Some(3_501)));
     });
     assert_eq!(late, []);
 }
 
-fn demotion(from: Millis) -> Trouble {
-    trouble(Part::Redis, Kind::Demote, from, from + 50)
+fn demotion(from: Millis) -> Fault {
+    fault(Part::Redis, Kind::Demote, from, from + 50)
 }
 
 #[test]
-fn an_answer_of_a_demoted_node_may_be_as_old_as_its_demotion_for_five_seconds() {
+fn a_response_of_a_demoted_node_may_be_as_old_as_its_demotion_for_five_seconds() {
     // The player left at 5,000.
     let stale = |demoted_at| {
         violated(move |history| {
             history.reads.push(read(5_800, State::Away, 1, Some(3_501)));
-            history.troubles.push(demotion(demoted_at));
+            history.faults.push(demotion(demoted_at));
         })
     };
     assert_eq!(stale(4_900), []);
@@ -302,22 +303,22 @@ fn an_answer_of_a_demoted_node_may_be_as_old_as_its_demotion_for_five_seconds() 
 }
 
 #[test]
-fn a_demoted_node_is_no_excuse_for_a_false_offline() {
+fn a_demoted_node_does_not_allow_a_false_offline() {
     let found = violated(|history| {
         history.reads[1] = read(2_500, State::Offline, 0, None);
-        history.troubles.push(demotion(2_400));
+        history.faults.push(demotion(2_400));
     });
     assert!(found.contains(&Invariant::NoFalseOffline), "{found:?}");
 }
 
 #[test]
-fn a_failover_loses_the_writes_of_its_last_moments_alone() {
+fn a_failover_loses_only_the_writes_of_the_last_moments() {
     let with_loss = |lost, offline_at| {
         violated(move |history| {
             history.calls.pop();
             history.reads.truncate(3);
             let loss = Loss::Writes(vec![lost]);
-            history.troubles.push(Trouble { loss, ..trouble(Part::Redis, Kind::Kill, 4_050, 4_300) });
+            history.faults.push(Fault { loss, ..fault(Part::Redis, Kind::Kill, 4_050, 4_300) });
             let end = event(State::Away, State::Offline, "expired", offline_at);
             history.events[2] = Event { last_seen: 3_001, ..end };
             history.reads.push(read(offline_at + 100, State::Offline, 0, Some(offline_at)));
@@ -330,10 +331,10 @@ fn a_failover_loses_the_writes_of_its_last_moments_alone() {
 }
 
 #[test]
-fn a_server_that_does_not_find_the_new_primary_is_found() {
+fn a_server_that_does_not_find_the_new_primary_is_reported() {
     let until = |recovered_at: Millis, relapsed_at: Millis| {
         violated(move |history| {
-            history.troubles.push(demotion(1_050));
+            history.faults.push(demotion(1_050));
             let is_answered = |sent| (recovered_at..relapsed_at).contains(&sent);
             let attempt = |sent| Attempt { server: 0, sent, ended: sent + 5, is_answered: is_answered(sent) };
             history.attempts = (0..20_000).step_by(300).map(attempt).collect();
@@ -343,7 +344,7 @@ fn a_server_that_does_not_find_the_new_primary_is_found() {
     assert_eq!(until(8_000, Millis::MAX), [Invariant::PromptRecovery], "late");
     assert_eq!(until(0, 7_000), [Invariant::PromptRecovery], "it does not last");
     let writes = violated(|history| {
-        history.troubles.push(demotion(4_200));
+        history.faults.push(demotion(4_200));
         let failed = |sent| Call { outcome: Outcome::Unknown, ..call(Verb::Heartbeat, sent) };
         history.calls.truncate(5);
         history.calls.extend((5_000..12_000).step_by(1_000).map(failed));
@@ -355,9 +356,9 @@ fn a_server_that_does_not_find_the_new_primary_is_found() {
 }
 
 #[test]
-fn a_server_that_had_no_time_to_recover_is_excused() {
+fn a_server_that_had_no_time_to_recover_is_allowed() {
     let found = violated(|history| {
-        history.troubles = vec![demotion(1_050), demotion(7_500), trouble(Part::Server(0), Kind::Freeze, 3_000, 7_600)];
+        history.faults = vec![demotion(1_050), demotion(7_500), fault(Part::Server(0), Kind::Freeze, 3_000, 7_600)];
         let attempt = |sent| Attempt { server: 0, sent, ended: sent + 5, is_answered: false };
         history.attempts = (0..14_000).step_by(300).map(attempt).collect();
     });

@@ -1,19 +1,19 @@
-//! A Redis Cluster: what happens to its masters, and who is one.
+//! Faults of a Redis Cluster, and the roles of its nodes.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::sleep;
 
-use super::{PAUSE, Store, ask, until_in_step};
+use super::{POLL_INTERVAL, Store, ask, until_in_step};
 use crate::{
     RedisCluster,
-    chaos::history::{Kind, Loss, Millis, Notes, Part, Trouble, now},
+    chaos::history::{Fault, Kind, Loss, Millis, Part, Recorder, now},
 };
 
-/// A replica is behind its master by no more than that.
+/// The longest replication lag.
 const REPLICATION_LAG: Millis = 1_000;
 
-/// A node that was a master shortly before may not yet know that it is none.
+/// The longest time for which a former master does not know yet that it was replaced.
 const DEMOTION: Millis = 500;
 
 /// A node, as another one sees it.
@@ -25,17 +25,17 @@ struct Member {
 }
 
 impl Store {
-    /// Notes each failover that nobody planned: a machine that is busy enough looks to Redis like one that is dead.
-    pub(in crate::chaos) async fn watch_epochs(&self, notes: Notes) {
+    /// Records each failover that was not planned: to Redis, a node on a busy machine may look dead.
+    pub(in crate::chaos) async fn watch_epochs(&self, recorder: Recorder) {
         let mut known = (self.epoch().await, now());
         loop {
-            sleep(10 * PAUSE).await;
+            sleep(10 * POLL_INTERVAL).await;
             let (epoch, at) = (self.epoch().await, now());
             if epoch > known.0 && self.planned_until.load(Ordering::Relaxed) < known.1 {
                 let from = known.1.saturating_sub(2 * REPLICATION_LAG);
                 let loss = Loss::Writes(vec![(from, at + DEMOTION)]);
-                let failover = Trouble::over(Part::Redis, Kind::Freeze, from);
-                notes.lock().troubles.push(Trouble { loss, ..failover });
+                let failover = Fault::over(Part::Redis, Kind::Freeze, from);
+                recorder.lock().faults.push(Fault { loss, ..failover });
             }
             known = (epoch.max(known.0), at);
         }
@@ -51,14 +51,15 @@ impl Store {
         latest
     }
 
-    /// Of a master that is away for long enough, the replica takes the place; the master comes back as its replica.
-    pub(super) async fn suffer_cluster(
+    /// Injects a fault into a master. If that lasts long enough, its replica takes over, and the master returns as a
+    /// replica.
+    pub(super) async fn inject_into_cluster(
         &self,
         cluster: &mut RedisCluster,
         which: usize,
         kind: Kind,
         time: Duration,
-    ) -> Trouble {
+    ) -> Fault {
         let masters: Vec<_> =
             self.members(&self.ports).await.into_iter().filter(|node| !node.slots.is_empty()).collect();
         let master = masters[which % masters.len()].clone();
@@ -82,16 +83,16 @@ impl Store {
         if !is_long {
             self.planned_until.store(0, Ordering::Relaxed);
             let loss = if kind == Kind::Kill { Loss::Everything } else { Loss::Nothing };
-            return Trouble { slots: master.slots, loss, ..Trouble::over(Part::Redis, kind, from) };
+            return Fault { slots: master.slots, loss, ..Fault::over(Part::Redis, kind, from) };
         }
         self.until(&self.ports, |node| node.port != master.port || !node.is_master).await;
         until_in_step(master.port).await;
         self.planned_until.store(now() + 2_000, Ordering::Relaxed);
         let loss = Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), now() + DEMOTION)]);
-        Trouble { slots: master.slots, loss, ..Trouble::over(Part::Redis, kind, from) }
+        Fault { slots: master.slots, loss, ..Fault::over(Part::Redis, kind, from) }
     }
 
-    /// Waits until all of `ports` say that so it is with every node, and somebody has each slot.
+    /// Waits until, according to all of `ports`, `is_so` holds for every node and each slot is assigned.
     async fn until(&self, ports: &[u16], is_so: impl Fn(&Member) -> bool) {
         loop {
             let mut is_agreed = true;
@@ -103,11 +104,11 @@ impl Store {
             if is_agreed {
                 return;
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// All nodes, as the first of `ports` that answers sees them.
+    /// All nodes, according to the first of `ports` that responds.
     async fn members(&self, ports: &[u16]) -> Vec<Member> {
         for port in ports {
             if let Some(nodes) = ask::<String>(*port, redis::cmd("CLUSTER").arg("NODES")).await {

@@ -1,4 +1,4 @@
-//! The way in which the service finds the primary of a pair.
+//! Discovery of the primary of a pair.
 
 use crate::{MovingEndpoint, SentinelAnswer, SentinelStub};
 
@@ -22,7 +22,7 @@ impl Front {
         Self::Sentinels([start().await, start().await, start().await])
     }
 
-    /// What the service takes as `PRESENCE_REDIS_URL`.
+    /// The value of `PRESENCE_REDIS_URL`.
     pub(super) fn urls(&self) -> String {
         match self {
             Self::Endpoint(endpoint) => endpoint.url(),
@@ -38,8 +38,8 @@ impl Front {
         }
     }
 
-    /// Lets no byte of open connections arrive any more. Sentinels are not between the service and the primary: plans have
-    /// no such fault for them.
+    /// Silences open connections. Sentinels are not between the service and the primary: plans have no such fault for
+    /// them.
     pub(super) fn silence_all(&self) {
         if let Self::Endpoint(endpoint) = self {
             endpoint.silence_all();

@@ -1,4 +1,4 @@
-//! The Redis of a run, what happens to it, and what is left in it.
+//! Redis of a run, the faults of it, and the keys that are left in it.
 
 mod cluster;
 mod front;
@@ -10,20 +10,20 @@ use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnecti
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    history::{Kind, Loss, Part, Trouble, now},
-    plan::{Fault, Topology},
+    history::{Fault, Kind, Loss, Part, now},
+    plan::{PlannedFault, Topology},
 };
 use crate::{RedisCluster, RedisServer};
 use pair::Pair;
 
-/// How long a node may take to answer a question about its state.
-const LIMIT: Duration = Duration::from_millis(400);
+/// Time limit for a query of a node's state.
+const QUERY_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// How often nodes are asked whether something has come about.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The interval at which nodes are queried until a condition holds.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The ends of the names of keys that outlive the players.
-const MAY_STAY: [&str; 18] = [
+/// The suffixes of keys that outlive the players.
+const KEPT_KEYS: [&str; 18] = [
     "}:past",
     "}:closed",
     "}:swept",
@@ -51,7 +51,7 @@ pub(super) struct Store {
     mode: &'static str,
     /// The nodes' own ports.
     ports: Vec<u16>,
-    /// A failover of the cluster until then is one of ours.
+    /// A failover of the cluster until this time is planned.
     planned_until: AtomicU64,
 }
 
@@ -95,28 +95,28 @@ impl Store {
         Self { redis: Mutex::new(redis), urls, mode, ports, planned_until: AtomicU64::new(0) }
     }
 
-    /// What the service needs to know of it.
+    /// The variables of the service.
     pub(super) fn variables(&self) -> [(&'static str, String); 2] {
         [("PRESENCE_REDIS_URL", self.urls.clone()), ("PRESENCE_REDIS_MODE", self.mode.to_owned())]
     }
 
-    /// Does something to Redis, and waits until it works again.
-    pub(super) async fn suffer(&self, fault: Fault) -> Trouble {
+    /// Injects a fault into Redis, and waits until it works again.
+    pub(super) async fn inject(&self, fault: PlannedFault) -> Fault {
         let time = Duration::from_millis(fault.lasts);
         match (&mut *self.redis.lock().await, fault.kind) {
             (_, Kind::Flush) => self.flush().await,
-            (Redis::Standalone(redis), kind) => suffer_standalone(redis, kind, time).await,
-            (Redis::Pair(pair), kind) => pair.suffer(kind, fault.which, time).await,
-            (Redis::Cluster(cluster), kind) => self.suffer_cluster(cluster, fault.which, kind, time).await,
+            (Redis::Standalone(redis), kind) => inject_into_standalone(redis, kind, time).await,
+            (Redis::Pair(pair), kind) => pair.inject(kind, fault.which, time).await,
+            (Redis::Cluster(cluster), kind) => self.inject_into_cluster(cluster, fault.which, kind, time).await,
         }
     }
 
-    /// Players' records, entries of an index and entries of an outbox: what nobody should have left.
+    /// Keys that should not be left at the end: players' records, entries of an index, entries of an outbox.
     pub(super) async fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for port in &self.ports {
             let keys: Vec<String> = ask(*port, redis::cmd("KEYS").arg("*")).await.unwrap_or_default();
-            for key in keys.into_iter().filter(|key| !MAY_STAY.iter().any(|name| key.ends_with(name))) {
+            for key in keys.into_iter().filter(|key| !KEPT_KEYS.iter().any(|name| key.ends_with(name))) {
                 let is_outbox = key.ends_with("outbox");
                 let length = if is_outbox { ask(*port, redis::cmd("XLEN").arg(&key)).await } else { Some(1) };
                 if length.is_some_and(|length| length > 0) {
@@ -127,16 +127,16 @@ impl Store {
         left
     }
 
-    async fn flush(&self) -> Trouble {
+    async fn flush(&self) -> Fault {
         let from = now();
         for port in &self.ports {
             let _: Option<String> = ask(*port, &redis::cmd("FLUSHALL")).await; // a replica refuses
         }
-        Trouble { loss: Loss::Everything, ..Trouble::over(Part::Redis, Kind::Flush, from) }
+        Fault { loss: Loss::Everything, ..Fault::over(Part::Redis, Kind::Flush, from) }
     }
 }
 
-async fn suffer_standalone(redis: &mut RedisServer, kind: Kind, time: Duration) -> Trouble {
+async fn inject_into_standalone(redis: &mut RedisServer, kind: Kind, time: Duration) -> Fault {
     let from = now();
     if kind != Kind::Kill {
         return freeze(redis, time).await;
@@ -144,31 +144,33 @@ async fn suffer_standalone(redis: &mut RedisServer, kind: Kind, time: Duration) 
     redis.kill();
     sleep(time).await;
     redis.restart().await;
-    Trouble { loss: Loss::Everything, ..Trouble::over(Part::Redis, kind, from) }
+    Fault { loss: Loss::Everything, ..Fault::over(Part::Redis, kind, from) }
 }
 
-async fn freeze(redis: &RedisServer, time: Duration) -> Trouble {
+async fn freeze(redis: &RedisServer, time: Duration) -> Fault {
     let from = now();
     redis.pause();
     sleep(time).await;
     redis.resume();
-    Trouble::over(Part::Redis, Kind::Freeze, from)
+    Fault::over(Part::Redis, Kind::Freeze, from)
 }
 
 /// Waits until a replica has copied its primary.
 async fn until_in_step(replica: u16) {
     while !replication(replica).await.contains("master_link_status:up") {
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// What a node says of its replication; empty if it does not answer.
+/// A node's `INFO replication`; empty if it does not respond.
 async fn replication(port: u16) -> String {
     ask(port, redis::cmd("INFO").arg("replication")).await.unwrap_or_default()
 }
 
 async fn ask<T: FromRedisValue>(port: u16, command: &Cmd) -> Option<T> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(LIMIT)).set_response_timeout(Some(LIMIT));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(QUERY_TIMEOUT))
+        .set_response_timeout(Some(QUERY_TIMEOUT));
     let client = redis::Client::open(("127.0.0.1", port)).ok()?;
     let mut connection: MultiplexedConnection =
         client.get_multiplexed_async_connection_with_config(&config).await.ok()?;

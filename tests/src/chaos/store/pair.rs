@@ -1,7 +1,6 @@
-//! A primary and its replica behind one address or three Sentinels, and the faults after which these lead to the other
-//! node.
+//! Primary and replica behind one address or three Sentinels, and the faults after which these lead to the other node.
 //!
-//! The replica is promoted only when it has read all that the primary sent, so that replication loses next to nothing.
+//! The replica is promoted only when it has read everything that the primary sent, so that little is lost.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -11,13 +10,13 @@ use tokio::{
     time::sleep,
 };
 
-use super::{PAUSE, ask, freeze, front::Front, replication, until_in_step};
+use super::{POLL_INTERVAL, ask, freeze, front::Front, replication, until_in_step};
 use crate::{
     RedisServer,
-    chaos::history::{Kind, Loss, Millis, Part, Trouble, now},
+    chaos::history::{Fault, Kind, Loss, Millis, Part, now},
 };
 
-/// A primary that stops at any instruction has sent its replica all but what it wrote within this time.
+/// A primary that stops has sent its replica everything but the writes of this time.
 const REPLICATION_LAG: Millis = 100;
 
 /// The time that a failure detector needs at least.
@@ -55,7 +54,7 @@ impl Pair {
         pair
     }
 
-    /// What the service takes as `PRESENCE_REDIS_URL`.
+    /// The value of `PRESENCE_REDIS_URL`.
     pub(super) fn urls(&self) -> String {
         self.front.urls()
     }
@@ -65,8 +64,8 @@ impl Pair {
         self.nodes.iter().map(RedisServer::port).collect()
     }
 
-    /// Does something to the primary, and waits until the other node has its place and a replica again.
-    pub(super) async fn suffer(&mut self, kind: Kind, which: usize, time: Duration) -> Trouble {
+    /// Injects a fault into the primary, and waits until there is a primary with a replica in sync again.
+    pub(super) async fn inject(&mut self, kind: Kind, which: usize, time: Duration) -> Fault {
         match kind {
             Kind::Demote if which.is_multiple_of(2) => self.demote_in_order(time).await,
             Kind::Demote => self.demote_abruptly(time).await,
@@ -77,75 +76,75 @@ impl Pair {
         }
     }
 
-    /// A planned failover: Redis sees to it that no write is lost.
-    async fn demote_in_order(&mut self, time: Duration) -> Trouble {
+    /// A planned failover, in which Redis loses no write.
+    async fn demote_in_order(&mut self, time: Duration) -> Fault {
         let (from, old, new) = (now(), self.primary().port(), self.replica().port());
         let mut command = redis::cmd("FAILOVER");
         command.arg("TO").arg("127.0.0.1").arg(new).arg("TIMEOUT").arg(5_000);
         while !replication(new).await.contains("role:master") {
-            let _: Option<String> = ask(old, &command).await; // it refuses while one is under way
-            sleep(PAUSE).await;
+            let _: Option<String> = ask(old, &command).await; // refused during a failover
+            sleep(POLL_INTERVAL).await;
         }
-        let trouble = self.move_front(Kind::Demote, from);
+        let fault = self.move_front(Kind::Demote, from);
         sleep(time).await;
         until_in_step(old).await;
-        trouble
+        fault
     }
 
-    /// A failover in which the former primary becomes a replica that has lost its primary: its answers are stale.
-    async fn demote_abruptly(&mut self, time: Duration) -> Trouble {
+    /// A failover in which the former primary becomes a replica without a primary: its replies are stale.
+    async fn demote_abruptly(&mut self, time: Duration) -> Fault {
         let (from, old, new) = (now(), self.primary().port(), self.replica().port());
         promote(new).await;
         follow(old, NO_PRIMARY).await;
         let lost = (from.saturating_sub(REPLICATION_LAG), now());
-        let trouble = self.move_front(Kind::Demote, from);
+        let fault = self.move_front(Kind::Demote, from);
         sleep(time).await;
         follow(old, new).await;
         until_in_step(old).await;
-        Trouble { loss: Loss::Writes(vec![lost]), ..trouble }
+        Fault { loss: Loss::Writes(vec![lost]), ..fault }
     }
 
-    /// The primary hangs, and is a primary for a moment when it goes on.
-    async fn hang(&mut self, time: Duration) -> Trouble {
+    /// The primary hangs, and is a primary for a moment when it resumes.
+    async fn hang(&mut self, time: Duration) -> Fault {
         let from = now();
         self.primary().pause();
-        let (old, trouble) = (self.primary, self.fail_over(Kind::Hang, from).await);
+        let (old, fault) = (self.primary, self.fail_over(Kind::Hang, from).await);
         sleep(time).await;
         let resumed = now();
         self.resume_as_replica(old).await;
         let lost = vec![(from.saturating_sub(REPLICATION_LAG), from), (resumed, now())];
         until_in_step(self.nodes[old].port()).await;
-        Trouble { loss: Loss::Writes(lost), ..trouble }
+        Fault { loss: Loss::Writes(lost), ..fault }
     }
 
-    /// The primary dies, and comes back without a key.
-    async fn kill(&mut self, time: Duration) -> Trouble {
+    /// The primary dies, and restarts empty.
+    async fn kill(&mut self, time: Duration) -> Fault {
         let (from, old) = (now(), self.primary);
         self.nodes[old].kill();
-        let trouble = self.fail_over(Kind::Kill, from).await;
+        let fault = self.fail_over(Kind::Kill, from).await;
         sleep(time).await;
         self.nodes[old].restart().await;
         copy_at_once(&self.nodes[old]).await;
         follow(self.nodes[old].port(), self.primary().port()).await;
         until_in_step(self.nodes[old].port()).await;
-        Trouble { loss: Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), from)]), ..trouble }
+        Fault { loss: Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), from)]), ..fault }
     }
 
     /// The network between the service and the primary loses everything. The two nodes still reach each other, so the
-    /// replica has every write that anybody can have heard of.
-    async fn isolate(&mut self, time: Duration) -> Trouble {
+    /// replica has every acknowledged write.
+    async fn isolate(&mut self, time: Duration) -> Fault {
         let (from, old) = (now(), self.primary().port());
         self.front.silence_all();
-        let trouble = self.fail_over(Kind::Isolate, from).await;
+        let fault = self.fail_over(Kind::Isolate, from).await;
         self.front.end_silence();
         follow(old, self.primary().port()).await;
         sleep(time).await;
         until_in_step(old).await;
-        trouble
+        fault
     }
 
-    /// Promotes the replica once nothing arrives there any more.
-    async fn fail_over(&mut self, kind: Kind, from: Millis) -> Trouble {
+    /// Promotes the replica once it receives nothing any more.
+    async fn fail_over(&mut self, kind: Kind, from: Millis) -> Fault {
         sleep(DETECTION).await;
         let new = self.replica().port();
         let mut known = None;
@@ -155,20 +154,20 @@ impl Pair {
                 break;
             }
             known = offset;
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
         promote(new).await;
         self.move_front(kind, from)
     }
 
     /// Leads new connections to the other node, which is a primary now.
-    fn move_front(&mut self, kind: Kind, from: Millis) -> Trouble {
+    fn move_front(&mut self, kind: Kind, from: Millis) -> Fault {
         self.primary = 1 - self.primary;
         self.front.move_to(self.primary().port());
-        Trouble::over(Part::Redis, kind, from)
+        Fault::over(Part::Redis, kind, from)
     }
 
-    /// Resumes a node. The order to be a replica waits in its socket already, behind the commands of its clients.
+    /// Resumes a node. The command to become a replica already waits in its socket, behind the commands of its clients.
     async fn resume_as_replica(&self, number: usize) {
         let port = self.nodes[number].port();
         let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the kernel accepts");
@@ -195,19 +194,19 @@ async fn follow(port: u16, primary: u16) {
     order(port, redis::cmd("REPLICAOF").arg("127.0.0.1").arg(primary)).await;
 }
 
-/// Repeats an idempotent order until the node answers: the machine may be busy.
+/// Repeats an idempotent command until the node replies: the machine may be busy.
 async fn order(port: u16, command: &redis::Cmd) {
     while ask::<String>(port, command).await.is_none() {
-        sleep(PAUSE).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-/// Replicas that start are sent the data without the usual wait for others.
+/// Has a node send its data to a new replica at once, without waiting for others.
 async fn copy_at_once(node: &RedisServer) {
     order(node.port(), redis::cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0)).await;
 }
 
-/// How far a replica has read what its primary sent.
+/// The replication offset of a replica.
 async fn copied(port: u16) -> Option<u64> {
     let info = replication(port).await;
     info.lines().find_map(|line| line.strip_prefix("slave_repl_offset:")?.trim().parse().ok())

@@ -1,15 +1,15 @@
-//! What the lease of a gateway ends, and what it must not end.
+//! Ends of connections' leases with the lease of their gateway.
 
 use super::*;
-use crate::chaos::history::{LeaseCall, GatewayStatus};
+use crate::chaos::history::{GatewayStatus, LeaseCall};
 
 const RENEWAL_INTERVAL: usize = 600;
 
-/// The player of [`well`] stays, with long leases on gateway `g`, which renews its own until the end at 10,000.
+/// The player of [`valid`] stays, with long leases on gateway `g`, which renews its own until the end at 10,000.
 fn kept() -> History {
     let heartbeats = (2_000..=10_000).step_by(1_000).map(|at| owned(call(Verb::Heartbeat, at), "g"));
     let connect = Call { seen: Some((State::Online, 1_001)), ..owned(call(Verb::Connect, 1_000), "g") };
-    let mut history = well();
+    let mut history = valid();
     history.pace = Pace { ttl: 20_000, move_grace: 5_000, ..history.pace };
     history.calls = [connect].into_iter().chain(heartbeats).collect();
     history.lease_calls = renewals("g", 500, 10_100);
@@ -40,7 +40,7 @@ fn violated_when_kept(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
     })
 }
 
-/// From `from` on, the gateway sends nothing; it goes on at `to`.
+/// From `from` to `to`, the gateway sends nothing.
 fn freeze(history: &mut History, id: &str, from: Millis, to: Millis) {
     let is_frozen = |sent| (from..to).contains(&sent);
     history.lease_calls.retain(|call| &*call.id != id || !is_frozen(call.sent));
@@ -53,7 +53,7 @@ fn go_offline(history: &mut History, at: Millis) {
     history.reads.push(read(at + 300, State::Offline, 0, Some(at)));
 }
 
-/// A gateway of which the last renewal is that of 4,700: its lease expires at 6,700.
+/// The gateway crashes after the renewal at 4,700: its lease expires at 6,700.
 fn crash(history: &mut History) {
     freeze(history, "g", 5_100, Millis::MAX);
 }
@@ -88,7 +88,7 @@ fn a_gateway_is_unknown_only_after_its_lease_expired() {
     assert_eq!(violated_when_kept(is_unknown), [Invariant::NoFalseLoss]);
     let flushed = violated_when_kept(|history| {
         is_unknown(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Flush, 4_900, 4_910));
+        history.faults.push(fault(Part::Redis, Kind::Flush, 4_900, 4_910));
     });
     assert_eq!(flushed, []);
     let silent = violated_when_kept(|history| {
@@ -136,7 +136,7 @@ fn a_lost_gateway_is_noticed_soon() {
     assert_eq!(still_known, [Invariant::PromptEnd]);
     let without_redis = violated_when_kept(|history| {
         crash(history);
-        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 6_000, 7_000));
+        history.faults.push(fault(Part::Redis, Kind::Freeze, 6_000, 7_000));
     });
     assert_eq!(without_redis, []);
 }
@@ -145,7 +145,7 @@ fn a_lost_gateway_is_noticed_soon() {
 fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
     let after_outage = |change: fn(&mut History)| {
         violated_when_kept(|history| {
-            history.troubles.push(trouble(Part::Redis, Kind::Freeze, 5_200, 8_200));
+            history.faults.push(fault(Part::Redis, Kind::Freeze, 5_200, 8_200));
             freeze(history, "g", 5_200, 8_300);
             change(history);
         })
@@ -161,7 +161,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
     assert!(ended.contains(&Invariant::CausedEvent), "{ended:?}");
     // A gateway that does not renew is lost afterwards.
     let crashed = violated_when_kept(|history| {
-        history.troubles.push(trouble(Part::Redis, Kind::Freeze, 5_200, 8_200));
+        history.faults.push(fault(Part::Redis, Kind::Freeze, 5_200, 8_200));
         freeze(history, "g", 5_200, Millis::MAX);
         go_offline(history, 10_300);
     });
@@ -235,7 +235,7 @@ fn moved(history: &mut History) {
 }
 
 #[test]
-fn a_player_who_moves_with_a_planned_restart_is_no_news() {
+fn a_player_who_moves_in_a_planned_restart_is_never_offline() {
     assert_eq!(violated_when_kept(moved), []);
     let mut history = kept();
     moved(&mut history);

@@ -1,17 +1,17 @@
-//! What a watcher may hold.
+//! Presences that a watcher may hold.
 
 use super::*;
-use crate::chaos::history::{Sight, Snapshot, WatchStream};
+use crate::chaos::history::{Delivery, Snapshot, WatchStream};
 
-/// A watcher that sees the player of [`well`], and is asked about long after.
+/// The history of [`valid`], with a watcher, and with responses long after the end.
 fn watched() -> History {
-    let mut history = well();
+    let mut history = valid();
     history.streams = vec![stream(400)];
-    history.sights = vec![
-        sight(450, State::Offline, None),
-        sight(1_010, State::Online, Some(1_001)),
-        sight(3_510, State::Away, Some(3_501)),
-        sight(5_010, State::Offline, Some(5_001)),
+    history.deliveries = vec![
+        delivery(450, State::Offline, None),
+        delivery(1_010, State::Online, Some(1_001)),
+        delivery(3_510, State::Away, Some(3_501)),
+        delivery(5_010, State::Offline, Some(5_001)),
     ];
     history.reads.extend([9_000, 10_000].map(|as_of| read(as_of, State::Offline, 0, Some(5_001))));
     history
@@ -22,8 +22,8 @@ fn stream(sent: Millis) -> WatchStream {
     WatchStream { watcher: 0, server: 0, opened: sent, knows_nothing: true, snapshots, ended: None }
 }
 
-fn sight(at: Millis, state: State, version: Option<u64>) -> Sight {
-    Sight { stream: 0, player: 7, at, state, version }
+fn delivery(at: Millis, state: State, version: Option<u64>) -> Delivery {
+    Delivery { stream: 0, player: 7, at, state, version }
 }
 
 fn violated_when_watched(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
@@ -42,12 +42,12 @@ fn a_watcher_that_sees_everything_violates_nothing() {
 
 #[test]
 fn a_version_that_falls_on_a_stream_is_noticed() {
-    let falls = |history: &mut History| history.sights.insert(3, sight(3_600, State::Online, Some(1_001)));
+    let falls = |history: &mut History| history.deliveries.insert(3, delivery(3_600, State::Online, Some(1_001)));
     assert_eq!(violated_when_watched(falls), [Invariant::RisingOnStream]);
     let is_another_stream = |history: &mut History| {
         history.streams[0].ended = Some(5_020);
         history.streams.push(stream(5_500));
-        history.sights.push(Sight { stream: 1, ..sight(5_550, State::Offline, Some(5_001)) });
+        history.deliveries.push(Delivery { stream: 1, ..delivery(5_550, State::Offline, Some(5_001)) });
     };
     assert_eq!(violated_when_watched(is_another_stream), []);
 }
@@ -56,7 +56,8 @@ fn a_version_that_falls_on_a_stream_is_noticed() {
 fn a_snapshot_that_is_older_than_its_request_is_noticed() {
     let is_late = |history: &mut History| {
         history.streams = vec![stream(3_550)];
-        history.sights = vec![sight(3_600, State::Online, Some(1_001)), sight(5_010, State::Offline, Some(5_001))];
+        history.deliveries =
+            vec![delivery(3_600, State::Online, Some(1_001)), delivery(5_010, State::Offline, Some(5_001))];
     };
     assert_eq!(violated_when_watched(is_late), [Invariant::FreshSnapshot]);
     assert_eq!(violated_when_watched(|history| history.streams[0] = stream(3_550)), []);
@@ -76,20 +77,20 @@ fn what_the_watcher_holds_from_an_earlier_stream_counts_unless_it_was_forgotten(
 
 #[test]
 fn a_change_that_never_arrives_is_noticed() {
-    let misses = |history: &mut History| _ = history.sights.pop();
+    let misses = |history: &mut History| _ = history.deliveries.pop();
     assert_eq!(violated_when_watched(misses), [Invariant::WatcherTruth]);
-    // As long as something is wrong, it may.
+    // During a fault, it may.
     for part in [Part::Redis, Part::Nats, Part::Server(0), Part::Watcher(0)] {
         let excused = violated_when_watched(|history| {
             misses(history);
-            history.troubles.push(trouble(part, Kind::Freeze, 4_000, 9_500));
+            history.faults.push(fault(part, Kind::Freeze, 4_000, 9_500));
         });
         assert!(!excused.contains(&Invariant::WatcherTruth), "{part:?}");
     }
     for part in [Part::Server(1), Part::Gateway(0), Part::Watcher(1)] {
         let found = violated_when_watched(|history| {
             misses(history);
-            history.troubles.push(trouble(part, Kind::Freeze, 4_000, 9_500));
+            history.faults.push(fault(part, Kind::Freeze, 4_000, 9_500));
         });
         assert!(found.contains(&Invariant::WatcherTruth), "{part:?}");
     }
@@ -97,19 +98,19 @@ fn a_change_that_never_arrives_is_noticed() {
 
 #[test]
 fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
-    let flushed = |sights: Vec<Sight>| {
+    let flushed = |deliveries: Vec<Delivery>| {
         violated_when_watched(|history| {
-            history.troubles.push(trouble(Part::Redis, Kind::Flush, 5_600, 5_610));
+            history.faults.push(fault(Part::Redis, Kind::Flush, 5_600, 5_610));
             history.reads = vec![read(5_700, State::Offline, 0, None), read(10_000, State::Offline, 0, None)];
-            history.sights.extend(sights);
+            history.deliveries.extend(deliveries);
         })
     };
     assert_eq!(flushed(Vec::new()), [Invariant::WatcherTruth]);
-    assert_eq!(flushed(vec![sight(6_000, State::Offline, None)]), []);
+    assert_eq!(flushed(vec![delivery(6_000, State::Offline, None)]), []);
 }
 
 #[test]
 fn a_state_that_no_event_has_is_noticed() {
-    let invented = |history: &mut History| history.sights[2].state = State::InMatch;
+    let invented = |history: &mut History| history.deliveries[2].state = State::InMatch;
     assert_eq!(violated_when_watched(invented), [Invariant::NoTransitionWithoutEvent]);
 }

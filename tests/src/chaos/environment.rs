@@ -1,4 +1,4 @@
-//! The processes of a run, and what happens to them.
+//! Processes of a run, and the injection of faults into them.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -12,42 +12,42 @@ use tokio::{
 };
 
 use super::{
-    history::{Event, Kind, Notes, Part, Trouble, now, player_number},
-    plan::{Fault, GATEWAYS, Plan, SERVERS, Weather},
+    history::{Event, Fault, Kind, Part, Recorder, now, player_number},
+    plan::{GATEWAYS, NetworkFaults, Plan, PlannedFault, SERVERS},
     proxy::Proxy,
     store::Store,
 };
 use crate::{Gateway, MovingEndpoint, NatsServer, Server, process::free_port};
 
-/// The stream of the events.
+/// The name of the event stream.
 const STREAM: &str = "PRESENCE_EVENTS";
 
-/// A gateway ends within this time after SIGTERM, whether the service answers or not.
+/// Time limit for a gateway to end after SIGTERM, whether the service responds or not.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// All processes of a run. They end when this is dropped.
-pub(super) struct Stage {
+pub(super) struct Environment {
     pub(super) store: Store,
     nats: Mutex<NatsServer>,
-    /// The addresses under which the servers know NATS. Each leads there.
+    /// The addresses of NATS that the servers are configured with.
     nats_addresses: [MovingEndpoint; 2],
     servers: Vec<Mutex<Server>>,
     addresses: [String; SERVERS],
     gateways: Vec<Mutex<Gateway>>,
-    /// Which gateways stop and have their players move to the others.
+    /// Whether each gateway is stopping for a planned restart.
     draining: [AtomicBool; GATEWAYS],
     proxies: Vec<Proxy>,
-    /// What every server starts with.
+    /// The variables of every server.
     variables: Vec<(&'static str, String)>,
-    notes: Notes,
+    recorder: Recorder,
 }
 
-impl Stage {
-    /// Starts everything.
-    pub(super) async fn set(plan: &Plan, notes: &Notes) -> Self {
+impl Environment {
+    /// Starts all processes.
+    pub(super) async fn start(plan: &Plan, recorder: &Recorder) -> Self {
         let (store, nats) = (Store::start(plan.topology).await, NatsServer::start().await);
         let nats_addresses = [MovingEndpoint::start(nats.port()).await, MovingEndpoint::start(nats.port()).await];
-        let pace = notes.lock().pace;
+        let pace = recorder.lock().pace;
         let nats_urls = nats_addresses.each_ref().map(|address| format!("nats://127.0.0.1:{}", address.port()));
         let mut variables = vec![
             ("PRESENCE_NATS_URL", nats_urls.join(",")),
@@ -58,14 +58,14 @@ impl Stage {
             ("PRESENCE_MOVE_GRACE", format!("{}ms", pace.move_grace)),
         ];
         variables.extend(store.variables());
-        // A server comes back on its port, which nothing may take meanwhile.
+        // A server restarts on its port, which no other process may take meanwhile.
         let binds = [(); SERVERS].map(|()| format!("127.0.0.1:{}", free_port()));
         let servers = binds.map(|bind| start_server(&variables, &bind));
         let addresses = servers.each_ref().map(|server| server.address().to_owned());
         let (mut proxies, mut gateways) = (Vec::new(), Vec::new());
         for number in 0..GATEWAYS {
             let seed = plan.seed.wrapping_add(1 + number as u64);
-            let proxy = Proxy::start(number, addresses.clone(), seed, notes.clone()).await;
+            let proxy = Proxy::start(number, addresses.clone(), seed, recorder.clone()).await;
             gateways.push(Mutex::new(start_gateway(&proxy, pace.heartbeat)));
             proxies.push(proxy);
         }
@@ -80,42 +80,42 @@ impl Stage {
             draining: [const { AtomicBool::new(false) }; GATEWAYS],
             proxies,
             variables,
-            notes: notes.clone(),
+            recorder: recorder.clone(),
         }
     }
 
-    /// Where a server is, which is not asked by way of any proxy.
+    /// The address of a server itself, without a proxy.
     pub(super) fn address(&self, server: usize) -> &str {
         &self.addresses[server]
     }
 
-    /// Where a player's device connects to; none while the gateway is being mistreated.
+    /// The URL for a player's device; `None` while the gateway has a fault.
     pub(super) fn gateway_url(&self, gateway: usize, player: &str) -> Option<String> {
         Some(self.gateways[gateway].try_lock().ok()?.url(player))
     }
 
-    /// Whether a gateway stops and has its players move to the others.
+    /// Whether a gateway is stopping for a planned restart.
     pub(super) fn is_draining(&self, gateway: usize) -> bool {
         self.draining[gateway].load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_weather(&self, weather: Weather) {
-        self.proxies.iter().for_each(|proxy| proxy.set_weather(weather));
+    pub(super) fn set_network_faults(&self, network: NetworkFaults) {
+        self.proxies.iter().for_each(|proxy| proxy.set_network_faults(network));
     }
 
-    /// Lets something happen to a process, waits until it works again, and notes it.
-    pub(super) async fn suffer(&self, fault: Fault) {
-        let trouble = match fault.part {
-            Part::Redis => self.store.suffer(fault).await,
-            Part::Nats => self.suffer_nats(self.nats.lock().await, fault).await,
-            Part::Server(number) => self.suffer_server(self.servers[number].lock().await, fault).await,
-            Part::Gateway(number) => self.suffer_gateway(number, fault).await,
-            Part::Watcher(_) | Part::Machine => return, // they are not on the stage
+    /// Injects a fault into a process, waits until it works again, and records the fault.
+    pub(super) async fn inject(&self, fault: PlannedFault) {
+        let fault = match fault.part {
+            Part::Redis => self.store.inject(fault).await,
+            Part::Nats => self.inject_into_nats(self.nats.lock().await, fault).await,
+            Part::Server(number) => self.inject_into_server(self.servers[number].lock().await, fault).await,
+            Part::Gateway(number) => self.inject_into_gateway(number, fault).await,
+            Part::Watcher(_) | Part::Machine => return, // they are not processes
         };
-        self.notes.lock().troubles.push(trouble);
+        self.recorder.lock().faults.push(fault);
     }
 
-    /// The whole stream, in its order.
+    /// The whole stream, in order.
     pub(super) async fn events(&self) -> Vec<Event> {
         let messages = self.nats.lock().await.messages(STREAM).await;
         messages.iter().filter_map(|message| self.event(message)).collect()
@@ -144,12 +144,12 @@ impl Stage {
         };
         let event = event();
         if event.is_none() {
-            self.notes.mishap(format!("the stream holds something that is no event: {body}"));
+            self.recorder.record_anomaly(format!("the stream holds an invalid event: {body}"));
         }
         event
     }
 
-    async fn suffer_nats(&self, mut nats: MutexGuard<'_, NatsServer>, fault: Fault) -> Trouble {
+    async fn inject_into_nats(&self, mut nats: MutexGuard<'_, NatsServer>, fault: PlannedFault) -> Fault {
         let from = now();
         let time = Duration::from_millis(fault.lasts);
         match fault.kind {
@@ -173,7 +173,7 @@ impl Stage {
         over(fault, from)
     }
 
-    async fn suffer_server(&self, mut server: MutexGuard<'_, Server>, fault: Fault) -> Trouble {
+    async fn inject_into_server(&self, mut server: MutexGuard<'_, Server>, fault: PlannedFault) -> Fault {
         let (from, time) = (now(), Duration::from_millis(fault.lasts));
         if fault.kind == Kind::Freeze {
             server.pause();
@@ -184,7 +184,7 @@ impl Stage {
         if fault.kind == Kind::Kill {
             server.kill();
         } else if !server.terminate().await.success() {
-            self.notes.mishap("a server that was told to end did not do so well".to_owned());
+            self.recorder.record_anomaly("a server did not exit with success after SIGTERM".to_owned());
         }
         sleep(time).await;
         let address = server.address().to_owned();
@@ -192,7 +192,7 @@ impl Stage {
         over(fault, from)
     }
 
-    async fn suffer_gateway(&self, number: usize, fault: Fault) -> Trouble {
+    async fn inject_into_gateway(&self, number: usize, fault: PlannedFault) -> Fault {
         let mut gateway = self.gateways[number].lock().await;
         let (from, time) = (now(), Duration::from_millis(fault.lasts));
         if fault.kind == Kind::Freeze {
@@ -207,7 +207,7 @@ impl Stage {
         }
         gateway.kill();
         sleep(time).await;
-        let interval = self.notes.lock().pace.heartbeat;
+        let interval = self.recorder.lock().pace.heartbeat;
         *gateway = block_in_place(|| start_gateway(&self.proxies[number], interval));
         self.draining[number].store(false, Ordering::Relaxed);
         over(fault, from)
@@ -219,15 +219,15 @@ impl Stage {
         gateway.signal("TERM");
         while !gateway.has_ended() {
             if begin.elapsed() > STOP_TIMEOUT {
-                return self.notes.mishap(format!("a gateway still ran {STOP_TIMEOUT:?} after SIGTERM"));
+                return self.recorder.record_anomaly(format!("a gateway still ran {STOP_TIMEOUT:?} after SIGTERM"));
             }
             sleep(Duration::from_millis(20)).await;
         }
     }
 }
 
-fn over(fault: Fault, from: u64) -> Trouble {
-    Trouble::over(fault.part, fault.kind, from)
+fn over(fault: PlannedFault, from: u64) -> Fault {
+    Fault::over(fault.part, fault.kind, from)
 }
 
 fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {

@@ -1,25 +1,25 @@
-//! What was seen of a player around a moment, for whoever has to find out why.
+//! Report of a violation: everything that was seen of the player around it.
 
 use std::collections::BTreeSet;
 
 use super::Violation;
 use crate::chaos::history::{History, Loss, Millis};
 
-/// So much is told of what came before, and after.
+/// The time before and after the violation that is reported.
 const BEFORE: Millis = 8_000;
 const AFTER: Millis = 4_000;
 
-/// One line for everything, in order; times are seconds from the violation on.
-pub(super) fn tell(history: &History, violation: &Violation) -> String {
+/// One line per observation, in order; times are seconds from the violation.
+pub(super) fn describe(history: &History, violation: &Violation) -> String {
     let Some(player) = violation.player else { return String::new() };
     let at = violation.at;
     let is_near = |time: Millis| time + BEFORE >= at && time <= at + AFTER;
     let mut lines = Vec::new();
-    for trouble in history.troubles.iter().filter(|trouble| is_near(trouble.from) || is_near(trouble.to)) {
-        let failover = if matches!(trouble.loss, Loss::Writes(_)) { ", failover" } else { "" };
-        let concerned = if trouble.concerns(player) { "" } else { " (of others)" };
-        let what = format!("{:?} {:?}{failover}{concerned}", trouble.kind, trouble.part);
-        lines.push((trouble.from, Some(trouble.to), what));
+    for fault in history.faults.iter().filter(|fault| is_near(fault.from) || is_near(fault.to)) {
+        let failover = if matches!(fault.loss, Loss::Writes(_)) { ", failover" } else { "" };
+        let concerned = if fault.concerns(player) { "" } else { " (of others)" };
+        let what = format!("{:?} {:?}{failover}{concerned}", fault.kind, fault.part);
+        lines.push((fault.from, Some(fault.to), what));
     }
     for socket in history.sockets.iter().filter(|socket| socket.player == player) {
         let what = format!("socket {} at gateway {}", socket.connection, socket.gateway);
@@ -45,10 +45,10 @@ pub(super) fn tell(history: &History, violation: &Violation) -> String {
         let what = format!("read {:?} {} {:?}", read.state, read.count, read.version);
         lines.push((read.as_of, Some(read.ended), what));
     }
-    for sight in history.sights.iter().filter(|sight| sight.player == player && is_near(sight.at)) {
-        let watcher = history.streams.get(sight.stream).map(|stream| (stream.watcher, stream.server));
-        let what = format!("sent to (watcher, server) {watcher:?}: {:?} {:?}", sight.state, sight.version);
-        lines.push((sight.at, None, what));
+    for delivery in history.deliveries.iter().filter(|delivery| delivery.player == player && is_near(delivery.at)) {
+        let watcher = history.streams.get(delivery.stream).map(|stream| (stream.watcher, stream.server));
+        let what = format!("sent to (watcher, server) {watcher:?}: {:?} {:?}", delivery.state, delivery.version);
+        lines.push((delivery.at, None, what));
     }
     lines.sort();
     let seconds = |time: Millis| (time as f64 - at as f64) / 1_000.0;

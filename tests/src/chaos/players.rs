@@ -1,4 +1,4 @@
-//! The players with their devices, and the truth about their sockets.
+//! Players with their devices, and which of their sockets are open.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,92 +13,92 @@ use tokio::{
 };
 
 use super::{
-    history::{Notes, Socket, State, now, player_id},
-    plan::{Act, GATEWAYS},
-    stage::Stage,
+    environment::Environment,
+    history::{Recorder, Socket, State, now, player_id},
+    plan::{Action, GATEWAYS},
 };
 use crate::Device;
 
-/// A gateway that is frozen takes a socket into its queue and says nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Time limit for a call to a gateway: the kernel accepts the sockets of a frozen one.
+const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The number of devices that connect to another gateway at a time.
-const MOVING: usize = 50;
+/// The most devices that move to another gateway at a time.
+const MAX_MOVING: usize = 50;
 
 /// Of this many players whose gateway has a planned restart, one does not connect again.
 const PLAYERS_PER_LEAVER: u32 = 4;
 
-/// How often a device tries to connect to another gateway, and the pause between two attempts.
+/// The most attempts of a device to connect to another gateway, and the pause between two of them.
 const MOVE_ATTEMPTS: usize = 20;
 const MOVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// All players.
 #[derive(Clone)]
-pub(super) struct Crowd {
-    stage: Arc<Stage>,
-    notes: Notes,
+pub(super) struct Players {
+    environment: Arc<Environment>,
+    recorder: Recorder,
     /// Each player's devices, the oldest first.
     devices: Arc<Mutex<HashMap<u32, VecDeque<Device>>>>,
     moving: Arc<Semaphore>,
 }
 
-impl Crowd {
-    pub(super) fn new(stage: Arc<Stage>, notes: Notes) -> Self {
-        Self { stage, notes, devices: Arc::default(), moving: Arc::new(Semaphore::new(MOVING)) }
+impl Players {
+    pub(super) fn new(environment: Arc<Environment>, recorder: Recorder) -> Self {
+        Self { environment, recorder, devices: Arc::default(), moving: Arc::new(Semaphore::new(MAX_MOVING)) }
     }
 
-    /// A player does something; it is impossible to do some things while a gateway is away, or without a device.
-    pub(super) async fn act(&self, act: Act) {
+    /// Performs an action of a player, if that is possible: some actions need a gateway that is up, or a device.
+    pub(super) async fn act(&self, act: Action) {
         match act {
-            Act::Open(player, gateway) => _ = self.open(player, gateway).await,
-            Act::Quit(player) => {
+            Action::Open(player, gateway) => _ = self.open(player, gateway).await,
+            Action::Quit(player) => {
                 if let Some(device) = self.take(player) {
-                    let _ = timeout(PATIENCE, device.quit()).await; // a frozen gateway learns of it later
+                    let _ = timeout(CALL_TIMEOUT, device.quit()).await; // a frozen gateway notices it later
                 }
             }
-            Act::Break(player) => {
+            Action::Break(player) => {
                 if let Some(device) = self.take(player) {
                     device.break_off().await;
                 }
             }
-            Act::Say(player, state) => self.say(player, state).await,
+            Action::SetState(player, state) => self.say(player, state).await,
         }
     }
 
     /// The players who have a device that is open.
     pub(super) fn present(&self) -> Vec<u32> {
-        let mut present: Vec<_> = self.notes.lock().open_sockets().into_keys().collect();
+        let mut present: Vec<_> = self.recorder.lock().open_sockets().into_keys().collect();
         present.sort_unstable();
         present
     }
 
-    /// Opens a socket, and returns whether the gateway took it.
+    /// Opens a socket. Returns whether that succeeded.
     async fn open(&self, player: u32, gateway: usize) -> bool {
-        let Some(url) = self.stage.gateway_url(gateway, &player_id(player)) else { return false };
-        let Ok(Ok(device)) = timeout(PATIENCE, Device::open(&url)).await else { return false };
+        let Some(url) = self.environment.gateway_url(gateway, &player_id(player)) else { return false };
+        let Ok(Ok(device)) = timeout(CALL_TIMEOUT, Device::open(&url)).await else { return false };
         let connection: Arc<str> = Arc::from(device.connection());
         let closed = device.closed();
         let index = {
-            let mut history = self.notes.lock();
+            let mut history = self.recorder.lock();
             let connection = Arc::clone(&connection);
             history.sockets.push(Socket { player, connection, gateway, opened: now(), closed: None });
             history.sockets.len() - 1
         };
-        let crowd = self.clone();
+        let players = self.clone();
         tokio::spawn(async move {
             closed.await;
-            crowd.notes.lock().sockets[index].closed = Some(now());
-            // A player who left has taken the device out.
-            let is_moving = crowd.stage.is_draining(gateway) && crowd.take_out(player, &connection);
+            players.recorder.lock().sockets[index].closed = Some(now());
+            // The device of a player who quit was removed before.
+            let is_moving = players.environment.is_draining(gateway) && players.take_out(player, &connection);
             if is_moving && !player.is_multiple_of(PLAYERS_PER_LEAVER) {
-                crowd.move_from(gateway, player).await;
+                players.move_from(gateway, player).await;
             }
         });
         self.devices().entry(player).or_default().push_back(device);
         true
     }
 
-    /// Connects a player to one of the other gateways, as its own stops.
+    /// Connects a player whose gateway stops to one of the other gateways.
     fn move_from(&self, gateway: usize, player: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             let Ok(_permit) = self.moving.acquire().await else { return };
@@ -114,11 +114,11 @@ impl Crowd {
 
     async fn say(&self, player: u32, state: State) {
         let Some(device) = self.take(player) else { return };
-        let _ = timeout(PATIENCE, device.say(state.as_str())).await; // as for a frozen gateway
+        let _ = timeout(CALL_TIMEOUT, device.say(state.as_str())).await; // a frozen gateway reads it later
         self.devices().entry(player).or_default().push_front(device);
     }
 
-    /// Takes a player's oldest device that is still open.
+    /// Removes a player's oldest device that is still open.
     fn take(&self, player: u32) -> Option<Device> {
         let mut devices = self.devices();
         let devices = devices.get_mut(&player)?;
@@ -128,7 +128,7 @@ impl Crowd {
         devices.pop_front()
     }
 
-    /// Takes out the device of a connection. Returns whether the player still had it.
+    /// Removes the device of a connection. Returns whether the player still had it.
     fn take_out(&self, player: u32, connection: &str) -> bool {
         let mut devices = self.devices();
         let Some(devices) = devices.get_mut(&player) else { return false };
