@@ -130,7 +130,10 @@ impl<'a> Leases<'a> {
             timed.call.outcome == Outcome::Accepted && timed.call.ended < leave.sent && connection.names(timed, gateway)
         });
         let mut others = connection.gateways.iter().filter(|other| !std::ptr::eq(**other, gateway));
+        // Late copies of calls may restore the connection and renew the gateway's lease, which then expires.
+        let is_restored = connection.renewals.iter().any(|timed| timed.call.sent <= last && timed.latest >= leave.sent);
         !is_closed
+            && !(is_restored && gateway.may_be_lost(leave.sent, last))
             && !others.any(|other| other.may_end(leave.sent, last))
             && (belongs || !self.is_possible(connection, &(leave.sent..=leave.ended)))
     }

@@ -277,6 +277,27 @@ fn a_player_who_does_not_return_is_lost_after_the_move_grace() {
 }
 
 #[test]
+fn late_copies_of_a_gateways_calls_may_end_the_move_grace() {
+    // A copy of a renewal makes the gateway known again, and one of a heartbeat restores the connection. Then the lease
+    // of the gateway expires.
+    let with_late_copies = |renews: bool| {
+        violated_when_kept(|history| {
+            moved(history);
+            history.calls.retain(|call| call.connection.as_deref() == Some("c"));
+            history.calls.push(Call { asked: 5_900, ..owned(call(Verb::Heartbeat, 6_400), "g") });
+            if renews {
+                history.lease_calls.push(renewal("g", 6_300, Some(GatewayStatus::New)));
+            }
+            history.reads.truncate(2);
+            go_offline(history, 8_700);
+        })
+    };
+    assert_eq!(with_late_copies(true), []);
+    let without_renewal = with_late_copies(false);
+    assert!(without_renewal.contains(&Invariant::QuietMove), "{without_renewal:?}");
+}
+
+#[test]
 fn a_second_device_elsewhere_ends_for_itself() {
     // It may have kept the record, and its end is not within a move grace.
     let quits = violated_when_kept(|history| {
