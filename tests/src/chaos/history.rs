@@ -1,7 +1,7 @@
 //! History of a run: everything that was seen from outside of the system, with times.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,6 +10,7 @@ use presence::model::EventReason;
 pub(crate) use presence::model::{GatewayStatus, State};
 use serde::{Deserialize, Serialize};
 
+use super::plan::GATEWAYS;
 use crate::partition_slot;
 
 /// Unix milliseconds. All processes share the machine's clock, so Redis's is the same.
@@ -366,6 +367,20 @@ impl History {
             *open.entry(socket.player).or_default() += 1;
         }
         open
+    }
+
+    /// The number of gateways and of open sockets whose leases were not renewed from `since` on.
+    pub(super) fn not_renewed_since(&self, since: Millis) -> usize {
+        let lease_calls = self.lease_calls.iter().filter(|call| call.sent >= since && !call.is_leaving);
+        let gateways: HashSet<_> = lease_calls.filter(|call| call.status.is_some()).map(|call| call.gateway).collect();
+        // Calls are in the order in which they ended.
+        let calls = self.calls.iter().rev().take_while(|call| call.ended >= since).filter(|call| call.sent >= since);
+        let renewals = calls
+            .filter(|call| matches!(call.verb, Verb::Connect | Verb::Heartbeat) && call.outcome == Outcome::Accepted);
+        let connections: HashSet<_> = renewals.filter_map(|call| call.connection.as_ref()).collect();
+        let open = self.sockets.iter().filter(|socket| socket.closed.is_none());
+        let missing = open.filter(|socket| !connections.contains(&socket.connection)).count();
+        GATEWAYS - gateways.len() + missing
     }
 }
 

@@ -197,22 +197,18 @@ async fn bring_back(players: &Players, count: u32) {
     }
 }
 
-/// Waits until each gateway has renewed its lease from now on. Responses may agree with the sockets earlier: as soon as
-/// a frozen Redis resumes, if the leases of connections are longer than the freeze. Until then, the lease of a gateway
-/// may have expired, and nothing can be states about what follows.
+/// Waits until each gateway has renewed its lease from now on, and the leases of its connections. Responses may agree
+/// with the sockets earlier: as soon as a frozen Redis resumes, it executes calls that the gateways gave up. Until the
+/// next renewal no lease is certain, so nothing could be said about what follows.
 async fn until_renewed(recorder: &Recorder, timeout: Duration) -> bool {
     let (begin, since) = (Instant::now(), now());
     loop {
-        let renewed: HashSet<_> = {
-            let history = recorder.lock();
-            let renewals = history.lease_calls.iter().filter(|call| !call.is_leaving && call.status.is_some());
-            renewals.filter(|call| call.sent >= since).map(|call| call.gateway).collect()
-        };
-        if renewed.len() == GATEWAYS {
+        let missing = recorder.lock().not_renewed_since(since);
+        if missing == 0 {
             return true;
         }
         if begin.elapsed() > timeout {
-            recorder.record_anomaly(format!("only the gateways {renewed:?} renewed their leases within {timeout:?}"));
+            recorder.record_anomaly(format!("{missing} leases were not renewed within {timeout:?}"));
             return false;
         }
         sleep(TICK).await;

@@ -28,6 +28,12 @@ const MAX_MOVING: usize = 50;
 /// Of this many players whose gateway has a planned restart, one does not connect again.
 const PLAYERS_PER_LEAVER: u32 = 4;
 
+/// The pause of a device before it connects to another gateway: the shortest one, and the step to the next ones. They
+/// spread the connects, and most connects come after the call with which the gateway leaves.
+const MOVE_DELAY: Duration = Duration::from_millis(300);
+const MOVE_DELAY_STEP: Duration = Duration::from_millis(100);
+const MOVE_DELAYS: u32 = 8;
+
 /// The most attempts of a device to connect to another gateway, and the pause between two of them.
 const MOVE_ATTEMPTS: usize = 20;
 const MOVE_PAUSE: Duration = Duration::from_millis(100);
@@ -101,6 +107,7 @@ impl Players {
     /// Connects a player whose gateway stops to one of the other gateways.
     fn move_from(&self, gateway: usize, player: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
+            sleep(MOVE_DELAY + MOVE_DELAY_STEP * (player % MOVE_DELAYS)).await;
             let Ok(_permit) = self.moving.acquire().await else { return };
             for attempt in 0..MOVE_ATTEMPTS {
                 let distance = 1 + (player as usize + attempt) % (GATEWAYS - 1);
