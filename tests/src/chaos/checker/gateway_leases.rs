@@ -251,8 +251,8 @@ impl GatewayLease<'_> {
 
     /// Whether there is a reason why a renewal found the gateway unknown.
     fn may_be_unknown(&self, call: &LeaseCall, tolerances: &Tolerances<'_>) -> bool {
-        let accepted = self.renewals.iter().filter(|renewal| renewal.call.status.is_some());
-        let Some(earlier) = accepted.filter(|earlier| earlier.call.ended < call.sent).next_back() else { return true };
+        let mut accepted = self.renewals.iter().filter(|renewal| renewal.call.status.is_some());
+        let Some(earlier) = accepted.rfind(|earlier| earlier.call.ended < call.sent) else { return true };
         let since = earlier.call.sent;
         self.may_end(since, call.ended) || tolerances.has_lost_gateways(since, call.ended)
     }
