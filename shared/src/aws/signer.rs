@@ -1,6 +1,9 @@
 //! AWS credentials and request signing.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_config::{default_provider::credentials::DefaultCredentialsChain, provider_config::ProviderConfig};
 use aws_credential_types::{
@@ -12,7 +15,7 @@ use aws_sigv4::{
     sign::v4,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::Mutex;
 
 /// Credentials are fetched again this long before they expire: AWS has new ones at least five minutes before.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
@@ -88,30 +91,33 @@ pub fn credentials() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(ProcessCredentials::default())
 }
 
-/// A provider that keeps credentials until shortly before they expire.
-#[derive(Debug, Default)]
-struct ProcessCredentials {
-    chain: OnceCell<DefaultCredentialsChain>,
-    /// Held while credentials are fetched, so that concurrent callers share one fetch.
-    current: Mutex<Option<Credentials>>,
-}
+/// A provider that keeps credentials until shortly before they expire. Those without an expiry are looked up each time, as
+/// the file that they come from may have changed.
+#[derive(Debug, Clone, Default)]
+struct ProcessCredentials(Arc<Mutex<Option<Credentials>>>);
 
 impl ProcessCredentials {
     async fn get(&self) -> provider::Result {
-        let mut current = self.current.lock().await;
-        if let Some(credentials) = &*current
-            && credentials.expiry().is_some_and(|expiry| SystemTime::now() + REFRESH_BEFORE < expiry)
-        {
+        // A task of its own: its result is kept if the caller does not wait for it.
+        let fetch = tokio::spawn(self.clone().fetch());
+        fetch.await.map_err(CredentialsError::provider_error)?
+    }
+
+    async fn fetch(self) -> provider::Result {
+        // Held while credentials are fetched, so that concurrent callers share one fetch.
+        let mut current = self.0.lock().await;
+        let is_valid_in = |credentials: &Credentials, time| {
+            credentials.expiry().is_some_and(|expiry| SystemTime::now() + time < expiry)
+        };
+        if let Some(credentials) = current.as_ref().filter(|current| is_valid_in(current, REFRESH_BEFORE)) {
             return Ok(credentials.clone());
         }
-        match self.chain.get_or_init(credentials_chain).await.provide_credentials().await {
+        match credentials_chain().await.provide_credentials().await {
             Ok(credentials) => Ok(current.insert(credentials).clone()),
             // The current ones may still be valid for minutes.
-            Err(error) => match &*current {
-                Some(credentials) if credentials.expiry().is_some_and(|expiry| SystemTime::now() < expiry) => {
-                    Ok(credentials.clone())
-                }
-                _ => Err(error),
+            Err(error) => match current.as_ref().filter(|current| is_valid_in(current, Duration::ZERO)) {
+                Some(credentials) => Ok(credentials.clone()),
+                None => Err(error),
             },
         }
     }
