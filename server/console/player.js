@@ -45,7 +45,10 @@ export function explain(player) {
 async function loadHistory(player) {
   // Without events, or without NATS, the page shows those that it receives itself.
   const found = await read(`console/players/${encodeURIComponent(player)}/events`).catch(() => null);
-  if (found && player === shown) history = found;
+  if (found && player === shown) {
+    history = found;
+    refresh();
+  }
 }
 
 /** The events of the shown player, newest first: those of the stream, and those that this page has received since. */

@@ -11,7 +11,7 @@ const FORGET_MS = 60_000;
 
 const list = document.getElementById('server');
 const note = document.getElementById('server-note');
-const names = ['CALLS PER SECOND', 'P99', 'ERRORS PER SECOND', 'SWEEP LAG', 'OUTBOX AGE', 'VERSION'];
+const names = ['CALLS/S', 'P99', 'ERRORS/S', 'SWEEP LAG', 'OUTBOX AGE', 'VERSION'];
 const [calls, p99, errors, sweepLag, outboxAge, version] = names.map((name) => tile(list, name));
 
 /** The samples of each server, oldest first: a load balancer may send each request to another one. */

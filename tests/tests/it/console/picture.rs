@@ -18,7 +18,7 @@ async fn console_picture() {
     // Gateways do not send heartbeats here: their leases outlive the test.
     let test = Fixture::new(&[("PRESENCE_TTL", "10m"), ("PRESENCE_GATEWAY_TTL", "10m")]).await;
     let mut browser = Browser::start().await;
-    let size = json!({"width": 1280, "height": 1000, "deviceScaleFactor": 1, "mobile": false});
+    let size = json!({"width": 1280, "height": 1240, "deviceScaleFactor": 1, "mobile": false});
     browser.call("Emulation.setDeviceMetricsOverride", size).await;
     let dark = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
     browser.call("Emulation.setEmulatedMedia", dark).await;
@@ -29,6 +29,7 @@ async fn console_picture() {
     browser.enter("#player-id", &player(0)).await;
     browser.until_shown("#explanation", "Connections (2)").await;
     browser.until_shown("#explanation", "Ranked").await;
+    browser.until("!document.querySelector('#explanation').innerText.includes('this page was opened')").await;
     browser.until_shown("#gateways-note", "3 live").await;
 
     let image = browser.call("Page.captureScreenshot", json!({"format": "png"})).await;
