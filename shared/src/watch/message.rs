@@ -13,6 +13,10 @@ const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 /// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and the JSON around them.
 const MAX_ENTRY_BYTES: usize = 256 + 1024;
 
+/// The length from which on a message of a snapshot gets no further entries. A WebSocket keeps a buffer as long as its
+/// longest message until it closes, so one message with all players of a snapshot would cost each stream that much.
+const SNAPSHOT_MESSAGE_BYTES: usize = 32 * 1024;
+
 /// The source of changes, as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,9 +79,14 @@ impl PresencesMessage {
         self.length += 1;
     }
 
-    /// Whether this number of further entries fits in, even if all of them are of maximum length.
-    pub(super) fn has_room_for(&self, entries: usize) -> bool {
-        self.json.len() + entries * MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
+    /// Whether another entry fits in, even one of maximum length.
+    pub(super) fn has_room(&self) -> bool {
+        self.json.len() + MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
+    }
+
+    /// Whether a message of a snapshot gets further entries.
+    pub(super) fn is_short(&self) -> bool {
+        self.json.len() < SNAPSHOT_MESSAGE_BYTES
     }
 
     /// The number of entries.
@@ -172,7 +181,7 @@ mod tests {
         let longest: Activity = serde_json::from_value(longest).unwrap();
         for (activity, least) in [(None, 4_000), (Some(longest), 800)] {
             let mut message = PresencesMessage::new();
-            while message.has_room_for(1) {
+            while message.has_room() {
                 push(&mut message, &"x".repeat(128), Some(u64::MAX), activity.clone());
             }
             assert!(message.len() > least, "{}", message.len());

@@ -27,11 +27,15 @@ mod upkeep;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, watch};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit, watch},
+    time::timeout,
+};
 
 pub use message::Feed;
 pub use request::{InvalidRequest, RequestId, Wanted, WatchAction, WatchRequest};
@@ -53,6 +57,13 @@ use knowledge::{Fact, Tick};
 /// The number of players that are handled per lock of the hub, and read per command.
 const CHUNK: usize = 500;
 
+/// The number of snapshots that are read at a time: Redis reads one while the other one is decoded. Players that are
+/// being read take several times the memory of watched ones.
+const MAX_SNAPSHOTS: usize = 2;
+
+/// How long a request waits for its turn to be read at most. A client waits longer for the reply.
+const MAX_SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+
 /// All streams of a process.
 #[derive(Clone)]
 pub struct Watch(Arc<Shared>);
@@ -60,6 +71,8 @@ pub struct Watch(Arc<Shared>);
 struct Shared {
     hub: Mutex<Hub<Arc<Notify>>>,
     slots: Arc<Semaphore>,
+    /// Permits to read a snapshot.
+    snapshots: Semaphore,
     config: WatchConfig,
     max_batch: usize,
     store: Store,
@@ -87,6 +100,7 @@ impl Watch {
         Self(Arc::new(Shared {
             hub: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.max_streams.min(hub::MAX_STREAMS))),
+            snapshots: Semaphore::new(MAX_SNAPSHOTS),
             config,
             max_batch,
             store,
@@ -145,23 +159,33 @@ impl Watch {
         });
     }
 
+    /// Waits for the permit to read a snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError::Timeout`] if Redis does not answer the requests before it in time.
+    async fn snapshot_turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        match timeout(MAX_SNAPSHOT_WAIT, self.0.snapshots.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(StoreError::Timeout(MAX_SNAPSHOT_WAIT)),
+        }
+    }
+
     /// Reads players from Redis, and applies their presences. Returns those that could not be read, and one of the
     /// errors.
     async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
         // Reports that arrive after this tick may be newer than the read.
         let sent = self.hub().now();
-        let chunks = players.chunks(CHUNK).map(|chunk| self.0.store.presences_each(chunk));
-        let mut unread = Vec::new();
-        let mut failure = None;
-        for (chunk, sightings) in players.chunks(CHUNK).zip(futures_util::future::join_all(chunks).await) {
+        // Each chunk is applied and dropped as soon as it is there.
+        let read_chunk = async |chunk: &[PlayerId]| {
+            let sightings = self.0.store.presences_each(chunk).await;
             self.apply_reads(&sightings, sent);
-            for (player, error) in chunk.iter().zip(sightings).filter_map(|(player, read)| Some((player, read.err()?)))
-            {
-                unread.push(player.clone());
-                failure = Some(error);
-            }
-        }
-        failure.map(|error| (unread, error))
+            let unread = chunk.iter().zip(sightings);
+            unread.filter_map(|(player, read)| Some((player.clone(), read.err()?))).collect::<Vec<_>>()
+        };
+        let unread = join_all(players.chunks(CHUNK).map(read_chunk)).await.concat();
+        let (_, error) = unread.last().cloned()?;
+        Some((unread.into_iter().map(|(player, _)| player).collect(), error))
     }
 
     fn apply_reads(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
@@ -195,5 +219,24 @@ impl RedisClock {
     fn now(&self) -> Option<u64> {
         let offset = self.offset.load(std::sync::atomic::Ordering::Relaxed);
         (offset != 0).then(|| offset + self.start.elapsed().as_millis() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, ServerConfig};
+
+    #[tokio::test(start_paused = true)]
+    async fn two_snapshots_are_read_at_a_time_and_others_wait_for_a_limited_time() {
+        let config = Config::from_lookup(|_| None).unwrap();
+        let watch_config = ServerConfig::from_lookup(|_| None).unwrap().watch;
+        let watch = Watch::new(watch_config, 2_000, Store::new(&config).unwrap());
+        let turns = [watch.snapshot_turn().await.unwrap(), watch.snapshot_turn().await.unwrap()];
+        let begin = tokio::time::Instant::now();
+        assert!(matches!(watch.snapshot_turn().await, Err(StoreError::Timeout(_))));
+        assert_eq!(begin.elapsed(), MAX_SNAPSHOT_WAIT, "on tokio's clock");
+        drop(turns);
+        assert!(watch.snapshot_turn().await.is_ok());
     }
 }

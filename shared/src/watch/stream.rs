@@ -14,6 +14,10 @@ use super::{
 };
 use crate::{http::Problem, model::PlayerId, redis::StoreError};
 
+/// The number of players that a message of a snapshot gets at a time: few, as the message ends after those with which it
+/// is long enough.
+const SNAPSHOT_STEP: usize = 50;
+
 /// A stream, which ends when it is dropped.
 pub struct WatchStream {
     watch: Watch,
@@ -129,7 +133,7 @@ impl WatchStream {
                 hub.deliver_changes(self.index, |delivery| {
                     self.note_delay(&delivery);
                     message.push(&delivery);
-                    is_full = !message.has_room_for(1);
+                    is_full = !message.has_room();
                     !is_full && message.len() < chunk_end
                 })
             });
@@ -145,6 +149,7 @@ impl WatchStream {
 
     async fn watch(&self, players: &[PlayerId]) -> Result<(), Problem> {
         let limit = self.watch.0.config.max_players;
+        let _turn = self.watch.snapshot_turn().await.map_err(unanswered)?;
         for chunk in players.chunks(CHUNK) {
             if self.watch.with_hub(|hub| hub.watch(self.index, chunk, limit)).is_err() {
                 self.abandon(players);
@@ -169,11 +174,11 @@ impl WatchStream {
     fn snapshot_message(&self, snapshot: &mut Snapshot) -> Option<String> {
         let Snapshot { wanted, sent } = snapshot;
         let mut message = PresencesMessage::new();
-        while *sent < wanted.players.len() && message.has_room_for(CHUNK) {
-            let chunk = &wanted.players[*sent..wanted.players.len().min(*sent + CHUNK)];
-            *sent += chunk.len();
+        while *sent < wanted.players.len() && message.is_short() {
+            let players = &wanted.players[*sent..wanted.players.len().min(*sent + SNAPSHOT_STEP)];
+            *sent += players.len();
             self.watch.with_hub(|hub| {
-                hub.deliver_snapshot(self.index, chunk.iter(), |delivery| {
+                hub.deliver_snapshot(self.index, players.iter(), |delivery| {
                     if delivery.is_change || !wanted.is_known(delivery.player, delivery.fact.version) {
                         message.push(&delivery);
                     }

@@ -53,6 +53,22 @@ async fn a_snapshot_is_read_in_batches() {
     assert!(after - before <= 8, "{} commands for 2,000 players", after - before);
 }
 
+/// A stream keeps a buffer as long as its longest message.
+#[tokio::test]
+async fn a_snapshot_is_sent_in_short_messages() {
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    let players: Vec<_> = (0..2_000).map(|number| format!("{number:0>128}")).collect();
+    let mut watcher = Watcher::open(&server).await;
+    watcher.send(json!({"watch": players})).await;
+    let mut entries = 0;
+    while entries < 2_000 {
+        let message = watcher.next().await;
+        assert!(message.to_string().len() < 64 * 1024, "{} bytes", message.to_string().len());
+        entries += message["presences"].as_array().map_or(0, Vec::len);
+    }
+}
+
 #[tokio::test]
 async fn each_player_is_polled_once_however_many_streams_watch() {
     let fixture = Fixture::new().await;
