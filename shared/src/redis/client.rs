@@ -9,7 +9,7 @@ use super::{
     StoreError,
     cluster::Cluster,
     layout::LayoutGuard,
-    link::{Endpoint, Role},
+    link::{Address, Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
     policy::{Effect, Policy},
     shard::Shard,
@@ -132,9 +132,13 @@ impl RedisClient {
 
     /// Groups items by the node that holds their shard, as far as that is known. Items without a known node form one
     /// group.
-    pub(crate) async fn group_by_node<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
+    pub(crate) async fn group_by_node<T>(
+        &self,
+        items: Vec<T>,
+        shard: impl Fn(&T) -> Shard,
+    ) -> Vec<(Option<Address>, Vec<T>)> {
         match &self.backend {
-            Backend::Standalone(_) => vec![items],
+            Backend::Standalone(_) => vec![(None, items)],
             Backend::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
         }
     }

@@ -133,13 +133,17 @@ impl Cluster {
 
     /// Groups items by the master that holds their shard, as far as that is known. Items without a known master form
     /// one group.
-    pub(super) async fn group_by_master<T>(&self, items: Vec<T>, shard: impl Fn(&T) -> Shard) -> Vec<Vec<T>> {
-        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else { return vec![items] };
+    pub(super) async fn group_by_master<T>(
+        &self,
+        items: Vec<T>,
+        shard: impl Fn(&T) -> Shard,
+    ) -> Vec<(Option<Address>, Vec<T>)> {
+        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else { return vec![(None, items)] };
         let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
         for item in items {
             groups.entry(slots.master(shard(&item))).or_default().push(item);
         }
-        groups.into_values().collect()
+        groups.into_iter().map(|(master, items)| (master.cloned(), items)).collect()
     }
 
     /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do not wait for those

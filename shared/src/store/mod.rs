@@ -3,6 +3,8 @@
 //! Methods that change players are crate-private: only the use cases and the sweeps call them.
 
 mod batch;
+mod combined_batches;
+mod combiner;
 mod dataset;
 mod diagnostics;
 #[cfg(any(test, fuzzing))]
@@ -43,6 +45,7 @@ use crate::{
     config::Config,
     redis::{RedisClient, StoreError},
 };
+use combined_batches::CombinedBatches;
 use heartbeat_batcher::HeartbeatBatcher;
 use keys::Keys;
 use reply::Outcome;
@@ -65,6 +68,7 @@ pub struct Store {
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
     heartbeats: HeartbeatBatcher,
+    combined_batches: CombinedBatches,
 }
 
 impl Store {
@@ -89,6 +93,7 @@ impl Store {
             call_context: call_context.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
             heartbeats: HeartbeatBatcher::default(),
+            combined_batches: CombinedBatches::default(),
         })
     }
 

@@ -116,7 +116,7 @@ impl Store {
         let span = Span::script(trace, script.name, players.len());
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
-            self.append_call(command, shard, players.iter().copied(), span.context());
+            self.append_call(command, shard, players.iter().copied(), span.context(), "");
             arguments(command);
         };
         let answer = self.run_one(script, shard, complete).await;
@@ -140,13 +140,15 @@ impl Store {
         }
     }
 
-    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`. `more_context` is what a script of
+    /// its own adds to the call context.
     pub(super) fn append_call<'a>(
         &self,
         command: &mut Cmd,
         shard: Shard,
         players: impl ExactSizeIterator<Item = &'a PlayerId>,
         trace: &TraceContext,
+        more_context: &str,
     ) {
         command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
@@ -158,7 +160,8 @@ impl Store {
             command.arg(self.keys.outbox(shard));
         }
         let id_offset = self.keys.id_offset(shard);
-        let context = ConcatArg([&self.call_context, id_offset, trace.traceparent(), " ", trace.tracestate()]);
+        let (parent, state) = (trace.traceparent(), trace.tracestate());
+        let context = ConcatArg([&self.call_context, id_offset, parent, " ", state, more_context]);
         command.arg(self.ttl).arg(context);
     }
 

@@ -23,7 +23,8 @@ impl Store {
         items: impl IntoIterator<Item = T>,
         shard: impl Fn(&T) -> Shard,
     ) -> Vec<Vec<T>> {
-        self.redis.group_by_node(items.into_iter().collect(), shard).await
+        let nodes = self.redis.group_by_node(items.into_iter().collect(), shard).await;
+        nodes.into_iter().map(|(_, items)| items).collect()
     }
 }
 
