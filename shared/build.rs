@@ -1,13 +1,18 @@
-//! Tells the compiler which commit it compiles, as `PRESENCE_REVISION`: the environment's variable of that name where it
-//! is set (a container's build has no git), else what git says, else `unknown` (a tarball).
+//! Tells the compiler which commit it compiles, as `PRESENCE_REVISION`: the environment's variable
+//! of that name where it is set (a container's build has no git), else what git says, else
+//! `unknown` (a tarball).
 
 use std::{env, path::Path, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=PRESENCE_REVISION");
     println!("cargo::rerun-if-changed=src");
-    let given = env::var("PRESENCE_REVISION").ok().filter(|revision| !revision.trim().is_empty());
-    let revision = given.or_else(checked_out).unwrap_or_else(|| "unknown".to_owned());
+    let given = env::var("PRESENCE_REVISION")
+        .ok()
+        .filter(|revision| !revision.trim().is_empty());
+    let revision = given
+        .or_else(checked_out)
+        .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=PRESENCE_REVISION={}", revision.trim());
 }
 
@@ -15,8 +20,9 @@ fn main() {
 fn checked_out() -> Option<String> {
     // Unpacked from a tarball within another repository, we are no part of that.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
-    // A release asks again after each commit and checkout, by which this file grows. While one develops, that would compile
-    // everything anew for nothing: there it is enough to ask when this package's code has changed.
+    // A release asks again after each commit and checkout, by which this file grows. While one
+    // develops, that would compile everything anew for nothing: there it is enough to ask when this
+    // package's code has changed.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") && Path::new(&log).exists() {
         println!("cargo::rerun-if-changed={log}");
@@ -25,6 +31,12 @@ fn checked_out() -> Option<String> {
 }
 
 fn git(arguments: &[&str]) -> Option<String> {
-    let output = Command::new("git").args(arguments).output().ok().filter(|output| output.status.success())?;
-    String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    let output = Command::new("git")
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout)
+        .ok()
+        .map(|text| text.trim().to_owned())
 }

@@ -11,14 +11,16 @@ use crate::{
 };
 
 /// A call is made at most three times, within about a second if the service fails immediately.
-const RETRIES: ExponentialBuilder =
-    ExponentialBuilder::new().with_jitter().with_min_delay(Duration::from_millis(100)).with_max_times(2);
+const RETRIES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_jitter()
+    .with_min_delay(Duration::from_millis(100))
+    .with_max_times(2);
 
 /// If the service requests a longer pause, the call is not repeated: the caller should decide.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// Asks the presence service about players, and sets their states: for matchmakers, chats, friend lists. Cheap to
-/// clone; clones share their connections.
+/// Asks the presence service about players, and sets their states: for matchmakers, chats, friend
+/// lists. Cheap to clone; clones share their connections.
 ///
 /// Transient failures ([`CallError::is_transient`]) are tried again, twice at most.
 #[derive(Debug, Clone)]
@@ -68,7 +70,11 @@ impl PresenceClient {
     /// # Errors
     /// [`CallError`].
     pub async fn get(&self, player: &PlayerId, history: History) -> Result<Presence, CallError> {
-        let query = if history == History::Include { "?history=true" } else { "" };
+        let query = if history == History::Include {
+            "?history=true"
+        } else {
+            ""
+        };
         let path = format!("/presence/{}{query}", path_segment(player));
         with_retries(|| self.transport.get(&path)).await
     }
@@ -77,32 +83,54 @@ impl PresenceClient {
     ///
     /// # Errors
     /// [`CallError`]; one Redis node that does not answer fails the call.
-    pub async fn friends(&self, players: &[PlayerId], history: History) -> Result<Friends, CallError> {
+    pub async fn friends(
+        &self,
+        players: &[PlayerId],
+        history: History,
+    ) -> Result<Friends, CallError> {
         #[derive(Serialize)]
         struct Body<'a> {
             player_ids: &'a [PlayerId],
             history: bool,
         }
 
-        let body = Body { player_ids: players, history: history == History::Include };
+        let body = Body {
+            player_ids: players,
+            history: history == History::Include,
+        };
         with_retries(|| self.transport.post("/presence/friends", &body)).await
     }
 
     /// Sets a player's state. Returns the resulting presence.
     ///
     /// # Errors
-    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE player is set to
-    /// IN_QUEUE or IN_MATCH.
+    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE
+    /// player is set to IN_QUEUE or IN_MATCH.
     pub async fn set_state(&self, player: &PlayerId, state: State) -> Result<Presence, CallError> {
-        self.set(&Change { player_id: player, state: Some(state), activity: None }).await
+        self.set(&Change {
+            player_id: player,
+            state: Some(state),
+            activity: None,
+        })
+        .await
     }
 
     /// Sets a player's activity, or removes it. Returns the resulting presence.
     ///
     /// # Errors
-    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE player is to have one.
-    pub async fn set_activity(&self, player: &PlayerId, activity: Option<&Activity>) -> Result<Presence, CallError> {
-        self.set(&Change { player_id: player, state: None, activity: Some(activity) }).await
+    /// [`CallError`]; a [`Problem`](crate::Problem) `transition-rejected` (409) if an OFFLINE
+    /// player is to have one.
+    pub async fn set_activity(
+        &self,
+        player: &PlayerId,
+        activity: Option<&Activity>,
+    ) -> Result<Presence, CallError> {
+        self.set(&Change {
+            player_id: player,
+            state: None,
+            activity: Some(activity),
+        })
+        .await
     }
 
     /// Sets a player's state, and sets or removes the activity, in one step. Returns the resulting
@@ -116,7 +144,12 @@ impl PresenceClient {
         state: State,
         activity: Option<&Activity>,
     ) -> Result<Presence, CallError> {
-        self.set(&Change { player_id: player, state: Some(state), activity: Some(activity) }).await
+        self.set(&Change {
+            player_id: player,
+            state: Some(state),
+            activity: Some(activity),
+        })
+        .await
     }
 
     async fn set(&self, change: &Change<'_>) -> Result<Presence, CallError> {

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallError, ConnectionId, PlayerId, Presence, PresenceClient, Reason, client::with_retries};
+use crate::{
+    CallError, ConnectionId, PlayerId, Presence, PresenceClient, Reason, client::with_retries,
+};
 
 /// An open connection, and how to keep it open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,15 +27,26 @@ struct Body<'a> {
     reason: Option<Reason>,
 }
 
-/// Single connections, for tools and tests. A gateway uses an [`HttpNotifier`](crate::HttpNotifier), which sends batches and
-/// heartbeats, and repeats failed calls.
+/// Single connections, for tools and tests. A gateway uses an
+/// [`HttpNotifier`](crate::HttpNotifier), which sends batches and heartbeats, and repeats failed
+/// calls.
 impl PresenceClient {
-    /// Reports a new connection of a player. It belongs to no gateway, and expires unless it gets heartbeats.
+    /// Reports a new connection of a player. It belongs to no gateway, and expires unless it gets
+    /// heartbeats.
     ///
     /// # Errors
-    /// [`CallError`]; a [`Problem`](crate::Problem) `connection-closed` (410) if the connection was closed before.
-    pub async fn connect(&self, player: &PlayerId, connection: &ConnectionId) -> Result<Connected, CallError> {
-        let body = Body { player_id: player, connection_id: connection, reason: None };
+    /// [`CallError`]; a [`Problem`](crate::Problem) `connection-closed` (410) if the connection was
+    /// closed before.
+    pub async fn connect(
+        &self,
+        player: &PlayerId,
+        connection: &ConnectionId,
+    ) -> Result<Connected, CallError> {
+        let body = Body {
+            player_id: player,
+            connection_id: connection,
+            reason: None,
+        };
         with_retries(|| self.transport.post("/presence/connect", &body)).await
     }
 
@@ -41,8 +54,16 @@ impl PresenceClient {
     ///
     /// # Errors
     /// As for [`connect`](Self::connect).
-    pub async fn heartbeat(&self, player: &PlayerId, connection: &ConnectionId) -> Result<Presence, CallError> {
-        let body = Body { player_id: player, connection_id: connection, reason: None };
+    pub async fn heartbeat(
+        &self,
+        player: &PlayerId,
+        connection: &ConnectionId,
+    ) -> Result<Presence, CallError> {
+        let body = Body {
+            player_id: player,
+            connection_id: connection,
+            reason: None,
+        };
         with_retries(|| self.transport.post("/presence/heartbeat", &body)).await
     }
 
@@ -56,7 +77,11 @@ impl PresenceClient {
         connection: &ConnectionId,
         reason: Reason,
     ) -> Result<Presence, CallError> {
-        let body = Body { player_id: player, connection_id: connection, reason: Some(reason) };
+        let body = Body {
+            player_id: player,
+            connection_id: connection,
+            reason: Some(reason),
+        };
         with_retries(|| self.transport.post("/presence/disconnect", &body)).await
     }
 }

@@ -36,7 +36,9 @@ pub enum InvalidEndpoint {
     #[error("a request has a token or a signature, not both")]
     TokenAndSigner,
     /// The AWS region of the API, which is part of a signature, is unknown.
-    #[error("the AWS region of the API is unknown: it is not in the host name, and no region is configured")]
+    #[error(
+        "the AWS region of the API is unknown: it is not in the host name, and no region is configured"
+    )]
     Region,
     /// The root certificates of this machine, which an `https` address needs, cannot be read.
     #[error("cannot read the root certificates of this machine, which an https address needs")]
@@ -44,18 +46,22 @@ pub enum InvalidEndpoint {
 }
 
 impl Endpoint {
-    /// The service at `url`, such as `http://presence:8080`, or `https://api.example.com/prod` where the calls are at
-    /// `https://api.example.com/prod/presence/…`.
+    /// The service at `url`, such as `http://presence:8080`, or `https://api.example.com/prod`
+    /// where the calls are at `https://api.example.com/prod/presence/…`.
     ///
-    /// Certificates of an `https` address are checked against the machine's root certificates, or against those in the
-    /// file that the environment variable `SSL_CERT_FILE` names.
+    /// Certificates of an `https` address are checked against the machine's root certificates, or
+    /// against those in the file that the environment variable `SSL_CERT_FILE` names.
     ///
     /// # Errors
     /// [`InvalidEndpoint::Url`].
     pub fn parse(url: &str) -> Result<Self, InvalidEndpoint> {
         let uri: Uri = url.parse().map_err(|_| InvalidEndpoint::Url)?;
-        let scheme = uri.scheme().filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'));
+        let scheme = uri
+            .scheme()
+            .filter(|scheme| **scheme == Scheme::HTTP || **scheme == Scheme::HTTPS);
+        let authority = uri
+            .authority()
+            .filter(|authority| !authority.as_str().contains('@'));
         let (Some(scheme), Some(authority), None) = (scheme, authority, uri.query()) else {
             return Err(InvalidEndpoint::Url);
         };
@@ -71,7 +77,8 @@ impl Endpoint {
         })
     }
 
-    /// Sends this bearer token with every call. A client that runs takes a new one by its `set_token`.
+    /// Sends this bearer token with every call. A client that runs takes a new one by its
+    /// `set_token`.
     ///
     /// # Errors
     /// [`InvalidEndpoint::Token`]; [`InvalidEndpoint::TokenAndSigner`].
@@ -80,8 +87,8 @@ impl Endpoint {
         Ok(self)
     }
 
-    /// Signs every call (AWS SigV4, service `execute-api`), for an API of API Gateway with the authorization `AWS_IAM`.
-    /// The region is the one in the host name, else the signer's.
+    /// Signs every call (AWS SigV4, service `execute-api`), for an API of API Gateway with the
+    /// authorization `AWS_IAM`. The region is the one in the host name, else the signer's.
     ///
     /// # Errors
     /// [`InvalidEndpoint::TokenAndSigner`]; [`InvalidEndpoint::Region`].
@@ -110,8 +117,8 @@ impl Endpoint {
         bearer(token)
     }
 
-    /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first byte to the last
-    /// (default 6 s: a server that has too much to do answers within about 5 s).
+    /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first
+    /// byte to the last (default 6 s: a server that has too much to do answers within about 5 s).
     #[must_use]
     pub fn with_timeouts(mut self, connect: Duration, request: Duration) -> Self {
         self.connect_timeout = connect;
@@ -119,8 +126,9 @@ impl Endpoint {
         self
     }
 
-    /// The age at which a TCP connection is replaced at the latest (default 2 min), so that servers that were added
-    /// behind a load balancer get calls, too. Connections are replaced at a random age from half of it.
+    /// The age at which a TCP connection is replaced at the latest (default 2 min), so that servers
+    /// that were added behind a load balancer get calls, too. Connections are replaced at a random
+    /// age from half of it.
     #[must_use]
     pub fn with_max_connection_age(mut self, age: Duration) -> Self {
         self.max_connection_age = age;
@@ -133,7 +141,8 @@ fn bearer(token: &str) -> Result<HeaderValue, InvalidEndpoint> {
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(InvalidEndpoint::Token);
     }
-    let mut value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| InvalidEndpoint::Token)?;
+    let mut value =
+        HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| InvalidEndpoint::Token)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -151,8 +160,16 @@ mod tests {
 
     #[test]
     fn an_address_may_have_a_path_but_no_query() {
-        assert_eq!(Endpoint::parse("http://presence:8080").unwrap().base, "http://presence:8080");
-        assert_eq!(Endpoint::parse("https://api.example.com/prod/").unwrap().base, "https://api.example.com/prod");
+        assert_eq!(
+            Endpoint::parse("http://presence:8080").unwrap().base,
+            "http://presence:8080"
+        );
+        assert_eq!(
+            Endpoint::parse("https://api.example.com/prod/")
+                .unwrap()
+                .base,
+            "https://api.example.com/prod"
+        );
         for url in [
             "",
             "presence:8080",
@@ -162,20 +179,32 @@ mod tests {
             "http://",
             "http://a:b@presence",
         ] {
-            assert!(matches!(Endpoint::parse(url), Err(InvalidEndpoint::Url)), "{url:?}");
+            assert!(
+                matches!(Endpoint::parse(url), Err(InvalidEndpoint::Url)),
+                "{url:?}"
+            );
         }
     }
 
     #[test]
     fn a_token_is_never_shown() {
-        let endpoint = Endpoint::parse("http://presence").unwrap().with_token("hunter2").unwrap();
+        let endpoint = Endpoint::parse("http://presence")
+            .unwrap()
+            .with_token("hunter2")
+            .unwrap();
         assert!(!format!("{endpoint:?}").contains("hunter2"));
     }
 
     #[test]
     fn a_token_is_visible_ascii() {
         for token in ["", "a b", "a\nb", "é"] {
-            assert!(Endpoint::parse("http://presence").unwrap().with_token(token).is_err(), "{token:?}");
+            assert!(
+                Endpoint::parse("http://presence")
+                    .unwrap()
+                    .with_token(token)
+                    .is_err(),
+                "{token:?}"
+            );
         }
     }
 }

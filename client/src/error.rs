@@ -13,13 +13,16 @@ pub enum CallError {
     /// The service answered with an error.
     #[error("the presence service refused the call: {0}")]
     Problem(Problem),
-    /// The service could not be reached, or the connection broke. Whether the call took effect is unknown.
+    /// The service could not be reached, or the connection broke. Whether the call took effect is
+    /// unknown.
     #[error("the presence service could not be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The service did not answer within the request's limit. Whether the call took effect is unknown.
+    /// The service did not answer within the request's limit. Whether the call took effect is
+    /// unknown.
     #[error("the presence service did not answer in time")]
     TimedOut,
-    /// The request was not sent, because it could not be signed. Only with the feature `sigv4`; the source is a `SignError`.
+    /// The request was not sent, because it could not be signed. Only with the feature `sigv4`; the
+    /// source is a `SignError`.
     #[error("the call could not be signed")]
     NotSigned(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The answer is not the presence service's: something else answers at its address.
@@ -32,8 +35,9 @@ pub enum CallError {
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// The kind of error, such as `transition-rejected`: the [slug of a kind](crate::ProblemKind::slug), or one that only a
-    /// newer service has. `about:blank` if the answer does not name one.
+    /// The kind of error, such as `transition-rejected`: the [slug of a
+    /// kind](crate::ProblemKind::slug), or one that only a newer service has. `about:blank` if the
+    /// answer does not name one.
     pub slug: String,
     /// What was wrong, in a sentence.
     pub detail: String,
@@ -62,11 +66,15 @@ impl CallError {
         }
     }
 
-    /// Whether the TLS certificate of what answers was refused, such as one of an authority that this machine does not
-    /// trust.
+    /// Whether the TLS certificate of what answers was refused, such as one of an authority that
+    /// this machine does not trust.
     pub fn is_certificate_refused(&self) -> bool {
-        let Self::Unreachable(cause) = self else { return false };
-        let mut causes = std::iter::successors(Some(&**cause as &(dyn Error + 'static)), |cause| (*cause).source());
+        let Self::Unreachable(cause) = self else {
+            return false;
+        };
+        let mut causes = std::iter::successors(Some(&**cause as &(dyn Error + 'static)), |cause| {
+            (*cause).source()
+        });
         causes.any(is_invalid_certificate)
     }
 
@@ -82,23 +90,40 @@ impl CallError {
 /// An I/O error does not name the error inside it as its source.
 fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
     match error.downcast_ref::<io::Error>() {
-        Some(error) => error.get_ref().is_some_and(|inside| is_invalid_certificate(inside)),
-        None => matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_))),
+        Some(error) => error
+            .get_ref()
+            .is_some_and(|inside| is_invalid_certificate(inside)),
+        None => matches!(
+            error.downcast_ref(),
+            Some(rustls::Error::InvalidCertificate(_))
+        ),
     }
 }
 
 impl Problem {
-    /// Reads the answer of a call that failed. An answer of a load balancer, for example, has no problem details.
+    /// Reads the answer of a call that failed. An answer of a load balancer, for example, has no
+    /// problem details.
     pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
         let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
         let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();
         let message = message.as_deref().map(first_line);
         let status = answer.status().as_u16();
-        let is_via_api_gateway = API_GATEWAY_HEADERS.iter().any(|name| answer.headers().contains_key(*name));
+        let is_via_api_gateway = API_GATEWAY_HEADERS
+            .iter()
+            .any(|name| answer.headers().contains_key(*name));
         let retry_after = retry_after(answer.headers());
-        let mut problem = Self { status, is_via_api_gateway, retry_after, ..Self::from(&body) };
+        let mut problem = Self {
+            status,
+            is_via_api_gateway,
+            retry_after,
+            ..Self::from(&body)
+        };
         if let Some(message) = message.filter(|_| body.detail.is_empty()) {
-            problem.detail = if is_via_api_gateway { explain(status, message) } else { message.to_owned() };
+            problem.detail = if is_via_api_gateway {
+                explain(status, message)
+            } else {
+                message.to_owned()
+            };
         }
         problem.message = message.map(str::to_owned);
         problem
@@ -107,7 +132,11 @@ impl Problem {
 
 impl From<&ProblemBody<'_>> for Problem {
     fn from(body: &ProblemBody<'_>) -> Self {
-        let detail = if body.detail.is_empty() { "no details were given" } else { &*body.detail };
+        let detail = if body.detail.is_empty() {
+            "no details were given"
+        } else {
+            &*body.detail
+        };
         Self {
             status: body.status,
             slug: body.slug().to_owned(),
@@ -130,11 +159,14 @@ struct Refusal {
     message: Option<String>,
 }
 
-/// The first line of a `message`. After a wrong signature, the next ones repeat the request with its session token, which
-/// must not get into logs.
+/// The first line of a `message`. After a wrong signature, the next ones repeat the request with
+/// its session token, which must not get into logs.
 fn first_line(message: &str) -> &str {
     let line = message.lines().next().unwrap_or_default();
-    line.split("The Canonical String").next().unwrap_or_default().trim_end()
+    line.split("The Canonical String")
+        .next()
+        .unwrap_or_default()
+        .trim_end()
 }
 
 /// Explains a `message` of API Gateway, which does not give its reasons.
@@ -155,13 +187,22 @@ fn explain(status: u16, message: &str) -> String {
 
 /// In whole seconds: the service does not use the form with a date.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    headers
+        .get(header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({}): {}", self.slug, self.status, self.detail)?;
-        self.field.as_ref().map_or(Ok(()), |field| write!(f, " [{field}]"))
+        self.field
+            .as_ref()
+            .map_or(Ok(()), |field| write!(f, " [{field}]"))
     }
 }
 
@@ -171,25 +212,50 @@ mod tests {
 
     /// The problem in a response of API Gateway.
     fn problem(status: u16, body: &'static str) -> Problem {
-        let response = Response::builder().status(status).header("Apigw-Requestid", "JKJaXmPLvHcESHA=");
+        let response = Response::builder()
+            .status(status)
+            .header("Apigw-Requestid", "JKJaXmPLvHcESHA=");
         Problem::from_answer(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
     }
 
     #[test]
     fn refusals_by_api_gateway_are_explained() {
         for (status, body, expected) in [
-            (403, r#"{"message":"Missing Authentication Token"}"#, "requires a signed request (AWS SigV4), or"),
-            (403, r#"{"message":"Forbidden"}"#, "requires a signed request (AWS SigV4) from an identity"),
-            (403, r#"{"Message":"Forbidden"}"#, "requires a signed request (AWS SigV4) from an identity"),
+            (
+                403,
+                r#"{"message":"Missing Authentication Token"}"#,
+                "requires a signed request (AWS SigV4), or",
+            ),
+            (
+                403,
+                r#"{"message":"Forbidden"}"#,
+                "requires a signed request (AWS SigV4) from an identity",
+            ),
+            (
+                403,
+                r#"{"Message":"Forbidden"}"#,
+                "requires a signed request (AWS SigV4) from an identity",
+            ),
             (401, r#"{"message":"Unauthorized"}"#, "requires a token"),
-            (403, r#"{"message":"Signature expired: 20260102T030405Z"}"#, "Signature expired: 20260102T030405Z"),
+            (
+                403,
+                r#"{"message":"Signature expired: 20260102T030405Z"}"#,
+                "Signature expired: 20260102T030405Z",
+            ),
             (502, "<html>", "no details were given"),
         ] {
             let problem = problem(status, body);
-            assert!(problem.detail.contains(expected), "{body}: {}", problem.detail);
+            assert!(
+                problem.detail.contains(expected),
+                "{body}: {}",
+                problem.detail
+            );
             assert_eq!(problem.slug, "about:blank");
             let message = problem.message.as_deref();
-            assert!(message.is_none_or(|message| problem.detail.contains(message)), "what it said is shown: {body}");
+            assert!(
+                message.is_none_or(|message| problem.detail.contains(message)),
+                "what it said is shown: {body}"
+            );
         }
     }
 
@@ -197,28 +263,41 @@ mod tests {
     fn only_a_response_with_a_header_of_api_gateway_is_taken_for_one() {
         let with = |name: &str| {
             let response = Response::builder().status(403).header(name, "1");
-            Problem::from_answer(&response.body(Bytes::from_static(br#"{"message":"Forbidden"}"#)).unwrap())
+            Problem::from_answer(
+                &response
+                    .body(Bytes::from_static(br#"{"message":"Forbidden"}"#))
+                    .unwrap(),
+            )
         };
         for header in ["apigw-requestid", "x-amzn-RequestId", "x-amzn-ErrorType"] {
             let problem = with(header);
-            assert!(problem.is_via_api_gateway && problem.detail.contains("API Gateway requires"), "{problem:?}");
+            assert!(
+                problem.is_via_api_gateway && problem.detail.contains("API Gateway requires"),
+                "{problem:?}"
+            );
         }
         for header in ["server", "x-request-id", "x-amzn-trace-id"] {
             let problem = with(header);
             assert!(!problem.is_via_api_gateway, "{problem:?}");
-            assert_eq!((&*problem.detail, problem.message.as_deref()), ("Forbidden", Some("Forbidden")));
+            assert_eq!(
+                (&*problem.detail, problem.message.as_deref()),
+                ("Forbidden", Some("Forbidden"))
+            );
         }
     }
 
     #[test]
     fn a_session_token_in_a_refusal_is_not_repeated() {
         for separator in [r"\n\n", " "] {
-            let refusal = "The request signature we calculated does not match the signature you provided.";
-            let request =
-                r"The Canonical String for this request should have been\n'GET\n/\nx-amz-security-token:SECRET'";
+            let refusal =
+                "The request signature we calculated does not match the signature you provided.";
+            let request = r"The Canonical String for this request should have been\n'GET\n/\nx-amz-security-token:SECRET'";
             let body = format!(r#"{{"message":"{refusal}{separator}{request}"}}"#);
             let problem = problem(403, Box::leak(body.into_boxed_str()));
-            assert_eq!((&*problem.detail, problem.message.as_deref()), (refusal, Some(refusal)));
+            assert_eq!(
+                (&*problem.detail, problem.message.as_deref()),
+                (refusal, Some(refusal))
+            );
         }
     }
 

@@ -16,15 +16,16 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 use crate::{Endpoint, InvalidEndpoint};
 
-/// Connections that were idle for this long are closed: before the usual load balancer does, after 60 s.
+/// Connections that were idle for this long are closed: before the usual load balancer does, after
+/// 60 s.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 
 type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Connections to one endpoint, replaced together before the oldest exceeds the maximum age.
 ///
-/// A load balancer that spreads TCP connections would otherwise never send a call to servers that were added later.
-/// Calls in flight end on the connection on which they began.
+/// A load balancer that spreads TCP connections would otherwise never send a call to servers that
+/// were added later. Calls in flight end on the connection on which they began.
 #[derive(Debug)]
 pub(crate) struct Pool {
     connector: HttpsConnector<HttpConnector>,
@@ -49,13 +50,20 @@ impl Pool {
         let https = HttpsConnectorBuilder::new().with_tls_config(tls(endpoint.is_encrypted)?);
         let connector = https.https_or_http().enable_http1().wrap_connector(tcp);
         let max_age = endpoint.max_connection_age;
-        Ok(Self { current: Mutex::new(Generation::new(&connector, max_age)), connector, max_age })
+        Ok(Self {
+            current: Mutex::new(Generation::new(&connector, max_age)),
+            connector,
+            max_age,
+        })
     }
 
     /// The client to make the next call with.
     pub(crate) fn client(&self) -> HttpClient {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.expires_at.is_some_and(|expires_at| expires_at <= Instant::now()) {
+        if current
+            .expires_at
+            .is_some_and(|expires_at| expires_at <= Instant::now())
+        {
             *current = Generation::new(&self.connector, self.max_age);
         }
         current.client.clone()
@@ -70,7 +78,10 @@ impl Generation {
             .build(connector.clone());
         // Jitter, so that gateways that started together do not connect together.
         let age = max_age.mul_f64(0.5 + fastrand::f64() / 2.0);
-        Self { client, expires_at: Instant::now().checked_add(age) }
+        Self {
+            client,
+            expires_at: Instant::now().checked_add(age),
+        }
     }
 }
 
@@ -80,7 +91,9 @@ fn tls(is_encrypted: bool) -> Result<ClientConfig, InvalidEndpoint> {
         .with_safe_default_protocol_versions()
         .map_err(|error| InvalidEndpoint::RootCertificates(std::io::Error::other(error)))?;
     let roots = if is_encrypted {
-        versions.with_native_roots().map_err(InvalidEndpoint::RootCertificates)?
+        versions
+            .with_native_roots()
+            .map_err(InvalidEndpoint::RootCertificates)?
     } else {
         versions.with_root_certificates(RootCertStore::empty())
     };
@@ -97,7 +110,10 @@ mod tests {
         for _ in 0..100 {
             let before = Instant::now();
             let generation = Generation::new(&pool.connector, Duration::from_secs(120));
-            let (shortest, longest) = (before + Duration::from_secs(60), Instant::now() + Duration::from_secs(120));
+            let (shortest, longest) = (
+                before + Duration::from_secs(60),
+                Instant::now() + Duration::from_secs(120),
+            );
             assert!((shortest..=longest).contains(&generation.expires_at.unwrap()));
         }
     }

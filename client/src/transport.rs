@@ -31,7 +31,8 @@ pub(crate) type Stream = UnsyncBoxBody<Bytes, BrokenBody>;
 /// A WebSocket to the service.
 pub(crate) type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// A body that does not arrive whole. A type of its own, and no box, for the compiler to see that calls are `Send`.
+/// A body that does not arrive whole. A type of its own, and no box, for the compiler to see that
+/// calls are `Send`.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub(crate) struct BrokenBody(BoxError);
@@ -51,13 +52,20 @@ impl Transport {
     pub(crate) fn new(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
         let pool = Arc::new(Pool::new(&endpoint)?);
         let authorization = Arc::new(RwLock::new(endpoint.authorization.clone()));
-        Ok(Self { pool, authorization, endpoint })
+        Ok(Self {
+            pool,
+            authorization,
+            endpoint,
+        })
     }
 
     /// Sends this bearer token with every call from now on.
     pub(crate) fn set_token(&self, token: &str) -> Result<(), InvalidEndpoint> {
         let authorization = self.endpoint.bearer(token)?;
-        *self.authorization.write().unwrap_or_else(PoisonError::into_inner) = Some(authorization);
+        *self
+            .authorization
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(authorization);
         Ok(())
     }
 
@@ -65,7 +73,11 @@ impl Transport {
         self.call(Method::GET, path, Bytes::new()).await
     }
 
-    pub(crate) async fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, CallError> {
+    pub(crate) async fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<A, CallError> {
         let body = serde_json::to_vec(body).unwrap_or_default(); // never fails for structs of texts and numbers
         self.call(Method::POST, path, body.into()).await
     }
@@ -77,7 +89,9 @@ impl Transport {
 
     /// Opens a streaming response. The time limit covers its head only.
     pub(crate) async fn open(&self, path: &str) -> Result<Stream, CallError> {
-        let response = self.within_limit(self.begin(Method::GET, path, Bytes::new())).await?;
+        let response = self
+            .within_limit(self.begin(Method::GET, path, Bytes::new()))
+            .await?;
         if !response.status().is_success() {
             return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
         }
@@ -98,15 +112,31 @@ impl Transport {
             return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
         }
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
-        if accept.is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes()) {
-            return Err(CallError::Unreachable("the answer to the WebSocket handshake has a wrong key".into()));
+        if accept
+            .is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes())
+        {
+            return Err(CallError::Unreachable(
+                "the answer to the WebSocket handshake has a wrong key".into(),
+            ));
         }
-        let socket = self.within_limit(async { Ok(hyper::upgrade::on(response).await?) }).await?;
-        let config = WebSocketConfig::default().max_message_size(Some(MAX_ANSWER)).max_frame_size(Some(MAX_ANSWER));
-        Ok(WebSocketStream::from_raw_socket(TokioIo::new(socket), Role::Client, Some(config)).await)
+        let socket = self
+            .within_limit(async { Ok(hyper::upgrade::on(response).await?) })
+            .await?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MAX_ANSWER))
+            .max_frame_size(Some(MAX_ANSWER));
+        Ok(
+            WebSocketStream::from_raw_socket(TokioIo::new(socket), Role::Client, Some(config))
+                .await,
+        )
     }
 
-    async fn call<A: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<A, CallError> {
+    async fn call<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<A, CallError> {
         let answer = self.exchange(method, path, body).await?;
         if !answer.status().is_success() {
             return Err(Problem::from_answer(&answer).into());
@@ -114,16 +144,30 @@ impl Transport {
         serde_json::from_slice(answer.body()).map_err(CallError::Garbled)
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Bytes>, CallError> {
-        self.within_limit(async { whole(self.begin(method, path, body).await?).await }).await
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, CallError> {
+        self.within_limit(async { whole(self.begin(method, path, body).await?).await })
+            .await
     }
 
-    async fn within_limit<T>(&self, part: impl Future<Output = Result<T, BoxError>>) -> Result<T, CallError> {
+    async fn within_limit<T>(
+        &self,
+        part: impl Future<Output = Result<T, BoxError>>,
+    ) -> Result<T, CallError> {
         let part = tokio::time::timeout(self.endpoint.request_timeout, part).await;
         part.map_err(|_| CallError::TimedOut)?.map_err(failure)
     }
 
-    async fn begin(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Stream>, BoxError> {
+    async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<Stream>, BoxError> {
         let mut request = self.request(method, path);
         if !body.is_empty() {
             request = request.header(header::CONTENT_TYPE, "application/json");
@@ -133,29 +177,48 @@ impl Transport {
 
     /// A request with address and token.
     fn request(&self, method: Method, path: &str) -> request::Builder {
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.endpoint.base));
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint.base));
         match self.authorization() {
             Some(authorization) => request.header(header::AUTHORIZATION, authorization),
             None => request,
         }
     }
 
-    async fn send(&self, request: request::Builder, body: Bytes) -> Result<Response<Stream>, BoxError> {
-        #[cfg_attr(not(feature = "sigv4"), expect(unused_mut, reason = "only a signature changes it"))]
+    async fn send(
+        &self,
+        request: request::Builder,
+        body: Bytes,
+    ) -> Result<Response<Stream>, BoxError> {
+        #[cfg_attr(
+            not(feature = "sigv4"),
+            expect(unused_mut, reason = "only a signature changes it")
+        )]
         let mut request = request.body(Full::new(body.clone()))?;
         #[cfg(feature = "sigv4")]
         let signed_at = self.sign(&mut request, &body).await?;
         let response = self.pool.client().request(request).await?;
         #[cfg(feature = "sigv4")]
         if response.status() == StatusCode::FORBIDDEN {
-            self.endpoint.signer.iter().for_each(|signer| signer.report_refusal(signed_at));
+            self.endpoint
+                .signer
+                .iter()
+                .for_each(|signer| signer.report_refusal(signed_at));
         }
-        Ok(response.map(|body| body.map_err(|error| BrokenBody(error.into())).boxed_unsync()))
+        Ok(response.map(|body| {
+            body.map_err(|error| BrokenBody(error.into()))
+                .boxed_unsync()
+        }))
     }
 
     /// Signs a request, if requests are signed. Returns the time at which it has its credentials.
     #[cfg(feature = "sigv4")]
-    async fn sign(&self, request: &mut Request<Full<Bytes>>, body: &Bytes) -> Result<SystemTime, SignError> {
+    async fn sign(
+        &self,
+        request: &mut Request<Full<Bytes>>,
+        body: &Bytes,
+    ) -> Result<SystemTime, SignError> {
         if let Some(signer) = &self.endpoint.signer {
             signer.sign(request, body, SystemTime::now()).await?;
         }
@@ -163,7 +226,10 @@ impl Transport {
     }
 
     fn authorization(&self) -> Option<HeaderValue> {
-        self.authorization.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.authorization
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -178,7 +244,10 @@ fn failure(error: BoxError) -> CallError {
 
 async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> {
     let (parts, body) = response.into_parts();
-    Ok(Response::from_parts(parts, Limited::new(body, MAX_ANSWER).collect().await?.to_bytes()))
+    Ok(Response::from_parts(
+        parts,
+        Limited::new(body, MAX_ANSWER).collect().await?.to_bytes(),
+    ))
 }
 
 /// An id as a part of a path: of its characters, `|` alone may not stand there.

@@ -15,11 +15,12 @@ use crate::{
     workers::Workers,
 };
 
-/// The kernel's buffer for responses that a client has not read yet, per connection. The kernel doubles the value for
-/// its own overhead. By default the buffer grows to several megabytes.
+/// The kernel's buffer for responses that a client has not read yet, per connection. The kernel
+/// doubles the value for its own overhead. By default the buffer grows to several megabytes.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 
-/// The kernel's buffer for requests that the server has not read yet, per connection. See [`SEND_BUFFER_BYTES`].
+/// The kernel's buffer for requests that the server has not read yet, per connection. See
+/// [`SEND_BUFFER_BYTES`].
 const RECEIVE_BUFFER_BYTES: u32 = 128 * 1024;
 
 /// The number of connections that the kernel queues until they are accepted.
@@ -28,8 +29,9 @@ const BACKLOG: u32 = 1_024;
 /// The pause after a socket could not be accepted, as the process has too many files open.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// How long the server keeps accepting after SIGTERM, with `Connection: close` in its responses. Load balancers have to
-/// notice that it is not ready, and clients move to another server with their next request.
+/// How long the server keeps accepting after SIGTERM, with `Connection: close` in its responses.
+/// Load balancers have to notice that it is not ready, and clients move to another server with
+/// their next request.
 const CLOSE_DELAY: Duration = Duration::from_millis(1_500);
 
 /// Time limit for the first request of the connections that were accepted last.
@@ -40,7 +42,11 @@ const LAST_REQUEST_TIMEOUT: Duration = Duration::from_millis(250);
 /// # Errors
 /// If the address is not this machine's, or is in use.
 pub(crate) fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()
+    } else {
+        TcpSocket::new_v6()
+    }?;
     socket.set_reuseaddr(true)?;
     // Accepted sockets inherit these.
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
@@ -58,7 +64,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves until `stop`, then lets connections end within `drain`. `on_drain` is called when no more are accepted.
+    /// Serves until `stop`, then lets connections end within `drain`. `on_drain` is called when no
+    /// more are accepted.
     pub(crate) async fn serve(
         mut self,
         lifecycle: Lifecycle,
@@ -90,12 +97,22 @@ impl Acceptor {
         }
         // Closing the listener resets the connections in its queue, so they are accepted first.
         self.accept_backlog();
-        let Self { listener, connections, .. } = self;
+        let Self {
+            listener,
+            connections,
+            ..
+        } = self;
         drop(listener);
         sleep(LAST_REQUEST_TIMEOUT).await;
         on_drain();
         connections.drain();
-        if timeout(drain - CLOSE_DELAY - LAST_REQUEST_TIMEOUT, connections.closed()).await.is_err() {
+        if timeout(
+            drain - CLOSE_DELAY - LAST_REQUEST_TIMEOUT,
+            connections.closed(),
+        )
+        .await
+        .is_err()
+        {
             tracing::warn!(?drain, "requests did not finish in time");
         }
     }
@@ -108,7 +125,10 @@ impl Acceptor {
         let socket = socket.into_std()?;
         let (runtime, routes) = self.workers.take_turn();
         let _entered = runtime.enter(); // registers the socket with the runtime that serves it
-        let serving = self.context.clone().serve(TcpStream::from_std(socket)?, state, routes.clone());
+        let serving =
+            self.context
+                .clone()
+                .serve(TcpStream::from_std(socket)?, state, routes.clone());
         runtime.spawn(serving);
         Ok(())
     }

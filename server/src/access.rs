@@ -1,4 +1,5 @@
-//! Access control: bearer tokens (RFC 6750), compared in constant time, and checks of the request's origin.
+//! Access control: bearer tokens (RFC 6750), compared in constant time, and checks of the request's
+//! origin.
 
 use std::sync::Arc;
 
@@ -29,8 +30,8 @@ pub(crate) struct AccessPolicy {
     tokens: Arc<[Secret]>,
     /// Tokens for calls that change nothing.
     read_tokens: Arc<[Secret]>,
-    /// Whether the server is open to programs on this machine. Without tokens, only the `Host` distinguishes them from
-    /// pages in a browser.
+    /// Whether the server is open to programs on this machine. Without tokens, only the `Host`
+    /// distinguishes them from pages in a browser.
     is_local: bool,
 }
 
@@ -56,12 +57,17 @@ impl AccessPolicy {
     }
 
     fn check_token(&self, access: Access, headers: &HeaderMap) -> Result<(), Refusal> {
-        let token = headers.get(AUTHORIZATION).and_then(|header| bearer(header.as_bytes()));
+        let token = headers
+            .get(AUTHORIZATION)
+            .and_then(|header| bearer(header.as_bytes()));
         let may_change = token.is_some_and(|token| is_among(token, &self.tokens));
         if may_change {
             return Ok(());
         }
-        match (token.is_some_and(|token| is_among(token, &self.read_tokens)), access) {
+        match (
+            token.is_some_and(|token| is_among(token, &self.read_tokens)),
+            access,
+        ) {
             (true, Access::Change) => Err(Refusal::ReadToken),
             (true, _) => Ok(()),
             (false, _) => Err(Refusal::Token),
@@ -71,13 +77,19 @@ impl AccessPolicy {
 
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = header.split_at_checked(b"Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+    scheme
+        .eq_ignore_ascii_case(b"Bearer ")
+        .then(|| token.trim_ascii())
 }
 
 /// Compares a token with all tokens, in a time that does not depend on the one that matches.
 fn is_among(token: &[u8], tokens: &[Secret]) -> bool {
-    let matches = tokens.iter().map(|known| known.expose().as_bytes().ct_eq(token));
-    matches.fold(Choice::from(0), |any, is_equal| any | is_equal).into()
+    let matches = tokens
+        .iter()
+        .map(|known| known.expose().as_bytes().ct_eq(token));
+    matches
+        .fold(Choice::from(0), |any, is_equal| any | is_equal)
+        .into()
 }
 
 #[cfg(test)]

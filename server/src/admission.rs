@@ -1,5 +1,5 @@
-//! Admission control: bounds of concurrent calls and of memory for bodies. Calls beyond them are refused, before memory
-//! or latency grows without bound.
+//! Admission control: bounds of concurrent calls and of memory for bodies. Calls beyond them are
+//! refused, before memory or latency grows without bound.
 
 use presence::http::Problem;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -10,8 +10,8 @@ const MAX_CALLS: usize = 512;
 /// The memory for bodies that are being received or handled, in KiB.
 const MAX_BODIES_KIB: usize = 64 * 1024;
 
-/// The bytes of each body that need no permit, so that calls about one player are served while batches are refused.
-/// With all connections in use, these bodies fit into memory.
+/// The bytes of each body that need no permit, so that calls about one player are served while
+/// batches are refused. With all connections in use, these bodies fit into memory.
 const FREE_BODY_BYTES: usize = 4 * 1024;
 
 /// The bounds, and how much of them is in use.
@@ -27,11 +27,14 @@ pub(crate) struct BodyPermit<'a>(Option<SemaphorePermit<'a>>);
 
 impl Admission {
     pub(crate) fn new() -> Self {
-        Self { calls: Semaphore::new(MAX_CALLS), bodies: Semaphore::new(MAX_BODIES_KIB) }
+        Self {
+            calls: Semaphore::new(MAX_CALLS),
+            bodies: Semaphore::new(MAX_BODIES_KIB),
+        }
     }
 
-    /// Admits a call until the permit is dropped. A call counts from the arrival of its whole body on, so that slow
-    /// clients do not hold up others.
+    /// Admits a call until the permit is dropped. A call counts from the arrival of its whole body
+    /// on, so that slow clients do not hold up others.
     ///
     /// # Errors
     /// 503 if too many calls are being handled.
@@ -43,11 +46,20 @@ impl Admission {
     ///
     /// # Errors
     /// 503 if other bodies take up too much.
-    pub(crate) fn reserve<'a>(&'a self, permit: &mut BodyPermit<'a>, length: usize) -> Result<(), Problem> {
+    pub(crate) fn reserve<'a>(
+        &'a self,
+        permit: &mut BodyPermit<'a>,
+        length: usize,
+    ) -> Result<(), Problem> {
         let wanted = length.saturating_sub(FREE_BODY_BYTES).div_ceil(1024);
         let held = permit.0.as_ref().map_or(0, SemaphorePermit::num_permits);
-        let Ok(more @ 1..) = u32::try_from(wanted.saturating_sub(held)) else { return Ok(()) };
-        let more = self.bodies.try_acquire_many(more).map_err(|_| Problem::overloaded())?;
+        let Ok(more @ 1..) = u32::try_from(wanted.saturating_sub(held)) else {
+            return Ok(());
+        };
+        let more = self
+            .bodies
+            .try_acquire_many(more)
+            .map_err(|_| Problem::overloaded())?;
         match &mut permit.0 {
             Some(held) => held.merge(more),
             held => *held = Some(more),
@@ -63,10 +75,18 @@ mod tests {
     #[test]
     fn large_bodies_are_refused_while_others_use_the_memory_and_small_ones_are_admitted() {
         let admission = Admission::new();
-        let mut permits: Vec<_> = std::iter::repeat_with(BodyPermit::default).take(65).collect();
-        let results = permits.iter_mut().map(|permit| admission.reserve(permit, 1024 * 1024).is_ok());
+        let mut permits: Vec<_> = std::iter::repeat_with(BodyPermit::default)
+            .take(65)
+            .collect();
+        let results = permits
+            .iter_mut()
+            .map(|permit| admission.reserve(permit, 1024 * 1024).is_ok());
         assert_eq!(results.filter(|is_reserved| *is_reserved).count(), 64);
-        assert!(admission.reserve(&mut BodyPermit::default(), FREE_BODY_BYTES).is_ok());
+        assert!(
+            admission
+                .reserve(&mut BodyPermit::default(), FREE_BODY_BYTES)
+                .is_ok()
+        );
         drop(permits);
         assert_eq!(admission.bodies.available_permits(), MAX_BODIES_KIB);
     }

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use crate::admission::{Admission, BodyPermit};
 
-/// The most bytes of a refused request's body that are read. A client that is still sending when the connection closes
-/// would not see the response.
+/// The most bytes of a refused request's body that are read. A client that is still sending when
+/// the connection closes would not see the response.
 const MAX_DISCARDED_BYTES: usize = 8 * 1024 * 1024;
 
 /// Time limit for draining a refused request's body.
@@ -24,7 +24,8 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reads the body of a request. Returns the request, and the permit for the body's memory.
 ///
 /// # Errors
-/// 413 for a body that is too long; 400 for one that does not arrive; 503 if other bodies take up too much memory.
+/// 413 for a body that is too long; 400 for one that does not arrive; 503 if other bodies take up
+/// too much memory.
 pub(crate) async fn with_body(
     request: Request,
     admission: &Admission,
@@ -37,13 +38,19 @@ pub(crate) async fn with_body(
     }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::invalid_request("the body did not arrive whole"))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if whole.len() + data.len() > MAX_BODY {
             drop((whole, permit));
             discard(body).await;
             return Err(Problem::too_large(MAX_BODY));
         }
-        whole.reserve(if whole.is_empty() && body.is_end_stream() { 0 } else { data.len() });
+        whole.reserve(if whole.is_empty() && body.is_end_stream() {
+            0
+        } else {
+            data.len()
+        });
         admission.reserve(&mut permit, whole.capacity().max(data.len()))?;
         // The fast path: most bodies arrive in one piece, which is not copied.
         if whole.is_empty() && body.is_end_stream() {

@@ -1,4 +1,5 @@
-//! The server: all handlers in one process, for containers, with the sweep and the relay as background tasks.
+//! The server: all handlers in one process, for containers, with the sweep and the relay as
+//! background tasks.
 //!
 //! - `accept`: the listener.
 //! - `access`: tokens and permissions.
@@ -74,12 +75,14 @@ const LAST_SPANS_TIMEOUT: Duration = Duration::from_millis(500);
 /// The usage text.
 const USAGE: &str = "usage: presence-server [--health | --version]; everything else is set by environment variables";
 
-/// Runs the program: serves until SIGTERM or SIGINT, or executes the command that its argument names.
+/// Runs the program: serves until SIGTERM or SIGINT, or executes the command that its argument
+/// names.
 pub fn run() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => run_server(),
-        ["--health"] => match ServerConfig::from_lookup(|name| Environment::default().lookup(name)) {
+        ["--health"] => match ServerConfig::from_lookup(|name| Environment::default().lookup(name))
+        {
             Ok(server) if probe::is_alive(server.bind) => ExitCode::SUCCESS,
             Ok(_) => ExitCode::FAILURE,
             Err(error) => fail(&error),
@@ -106,8 +109,13 @@ fn run_server() -> ExitCode {
         Err(status) => return status,
     };
     // This runtime accepts connections, sweeps and relays; the workers' runtimes serve.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(config, server))) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime
+        .map_err(Into::into)
+        .and_then(|runtime| runtime.block_on(serve(config, server)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<ConfigError>() => fail(&error),
         Err(error) => {
@@ -123,7 +131,10 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         traces::start(config).map_err(|error| format!("traces cannot be exported: {error}"))?;
     }
     for variable in server.variables_with_short_tokens() {
-        tracing::warn!(variable, "a token shorter than 16 characters can be guessed: replace it with a longer one");
+        tracing::warn!(
+            variable,
+            "a token shorter than 16 characters can be guessed: replace it with a longer one"
+        );
     }
     let interval = config.lifetimes.sweep_interval;
     let app = App::new(config)?;
@@ -147,7 +158,9 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         // Each worker has a connection to Redis of its own.
         let app = App::new(app.config.clone())?;
         Ok::<_, Box<dyn std::error::Error>>(
-            routes.clone().with_state(Arc::new(app.presence_with_relay(signal.clone()))),
+            routes
+                .clone()
+                .with_state(Arc::new(app.presence_with_relay(signal.clone()))),
         )
     })?;
     let mut terminate = self::signal(SignalKind::terminate())?;
@@ -158,26 +171,39 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
             _ = interrupt.recv() => {}
         }
     };
-    let listener = accept::bind(server.bind).map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
+    let listener = accept::bind(server.bind)
+        .map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
 
     let sweeper = app.sweeper(signal.clone());
     let health = app.health();
     let operator_queries = app.operator_queries();
     tokio::spawn(async move {
-        supervise("gauges", || route_metrics::refresh_gauges(&prometheus, &health, &operator_queries)).await
+        supervise("gauges", || {
+            route_metrics::refresh_gauges(&prometheus, &health, &operator_queries)
+        })
+        .await
     });
     tokio::spawn(async move { supervise("watch", || watch_upkeep.run()).await });
     let sweep = tokio::spawn(async move { supervise("sweep", || sweeper.run(interval)).await });
     let gateway_sweeper = app.gateway_sweeper(signal.clone());
-    let gateway_sweep = tokio::spawn(async move { supervise("gateways", || gateway_sweeper.run(interval)).await });
-    let relay =
-        app.relay().map(|relay| tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await }));
+    let gateway_sweep =
+        tokio::spawn(async move { supervise("gateways", || gateway_sweeper.run(interval)).await });
+    let relay = app.relay().map(|relay| {
+        tokio::spawn(async move { supervise("relay", || relay.run(&signal, interval)).await })
+    });
     let timeouts = Arc::clone(&connections);
     tokio::spawn(async move { supervise("timeouts", || timeouts.enforce_timeouts()).await });
     let context = ConnectionContext::new(lifecycle.clone());
-    let acceptor = Acceptor { listener, workers, connections, context };
-    acceptor.serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open)).await;
+    let acceptor = Acceptor {
+        listener,
+        workers,
+        connections,
+        context,
+    };
+    acceptor
+        .serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open))
+        .await;
 
     // All calls are done: publish their last events, then send the last spans.
     sweep.abort();
@@ -185,9 +211,15 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     if let (Some(running), Some(relay)) = (relay, app.relay()) {
         running.abort();
         match timeout(LAST_RELAY_TIMEOUT, relay.pass()).await {
-            Ok(Ok(relayed)) => tracing::info!(published = relayed.published, "last events published"),
-            Ok(Err(error)) => tracing::warn!(%error, "last events not published; another relay will publish them"),
-            Err(_) => tracing::warn!("last events not published in time; another relay will publish them"),
+            Ok(Ok(relayed)) => {
+                tracing::info!(published = relayed.published, "last events published")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "last events not published; another relay will publish them")
+            }
+            Err(_) => {
+                tracing::warn!("last events not published in time; another relay will publish them")
+            }
         }
     }
     traces::flush(LAST_SPANS_TIMEOUT).await;

@@ -1,7 +1,7 @@
 //! The program `presence-server`.
 
-/// The server's allocator. Calls make many short-lived allocations, at which mimalloc is faster. In a function its
-/// start-up time would outweigh that.
+/// The server's allocator. Calls make many short-lived allocations, at which mimalloc is faster. In
+/// a function its start-up time would outweigh that.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

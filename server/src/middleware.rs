@@ -1,6 +1,7 @@
 //! Per-route middleware: access, metrics, tracing, timeout, panic recovery.
 //!
-//! One wrapper does all of these. Tower layers would cost each call two boxes per layer and some moves of the request.
+//! One wrapper does all of these. Tower layers would cost each call two boxes per layer and some
+//! moves of the request.
 
 use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
@@ -39,7 +40,8 @@ pub(crate) struct Middleware {
 
 /// The middleware of one route.
 ///
-/// It belongs to the route, not to the router: an unknown path is a 404, and a wrong method a 405, for every caller.
+/// It belongs to the route, not to the router: an unknown path is a 404, and a wrong method a 405,
+/// for every caller.
 pub(crate) struct RouteMiddleware {
     path: &'static str,
     policy: AccessPolicy,
@@ -71,31 +73,62 @@ impl Middleware {
     }
 
     fn route(&self, path: &'static str, metrics: Option<RouteMetrics>) -> Arc<RouteMiddleware> {
-        Arc::new(RouteMiddleware { path, policy: self.policy.clone(), metrics })
+        Arc::new(RouteMiddleware {
+            path,
+            policy: self.policy.clone(),
+            metrics,
+        })
     }
 }
 
 impl RouteMiddleware {
-    /// Builds the routes of this path, with and without a slash at its end, with `handler` for a method.
-    pub(crate) fn on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
+    /// Builds the routes of this path, with and without a slash at its end, with `handler` for a
+    /// method.
+    pub(crate) fn on<H, F, S>(
+        self: &Arc<Self>,
+        method: MethodFilter,
+        access: Access,
+        handler: H,
+    ) -> Router<S>
     where
         H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        let handler = WithMiddleware { middleware: Arc::clone(self), access, handler };
+        let handler = WithMiddleware {
+            middleware: Arc::clone(self),
+            access,
+            handler,
+        };
         let with_slash = format!("{}/", self.path);
-        Router::new().route(self.path, on(method, handler.clone())).route(&with_slash, on(method, handler))
+        Router::new()
+            .route(self.path, on(method, handler.clone()))
+            .route(&with_slash, on(method, handler))
     }
 
     /// Builds the route of this exact path, with `handler` for a method.
-    pub(crate) fn exactly_on<H, F, S>(self: &Arc<Self>, method: MethodFilter, access: Access, handler: H) -> Router<S>
+    pub(crate) fn exactly_on<H, F, S>(
+        self: &Arc<Self>,
+        method: MethodFilter,
+        access: Access,
+        handler: H,
+    ) -> Router<S>
     where
         H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Response> + Send + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        Router::new().route(self.path, on(method, WithMiddleware { middleware: Arc::clone(self), access, handler }))
+        Router::new().route(
+            self.path,
+            on(
+                method,
+                WithMiddleware {
+                    middleware: Arc::clone(self),
+                    access,
+                    handler,
+                },
+            ),
+        )
     }
 
     /// Starts the span of a request, if its route is traced.
@@ -111,7 +144,10 @@ impl RouteMiddleware {
         let reason = refusal.reason();
         metrics::counter!(CALLS_REFUSED, "reason" => reason).increment(1);
         let mut response = refuse(request, refusal.into()).await;
-        response.extensions_mut().insert(Refused { call: self.path, reason });
+        response.extensions_mut().insert(Refused {
+            call: self.path,
+            reason,
+        });
         response
     }
 }
@@ -126,7 +162,11 @@ where
 
     fn call(self, mut request: Request, state: S) -> Self::Future {
         let start = Instant::now();
-        let Self { middleware, access, handler } = self;
+        let Self {
+            middleware,
+            access,
+            handler,
+        } = self;
         let span = middleware.trace(&mut request);
         Box::pin(async move {
             let checked = async {

@@ -17,8 +17,9 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// Checks that a request does not come from another site's page, and names one host. With `is_local`, that host has to
-/// be this machine. With `is_open`, links on other sites' pages may lead to the path.
+/// Checks that a request does not come from another site's page, and names one host. With
+/// `is_local`, that host has to be this machine. With `is_open`, links on other sites' pages may
+/// lead to the path.
 ///
 /// # Errors
 /// 403 and 400, in this order.
@@ -35,38 +36,70 @@ pub(crate) fn check(request: &Request, is_open: bool, is_local: bool) -> Result<
     if host.is_none() || hosts.next().is_some() {
         return Err(Refusal::Malformed("a request has exactly one Host header"));
     }
-    match headers.get_all(TRANSFER_ENCODING).iter().all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    match headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
         true => Ok(()),
         false => Err(Refusal::Malformed("the only transfer encoding is chunked")),
     }
 }
 
-/// Whether a browser sends the request on behalf of another site. Other programs send neither header.
+/// Whether a browser sends the request on behalf of another site. Other programs send neither
+/// header.
 fn is_cross_site(headers: &HeaderMap, host: Option<&HeaderValue>) -> bool {
     let is_foreign = |site: &HeaderValue| site != "same-origin" && site != "none";
     headers.get_all(SEC_FETCH_SITE).iter().any(is_foreign)
-        || headers.get_all(ORIGIN).iter().any(|origin| !is_origin_of(origin, host))
+        || headers
+            .get_all(ORIGIN)
+            .iter()
+            .any(|origin| !is_origin_of(origin, host))
 }
 
 /// Whether an `Origin` is this host. TLS may end before this server, so any scheme is accepted.
 fn is_origin_of(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
-    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else { return false };
-    let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let default_port = if scheme.eq_ignore_ascii_case("https") { ":443" } else { ":80" };
-    let strip_port = |authority: &'_ str| authority.strip_suffix(default_port).unwrap_or(authority).to_owned();
+    let (Ok(origin), Some(Ok(host))) = (origin.to_str(), host.map(HeaderValue::to_str)) else {
+        return false;
+    };
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let default_port = if scheme.eq_ignore_ascii_case("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    let strip_port = |authority: &'_ str| {
+        authority
+            .strip_suffix(default_port)
+            .unwrap_or(authority)
+            .to_owned()
+    };
     strip_port(authority).eq_ignore_ascii_case(&strip_port(host))
 }
 
-/// Whether a browser follows a link or opens an address that was entered. Other sites cannot read the response then.
+/// Whether a browser follows a link or opens an address that was entered. Other sites cannot read
+/// the response then.
 fn is_link(request: &Request) -> bool {
-    let has = |name, value: &str| request.headers().get(name).is_some_and(|header| header == value);
-    request.method() == Method::GET && has(SEC_FETCH_MODE, "navigate") && has(SEC_FETCH_DEST, "document")
+    let has = |name, value: &str| {
+        request
+            .headers()
+            .get(name)
+            .is_some_and(|header| header == value)
+    };
+    request.method() == Method::GET
+        && has(SEC_FETCH_MODE, "navigate")
+        && has(SEC_FETCH_DEST, "document")
 }
 
-/// Whether a request names this machine. A page that attacks by DNS rebinding resolves to a loopback address, but names
-/// its own host.
+/// Whether a request names this machine. A page that attacks by DNS rebinding resolves to a
+/// loopback address, but names its own host.
 fn names_this_machine(request: &Request, host: Option<&HeaderValue>) -> bool {
-    let in_target = request.uri().authority().is_none_or(|authority| is_loopback(authority.host()));
+    let in_target = request
+        .uri()
+        .authority()
+        .is_none_or(|authority| is_loopback(authority.host()));
     // A request without a Host is refused as such.
     in_target
         && host.is_none_or(|host| {
@@ -77,7 +110,10 @@ fn names_this_machine(request: &Request, host: Option<&HeaderValue>) -> bool {
 
 fn is_loopback(host: &str) -> bool {
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(&name);
+    let address = name
+        .strip_prefix('[')
+        .and_then(|name| name.strip_suffix(']'))
+        .unwrap_or(&name);
     match address.parse::<IpAddr>() {
         Ok(address) => address.to_canonical().is_loopback(),
         Err(_) => name == "localhost" || name.ends_with(".localhost"),
@@ -96,18 +132,27 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(Body::empty()).unwrap(), is_open, is_local).err().map(Refusal::reason)
+        check(&request.body(Body::empty()).unwrap(), is_open, is_local)
+            .err()
+            .map(Refusal::reason)
     }
 
     #[test]
     fn requests_of_programs_and_of_the_servers_own_pages_are_accepted() {
         for headers in [
             &[("host", "presence:8080")][..],
-            &[("host", "presence:8080"), ("origin", "http://presence:8080")],
+            &[
+                ("host", "presence:8080"),
+                ("origin", "http://presence:8080"),
+            ],
             &[("host", "presence"), ("origin", "https://Presence")],
             &[("host", "presence:443"), ("origin", "https://presence")],
             &[("host", "presence"), ("sec-fetch-site", "same-origin")],
-            &[("host", "presence"), ("sec-fetch-site", "none"), ("transfer-encoding", "Chunked")],
+            &[
+                ("host", "presence"),
+                ("sec-fetch-site", "none"),
+                ("transfer-encoding", "Chunked"),
+            ],
         ] {
             assert_eq!(refused(headers, false, false), None, "{headers:?}");
         }
@@ -126,13 +171,21 @@ mod tests {
             [("host", "presence"), ("origin", "null")],
             [("host", "presence"), ("origin", "")],
         ] {
-            assert_eq!(refused(&headers, true, false), Some("cross_site"), "{headers:?}");
+            assert_eq!(
+                refused(&headers, true, false),
+                Some("cross_site"),
+                "{headers:?}"
+            );
         }
     }
 
     #[test]
     fn links_of_other_sites_may_lead_to_open_paths() {
-        let site = [("host", "presence"), ("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];
+        let site = [
+            ("host", "presence"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-mode", "navigate"),
+        ];
         let to = |dest: &'static str| [&site[..], &[("sec-fetch-dest", dest)]].concat();
         assert_eq!(refused(&to("document"), true, false), None);
         assert_eq!(refused(&to("document"), false, false), Some("cross_site"));
@@ -152,11 +205,28 @@ mod tests {
         ] {
             assert_eq!(refused(&[("host", host)], true, true), None, "{host}");
         }
-        for host in ["evil", "127.0.0.1.evil:80", "localhost.evil", "10.0.0.1", "0.0.0.0", "[::2]", "", "a b", "::1"] {
-            assert_eq!(refused(&[("host", host)], true, true), Some("host"), "{host}");
+        for host in [
+            "evil",
+            "127.0.0.1.evil:80",
+            "localhost.evil",
+            "10.0.0.1",
+            "0.0.0.0",
+            "[::2]",
+            "",
+            "a b",
+            "::1",
+        ] {
+            assert_eq!(
+                refused(&[("host", host)], true, true),
+                Some("host"),
+                "{host}"
+            );
             assert_eq!(refused(&[("host", host)], true, false), None, "{host}");
         }
-        let absolute = Request::get("http://evil/presence").header("host", "localhost").body(Body::empty()).unwrap();
+        let absolute = Request::get("http://evil/presence")
+            .header("host", "localhost")
+            .body(Body::empty())
+            .unwrap();
         assert_eq!(check(&absolute, true, true).unwrap_err(), Refusal::Host);
     }
 
@@ -165,10 +235,21 @@ mod tests {
         for headers in [
             &[][..],
             &[("host", "localhost"), ("host", "localhost")],
-            &[("host", "localhost"), ("transfer-encoding", "gzip, chunked")],
-            &[("host", "localhost"), ("transfer-encoding", "gzip"), ("transfer-encoding", "chunked")],
+            &[
+                ("host", "localhost"),
+                ("transfer-encoding", "gzip, chunked"),
+            ],
+            &[
+                ("host", "localhost"),
+                ("transfer-encoding", "gzip"),
+                ("transfer-encoding", "chunked"),
+            ],
         ] {
-            assert_eq!(refused(headers, true, true), Some("malformed"), "{headers:?}");
+            assert_eq!(
+                refused(headers, true, true),
+                Some("malformed"),
+                "{headers:?}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Liveness probe for a container's health check (`presence-server --health`). The final image has neither a shell nor
-//! curl.
+//! Liveness probe for a container's health check (`presence-server --health`). The final image has
+//! neither a shell nor curl.
 
 use std::{
     io::{Read as _, Write as _},
@@ -18,13 +18,17 @@ pub(crate) fn is_alive(bind: SocketAddr) -> bool {
 fn get_live(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
-    write!(stream, "GET /health/live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET /health/live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     Ok(response)
 }
 
-/// The address at which the server is reachable. A server that listens on all addresses is reached by loopback.
+/// The address at which the server is reachable. A server that listens on all addresses is reached
+/// by loopback.
 fn reachable(mut bind: SocketAddr) -> SocketAddr {
     if bind.ip().is_unspecified() {
         bind.set_ip(match bind.ip() {

@@ -43,10 +43,12 @@ impl Refusal {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Token => Self::unauthorized("send one of the configured tokens: Authorization: Bearer <token>"),
-            Refusal::ReadToken => {
-                Self::forbidden("this token may read and change nothing; send one of PRESENCE_AUTH_TOKENS")
-            }
+            Refusal::Token => Self::unauthorized(
+                "send one of the configured tokens: Authorization: Bearer <token>",
+            ),
+            Refusal::ReadToken => Self::forbidden(
+                "this token may read and change nothing; send one of PRESENCE_AUTH_TOKENS",
+            ),
             Refusal::CrossSite => Self::forbidden("the request comes from a page of another site"),
             Refusal::Host => Self::forbidden(
                 "without tokens a server on a loopback address accepts only loopback names as Host, such as localhost",
@@ -56,7 +58,8 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// The reason of a refusal. It travels in the extensions of the response, from which the log is written.
+/// The reason of a refusal. It travels in the extensions of the response, from which the log is
+/// written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused {
     /// The route, with its placeholders.
@@ -80,7 +83,9 @@ struct Latest {
 impl Refusals {
     /// Logs a response if it is a refusal, unless one has just been logged.
     pub(crate) fn log(&self, peer: SocketAddr, response: &Response) {
-        let Some(Refused { call, reason }) = response.extensions().get() else { return };
+        let Some(Refused { call, reason }) = response.extensions().get() else {
+            return;
+        };
         if let Some(unlogged) = self.count(Instant::now()) {
             tracing::warn!(%peer, call, reason, unlogged, "call refused");
         }
@@ -89,7 +94,10 @@ impl Refusals {
     /// Counts a refusal. If it is to be logged, returns the number of earlier ones that were not.
     fn count(&self, now: Instant) -> Option<u64> {
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        if latest.logged_at.is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL) {
+        if latest
+            .logged_at
+            .is_some_and(|logged_at| now.duration_since(logged_at) < LOG_INTERVAL)
+        {
             latest.unlogged += 1;
             return None;
         }

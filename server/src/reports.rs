@@ -24,7 +24,10 @@ pub(crate) struct CachedReport<T> {
 
 impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
     pub(crate) fn new(operator_queries: OperatorQueries, ttl: Duration) -> Self {
-        Self { operator_queries, latest: Arc::new(Cached::new(ttl)) }
+        Self {
+            operator_queries,
+            latest: Arc::new(Cached::new(ttl)),
+        }
     }
 
     /// Responds with the cached report, or with a new one if that has expired.
@@ -36,7 +39,8 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         respond_with(self.latest.get(|| read(operator_queries)).await)
     }
 
-    /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of each.
+    /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of
+    /// each.
     pub(crate) async fn respond_for<F>(
         &self,
         ttl_of: impl FnOnce(&OperatorQueries, &T) -> Duration,
@@ -47,7 +51,9 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
     {
         let operator_queries = self.operator_queries.clone();
         let ttl_of = |report: &Result<T, StoreError>| {
-            report.as_ref().map_or(ERROR_TTL, |report| ttl_of(&self.operator_queries, report))
+            report
+                .as_ref()
+                .map_or(ERROR_TTL, |report| ttl_of(&self.operator_queries, report))
         };
         respond_with(self.latest.get_for(ttl_of, || read(operator_queries)).await)
     }

@@ -1,9 +1,10 @@
-//! Workers: one thread per CPU, each with a runtime for its share of the connections, and a connection to Redis.
+//! Workers: one thread per CPU, each with a runtime for its share of the connections, and a
+//! connection to Redis.
 //!
-//! A single-threaded runtime polls its ready tasks in turn. So all calls that arrive together have queued their
-//! commands before the sender of commands is polled, and Redis gets them in one write, heartbeats even in one command.
-//! A multi-threaded runtime polls the sender right after each call, with one command: half of the service's time would
-//! go to writing to that socket.
+//! A single-threaded runtime polls its ready tasks in turn. So all calls that arrive together have
+//! queued their commands before the sender of commands is polled, and Redis gets them in one write,
+//! heartbeats even in one command. A multi-threaded runtime polls the sender right after each call,
+//! with one command: half of the service's time would go to writing to that socket.
 
 use std::{future::pending, io, thread};
 
@@ -16,8 +17,8 @@ pub(crate) struct Workers<T> {
 }
 
 impl<T> Workers<T> {
-    /// Starts one worker per CPU that this process may use. `create` builds the service of each worker, within its
-    /// runtime.
+    /// Starts one worker per CPU that this process may use. `create` builds the service of each
+    /// worker, within its runtime.
     ///
     /// # Errors
     /// If a thread cannot be started, and the errors of `create`.
@@ -30,7 +31,10 @@ impl<T> Workers<T> {
             drop(entered);
             Ok((runtime, service))
         });
-        Ok(Self { workers: workers.collect::<Result<_, E>>()?, next: 0 })
+        Ok(Self {
+            workers: workers.collect::<Result<_, E>>()?,
+            next: 0,
+        })
     }
 
     /// The runtime and the service of the next worker, in turn.
@@ -43,8 +47,12 @@ impl<T> Workers<T> {
 
 /// Starts a runtime on a thread of its own. Both end with the process.
 fn start_thread() -> io::Result<Handle> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let handle = runtime.handle().clone();
-    thread::Builder::new().name("worker".to_owned()).spawn(move || runtime.block_on(pending::<()>()))?;
+    thread::Builder::new()
+        .name("worker".to_owned())
+        .spawn(move || runtime.block_on(pending::<()>()))?;
     Ok(handle)
 }

@@ -7,7 +7,8 @@ use std::{
 
 use tokio::{sync::watch, time::Instant};
 
-/// A cached value. It is computed on demand, once at a time for all callers, and shared until it expires.
+/// A cached value. It is computed on demand, once at a time for all callers, and shared until it
+/// expires.
 #[derive(Debug)]
 pub struct Cached<T> {
     ttl: Duration,
@@ -21,8 +22,8 @@ struct Slot<T> {
     in_flight: Option<watch::Receiver<Option<Computed<T>>>>,
 }
 
-/// A value and the time of its computation, by two clocks: while AWS Lambda freezes a process, only the system clock
-/// advances.
+/// A value and the time of its computation, by two clocks: while AWS Lambda freezes a process, only
+/// the system clock advances.
 #[derive(Debug, Clone)]
 struct Computed<T> {
     value: T,
@@ -33,13 +34,20 @@ struct Computed<T> {
 impl<T: Clone + Send + Sync + 'static> Cached<T> {
     /// Creates an empty cache, whose values are shared for `ttl`.
     pub fn new(ttl: Duration) -> Self {
-        Self { ttl, slot: Mutex::new(Slot { latest: None, in_flight: None }) }
+        Self {
+            ttl,
+            slot: Mutex::new(Slot {
+                latest: None,
+                in_flight: None,
+            }),
+        }
     }
 
-    /// Returns the latest value, or computes a new one. `None` if the computation panicked. Must be called in a tokio
-    /// runtime.
+    /// Returns the latest value, or computes a new one. `None` if the computation panicked. Must be
+    /// called in a tokio runtime.
     ///
-    /// `compute` runs in a task: callers that disconnect do not abort it, and so cannot start it over and over.
+    /// `compute` runs in a task: callers that disconnect do not abort it, and so cannot start it
+    /// over and over.
     pub async fn get<F>(&self, compute: impl FnOnce() -> F) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -48,7 +56,11 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
     }
 
     /// As [`get`](Self::get), for values that are shared for as long as `ttl_of` says of each.
-    pub async fn get_for<F>(&self, ttl_of: impl FnOnce(&T) -> Duration, compute: impl FnOnce() -> F) -> Option<T>
+    pub async fn get_for<F>(
+        &self,
+        ttl_of: impl FnOnce(&T) -> Duration,
+        compute: impl FnOnce() -> F,
+    ) -> Option<T>
     where
         F: Future<Output = T> + Send + 'static,
     {
@@ -59,7 +71,10 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
                 Some(computed) if computed.is_younger_than(ttl_of(&computed.value)) => {
                     return Some(computed.value.clone());
                 }
-                _ => slot.in_flight.get_or_insert_with(|| start(compute())).clone(),
+                _ => slot
+                    .in_flight
+                    .get_or_insert_with(|| start(compute()))
+                    .clone(),
             }
         };
         let computed = in_flight.wait_for(Option::is_some).await.ok()?.clone();
@@ -70,7 +85,9 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
 impl<T: Clone> Slot<T> {
     /// Stores a computation that has finished.
     fn settle(&mut self) {
-        let Some(in_flight) = &self.in_flight else { return };
+        let Some(in_flight) = &self.in_flight else {
+            return;
+        };
         let computed = in_flight.borrow().clone();
         // A sender that was dropped without a value has panicked.
         if computed.is_some() || in_flight.has_changed().is_err() {
@@ -82,7 +99,11 @@ impl<T: Clone> Slot<T> {
 
 impl<T> Computed<T> {
     fn new(value: T) -> Self {
-        Self { value, at: Instant::now(), at_system: SystemTime::now() }
+        Self {
+            value,
+            at: Instant::now(),
+            at_system: SystemTime::now(),
+        }
     }
 
     fn is_younger_than(&self, ttl: Duration) -> bool {
@@ -147,7 +168,11 @@ mod tests {
         let computed = Arc::default();
         for _ in 0..100 {
             let get = cached.get(|| count(Arc::clone(&computed)));
-            assert!(tokio::time::timeout(Duration::from_millis(1), get).await.is_err());
+            assert!(
+                tokio::time::timeout(Duration::from_millis(1), get)
+                    .await
+                    .is_err()
+            );
         }
         assert_eq!(cached.get(|| count(Arc::clone(&computed))).await, Some(1));
     }
@@ -155,7 +180,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_value_that_cannot_be_computed_is_tried_again() {
         let cached = Cached::new(Duration::from_secs(1));
-        assert_eq!(cached.get(async || panic!("on purpose")).await, None::<usize>);
+        assert_eq!(
+            cached.get(async || panic!("on purpose")).await,
+            None::<usize>
+        );
         assert_eq!(cached.get(async || 1).await, Some(1));
     }
 }

@@ -1,7 +1,7 @@
 //! Fuzz targets: each parser of external input takes any bytes, and panics if a promise is broken.
 //!
-//! They are compiled for `make fuzz` (`tests/fuzz/`), with libFuzzer, and for unit tests, in which proptest alters valid
-//! examples at random.
+//! They are compiled for `make fuzz` (`tests/fuzz/`), with libFuzzer, and for unit tests, in which
+//! proptest alters valid examples at random.
 
 pub use crate::{
     config::fuzz::configuration,
@@ -37,8 +37,10 @@ mod tests {
         let words = prop_oneof![
             "[ -~]{1,8}".prop_map(String::into_bytes),
             vec(any::<u8>(), 1..8),
-            prop::sample::select(vec!["null", "\"\"", "[]", "{}", "-1", "1e999", "\\u0000", "%2e%2e", "\r\n", "\n"])
-                .prop_map(|word| word.as_bytes().to_vec()),
+            prop::sample::select(vec![
+                "null", "\"\"", "[]", "{}", "-1", "1e999", "\\u0000", "%2e%2e", "\r\n", "\n"
+            ])
+            .prop_map(|word| word.as_bytes().to_vec()),
         ];
         prop_oneof![
             (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Edit::Put(at, byte)),
@@ -74,7 +76,11 @@ mod tests {
             9 => altered.prop_map(|(seed, edits)| edited(seed, edits)),
             1 => vec(any::<u8>(), 0..200),
         ];
-        let config = ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() };
+        let config = ProptestConfig {
+            cases: 4_000,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        };
         proptest!(config, |(bytes in inputs.prop_map(Bytes::from))| parser(&bytes)); // shown as text if it fails
     }
 
@@ -90,7 +96,10 @@ mod tests {
 
     #[test]
     fn any_watch_request_is_accepted_or_refused_as_promised() {
-        look_into(&[seed!("watch_request/watch"), seed!("watch_request/unwatch")], watch_request);
+        look_into(
+            &[seed!("watch_request/watch"), seed!("watch_request/unwatch")],
+            watch_request,
+        );
     }
 
     #[test]
@@ -112,7 +121,15 @@ mod tests {
 
     #[test]
     fn anything_that_redis_answers_is_understood_or_refused() {
-        look_into(&[seed!("reply/script"), seed!("reply/values"), seed!("reply/slots"), seed!("reply/outbox")], reply);
+        look_into(
+            &[
+                seed!("reply/script"),
+                seed!("reply/values"),
+                seed!("reply/slots"),
+                seed!("reply/outbox"),
+            ],
+            reply,
+        );
     }
 
     #[test]

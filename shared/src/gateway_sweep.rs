@@ -33,15 +33,22 @@ pub struct GatewaySweeper {
 }
 
 impl GatewaySweeper {
-    /// Creates a sweeper of the gateways in `store`. It notifies the relay of its process of new events.
+    /// Creates a sweeper of the gateways in `store`. It notifies the relay of its process of new
+    /// events.
     pub fn new(store: Store, signal: RelaySignal) -> Self {
-        Self { store, signal, ended: Arc::default() }
+        Self {
+            store,
+            signal,
+            ended: Arc::default(),
+        }
     }
 
-    /// Looks for lost gateways, and ends the leases of their connections. Returns the number of leases ended.
+    /// Looks for lost gateways, and ends the leases of their connections. Returns the number of
+    /// leases ended.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. What is left waits for the next pass of any sweeper.
+    /// [`StoreError`] if a Redis node did not answer. What is left waits for the next pass of any
+    /// sweeper.
     pub async fn pass(&self) -> Result<u64, StoreError> {
         let found = self.check().await?;
         self.end_all(&found.endings).await
@@ -52,8 +59,8 @@ impl GatewaySweeper {
         self.ended.load(Relaxed)
     }
 
-    /// Sweeps at half of `interval`, indefinitely. It checks for lost gateways even while leases are being ended: a
-    /// longer pause between two checks counts as an outage.
+    /// Sweeps at half of `interval`, indefinitely. It checks for lost gateways even while leases
+    /// are being ended: a longer pause between two checks counts as an outage.
     pub async fn run(&self, interval: Duration) {
         // A task of its own: a check must not wait for a connection check that the ending began.
         let mut ending = JoinSet::new();
@@ -82,7 +89,10 @@ impl GatewaySweeper {
         metrics::gauge!(GATEWAYS_HELD).set(if found.is_held { 1.0 } else { 0.0 });
         metrics::counter!(GATEWAYS_LOST).increment(found.lost);
         if found.lost > 0 {
-            tracing::warn!(gateways = found.lost, "gateways lost; the leases of their connections are ended");
+            tracing::warn!(
+                gateways = found.lost,
+                "gateways lost; the leases of their connections are ended"
+            );
         }
         Ok(found)
     }
@@ -112,7 +122,10 @@ impl GatewaySweeper {
 
     async fn end_all_or_log(&self, endings: &[Ending]) {
         if let Err(error) = self.end_all(endings).await {
-            episodes::pass_failed(&error, "leases of a lost gateway not ended, retrying at the next interval");
+            episodes::pass_failed(
+                &error,
+                "leases of a lost gateway not ended, retrying at the next interval",
+            );
         }
     }
 

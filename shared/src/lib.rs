@@ -1,4 +1,5 @@
-//! Distributed presence of players: whether they are online, on how many devices, and what they are doing.
+//! Distributed presence of players: whether they are online, on how many devices, and what they are
+//! doing.
 //!
 //! Modules, from the inside out:
 //!
@@ -10,8 +11,9 @@
 //! - [`http`]: requests in, responses out; the one mapping of errors to statuses.
 //! - [`runtime`]: start of the programs, and the runtime of handlers in AWS Lambda.
 //! - [`events`]: from the outbox to JetStream. [`watch`]: streams to callers that watch players.
-//! - Beside them: the sweeps of players and gateways, [`aws`], [`config`], [`telemetry`], [`Cached`] (shared results), [`supervise`] (background
-//!   tasks), the build ([`VERSION`], [`REVISION`]), and `fuzz`, for fuzzers alone.
+//! - Beside them: the sweeps of players and gateways, [`aws`], [`config`], [`telemetry`],
+//!   [`Cached`] (shared results), [`supervise`] (background tasks), the build ([`VERSION`],
+//!   [`REVISION`]), and `fuzz`, for fuzzers alone.
 
 pub mod aws;
 mod cached;

@@ -6,8 +6,8 @@ use crate::{
     config::{Config, Lifetimes, Limits},
     events::{Patience, PublishMode, Publisher},
     model::{
-        ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections, PlayerId, Presence,
-        Reason, State, StateChange,
+        ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections,
+        PlayerId, Presence, Reason, State, StateChange,
     },
     redis::StoreError,
     store::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Snapshot, StateOutcome, Store},
@@ -56,7 +56,12 @@ pub struct BatchOutcome {
 impl PresenceService {
     /// Creates a service on the players in `store`, whose events are published by `publish_mode`.
     pub fn new(config: &Config, store: Store, publish_mode: PublishMode) -> Self {
-        Self { store, publish_mode, lifetimes: config.lifetimes.clone(), limits: config.limits.clone() }
+        Self {
+            store,
+            publish_mode,
+            lifetimes: config.lifetimes.clone(),
+            limits: config.limits.clone(),
+        }
     }
 
     /// TTLs, graces and intervals.
@@ -78,8 +83,12 @@ impl PresenceService {
         connection: impl Into<OwnedConnection<'a>>,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
-        let OwnedConnection { connection, gateway } = connection.into();
-        self.apply(Mutation::Connect(gateway), connection, trace).await
+        let OwnedConnection {
+            connection,
+            gateway,
+        } = connection.into();
+        self.apply(Mutation::Connect(gateway), connection, trace)
+            .await
     }
 
     /// Renews a connection's lease, or restores it.
@@ -91,8 +100,12 @@ impl PresenceService {
         connection: impl Into<OwnedConnection<'a>>,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
-        let OwnedConnection { connection, gateway } = connection.into();
-        self.apply(Mutation::Heartbeat(gateway), connection, trace).await
+        let OwnedConnection {
+            connection,
+            gateway,
+        } = connection.into();
+        self.apply(Mutation::Heartbeat(gateway), connection, trace)
+            .await
     }
 
     /// Closes a connection. The last one makes the player OFFLINE.
@@ -105,7 +118,8 @@ impl PresenceService {
         reason: Reason,
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
-        self.apply(Mutation::Disconnect(reason), connection, trace).await
+        self.apply(Mutation::Disconnect(reason), connection, trace)
+            .await
     }
 
     /// Opens many connections, as [`connect`](Self::connect) does.
@@ -117,7 +131,10 @@ impl PresenceService {
         connections: impl Into<OwnedConnections>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        let OwnedConnections { connections, gateway } = connections.into();
+        let OwnedConnections {
+            connections,
+            gateway,
+        } = connections.into();
         let mutation = Mutation::Connect(gateway.as_ref());
         let mut outcome = Box::pin(self.apply_batch(mutation, connections, trace)).await?;
         outcome.restored.clear(); // a new lease is the usual outcome of a connect
@@ -133,7 +150,10 @@ impl PresenceService {
         connections: impl Into<OwnedConnections>,
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
-        let OwnedConnections { connections, gateway } = connections.into();
+        let OwnedConnections {
+            connections,
+            gateway,
+        } = connections.into();
         Box::pin(self.apply_batch(Mutation::Heartbeat(gateway.as_ref()), connections, trace)).await
     }
 
@@ -158,8 +178,8 @@ impl PresenceService {
         Ok(self.store.renew_gateway(gateway).await?)
     }
 
-    /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that this call ended; 0
-    /// if the gateway is not known.
+    /// Ends a gateway's lease, and the leases of its connections. Returns the number of leases that
+    /// this call ended; 0 if the gateway is not known.
     ///
     /// # Errors
     /// [`PresenceError::Store`]. Sweeps end what is left.
@@ -169,7 +189,9 @@ impl PresenceService {
         reason: Reason,
         trace: &TraceContext,
     ) -> Result<u64, PresenceError> {
-        let Some(ending) = self.store.leave_gateway(gateway, reason).await? else { return Ok(0) };
+        let Some(ending) = self.store.leave_gateway(gateway, reason).await? else {
+            return Ok(0);
+        };
         let mut drain = self.store.drain(&ending, trace).await?;
         let mut ended = 0;
         // Each step ends some leases; its events are published before the next one.
@@ -184,7 +206,8 @@ impl PresenceService {
     /// Sets a player's state, activity, or both. OFFLINE signs the player out.
     ///
     /// # Errors
-    /// [`PresenceError::TransitionRejected`], [`PresenceError::ActivityRejected`], [`PresenceError::Store`].
+    /// [`PresenceError::TransitionRejected`], [`PresenceError::ActivityRejected`],
+    /// [`PresenceError::Store`].
     pub async fn set_state(
         &self,
         player: &PlayerId,
@@ -205,12 +228,16 @@ impl PresenceService {
         }
     }
 
-    /// Reads presences, in the order of `players`. With `history`, those of OFFLINE players have `last_seen` and
-    /// `version`.
+    /// Reads presences, in the order of `players`. With `history`, those of OFFLINE players have
+    /// `last_seen` and `version`.
     ///
     /// # Errors
     /// [`PresenceError::Store`] if one of the Redis nodes did not answer.
-    pub async fn presences(&self, players: &[PlayerId], history: bool) -> Result<Snapshot, PresenceError> {
+    pub async fn presences(
+        &self,
+        players: &[PlayerId],
+        history: bool,
+    ) -> Result<Snapshot, PresenceError> {
         Ok(match history {
             true => self.store.presences_with_history(players).await?,
             false => self.store.presences(players).await?,
@@ -233,7 +260,8 @@ impl PresenceService {
 
     /// Applies a mutation to a batch.
     ///
-    /// Box this future: it is large and would otherwise inflate every handler's future, even for single calls.
+    /// Box this future: it is large and would otherwise inflate every handler's future, even for
+    /// single calls.
     async fn apply_batch(
         &self,
         mutation: Mutation<'_>,
@@ -241,7 +269,11 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<BatchOutcome, PresenceError> {
         remove_repeated(&mut connections);
-        let AppliedBatch { outcomes, events, failure } = self.store.apply_batch(mutation, &connections, trace).await;
+        let AppliedBatch {
+            outcomes,
+            events,
+            failure,
+        } = self.store.apply_batch(mutation, &connections, trace).await;
         self.deliver(&events).await;
         let mut batch = BatchOutcome::default();
         for (connection, outcome) in connections.into_iter().zip(outcomes) {
@@ -268,7 +300,8 @@ impl PresenceService {
         }
     }
 
-    /// Publishes the events, or notifies the relay. A failure does not concern the caller: the events wait in the outbox.
+    /// Publishes the events, or notifies the relay. A failure does not concern the caller: the
+    /// events wait in the outbox.
     async fn deliver(&self, events: &[OutboxEntry]) {
         match &self.publish_mode {
             _ if events.is_empty() => {}
@@ -283,7 +316,10 @@ impl PresenceService {
         let published = publisher.publish(events, Patience::CALL).await;
         if let Err(error) = self.store.remove_published(&published.all()).await {
             let error = &error as &dyn std::error::Error;
-            tracing::warn!(error, "published events not removed from the outbox; they are published again");
+            tracing::warn!(
+                error,
+                "published events not removed from the outbox; they are published again"
+            );
         }
     }
 }

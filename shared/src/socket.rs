@@ -20,7 +20,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 ///
 /// # Errors
 /// Those of name resolution, the connection and TLS.
-pub(crate) async fn connect(host: &str, port: u16, is_encrypted: bool) -> io::Result<Box<dyn Stream>> {
+pub(crate) async fn connect(
+    host: &str,
+    port: u16,
+    is_encrypted: bool,
+) -> io::Result<Box<dyn Stream>> {
     let host = host.trim_matches(['[', ']']);
     let socket = TcpStream::connect((host, port)).await?;
     socket.set_nodelay(true)?;
@@ -29,11 +33,15 @@ pub(crate) async fn connect(host: &str, port: u16, is_encrypted: bool) -> io::Re
         return Ok(Box::new(socket));
     }
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    Ok(Box::new(TlsConnector::from(Arc::new(tls()?)).connect(name, socket).await?))
+    Ok(Box::new(
+        TlsConnector::from(Arc::new(tls()?))
+            .connect(name, socket)
+            .await?,
+    ))
 }
 
-/// Makes the kernel drop a connection after a second without the peer's ack. The default is a quarter of an hour, even
-/// if the network drops all packets.
+/// Makes the kernel drop a connection after a second without the peer's ack. The default is a
+/// quarter of an hour, even if the network drops all packets.
 #[cfg(target_os = "linux")]
 fn limit_unacked(socket: &TcpStream) -> io::Result<()> {
     const UNACKED_TIMEOUT: Duration = Duration::from_secs(1);

@@ -11,14 +11,15 @@ use crate::telemetry::metrics::TASK_RESTARTS;
 /// The pause before the first restart. Each further one doubles it.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest pause between two restarts. A task that ran longer than this starts over with the shortest one.
+/// The longest pause between two restarts. A task that ran longer than this starts over with the
+/// shortest one.
 const MAX_DELAY: Duration = Duration::from_secs(30);
 
-/// Runs a background task, and restarts it with backoff whenever it panics. Returns when the task returns; dropping the
-/// future stops the task.
+/// Runs a background task, and restarts it with backoff whenever it panics. Returns when the task
+/// returns; dropping the future stops the task.
 ///
-/// Each restart is logged, and counted in `presence_task_restarts_total` by `task`. The process keeps serving calls
-/// meanwhile, however often the task fails.
+/// Each restart is logged, and counted in `presence_task_restarts_total` by `task`. The process
+/// keeps serving calls meanwhile, however often the task fails.
 pub async fn supervise<F>(task: &'static str, start: impl Fn() -> F)
 where
     F: Future<Output = ()>,
@@ -26,13 +27,16 @@ where
     let restarts = metrics::counter!(TASK_RESTARTS, "task" => task);
     restarts.increment(0); // exported from the start, so that the first restart shows as an increase
     let new_backoff = || {
-        let builder = ExponentialBuilder::new().with_min_delay(FIRST_DELAY).with_max_delay(MAX_DELAY);
+        let builder = ExponentialBuilder::new()
+            .with_min_delay(FIRST_DELAY)
+            .with_max_delay(MAX_DELAY);
         builder.without_max_times().with_jitter().build()
     };
     let mut pauses = new_backoff();
     loop {
         let begin = Instant::now();
-        // Unwind safe: the restarted task begins with `start`, and sees no state of the one that panicked.
+        // Unwind safe: the restarted task begins with `start`, and sees no state of the one that
+        // panicked.
         if AssertUnwindSafe(start()).catch_unwind().await.is_ok() {
             return;
         }
@@ -68,7 +72,11 @@ mod tests {
         .await;
         assert_eq!(starts.get(), 7);
         // 100 + 200 + … + 3,200 ms, and less than as much again of jitter.
-        assert!((6_300..12_700).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+        assert!(
+            (6_300..12_700).contains(&begin.elapsed().as_millis()),
+            "{:?}",
+            begin.elapsed()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -109,7 +117,11 @@ mod tests {
             count();
             pending()
         });
-        assert!(tokio::time::timeout(Duration::from_secs(100), endless).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(100), endless)
+                .await
+                .is_err()
+        );
         assert_eq!(starts.get(), 2);
     }
 }

@@ -53,21 +53,29 @@ pub struct Swept {
 type Part = (Swept, Option<StoreError>);
 
 impl Sweeper {
-    /// Creates a sweeper of the players in `store`. It notifies the relay of its process of new events.
+    /// Creates a sweeper of the players in `store`. It notifies the relay of its process of new
+    /// events.
     pub fn new(store: Store, signal: RelaySignal) -> Self {
-        Self { store, signal, total: Arc::default() }
+        Self {
+            store,
+            signal,
+            total: Arc::default(),
+        }
     }
 
-    /// Checks all players that are due in the expiry index. The nodes of a cluster do not wait for each other.
+    /// Checks all players that are due in the expiry index. The nodes of a cluster do not wait for
+    /// each other.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The players of the other nodes were still checked, and are
-    /// counted in [`total`](Self::total) and in the metrics.
+    /// [`StoreError`] if a Redis node did not answer. The players of the other nodes were still
+    /// checked, and are counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<Swept, StoreError> {
         let span = OnceLock::new();
         let nodes = self.store.shards_by_node().await;
         let parts = join_all(nodes.iter().map(|shards| self.sweep_node(shards, &span))).await;
-        let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+        let swept = parts
+            .iter()
+            .fold(Swept::default(), |sum, (swept, _)| sum + *swept);
         if let Some(span) = span.into_inner() {
             span.finish(swept.expired, swept.rescheduled);
         }
@@ -78,8 +86,9 @@ impl Sweeper {
         Ok(swept)
     }
 
-    /// Sweeps at half of `interval`, indefinitely. A record that expires right after a pass waits for the next pass,
-    /// and then for the players that expired before it; both together have to be within `interval`.
+    /// Sweeps at half of `interval`, indefinitely. A record that expires right after a pass waits
+    /// for the next pass, and then for the players that expired before it; both together have to be
+    /// within `interval`.
     pub async fn run(&self, interval: Duration) {
         let pace = interval / 2;
         // A server that dies during its pass delays the next pass by this time.
@@ -91,7 +100,11 @@ impl Sweeper {
             let asked_at = Instant::now();
             let turn = self.store.take_turn(Task::Sweep, pace, patience).await;
             // If Redis did not answer, its time limit is part of the interval.
-            let began = if turn.is_ok() { Instant::now() } else { asked_at };
+            let began = if turn.is_ok() {
+                Instant::now()
+            } else {
+                asked_at
+            };
             next = match turn {
                 Ok(Turn::Later(wait)) => began + wait.min(pace),
                 // Without an answer about the turn, the sweeper makes its pass.
@@ -119,14 +132,18 @@ impl Sweeper {
         metrics::counter!(SWEEP_RESCHEDULED).increment(swept.rescheduled);
         metrics::counter!(SWEEP_REMOVED).increment(swept.removed);
         if swept.removed > 0 {
-            tracing::warn!(removed = swept.removed, "the expiry index held members that are not players; removed");
+            tracing::warn!(
+                removed = swept.removed,
+                "the expiry index held members that are not players; removed"
+            );
         }
         if let Ok(mut total) = self.total.lock() {
             *total = *total + swept;
         }
     }
 
-    /// Sweeps the shards of one node. `span` starts with the first due player: a pass without any has no span.
+    /// Sweeps the shards of one node. `span` starts with the first due player: a pass without any
+    /// has no span.
     async fn sweep_node(&self, shards: &[Shard], span: &OnceLock<SweepSpan>) -> Part {
         let due = self.store.due_shards(shards).await;
         if due.found.is_empty() {
@@ -135,9 +152,15 @@ impl Sweeper {
         let trace = &span.get_or_init(SweepSpan::start).context();
         let sweep = |(shard, now)| self.sweep(shard, now, trace);
         let parts = while_node_answers(due.found, sweep).await;
-        let swept = parts.iter().fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+        let swept = parts
+            .iter()
+            .fold(Swept::default(), |sum, (swept, _)| sum + *swept);
         self.count(swept);
-        (swept, due.failure.or(parts.into_iter().find_map(|(_, failure)| failure)))
+        (
+            swept,
+            due.failure
+                .or(parts.into_iter().find_map(|(_, failure)| failure)),
+        )
     }
 
     async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Part {
@@ -153,7 +176,11 @@ impl Sweeper {
                 return (swept, failure);
             }
             if !due.foreign_members.is_empty() {
-                if let Err(error) = self.store.remove_foreign_members(shard, &due.foreign_members).await {
+                if let Err(error) = self
+                    .store
+                    .remove_foreign_members(shard, &due.foreign_members)
+                    .await
+                {
                     return (swept, Some(error));
                 }
                 swept.removed += due.foreign_members.len() as u64;
@@ -166,12 +193,18 @@ impl Sweeper {
     }
 
     async fn expire_page(&self, players: &[PlayerId], trace: &TraceContext) -> Part {
-        let calls = players.chunks(PLAYERS_PER_CALL).map(|players| self.store.expire(players, trace));
+        let calls = players
+            .chunks(PLAYERS_PER_CALL)
+            .map(|players| self.store.expire(players, trace));
         let mut swept = Swept::default();
         let mut failure = None;
         for result in join_all(calls).await {
             match result {
-                Ok(Expired { expired, rescheduled, events }) => {
+                Ok(Expired {
+                    expired,
+                    rescheduled,
+                    events,
+                }) => {
                     swept.expired += expired as u64;
                     swept.rescheduled += rescheduled as u64;
                     self.signal.notify(&events);

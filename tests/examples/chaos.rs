@@ -9,8 +9,7 @@ use std::{
 
 use presence_tests::chaos::{History, Plan, Report, Scale, Topology, check, play};
 
-const USAGE: &str =
-    "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|sentinel|cluster] | chaos --history FILE";
+const USAGE: &str = "chaos [--seed FIRST] [--runs NUMBER] [--short] [--redis one|endpoint|sentinel|cluster] | chaos --history FILE";
 
 /// The order in which seeds take turns.
 const TOPOLOGIES: [Topology; 3] = [Topology::Standalone, Topology::Cluster, Topology::Endpoint];
@@ -21,7 +20,12 @@ async fn main() -> ExitCode {
     if let Some(path) = value(&arguments, "--history") {
         return judge(&read(Path::new(&path)), "the history").into();
     }
-    let Some(Options { seeds, scale, topology }) = Options::parse(&arguments) else {
+    let Some(Options {
+        seeds,
+        scale,
+        topology,
+    }) = Options::parse(&arguments)
+    else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
@@ -47,18 +51,33 @@ struct Options {
 impl Options {
     /// The options on the command line; `None` if a value is invalid.
     fn parse(arguments: &[String]) -> Option<Self> {
-        let number = |name, default| value(arguments, name).map_or(Some(default), |value| value.parse().ok());
-        let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        let number = |name, default| {
+            value(arguments, name).map_or(Some(default), |value| value.parse().ok())
+        };
+        let unix_seconds = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |elapsed| elapsed.as_secs());
         let first: u64 = number("--seed", unix_seconds)?;
         let seeds = first..first + number("--runs", 1)?;
-        let scale = if arguments.iter().any(|argument| argument == "--short") { Scale::SHORT } else { Scale::FULL };
+        let scale = if arguments.iter().any(|argument| argument == "--short") {
+            Scale::SHORT
+        } else {
+            Scale::FULL
+        };
         let topology = match value(arguments, "--redis") {
             None => None,
-            Some(name) => {
-                Some(TOPOLOGIES.into_iter().chain([Topology::Sentinel]).find(|topology| option(*topology) == name)?)
-            }
+            Some(name) => Some(
+                TOPOLOGIES
+                    .into_iter()
+                    .chain([Topology::Sentinel])
+                    .find(|topology| option(*topology) == name)?,
+            ),
         };
-        Some(Self { seeds, scale, topology })
+        Some(Self {
+            seeds,
+            scale,
+            topology,
+        })
     }
 }
 
@@ -82,7 +101,11 @@ async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {
     let plan = Plan::new(seed, scale, topology);
     println!("seed {seed}: {plan}");
     let history = play(&plan).await;
-    let is_well = judge(&history, &format!("seed {seed}, {:.0} s", begin.elapsed().as_secs_f64())).is_well;
+    let is_well = judge(
+        &history,
+        &format!("seed {seed}, {:.0} s", begin.elapsed().as_secs_f64()),
+    )
+    .is_well;
     if !is_well {
         match write(seed, &history) {
             Ok(path) => println!(
@@ -102,7 +125,11 @@ struct Judgement {
 
 impl From<Judgement> for ExitCode {
     fn from(judgement: Judgement) -> Self {
-        if judgement.is_well { Self::SUCCESS } else { Self::FAILURE }
+        if judgement.is_well {
+            Self::SUCCESS
+        } else {
+            Self::FAILURE
+        }
     }
 }
 
@@ -115,7 +142,11 @@ fn judge(history: &History, name: &str) -> Judgement {
     if is_well {
         println!("{name}: no violation");
     } else {
-        println!("{name}: {} VIOLATIONS\n{}", report.violations.len(), report.explain(history));
+        println!(
+            "{name}: {} VIOLATIONS\n{}",
+            report.violations.len(),
+            report.explain(history)
+        );
     }
     Judgement { is_well }
 }

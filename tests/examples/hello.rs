@@ -1,4 +1,5 @@
-//! A minimal AWS Lambda function that answers HTTP: the reference for the cold start of the service's functions.
+//! A minimal AWS Lambda function that answers HTTP: the reference for the cold start of the
+//! service's functions.
 
 use std::convert::Infallible;
 

@@ -1,4 +1,5 @@
-//! Repeated runs of one part of the request path, and nothing else, for a tool that counts instructions.
+//! Repeated runs of one part of the request path, and nothing else, for a tool that counts
+//! instructions.
 //!
 //!     hot <part> <times>
 
@@ -17,14 +18,18 @@ const FRIENDS: usize = 500;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let [part, times] = arguments.as_slice() else { panic!("usage: hot <part> <times>") };
+    let [part, times] = arguments.as_slice() else {
+        panic!("usage: hot <part> <times>")
+    };
     let run: Box<dyn Fn()> = match part.as_str() {
         "batch" => parsing(batch()),
         "batch-syntax" => scanning(batch()),
         "one" => parsing(one(0)),
         "one-syntax" => scanning(one(0)),
         "friends" => serializing(),
-        "friends-syntax" => scanning(String::from_utf8(json(&friends()).body().to_vec()).unwrap_or_default()),
+        "friends-syntax" => {
+            scanning(String::from_utf8(json(&friends()).body().to_vec()).unwrap_or_default())
+        }
         _ => panic!("no such part: {part}"),
     };
     for _ in 0..times.parse().expect("a number of times") {
@@ -72,5 +77,8 @@ fn friends() -> Friends {
         version: Some(1_795_492_717_576),
         activity: None,
     };
-    Friends { as_of: 1_795_492_717_576, presences: (0..FRIENDS).map(presence).collect() }
+    Friends {
+        as_of: 1_795_492_717_576,
+        presences: (0..FRIENDS).map(presence).collect(),
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::{fs, path::PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
 use tempfile::TempDir;
 
-/// A private authority, and a server certificate of it. The certificate is for the name `localhost`, not for an address.
+/// A private authority, and a server certificate of it. The certificate is for the name
+/// `localhost`, not for an address.
 #[derive(Debug)]
 pub struct Authority {
     directory: TempDir,
@@ -20,13 +23,22 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new([]).expect("an authority's parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
-        params.distinguished_name.push(DnType::CommonName, "a test's authority");
+        params.key_usages = vec![
+            KeyUsagePurpose::KeyCertSign,
+            KeyUsagePurpose::DigitalSignature,
+        ];
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "a test's authority");
         let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
 
-        let (server, server_key) =
-            (CertificateParams::new(["localhost".to_owned()]).expect("a server's parameters"), key());
-        let certificate = server.signed_by(&server_key, &authority).expect("a certificate");
+        let (server, server_key) = (
+            CertificateParams::new(["localhost".to_owned()]).expect("a server's parameters"),
+            key(),
+        );
+        let certificate = server
+            .signed_by(&server_key, &authority)
+            .expect("a certificate");
 
         let directory = tempfile::tempdir().expect("a temporary directory");
         for (name, content) in [
@@ -39,7 +51,8 @@ impl Authority {
         Self { directory }
     }
 
-    /// The authority's own certificate: what clients have to trust, by `SSL_CERT_FILE` for instance.
+    /// The authority's own certificate: what clients have to trust, by `SSL_CERT_FILE` for
+    /// instance.
     pub fn certificate(&self) -> PathBuf {
         self.directory.path().join("authority.pem")
     }

@@ -50,20 +50,37 @@ impl Browser {
     /// # Panics
     /// If no such program is installed.
     pub async fn start() -> Self {
-        let program =
-            PROGRAMS.into_iter().find(|program| Path::new(program).exists()).expect("Chromium: scripts/setup");
+        let program = PROGRAMS
+            .into_iter()
+            .find(|program| Path::new(program).exists())
+            .expect("Chromium: scripts/setup");
         let profile = tempfile::tempdir().expect("a temporary directory");
         let mut command = Command::new(program);
-        command.args(FLAGS).arg(format!("--user-data-dir={}", profile.path().display())).arg("about:blank");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(FLAGS)
+            .arg(format!("--user-data-dir={}", profile.path().display()))
+            .arg("about:blank");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         let mut process = command.spawn().expect("Chromium starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| Some(line.split_once("DevTools listening on ws://")?.1.to_owned()));
+        let mut lines = BufReader::new(process.stderr.take().expect("its log"))
+            .lines()
+            .map_while(Result::ok);
+        let address = lines
+            .find_map(|line| Some(line.split_once("DevTools listening on ws://")?.1.to_owned()));
         let address = address.expect("Chromium listens");
         std::thread::spawn(move || lines.for_each(drop));
         let host = address.split('/').next().unwrap_or_default();
         let (page, _) = connect_async(page_url(host).await).await.expect("the page");
-        let mut browser = Self { page, calls: 0, complaints: Vec::new(), process, _profile: profile };
+        let mut browser = Self {
+            page,
+            calls: 0,
+            complaints: Vec::new(),
+            process,
+            _profile: profile,
+        };
         for domain in ["Runtime.enable", "Log.enable", "Page.enable"] {
             browser.call(domain, json!({})).await;
         }
@@ -73,7 +90,10 @@ impl Browser {
     /// Opens a URL, and waits until the page and its scripts are there.
     pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({"url": url})).await;
-        self.until(&format!("location.href === {url:?} && document.readyState === 'complete'")).await;
+        self.until(&format!(
+            "location.href === {url:?} && document.readyState === 'complete'"
+        ))
+        .await;
     }
 
     /// Evaluates JavaScript in the page, and waits for the promise if it is one.
@@ -83,7 +103,10 @@ impl Browser {
     pub async fn evaluate(&mut self, script: &str) -> Value {
         let parameters = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
         let mut result = self.call("Runtime.evaluate", parameters).await;
-        assert!(result.get("exceptionDetails").is_none(), "{script}: {result}");
+        assert!(
+            result.get("exceptionDetails").is_none(),
+            "{script}: {result}"
+        );
         result["result"]["value"].take()
     }
 
@@ -96,12 +119,18 @@ impl Browser {
 
     /// Waits until a part of the page shows a text.
     pub async fn until_shown(&mut self, selector: &str, text: &str) {
-        self.until(&format!("document.querySelector({selector:?})?.innerText.includes({text:?})")).await;
+        self.until(&format!(
+            "document.querySelector({selector:?})?.innerText.includes({text:?})"
+        ))
+        .await;
     }
 
     /// Types into a field, and presses Enter.
     pub async fn enter(&mut self, selector: &str, text: &str) {
-        self.evaluate(&format!("document.querySelector({selector:?}).focus(), null")).await;
+        self.evaluate(&format!(
+            "document.querySelector({selector:?}).focus(), null"
+        ))
+        .await;
         self.call("Input.insertText", json!({"text": text})).await;
         for kind in ["keyDown", "keyUp"] {
             let key = json!({"type": kind, "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13, "text": "\r"});
@@ -109,7 +138,8 @@ impl Browser {
         }
     }
 
-    /// What the page did wrong so far: exceptions, and what its own policy forbids. Answers that are errors are not.
+    /// What the page did wrong so far: exceptions, and what its own policy forbids. Answers that
+    /// are errors are not.
     pub fn complaints(&self) -> &[String] {
         &self.complaints
     }
@@ -121,17 +151,30 @@ impl Browser {
     pub async fn call(&mut self, method: &str, parameters: Value) -> Value {
         self.calls += 1;
         let call = json!({"id": self.calls, "method": method, "params": parameters});
-        self.page.send(Message::text(call.to_string())).await.expect("Chromium is there");
+        self.page
+            .send(Message::text(call.to_string()))
+            .await
+            .expect("Chromium is there");
         loop {
-            let message = self.page.next().await.expect("Chromium is there").expect("a message");
-            let mut message: Value = serde_json::from_slice(&message.into_data()).unwrap_or_default();
+            let message = self
+                .page
+                .next()
+                .await
+                .expect("Chromium is there")
+                .expect("a message");
+            let mut message: Value =
+                serde_json::from_slice(&message.into_data()).unwrap_or_default();
             if message["id"] == self.calls {
                 assert!(message.get("error").is_none(), "{method}: {message}");
                 return message["result"].take();
             }
             let is_error = message["method"] == "Runtime.exceptionThrown"
-                || message.pointer("/params/entry/level").is_some_and(|level| level == "error")
-                    && message.pointer("/params/entry/source").is_none_or(|source| source != "network");
+                || message
+                    .pointer("/params/entry/level")
+                    .is_some_and(|level| level == "error")
+                    && message
+                        .pointer("/params/entry/source")
+                        .is_none_or(|source| source != "network");
             if is_error {
                 self.complaints.push(message.to_string());
             }
@@ -149,10 +192,15 @@ impl Drop for Browser {
 /// The address of the one page.
 async fn page_url(host: &str) -> String {
     loop {
-        let targets = reqwest::get(format!("http://{host}/json/list")).await.expect("Chromium answers");
+        let targets = reqwest::get(format!("http://{host}/json/list"))
+            .await
+            .expect("Chromium answers");
         let targets: Vec<Value> = targets.json().await.expect("its pages");
         if let Some(page) = targets.iter().find(|target| target["type"] == "page") {
-            return page["webSocketDebuggerUrl"].as_str().unwrap_or_default().to_owned();
+            return page["webSocketDebuggerUrl"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

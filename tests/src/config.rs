@@ -21,12 +21,15 @@ pub fn config(redis: &RedisServer, variables: &[(&str, &str)]) -> Config {
     .expect("a good configuration")
 }
 
-/// `PRESENCE_STORE_TIMEOUT` for tests that are not about it: they share their machine with other work.
+/// `PRESENCE_STORE_TIMEOUT` for tests that are not about it: they share their machine with other
+/// work.
 pub const STORE_TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
 
 fn lookup(variables: &[(&str, &str)], name: &str) -> Option<String> {
     let mut variables = variables.iter().chain([&STORE_TIMEOUT]);
-    variables.find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+    variables
+        .find(|(variable, _)| *variable == name)
+        .map(|(_, value)| (*value).to_owned())
 }
 
 /// All parts of the service on a Redis, with some variables set.
@@ -81,10 +84,15 @@ pub fn player(id: &str) -> PlayerId {
 /// If one of the ids is invalid.
 pub fn connection(player_id: &str, connection_id: &str) -> Connection {
     let connection_id = ConnectionId::parse(connection_id).expect("a connection's id");
-    Connection { player_id: player(player_id), connection_id }
+    Connection {
+        player_id: player(player_id),
+        connection_id,
+    }
 }
 
 /// A connection `c` of each of so many players: `p0`, `p1`, …
 pub fn connections(players: usize) -> Vec<Connection> {
-    (0..players).map(|n| connection(&format!("p{n}"), "c")).collect()
+    (0..players)
+        .map(|n| connection(&format!("p{n}"), "c"))
+        .collect()
 }

@@ -38,7 +38,10 @@ impl Device {
     /// If the gateway refuses the socket.
     pub async fn open(url: &str) -> Result<Self, Box<Error>> {
         let (socket, response) = connect_async(url).await?;
-        let connection = response.headers().get("x-connection-id").and_then(|id| id.to_str().ok());
+        let connection = response
+            .headers()
+            .get("x-connection-id")
+            .and_then(|id| id.to_str().ok());
         let connection = connection.unwrap_or_default().to_owned();
         let (orders, received) = mpsc::channel(4);
         let (is_open, closed) = watch::channel(());
@@ -46,7 +49,11 @@ impl Device {
             attend(socket, received).await;
             drop(is_open);
         });
-        Ok(Self { orders, connection, closed })
+        Ok(Self {
+            orders,
+            connection,
+            closed,
+        })
     }
 
     /// What the gateway calls the connection.
@@ -56,12 +63,15 @@ impl Device {
 
     /// Tells the gateway what the player does now.
     pub async fn say(&self, state: &str) {
-        self.order(Order::Say(format!(r#"{{"state":"{state}"}}"#))).await;
+        self.order(Order::Say(format!(r#"{{"state":"{state}"}}"#)))
+            .await;
     }
 
-    /// Tells the gateway what the player is doing, in the game's own words; null for nothing any more.
+    /// Tells the gateway what the player is doing, in the game's own words; null for nothing any
+    /// more.
     pub async fn show(&self, activity: &Value) {
-        self.order(Order::Say(json!({"activity": activity}).to_string())).await;
+        self.order(Order::Say(json!({"activity": activity}).to_string()))
+            .await;
     }
 
     /// The player leaves.

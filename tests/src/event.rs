@@ -28,7 +28,12 @@ pub struct HttpEvent<'a> {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::HttpApi, Self::RestApi, Self::LoadBalancer, Self::FunctionUrl];
+    pub const ALL: [Self; 4] = [
+        Self::HttpApi,
+        Self::RestApi,
+        Self::LoadBalancer,
+        Self::FunctionUrl,
+    ];
 
     fn fixture(self) -> Value {
         let text = match self {
@@ -43,7 +48,9 @@ impl Kind {
 
 /// A POST of a JSON body to an HTTP API.
 pub fn post(path: &str, body: &Value) -> Value {
-    HttpEvent::new(Kind::HttpApi, "POST", path).body(body.to_string()).build()
+    HttpEvent::new(Kind::HttpApi, "POST", path)
+        .body(body.to_string())
+        .build()
 }
 
 /// A GET from an HTTP API.
@@ -54,7 +61,14 @@ pub fn get(path: &str) -> Value {
 impl<'a> HttpEvent<'a> {
     /// A request without a body.
     pub fn new(kind: Kind, method: &'a str, path: &'a str) -> Self {
-        Self { kind, method, path, query: "", headers: Vec::new(), body: None }
+        Self {
+            kind,
+            method,
+            path,
+            query: "",
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     /// With a query: `name=value`.
@@ -81,7 +95,11 @@ impl<'a> HttpEvent<'a> {
     /// The event.
     pub fn build(self) -> Value {
         let mut event = self.kind.fixture();
-        let query: Value = self.query.split('&').filter_map(|pair| pair.split_once('=')).collect::<Value>();
+        let query: Value = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .collect::<Value>();
         match self.kind {
             Kind::HttpApi | Kind::FunctionUrl => {
                 event["rawPath"] = json!(self.path);
@@ -107,7 +125,10 @@ impl<'a> HttpEvent<'a> {
 }
 
 fn set_header(event: &mut Value, kind: Kind, name: &str, value: &str) {
-    for (member, value) in [("headers", json!(value)), ("multiValueHeaders", json!([value]))] {
+    for (member, value) in [
+        ("headers", json!(value)),
+        ("multiValueHeaders", json!([value])),
+    ] {
         if member == "multiValueHeaders" && kind != Kind::RestApi {
             continue;
         }
@@ -119,7 +140,8 @@ fn set_header(event: &mut Value, kind: Kind, name: &str, value: &str) {
 
 /// The end or the beginning of a socket, as API Gateway's WebSocket API reports it.
 pub fn socket(route: &str) -> Value {
-    let mut event: Value = serde_json::from_str(include_str!("../fixtures/websocket.json")).expect("a fixture is JSON");
+    let mut event: Value = serde_json::from_str(include_str!("../fixtures/websocket.json"))
+        .expect("a fixture is JSON");
     event["requestContext"]["routeKey"] = json!(route);
     event["requestContext"]["eventType"] = json!(route.trim_start_matches('$').to_uppercase());
     event

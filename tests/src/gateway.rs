@@ -20,16 +20,27 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts the gateway with `variables` in an otherwise empty environment, and waits until it listens.
+    /// Starts the gateway with `variables` in an otherwise empty environment, and waits until it
+    /// listens.
     ///
     /// # Panics
     /// If the process ends instead.
     pub fn start(variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new(binary("examples/ws_gateway"));
-        command.env_clear().env("GATEWAY_BIND", "127.0.0.1:0").envs(variables.iter().copied());
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the gateway starts");
-        let mut lines = BufReader::new(process.stdout.take().expect("its log")).lines().map_while(Result::ok);
-        let address = lines.find_map(|line| Some(line.split_once("address=")?.1.split(' ').next()?.to_owned()));
+        command
+            .env_clear()
+            .env("GATEWAY_BIND", "127.0.0.1:0")
+            .envs(variables.iter().copied());
+        let mut process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the gateway starts");
+        let mut lines = BufReader::new(process.stdout.take().expect("its log"))
+            .lines()
+            .map_while(Result::ok);
+        let address = lines
+            .find_map(|line| Some(line.split_once("address=")?.1.split(' ').next()?.to_owned()));
         let is_shown = std::env::var_os("PRESENCE_TEST_OUTPUT").is_some();
         std::thread::spawn(move || {
             for line in lines {
@@ -38,7 +49,10 @@ impl Gateway {
                 }
             }
         });
-        Self { process, address: address.expect("the gateway listens") }
+        Self {
+            process,
+            address: address.expect("the gateway listens"),
+        }
     }
 
     /// The address for players' devices.
@@ -61,7 +75,9 @@ impl Gateway {
     /// # Panics
     /// If the gateway does not answer.
     pub async fn stats(&self) -> Value {
-        answer(reqwest::Client::new().get(self.stats_url())).await.body
+        answer(reqwest::Client::new().get(self.stats_url()))
+            .await
+            .body
     }
 
     /// The gateway's process id.
@@ -89,8 +105,13 @@ impl Gateway {
     /// # Panics
     /// If it ended with another status.
     pub fn has_ended(&mut self) -> bool {
-        let status = self.process.try_wait().expect("the gateway's state is known");
-        status.inspect(|status| assert!(status.success(), "{status}")).is_some()
+        let status = self
+            .process
+            .try_wait()
+            .expect("the gateway's state is known");
+        status
+            .inspect(|status| assert!(status.success(), "{status}"))
+            .is_some()
     }
 
     /// Address of the gateway.

@@ -1,6 +1,7 @@
 //! The leases in a player's past, as `lua/README.md` has them.
 
-/// The connections in a line of the past, and how long each counts from `last_seen` on (ms); `ttl` if no duration is written.
+/// The connections in a line of the past, and how long each counts from `last_seen` on (ms); `ttl`
+/// if no duration is written.
 ///
 /// # Panics
 /// If the line is malformed.

@@ -1,19 +1,25 @@
-//! A harness for tests: real servers, one for each test, on free loopback ports, gone with the test.
+//! A harness for tests: real servers, one for each test, on free loopback ports, gone with the
+//! test.
 //!
-//! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved on.
+//! - [`RedisServer`]: a throwaway Redis, with a client for raw keys and a clock that can be moved
+//!   on.
 //! - [`VirtualClock`]: a wall clock for it that stands still until a test sets it.
-//! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and users.
-//! - [`idle_commands_per_second`], [`commands_per_health_probe`]: what a cluster is sent without any calls.
+//! - [`RedisCluster`]: a throwaway cluster of three masters, with or without replicas, TLS and
+//!   users.
+//! - [`idle_commands_per_second`], [`commands_per_health_probe`]: what a cluster is sent without
+//!   any calls.
 //! - [`RedisSentinels`]: a throwaway primary and replica, watched by three Sentinels.
 //! - [`SentinelStub`]: a stand-in for a Sentinel, with replies chosen by the test.
-//! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections can be silenced.
+//! - [`MovingEndpoint`]: a TCP proxy on a stable address, whose target moves and whose connections
+//!   can be silenced.
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
 //! - [`NatsCluster`]: three of them, as one.
 //! - [`TlsFront`]: a TLS terminator in front of a server.
 //! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
 //! - [`OtlpReceiver`]: a receiver of traces.
-//! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real binary.
+//! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real
+//!   binary.
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
 //! - [`Watcher`]: a caller that watches players.
@@ -61,7 +67,9 @@ mod watcher;
 pub use authority::Authority;
 pub use browser::Browser;
 pub use cluster_cost::{commands_per_health_probe, idle_commands_per_second};
-pub use config::{STORE_TIMEOUT, app, app_with, cluster_app, config, connection, connections, player, service};
+pub use config::{
+    STORE_TIMEOUT, app, app_with, cluster_app, config, connection, connections, player, service,
+};
 pub use device::Device;
 pub use gateway::Gateway;
 pub use leases::leases;

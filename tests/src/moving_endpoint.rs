@@ -1,5 +1,5 @@
-//! A TCP proxy on a stable address, as a DNS name, a Kubernetes Service or a load balancer is one: its target can be
-//! moved, and its connections can be held, silenced and cut.
+//! A TCP proxy on a stable address, as a DNS name, a Kubernetes Service or a load balancer is one:
+//! its target can be moved, and its connections can be held, silenced and cut.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -60,7 +60,12 @@ impl MovingEndpoint {
     pub async fn start(target: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("the port's number").port();
-        let control = Control { target, holds: false, silent_below: 0, cut_below: 0 };
+        let control = Control {
+            target,
+            holds: false,
+            silent_below: 0,
+            cut_below: 0,
+        };
         let shared = Arc::new(Shared {
             control: watch::Sender::new(control),
             accepted: AtomicU64::new(0),
@@ -87,51 +92,74 @@ impl MovingEndpoint {
 
     /// Sends new connections to the port `target`. Open connections stay with their old target.
     pub fn move_to(&self, target: u16) {
-        self.shared.control.send_modify(|control| control.target = target);
+        self.shared
+            .control
+            .send_modify(|control| control.target = target);
     }
 
-    /// Discards all further bytes of the connections that are open now, in both directions, and keeps the connections
-    /// open. New connections work.
+    /// Discards all further bytes of the connections that are open now, in both directions, and
+    /// keeps the connections open. New connections work.
     pub fn silence_open(&self) {
         let accepted = self.accepted();
-        self.shared.control.send_modify(|control| control.silent_below = accepted);
+        self.shared
+            .control
+            .send_modify(|control| control.silent_below = accepted);
     }
 
-    /// Discards all bytes of open and new connections, in both directions: connecting succeeds, and nothing is answered.
+    /// Discards all bytes of open and new connections, in both directions: connecting succeeds, and
+    /// nothing is answered.
     pub fn silence_all(&self) {
-        self.shared.control.send_modify(|control| control.silent_below = u64::MAX);
+        self.shared
+            .control
+            .send_modify(|control| control.silent_below = u64::MAX);
     }
 
-    /// Lets new connections work again after [`silence_all`](Self::silence_all); those opened before stay silent.
+    /// Lets new connections work again after [`silence_all`](Self::silence_all); those opened
+    /// before stay silent.
     pub fn end_silence(&self) {
         self.silence_open();
     }
 
     /// Keeps back all bytes, of open and new connections, until [`release`](Self::release).
     pub fn hold(&self) {
-        self.shared.control.send_modify(|control| control.holds = true);
+        self.shared
+            .control
+            .send_modify(|control| control.holds = true);
     }
 
     /// Delivers the bytes that were kept back, and those that follow.
     pub fn release(&self) {
-        self.shared.control.send_modify(|control| control.holds = false);
+        self.shared
+            .control
+            .send_modify(|control| control.holds = false);
     }
 
     /// Closes all open connections. New connections work.
     pub fn cut(&self) {
         let accepted = self.accepted();
-        self.shared.control.send_modify(|control| control.cut_below = accepted);
+        self.shared
+            .control
+            .send_modify(|control| control.cut_below = accepted);
     }
 
-    /// Delivers the next request that contains `text`, waits until it is answered, and closes the connection instead of
-    /// passing the answer on.
+    /// Delivers the next request that contains `text`, waits until it is answered, and closes the
+    /// connection instead of passing the answer on.
     pub fn cut_before_answer_to(&self, text: &str) {
-        *self.shared.cut_after.lock().unwrap_or_else(PoisonError::into_inner) = Some(text.as_bytes().to_vec());
+        *self
+            .shared
+            .cut_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(text.as_bytes().to_vec());
     }
 
-    /// Whether the request of [`cut_before_answer_to`](Self::cut_before_answer_to) has not been seen yet.
+    /// Whether the request of [`cut_before_answer_to`](Self::cut_before_answer_to) has not been
+    /// seen yet.
     pub fn is_cut_due(&self) -> bool {
-        self.shared.cut_after.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+        self.shared
+            .cut_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
     }
 }
 
@@ -146,13 +174,19 @@ impl Shared {
     /// Carries bytes until either side closes; then the other side is closed as well.
     async fn carry(self: Arc<Self>, client: TcpStream, number: u64) {
         let target = self.control.borrow().target;
-        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
+        let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else {
+            return;
+        };
         let _ = client.set_nodelay(true);
         let _ = server.set_nodelay(true);
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         let is_cut_next = Arc::new(AtomicBool::new(false));
-        let pump = || Pump { shared: Arc::clone(&self), number, is_cut_next: Arc::clone(&is_cut_next) };
+        let pump = || Pump {
+            shared: Arc::clone(&self),
+            number,
+            is_cut_next: Arc::clone(&is_cut_next),
+        };
         tokio::select! {
             () = pump().requests(from_client, to_server) => {}
             () = pump().answers(from_server, to_client) => {}
@@ -162,7 +196,10 @@ impl Shared {
 
     /// Whether this is the request after which a connection is cut; at most one is.
     fn takes_cut(&self, request: &[u8]) -> bool {
-        let mut cut_after = self.cut_after.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cut_after = self
+            .cut_after
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let contains = |text: &Vec<u8>| request.windows(text.len()).any(|part| part == text);
         cut_after.take_if(|text| contains(text)).is_some()
     }
@@ -184,7 +221,9 @@ impl Pump {
     async fn answers(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 * 1_024];
         while let Some(length) = self.read(&mut from, &mut buffer).await {
-            if self.is_cut_next.load(Ordering::SeqCst) || to.write_all(&buffer[..length]).await.is_err() {
+            if self.is_cut_next.load(Ordering::SeqCst)
+                || to.write_all(&buffer[..length]).await.is_err()
+            {
                 return;
             }
         }
@@ -195,7 +234,8 @@ impl Pump {
         let mut control = self.shared.control.subscribe();
         loop {
             let length = from.read(buffer).await.unwrap_or(0);
-            let released = control.wait_for(|control| !control.holds || self.number < control.silent_below);
+            let released =
+                control.wait_for(|control| !control.holds || self.number < control.silent_below);
             let is_silent = self.number < released.await.ok()?.silent_below;
             match length {
                 // The other side of a black hole does not notice that this one has closed.
@@ -209,6 +249,8 @@ impl Pump {
 
     async fn until_cut(self) {
         let mut control = self.shared.control.subscribe();
-        let _ = control.wait_for(|control| self.number < control.cut_below).await;
+        let _ = control
+            .wait_for(|control| self.number < control.cut_below)
+            .await;
     }
 }

@@ -1,4 +1,5 @@
-//! A NATS that knows its users by JWT, as a hosted one does: an operator vouches for accounts, an account for users.
+//! A NATS that knows its users by JWT, as a hosted one does: an operator vouches for accounts, an
+//! account for users.
 //! <https://docs.nats.io/running-a-nats-service/configuration/securing_nats/auth_intro/jwt>
 
 use std::path::Path;
@@ -7,8 +8,8 @@ use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use serde_json::{Value, json};
 
-/// The subjects that the service may publish to: its events, and the API calls that create and follow the stream. Operators find
-/// it in `docs/operations.md`.
+/// The subjects that the service may publish to: its events, and the API calls that create and
+/// follow the stream. Operators find it in `docs/operations.md`.
 const PUBLISHED: [&str; 7] = [
     "events.presence",
     "$JS.API.INFO",
@@ -30,20 +31,40 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// An account that may use JetStream, with its users. JetStream wants a system account beside it.
+    /// An account that may use JetStream, with its users. JetStream wants a system account beside
+    /// it.
     pub(crate) fn new(store: &Path) -> Self {
-        let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
+        let (operator, system, account) = (
+            KeyPair::new_operator(),
+            KeyPair::new_account(),
+            KeyPair::new_account(),
+        );
         let none = json!({"subs": -1, "conn": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "leaf": -1});
         let mut stored = none.clone();
         for name in ["mem_storage", "disk_storage", "streams", "consumer"] {
             stored[name] = json!(-1);
         }
-        let operator_jwt =
-            jwt(&operator, &operator, json!({"type": "operator", "system_account": system.public_key()}));
-        let system_jwt = jwt(&operator, &system, json!({"type": "account", "limits": none}));
-        let account_jwt = jwt(&operator, &account, json!({"type": "account", "limits": stored}));
+        let operator_jwt = jwt(
+            &operator,
+            &operator,
+            json!({"type": "operator", "system_account": system.public_key()}),
+        );
+        let system_jwt = jwt(
+            &operator,
+            &system,
+            json!({"type": "account", "limits": none}),
+        );
+        let account_jwt = jwt(
+            &operator,
+            &account,
+            json!({"type": "account", "limits": stored}),
+        );
         let all_rights = credentials(&account, json!({}), json!({}));
-        let service_credentials = credentials(&account, json!({"allow": PUBLISHED}), json!({"allow": ["_INBOX.>"]}));
+        let service_credentials = credentials(
+            &account,
+            json!({"allow": PUBLISHED}),
+            json!({"allow": ["_INBOX.>"]}),
+        );
         let [system, account] = [system, account].map(|key| key.public_key());
         let configuration = format!(
             "operator: {operator_jwt}\nsystem_account: {system}\nresolver: MEMORY\n\
@@ -51,7 +72,11 @@ impl Account {
              jetstream {{ store_dir: '{}' }}\n",
             store.display()
         );
-        Self { configuration, credentials: all_rights, service_credentials }
+        Self {
+            configuration,
+            credentials: all_rights,
+            service_credentials,
+        }
     }
 }
 
@@ -75,9 +100,12 @@ fn jwt(issuer: &KeyPair, subject: &KeyPair, mut claims: Value) -> String {
         "jti": subject.public_key(), "iat": 1_700_000_000, "name": "presence",
         "iss": issuer.public_key(), "sub": subject.public_key(), "nats": claims,
     });
-    let [header, claims] = [header, claims].map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
+    let [header, claims] =
+        [header, claims].map(|part| BASE64URL_NOPAD.encode(part.to_string().as_bytes()));
     let signed = format!("{header}.{claims}");
-    let signature = issuer.sign(signed.as_bytes()).expect("a pair of keys signs");
+    let signature = issuer
+        .sign(signed.as_bytes())
+        .expect("a pair of keys signs");
     format!("{signed}.{}", BASE64URL_NOPAD.encode(&signature))
 }
 
@@ -90,11 +118,17 @@ mod tests {
     #[test]
     fn operators_find_the_rights_of_the_service_in_the_docs() {
         let page = include_str!("../../docs/operations.md");
-        let row = page.lines().find(|line| line.trim_start().starts_with("| publish |")).unwrap();
+        let row = page
+            .lines()
+            .find(|line| line.trim_start().starts_with("| publish |"))
+            .unwrap();
         let quoted = row.split('`').skip(1).step_by(2);
         let documented: BTreeSet<_> = quoted.filter(|subject| subject.contains('.')).collect();
         // This right is for an explanation in the log only.
-        let needed: BTreeSet<_> = PUBLISHED.into_iter().chain(["$JS.API.STREAM.NAMES"]).collect();
+        let needed: BTreeSet<_> = PUBLISHED
+            .into_iter()
+            .chain(["$JS.API.STREAM.NAMES"])
+            .collect();
         assert_eq!(documented, needed);
         assert!(page.contains("| subscribe | `_INBOX.>` |"));
     }

@@ -34,7 +34,10 @@ impl SecuredNats {
     /// If its files cannot be written.
     pub async fn start(authority: &Authority) -> Self {
         loop {
-            let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
+            let (port, directory) = (
+                free_port(),
+                tempfile::tempdir().expect("a temporary directory"),
+            );
             let account = Account::new(directory.path());
             let (certificate, key) = (authority.server_certificate(), authority.server_key());
             let settings = format!(
@@ -46,14 +49,24 @@ impl SecuredNats {
                 fs::write(&file, content).expect("a file");
                 file
             };
-            let mut process = Process::start(Command::new("nats-server").arg("-c").arg(write("nats.conf", &settings)));
+            let mut process = Process::start(
+                Command::new("nats-server")
+                    .arg("-c")
+                    .arg(write("nats.conf", &settings)),
+            );
             write("service.creds", &account.service_credentials);
             let (authority, all_credentials) = (authority.certificate(), account.credentials);
             while !process.has_ended() {
                 if let Ok(client) = connect(port, &authority, &all_credentials).await
                     && client.request("$JS.API.INFO", "".into()).await.is_ok()
                 {
-                    return Self { _process: process, port, authority, all_credentials, directory };
+                    return Self {
+                        _process: process,
+                        port,
+                        authority,
+                        all_credentials,
+                        directory,
+                    };
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -75,12 +88,21 @@ impl SecuredNats {
     /// # Panics
     /// If JetStream does not answer.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
-        let client = connect(self.port, &self.authority, &self.all_credentials).await.expect("NATS answers");
+        let client = connect(self.port, &self.authority, &self.all_credentials)
+            .await
+            .expect("NATS answers");
         nats_stream::messages(client, stream).await
     }
 }
 
-async fn connect(port: u16, authority: &Path, credentials: &str) -> Result<Client, async_nats::ConnectError> {
+async fn connect(
+    port: u16,
+    authority: &Path,
+    credentials: &str,
+) -> Result<Client, async_nats::ConnectError> {
     let options = ConnectOptions::with_credentials(credentials).expect("credentials");
-    options.add_root_certificates(authority.to_path_buf()).connect(format!("tls://localhost:{port}")).await
+    options
+        .add_root_certificates(authority.to_path_buf())
+        .connect(format!("tls://localhost:{port}"))
+        .await
 }

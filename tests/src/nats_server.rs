@@ -60,22 +60,34 @@ impl NatsServer {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let guard = format!("authorization {{ user: {user:?}, password: {password:?} }}");
         let configuration = format!("{}\n{guard}", jetstream(&directory));
-        let login = Login::Password { user: user.to_owned(), password: password.to_owned() };
+        let login = Login::Password {
+            user: user.to_owned(),
+            password: password.to_owned(),
+        };
         Self::start_with(directory, &configuration, login).await
     }
 
     /// Starts a server that accepts clients with a token.
     pub async fn start_with_token(token: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let configuration = format!("{}\nauthorization {{ token: {token:?} }}", jetstream(&directory));
+        let configuration = format!(
+            "{}\nauthorization {{ token: {token:?} }}",
+            jetstream(&directory)
+        );
         Self::start_with(directory, &configuration, Login::Token(token.to_owned())).await
     }
 
-    /// Starts a server that accepts only one user, with the generated [`credentials`](Self::credentials).
+    /// Starts a server that accepts only one user, with the generated
+    /// [`credentials`](Self::credentials).
     pub async fn start_guarded() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let account = Account::new(directory.path());
-        Self::start_with(directory, &account.configuration, Login::Credentials(account.credentials)).await
+        Self::start_with(
+            directory,
+            &account.configuration,
+            Login::Credentials(account.credentials),
+        )
+        .await
     }
 
     async fn start_with(directory: TempDir, configuration: &str, login: Login) -> Self {
@@ -84,7 +96,12 @@ impl NatsServer {
             let port = free_port();
             let mut process = Process::start(&mut command(port, &directory));
             if is_up(&mut process, port, &directory, &login).await {
-                return Self { process, port, directory, login };
+                return Self {
+                    process,
+                    port,
+                    directory,
+                    login,
+                };
             }
         }
     }
@@ -154,8 +171,13 @@ impl NatsServer {
 
     /// The number of messages that a stream has received so far; 0 if it is missing.
     pub async fn count(&self, stream: &str) -> u64 {
-        let Ok(mut stream) = jetstream::new(self.client().await).get_stream(stream).await else { return 0 };
-        stream.info().await.map_or(0, |info| info.state.last_sequence)
+        let Ok(mut stream) = jetstream::new(self.client().await).get_stream(stream).await else {
+            return 0;
+        };
+        stream
+            .info()
+            .await
+            .map_or(0, |info| info.state.last_sequence)
     }
 
     /// The messages of a stream, as they come.
@@ -169,15 +191,36 @@ impl NatsServer {
     }
 
     async fn follow_from(&self, stream: &str, deliver_policy: DeliverPolicy) -> pull::Stream {
-        let stream = jetstream::new(self.client().await).get_stream(stream).await.expect("the stream");
-        let config = pull::Config { ack_policy: AckPolicy::None, deliver_policy, ..pull::Config::default() };
-        stream.create_consumer(config).await.expect("a consumer").messages().await.expect("messages")
+        let stream = jetstream::new(self.client().await)
+            .get_stream(stream)
+            .await
+            .expect("the stream");
+        let config = pull::Config {
+            ack_policy: AckPolicy::None,
+            deliver_policy,
+            ..pull::Config::default()
+        };
+        stream
+            .create_consumer(config)
+            .await
+            .expect("a consumer")
+            .messages()
+            .await
+            .expect("messages")
     }
 }
 
 fn command(port: u16, directory: &TempDir) -> Command {
     let mut command = Command::new("nats-server");
-    command.args(["--addr", "127.0.0.1", "--port", &port.to_string(), "--name", &name(directory), "--config"]);
+    command.args([
+        "--addr",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--name",
+        &name(directory),
+        "--config",
+    ]);
     command.arg(directory.path().join("nats.conf"));
     command
 }
@@ -188,20 +231,26 @@ fn name(directory: &TempDir) -> String {
 }
 
 fn jetstream(directory: &TempDir) -> String {
-    format!("jetstream {{ store_dir: '{}' }}", directory.path().display())
+    format!(
+        "jetstream {{ store_dir: '{}' }}",
+        directory.path().display()
+    )
 }
 
 async fn connect(port: u16, login: &Login) -> Result<Client, async_nats::ConnectError> {
     let options = match login.clone() {
         Login::None => ConnectOptions::new(),
         Login::Credentials(text) => ConnectOptions::with_credentials(&text).expect("credentials"),
-        Login::Password { user, password } => ConnectOptions::with_user_and_password(user, password),
+        Login::Password { user, password } => {
+            ConnectOptions::with_user_and_password(user, password)
+        }
         Login::Token(token) => ConnectOptions::with_token(token),
     };
     options.connect(format!("nats://127.0.0.1:{port}")).await
 }
 
-/// Waits until the process's own JetStream answers; `false` if it ended instead, because its port was taken.
+/// Waits until the process's own JetStream answers; `false` if it ended instead, because its port
+/// was taken.
 async fn is_up(process: &mut Process, port: u16, directory: &TempDir, login: &Login) -> bool {
     while !process.has_ended() {
         if let Ok(client) = connect(port, login).await

@@ -1,5 +1,5 @@
-//! An OTLP receiver: takes spans over HTTP as a collector does, and decodes them with the protocol's own definitions.
-//! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
+//! An OTLP receiver: takes spans over HTTP as a collector does, and decodes them with the
+//! protocol's own definitions. <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
 use std::collections::BTreeMap;
 
@@ -56,13 +56,27 @@ pub struct Span {
 impl OtlpReceiver {
     /// Starts a receiver.
     pub async fn start() -> Self {
-        let received = Received { spans: watch::Sender::default(), headers: watch::Sender::default() };
+        let received = Received {
+            spans: watch::Sender::default(),
+            headers: watch::Sender::default(),
+        };
         let (spans, headers) = (received.spans.subscribe(), received.headers.subscribe());
-        let routes = Router::new().route("/v1/traces", post(export)).with_state(received);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("the port's number").to_string();
+        let routes = Router::new()
+            .route("/v1/traces", post(export))
+            .with_state(received);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("the port's number")
+            .to_string();
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, spans, headers }
+        Self {
+            address,
+            spans,
+            headers,
+        }
     }
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
@@ -83,8 +97,15 @@ impl OtlpReceiver {
     /// Waits until a span of this name has come; the test's own time limit is the only one.
     pub async fn await_span(&self, name: &str) -> Span {
         let mut spans = self.spans.clone();
-        let spans = spans.wait_for(|spans| spans.iter().any(|span| span.name == name)).await.expect("a receiver");
-        spans.iter().find(|span| span.name == name).cloned().expect("a span")
+        let spans = spans
+            .wait_for(|spans| spans.iter().any(|span| span.name == name))
+            .await
+            .expect("a receiver");
+        spans
+            .iter()
+            .find(|span| span.name == name)
+            .cloned()
+            .expect("a span")
     }
 }
 
@@ -95,17 +116,37 @@ impl Span {
     }
 }
 
-async fn export(State(received): State<Received>, headers: HeaderMap, body: Bytes) -> (StatusCode, Vec<u8>) {
-    let Ok(request) = ExportTraceServiceRequest::decode(body) else { return (StatusCode::BAD_REQUEST, Vec::new()) };
+async fn export(
+    State(received): State<Received>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, Vec<u8>) {
+    let Ok(request) = ExportTraceServiceRequest::decode(body) else {
+        return (StatusCode::BAD_REQUEST, Vec::new());
+    };
     let new = request.resource_spans.into_iter().flat_map(|of_program| {
-        let resource = texts(of_program.resource.map(|resource| resource.attributes).unwrap_or_default());
-        let of_scopes = of_program.scope_spans.into_iter().flat_map(|scope| scope.spans);
+        let resource = texts(
+            of_program
+                .resource
+                .map(|resource| resource.attributes)
+                .unwrap_or_default(),
+        );
+        let of_scopes = of_program
+            .scope_spans
+            .into_iter()
+            .flat_map(|scope| scope.spans);
         of_scopes.map(move |span| Span {
-            kind: span.kind().as_str_name().trim_start_matches("SPAN_KIND_").to_lowercase(),
+            kind: span
+                .kind()
+                .as_str_name()
+                .trim_start_matches("SPAN_KIND_")
+                .to_lowercase(),
             trace_id: hex(&span.trace_id),
             span_id: hex(&span.span_id),
             parent_id: hex(&span.parent_span_id),
-            is_error: span.status.is_some_and(|status| status.code() == SpanStatus::Error),
+            is_error: span
+                .status
+                .is_some_and(|status| status.code() == SpanStatus::Error),
             attributes: texts(span.attributes),
             resource: resource.clone(),
             name: span.name,
@@ -114,7 +155,10 @@ async fn export(State(received): State<Received>, headers: HeaderMap, body: Byte
     let new: Vec<_> = new.collect();
     received.headers.send_replace(headers);
     received.spans.send_modify(|spans| spans.extend(new));
-    (StatusCode::OK, ExportTraceServiceResponse::default().encode_to_vec())
+    (
+        StatusCode::OK,
+        ExportTraceServiceResponse::default().encode_to_vec(),
+    )
 }
 
 fn hex(id: &[u8]) -> String {

@@ -25,7 +25,9 @@ pub fn partition_slot(player: &str) -> u16 {
 /// The hash tag is the first number whose digits hash into the first of the partition's slots.
 fn head(partition: u16) -> String {
     let slot = partition * (SLOTS / PARTITIONS);
-    let tag = (0..).map(|number: u32| number.to_string()).find(|tag| key_slot(tag) == slot);
+    let tag = (0..)
+        .map(|number: u32| number.to_string())
+        .find(|tag| key_slot(tag) == slot);
     format!("presence:{{{}}}", tag.unwrap_or_default())
 }
 

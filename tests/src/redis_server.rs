@@ -28,13 +28,19 @@ struct Program {
     environment: Vec<(&'static str, PathBuf)>,
 }
 
-/// The allocator's thread waits until a time of the wall clock, and would wait in a loop if that stands still.
+/// The allocator's thread waits until a time of the wall clock, and would wait in a loop if that
+/// stands still.
 const WITHOUT_BACKGROUND_THREAD: [&str; 2] = ["--jemalloc-bg-thread", "no"];
 
 impl RedisServer {
     /// Starts a Redis and waits until it answers.
     pub async fn start() -> Self {
-        Self::of(Program { path: "redis-server".into(), arguments: &[], environment: Vec::new() }).await
+        Self::of(Program {
+            path: "redis-server".into(),
+            arguments: &[],
+            environment: Vec::new(),
+        })
+        .await
     }
 
     /// Starts a Redis that reads its wall clock from `clock`.
@@ -53,7 +59,12 @@ impl RedisServer {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let mut process = Process::start(&mut command(&program, port, &directory));
             if is_up(&mut process, port).await {
-                return Self { process, program, port, directory };
+                return Self {
+                    process,
+                    program,
+                    port,
+                    directory,
+                };
             }
         }
     }
@@ -108,7 +119,11 @@ impl RedisServer {
     /// If Redis refuses it.
     pub async fn ask<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let mut raw = self.connection().await;
-        redis::cmd(command[0]).arg(&command[1..]).query_async(&mut raw).await.expect("an answer")
+        redis::cmd(command[0])
+            .arg(&command[1..])
+            .query_async(&mut raw)
+            .await
+            .expect("an answer")
     }
 
     /// The clock, in Unix milliseconds.
@@ -125,8 +140,14 @@ impl RedisServer {
     /// # Panics
     /// If Redis refuses.
     pub async fn replicate(&self, primary: &Self) {
-        let () = self.ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]).await;
-        while !self.ask::<String>(&["INFO", "replication"]).await.contains("master_link_status:up") {
+        let () = self
+            .ask(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()])
+            .await;
+        while !self
+            .ask::<String>(&["INFO", "replication"])
+            .await
+            .contains("master_link_status:up")
+        {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -138,11 +159,26 @@ impl RedisServer {
     pub async fn await_replica(&self) {
         let mut raw = self.connection().await;
         // Redis waits for what the same connection wrote, and for nothing if it wrote nothing.
-        let () = redis::cmd("SET").arg("in-step").arg(1).arg("PX").arg(1).query_async(&mut raw).await.expect("OK");
-        while redis::cmd("WAIT").arg(1).arg(100).query_async::<usize>(&mut raw).await.expect("a count") < 1 {}
+        let () = redis::cmd("SET")
+            .arg("in-step")
+            .arg(1)
+            .arg("PX")
+            .arg(1)
+            .query_async(&mut raw)
+            .await
+            .expect("OK");
+        while redis::cmd("WAIT")
+            .arg(1)
+            .arg(100)
+            .query_async::<usize>(&mut raw)
+            .await
+            .expect("a count")
+            < 1
+        {}
     }
 
-    /// Saves the data, and starts the server again on the same port: it loads them, and takes `delay` for each key.
+    /// Saves the data, and starts the server again on the same port: it loads them, and takes
+    /// `delay` for each key.
     ///
     /// # Panics
     /// If the data cannot be saved.
@@ -157,13 +193,17 @@ impl RedisServer {
         self.process = Process::start(&mut command);
     }
 
-    /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone by: times, leases,
-    /// closed connections, expiries. Versions stay. Expired keys are deleted.
+    /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone
+    /// by: times, leases, closed connections, expiries. Versions stay. Expired keys are deleted.
     pub async fn pass(&self, elapsed: Duration) {
         let script = redis::Script::new(include_str!("pass.lua"));
         let mut connection = self.connection().await;
         let elapsed = elapsed.as_millis() as u64;
-        script.arg(elapsed).invoke_async::<()>(&mut connection).await.expect("time passes");
+        script
+            .arg(elapsed)
+            .invoke_async::<()>(&mut connection)
+            .await
+            .expect("time passes");
     }
 
     /// All keys, sorted.
@@ -176,29 +216,55 @@ impl RedisServer {
 
 impl Program {
     fn with_clock(path: PathBuf, clock: &VirtualClock) -> Self {
-        Self { path, arguments: &WITHOUT_BACKGROUND_THREAD, environment: clock.environment().into() }
+        Self {
+            path,
+            arguments: &WITHOUT_BACKGROUND_THREAD,
+            environment: clock.environment().into(),
+        }
     }
 }
 
 fn command(program: &Program, port: u16, directory: &TempDir) -> Command {
     let mut command = Command::new(&program.path);
-    command.envs(program.environment.iter().map(|(name, value)| (name, value))).args(program.arguments);
-    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
+    command
+        .envs(
+            program
+                .environment
+                .iter()
+                .map(|(name, value)| (name, value)),
+        )
+        .args(program.arguments);
+    command.args([
+        "--bind",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    ]);
     command.arg("--dir").arg(directory.path());
     command
 }
 
 async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
-    redis::Client::open(("127.0.0.1", port))?.get_multiplexed_async_connection_with_config(&config).await
+    redis::Client::open(("127.0.0.1", port))?
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
 }
 
-/// Waits for the process's own first answer; `false` if it ended instead, because its port was taken.
+/// Waits for the process's own first answer; `false` if it ended instead, because its port was
+/// taken.
 async fn is_up(process: &mut Process, port: u16) -> bool {
     let own = format!("process_id:{}\r", process.id());
     while !process.has_ended() {
         if let Ok(mut connection) = connect(port).await
-            && let Ok(info) = redis::cmd("INFO").arg("server").query_async::<String>(&mut connection).await
+            && let Ok(info) = redis::cmd("INFO")
+                .arg("server")
+                .query_async::<String>(&mut connection)
+                .await
             && info.contains(&own)
         {
             return true;

@@ -1,5 +1,5 @@
-//! A small stand-in for the Lambda Runtime API: hands events to a function's real binary and takes its answers.
-//! <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+//! A small stand-in for the Lambda Runtime API: hands events to a function's real binary and takes
+//! its answers. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
     collections::HashMap,
@@ -66,13 +66,24 @@ impl RuntimeApi {
         };
         let routes = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
+            .route(
+                "/2018-06-01/runtime/invocation/{id}/response",
+                post(response),
+            )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .with_state(shared);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("the port's number").to_string();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener
+            .local_addr()
+            .expect("the port's number")
+            .to_string();
         tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, invocations }
+        Self {
+            address,
+            invocations,
+        }
     }
 
     /// Its address, for [`command`].
@@ -80,13 +91,21 @@ impl RuntimeApi {
         &self.address
     }
 
-    /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes of it.
+    /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes
+    /// of it.
     ///
     /// # Panics
     /// If the API has ended.
     pub async fn invoke(&self, event: Value, limit: Duration) -> Outcome {
         let (answer, outcome) = oneshot::channel();
-        self.invocations.send(Invocation { event, limit, answer }).await.expect("the API runs");
+        self.invocations
+            .send(Invocation {
+                event,
+                limit,
+                answer,
+            })
+            .await
+            .expect("the API runs");
         outcome.await.expect("the API answers")
     }
 }
@@ -167,22 +186,45 @@ pub fn command(name: &str, runtime_api: &str, variables: &[(&str, &str)]) -> Com
 }
 
 async fn next(State(shared): State<Shared>) -> Response {
-    let Some(Invocation { event, limit, answer }) = shared.waiting.lock().await.recv().await else {
+    let Some(Invocation {
+        event,
+        limit,
+        answer,
+    }) = shared.waiting.lock().await.recv().await
+    else {
         return StatusCode::GONE.into_response();
     };
-    let id = format!("00000000-0000-0000-0000-{:012}", shared.count.fetch_add(1, Ordering::Relaxed));
-    shared.answers.lock().expect("no poison").insert(id.clone(), answer);
+    let id = format!(
+        "00000000-0000-0000-0000-{:012}",
+        shared.count.fetch_add(1, Ordering::Relaxed)
+    );
+    shared
+        .answers
+        .lock()
+        .expect("no poison")
+        .insert(id.clone(), answer);
     let deadline = SystemTime::now() + limit;
-    let deadline = deadline.duration_since(UNIX_EPOCH).expect("after 1970").as_millis().to_string();
+    let deadline = deadline
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_millis()
+        .to_string();
     let headers = [
         ("lambda-runtime-aws-request-id", id),
         ("lambda-runtime-deadline-ms", deadline),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:123456789012:function:presence".into()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:123456789012:function:presence".into(),
+        ),
     ];
     (headers, Json(event)).into_response()
 }
 
-async fn response(State(shared): State<Shared>, Path(id): Path<String>, answer: Bytes) -> StatusCode {
+async fn response(
+    State(shared): State<Shared>,
+    Path(id): Path<String>,
+    answer: Bytes,
+) -> StatusCode {
     finish(&shared, &id, Ok(json(&answer)))
 }
 

@@ -18,7 +18,8 @@ const SENTINEL_USERS: &str = include_str!("../../deploy/redis/sentinel-users.acl
 /// The password that these files leave to be changed, and what it is here.
 const PASSWORDS: (&str, &str) = (">change-me", ">secret");
 
-/// A throwaway Redis that is reached by TLS, by users alone. The service's own may do no more than it needs.
+/// A throwaway Redis that is reached by TLS, by users alone. The service's own may do no more than
+/// it needs.
 #[derive(Debug)]
 pub struct SecuredRedis {
     process: Process,
@@ -35,13 +36,24 @@ impl SecuredRedis {
     pub async fn start() -> Self {
         let mut authority = Authority::new();
         loop {
-            let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
+            let (port, directory) = (
+                free_port(),
+                tempfile::tempdir().expect("a temporary directory"),
+            );
             let file = directory.path().join("redis.conf");
             let settings = redis_settings(&authority, port);
-            let settings = format!("bind 127.0.0.1\nsave \"\"\ndir {}\n{settings}", directory.path().display());
+            let settings = format!(
+                "bind 127.0.0.1\nsave \"\"\ndir {}\n{settings}",
+                directory.path().display()
+            );
             fs::write(&file, settings).expect("a configuration file");
             let process = Process::start(Command::new("redis-server").arg(file));
-            let mut redis = Self { process, port, authority, _directory: directory };
+            let mut redis = Self {
+                process,
+                port,
+                authority,
+                _directory: directory,
+            };
             let own = format!("process_id:{}\r", redis.process.id());
             while !redis.process.has_ended() {
                 if redis.ask(&["INFO", "server"]).contains(&own) {
@@ -74,12 +86,17 @@ impl SecuredRedis {
     /// If redis-cli cannot be run.
     pub fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
-        cli.args(["-p", &self.port.to_string()]).args(redis_cli_access(&self.authority)).args(command);
-        String::from_utf8_lossy(&cli.output().expect("redis-cli runs").stdout).trim().to_owned()
+        cli.args(["-p", &self.port.to_string()])
+            .args(redis_cli_access(&self.authority))
+            .args(command);
+        String::from_utf8_lossy(&cli.output().expect("redis-cli runs").stdout)
+            .trim()
+            .to_owned()
     }
 }
 
-/// `rediss://…` of a port, with the service's user and password. The certificate is for that name alone.
+/// `rediss://…` of a port, with the service's user and password. The certificate is for that name
+/// alone.
 pub(crate) fn redis_url(port: u16) -> String {
     format!("rediss://presence:secret@localhost:{port}")
 }
@@ -87,7 +104,16 @@ pub(crate) fn redis_url(port: u16) -> String {
 /// How redis-cli gets in as a user who may do anything.
 pub(crate) fn redis_cli_access(authority: &Authority) -> Vec<String> {
     let certificate = authority.certificate().display().to_string();
-    let access = ["--tls", "--cacert", &certificate, "--user", "admin", "--pass", "admin", "--no-auth-warning"];
+    let access = [
+        "--tls",
+        "--cacert",
+        &certificate,
+        "--user",
+        "admin",
+        "--pass",
+        "admin",
+        "--no-auth-warning",
+    ];
     access.map(str::to_owned).to_vec()
 }
 
@@ -116,7 +142,11 @@ pub(crate) fn sentinel_settings(authority: &Authority, port: u16) -> String {
 }
 
 fn redis_settings(authority: &Authority, port: u16) -> String {
-    format!("{}{}\n", tls_settings(authority, port), with_password(USERS))
+    format!(
+        "{}{}\n",
+        tls_settings(authority, port),
+        with_password(USERS)
+    )
 }
 
 /// The settings of a process that is reached by TLS alone, with a user who may do anything.

@@ -8,7 +8,8 @@ use tokio::{
     sync::watch,
 };
 
-/// A stand-in for a Sentinel, with replies chosen by the test. It ends with the runtime that it was started on.
+/// A stand-in for a Sentinel, with replies chosen by the test. It ends with the runtime that it was
+/// started on.
 #[derive(Debug)]
 pub struct SentinelStub {
     port: u16,
@@ -59,9 +60,16 @@ impl SentinelStub {
 
 async fn serve(mut client: TcpStream, answer: watch::Receiver<SentinelAnswer>) {
     let mut received = Vec::new();
-    while client.read_buf(&mut received).await.is_ok_and(|length| length > 0) {
+    while client
+        .read_buf(&mut received)
+        .await
+        .is_ok_and(|length| length > 0)
+    {
         let is_question = |part: &[u8]| part.eq_ignore_ascii_case(b"get-master-addr-by-name");
-        if !received.split(|byte| byte.is_ascii_whitespace()).any(is_question) {
+        if !received
+            .split(|byte| byte.is_ascii_whitespace())
+            .any(is_question)
+        {
             continue;
         }
         received.clear();
@@ -69,7 +77,11 @@ async fn serve(mut client: TcpStream, answer: watch::Receiver<SentinelAnswer>) {
         let text = match answer {
             SentinelAnswer::Primary(host, port) => {
                 let port = port.to_string();
-                format!("*2\r\n${}\r\n{host}\r\n${}\r\n{port}\r\n", host.len(), port.len())
+                format!(
+                    "*2\r\n${}\r\n{host}\r\n${}\r\n{port}\r\n",
+                    host.len(),
+                    port.len()
+                )
             }
             SentinelAnswer::Unknown => "*-1\r\n".to_owned(),
             SentinelAnswer::Silence => std::future::pending().await,

@@ -31,7 +31,8 @@ pub struct Answer {
 }
 
 impl Server {
-    /// Starts the server with `variables` in an otherwise empty environment, and waits until it listens.
+    /// Starts the server with `variables` in an otherwise empty environment, and waits until it
+    /// listens.
     ///
     /// # Panics
     /// If the process ends instead.
@@ -45,23 +46,41 @@ impl Server {
     /// If the process ends instead.
     pub fn start_with_files(files: usize, variables: &[(&str, &str)]) -> Self {
         let mut command = Command::new("prlimit");
-        command.arg(format!("--nofile={files}:{files}")).arg(binary("presence-server"));
+        command
+            .arg(format!("--nofile={files}:{files}"))
+            .arg(binary("presence-server"));
         Self::spawn(command, variables)
     }
 
     fn spawn(mut command: Command, variables: &[(&str, &str)]) -> Self {
-        command.env_clear().env("PRESENCE_BIND", "127.0.0.1:0").env("PRESENCE_LOG_FORMAT", "json");
-        command.envs(variables.iter().copied()).stdin(Stdio::null()).stderr(Stdio::piped());
+        command
+            .env_clear()
+            .env("PRESENCE_BIND", "127.0.0.1:0")
+            .env("PRESENCE_LOG_FORMAT", "json");
+        command
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped());
         let mut process = command.spawn().expect("presence-server starts");
-        let mut lines = BufReader::new(process.stderr.take().expect("its log")).lines().map_while(Result::ok);
+        let mut lines = BufReader::new(process.stderr.take().expect("its log"))
+            .lines()
+            .map_while(Result::ok);
         let log = Arc::<Mutex<Vec<String>>>::default();
         let keep = |log: &Mutex<Vec<String>>, line: &str| {
-            log.lock().unwrap_or_else(PoisonError::into_inner).push(line.to_owned());
+            log.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(line.to_owned());
         };
         let address = lines
             .by_ref()
             .inspect(|line| keep(&log, line))
-            .find_map(|line| serde_json::from_str::<Value>(&line).ok()?.get("address")?.as_str().map(str::to_owned))
+            .find_map(|line| {
+                serde_json::from_str::<Value>(&line)
+                    .ok()?
+                    .get("address")?
+                    .as_str()
+                    .map(str::to_owned)
+            })
             .expect("presence-server listens");
         let is_shown = std::env::var_os("PRESENCE_TEST_OUTPUT").is_some();
         let kept = Arc::clone(&log);
@@ -73,19 +92,28 @@ impl Server {
                 }
             }
         });
-        Self { process, address, log }
+        Self {
+            process,
+            address,
+            log,
+        }
     }
 
     /// What the server has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .join("\n")
     }
 
     /// The lines that the server has logged so far and that contain `text`.
     pub fn logged(&self, text: &str) -> Vec<Value> {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let lines = log.iter().filter(|line| line.contains(text));
-        lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+        lines
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
     }
 
     /// Waits until the server has logged a line that contains `text`, and returns the first one.
@@ -175,5 +203,9 @@ pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("a response");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
-    Answer { status, headers, body }
+    Answer {
+        status,
+        headers,
+        body,
+    }
 }

@@ -39,10 +39,15 @@ impl Socket {
     /// # Panics
     /// If it does not listen.
     pub async fn connect_to(address: &str) -> Self {
-        Self(BufReader::new(TcpStream::connect(address).await.expect("the server listens")))
+        Self(BufReader::new(
+            TcpStream::connect(address)
+                .await
+                .expect("the server listens"),
+        ))
     }
 
-    /// Connects to a server, over a socket of which the kernel keeps only some kilobytes until they are read.
+    /// Connects to a server, over a socket of which the kernel keeps only some kilobytes until they
+    /// are read.
     ///
     /// # Panics
     /// If it does not listen.
@@ -50,7 +55,8 @@ impl Socket {
         Self(BufReader::new(with_small_buffer(server).await))
     }
 
-    /// Sends text. An error means that the server has closed the socket: reading returns the reason.
+    /// Sends text. An error means that the server has closed the socket: reading returns the
+    /// reason.
     pub async fn send(&mut self, text: &str) {
         let _ = self.0.get_mut().write_all(text.as_bytes()).await;
     }
@@ -79,11 +85,21 @@ impl Socket {
             }
         }
         let head = head.to_ascii_lowercase();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.unwrap_or_default()];
         self.0.read_exact(&mut body).await?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-        Ok(RawResponse { status, body: serde_json::from_slice(&body).unwrap_or_default(), head })
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .expect("a status");
+        Ok(RawResponse {
+            status,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+            head,
+        })
     }
 
     /// The next line.
@@ -92,7 +108,11 @@ impl Socket {
     /// If the socket is closed instead.
     pub async fn line(&mut self) -> String {
         let mut line = String::new();
-        assert_ne!(self.0.read_line(&mut line).await.expect("a socket"), 0, "the socket was closed");
+        assert_ne!(
+            self.0.read_line(&mut line).await.expect("a socket"),
+            0,
+            "the socket was closed"
+        );
         line
     }
 
@@ -106,7 +126,10 @@ impl Socket {
 pub(crate) async fn with_small_buffer(server: &Server) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-    socket.connect(server.address().parse().expect("an address")).await.expect("the server listens")
+    socket
+        .connect(server.address().parse().expect("an address"))
+        .await
+        .expect("the server listens")
 }
 
 impl RawResponse {
@@ -117,6 +140,9 @@ impl RawResponse {
 
     /// The `type` of a problem, without what all have in common.
     pub fn slug(&self) -> &str {
-        self.body["type"].as_str().unwrap_or_default().trim_start_matches("urn:presence:")
+        self.body["type"]
+            .as_str()
+            .unwrap_or_default()
+            .trim_start_matches("urn:presence:")
     }
 }

@@ -17,7 +17,8 @@ use tokio_rustls::{
 
 use crate::Authority;
 
-/// A port that takes TLS and passes the bytes inside it on. It ends with the runtime that it was started on.
+/// A port that takes TLS and passes the bytes inside it on. It ends with the runtime that it was
+/// started on.
 #[derive(Debug)]
 pub struct TlsFront {
     port: u16,
@@ -35,7 +36,8 @@ impl TlsFront {
         let server = server.to_owned();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                // A client that refuses the certificate, or a server that is down, ends its own connection only.
+                // A client that refuses the certificate, or a server that is down, ends its own
+                // connection only.
                 tokio::spawn(pass_on(acceptor.clone(), client, server.clone()));
             }
         });
@@ -56,11 +58,18 @@ async fn pass_on(acceptor: TlsAcceptor, client: TcpStream, server: String) -> io
 }
 
 fn config(authority: &Authority) -> ServerConfig {
-    let certificates = CertificateDer::pem_file_iter(authority.server_certificate()).expect("a certificate");
-    let certificates = certificates.collect::<Result<_, _>>().expect("certificates in PEM");
+    let certificates =
+        CertificateDer::pem_file_iter(authority.server_certificate()).expect("a certificate");
+    let certificates = certificates
+        .collect::<Result<_, _>>()
+        .expect("certificates in PEM");
     let key = PrivateKeyDer::from_pem_file(authority.server_key()).expect("a key");
     ServerConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()
-        .and_then(|versions| versions.with_no_client_auth().with_single_cert(certificates, key))
+        .and_then(|versions| {
+            versions
+                .with_no_client_auth()
+                .with_single_cert(certificates, key)
+        })
         .expect("a configuration")
 }

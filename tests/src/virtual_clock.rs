@@ -12,10 +12,11 @@ use tempfile::TempDir;
 /// A time at which a clock may start: 13 digits, as for the next centuries.
 const START: u64 = 1_795_492_717_576;
 
-/// A clock that a [`RedisServer`](crate::RedisServer) shows to its scripts, its expiries and its callers.
+/// A clock that a [`RedisServer`](crate::RedisServer) shows to its scripts, its expiries and its
+/// callers.
 ///
-/// Redis itself runs, unchanged: a small library that is preloaded into it answers for the system's wall clock. Linux alone
-/// preloads in this way.
+/// Redis itself runs, unchanged: a small library that is preloaded into it answers for the system's
+/// wall clock. Linux alone preloads in this way.
 #[derive(Debug)]
 pub struct VirtualClock {
     now: u64,
@@ -30,13 +31,26 @@ impl VirtualClock {
     /// Without one.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let shown = OpenOptions::new().create_new(true).write(true).open(directory.path().join("now"));
-        let mut clock = Self { now: START, shown: shown.expect("a file"), directory };
+        let shown = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .open(directory.path().join("now"));
+        let mut clock = Self {
+            now: START,
+            shown: shown.expect("a file"),
+            directory,
+        };
         clock.set(START);
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/virtual_clock.c");
-        let status =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(clock.library()).arg(source).status();
-        assert!(status.expect("a C compiler: scripts/setup cc").success(), "{source} does not compile");
+        let status = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .arg(clock.library())
+            .arg(source)
+            .status();
+        assert!(
+            status.expect("a C compiler: scripts/setup cc").success(),
+            "{source} does not compile"
+        );
         clock
     }
 
@@ -50,8 +64,8 @@ impl VirtualClock {
         self.show(now, 0, 0);
     }
 
-    /// Sets it to so many microseconds within a millisecond, and lets it move on by `step` microseconds each time
-    /// that it is read: as time goes by while a script runs.
+    /// Sets it to so many microseconds within a millisecond, and lets it move on by `step`
+    /// microseconds each time that it is read: as time goes by while a script runs.
     pub fn run_from(&mut self, now: u64, micros: u64, step: u64) {
         self.show(now, micros, step);
     }
@@ -59,7 +73,9 @@ impl VirtualClock {
     fn show(&mut self, now: u64, micros: u64, step: u64) {
         self.now = now;
         let [now, step] = [now * 1_000 + micros, step].map(u64::to_ne_bytes);
-        self.shown.write_all_at(&[now, step].concat(), 0).expect("the clock's file");
+        self.shown
+            .write_all_at(&[now, step].concat(), 0)
+            .expect("the clock's file");
     }
 
     /// Moves it forward.
@@ -69,7 +85,10 @@ impl VirtualClock {
 
     /// The environment that makes a process use this clock.
     pub(crate) fn environment(&self) -> [(&'static str, PathBuf); 2] {
-        [("LD_PRELOAD", self.library()), ("PRESENCE_TEST_CLOCK", self.directory.path().join("now"))]
+        [
+            ("LD_PRELOAD", self.library()),
+            ("PRESENCE_TEST_CLOCK", self.directory.path().join("now")),
+        ]
     }
 
     fn library(&self) -> PathBuf {

@@ -12,8 +12,8 @@ use tokio_tungstenite::{
 
 use crate::{Server, socket::with_small_buffer};
 
-/// A caller with a stream, which holds what it was sent. Each message is checked: no version of a player decreases, and
-/// a message names each player once.
+/// A caller with a stream, which holds what it was sent. Each message is checked: no version of a
+/// player decreases, and a message names each player once.
 #[derive(Debug)]
 pub struct Watcher {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
@@ -43,12 +43,19 @@ impl Watcher {
     /// Opens a stream of which the kernel keeps only some kilobytes until they are read.
     pub async fn with_small_buffer(server: &Server) -> Self {
         let socket = with_small_buffer(server).await;
-        let (socket, _) = client_async(url(server), MaybeTlsStream::Plain(socket)).await.expect("a stream");
+        let (socket, _) = client_async(url(server), MaybeTlsStream::Plain(socket))
+            .await
+            .expect("a stream");
         Self::new(socket)
     }
 
     fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>) -> Self {
-        Self { socket, held: HashMap::new(), highest: HashMap::new(), feed: None }
+        Self {
+            socket,
+            held: HashMap::new(),
+            highest: HashMap::new(),
+            feed: None,
+        }
     }
 
     /// Sends a request.
@@ -58,7 +65,10 @@ impl Watcher {
 
     /// Sends a message of any kind.
     pub async fn send_message(&mut self, message: Message) {
-        self.socket.send(message).await.expect("a socket that takes messages");
+        self.socket
+            .send(message)
+            .await
+            .expect("a socket that takes messages");
     }
 
     /// The next message.
@@ -66,7 +76,9 @@ impl Watcher {
     /// # Panics
     /// If the stream ends instead.
     pub async fn next(&mut self) -> Value {
-        self.try_next().await.unwrap_or_else(|code| panic!("the stream ended with {code:?}"))
+        self.try_next()
+            .await
+            .unwrap_or_else(|code| panic!("the stream ended with {code:?}"))
     }
 
     /// The next message, or the code with which the stream was closed.
@@ -147,7 +159,10 @@ impl Watcher {
             assert!(named.insert(player.clone()), "{player} twice in {message}");
             if let Some(version) = presence["version"].as_u64() {
                 let highest = self.highest.entry(player.clone()).or_default();
-                assert!(version >= *highest, "{player} went from {highest} back to {version}");
+                assert!(
+                    version >= *highest,
+                    "{player} went from {highest} back to {version}"
+                );
                 *highest = version;
             }
             self.held.insert(player, presence.clone());

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use crate::PlayerId;
 
-/// The activity of a player: what the player is doing, and whether others can join. At least one member is set, and the
-/// whole has at most 1 KiB as compact JSON; the service refuses any other.
+/// The activity of a player: what the player is doing, and whether others can join. At least one
+/// member is set, and the whole has at most 1 KiB as compact JSON; the service refuses any other.
 ///
 /// ```
 /// use presence_types::Activity;

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Activity, PlayerId, State, open_names::open_names};
 
-/// A transition of a player: the body of an event, whether it comes from NATS or from the server's stream for operators.
+/// A transition of a player: the body of an event, whether it comes from NATS or from the server's
+/// stream for operators.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceEvent<A = Activity> {
     /// `<player_id>:<version>`, which no other event has.
@@ -57,7 +58,8 @@ pub enum EventReason {
     Restore,
     /// The last connection was closed on purpose.
     Disconnect,
-    /// The last connection broke, or its gateway did, and the player did not return within the grace.
+    /// The last connection broke, or its gateway did, and the player did not return within the
+    /// grace.
     Lost,
     /// No connection was renewed in time.
     Expired,
@@ -100,17 +102,27 @@ mod tests {
     #[test]
     fn an_event_is_read_as_it_is_written() {
         let event: PresenceEvent = serde_json::from_str(EVENT).unwrap();
-        assert_eq!((&event.kind, &event.reason), (&EventKind::Offline, &EventReason::SignedOut));
+        assert_eq!(
+            (&event.kind, &event.reason),
+            (&EventKind::Offline, &EventReason::SignedOut)
+        );
         assert_eq!(serde_json::to_string(&event).unwrap(), EVENT);
     }
 
     #[test]
     fn what_only_a_newer_service_says_is_kept() {
-        let newer = EVENT.replace("signed_out", "banned").replace("PresenceOffline", "PresenceBanned");
+        let newer = EVENT
+            .replace("signed_out", "banned")
+            .replace("PresenceOffline", "PresenceBanned");
         let event: PresenceEvent = serde_json::from_str(&newer).unwrap();
-        assert_eq!((event.kind.as_str(), event.reason.as_str()), ("PresenceBanned", "banned"));
+        assert_eq!(
+            (event.kind.as_str(), event.reason.as_str()),
+            ("PresenceBanned", "banned")
+        );
         assert_eq!(event.reason, EventReason::Other("banned".into()));
         assert_eq!(serde_json::to_string(&event).unwrap(), newer);
-        assert!(serde_json::from_str::<PresenceEvent>(&EVENT.replace(r#""signed_out""#, "5")).is_err());
+        assert!(
+            serde_json::from_str::<PresenceEvent>(&EVENT.replace(r#""signed_out""#, "5")).is_err()
+        );
     }
 }

@@ -7,7 +7,8 @@ use crate::{Activity, EventReason, Presence, State};
 /// Everything that Redis stores about a player.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation<A = Activity> {
-    /// When the player was read, in Unix milliseconds. This and all other times are of Redis's clock.
+    /// When the player was read, in Unix milliseconds. This and all other times are of Redis's
+    /// clock.
     pub as_of: u64,
     /// How long a lease lives after a heartbeat, in milliseconds.
     #[serde(default)]
@@ -20,8 +21,8 @@ pub struct Explanation<A = Activity> {
     pub closed_connections: u64,
     /// The newest transition, if it is still known.
     pub last_transition: Option<Transition>,
-    /// The OFFLINE transition that follows if the record is not renewed. If its time has passed, it is due, and no
-    /// sweep has made it yet.
+    /// The OFFLINE transition that follows if the record is not renewed. If its time has passed, it
+    /// is due, and no sweep has made it yet.
     pub next_transition: Option<Transition>,
 }
 
@@ -45,6 +46,7 @@ pub struct Transition {
     pub at: u64,
     /// The version of the transition. `None` if it was not made yet.
     pub version: Option<u64>,
-    /// The reason of a transition to OFFLINE, as in its event. Redis does not store the reasons of other transitions.
+    /// The reason of a transition to OFFLINE, as in its event. Redis does not store the reasons of
+    /// other transitions.
     pub reason: Option<EventReason>,
 }

@@ -24,7 +24,8 @@ pub enum GatewayState {
     /// It renews its lease.
     #[default]
     Live,
-    /// Its lease has expired, and nothing is ended yet: too many expired at once, or the sweeps paused.
+    /// Its lease has expired, and nothing is ended yet: too many expired at once, or the sweeps
+    /// paused.
     Held,
     /// Its lease has expired: the leases of its connections are being ended.
     Lost,

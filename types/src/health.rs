@@ -14,10 +14,11 @@ pub struct Health {
 /// The health of the components of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checks {
-    /// Redis answers and runs scripts. Degraded if some nodes of a cluster do not: the players of the others are
-    /// served.
+    /// Redis answers and runs scripts. Degraded if some nodes of a cluster do not: the players of
+    /// the others are served.
     pub redis: Check,
-    /// JetStream answers, and the stream accepts events. Degraded if only the stream fails. Disabled if events are off.
+    /// JetStream answers, and the stream accepts events. Degraded if only the stream fails.
+    /// Disabled if events are off.
     pub nats: Check,
     /// The last sweep ended recently. Unknown before the first sweep.
     pub sweep: Check,
@@ -60,12 +61,16 @@ impl Health {
     /// Marks the service as unavailable, with its components as they are: it is about to stop.
     #[must_use]
     pub fn unavailable(self) -> Self {
-        Self { status: HealthStatus::Unavailable, ..self }
+        Self {
+            status: HealthStatus::Unavailable,
+            ..self
+        }
     }
 }
 
 impl Checks {
-    /// The status of the whole service. Only Redis makes it unavailable: events wait, and the TTL needs no sweep.
+    /// The status of the whole service. Only Redis makes it unavailable: events wait, and the TTL
+    /// needs no sweep.
     pub fn status(&self) -> HealthStatus {
         use HealthStatus::{Degraded, Ok, Unavailable};
         let is_bad = |check: &Check| matches!(check.status, Degraded | Unavailable);
@@ -79,7 +84,10 @@ impl Checks {
 impl From<HealthStatus> for Check {
     /// The health of a component without an age.
     fn from(status: HealthStatus) -> Self {
-        Self { status, age_ms: None }
+        Self {
+            status,
+            age_ms: None,
+        }
     }
 }
 

@@ -9,17 +9,18 @@ use crate::text::Text;
 /// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Cheap to clone.
+/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Cheap
+/// to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlayerId(Arc<str>);
 
-/// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used twice by its gateway,
-/// not even after a restart. Cheap to clone.
+/// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used
+/// twice by its gateway, not even after a restart. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(Arc<str>);
 
-/// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every start of its process.
-/// Cheap to clone.
+/// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every
+/// start of its process. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatewayId(Arc<str>);
 
@@ -47,7 +48,10 @@ pub enum InvalidId {
 impl Connection {
     /// The connection of a player.
     pub fn new(player_id: &PlayerId, connection_id: &ConnectionId) -> Self {
-        Self { player_id: player_id.clone(), connection_id: connection_id.clone() }
+        Self {
+            player_id: player_id.clone(),
+            connection_id: connection_id.clone(),
+        }
     }
 }
 
@@ -90,7 +94,10 @@ impl GatewayId {
     /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
         if !is_id(text, Self::MAX_LENGTH, is_connection_byte) {
-            return Err(InvalidId::Malformed(Self::MAX_LENGTH, CONNECTION_CHARACTERS));
+            return Err(InvalidId::Malformed(
+                Self::MAX_LENGTH,
+                CONNECTION_CHARACTERS,
+            ));
         }
         Ok(Self(text.into()))
     }

@@ -1,8 +1,8 @@
-//! What the presence service and its clients send each other. The service, `presence-client` and the CLI share these
-//! types, so that each is defined once. They do no I/O.
+//! What the presence service and its clients send each other. The service, `presence-client` and
+//! the CLI share these types, so that each is defined once. They do no I/O.
 //!
-//! Ids and states are parsed into types that cannot hold invalid values. Members that only a newer service sends are
-//! ignored, and reasons that only a newer service knows are kept as text.
+//! Ids and states are parsed into types that cannot hold invalid values. Members that only a newer
+//! service sends are ignored, and reasons that only a newer service knows are kept as text.
 
 mod activity;
 mod event;

@@ -1,6 +1,7 @@
 //! Enums of names to which newer services may add.
 
-/// Implements an enum of known names and `Other`, which holds a name that only a newer service has. In JSON it is the name.
+/// Implements an enum of known names and `Other`, which holds a name that only a newer service has.
+/// In JSON it is the name.
 macro_rules! open_names {
     ($type:ident { $($variant:ident => $name:literal),+ $(,)? }) => {
         impl $type {

@@ -4,20 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Activity, PlayerId, State};
 
-/// One player's presence at one moment. `A` is the form in which the activity is held: the service keeps its JSON.
+/// One player's presence at one moment. `A` is the form in which the activity is held: the service
+/// keeps its JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence<A = Activity> {
     /// The id of the player.
     pub player_id: PlayerId,
     /// The state of the player.
     pub state: State,
-    /// The time of the player's last call, in Unix milliseconds. `None` for an OFFLINE player, unless the history was
-    /// requested and is known.
+    /// The time of the player's last call, in Unix milliseconds. `None` for an OFFLINE player,
+    /// unless the history was requested and is known.
     pub last_seen: Option<u64>,
     /// The number of live leases, which is the number of open connections.
     pub connection_count: u32,
-    /// The version of the newest transition, which orders the transitions of a player. `None` for an OFFLINE player,
-    /// unless the history was requested and is known.
+    /// The version of the newest transition, which orders the transitions of a player. `None` for
+    /// an OFFLINE player, unless the history was requested and is known.
     pub version: Option<u64>,
     /// The player's activity, if the game has set one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,8 +28,8 @@ pub struct Presence<A = Activity> {
 /// The presences of several players, read at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Friends<A = Activity> {
-    /// When the presences were read, in Unix milliseconds of Redis's clock. In a cluster, this is the earliest time of
-    /// the nodes involved.
+    /// When the presences were read, in Unix milliseconds of Redis's clock. In a cluster, this is
+    /// the earliest time of the nodes involved.
     pub as_of: u64,
     /// One presence for each id of the call, in that order.
     pub presences: Vec<Presence<A>>,
@@ -65,13 +66,23 @@ mod tests {
     fn a_presence_is_read_as_it_is_written_and_may_have_members_of_a_newer_service() {
         let json = r#"{"player_id":"alice","state":"OFFLINE","last_seen":null,"connection_count":0,"version":null}"#;
         let presence: Presence = serde_json::from_str(json).unwrap();
-        assert_eq!(presence, Presence::offline(PlayerId::parse("alice").unwrap(), None));
+        assert_eq!(
+            presence,
+            Presence::offline(PlayerId::parse("alice").unwrap(), None)
+        );
         assert_eq!(serde_json::to_string(&presence).unwrap(), json);
 
         let json = r#"{"player_id":"alice","state":"IN_MATCH","last_seen":7,"connection_count":1,"version":5,"#;
         let json = format!(r#"{json}"activity":{{"joinable":true}}}}"#);
-        let presence: Presence = serde_json::from_str(&json.replace("{\"p", "{\"mood\":[1],\"p")).unwrap();
-        assert_eq!(presence.activity.as_ref().and_then(|activity| activity.joinable), Some(true));
+        let presence: Presence =
+            serde_json::from_str(&json.replace("{\"p", "{\"mood\":[1],\"p")).unwrap();
+        assert_eq!(
+            presence
+                .activity
+                .as_ref()
+                .and_then(|activity| activity.joinable),
+            Some(true)
+        );
         assert_eq!(serde_json::to_string(&presence).unwrap(), json);
     }
 }

@@ -44,7 +44,8 @@ pub enum ProblemKind {
     Internal,
     /// 503: too many calls at a time.
     Overloaded,
-    /// 503: Redis could not be used. Whether the call took effect is unknown, unless the detail says so.
+    /// 503: Redis could not be used. Whether the call took effect is unknown, unless the detail
+    /// says so.
     StoreUnavailable,
 }
 
@@ -98,13 +99,23 @@ impl ProblemKind {
             Self::Unauthorized => (401, "urn:presence:unauthorized", "Unauthorized"),
             Self::Forbidden => (403, "urn:presence:forbidden", "Forbidden"),
             Self::NotFound => (404, "urn:presence:not-found", "Not found"),
-            Self::MethodNotAllowed => (405, "urn:presence:method-not-allowed", "Method not allowed"),
+            Self::MethodNotAllowed => {
+                (405, "urn:presence:method-not-allowed", "Method not allowed")
+            }
             Self::TimedOut => (408, "urn:presence:timed-out", "Timed out"),
-            Self::TransitionRejected => (409, "urn:presence:transition-rejected", "Transition rejected"),
+            Self::TransitionRejected => (
+                409,
+                "urn:presence:transition-rejected",
+                "Transition rejected",
+            ),
             Self::TooMany => (409, "urn:presence:too-many", "Too many players"),
             Self::ConnectionClosed => (410, "urn:presence:connection-closed", "Connection closed"),
             Self::TooLarge => (413, "urn:presence:too-large", "Too large"),
-            Self::UnsupportedMediaType => (415, "urn:presence:unsupported-media-type", "Unsupported media type"),
+            Self::UnsupportedMediaType => (
+                415,
+                "urn:presence:unsupported-media-type",
+                "Unsupported media type",
+            ),
             Self::UpgradeRequired => (426, "urn:presence:upgrade-required", "Upgrade required"),
             Self::HeadersTooLarge => (431, "urn:presence:headers-too-large", "Headers too large"),
             Self::Internal => (500, "urn:presence:internal", "Internal error"),
@@ -115,10 +126,15 @@ impl ProblemKind {
 }
 
 impl ProblemBody<'_> {
-    /// The short name of the kind: that of a [`ProblemKind`], or one that only a newer service has. If the problem is
-    /// not the presence service's, it is the type, which is `about:blank` if it was not sent.
+    /// The short name of the kind: that of a [`ProblemKind`], or one that only a newer service has.
+    /// If the problem is not the presence service's, it is the type, which is `about:blank` if it
+    /// was not sent.
     pub fn slug(&self) -> &str {
-        if self.kind.is_empty() { ABOUT_BLANK } else { slug(&self.kind) }
+        if self.kind.is_empty() {
+            ABOUT_BLANK
+        } else {
+            slug(&self.kind)
+        }
     }
 }
 
@@ -127,7 +143,9 @@ fn slug(uri: &str) -> &str {
 }
 
 /// Reads a member, or ignores it if it is of another type.
-fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Member<T> {
@@ -163,7 +181,11 @@ mod tests {
         assert_eq!(serde_json::from_str::<ProblemBody<'_>>(json).unwrap(), body);
         assert_eq!(body.slug(), kind.slug());
         assert_eq!(
-            serde_json::to_string(&ProblemBody { field: None, ..body }).unwrap(),
+            serde_json::to_string(&ProblemBody {
+                field: None,
+                ..body
+            })
+            .unwrap(),
             json.replace(r#","field":"watch[1]""#, "")
         );
     }
@@ -171,11 +193,25 @@ mod tests {
     #[test]
     fn what_another_program_says_is_read_as_far_as_it_goes() {
         let read = |json| serde_json::from_str::<ProblemBody<'_>>(json).unwrap();
-        let body = read(r#"{"type":7,"status":"error","detail":"no such route","field":null,"more":{"a":[1]}}"#);
-        assert_eq!(body, ProblemBody { detail: "no such route".into(), ..ProblemBody::default() });
+        let body = read(
+            r#"{"type":7,"status":"error","detail":"no such route","field":null,"more":{"a":[1]}}"#,
+        );
+        assert_eq!(
+            body,
+            ProblemBody {
+                detail: "no such route".into(),
+                ..ProblemBody::default()
+            }
+        );
         assert_eq!(body.slug(), "about:blank");
-        assert_eq!(read(r#"{"type":"https://example.com/quota"}"#).slug(), "https://example.com/quota");
-        assert_eq!(read(r#"{"type":"urn:presence:of-a-newer-service"}"#).slug(), "of-a-newer-service");
+        assert_eq!(
+            read(r#"{"type":"https://example.com/quota"}"#).slug(),
+            "https://example.com/quota"
+        );
+        assert_eq!(
+            read(r#"{"type":"urn:presence:of-a-newer-service"}"#).slug(),
+            "of-a-newer-service"
+        );
         assert!(serde_json::from_str::<ProblemBody<'_>>("<html>").is_err());
     }
 }

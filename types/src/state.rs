@@ -8,10 +8,12 @@ use crate::text::Text;
 
 /// The state of a player: one per player, whatever the number of devices.
 ///
-/// Every transition is allowed but OFFLINE → IN_QUEUE and OFFLINE → IN_MATCH, which the service rejects.
+/// Every transition is allowed but OFFLINE → IN_QUEUE and OFFLINE → IN_MATCH, which the service
+/// rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Not connected. Setting it signs the player out: all connections are closed, on every gateway.
+    /// Not connected. Setting it signs the player out: all connections are closed, on every
+    /// gateway.
     Offline,
     /// Connected.
     Online,
@@ -31,7 +33,8 @@ pub enum Reason {
     Quit,
     /// The socket broke. The player may reconnect within the grace, if one is configured.
     Lost,
-    /// The gateway restarts as planned. The player may connect to another one within the move grace.
+    /// The gateway restarts as planned. The player may connect to another one within the move
+    /// grace.
     Moving,
 }
 
@@ -42,7 +45,13 @@ pub struct UnknownName(&'static str);
 
 impl State {
     /// All states.
-    pub const ALL: [Self; 5] = [Self::Offline, Self::Online, Self::InQueue, Self::InMatch, Self::Away];
+    pub const ALL: [Self; 5] = [
+        Self::Offline,
+        Self::Online,
+        Self::InQueue,
+        Self::InMatch,
+        Self::Away,
+    ];
 
     /// The state's name in JSON and in Redis.
     pub fn as_str(self) -> &'static str {
@@ -69,10 +78,14 @@ impl Reason {
         }
     }
 
-    /// The reason that a WebSocket's close code (RFC 6455) stands for: 1000 (normal closure) and 1001 (going away) are
-    /// a quit, any other is a loss.
+    /// The reason that a WebSocket's close code (RFC 6455) stands for: 1000 (normal closure) and
+    /// 1001 (going away) are a quit, any other is a loss.
     pub fn from_close_code(code: u16) -> Self {
-        if matches!(code, 1000 | 1001) { Self::Quit } else { Self::Lost }
+        if matches!(code, 1000 | 1001) {
+            Self::Quit
+        } else {
+            Self::Lost
+        }
     }
 }
 
@@ -87,7 +100,10 @@ impl FromStr for State {
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         let names = UnknownName("OFFLINE, ONLINE, IN_QUEUE, IN_MATCH or AWAY");
-        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or(names)
+        Self::ALL
+            .into_iter()
+            .find(|state| state.as_str() == text)
+            .ok_or(names)
     }
 }
 
@@ -96,7 +112,10 @@ impl FromStr for Reason {
 
     fn from_str(text: &str) -> Result<Self, UnknownName> {
         let names = UnknownName("quit, lost or moving");
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text).ok_or(names)
+        Self::ALL
+            .into_iter()
+            .find(|reason| reason.as_str() == text)
+            .ok_or(names)
     }
 }
 
@@ -131,20 +150,39 @@ mod tests {
     #[test]
     fn names_are_read_as_they_are_written_and_in_no_other_way() {
         for state in State::ALL {
-            assert_eq!(serde_json::from_str::<State>(&serde_json::to_string(&state).unwrap()).unwrap(), state);
+            assert_eq!(
+                serde_json::from_str::<State>(&serde_json::to_string(&state).unwrap()).unwrap(),
+                state
+            );
         }
         for reason in Reason::ALL {
-            assert_eq!(serde_json::from_str::<Reason>(&serde_json::to_string(&reason).unwrap()).unwrap(), reason);
+            assert_eq!(
+                serde_json::from_str::<Reason>(&serde_json::to_string(&reason).unwrap()).unwrap(),
+                reason
+            );
         }
-        assert_eq!(serde_json::to_string(&[State::InQueue, State::InMatch]).unwrap(), r#"["IN_QUEUE","IN_MATCH"]"#);
+        assert_eq!(
+            serde_json::to_string(&[State::InQueue, State::InMatch]).unwrap(),
+            r#"["IN_QUEUE","IN_MATCH"]"#
+        );
         assert!("online".parse::<State>().is_err() && "QUIT".parse::<Reason>().is_err());
     }
 
     #[test]
     fn an_unknown_name_is_an_error_that_lists_the_known_ones() {
-        let error = serde_json::from_str::<State>(r#""GONE""#).unwrap_err().to_string();
-        assert!(error.starts_with("unknown name: it is OFFLINE, ONLINE, IN_QUEUE, IN_MATCH or AWAY"), "{error}");
-        let error = serde_json::from_str::<Reason>(r#""gone""#).unwrap_err().to_string();
-        assert!(error.starts_with("unknown name: it is quit, lost or moving"), "{error}");
+        let error = serde_json::from_str::<State>(r#""GONE""#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("unknown name: it is OFFLINE, ONLINE, IN_QUEUE, IN_MATCH or AWAY"),
+            "{error}"
+        );
+        let error = serde_json::from_str::<Reason>(r#""gone""#)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("unknown name: it is quit, lost or moving"),
+            "{error}"
+        );
     }
 }

@@ -15,7 +15,8 @@ pub struct Statistics {
     pub states: States,
     /// The number of connections of these players.
     pub connections: u64,
-    /// The number of records that were read. The other figures are extrapolated from them, unless all were read.
+    /// The number of records that were read. The other figures are extrapolated from them, unless
+    /// all were read.
     pub sampled: u64,
     /// Whether all records were read, so that the figures are exact.
     pub is_exact: bool,

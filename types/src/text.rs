@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::de;
 
-/// Parses a value from a borrowed string, without allocating a `String`. Other JSON types are refused.
+/// Parses a value from a borrowed string, without allocating a `String`. Other JSON types are
+/// refused.
 pub(crate) struct Text<T, E>(pub(crate) fn(&str) -> Result<T, E>);
 
 impl<T, E: fmt::Display> de::Visitor<'_> for Text<T, E> {

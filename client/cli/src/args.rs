@@ -17,7 +17,12 @@ pub(crate) use self::{context::ContextCommand, load::LoadArgs};
 use crate::activity::{self, ActivityArgument};
 
 /// Version, and the commit that it was built from.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("PRESENCE_REVISION"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("PRESENCE_REVISION"),
+    ")"
+);
 
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -38,7 +43,8 @@ pub(crate) struct Args {
     /// Print JSON, for programs: one value, or one per line with `watch`.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Use a saved context: a service's URL, and how calls to it authenticate [env: PRESENCE_CONTEXT]
+    /// Use a saved context: a service's URL, and how calls to it authenticate [env:
+    /// PRESENCE_CONTEXT]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
     /// How long one call may take; one that failed is repeated twice at most [default: 6s]
@@ -48,20 +54,21 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Which service, and how calls to it authenticate. The variables are read only by commands that call the service, and only if the
-/// flag is not given.
+/// Which service, and how calls to it authenticate. The variables are read only by commands that
+/// call the service, and only if the flag is not given.
 #[derive(Debug, Default, ClapArgs)]
 pub(crate) struct Target {
-    /// URL of the service: a presence-server, or the API in front of the functions [env: PRESENCE_URL] [default:
-    /// http://127.0.0.1:8080]
+    /// URL of the service: a presence-server, or the API in front of the functions [env:
+    /// PRESENCE_URL] [default: http://127.0.0.1:8080]
     #[arg(long, global = true)]
     pub(crate) url: Option<String>,
-    /// Bearer token, if the service requires one. Prefer the variable: other users of this machine may see a command's
-    /// arguments [env: PRESENCE_TOKEN]
+    /// Bearer token, if the service requires one. Prefer the variable: other users of this machine
+    /// may see a command's arguments [env: PRESENCE_TOKEN]
     #[arg(long, global = true)]
     pub(crate) token: Option<String>,
-    /// Sign calls (AWS SigV4), for an API of API Gateway that requires it. The credentials are those that the AWS CLI uses:
-    /// from the environment, a profile, SSO, or a container, but not those of `aws login` [env: PRESENCE_SIGV4=true]
+    /// Sign calls (AWS SigV4), for an API of API Gateway that requires it. The credentials are
+    /// those that the AWS CLI uses: from the environment, a profile, SSO, or a container, but not
+    /// those of `aws login` [env: PRESENCE_SIGV4=true]
     #[arg(long, global = true, conflicts_with = "token")]
     pub(crate) sigv4: bool,
 }
@@ -84,15 +91,23 @@ pub(crate) enum Command {
         #[arg(long)]
         history: bool,
     },
-    /// Open a connection of a player, to try what a gateway calls. It expires unless it gets heartbeats.
-    Connect { player: PlayerId, connection: ConnectionId },
+    /// Open a connection of a player, to try what a gateway calls. It expires unless it gets
+    /// heartbeats.
+    Connect {
+        player: PlayerId,
+        connection: ConnectionId,
+    },
     /// Renew a connection of a player.
-    Heartbeat { player: PlayerId, connection: ConnectionId },
+    Heartbeat {
+        player: PlayerId,
+        connection: ConnectionId,
+    },
     /// Close a connection of a player. It cannot be opened again under the same id.
     Disconnect {
         player: PlayerId,
         connection: ConnectionId,
-        /// Why it was closed: lost keeps the player for the service's grace, moving for its move grace.
+        /// Why it was closed: lost keeps the player for the service's grace, moving for its move
+        /// grace.
         #[arg(long, default_value = "quit", value_parser = reason_parser())]
         reason: Reason,
     },
@@ -110,8 +125,8 @@ pub(crate) enum Command {
     },
     /// Show changes of players, until interrupted.
     Watch {
-        /// Players to watch, beginning with their current presence; - reads their ids from standard input. Without one, the
-        /// changes of all players are shown.
+        /// Players to watch, beginning with their current presence; - reads their ids from standard
+        /// input. Without one, the changes of all players are shown.
         #[arg(value_name = "PLAYER")]
         players: Vec<PlayerId>,
         /// End after this number of changes.
@@ -158,12 +173,18 @@ fn state_parser() -> impl TypedValueParser<Value = State> {
             State::Offline | State::Online | State::Away => value,
         }
     });
-    PossibleValuesParser::new(values).try_map(|typed| typed.to_ascii_uppercase().replace('-', "_").parse::<State>())
+    PossibleValuesParser::new(values).try_map(|typed| {
+        typed
+            .to_ascii_uppercase()
+            .replace('-', "_")
+            .parse::<State>()
+    })
 }
 
 /// A parser of the reasons of a disconnect.
 fn reason_parser() -> impl TypedValueParser<Value = Reason> {
-    PossibleValuesParser::new(Reason::ALL.map(Reason::as_str)).try_map(|typed| typed.parse::<Reason>())
+    PossibleValuesParser::new(Reason::ALL.map(Reason::as_str))
+        .try_map(|typed| typed.parse::<Reason>())
 }
 
 #[cfg(test)]
@@ -181,13 +202,24 @@ mod tests {
     fn a_state_may_be_typed_in_small_letters_and_with_a_hyphen() {
         for typed in ["IN_MATCH", "in_match", "in-match"] {
             let args = Args::try_parse_from(["presence", "set-state", "alice", typed]).unwrap();
-            assert!(matches!(args.command, Command::SetState { state: Some(State::InMatch), .. }), "{typed}");
+            assert!(
+                matches!(
+                    args.command,
+                    Command::SetState {
+                        state: Some(State::InMatch),
+                        ..
+                    }
+                ),
+                "{typed}"
+            );
         }
     }
 
     #[test]
     fn a_state_may_be_left_out_if_there_is_an_activity() {
-        let parse = |more: &[&str]| Args::try_parse_from([&["presence", "set-state", "alice"], more].concat());
+        let parse = |more: &[&str]| {
+            Args::try_parse_from([&["presence", "set-state", "alice"], more].concat())
+        };
         assert!(parse(&["--activity", "null"]).is_ok());
         assert!(parse(&["away", "--activity", r#"{"joinable":true}"#]).is_ok());
         assert!(parse(&[]).is_err());
@@ -197,6 +229,9 @@ mod tests {
     #[test]
     fn the_help_never_shows_the_token() {
         let help = Args::command().render_long_help().to_string();
-        assert!(help.contains("PRESENCE_TOKEN") && !help.contains("PRESENCE_TOKEN="), "{help}");
+        assert!(
+            help.contains("PRESENCE_TOKEN") && !help.contains("PRESENCE_TOKEN="),
+            "{help}"
+        );
     }
 }

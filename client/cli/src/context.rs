@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::failure::{Failure, Status};
 
-/// Variables that name a service, or say how calls to it authenticate. If one is set, the current context is not used: its
-/// token is not for that service.
+/// Variables that name a service, or say how calls to it authenticate. If one is set, the current
+/// context is not used: its token is not for that service.
 const VARIABLES: [&str; 3] = ["PRESENCE_URL", "PRESENCE_TOKEN", "PRESENCE_SIGV4"];
 
 /// The contexts of the user.
@@ -51,28 +51,42 @@ impl Context {
     }
 }
 
-/// The context to use: the one named by a flag or variable; else the current one, unless a URL or one of [`VARIABLES`] is
-/// given. A context is used as a whole, so that its token is not sent to another service.
+/// The context to use: the one named by a flag or variable; else the current one, unless a URL or
+/// one of [`VARIABLES`] is given. A context is used as a whole, so that its token is not sent to
+/// another service.
 pub(crate) fn selected(
     named: Option<&str>,
     has_url: bool,
     variable: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Context>, Failure> {
     if named.is_some() && has_url {
-        return Err(Failure::new(Status::Usage, "--context and --url exclude each other"));
+        return Err(Failure::new(
+            Status::Usage,
+            "--context and --url exclude each other",
+        ));
     }
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     let by_variable = || set("PRESENCE_CONTEXT").map(|name| name.to_string_lossy().into_owned());
-    let named = named.map(str::to_owned).or_else(|| if has_url { None } else { by_variable() });
+    let named = named
+        .map(str::to_owned)
+        .or_else(|| if has_url { None } else { by_variable() });
     if named.is_none() && (has_url || VARIABLES.into_iter().any(|name| set(name).is_some())) {
         return Ok(None);
     }
     let Some(path) = path(&variable) else {
-        return if named.is_some() { Err(no_path()) } else { Ok(None) };
+        return if named.is_some() {
+            Err(no_path())
+        } else {
+            Ok(None)
+        };
     };
     let mut contexts = Contexts::read(&path)?;
     match named.or_else(|| contexts.current.clone()) {
-        Some(name) => contexts.contexts.remove(&name).map(Some).ok_or_else(|| unknown(&name)),
+        Some(name) => contexts
+            .contexts
+            .remove(&name)
+            .map(Some)
+            .ok_or_else(|| unknown(&name)),
         None => Ok(None),
     }
 }
@@ -111,7 +125,8 @@ impl Contexts {
 
 /// A context that does not exist.
 pub(crate) fn unknown(name: &str) -> Failure {
-    Failure::new(Status::Usage, format!("there is no context {name:?}")).with_hint("presence context list shows them.")
+    Failure::new(Status::Usage, format!("there is no context {name:?}"))
+        .with_hint("presence context list shows them.")
 }
 
 fn failed(path: &Path, what: &str) -> Failure {
@@ -119,11 +134,18 @@ fn failed(path: &Path, what: &str) -> Failure {
 }
 
 fn no_path() -> Failure {
-    Failure::new(Status::Usage, "contexts need a home directory: neither XDG_CONFIG_HOME nor HOME is set")
+    Failure::new(
+        Status::Usage,
+        "contexts need a home directory: neither XDG_CONFIG_HOME nor HOME is set",
+    )
 }
 
 fn path(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let directory = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let directory = |name: &str| {
+        variable(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
     let config = directory("XDG_CONFIG_HOME")
         .or_else(|| directory("HOME").map(|home| home.join(".config")))
         .or_else(|| directory("APPDATA"))?;
@@ -150,34 +172,89 @@ mod tests {
     const URL: &str = "https://presence.example.com";
 
     /// The URL of the context that is selected with one context `prod`, which is the current one.
-    fn url(named: Option<&str>, has_url: bool, variables: &[(&str, &str)]) -> Result<Option<String>, String> {
-        let directory = std::env::temp_dir().join(format!("presence-contexts-{:x}", fastrand::u64(..)));
+    fn url(
+        named: Option<&str>,
+        has_url: bool,
+        variables: &[(&str, &str)],
+    ) -> Result<Option<String>, String> {
+        let directory =
+            std::env::temp_dir().join(format!("presence-contexts-{:x}", fastrand::u64(..)));
         let path = directory.join("presence/contexts.json");
-        let context = Context { url: URL.to_owned(), token: Some("hunter2".to_owned()), sigv4: false };
+        let context = Context {
+            url: URL.to_owned(),
+            token: Some("hunter2".to_owned()),
+            sigv4: false,
+        };
         let contexts = BTreeMap::from([("prod".to_owned(), context)]);
-        Contexts { current: Some("prod".to_owned()), contexts }.write(&path).unwrap_or_else(|_| panic!("written"));
+        Contexts {
+            current: Some("prod".to_owned()),
+            contexts,
+        }
+        .write(&path)
+        .unwrap_or_else(|_| panic!("written"));
         let variable = |name: &str| match name {
             "XDG_CONFIG_HOME" => Some(directory.clone().into_os_string()),
-            _ => variables.iter().find(|(set, _)| *set == name).map(|(_, value)| OsString::from(value)),
+            _ => variables
+                .iter()
+                .find(|(set, _)| *set == name)
+                .map(|(_, value)| OsString::from(value)),
         };
         let selected = selected(named, has_url, variable);
         fs::remove_dir_all(&directory).unwrap();
-        selected.map(|context| context.map(|context| context.url)).map_err(|failure| format!("{failure:?}"))
+        selected
+            .map(|context| context.map(|context| context.url))
+            .map_err(|failure| format!("{failure:?}"))
     }
 
     #[test]
     fn a_context_is_used_if_it_is_named_or_no_service_is() {
         let used = || Ok(Some(URL.to_owned()));
         assert_eq!(url(None, false, &[]), used());
-        assert_eq!(url(None, false, &[("PRESENCE_URL", ""), ("PRESENCE_CONTEXT", "")]), used());
-        assert_eq!(url(Some("prod"), false, &[("PRESENCE_URL", "http://other")]), used());
-        assert_eq!(url(None, false, &[("PRESENCE_URL", "http://other"), ("PRESENCE_CONTEXT", "prod")]), used());
+        assert_eq!(
+            url(
+                None,
+                false,
+                &[("PRESENCE_URL", ""), ("PRESENCE_CONTEXT", "")]
+            ),
+            used()
+        );
+        assert_eq!(
+            url(Some("prod"), false, &[("PRESENCE_URL", "http://other")]),
+            used()
+        );
+        assert_eq!(
+            url(
+                None,
+                false,
+                &[
+                    ("PRESENCE_URL", "http://other"),
+                    ("PRESENCE_CONTEXT", "prod")
+                ]
+            ),
+            used()
+        );
         for name in VARIABLES {
-            assert_eq!(url(None, false, &[(name, "x")]), Ok(None), "{name}: no token of one service goes to another");
+            assert_eq!(
+                url(None, false, &[(name, "x")]),
+                Ok(None),
+                "{name}: no token of one service goes to another"
+            );
         }
-        assert_eq!(url(None, true, &[("PRESENCE_CONTEXT", "prod")]), Ok(None), "a flag overrides a variable");
-        assert!(url(Some("prod"), true, &[]).unwrap_err().contains("exclude each other"));
-        assert!(url(Some("test"), false, &[]).unwrap_err().contains(r#"no context \"test\""#));
+        assert_eq!(
+            url(None, true, &[("PRESENCE_CONTEXT", "prod")]),
+            Ok(None),
+            "a flag overrides a variable"
+        );
+        assert!(
+            url(Some("prod"), true, &[])
+                .unwrap_err()
+                .contains("exclude each other")
+        );
+        assert!(
+            url(Some("test"), false, &[])
+                .unwrap_err()
+                .contains(r#"no context \"test\""#)
+        );
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(status: Status, what: impl Into<String>) -> Self {
-        Self { status, what: what.into(), hint: None }
+        Self {
+            status,
+            what: what.into(),
+            hint: None,
+        }
     }
 
     #[must_use]
@@ -68,7 +72,10 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The last source of an error: "Connection refused" of "client error", "connect error", "Connection refused".
+/// The last source of an error: "Connection refused" of "client error", "connect error",
+/// "Connection refused".
 pub(crate) fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    std::iter::successors(Some(error), |error| (*error).source()).last().unwrap_or(error)
+    std::iter::successors(Some(error), |error| (*error).source())
+        .last()
+        .unwrap_or(error)
 }

@@ -15,11 +15,19 @@ pub(crate) fn expand(players: Vec<PlayerId>) -> Result<Vec<PlayerId>, Failure> {
 }
 
 fn expand_from(players: Vec<PlayerId>, input: impl Read) -> Result<Vec<PlayerId>, Failure> {
-    let Some(place) = players.iter().position(|player| player.as_str() == STDIN) else { return Ok(players) };
+    let Some(place) = players.iter().position(|player| player.as_str() == STDIN) else {
+        return Ok(players);
+    };
     let text = io::read_to_string(input)?;
-    let read = text.split_whitespace().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let read = text
+        .split_whitespace()
+        .map(parse)
+        .collect::<Result<Vec<_>, _>>()?;
     if read.is_empty() {
-        return Err(Failure::new(Status::Usage, "standard input has no player ids"));
+        return Err(Failure::new(
+            Status::Usage,
+            "standard input has no player ids",
+        ));
     }
     let mut expanded = players;
     expanded.splice(place..=place, read);
@@ -27,7 +35,8 @@ fn expand_from(players: Vec<PlayerId>, input: impl Read) -> Result<Vec<PlayerId>
 }
 
 fn parse(id: &str) -> Result<PlayerId, Failure> {
-    PlayerId::parse(id).map_err(|error| Failure::new(Status::Usage, format!("{id:?} on standard input: {error}")))
+    PlayerId::parse(id)
+        .map_err(|error| Failure::new(Status::Usage, format!("{id:?} on standard input: {error}")))
 }
 
 #[cfg(test)]
@@ -35,15 +44,23 @@ mod tests {
     use super::*;
 
     fn expanded(players: &[&str], input: &str) -> Result<Vec<String>, String> {
-        let players = players.iter().map(|player| player.parse().unwrap()).collect();
+        let players = players
+            .iter()
+            .map(|player| player.parse().unwrap())
+            .collect();
         let expanded = expand_from(players, input.as_bytes());
         let texts = |players: Vec<PlayerId>| players.iter().map(ToString::to_string).collect();
-        expanded.map(texts).map_err(|failure| format!("{failure:?}"))
+        expanded
+            .map(texts)
+            .map_err(|failure| format!("{failure:?}"))
     }
 
     #[test]
     fn standard_input_replaces_the_hyphen() {
-        assert_eq!(expanded(&["a", "-", "b"], "x\ny  z\r\n\n-\n").unwrap(), ["a", "x", "y", "z", "-", "b"]);
+        assert_eq!(
+            expanded(&["a", "-", "b"], "x\ny  z\r\n\n-\n").unwrap(),
+            ["a", "x", "y", "z", "-", "b"]
+        );
         assert_eq!(expanded(&["a", "b"], "not read").unwrap(), ["a", "b"]);
     }
 
@@ -51,9 +68,15 @@ mod tests {
     fn an_input_without_ids_is_an_error() {
         for input in ["", " \n"] {
             let failure = expanded(&["-"], input).unwrap_err();
-            assert!(failure.contains("Usage") && failure.contains("no player ids"), "{failure}");
+            assert!(
+                failure.contains("Usage") && failure.contains("no player ids"),
+                "{failure}"
+            );
         }
         let failure = expanded(&["-"], "alice b/c").unwrap_err();
-        assert!(failure.contains("Usage") && failure.contains("b/c"), "{failure}");
+        assert!(
+            failure.contains("Usage") && failure.contains("b/c"),
+            "{failure}"
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! The program `presence`: asks the presence service about players, sets their states, and watches them, over HTTP.
+//! The program `presence`: asks the presence service about players, sets their states, and watches
+//! them, over HTTP.
 //!
 //! Layout:
 //!
 //! - `commands`: one file per command; `commands/load`: the load test.
-//! - `args`: arguments; `target`: the service that they, or the environment, name; `context`: saved services.
+//! - `args`: arguments; `target`: the service that they, or the environment, name; `context`: saved
+//!   services.
 //! - `service`: clients of the service, and messages for calls that failed.
 //! - `ids`: players named on standard input.
 //! - `failure`: errors of commands, and exit statuses.
@@ -30,7 +32,9 @@ use crate::{args::Args, failure::Failure};
 /// Runs the program: parses the arguments and executes the command.
 pub fn run() -> ExitCode {
     let args = Args::parse(); // exits with status 2 if they are invalid
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(commands::run(args)),
         Err(error) => Err(Failure::from(error)),

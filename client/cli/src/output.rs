@@ -19,7 +19,11 @@ pub(crate) enum Output {
 
 impl Output {
     /// Shows a result. `text` is called only if text is wanted.
-    pub(crate) fn show<T: fmt::Display>(self, result: &impl Serialize, text: impl FnOnce() -> T) -> io::Result<()> {
+    pub(crate) fn show<T: fmt::Display>(
+        self,
+        result: &impl Serialize,
+        text: impl FnOnce() -> T,
+    ) -> io::Result<()> {
         match self {
             Self::Text => write!(anstream::stdout(), "{}", text()),
             Self::Json => {
@@ -49,9 +53,19 @@ pub(crate) fn moment_or_dash(unix_ms: Option<u64>) -> String {
 
 /// A duration, rounded down to its largest unit: `340 ms`, `12 s`, `4 min`, `3 h`, `2 d`.
 pub(crate) fn span(ms: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
-    let unit = UNITS.into_iter().find(|(length, _)| ms >= 2 * length || (*length == 1_000 && ms >= 1_000));
-    unit.map_or_else(|| format!("{ms} ms"), |(length, name)| format!("{} {name}", ms / length))
+    const UNITS: [(u64, &str); 4] = [
+        (86_400_000, "d"),
+        (3_600_000, "h"),
+        (60_000, "min"),
+        (1_000, "s"),
+    ];
+    let unit = UNITS
+        .into_iter()
+        .find(|(length, _)| ms >= 2 * length || (*length == 1_000 && ms >= 1_000));
+    unit.map_or_else(
+        || format!("{ms} ms"),
+        |(length, name)| format!("{} {name}", ms / length),
+    )
 }
 
 #[cfg(test)]
@@ -61,12 +75,18 @@ mod tests {
     #[test]
     fn a_span_has_the_largest_unit_that_fits() {
         let shown = [0, 999, 1_000, 119_999, 120_000, 7_200_000, 172_800_000].map(span);
-        assert_eq!(shown, ["0 ms", "999 ms", "1 s", "119 s", "2 min", "2 h", "2 d"]);
+        assert_eq!(
+            shown,
+            ["0 ms", "999 ms", "1 s", "119 s", "2 min", "2 h", "2 d"]
+        );
     }
 
     #[test]
     fn a_moment_is_shown_in_utc() {
-        assert_eq!(moment_or_dash(Some(1_795_493_786_449)), "2026-11-24T04:16:26Z");
+        assert_eq!(
+            moment_or_dash(Some(1_795_493_786_449)),
+            "2026-11-24T04:16:26Z"
+        );
         assert_eq!(moment_or_dash(None), "-");
     }
 }

@@ -1,7 +1,8 @@
 //! Clients of the service, and messages for calls that failed.
 
 use presence_client::{
-    CallError, Endpoint, HttpNotifier, HttpNotifierBuilder, PresenceClient, Problem, Watcher, operator::OperatorClient,
+    CallError, Endpoint, HttpNotifier, HttpNotifierBuilder, PresenceClient, Problem, Watcher,
+    operator::OperatorClient,
 };
 
 use crate::{
@@ -55,20 +56,32 @@ impl Service {
             CallError::Problem(problem) => self.refusal(problem),
             CallError::Unreachable(cause) => {
                 let hint = match error.is_certificate_refused() {
-                    true => "SSL_CERT_FILE names a file with the certificates of the authorities that are trusted.",
+                    true => {
+                        "SSL_CERT_FILE names a file with the certificates of the authorities that are trusted."
+                    }
                     false => "Is it running there? --url or PRESENCE_URL names another address.",
                 };
-                Failure::new(Status::Failed, format!("{url} cannot be reached: {}", root_cause(&**cause)))
-                    .with_hint(hint)
+                Failure::new(
+                    Status::Failed,
+                    format!("{url} cannot be reached: {}", root_cause(&**cause)),
+                )
+                .with_hint(hint)
             }
-            CallError::NotSigned(cause) => {
-                Failure::new(Status::Failed, format!("the call to {url} could not be signed: {}", root_cause(&**cause)))
+            CallError::NotSigned(cause) => Failure::new(
+                Status::Failed,
+                format!(
+                    "the call to {url} could not be signed: {}",
+                    root_cause(&**cause)
+                ),
+            ),
+            CallError::TimedOut => {
+                Failure::new(Status::Failed, format!("{url} did not answer in time"))
             }
-            CallError::TimedOut => Failure::new(Status::Failed, format!("{url} did not answer in time")),
-            CallError::Garbled(error) => {
-                Failure::new(Status::Failed, format!("{url} is not a presence service: {error}"))
-                    .with_hint("--url or PRESENCE_URL names another address.")
-            }
+            CallError::Garbled(error) => Failure::new(
+                Status::Failed,
+                format!("{url} is not a presence service: {error}"),
+            )
+            .with_hint("--url or PRESENCE_URL names another address."),
         }
     }
 
@@ -76,11 +89,15 @@ impl Service {
     pub(crate) fn server_failure(&self, error: &CallError) -> Failure {
         match error {
             // API Gateway checks the caller before it looks for the route.
-            CallError::Problem(problem) if problem.status == 403 && is_refused_caller(problem) => self.failure(error),
-            // REST APIs of API Gateway answer 403 for a path that they do not have.
-            CallError::Problem(Problem { status: 403..=405, slug, .. }) if !is_of_the_service(slug) => {
-                self.not_offered()
+            CallError::Problem(problem) if problem.status == 403 && is_refused_caller(problem) => {
+                self.failure(error)
             }
+            // REST APIs of API Gateway answer 403 for a path that they do not have.
+            CallError::Problem(Problem {
+                status: 403..=405,
+                slug,
+                ..
+            }) if !is_of_the_service(slug) => self.not_offered(),
             CallError::Problem(Problem { status: 404, .. }) => self.not_offered(),
             error => self.failure(error),
         }
@@ -89,10 +106,13 @@ impl Service {
     /// The failure of the call for events.
     pub(crate) fn events_failure(&self, error: &CallError) -> Failure {
         match error {
-            CallError::Problem(Problem { status: 404, slug, .. }) if is_of_the_service(slug) => {
-                Failure::new(Status::NotOffered, format!("{} publishes no events", self.url))
-                    .with_hint("It does if its PRESENCE_NATS_URL is set.")
-            }
+            CallError::Problem(Problem {
+                status: 404, slug, ..
+            }) if is_of_the_service(slug) => Failure::new(
+                Status::NotOffered,
+                format!("{} publishes no events", self.url),
+            )
+            .with_hint("It does if its PRESENCE_NATS_URL is set."),
             error => self.server_failure(error),
         }
     }
@@ -105,11 +125,23 @@ impl Service {
     }
 
     fn refusal(&self, problem: &Problem) -> Failure {
-        let Problem { status, slug, detail, field, message, .. } = problem;
+        let Problem {
+            status,
+            slug,
+            detail,
+            field,
+            message,
+            ..
+        } = problem;
         let url = &self.url;
         if matches!(status, 401 | 403) && !is_of_the_service(slug) && message.is_some() {
-            let hint = if problem.is_via_api_gateway { self.authentication.hint() } else { PROXY_HINT };
-            return Failure::new(Status::Refused, format!("{url} refused the call: {detail}")).with_hint(hint);
+            let hint = if problem.is_via_api_gateway {
+                self.authentication.hint()
+            } else {
+                PROXY_HINT
+            };
+            return Failure::new(Status::Refused, format!("{url} refused the call: {detail}"))
+                .with_hint(hint);
         }
         if *status == 401 || (*status == 403 && !is_of_the_service(slug)) {
             let what = if self.authentication == Authentication::Token {
@@ -120,12 +152,22 @@ impl Service {
             return Failure::new(Status::Refused, format!("{url} {what}"))
                 .with_hint("PRESENCE_TOKEN, or --token, gives one of those in the service's PRESENCE_AUTH_TOKENS.");
         }
-        let kind = if *status < 500 { Status::Refused } else { Status::Failed };
+        let kind = if *status < 500 {
+            Status::Refused
+        } else {
+            Status::Failed
+        };
         if !is_of_the_service(slug) {
-            return Failure::new(kind, format!("{url} answered with status {status}, but not like a presence service"))
-                .with_hint("Calls go to …/presence/… below that address.");
+            return Failure::new(
+                kind,
+                format!("{url} answered with status {status}, but not like a presence service"),
+            )
+            .with_hint("Calls go to …/presence/… below that address.");
         }
-        let field = field.as_ref().map(|field| format!(" [{field}]")).unwrap_or_default();
+        let field = field
+            .as_ref()
+            .map(|field| format!(" [{field}]"))
+            .unwrap_or_default();
         Failure::new(kind, format!("{detail}{field} ({slug}, {status})"))
     }
 }
@@ -170,20 +212,41 @@ mod tests {
     use super::*;
 
     fn service(authentication: Authentication) -> Service {
-        Service::new(Endpoint::parse("http://presence:8080").unwrap(), authentication).unwrap()
+        Service::new(
+            Endpoint::parse("http://presence:8080").unwrap(),
+            authentication,
+        )
+        .unwrap()
     }
 
     fn problem(status: u16, slug: &str) -> CallError {
         let (slug, detail) = (slug.to_owned(), "no details were given".to_owned());
         let is_via_api_gateway = false;
-        Problem { status, slug, detail, message: None, is_via_api_gateway, field: None, retry_after: None }.into()
+        Problem {
+            status,
+            slug,
+            detail,
+            message: None,
+            is_via_api_gateway,
+            field: None,
+            retry_after: None,
+        }
+        .into()
     }
 
     #[test]
     fn a_failed_call_and_a_refused_call_differ_in_the_exit_status() {
         let service = service(Authentication::None);
-        for (status, expected) in [(400, Status::Refused), (409, Status::Refused), (503, Status::Failed)] {
-            assert_eq!(service.failure(&problem(status, "some-kind")).status, expected, "{status}");
+        for (status, expected) in [
+            (400, Status::Refused),
+            (409, Status::Refused),
+            (503, Status::Failed),
+        ] {
+            assert_eq!(
+                service.failure(&problem(status, "some-kind")).status,
+                expected,
+                "{status}"
+            );
         }
         assert_eq!(service.failure(&CallError::TimedOut).status, Status::Failed);
     }
@@ -191,18 +254,36 @@ mod tests {
     #[test]
     fn a_missing_token_and_a_wrong_token_have_different_messages() {
         let unauthorized = problem(401, "unauthorized");
-        assert!(format!("{:?}", service(Authentication::None).failure(&unauthorized)).contains("requires a token"));
-        let wrong = format!("{:?}", service(Authentication::Token).failure(&unauthorized));
-        assert!(wrong.contains("does not accept the token") && !wrong.contains("hunter2"), "{wrong}");
+        assert!(
+            format!("{:?}", service(Authentication::None).failure(&unauthorized))
+                .contains("requires a token")
+        );
+        let wrong = format!(
+            "{:?}",
+            service(Authentication::Token).failure(&unauthorized)
+        );
+        assert!(
+            wrong.contains("does not accept the token") && !wrong.contains("hunter2"),
+            "{wrong}"
+        );
     }
 
     #[test]
     fn a_path_that_an_api_gateway_does_not_have_is_not_supported() {
-        for (status, slug) in [(404, "about:blank"), (403, "about:blank"), (404, "not-found")] {
+        for (status, slug) in [
+            (404, "about:blank"),
+            (403, "about:blank"),
+            (404, "not-found"),
+        ] {
             let failure = service(Authentication::None).server_failure(&problem(status, slug));
             assert_eq!(failure.status, Status::NotOffered, "{status} {slug}");
         }
-        assert_eq!(service(Authentication::None).server_failure(&problem(401, "unauthorized")).status, Status::Refused);
+        assert_eq!(
+            service(Authentication::None)
+                .server_failure(&problem(401, "unauthorized"))
+                .status,
+            Status::Refused
+        );
     }
 
     /// A refusal by API Gateway, or by another proxy.
@@ -210,7 +291,16 @@ mod tests {
         let detail = format!("it says {message}");
         let slug = "about:blank".to_owned();
         let message = Some(message.to_owned());
-        Problem { status, slug, detail, message, is_via_api_gateway, field: None, retry_after: None }.into()
+        Problem {
+            status,
+            slug,
+            detail,
+            message,
+            is_via_api_gateway,
+            field: None,
+            retry_after: None,
+        }
+        .into()
     }
 
     fn gateway(status: u16, message: &str) -> CallError {
@@ -219,12 +309,22 @@ mod tests {
 
     #[test]
     fn a_refusal_by_another_proxy_is_repeated_without_advice_about_api_gateway() {
-        for authentication in [Authentication::None, Authentication::Token, Authentication::Signature] {
+        for authentication in [
+            Authentication::None,
+            Authentication::Token,
+            Authentication::Signature,
+        ] {
             let failure = service(authentication).failure(&refusal(403, "Forbidden", false));
             assert_eq!(failure.status, Status::Refused);
             let failure = format!("{failure:?}");
-            assert!(failure.contains("it says Forbidden") && failure.contains("A proxy in front"), "{failure}");
-            assert!(!failure.contains("AWS") && !failure.contains("execute-api"), "{failure}");
+            assert!(
+                failure.contains("it says Forbidden") && failure.contains("A proxy in front"),
+                "{failure}"
+            );
+            assert!(
+                !failure.contains("AWS") && !failure.contains("execute-api"),
+                "{failure}"
+            );
         }
     }
 
@@ -239,8 +339,14 @@ mod tests {
                 let failure = service(authentication).failure(&error);
                 assert_eq!(failure.status, Status::Refused);
                 let failure = format!("{failure:?}");
-                assert!(failure.contains(expected) && failure.contains("it says"), "{failure}");
-                assert!(!failure.contains("PRESENCE_AUTH_TOKENS"), "they are a server's: {failure}");
+                assert!(
+                    failure.contains(expected) && failure.contains("it says"),
+                    "{failure}"
+                );
+                assert!(
+                    !failure.contains("PRESENCE_AUTH_TOKENS"),
+                    "they are a server's: {failure}"
+                );
             }
         }
     }
@@ -248,7 +354,10 @@ mod tests {
     #[test]
     fn a_refused_caller_differs_from_a_missing_call() {
         let service = service(Authentication::None);
-        assert_eq!(service.server_failure(&gateway(403, "Forbidden")).status, Status::Refused);
+        assert_eq!(
+            service.server_failure(&gateway(403, "Forbidden")).status,
+            Status::Refused
+        );
         let of_rest = gateway(403, "Missing Authentication Token");
         assert_eq!(service.server_failure(&of_rest).status, Status::NotOffered);
     }

@@ -23,7 +23,10 @@ pub(crate) struct Cell {
 
 impl<const N: usize> Table<N> {
     pub(crate) fn new(head: [&'static str; N]) -> Self {
-        Self { head, rows: Vec::new() }
+        Self {
+            head,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, row: [Cell; N]) {
@@ -32,7 +35,10 @@ impl<const N: usize> Table<N> {
 
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().map(|row| row[column].text.chars().count());
-        cells.chain([self.head[column].len()]).max().unwrap_or_default()
+        cells
+            .chain([self.head[column].len()])
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether a column is aligned to the right, with its head.
@@ -43,7 +49,11 @@ impl<const N: usize> Table<N> {
 
 impl Cell {
     pub(crate) fn new(text: impl fmt::Display, style: Style) -> Self {
-        Self { text: text.to_string(), style, is_number: false }
+        Self {
+            text: text.to_string(),
+            style,
+            is_number: false,
+        }
     }
 
     pub(crate) fn plain(text: impl fmt::Display) -> Self {
@@ -52,7 +62,10 @@ impl Cell {
 
     /// A cell that is aligned to the right, as numbers are.
     pub(crate) fn right(text: impl fmt::Display) -> Self {
-        Self { is_number: true, ..Self::plain(text) }
+        Self {
+            is_number: true,
+            ..Self::plain(text)
+        }
     }
 
     /// A number with separated thousands.
@@ -94,9 +107,12 @@ impl<const N: usize> fmt::Display for Table<N> {
             f.write_str("\n")
         };
         line(f, self.head.map(|text| (text, FAINT)))?;
-        self.rows
-            .iter()
-            .try_for_each(|row| line(f, std::array::from_fn(|column| (&*row[column].text, row[column].style))))
+        self.rows.iter().try_for_each(|row| {
+            line(
+                f,
+                std::array::from_fn(|column| (&*row[column].text, row[column].style)),
+            )
+        })
     }
 }
 
@@ -107,16 +123,26 @@ mod tests {
     #[test]
     fn texts_are_aligned_to_the_left_and_numbers_to_the_right() {
         let mut table = Table::new(["PLAYER", "COUNT", "STATE"]);
-        table.push([Cell::plain("a-long-name"), Cell::number(2), Cell::plain("ONLINE")]);
+        table.push([
+            Cell::plain("a-long-name"),
+            Cell::number(2),
+            Cell::plain("ONLINE"),
+        ]);
         table.push([Cell::plain("b"), Cell::number(1_234_567), Cell::plain("-")]);
         let expected = "PLAYER           COUNT  STATE\n\
                         a-long-name          2  ONLINE\n\
                         b            1,234,567  -\n";
-        assert_eq!(anstream::adapter::strip_str(&table.to_string()).to_string(), expected);
+        assert_eq!(
+            anstream::adapter::strip_str(&table.to_string()).to_string(),
+            expected
+        );
     }
 
     #[test]
     fn thousands_are_separated() {
-        assert_eq!([0, 999, 1_000, 12_345_678].map(grouped), ["0", "999", "1,000", "12,345,678"]);
+        assert_eq!(
+            [0, 999, 1_000, 12_345_678].map(grouped),
+            ["0", "999", "1,000", "12,345,678"]
+        );
     }
 }

@@ -21,7 +21,8 @@ pub(crate) enum Authentication {
 }
 
 impl Target {
-    /// The service, and how calls to it authenticate. Flags take precedence over variables; an empty variable is unset.
+    /// The service, and how calls to it authenticate. Flags take precedence over variables; an
+    /// empty variable is unset.
     pub(crate) fn endpoint(
         self,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -43,7 +44,9 @@ impl Target {
             )
             .with_hint("--token '' or --sigv4 chooses one of the two.")),
             Some((token, name)) => {
-                let endpoint = endpoint.with_token(&token).map_err(|error| invalid(name, &error))?;
+                let endpoint = endpoint
+                    .with_token(&token)
+                    .map_err(|error| invalid(name, &error))?;
                 Ok((endpoint, Authentication::Token))
             }
             None if is_signed => Ok((endpoint, Authentication::Signature)),
@@ -56,7 +59,10 @@ fn is_signed_by_variable(variable: impl Fn(&str) -> Option<OsString>) -> Result<
     match variable("PRESENCE_SIGV4").unwrap_or_default().to_str() {
         Some("" | "false") => Ok(false),
         Some("true") => Ok(true),
-        _ => Err(Failure::new(Status::Usage, "PRESENCE_SIGV4 accepts true or false")),
+        _ => Err(Failure::new(
+            Status::Usage,
+            "PRESENCE_SIGV4 accepts true or false",
+        )),
     }
 }
 
@@ -69,18 +75,22 @@ pub(crate) async fn sign(endpoint: Endpoint) -> Result<Endpoint, Failure> {
                  `aws login`, docs/cli.md shows a profile.",
         )
     })?;
-    endpoint
-        .with_signer(signer)
-        .map_err(|error| Failure::new(Status::Usage, error.to_string()).with_hint("AWS_REGION names the region."))
+    endpoint.with_signer(signer).map_err(|error| {
+        Failure::new(Status::Usage, error.to_string()).with_hint("AWS_REGION names the region.")
+    })
 }
 
 /// The service with a signer: not available without the feature.
 #[cfg(not(feature = "sigv4"))]
 pub(crate) async fn sign(_: Endpoint) -> Result<Endpoint, Failure> {
-    Err(Failure::new(Status::Usage, "this program cannot sign calls: it was built without the feature sigv4"))
+    Err(Failure::new(
+        Status::Usage,
+        "this program cannot sign calls: it was built without the feature sigv4",
+    ))
 }
 
-/// The value of a flag, else of a variable that is set and not empty, with the name of the flag or variable.
+/// The value of a flag, else of a variable that is set and not empty, with the name of the flag or
+/// variable.
 fn either(
     given: Option<String>,
     flag: &'static str,
@@ -102,7 +112,10 @@ fn invalid(name: impl fmt::Display, error: &InvalidEndpoint) -> Failure {
 
 /// Why the clients for an endpoint cannot be created.
 pub(crate) fn unusable(error: &InvalidEndpoint) -> Failure {
-    let cause = error.source().map(|_| format!(": {}", root_cause(error))).unwrap_or_default();
+    let cause = error
+        .source()
+        .map(|_| format!(": {}", root_cause(error)))
+        .unwrap_or_default();
     Failure::new(Status::Usage, format!("{error}{cause}"))
 }
 
@@ -111,14 +124,22 @@ mod tests {
     use super::*;
 
     /// The endpoint and authentication for two flags and two variables.
-    fn resolved(flags: [Option<&str>; 2], variables: [Option<&str>; 2]) -> Result<(String, Authentication), String> {
+    fn resolved(
+        flags: [Option<&str>; 2],
+        variables: [Option<&str>; 2],
+    ) -> Result<(String, Authentication), String> {
         let [url, token] = flags.map(|flag| flag.map(str::to_owned));
         let variable = |name: &str| match name {
             "PRESENCE_URL" => variables[0].map(OsString::from),
             "PRESENCE_TOKEN" => variables[1].map(OsString::from),
             _ => None,
         };
-        let endpoint = Target { url, token, sigv4: false }.endpoint(variable);
+        let endpoint = Target {
+            url,
+            token,
+            sigv4: false,
+        }
+        .endpoint(variable);
         endpoint
             .map(|(endpoint, authentication)| (endpoint.to_string(), authentication))
             .map_err(|error| format!("{error:?}"))
@@ -127,7 +148,10 @@ mod tests {
     #[test]
     fn an_empty_variable_counts_as_unset() {
         for variables in [[None, None], [Some(""), Some("")]] {
-            assert_eq!(resolved([None, None], variables).unwrap(), (DEFAULT_URL.to_owned(), Authentication::None));
+            assert_eq!(
+                resolved([None, None], variables).unwrap(),
+                (DEFAULT_URL.to_owned(), Authentication::None)
+            );
         }
     }
 
@@ -135,10 +159,19 @@ mod tests {
     fn a_flag_overrides_a_variable_even_an_invalid_one() {
         let bad = [Some("htp:/presence"), Some("no token")];
         let (url, authentication) = resolved([Some("http://other"), Some("hunter2")], bad).unwrap();
-        assert_eq!((&*url, authentication), ("http://other", Authentication::Token));
-        assert_eq!(resolved([Some("http://other"), Some("")], bad).unwrap().1, Authentication::None);
+        assert_eq!(
+            (&*url, authentication),
+            ("http://other", Authentication::Token)
+        );
+        assert_eq!(
+            resolved([Some("http://other"), Some("")], bad).unwrap().1,
+            Authentication::None
+        );
         let set = [Some("http://variable"), Some("hunter2")];
-        assert_eq!(resolved([None, None], set).unwrap(), ("http://variable".to_owned(), Authentication::Token));
+        assert_eq!(
+            resolved([None, None], set).unwrap(),
+            ("http://variable".to_owned(), Authentication::Token)
+        );
     }
 
     /// The result of the flag `--sigv4`, the flag `--token`, and the variables of the same names.
@@ -153,8 +186,15 @@ mod tests {
             "PRESENCE_TOKEN" => Some(OsString::from(token_variable)),
             _ => None,
         };
-        let endpoint = Target { url: None, token: token.map(str::to_owned), sigv4 }.endpoint(variable);
-        endpoint.map(|(_, authentication)| authentication).map_err(|error| format!("{error:?}"))
+        let endpoint = Target {
+            url: None,
+            token: token.map(str::to_owned),
+            sigv4,
+        }
+        .endpoint(variable);
+        endpoint
+            .map(|(_, authentication)| authentication)
+            .map_err(|error| format!("{error:?}"))
     }
 
     #[test]
@@ -164,14 +204,36 @@ mod tests {
             Authentication::Signature,
             "a flag overrides a variable"
         );
-        assert_eq!(authentication(true, None, "maybe", "hunter2").unwrap(), Authentication::Signature);
-        assert_eq!(authentication(false, Some("hunter2"), "true", "").unwrap(), Authentication::Token);
-        assert_eq!(authentication(false, None, "true", "").unwrap(), Authentication::Signature);
-        assert_eq!(authentication(false, None, "false", "hunter2").unwrap(), Authentication::Token);
-        assert_eq!(authentication(false, None, "false", "").unwrap(), Authentication::None);
+        assert_eq!(
+            authentication(true, None, "maybe", "hunter2").unwrap(),
+            Authentication::Signature
+        );
+        assert_eq!(
+            authentication(false, Some("hunter2"), "true", "").unwrap(),
+            Authentication::Token
+        );
+        assert_eq!(
+            authentication(false, None, "true", "").unwrap(),
+            Authentication::Signature
+        );
+        assert_eq!(
+            authentication(false, None, "false", "hunter2").unwrap(),
+            Authentication::Token
+        );
+        assert_eq!(
+            authentication(false, None, "false", "").unwrap(),
+            Authentication::None
+        );
         let both = authentication(false, None, "true", "hunter2").unwrap_err();
-        assert!(both.contains("are both set") && !both.contains("hunter2"), "{both}");
-        assert!(authentication(false, None, "maybe", "").unwrap_err().contains("PRESENCE_SIGV4 accepts true or false"));
+        assert!(
+            both.contains("are both set") && !both.contains("hunter2"),
+            "{both}"
+        );
+        assert!(
+            authentication(false, None, "maybe", "")
+                .unwrap_err()
+                .contains("PRESENCE_SIGV4 accepts true or false")
+        );
     }
 
     #[test]
@@ -180,12 +242,23 @@ mod tests {
         for (flags, variables, expected) in [
             ([Some("x:secret@y"), None], good, "--url is not the URL"),
             ([Some(""), None], good, "--url is not the URL"),
-            ([None, None], [Some("x:secret@y"), None], "PRESENCE_URL is not the URL"),
+            (
+                [None, None],
+                [Some("x:secret@y"), None],
+                "PRESENCE_URL is not the URL",
+            ),
             ([None, Some("se cret")], good, "--token is not a token"),
-            ([None, None], [None, Some("se cret\n")], "PRESENCE_TOKEN is not a token"),
+            (
+                [None, None],
+                [None, Some("se cret\n")],
+                "PRESENCE_TOKEN is not a token",
+            ),
         ] {
             let error = resolved(flags, variables).unwrap_err();
-            assert!(error.contains(expected) && error.contains("Usage"), "{error}");
+            assert!(
+                error.contains(expected) && error.contains("Usage"),
+                "{error}"
+            );
             assert!(!error.contains("cret"), "{error}");
         }
     }

@@ -25,8 +25,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The most messages that a player may send between two pings.
 const MAX_MESSAGES: usize = 200;
 
-/// A message of the player: `{"state":"IN_MATCH"}`, `{"activity":{"details":"Ranked"}}`, `{"watch":["bob"]}` or
-/// `{"unwatch":["bob"]}`.
+/// A message of the player: `{"state":"IN_MATCH"}`, `{"activity":{"details":"Ranked"}}`,
+/// `{"watch":["bob"]}` or `{"unwatch":["bob"]}`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PlayerMessage {
@@ -39,7 +39,9 @@ struct PlayerMessage {
 }
 
 /// Deserializes a member that is in the message, even if it is `null`.
-fn deserialize_present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Activity>>, D::Error> {
+fn deserialize_present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Activity>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -54,11 +56,18 @@ enum End {
 }
 
 /// Serves one socket, from its opening to its end.
-pub(crate) async fn serve(gateway: Arc<Gateway>, player: PlayerId, connection: ConnectionId, mut socket: WebSocket) {
+pub(crate) async fn serve(
+    gateway: Arc<Gateway>,
+    player: PlayerId,
+    connection: ConnectionId,
+    mut socket: WebSocket,
+) {
     let close_requests = gateway.sockets.add(&connection);
     gateway.notifier.connected(&player, &connection);
     let end = converse(&gateway, &player, &mut socket, close_requests).await;
-    gateway.notifier.disconnected(&player, &connection, end.reason());
+    gateway
+        .notifier
+        .disconnected(&player, &connection, end.reason());
     close(socket, end).await;
     gateway.sockets.remove(&connection);
 }
@@ -96,7 +105,8 @@ async fn converse(
                     return End::ByGateway(close_code::POLICY);
                 }
             }
-            // A browser responds to a ping, so a player without any message since the last ping is lost.
+            // A browser responds to a ping, so a player without any message since the last ping is
+            // lost.
             _ = pings.tick() => {
                 if std::mem::take(&mut received) == 0 || !send(socket, Message::Ping("".into())).await {
                     return End::Broken;
@@ -119,8 +129,12 @@ fn handle_message(
     friends: &mut Option<Friends>,
     text: &str,
 ) -> Result<(), String> {
-    let PlayerMessage { state, activity, watch, unwatch } =
-        serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let PlayerMessage {
+        state,
+        activity,
+        watch,
+        unwatch,
+    } = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if state.is_none() && activity.is_none() && watch.is_none() && unwatch.is_none() {
         return Err("missing field: state, activity, watch or unwatch".into());
     }
@@ -133,7 +147,9 @@ fn handle_message(
     if watch.is_none() && unwatch.is_none() {
         return Ok(());
     }
-    let friends = friends.as_mut().ok_or("this gateway has no presence service")?;
+    let friends = friends
+        .as_mut()
+        .ok_or("this gateway has no presence service")?;
     friends.unwatch(&unwatch.unwrap_or_default());
     friends.watch(watch.unwrap_or_default())
 }
@@ -145,14 +161,20 @@ async fn next_friends_message(friends: &mut Option<Friends>) -> Option<FriendsMe
 
 /// Sends a message. Returns whether it was written in time.
 async fn send(socket: &mut WebSocket, message: Message) -> bool {
-    matches!(timeout(WRITE_TIMEOUT, socket.send(message)).await, Ok(Ok(())))
+    matches!(
+        timeout(WRITE_TIMEOUT, socket.send(message)).await,
+        Ok(Ok(()))
+    )
 }
 
 /// Closes the socket, with a closing handshake if the player responds in time.
 async fn close(mut socket: WebSocket, end: End) {
     let handshake = async {
         if let End::ByGateway(code) = end {
-            let frame = CloseFrame { code, reason: "".into() };
+            let frame = CloseFrame {
+                code,
+                reason: "".into(),
+            };
             socket.send(Message::Close(Some(frame))).await?;
         }
         while socket.recv().await.transpose()?.is_some() {}
@@ -162,7 +184,8 @@ async fn close(mut socket: WebSocket, end: End) {
 }
 
 impl End {
-    /// The reason for the presence service. The close code tells a player who meant to leave from a lost one.
+    /// The reason for the presence service. The close code tells a player who meant to leave from a
+    /// lost one.
     fn reason(&self) -> Reason {
         match self {
             Self::ByPlayer(Some(code)) | Self::ByGateway(code) => Reason::from_close_code(*code),

@@ -32,12 +32,20 @@ pub(crate) enum FriendsMessage {
 
 impl Friends {
     pub(crate) fn of(watcher: &Watcher) -> Self {
-        Self { subscription: watcher.watch([]), status: watcher.status_changes(), players: HashSet::new(), feed: None }
+        Self {
+            subscription: watcher.watch([]),
+            status: watcher.status_changes(),
+            players: HashSet::new(),
+            feed: None,
+        }
     }
 
     /// Adds friends, unless there would be too many.
     pub(crate) fn watch(&mut self, friends: Vec<PlayerId>) -> Result<(), String> {
-        let new: HashSet<_> = friends.into_iter().filter(|friend| !self.players.contains(friend)).collect();
+        let new: HashSet<_> = friends
+            .into_iter()
+            .filter(|friend| !self.players.contains(friend))
+            .collect();
         if self.players.len() + new.len() > MAX_FRIENDS {
             return Err("too many friends".into());
         }
@@ -49,7 +57,9 @@ impl Friends {
     /// Removes friends.
     pub(crate) fn unwatch(&mut self, friends: &[PlayerId]) {
         self.subscription.unwatch(friends);
-        friends.iter().for_each(|friend| _ = self.players.remove(friend));
+        friends
+            .iter()
+            .for_each(|friend| _ = self.players.remove(friend));
     }
 
     /// Waits for the next message for the player. Cancel safe.

@@ -28,7 +28,8 @@ use tokio::{
 
 use super::{conversation::serve, page, sockets::Sockets};
 
-/// Time limit for a connection to become a WebSocket, or to receive its response, whatever it sends and reads.
+/// Time limit for a connection to become a WebSocket, or to receive its response, whatever it sends
+/// and reads.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most connections that are not WebSockets yet; others wait in the listener's queue.
@@ -48,7 +49,8 @@ pub(crate) struct Gateway {
     presence: Option<Arc<HttpNotifier>>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) ping_interval: Duration,
-    /// Random text of this process. With a counter behind it, it is an id that no connection ever had.
+    /// Random text of this process. With a counter behind it, it is an id that no connection ever
+    /// had.
     instance: String,
     connections: AtomicU64,
 }
@@ -62,7 +64,15 @@ impl Gateway {
     ) -> Arc<Self> {
         let instance = format!("{:016x}", rand::random::<u64>());
         let notifier = Arc::new(presence.clone());
-        Arc::new(Self { notifier, watcher, presence, sockets, ping_interval, instance, connections: AtomicU64::new(0) })
+        Arc::new(Self {
+            notifier,
+            watcher,
+            presence,
+            sockets,
+            ping_interval,
+            instance,
+            connections: AtomicU64::new(0),
+        })
     }
 
     fn new_connection(&self) -> Result<ConnectionId, presence_client::InvalidId> {
@@ -73,7 +83,10 @@ impl Gateway {
 
 /// Accepts and serves connections until the future is dropped.
 pub(crate) async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
-    let routes = Router::new().route("/ws", get(open)).route("/stats", get(stats)).merge(page::routes());
+    let routes = Router::new()
+        .route("/ws", get(open))
+        .route("/stats", get(stats))
+        .merge(page::routes());
     let service = TowerToHyperService::new(routes.with_state(gateway));
     let handshakes = Arc::new(Semaphore::new(MAX_HANDSHAKES));
     while let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await {
@@ -85,7 +98,8 @@ pub(crate) async fn accept(listener: TcpListener, gateway: Arc<Gateway>) {
                 continue;
             }
         };
-        let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
+        let connection =
+            http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone());
         tokio::spawn(async move {
             _ = timeout(HANDSHAKE_TIMEOUT, connection.with_upgrades()).await;
             drop(handshake);
@@ -104,11 +118,18 @@ async fn open(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let Some(slot) = gateway.sockets.reserve() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "5")], "too many sockets").into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(header::RETRY_AFTER, "5")],
+            "too many sockets",
+        )
+            .into_response();
     };
     match (PlayerId::parse(&query.player), gateway.new_connection()) {
         (Ok(player), Ok(connection)) => {
-            let upgrade = upgrade.read_buffer_size(MAX_MESSAGE_BYTES).max_message_size(MAX_MESSAGE_BYTES);
+            let upgrade = upgrade
+                .read_buffer_size(MAX_MESSAGE_BYTES)
+                .max_message_size(MAX_MESSAGE_BYTES);
             // Lets support find out which of the player's sockets this is.
             let id = [("x-connection-id", connection.to_string())];
             let serve_socket = move |socket| async move {
@@ -117,24 +138,30 @@ async fn open(
             };
             (id, upgrade.on_upgrade(serve_socket)).into_response()
         }
-        (Err(error), _) | (_, Err(error)) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
+        (Err(error), _) | (_, Err(error)) => {
+            (StatusCode::BAD_REQUEST, error.to_string()).into_response()
+        }
     }
 }
 
 /// The number of open sockets, and the notifier's counters.
 async fn stats(Shared(gateway): Shared<Arc<Gateway>>) -> Json<serde_json::Value> {
     let sockets = gateway.sockets.count();
-    let presence = gateway.presence.as_ref().map(|presence| presence.stats()).map(|stats| {
-        json!({
-            "calls": stats.calls,
-            "failures": stats.failures,
-            "retries": stats.retries,
-            "heartbeats": stats.heartbeats,
-            "restored": stats.restored,
-            "closed": stats.closed,
-            "dropped": stats.dropped,
-            "queue_length": stats.queue_length,
-        })
-    });
+    let presence = gateway
+        .presence
+        .as_ref()
+        .map(|presence| presence.stats())
+        .map(|stats| {
+            json!({
+                "calls": stats.calls,
+                "failures": stats.failures,
+                "retries": stats.retries,
+                "heartbeats": stats.heartbeats,
+                "restored": stats.restored,
+                "closed": stats.closed,
+                "dropped": stats.dropped,
+                "queue_length": stats.queue_length,
+            })
+        });
     Json(json!({"sockets": sockets, "presence": presence}))
 }

@@ -27,10 +27,15 @@ struct Open {
 impl Sockets {
     /// Creates an empty registry for at most `max` sockets at a time.
     pub(crate) fn new(max: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(max)), open: Mutex::default(), removed: Notify::new() }
+        Self {
+            slots: Arc::new(Semaphore::new(max)),
+            open: Mutex::default(),
+            removed: Notify::new(),
+        }
     }
 
-    /// Reserves a slot for a socket, until the slot is dropped. `None` if there are too many sockets.
+    /// Reserves a slot for a socket, until the slot is dropped. `None` if there are too many
+    /// sockets.
     pub(crate) fn reserve(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.slots).try_acquire_owned().ok()
     }
@@ -42,7 +47,8 @@ impl Sockets {
         if open.is_stopping {
             _ = close_request.try_send(close_code::RESTART);
         }
-        open.close_requests.insert(connection.clone(), close_request);
+        open.close_requests
+            .insert(connection.clone(), close_request);
         close_requests
     }
 
@@ -62,12 +68,15 @@ impl Sockets {
         }
     }
 
-    /// Requests that all sockets close, including sockets that are added later, and waits until none is left.
+    /// Requests that all sockets close, including sockets that are added later, and waits until
+    /// none is left.
     pub(crate) async fn close_all(&self, code: CloseCode) {
         {
             let mut open = self.open();
             open.is_stopping = true;
-            open.close_requests.values().for_each(|close_request| _ = close_request.try_send(code));
+            open.close_requests
+                .values()
+                .for_each(|close_request| _ = close_request.try_send(code));
         }
         loop {
             // Created before the check, so that no notification in between is missed.

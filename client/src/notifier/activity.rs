@@ -6,13 +6,15 @@ use tokio::time::Instant;
 
 use crate::Activity;
 
-/// The shortest time between two changes of a player's activity. Of the changes in between, only the latest is sent.
+/// The shortest time between two changes of a player's activity. Of the changes in between, only
+/// the latest is sent.
 pub(super) const MIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The activity that the gateway reported last for one player.
 #[derive(Debug, Default)]
 pub(super) struct LatestActivity {
-    /// `None` if the gateway has reported none for this player. An activity that was removed is `Some(None)`.
+    /// `None` if the gateway has reported none for this player. An activity that was removed is
+    /// `Some(None)`.
     reported: Option<Option<Activity>>,
     /// Whether `reported` is to be sent.
     is_waiting: bool,
@@ -45,13 +47,16 @@ impl LatestActivity {
 
     /// When the next change may be sent; `None` if there is none to send.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
-        let earliest = self.last_sent_at.map_or(now, |sent_at| now.max(sent_at + MIN_INTERVAL));
+        let earliest = self
+            .last_sent_at
+            .map_or(now, |sent_at| now.max(sent_at + MIN_INTERVAL));
         self.is_waiting.then_some(earliest)
     }
 
     /// Whether a change was sent less than [`MIN_INTERVAL`] ago, so the next one has to wait.
     pub(super) fn is_recent(&self, now: Instant) -> bool {
-        self.last_sent_at.is_some_and(|sent_at| now < sent_at + MIN_INTERVAL)
+        self.last_sent_at
+            .is_some_and(|sent_at| now < sent_at + MIN_INTERVAL)
     }
 
     /// Returns the activity to send now, and whether it was sent before.
@@ -71,8 +76,8 @@ impl LatestActivity {
         self.is_waiting = self.reported.is_some();
     }
 
-    /// Records that the call has ended. An activity that the service refused would be refused again, so it is
-    /// forgotten.
+    /// Records that the call has ended. An activity that the service refused would be refused
+    /// again, so it is forgotten.
     pub(super) fn finish(&mut self, was_refused: bool) {
         self.is_in_flight = false;
         if was_refused && !self.is_waiting {

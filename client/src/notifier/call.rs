@@ -77,9 +77,17 @@ pub(super) struct Body {
 #[serde(untagged)]
 enum Content {
     Single(Connection),
-    Batch { connections: Vec<Connection> },
-    State { player_id: PlayerId, state: State },
-    Activity { player_id: PlayerId, activity: Option<Activity> },
+    Batch {
+        connections: Vec<Connection>,
+    },
+    State {
+        player_id: PlayerId,
+        state: State,
+    },
+    Activity {
+        player_id: PlayerId,
+        activity: Option<Activity>,
+    },
 }
 
 impl Task {
@@ -95,19 +103,30 @@ impl Task {
         }
     }
 
-    /// The connection that this task of `player` concerns. `None` if it concerns the player's state or activity.
+    /// The connection that this task of `player` concerns. `None` if it concerns the player's state
+    /// or activity.
     pub(super) fn connection(&self, player: &PlayerId) -> Option<Connection> {
         match self {
-            Self::Connect(id) | Self::Heartbeat(id) | Self::Disconnect(id, _) => Some(Connection::new(player, id)),
+            Self::Connect(id) | Self::Heartbeat(id) | Self::Disconnect(id, _) => {
+                Some(Connection::new(player, id))
+            }
             Self::SetState(_) | Self::SetActivity(_) => None,
         }
     }
 }
 
 impl CallKind {
-    /// All kinds in the order of their priority: of several calls that may be made, the first one is made first.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Quit, Self::Lost, Self::Moving, Self::Connect, Self::SetState, Self::SetActivity, Self::Heartbeat];
+    /// All kinds in the order of their priority: of several calls that may be made, the first one
+    /// is made first.
+    pub(super) const ALL: [Self; 7] = [
+        Self::Quit,
+        Self::Lost,
+        Self::Moving,
+        Self::Connect,
+        Self::SetState,
+        Self::SetActivity,
+        Self::Heartbeat,
+    ];
 
     /// How many calls of the kind may be in flight at a time.
     pub(super) fn max_in_flight(self) -> usize {
@@ -135,28 +154,42 @@ impl Call {
         }
     }
 
-    /// The body. A single connect is not sent as a batch, since older services return the heartbeat interval for
-    /// single connects only. Other calls about connections are batches even with one entry, since the response to a
-    /// batch has the outcome of each entry.
+    /// The body. A single connect is not sent as a batch, since older services return the heartbeat
+    /// interval for single connects only. Other calls about connections are batches even with one
+    /// entry, since the response to a batch has the outcome of each entry.
     pub(super) fn body(&self) -> Body {
         let reason = match self.kind {
             CallKind::Quit => Some(Reason::Quit),
             CallKind::Lost => Some(Reason::Lost),
             CallKind::Moving => Some(Reason::Moving),
-            CallKind::Connect | CallKind::SetState | CallKind::SetActivity | CallKind::Heartbeat => None,
+            CallKind::Connect
+            | CallKind::SetState
+            | CallKind::SetActivity
+            | CallKind::Heartbeat => None,
         };
         let content = match &self.tasks[..] {
-            [(player, Task::SetState(state))] => Content::State { player_id: player.clone(), state: *state },
-            [(player, Task::SetActivity(activity))] => {
-                Content::Activity { player_id: player.clone(), activity: activity.clone() }
-            }
+            [(player, Task::SetState(state))] => Content::State {
+                player_id: player.clone(),
+                state: *state,
+            },
+            [(player, Task::SetActivity(activity))] => Content::Activity {
+                player_id: player.clone(),
+                activity: activity.clone(),
+            },
             [(player, Task::Connect(id))] => Content::Single(Connection::new(player, id)),
             tasks => {
-                let connections = tasks.iter().filter_map(|(player, task)| task.connection(player)).collect();
+                let connections = tasks
+                    .iter()
+                    .filter_map(|(player, task)| task.connection(player))
+                    .collect();
                 Content::Batch { connections }
             }
         };
-        Body { content, reason, gateway_id: self.gateway.clone() }
+        Body {
+            content,
+            reason,
+            gateway_id: self.gateway.clone(),
+        }
     }
 }
 

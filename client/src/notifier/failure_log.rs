@@ -5,8 +5,8 @@ use std::error::Error;
 use super::{call::CallKind, outcome::is_final};
 use crate::CallError;
 
-/// Logs an episode of failures, which lasts until all kinds of calls succeed again. Each cause is logged once per
-/// episode; its repetitions are logged at the level `debug`.
+/// Logs an episode of failures, which lasts until all kinds of calls succeed again. Each cause is
+/// logged once per episode; its repetitions are logged at the level `debug`.
 #[derive(Debug, Default)]
 pub(super) struct FailureLog {
     logged: Vec<Cause>,
@@ -29,7 +29,8 @@ enum Cause {
 impl FailureLog {
     /// Logs that a call failed or was refused.
     pub(super) fn record_failure(&mut self, kind: CallKind, error: &CallError) {
-        // A rejected transition or a closed connection is no failure of the service or of the gateway.
+        // A rejected transition or a closed connection is no failure of the service or of the
+        // gateway.
         if matches!(error, CallError::Problem(problem) if matches!(problem.status, 409 | 410)) {
             tracing::debug!(?kind, %error, "presence call refused");
             return;

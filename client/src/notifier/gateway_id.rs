@@ -9,8 +9,15 @@ pub(super) fn generate() -> GatewayId {
 
 fn from_host(host: &str, random: u64) -> GatewayId {
     let random = format!("-{random:016x}");
-    let allowed: String = host.chars().filter(|c| GatewayId::parse(c.encode_utf8(&mut [0; 4])).is_ok()).collect();
-    let name = if allowed.is_empty() { "gateway" } else { &allowed };
+    let allowed: String = host
+        .chars()
+        .filter(|c| GatewayId::parse(c.encode_utf8(&mut [0; 4])).is_ok())
+        .collect();
+    let name = if allowed.is_empty() {
+        "gateway"
+    } else {
+        &allowed
+    };
     let name = &name[..name.len().min(GatewayId::MAX_LENGTH - random.len())];
     // It has between 1 and MAX_LENGTH characters, each of them allowed.
     GatewayId::parse(&format!("{name}{random}")).unwrap_or_else(|_| unreachable!("an id"))
@@ -18,7 +25,8 @@ fn from_host(host: &str, random: u64) -> GatewayId {
 
 /// The host's name; in a container, that of the container. Empty if the system does not say.
 fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::env::var("HOSTNAME"));
     name.unwrap_or_default().trim().to_owned()
 }
 

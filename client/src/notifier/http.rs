@@ -24,26 +24,28 @@ use super::{
     scheduler::CallScheduler,
 };
 use crate::{
-    Activity, CallError, ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, Reason, State,
-    transport::Transport,
+    Activity, CallError, ConnectionId, Endpoint, GatewayId, InvalidEndpoint, PlayerId, Reason,
+    State, transport::Transport,
 };
 
-/// Reports what happens to a gateway's sockets to the presence service, and sends heartbeats for the open ones, from a
-/// task of its own. See the [crate's documentation](crate) for what it promises.
+/// Reports what happens to a gateway's sockets to the presence service, and sends heartbeats for
+/// the open ones, from a task of its own. See the [crate's documentation](crate) for what it
+/// promises.
 ///
-/// Dropping it ends that task at once, and discards reports that are not delivered yet: [`drain`](Self::drain) first.
+/// Dropping it ends that task at once, and discards reports that are not delivered yet:
+/// [`drain`](Self::drain) first.
 pub struct HttpNotifier {
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
-/// Some reports of [`HttpNotifier::drain`] were refused, or were not delivered in time. The leases expire without
-/// them.
+/// Some reports of [`HttpNotifier::drain`] were refused, or were not delivered in time. The leases
+/// expire without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{tasks} disconnects and states were refused, or not delivered in time")]
 pub struct Undelivered {
-    /// The number of disconnects and states. A connection whose lease is not known to have ended counts as a
-    /// disconnect.
+    /// The number of disconnects and states. A connection whose lease is not known to have ended
+    /// counts as a disconnect.
     pub tasks: usize,
 }
 
@@ -65,7 +67,11 @@ impl HttpNotifier {
         HttpNotifierBuilder::new(endpoint)
     }
 
-    pub(super) fn start(scheduler: CallScheduler, transport: Transport, callbacks: Callbacks) -> Self {
+    pub(super) fn start(
+        scheduler: CallScheduler,
+        transport: Transport,
+        callbacks: Callbacks,
+    ) -> Self {
         let shared = Arc::new(Shared {
             scheduler: Mutex::new(scheduler),
             changed: Notify::new(),
@@ -78,8 +84,8 @@ impl HttpNotifier {
         Self { shared, task }
     }
 
-    /// Sends this bearer token with every further call. Calls that wait because the service did not accept the
-    /// previous token are sent at once.
+    /// Sends this bearer token with every further call. Calls that wait because the service did not
+    /// accept the previous token are sent at once.
     ///
     /// # Errors
     /// [`InvalidEndpoint::Token`] if it is not a valid token; the previous one stays in use.
@@ -89,15 +95,17 @@ impl HttpNotifier {
         Ok(())
     }
 
-    /// Ends the gateway: sends waiting reports, then ends the leases of the gateway and of all its connections in one
-    /// call. Returns when everything is delivered, or after `timeout`. Connections that are reported later are
-    /// ignored.
+    /// Ends the gateway: sends waiting reports, then ends the leases of the gateway and of all its
+    /// connections in one call. Returns when everything is delivered, or after `timeout`.
+    /// Connections that are reported later are ignored.
     ///
-    /// With [`Reason::Moving`], players keep record and state for the service's move grace, and friends notice nothing
-    /// of those who reconnect within it. Close the sockets after this call has begun, not before: those that then
-    /// close as [lost](Reason::Lost) or [moving](Reason::Moving) need no report of their own.
+    /// With [`Reason::Moving`], players keep record and state for the service's move grace, and
+    /// friends notice nothing of those who reconnect within it. Close the sockets after this call
+    /// has begun, not before: those that then close as [lost](Reason::Lost) or
+    /// [moving](Reason::Moving) need no report of their own.
     ///
-    /// If the service does not support leases of gateways, or none is kept, connections are disconnected in batches.
+    /// If the service does not support leases of gateways, or none is kept, connections are
+    /// disconnected in batches.
     ///
     /// # Errors
     /// [`Undelivered`] if the service refused some reports, or they were not delivered in time.
@@ -115,9 +123,17 @@ impl HttpNotifier {
         };
         let is_in_time = tokio::time::timeout(timeout, all_delivered).await.is_ok();
         let scheduler = self.shared.scheduler();
-        let undelivered = if is_in_time { 0 } else { scheduler.undelivered() };
+        let undelivered = if is_in_time {
+            0
+        } else {
+            scheduler.undelivered()
+        };
         let tasks = scheduler.refused() + undelivered;
-        if tasks == 0 { Ok(()) } else { Err(Undelivered { tasks }) }
+        if tasks == 0 {
+            Ok(())
+        } else {
+            Err(Undelivered { tasks })
+        }
     }
 
     /// The id under which the gateway's lease is kept; `None` if no lease is kept.
@@ -162,20 +178,30 @@ impl Drop for HttpNotifier {
 
 impl fmt::Debug for HttpNotifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpNotifier").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("HttpNotifier")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }
 
 impl Shared {
-    /// Locks the scheduler. The lock is held while one batch is gathered or settled, never during I/O. A poisoned lock
-    /// is used all the same: no code under it panics half-way.
+    /// Locks the scheduler. The lock is held while one batch is gathered or settled, never during
+    /// I/O. A poisoned lock is used all the same: no code under it panics half-way.
     fn scheduler(&self) -> MutexGuard<'_, CallScheduler> {
-        self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
+        self.scheduler
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls the gateway's callback. If it panics, the gateway still receives the other notices.
     fn notify_gateway(&self, notice: Notice) {
-        let (callback, Connection { player_id, connection_id }) = match notice {
+        let (
+            callback,
+            Connection {
+                player_id,
+                connection_id,
+            },
+        ) = match notice {
             Notice::Closed(connection) => (&self.callbacks.on_closed, connection),
             Notice::Restored(connection) => (&self.callbacks.on_restored, connection),
         };
@@ -193,7 +219,9 @@ impl Shared {
     fn guard(&self, callback: impl FnOnce()) {
         let result = catch_unwind(AssertUnwindSafe(callback));
         if result.is_err() && !self.has_panicked.swap(true, Ordering::Relaxed) {
-            tracing::error!("a callback of the presence notifier panicked; further panics are not logged here");
+            tracing::error!(
+                "a callback of the presence notifier panicked; further panics are not logged here"
+            );
         }
     }
 }
@@ -239,7 +267,11 @@ async fn send_call(shared: Arc<Shared>, call: Call) {
 }
 
 async fn send_lease_call(shared: Arc<Shared>, call: LeaseCall) {
-    let response = timeout(call.timeout, shared.transport.post(GatewayLease::PATH, &call)).await;
+    let response = timeout(
+        call.timeout,
+        shared.transport.post(GatewayLease::PATH, &call),
+    )
+    .await;
     let result = response.unwrap_or(Err(CallError::TimedOut));
     let now = Instant::now();
     shared.report(&CallReport::of_lease(&result, now - call.sent_at));

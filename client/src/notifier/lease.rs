@@ -1,4 +1,5 @@
-//! Lease of the gateway: when it is renewed, and how it ends. Part of the sans-IO core: the caller passes the time in.
+//! Lease of the gateway: when it is renewed, and how it ends. Part of the sans-IO core: the caller
+//! passes the time in.
 
 use std::{error::Error, time::Duration};
 
@@ -19,11 +20,12 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3_600);
 /// The longest pause between two attempts to renew a lease that the service does not support.
 const MAX_UNSUPPORTED_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long calls do not name the gateway after a service refused its id: servers of two versions may share an
-/// address.
+/// How long calls do not name the gateway after a service refused its id: servers of two versions
+/// may share an address.
 const UNNAMED_PERIOD: Duration = Duration::from_secs(60);
 
-/// Time limit for the call that ends the lease: the service ends the leases of all connections before it responds.
+/// Time limit for the call that ends the lease: the service ends the leases of all connections
+/// before it responds.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lease of one gateway, as far as the gateway knows.
@@ -73,7 +75,8 @@ pub(super) struct LeaseCall {
     pub(super) sent_at: Instant,
 }
 
-/// A successful response: when to renew the lease again, or how many leases of connections ended with it.
+/// A successful response: when to renew the lease again, or how many leases of connections ended
+/// with it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LeaseResponse {
@@ -125,14 +128,16 @@ impl GatewayLease {
         &self.id
     }
 
-    /// The id that calls about connections carry. `None` if the service may refuse it: one without leases of gateways
-    /// does.
+    /// The id that calls about connections carry. `None` if the service may refuse it: one without
+    /// leases of gateways does.
     pub(super) fn id_for_calls(&self, now: Instant) -> Option<GatewayId> {
-        let is_accepted = self.is_supported() && self.unnamed_until.is_none_or(|until| until <= now);
+        let is_accepted =
+            self.is_supported() && self.unnamed_until.is_none_or(|until| until <= now);
         is_accepted.then(|| self.id.clone())
     }
 
-    /// Records that a service refused a call with the gateway's id: not all servers support leases of gateways.
+    /// Records that a service refused a call with the gateway's id: not all servers support leases
+    /// of gateways.
     pub(super) fn id_was_refused(&mut self, now: Instant) {
         self.unnamed_until = Some(now + UNNAMED_PERIOD);
         self.log.unsupported();
@@ -148,12 +153,14 @@ impl GatewayLease {
         self.phase != Phase::Left && (self.renewed_at.is_some() || self.is_in_flight)
     }
 
-    /// When the next call is due; at `leave_at` or later, that call ends the lease. `None` while a call is in flight,
-    /// and after the end.
+    /// When the next call is due; at `leave_at` or later, that call ends the lease. `None` while a
+    /// call is in flight, and after the end.
     pub(super) fn call_at(&self, leave_at: Option<Instant>) -> Option<Instant> {
         match self.phase {
             _ if self.is_in_flight => None,
-            Phase::Active => Some(leave_at.map_or(self.next_at, |leave_at| leave_at.min(self.next_at))),
+            Phase::Active => {
+                Some(leave_at.map_or(self.next_at, |leave_at| leave_at.min(self.next_at)))
+            }
             Phase::Leaving => Some(self.next_at),
             Phase::Left => None,
         }
@@ -188,7 +195,9 @@ impl GatewayLease {
         match result {
             Ok(response) if call.leaving.is_some() => {
                 self.phase = Phase::Left;
-                LeaseOutcome::Left { connections: response.connections }
+                LeaseOutcome::Left {
+                    connections: response.connections,
+                }
             }
             Ok(response) => self.renewed(call, response),
             Err(CallError::Problem(problem)) if matches!(problem.status, 400 | 404 | 405) => {
@@ -203,7 +212,12 @@ impl GatewayLease {
 
     fn start(&mut self, leaving: Option<Reason>, timeout: Duration, now: Instant) -> LeaseCall {
         self.is_in_flight = true;
-        LeaseCall { gateway_id: self.id.clone(), leaving, timeout, sent_at: now }
+        LeaseCall {
+            gateway_id: self.id.clone(),
+            leaving,
+            timeout,
+            sent_at: now,
+        }
     }
 
     fn renewed(&mut self, call: &LeaseCall, response: &LeaseResponse) -> LeaseOutcome {
@@ -218,19 +232,23 @@ impl GatewayLease {
         let was_supported = self.is_supported();
         self.unsupported_pause = None;
         self.renewed_at = Some(call.sent_at);
-        // The calls before the first renewal did not name the gateway, so their connections are announced as well.
+        // The calls before the first renewal did not name the gateway, so their connections are
+        // announced as well.
         if response.status != GatewayStatus::New && was_supported {
             return LeaseOutcome::Continues;
         }
         self.unnamed_until = None;
         if was_supported {
-            tracing::warn!("the presence service lost this gateway; its connections are announced again");
+            tracing::warn!(
+                "the presence service lost this gateway; its connections are announced again"
+            );
         }
         LeaseOutcome::GatewayUnknown
     }
 
-    /// Handles a response of a service without leases of gateways. While the lease is valid, it is renewed again soon,
-    /// since servers of two versions may share an address; after that, less and less often.
+    /// Handles a response of a service without leases of gateways. While the lease is valid, it is
+    /// renewed again soon, since servers of two versions may share an address; after that, less and
+    /// less often.
     fn unsupported(&mut self, call: &LeaseCall, now: Instant) -> LeaseOutcome {
         if call.leaving.is_some() {
             self.phase = Phase::Left;
@@ -240,7 +258,9 @@ impl GatewayLease {
         if self.is_held(now) {
             self.next_at = now + self.retry_pause();
         } else {
-            let doubled = self.unsupported_pause.map_or(self.interval, |pause| pause * 2);
+            let doubled = self
+                .unsupported_pause
+                .map_or(self.interval, |pause| pause * 2);
             let pause = doubled.min(MAX_UNSUPPORTED_PAUSE);
             self.unsupported_pause = Some(pause);
             self.next_at = now + pause;
@@ -258,13 +278,18 @@ impl GatewayLease {
         // After a longer pause than the interval, the lease could expire.
         let requested = error.retry_after().unwrap_or_default().min(self.interval);
         let is_urgent = self.is_held(now) || self.phase == Phase::Leaving;
-        let pause = if is_urgent { self.retry_pause() } else { self.interval };
+        let pause = if is_urgent {
+            self.retry_pause()
+        } else {
+            self.interval
+        };
         self.next_at = now + requested.max(pause);
     }
 
     /// Whether the lease has not expired yet.
     fn is_held(&self, now: Instant) -> bool {
-        self.renewed_at.is_some_and(|renewed_at| now < renewed_at + self.ttl)
+        self.renewed_at
+            .is_some_and(|renewed_at| now < renewed_at + self.ttl)
     }
 
     /// A pause that allows several attempts before the lease expires.
@@ -276,7 +301,10 @@ impl GatewayLease {
 impl Log {
     fn failed(&mut self, error: &CallError) {
         if !std::mem::replace(&mut self.is_failing, true) {
-            tracing::warn!(error = error as &dyn Error, "cannot renew the gateway's lease; retrying");
+            tracing::warn!(
+                error = error as &dyn Error,
+                "cannot renew the gateway's lease; retrying"
+            );
         }
     }
 

@@ -15,8 +15,8 @@ const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
 /// The longest pause, whatever `Retry-After` says: shorter than a lease.
 const MAX_PAUSE: Duration = Duration::from_secs(15);
 
-/// Limits the calls of one kind: at most `max_in_flight` at a time. After a failure it is a circuit breaker: a pause,
-/// then one call at a time, until one succeeds.
+/// Limits the calls of one kind: at most `max_in_flight` at a time. After a failure it is a circuit
+/// breaker: a pause, then one call at a time, until one succeeds.
 #[derive(Debug)]
 pub(super) struct CallLimiter {
     max_in_flight: usize,
@@ -28,13 +28,25 @@ pub(super) struct CallLimiter {
 
 impl CallLimiter {
     pub(super) fn new(max_in_flight: usize) -> Self {
-        Self { max_in_flight, in_flight: 0, backoff: BACKOFF.build(), retry_at: None }
+        Self {
+            max_in_flight,
+            in_flight: 0,
+            backoff: BACKOFF.build(),
+            retry_at: None,
+        }
     }
 
-    /// The earliest time for a call whose tasks are due at `due_at`. `None` while a call in flight has to end first.
+    /// The earliest time for a call whose tasks are due at `due_at`. `None` while a call in flight
+    /// has to end first.
     pub(super) fn ready_at(&self, due_at: Instant) -> Option<Instant> {
-        let limit = if self.is_failing() { 1 } else { self.max_in_flight };
-        let earliest = self.retry_at.map_or(due_at, |retry_at| due_at.max(retry_at));
+        let limit = if self.is_failing() {
+            1
+        } else {
+            self.max_in_flight
+        };
+        let earliest = self
+            .retry_at
+            .map_or(due_at, |retry_at| due_at.max(retry_at));
         (self.in_flight < limit).then_some(earliest)
     }
 
@@ -43,7 +55,8 @@ impl CallLimiter {
         self.in_flight += 1;
     }
 
-    /// Records a response from a service that works, including one that refuses the content of the call.
+    /// Records a response from a service that works, including one that refuses the content of the
+    /// call.
     pub(super) fn record_success(&mut self) {
         self.in_flight -= 1;
         if self.retry_at.take().is_some() {
@@ -104,8 +117,13 @@ mod tests {
             limiter.record_start();
             limiter.record_failure(now, None);
             let retry_at = limiter.ready_at(now).unwrap();
-            let shortest = Duration::from_millis(100 * (1 << attempt.min(5))).min(Duration::from_secs(3));
-            assert!((shortest..=2 * shortest).contains(&(retry_at - now)), "{:?}", retry_at - now);
+            let shortest =
+                Duration::from_millis(100 * (1 << attempt.min(5))).min(Duration::from_secs(3));
+            assert!(
+                (shortest..=2 * shortest).contains(&(retry_at - now)),
+                "{:?}",
+                retry_at - now
+            );
             now = retry_at;
         }
         limiter.record_start();

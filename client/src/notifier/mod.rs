@@ -1,10 +1,12 @@
 //! Notifier: reports a gateway's sockets to the presence service.
 //!
 //! - `builder`, `http`: configuration, and the task that sends the calls.
-//! - `scheduler`: the sans-IO core, which decides which call is made next; `scheduler/drain`: the end of the gateway.
+//! - `scheduler`: the sans-IO core, which decides which call is made next; `scheduler/drain`: the
+//!   end of the gateway.
 //! - `players`, `player_queue`, `activity`: what is still to be sent, per player.
 //! - `heartbeats`, `timer_queue`: when heartbeats are due.
-//! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines for failed calls.
+//! - `limiter`: concurrency limit and circuit breaker per kind of call; `failure_log`: log lines
+//!   for failed calls.
 //! - `call`, `outcome`: calls, responses, and what these mean for each entry.
 //! - `report`: reports of calls, for the gateway's metrics.
 //! - `lease`: the gateway's own lease; `gateway_id`: its generated id.
@@ -38,8 +40,8 @@ use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 
 /// Receives what happens to a gateway's sockets.
 ///
-/// The methods do not wait, do no I/O and never fail: a gateway serves its sockets whether or not the presence service
-/// is available.
+/// The methods do not wait, do no I/O and never fail: a gateway serves its sockets whether or not
+/// the presence service is available.
 pub trait Notifier: Send + Sync {
     /// A player's socket was opened, under an id that was never used before.
     fn connected(&self, player: &PlayerId, connection: &ConnectionId);
@@ -89,18 +91,22 @@ impl<N: Notifier + ?Sized> Notifier for Arc<N> {
 /// `None` reports nothing, like [`NoopNotifier`].
 impl<N: Notifier> Notifier for Option<N> {
     fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
-        self.iter().for_each(|notifier| notifier.connected(player, connection));
+        self.iter()
+            .for_each(|notifier| notifier.connected(player, connection));
     }
 
     fn disconnected(&self, player: &PlayerId, connection: &ConnectionId, reason: Reason) {
-        self.iter().for_each(|notifier| notifier.disconnected(player, connection, reason));
+        self.iter()
+            .for_each(|notifier| notifier.disconnected(player, connection, reason));
     }
 
     fn state_changed(&self, player: &PlayerId, state: State) {
-        self.iter().for_each(|notifier| notifier.state_changed(player, state));
+        self.iter()
+            .for_each(|notifier| notifier.state_changed(player, state));
     }
 
     fn activity_changed(&self, player: &PlayerId, activity: Option<&Activity>) {
-        self.iter().for_each(|notifier| notifier.activity_changed(player, activity));
+        self.iter()
+            .for_each(|notifier| notifier.activity_changed(player, activity));
     }
 }

@@ -20,14 +20,16 @@ use crate::{Activity, ConnectionId, PlayerId, Reason, State};
 /// How long a task may wait for others that can share its call.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// One queue per player, the order in which these queues are served, and the schedule of the heartbeats.
+/// One queue per player, the order in which these queues are served, and the schedule of the
+/// heartbeats.
 #[derive(Debug)]
 pub(super) struct Players {
     queues: HashMap<PlayerId, PlayerQueue>,
-    /// Players whose empty queues are kept for a while, since the rate of activity changes also holds for a player who
-    /// reconnects.
+    /// Players whose empty queues are kept for a while, since the rate of activity changes also
+    /// holds for a player who reconnects.
     rate_limited: HashSet<PlayerId>,
-    /// The players whose first task waits, by the kind of that task. The queue for heartbeats stays empty.
+    /// The players whose first task waits, by the kind of that task. The queue for heartbeats stays
+    /// empty.
     waiting: [TimerQueue<PlayerId>; CallKind::ALL.len()],
     pub(super) heartbeats: HeartbeatSchedule,
     /// How long a lease lasts.
@@ -63,17 +65,29 @@ impl Players {
     }
 
     pub(super) fn connected(&mut self, player: &PlayerId, id: &ConnectionId, now: Instant) {
-        self.queues.entry(player.clone()).or_default().connect(id, now);
+        self.queues
+            .entry(player.clone())
+            .or_default()
+            .connect(id, now);
         self.schedule(player, now + LINGER);
     }
 
     pub(super) fn state_changed(&mut self, player: &PlayerId, state: State, now: Instant) {
-        self.queues.entry(player.clone()).or_default().set_state(state, now);
+        self.queues
+            .entry(player.clone())
+            .or_default()
+            .set_state(state, now);
         self.schedule(player, now + LINGER);
     }
 
-    /// Queues an activity, unless the player has no open connection here: an OFFLINE player can have no activity.
-    pub(super) fn activity_changed(&mut self, player: &PlayerId, activity: Option<Activity>, now: Instant) {
+    /// Queues an activity, unless the player has no open connection here: an OFFLINE player can
+    /// have no activity.
+    pub(super) fn activity_changed(
+        &mut self,
+        player: &PlayerId,
+        activity: Option<Activity>,
+        now: Instant,
+    ) {
         if let Some(queue) = self.queues.get_mut(player)
             && queue.set_activity(activity)
         {
@@ -81,8 +95,16 @@ impl Players {
         }
     }
 
-    pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
-        let Some(queue) = self.queues.get_mut(player) else { return };
+    pub(super) fn disconnected(
+        &mut self,
+        player: &PlayerId,
+        id: &ConnectionId,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let Some(queue) = self.queues.get_mut(player) else {
+            return;
+        };
         if let Some(heartbeat) = queue.disconnect(id, reason, now) {
             self.heartbeats.cancel(heartbeat);
         }
@@ -98,17 +120,28 @@ impl Players {
     }
 
     /// Takes the tasks of the next call of the kind, to be sent now.
-    pub(super) fn take(&mut self, kind: CallKind, max_batch: usize, now: Instant, stats: &mut Stats) -> Due {
+    pub(super) fn take(
+        &mut self,
+        kind: CallKind,
+        max_batch: usize,
+        now: Instant,
+        stats: &mut Stats,
+    ) -> Due {
         if kind == CallKind::Heartbeat {
             return self.take_heartbeats(max_batch, now, stats);
         }
         let limit = if kind.is_batched() { max_batch } else { 1 };
-        let mut due = Due { tasks: Vec::new(), due_at: now };
+        let mut due = Due {
+            tasks: Vec::new(),
+            due_at: now,
+        };
         // Tasks that still linger join a call that is made anyway.
         while due.tasks.len() < limit
             && let Some((_, player)) = self.waiting[kind as usize].pop(now + LINGER)
         {
-            let Some(queue) = self.queues.get_mut(&player) else { continue };
+            let Some(queue) = self.queues.get_mut(&player) else {
+                continue;
+            };
             queue.slot = None;
             if let Some(started) = queue.start(now) {
                 stats.retries += u64::from(started.was_sent);
@@ -119,7 +152,8 @@ impl Players {
         due
     }
 
-    /// Applies the outcome of a call to one of its tasks. Returns what the gateway has to be notified of.
+    /// Applies the outcome of a call to one of its tasks. Returns what the gateway has to be
+    /// notified of.
     pub(super) fn settle(
         &mut self,
         player: PlayerId,
@@ -133,13 +167,18 @@ impl Players {
             (Task::Heartbeat(_), _) => {}
             (Task::SetActivity(_), EntryOutcome::Retry) => queue.requeue_activity(),
             (Task::SetActivity(_), _) => {
-                queue.finish_activity(matches!(outcome, EntryOutcome::Refused | EntryOutcome::Invalid));
+                queue.finish_activity(matches!(
+                    outcome,
+                    EntryOutcome::Refused | EntryOutcome::Invalid
+                ));
             }
             (_, EntryOutcome::Retry) => queue.requeue(),
             (_, _) => queue.finish(),
         }
-        if let (Task::Connect(id) | Task::Heartbeat(id), EntryOutcome::Applied | EntryOutcome::Restored) =
-            (task, outcome)
+        if let (
+            Task::Connect(id) | Task::Heartbeat(id),
+            EntryOutcome::Applied | EntryOutcome::Restored,
+        ) = (task, outcome)
         {
             queue.lease_renewed(id, times.sent_at, self.ttl, times.now);
         }
@@ -149,23 +188,39 @@ impl Players {
             (Task::Heartbeat(id), EntryOutcome::Retry) => {
                 if let Some(Some(heartbeat)) = queue.heartbeat_mut(id) {
                     let connection = Connection::new(&player, id);
-                    *heartbeat = self.heartbeats.retry(*heartbeat, connection, times.retry_at);
+                    *heartbeat = self
+                        .heartbeats
+                        .retry(*heartbeat, connection, times.retry_at);
                 }
             }
             (Task::Heartbeat(id), EntryOutcome::Restored) => {
                 queue.report_state_again(times.now);
-                notice = queue.heartbeat_mut(id).map(|_| Notice::Restored(Connection::new(&player, id)));
+                notice = queue
+                    .heartbeat_mut(id)
+                    .map(|_| Notice::Restored(Connection::new(&player, id)));
             }
             // If the service refused the connect, the next heartbeat opens the connection.
-            (Task::Connect(id), EntryOutcome::Applied | EntryOutcome::Restored | EntryOutcome::Refused) => {
+            (
+                Task::Connect(id),
+                EntryOutcome::Applied | EntryOutcome::Restored | EntryOutcome::Refused,
+            ) => {
                 if let Some(heartbeat) = queue.heartbeat_mut(id) {
                     let connection = Connection::new(&player, id);
-                    *heartbeat = Some(self.heartbeats.schedule(connection, times.sent_at, times.now));
+                    *heartbeat = Some(self.heartbeats.schedule(
+                        connection,
+                        times.sent_at,
+                        times.now,
+                    ));
                 }
             }
-            (Task::Connect(id) | Task::Heartbeat(id), EntryOutcome::Closed | EntryOutcome::Invalid) => {
+            (
+                Task::Connect(id) | Task::Heartbeat(id),
+                EntryOutcome::Closed | EntryOutcome::Invalid,
+            ) => {
                 if let Some(heartbeat) = queue.remove_connection(id) {
-                    heartbeat.into_iter().for_each(|heartbeat| self.heartbeats.cancel(heartbeat));
+                    heartbeat
+                        .into_iter()
+                        .for_each(|heartbeat| self.heartbeats.cancel(heartbeat));
                     if outcome == EntryOutcome::Closed {
                         queue.forget_state();
                         notice = Some(Notice::Closed(Connection::new(&player, id)));
@@ -174,7 +229,11 @@ impl Players {
             }
             _ => {}
         }
-        let earliest = if outcome == EntryOutcome::Retry { times.retry_at } else { times.now };
+        let earliest = if outcome == EntryOutcome::Retry {
+            times.retry_at
+        } else {
+            times.now
+        };
         self.schedule(&player, earliest);
         notice
     }
@@ -183,14 +242,20 @@ impl Players {
     pub(super) fn give_up(&mut self, oldest: Instant, now: Instant) -> u64 {
         let has_old_task = |player: &&PlayerId| {
             let queue = self.queues.get(*player);
-            queue.and_then(|queue| queue.waiting_since(oldest)).is_some()
+            queue
+                .and_then(|queue| queue.waiting_since(oldest))
+                .is_some()
         };
         let waiting = self.waiting.iter().flat_map(TimerQueue::iter);
         let players: Vec<_> = waiting.filter(has_old_task).cloned().collect();
-        players.into_iter().map(|player| self.give_up_tasks_of(player, oldest, now)).sum()
+        players
+            .into_iter()
+            .map(|player| self.give_up_tasks_of(player, oldest, now))
+            .sum()
     }
 
-    /// Removes the empty queues that were kept for the rate of activity changes and are no longer needed.
+    /// Removes the empty queues that were kept for the rate of activity changes and are no longer
+    /// needed.
     pub(super) fn remove_rate_limited(&mut self, now: Instant) {
         for player in std::mem::take(&mut self.rate_limited) {
             self.remove_empty(&player, now);
@@ -198,7 +263,11 @@ impl Players {
     }
 
     fn give_up_tasks_of(&mut self, player: PlayerId, oldest: Instant, now: Instant) -> u64 {
-        let times = CallTimes { sent_at: now, now, retry_at: now };
+        let times = CallTimes {
+            sent_at: now,
+            now,
+            retry_at: now,
+        };
         let mut given_up = 0;
         while let Some(queue) = self.queues.get_mut(&player)
             && let Some(task) = queue.waiting_since(oldest).cloned()
@@ -215,8 +284,14 @@ impl Players {
 
     /// Forgets all open connections, since the service has ended their leases.
     pub(super) fn forget_open(&mut self, now: Instant) {
-        for Connection { player_id, connection_id } in self.open() {
-            let Some(queue) = self.queues.get_mut(&player_id) else { continue };
+        for Connection {
+            player_id,
+            connection_id,
+        } in self.open()
+        {
+            let Some(queue) = self.queues.get_mut(&player_id) else {
+                continue;
+            };
             if let Some(Some(heartbeat)) = queue.remove_connection(&connection_id) {
                 self.heartbeats.cancel(heartbeat);
             }
@@ -233,13 +308,18 @@ impl Players {
     /// All open connections.
     pub(super) fn open(&self) -> Vec<Connection> {
         let queues = self.queues.iter();
-        queues.flat_map(|(player, queue)| queue.open().map(|id| Connection::new(player, id))).collect()
+        queues
+            .flat_map(|(player, queue)| queue.open().map(|id| Connection::new(player, id)))
+            .collect()
     }
 
-    /// The number of open connections, and the number of tasks that wait or are in flight, heartbeats aside.
+    /// The number of open connections, and the number of tasks that wait or are in flight,
+    /// heartbeats aside.
     pub(super) fn count(&self) -> (usize, usize) {
         let queues = self.queues.values();
-        queues.fold((0, 0), |(open, tasks), queue| (open + queue.open().count(), tasks + queue.task_count()))
+        queues.fold((0, 0), |(open, tasks), queue| {
+            (open + queue.open().count(), tasks + queue.task_count())
+        })
     }
 
     /// Whether no connection is open and no task waits or is in flight.
@@ -248,25 +328,40 @@ impl Players {
     }
 
     fn take_heartbeats(&mut self, max_batch: usize, now: Instant, stats: &mut Stats) -> Due {
-        let due_at = self.heartbeats.next_at(max_batch).map_or(now, |next_at| next_at.min(now));
+        let due_at = self
+            .heartbeats
+            .next_at(max_batch)
+            .map_or(now, |next_at| next_at.min(now));
         let (connections, missed) = self.heartbeats.take_due(max_batch, now);
         stats.dropped += missed;
         // The next heartbeat is due one interval after this one, whatever the outcome of this one.
         for connection in &connections {
             let queue = self.queues.get_mut(&connection.player_id);
-            if let Some(heartbeat) = queue.and_then(|queue| queue.heartbeat_mut(&connection.connection_id)) {
+            if let Some(heartbeat) =
+                queue.and_then(|queue| queue.heartbeat_mut(&connection.connection_id))
+            {
                 *heartbeat = Some(self.heartbeats.schedule(connection.clone(), now, now));
             }
         }
         let tasks = connections.into_iter();
-        let tasks = tasks.map(|connection| (connection.player_id, Task::Heartbeat(connection.connection_id)));
-        Due { tasks: tasks.collect(), due_at }
+        let tasks = tasks.map(|connection| {
+            (
+                connection.player_id,
+                Task::Heartbeat(connection.connection_id),
+            )
+        });
+        Due {
+            tasks: tasks.collect(),
+            due_at,
+        }
     }
 
-    /// Updates the player's slot to the kind of the first task. A queue that waits for a call of that kind already
-    /// keeps its slot; otherwise its call is made at `earliest` or later.
+    /// Updates the player's slot to the kind of the first task. A queue that waits for a call of
+    /// that kind already keeps its slot; otherwise its call is made at `earliest` or later.
     fn schedule(&mut self, player: &PlayerId, earliest: Instant) {
-        let Some(queue) = self.queues.get_mut(player) else { return };
+        let Some(queue) = self.queues.get_mut(player) else {
+            return;
+        };
         let next = queue.next_call(earliest);
         let kind = next.map(|(kind, _)| kind);
         // The queue no longer waits for a call of the previous kind.
@@ -285,9 +380,12 @@ impl Players {
         }
     }
 
-    /// Removes the player's queue if it is empty, unless it has to limit the rate of activity changes for a while.
+    /// Removes the player's queue if it is empty, unless it has to limit the rate of activity
+    /// changes for a while.
     fn remove_empty(&mut self, player: &PlayerId, now: Instant) {
-        let Some(queue) = self.queues.get(player).filter(|queue| queue.is_empty()) else { return };
+        let Some(queue) = self.queues.get(player).filter(|queue| queue.is_empty()) else {
+            return;
+        };
         if queue.has_recent_activity(now) {
             self.rate_limited.insert(player.clone());
         } else {

@@ -7,14 +7,16 @@ use crate::CallError;
 
 /// One call that an [`HttpNotifier`](crate::HttpNotifier) made.
 ///
-/// [`waited`](Self::waited) and [`took`](Self::took) together are the time from the gateway's report, or from when a
-/// heartbeat was due, to the response. So they include the delays that a slow service causes before a call can be sent.
+/// [`waited`](Self::waited) and [`took`](Self::took) together are the time from the gateway's
+/// report, or from when a heartbeat was due, to the response. So they include the delays that a
+/// slow service causes before a call can be sent.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallReport<'a> {
     /// What was called.
     pub kind: CallKind,
-    /// The number of connections, states or activities that the call carried; 1 for a gateway's lease.
+    /// The number of connections, states or activities that the call carried; 1 for a gateway's
+    /// lease.
     pub entries: usize,
     /// The entries that failed although the call succeeded. They are sent again.
     pub failed_entries: usize,
@@ -47,7 +49,9 @@ pub enum CallKind {
 impl CallKind {
     fn of(kind: call::CallKind) -> Self {
         match kind {
-            call::CallKind::Quit | call::CallKind::Lost | call::CallKind::Moving => Self::Disconnect,
+            call::CallKind::Quit | call::CallKind::Lost | call::CallKind::Moving => {
+                Self::Disconnect
+            }
             call::CallKind::Connect => Self::Connect,
             call::CallKind::SetState => Self::State,
             call::CallKind::SetActivity => Self::Activity,
@@ -58,7 +62,11 @@ impl CallKind {
 
 impl<'a> CallReport<'a> {
     /// The report of a call about players.
-    pub(super) fn new(call: &Call, result: &'a Result<CallResponse, CallError>, took: Duration) -> Self {
+    pub(super) fn new(
+        call: &Call,
+        result: &'a Result<CallResponse, CallError>,
+        took: Duration,
+    ) -> Self {
         Self {
             kind: CallKind::of(call.kind),
             entries: call.tasks.len(),

@@ -1,7 +1,8 @@
 //! Scheduler of the calls to the service: which call is made next, and when.
 //!
-//! This is the sans-IO core of the notifier: it does no I/O and reads no clock. The caller passes the time in, sends
-//! the calls that it returns, and passes their results back. So tests run hours of traffic in milliseconds.
+//! This is the sans-IO core of the notifier: it does no I/O and reads no clock. The caller passes
+//! the time in, sends the calls that it returns, and passes their results back. So tests run hours
+//! of traffic in milliseconds.
 
 use std::time::Duration;
 
@@ -40,13 +41,17 @@ mod tests;
 /// How often the scheduler looks for tasks that are too old to matter.
 const CLEAN_UP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long the entries of a batch wait that the service could not apply, because a node of its store is down: 1–2 s.
-const NODE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new().with_min_delay(Duration::from_secs(1)).with_jitter();
+/// How long the entries of a batch wait that the service could not apply, because a node of its
+/// store is down: 1–2 s.
+const NODE_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_secs(1))
+    .with_jitter();
 
 /// Intervals and sizes of the calls, until the service reports its own.
 #[derive(Debug, Clone)]
 pub(super) struct Timing {
-    /// Interval of the heartbeats of an open connection. The interval in the response to a connect replaces it.
+    /// Interval of the heartbeats of an open connection. The interval in the response to a connect
+    /// replaces it.
     pub(super) heartbeat_interval: Duration,
     /// How long the lease of a connection lasts. The TTL in the response to a connect replaces it.
     pub(super) ttl: Duration,
@@ -76,7 +81,10 @@ pub(super) struct CallScheduler {
 impl CallScheduler {
     pub(super) fn new(timing: &Timing, gateway: Option<GatewayId>, now: Instant) -> Self {
         Self {
-            players: Players::new(HeartbeatSchedule::new(timing.heartbeat_interval, now), timing.ttl),
+            players: Players::new(
+                HeartbeatSchedule::new(timing.heartbeat_interval, now),
+                timing.ttl,
+            ),
             limiters: CallKind::ALL.map(|kind| CallLimiter::new(kind.max_in_flight())),
             max_batch: timing.max_batch,
             cleaned_up_at: now,
@@ -99,11 +107,22 @@ impl CallScheduler {
         self.players.state_changed(player, state, now);
     }
 
-    pub(super) fn activity_changed(&mut self, player: &PlayerId, activity: Option<Activity>, now: Instant) {
+    pub(super) fn activity_changed(
+        &mut self,
+        player: &PlayerId,
+        activity: Option<Activity>,
+        now: Instant,
+    ) {
         self.players.activity_changed(player, activity, now);
     }
 
-    pub(super) fn disconnected(&mut self, player: &PlayerId, id: &ConnectionId, reason: Reason, now: Instant) {
+    pub(super) fn disconnected(
+        &mut self,
+        player: &PlayerId,
+        id: &ConnectionId,
+        reason: Reason,
+        now: Instant,
+    ) {
         if !self.is_ended_by_leaving(reason) {
             self.players.disconnected(player, id, reason, now);
         }
@@ -111,7 +130,9 @@ impl CallScheduler {
 
     /// Ends the pauses after failed calls, when there is a new reason to expect that calls succeed.
     pub(super) fn end_pauses(&mut self, now: Instant) {
-        self.limiters.iter_mut().for_each(|limiter| limiter.end_pause(now));
+        self.limiters
+            .iter_mut()
+            .for_each(|limiter| limiter.end_pause(now));
         self.lease.iter_mut().for_each(|lease| lease.end_pause(now));
     }
 
@@ -120,17 +141,29 @@ impl CallScheduler {
         self.give_up_old_tasks(now);
         let is_due = |kind: &CallKind| self.call_at(*kind).is_some_and(|at| at <= now);
         let kind = CallKind::ALL.into_iter().find(is_due)?;
-        let Due { tasks, due_at } = self.players.take(kind, self.max_batch, now, &mut self.stats);
+        let Due { tasks, due_at } = self
+            .players
+            .take(kind, self.max_batch, now, &mut self.stats);
         self.limiters[kind as usize].record_start();
         self.stats.calls += 1;
         let lease = self.lease.as_ref().filter(|_| kind.may_name_gateway());
         let gateway = lease.and_then(|lease| lease.id_for_calls(now));
-        Some(Call { kind, tasks, gateway, due_at, sent_at: now })
+        Some(Call {
+            kind,
+            tasks,
+            gateway,
+            due_at,
+            sent_at: now,
+        })
     }
 
     /// When to ask for the next call, if nothing happens until then.
     pub(super) fn next_call_at(&self) -> Option<Instant> {
-        CallKind::ALL.into_iter().filter_map(|kind| self.call_at(kind)).chain(self.lease_call_at()).min()
+        CallKind::ALL
+            .into_iter()
+            .filter_map(|kind| self.call_at(kind))
+            .chain(self.lease_call_at())
+            .min()
     }
 
     /// Returns a call about the gateway's lease to send now. Its result must be passed to
@@ -144,11 +177,18 @@ impl CallScheduler {
     }
 
     /// Applies the result of a call about the gateway's lease.
-    pub(super) fn settle_lease(&mut self, call: &LeaseCall, result: &Result<LeaseResponse, CallError>, now: Instant) {
+    pub(super) fn settle_lease(
+        &mut self,
+        call: &LeaseCall,
+        result: &Result<LeaseResponse, CallError>,
+        now: Instant,
+    ) {
         let Some(lease) = &mut self.lease else { return };
         match lease.settle(call, result, now) {
             LeaseOutcome::Continues if lease.can_leave() => {}
-            LeaseOutcome::Continues | LeaseOutcome::CannotLeave => self.disconnect_instead_of_leaving(now),
+            LeaseOutcome::Continues | LeaseOutcome::CannotLeave => {
+                self.disconnect_instead_of_leaving(now)
+            }
             LeaseOutcome::GatewayUnknown => self.players.heartbeats.announce_all(now),
             LeaseOutcome::Left { connections } => self.left(connections, now),
         }
@@ -160,9 +200,18 @@ impl CallScheduler {
     }
 
     /// Applies the result of a call. Returns what the gateway has to be notified of.
-    pub(super) fn settle(&mut self, call: Call, result: Result<CallResponse, CallError>, now: Instant) -> Vec<Notice> {
+    pub(super) fn settle(
+        &mut self,
+        call: Call,
+        result: Result<CallResponse, CallError>,
+        now: Instant,
+    ) -> Vec<Notice> {
         let call_outcome = CallOutcome::new(&call, &result);
-        let mut times = CallTimes { sent_at: call.sent_at, now, retry_at: now };
+        let mut times = CallTimes {
+            sent_at: call.sent_at,
+            now,
+            retry_at: now,
+        };
         match &result {
             Ok(response) => {
                 self.record_success(call.kind, response);
@@ -172,7 +221,9 @@ impl CallScheduler {
             Err(error) => self.record_failure(call.kind, error, now),
         }
         if call_outcome.was_gateway_id_refused {
-            self.lease.iter_mut().for_each(|lease| lease.id_was_refused(now));
+            self.lease
+                .iter_mut()
+                .for_each(|lease| lease.id_was_refused(now));
         }
         if call_outcome.was_too_large {
             self.max_batch = self.max_batch.min(call.tasks.len() / 2).max(1);
@@ -183,13 +234,20 @@ impl CallScheduler {
             self.count(&task, outcome);
             notices.extend(self.players.settle(player, &task, outcome, times));
         }
-        self.stats.closed += notices.iter().filter(|notice| matches!(notice, Notice::Closed(_))).count() as u64;
+        self.stats.closed += notices
+            .iter()
+            .filter(|notice| matches!(notice, Notice::Closed(_)))
+            .count() as u64;
         notices
     }
 
     pub(super) fn stats(&self) -> Stats {
         let (open, tasks) = self.players.count();
-        Stats { open_connections: open as u64, queue_length: tasks as u64, ..self.stats }
+        Stats {
+            open_connections: open as u64,
+            queue_length: tasks as u64,
+            ..self.stats
+        }
     }
 
     fn call_at(&self, kind: CallKind) -> Option<Instant> {
@@ -203,9 +261,13 @@ impl CallScheduler {
 
     fn count(&mut self, task: &Task, outcome: EntryOutcome) {
         match (task, outcome) {
-            (Task::Heartbeat(_), EntryOutcome::Applied | EntryOutcome::Restored) => self.stats.heartbeats += 1,
+            (Task::Heartbeat(_), EntryOutcome::Applied | EntryOutcome::Restored) => {
+                self.stats.heartbeats += 1
+            }
             (Task::Heartbeat(_), EntryOutcome::Retry) => self.stats.retries += 1,
-            (_, EntryOutcome::NotAllowed | EntryOutcome::Refused | EntryOutcome::Invalid) => self.stats.dropped += 1,
+            (_, EntryOutcome::NotAllowed | EntryOutcome::Refused | EntryOutcome::Invalid) => {
+                self.stats.dropped += 1
+            }
             _ => {}
         }
         let was_refused = matches!(outcome, EntryOutcome::Refused | EntryOutcome::Invalid);
@@ -246,10 +308,11 @@ impl CallScheduler {
         !limiter.is_failing() || !has_calls
     }
 
-    /// Gives up tasks that were queued more than two TTLs ago. By then, everything that they could change has expired:
-    /// a connection that could not be closed no longer counts, and one that could not be opened is restored by its
-    /// heartbeats. The state of a player who is no longer connected would be set on a later record than the one it was
-    /// meant for. The state of a connected player is kept.
+    /// Gives up tasks that were queued more than two TTLs ago. By then, everything that they could
+    /// change has expired: a connection that could not be closed no longer counts, and one that
+    /// could not be opened is restored by its heartbeats. The state of a player who is no longer
+    /// connected would be set on a later record than the one it was meant for. The state of a
+    /// connected player is kept.
     fn give_up_old_tasks(&mut self, now: Instant) {
         if now < self.cleaned_up_at + CLEAN_UP_INTERVAL {
             return;
@@ -263,7 +326,8 @@ impl CallScheduler {
         }
     }
 
-    /// When to send the failed entries of a batch again: one time for all recent ones, so that few calls are enough.
+    /// When to send the failed entries of a batch again: one time for all recent ones, so that few
+    /// calls are enough.
     fn failed_entries_retry_at(&mut self, now: Instant) -> Instant {
         if self.failed_entries_retry_at <= now {
             self.failed_entries_retry_at = now + NODE_BACKOFF.build().next().unwrap_or_default();

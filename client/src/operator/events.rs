@@ -51,19 +51,29 @@ pub enum Feed {
 impl EventStream {
     /// Waits until the service follows its events, or reports that it cannot.
     pub(super) async fn open(body: Stream) -> Result<Self, CallError> {
-        let mut stream = Self { body, messages: Messages::default(), first: None };
+        let mut stream = Self {
+            body,
+            messages: Messages::default(),
+            first: None,
+        };
         match stream.message().await? {
             Some(message) if message.name == "ready" => {}
             Some(message) if message.name == "feed" => stream.first = StreamItem::parse(&message)?,
-            Some(_) | None => return Err(CallError::Unreachable("the stream of events did not begin".into())),
+            Some(_) | None => {
+                return Err(CallError::Unreachable(
+                    "the stream of events did not begin".into(),
+                ));
+            }
         }
         Ok(stream)
     }
 
-    /// Waits for the next item; `None` if the service has ended the stream, as it does when it stops.
+    /// Waits for the next item; `None` if the service has ended the stream, as it does when it
+    /// stops.
     ///
     /// # Errors
-    /// [`CallError`]; [`CallError::TimedOut`] if nothing was received for 40 s, not even a sign of life.
+    /// [`CallError`]; [`CallError::TimedOut`] if nothing was received for 40 s, not even a sign of
+    /// life.
     pub async fn next(&mut self) -> Result<Option<StreamItem>, CallError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
@@ -82,11 +92,20 @@ impl EventStream {
                 return Ok(Some(message));
             }
             if self.messages.waiting() > MAX_MESSAGE {
-                return Err(CallError::Unreachable("the stream of events has a message without an end".into()));
+                return Err(CallError::Unreachable(
+                    "the stream of events has a message without an end".into(),
+                ));
             }
-            let frame = timeout(MAX_SILENCE, self.body.frame()).await.map_err(|_| CallError::TimedOut)?;
-            match frame.transpose().map_err(|error| CallError::Unreachable(error.into()))? {
-                Some(frame) => self.messages.feed(frame.data_ref().map_or(&[], |data| data)),
+            let frame = timeout(MAX_SILENCE, self.body.frame())
+                .await
+                .map_err(|_| CallError::TimedOut)?;
+            match frame
+                .transpose()
+                .map_err(|error| CallError::Unreachable(error.into()))?
+            {
+                Some(frame) => self
+                    .messages
+                    .feed(frame.data_ref().map_or(&[], |data| data)),
                 None => return Ok(None),
             }
         }
@@ -109,8 +128,13 @@ impl StreamItem {
         let news = match &**name {
             "presence" => serde_json::from_str(data).map(Self::Event),
             "missed" => serde_json::from_str(data).map(|Missed { count }| Self::Missed(count)),
-            "feed" => serde_json::from_str(data)
-                .map(|FeedState { feed }| Self::Feed(if feed == "live" { Feed::Live } else { Feed::Down })),
+            "feed" => serde_json::from_str(data).map(|FeedState { feed }| {
+                Self::Feed(if feed == "live" {
+                    Feed::Live
+                } else {
+                    Feed::Down
+                })
+            }),
             _ => return Ok(None),
         };
         news.map(Some).map_err(CallError::Garbled)

@@ -1,5 +1,5 @@
-//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), as far as the service uses them:
-//! lines end with LF, and a message has one line of data.
+//! Server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>), as far as
+//! the service uses them: lines end with LF, and a message has one line of data.
 
 /// Takes messages out of what was read.
 #[derive(Debug, Default)]
@@ -62,7 +62,9 @@ mod tests {
         let mut all = Vec::new();
         for chunk in chunks {
             messages.feed(chunk.as_bytes());
-            all.extend(std::iter::from_fn(|| messages.next()).map(|message| (message.name, message.data)));
+            all.extend(
+                std::iter::from_fn(|| messages.next()).map(|message| (message.name, message.data)),
+            );
         }
         all
     }
@@ -71,7 +73,10 @@ mod tests {
     fn messages_are_the_same_wherever_the_reads_end() {
         let text = "event: ready\ndata: {}\n\n:\n\nevent: presence\ndata: {\"a\":\"b: c\"}\n\n";
         let expected = read(&[text]);
-        assert_eq!(expected, [("ready", "{}"), ("presence", "{\"a\":\"b: c\"}")].map(|(n, d)| (n.into(), d.into())));
+        assert_eq!(
+            expected,
+            [("ready", "{}"), ("presence", "{\"a\":\"b: c\"}")].map(|(n, d)| (n.into(), d.into()))
+        );
         for end in 1..text.len() {
             assert_eq!(read(&[&text[..end], &text[end..]]), expected, "{end}");
         }

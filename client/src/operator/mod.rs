@@ -12,8 +12,8 @@ use crate::{
 pub use self::events::{EventStream, Feed, StreamItem};
 #[doc(inline)]
 pub use presence_types::{
-    Check, Checks, EventKind, EventReason, Gateway, GatewayState, Gateways, Health, HealthStatus, Lease, States,
-    Statistics, Transition,
+    Check, Checks, EventKind, EventReason, Gateway, GatewayState, Gateways, Health, HealthStatus,
+    Lease, States, Statistics, Transition,
 };
 
 /// Everything that the service knows about a player.
@@ -22,8 +22,8 @@ pub type Explanation = presence_types::Explanation<Activity>;
 /// A transition of a player, as consumers of the service's events get it.
 pub type PresenceEvent = presence_types::PresenceEvent<Activity>;
 
-/// Client of a `presence-server` for operators. The functions support only [`health`](Self::health).
-/// Cheap to clone; clones share their connections.
+/// Client of a `presence-server` for operators. The functions support only
+/// [`health`](Self::health). Cheap to clone; clones share their connections.
 #[derive(Debug, Clone)]
 pub struct OperatorClient {
     transport: Transport,
@@ -62,7 +62,8 @@ impl OperatorClient {
         with_retries(|| self.transport.get("/gateways")).await
     }
 
-    /// Everything that the service knows about a player. Transient failures are tried again, twice at most.
+    /// Everything that the service knows about a player. Transient failures are tried again, twice
+    /// at most.
     ///
     /// # Errors
     /// [`CallError`].
@@ -74,7 +75,8 @@ impl OperatorClient {
     /// The health of the service. Failures are not retried.
     ///
     /// # Errors
-    /// [`CallError`] if there is no answer about health. A service that is unavailable is not an error.
+    /// [`CallError`] if there is no answer about health. A service that is unavailable is not an
+    /// error.
     pub async fn health(&self) -> Result<Health, CallError> {
         let answer = self.transport.fetch("/health/ready").await?;
         match serde_json::from_slice(answer.body()) {

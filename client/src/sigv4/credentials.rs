@@ -8,21 +8,26 @@ use std::{
 
 use aws_credential_types::{
     Credentials,
-    provider::{ProvideCredentials as _, Result as Fetched, SharedCredentialsProvider, error::CredentialsError},
+    provider::{
+        ProvideCredentials as _, Result as Fetched, SharedCredentialsProvider,
+        error::CredentialsError,
+    },
 };
 use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
 
-/// Credentials are fetched again this long before they expire: AWS has new ones at least five minutes before.
+/// Credentials are fetched again this long before they expire: AWS has new ones at least five
+/// minutes before.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 
-/// Credentials without an expiry, such as those of a file, are fetched again after this time: the file may have changed.
+/// Credentials without an expiry, such as those of a file, are fetched again after this time: the
+/// file may have changed.
 const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// Valid credentials are not fetched again sooner than this after the last attempt, whether it failed or returned the
-/// same, unless they expire soon.
+/// Valid credentials are not fetched again sooner than this after the last attempt, whether it
+/// failed or returned the same, unless they expire soon.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The shortest time between two attempts, just before valid credentials expire.
@@ -31,13 +36,14 @@ const MIN_REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// A call waits this long for new credentials if the current ones were refused.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A fetch is given up after this time. It is longer than any call, because a program that a profile names may take long.
+/// A fetch is given up after this time. It is longer than any call, because a program that a
+/// profile names may take long.
 const FETCH_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The credentials of a provider, shared by all calls.
 ///
-/// Each fetch is a task of its own. It goes on when the call that began it is given up, so a slow provider delays calls,
-/// but the next one finds its result.
+/// Each fetch is a task of its own. It goes on when the call that began it is given up, so a slow
+/// provider delays calls, but the next one finds its result.
 pub(super) struct CachedCredentials {
     shared: Arc<Shared>,
 }
@@ -76,11 +82,17 @@ enum Lookup {
 
 impl CachedCredentials {
     pub(super) fn new(provider: SharedCredentialsProvider) -> Self {
-        Self { shared: Arc::new(Shared { provider, state: Mutex::default() }) }
+        Self {
+            shared: Arc::new(Shared {
+                provider,
+                state: Mutex::default(),
+            }),
+        }
     }
 
-    /// Credentials that are valid at `now`. Those that expire soon are used while new ones are fetched. A call waits for a
-    /// fetch if there are none, and for a short time if the current ones were refused.
+    /// Credentials that are valid at `now`. Those that expire soon are used while new ones are
+    /// fetched. A call waits for a fetch if there are none, and for a short time if the current
+    /// ones were refused.
     pub(super) async fn get(&self, now: SystemTime) -> Result<Credentials, Arc<CredentialsError>> {
         let began_at = Instant::now();
         match self.look_up(now) {
@@ -94,7 +106,9 @@ impl CachedCredentials {
             Lookup::Missing(mut fetch) => _ = fetch.changed().await,
         }
         let state = self.shared.state();
-        let current = state.valid_at(now + began_at.elapsed()).map(|cached| cached.credentials.clone());
+        let current = state
+            .valid_at(now + began_at.elapsed())
+            .map(|cached| cached.credentials.clone());
         current.ok_or_else(|| state.failure())
     }
 
@@ -110,17 +124,29 @@ impl CachedCredentials {
             return Lookup::Usable(credentials);
         }
         let fetch = self.shared.start_fetch(&mut state, now);
-        if is_refused { Lookup::Refused(fetch) } else { Lookup::Usable(credentials) }
+        if is_refused {
+            Lookup::Refused(fetch)
+        } else {
+            Lookup::Usable(credentials)
+        }
     }
 
-    /// Reports that a call that was signed at `signed_at` was refused, perhaps for its credentials: keys that were
-    /// replaced may have been deleted. Credentials are fetched again before the next call, at most once per
-    /// [`REFRESH_INTERVAL`].
+    /// Reports that a call that was signed at `signed_at` was refused, perhaps for its credentials:
+    /// keys that were replaced may have been deleted. Credentials are fetched again before the next
+    /// call, at most once per [`REFRESH_INTERVAL`].
     pub(super) fn report_refusal(&self, signed_at: SystemTime) {
         let mut state = self.shared.state();
-        let refresh_at = state.next_fetch_for_refusal.map_or(signed_at, |next| next.max(signed_at));
+        let refresh_at = state
+            .next_fetch_for_refusal
+            .map_or(signed_at, |next| next.max(signed_at));
         // Newer credentials were not the refused ones.
-        let Some(cached) = state.current.as_mut().filter(|cached| cached.attempted_at <= signed_at) else { return };
+        let Some(cached) = state
+            .current
+            .as_mut()
+            .filter(|cached| cached.attempted_at <= signed_at)
+        else {
+            return;
+        };
         cached.is_refused = true;
         if refresh_at < cached.refresh_at {
             cached.refresh_at = refresh_at;
@@ -137,7 +163,11 @@ impl Shared {
     /// Starts to fetch credentials, unless that is under way. The channel closes at the end.
     fn start_fetch(self: &Arc<Self>, state: &mut State, now: SystemTime) -> watch::Receiver<()> {
         // A task that ended early, together with its runtime, closed its channel as well.
-        if let Some(fetch) = state.fetch.as_ref().filter(|fetch| fetch.has_changed().is_ok()) {
+        if let Some(fetch) = state
+            .fetch
+            .as_ref()
+            .filter(|fetch| fetch.has_changed().is_ok())
+        {
             return fetch.clone();
         }
         let (end_of_fetch, fetch) = watch::channel(());
@@ -147,7 +177,8 @@ impl Shared {
         tokio::spawn(async move {
             let began_at = Instant::now();
             let fetched = timeout(FETCH_TIMEOUT, shared.provider.provide_credentials()).await;
-            let fetched = fetched.unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(FETCH_TIMEOUT)));
+            let fetched = fetched
+                .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(FETCH_TIMEOUT)));
             shared.state().store(fetched, now + began_at.elapsed());
             drop(end_of_fetch);
         });
@@ -166,7 +197,10 @@ impl State {
         let cached = fetched.map(|credentials| Cached::new(credentials, now));
         match cached {
             Ok(cached) if cached.is_valid(now) => self.current = Some(cached),
-            Ok(_) => self.fail(CredentialsError::not_loaded("the provider returned expired credentials"), now),
+            Ok(_) => self.fail(
+                CredentialsError::not_loaded("the provider returned expired credentials"),
+                now,
+            ),
             Err(error) => self.fail(error, now),
         }
     }
@@ -174,7 +208,10 @@ impl State {
     /// Keeps the current credentials after a failed fetch.
     fn fail(&mut self, error: CredentialsError, now: SystemTime) {
         if let Some(cached) = self.current.as_mut().filter(|cached| cached.is_valid(now)) {
-            tracing::warn!(error = &error as &dyn Error, "AWS credentials were not refreshed; using the current ones");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "AWS credentials were not refreshed; using the current ones"
+            );
             cached.attempted_at = now;
             cached.refresh_at = cached.next_attempt(now);
             cached.is_refused = false;
@@ -182,30 +219,47 @@ impl State {
         self.error = Some(Arc::new(error));
     }
 
-    /// Lets calls use the current credentials, although they were refused, while a slow fetch goes on.
+    /// Lets calls use the current credentials, although they were refused, while a slow fetch goes
+    /// on.
     fn stop_waiting(&mut self) {
-        self.current.iter_mut().for_each(|cached| cached.is_refused = false);
+        self.current
+            .iter_mut()
+            .for_each(|cached| cached.is_refused = false);
     }
 
     /// Why there are no valid credentials after a fetch.
     fn failure(&self) -> Arc<CredentialsError> {
-        let interrupted = || Arc::new(CredentialsError::not_loaded("the fetch of credentials was interrupted"));
+        let interrupted = || {
+            Arc::new(CredentialsError::not_loaded(
+                "the fetch of credentials was interrupted",
+            ))
+        };
         self.error.clone().unwrap_or_else(interrupted)
     }
 }
 
 impl Cached {
     fn new(credentials: Credentials, now: SystemTime) -> Self {
-        let refresh_at = credentials.expiry().map_or(now + MAX_AGE, |expiry| expiry - REFRESH_BEFORE);
-        let mut cached = Self { credentials, attempted_at: now, refresh_at, is_refused: false };
+        let refresh_at = credentials
+            .expiry()
+            .map_or(now + MAX_AGE, |expiry| expiry - REFRESH_BEFORE);
+        let mut cached = Self {
+            credentials,
+            attempted_at: now,
+            refresh_at,
+            is_refused: false,
+        };
         cached.refresh_at = refresh_at.max(cached.next_attempt(now));
         cached
     }
 
-    /// The earliest time of the next attempt after one that ended at `now`: with half of the remaining time left, so that
-    /// there are several attempts before the expiry.
+    /// The earliest time of the next attempt after one that ended at `now`: with half of the
+    /// remaining time left, so that there are several attempts before the expiry.
     fn next_attempt(&self, now: SystemTime) -> SystemTime {
-        let remaining = self.credentials.expiry().map(|expiry| expiry.duration_since(now).unwrap_or_default());
+        let remaining = self
+            .credentials
+            .expiry()
+            .map(|expiry| expiry.duration_since(now).unwrap_or_default());
         let pause = remaining.map_or(REFRESH_INTERVAL, |remaining| remaining / 2);
         now + pause.clamp(MIN_REFRESH_INTERVAL, REFRESH_INTERVAL)
     }

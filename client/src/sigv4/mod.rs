@@ -6,8 +6,9 @@ mod reload;
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
-    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig,
+    environment::EnvironmentVariableRegionProvider, meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider,
 };
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sigv4::{
@@ -27,13 +28,16 @@ use crate::{Endpoint, InvalidEndpoint};
 /// The service name in signatures for API Gateway, for all kinds of APIs.
 const SERVICE: &str = "execute-api";
 
-/// Signs requests to API Gateway with AWS credentials. Cheap to clone; clones share the credentials.
+/// Signs requests to API Gateway with AWS credentials. Cheap to clone; clones share the
+/// credentials.
 ///
-/// [`Endpoint::with_signer`](crate::Endpoint::with_signer) signs all calls with it. Each attempt has a signature of its own.
-/// Signatures contain this machine's time: AWS refuses them if it is more than five minutes off.
+/// [`Endpoint::with_signer`](crate::Endpoint::with_signer) signs all calls with it. Each attempt
+/// has a signature of its own. Signatures contain this machine's time: AWS refuses them if it is
+/// more than five minutes off.
 ///
-/// Credentials that expire are fetched again five minutes before, while calls use the current ones. Credentials without an
-/// expiry are fetched again every five minutes, and all credentials after a call was refused with 403, at most every 30 s.
+/// Credentials that expire are fetched again five minutes before, while calls use the current ones.
+/// Credentials without an expiry are fetched again every five minutes, and all credentials after a
+/// call was refused with 403, at most every 30 s.
 #[derive(Clone)]
 pub struct AwsSigner {
     region: Option<String>,
@@ -52,10 +56,11 @@ pub enum SignError {
 }
 
 impl AwsSigner {
-    /// A signer for `endpoint` with the credentials that the AWS CLI would use: from the environment, a profile
-    /// (`AWS_PROFILE`, SSO included, but not the sessions of `aws login`), a web identity, a container, or a virtual machine.
-    /// The files of profiles are read again when credentials are fetched again, so keys in them may be replaced. The first
-    /// credentials are fetched at once.
+    /// A signer for `endpoint` with the credentials that the AWS CLI would use: from the
+    /// environment, a profile (`AWS_PROFILE`, SSO included, but not the sessions of `aws login`), a
+    /// web identity, a container, or a virtual machine. The files of profiles are read again when
+    /// credentials are fetched again, so keys in them may be replaced. The first credentials are
+    /// fetched at once.
     ///
     /// # Errors
     /// [`SignError::Credentials`] if there are none.
@@ -63,7 +68,8 @@ impl AwsSigner {
         Self::load_with(endpoint, |loader| loader).await
     }
 
-    /// A signer like that of [`AwsSigner::load`], with changes to the configuration of the AWS SDK, such as another profile:
+    /// A signer like that of [`AwsSigner::load`], with changes to the configuration of the AWS SDK,
+    /// such as another profile:
     ///
     /// ```no_run
     /// # use presence_client::{AwsSigner, Endpoint};
@@ -80,11 +86,13 @@ impl AwsSigner {
         configure: impl Fn(ConfigLoader) -> ConfigLoader + Send + Sync + 'static,
     ) -> Result<Self, SignError> {
         // The TLS library of the other calls, so that no second one is linked.
-        let http_client =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let http_client = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
         let region = region_of(&endpoint.host()).map(|region| Region::new(region.to_owned()));
         let loader = move || {
-            let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
+            let loader =
+                aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
             configure(match &region {
                 Some(region) => loader.region(configured_region().or_else(region.clone())),
                 None => loader,
@@ -95,8 +103,10 @@ impl AwsSigner {
         Self::with_provider(&config, SharedCredentialsProvider::new(provider)).await
     }
 
-    /// A signer with the credentials and the region of a configuration of the AWS SDK. The configuration has read the files
-    /// of profiles, and does not read them again: use [`AwsSigner::load_with`] if keys in them may be replaced. The first credentials are fetched at once.
+    /// A signer with the credentials and the region of a configuration of the AWS SDK. The
+    /// configuration has read the files of profiles, and does not read them again: use
+    /// [`AwsSigner::load_with`] if keys in them may be replaced. The first credentials are fetched
+    /// at once.
     ///
     /// # Errors
     /// [`SignError::Credentials`] if there are none.
@@ -105,22 +115,35 @@ impl AwsSigner {
         Self::with_provider(config, provider).await
     }
 
-    async fn with_provider(config: &SdkConfig, provider: SharedCredentialsProvider) -> Result<Self, SignError> {
+    async fn with_provider(
+        config: &SdkConfig,
+        provider: SharedCredentialsProvider,
+    ) -> Result<Self, SignError> {
         let region = config.region().map(ToString::to_string);
-        let signer = Self { region, credentials: Arc::new(CachedCredentials::new(provider)) };
+        let signer = Self {
+            region,
+            credentials: Arc::new(CachedCredentials::new(provider)),
+        };
         signer.credentials.get(SystemTime::now()).await?;
         Ok(signer)
     }
 
     /// A signer with the credentials of `provider`, for APIs in `region`.
     pub fn new(region: &str, provider: SharedCredentialsProvider) -> Self {
-        Self { region: Some(region.to_owned()), credentials: Arc::new(CachedCredentials::new(provider)) }
+        Self {
+            region: Some(region.to_owned()),
+            credentials: Arc::new(CachedCredentials::new(provider)),
+        }
     }
 
     /// This signer for the API at `host`: the region in the host name takes precedence.
     pub(crate) fn for_host(mut self, host: &str) -> Result<Self, InvalidEndpoint> {
         self.region = region_of(host).map(str::to_owned).or(self.region);
-        if self.region.is_some() { Ok(self) } else { Err(InvalidEndpoint::Region) }
+        if self.region.is_some() {
+            Ok(self)
+        } else {
+            Err(InvalidEndpoint::Region)
+        }
     }
 
     /// Adds the headers of a signature made at the time `at`.
@@ -140,18 +163,31 @@ impl AwsSigner {
             .build()
             .map_err(SignError::request)?
             .into();
-        // The signature covers the content type and what the library adds (host, time, session token). Other headers are
-        // left out, because proxies may change them.
-        let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        // The signature covers the content type and what the library adds (host, time, session
+        // token). Other headers are left out, because proxies may change them.
+        let content_type = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
         let headers = content_type.map(|value| (header::CONTENT_TYPE.as_str(), value));
         let uri = request.uri().to_string();
-        let signable =
-            SignableRequest::new(request.method().as_str(), uri, headers.into_iter(), SignableBody::Bytes(body))
-                .map_err(SignError::request)?;
-        let (instructions, _) = sign(signable, &parameters).map_err(SignError::request)?.into_parts();
+        let signable = SignableRequest::new(
+            request.method().as_str(),
+            uri,
+            headers.into_iter(),
+            SignableBody::Bytes(body),
+        )
+        .map_err(SignError::request)?;
+        let (instructions, _) = sign(signable, &parameters)
+            .map_err(SignError::request)?
+            .into_parts();
         instructions.apply_to_request_http1x(request);
         // The library marks only the session token as sensitive.
-        request.headers_mut().get_mut(header::AUTHORIZATION).into_iter().for_each(|value| value.set_sensitive(true));
+        request
+            .headers_mut()
+            .get_mut(header::AUTHORIZATION)
+            .into_iter()
+            .for_each(|value| value.set_sensitive(true));
         Ok(())
     }
 
@@ -164,7 +200,9 @@ impl AwsSigner {
 /// The region only: a provider may show its secrets.
 impl fmt::Debug for AwsSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AwsSigner").field("region", &self.region).finish_non_exhaustive()
+        f.debug_struct("AwsSigner")
+            .field("region", &self.region)
+            .finish_non_exhaustive()
     }
 }
 
@@ -174,16 +212,21 @@ impl SignError {
     }
 }
 
-/// The region of the environment or the profile. No other place is asked, such as the metadata service of a virtual machine,
-/// which on other machines is a wait for nothing.
+/// The region of the environment or the profile. No other place is asked, such as the metadata
+/// service of a virtual machine, which on other machines is a wait for nothing.
 fn configured_region() -> RegionProviderChain {
-    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new()).or_else(ProfileFileRegionProvider::new())
+    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
 }
 
-/// The region in the host name of an API, `ID.execute-api.REGION.amazonaws.com`, or of the VPC endpoint of private APIs,
-/// `vpce-ID.execute-api.REGION.vpce.amazonaws.com`. A custom domain has none.
+/// The region in the host name of an API, `ID.execute-api.REGION.amazonaws.com`, or of the VPC
+/// endpoint of private APIs, `vpce-ID.execute-api.REGION.vpce.amazonaws.com`. A custom domain has
+/// none.
 fn region_of(host: &str) -> Option<&str> {
-    let name = host.strip_suffix(".cn").unwrap_or(host).strip_suffix(".amazonaws.com")?;
+    let name = host
+        .strip_suffix(".cn")
+        .unwrap_or(host)
+        .strip_suffix(".amazonaws.com")?;
     let (_, after_service) = name.split_once(".execute-api.")?;
     after_service.split('.').next()
 }
@@ -241,11 +284,20 @@ mod tests {
             ),
         ] {
             let body = Bytes::from_static(body.as_bytes());
-            let mut request = Request::builder().method(method).uri(format!("{URL}{target}")).body(()).unwrap();
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("{URL}{target}"))
+                .body(())
+                .unwrap();
             if !body.is_empty() {
-                request.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+                request
+                    .headers_mut()
+                    .insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
             }
-            let signer = AwsSigner::new("eu-central-1", SharedCredentialsProvider::new(keys(session, None)));
+            let signer = AwsSigner::new(
+                "eu-central-1",
+                SharedCredentialsProvider::new(keys(session, None)),
+            );
             signer.sign(&mut request, &body, moment()).await.unwrap();
             assert_eq!(
                 request.headers()["authorization"],
@@ -256,26 +308,50 @@ mod tests {
                 "{method} {target}"
             );
             assert_eq!(request.headers()["x-amz-date"], "20260102T030405Z");
-            let token = request.headers().get("x-amz-security-token").map(|token| token.to_str().unwrap());
+            let token = request
+                .headers()
+                .get("x-amz-security-token")
+                .map(|token| token.to_str().unwrap());
             assert_eq!(token, session);
         }
     }
 
     #[test]
     fn the_region_is_that_of_the_host_name_else_that_of_the_configuration() {
-        let signer = || AwsSigner::new("us-east-1", SharedCredentialsProvider::new(keys(None, None)));
+        let signer = || {
+            AwsSigner::new(
+                "us-east-1",
+                SharedCredentialsProvider::new(keys(None, None)),
+            )
+        };
         for (host, expected) in [
             ("a1b2c3.execute-api.eu-west-1.amazonaws.com", "eu-west-1"),
-            ("a1b2c3.execute-api.cn-north-1.amazonaws.com.cn", "cn-north-1"),
-            ("vpce-0a1b-2c3d.execute-api.eu-north-1.vpce.amazonaws.com", "eu-north-1"),
+            (
+                "a1b2c3.execute-api.cn-north-1.amazonaws.com.cn",
+                "cn-north-1",
+            ),
+            (
+                "vpce-0a1b-2c3d.execute-api.eu-north-1.vpce.amazonaws.com",
+                "eu-north-1",
+            ),
             ("presence.example.com", "us-east-1"),
             ("a1b2c3.execute-api.example.com", "us-east-1"),
             ("127.0.0.1", "us-east-1"),
         ] {
-            assert_eq!(signer().for_host(host).unwrap().region.as_deref(), Some(expected), "{host}");
+            assert_eq!(
+                signer().for_host(host).unwrap().region.as_deref(),
+                Some(expected),
+                "{host}"
+            );
         }
-        let without_region = AwsSigner { region: None, ..signer() };
-        assert!(matches!(without_region.for_host("presence.example.com"), Err(InvalidEndpoint::Region)));
+        let without_region = AwsSigner {
+            region: None,
+            ..signer()
+        };
+        assert!(matches!(
+            without_region.for_host("presence.example.com"),
+            Err(InvalidEndpoint::Region)
+        ));
     }
 
     /// A provider of keys that its `Debug` shows.
@@ -287,16 +363,34 @@ mod tests {
         where
             Self: 'a,
         {
-            future::ProvideCredentials::ready(Ok(Credentials::new(ID, self.0, Some("session".into()), None, "test")))
+            future::ProvideCredentials::ready(Ok(Credentials::new(
+                ID,
+                self.0,
+                Some("session".into()),
+                None,
+                "test",
+            )))
         }
     }
 
     #[tokio::test]
     async fn keys_and_signatures_are_never_shown() {
-        let signer = AwsSigner::new("eu-central-1", SharedCredentialsProvider::new(Careless(KEY)));
-        let mut request = Request::builder().uri("https://presence.example.com/presence/alice").body(()).unwrap();
-        signer.sign(&mut request, &Bytes::new(), moment()).await.unwrap();
-        let endpoint = Endpoint::parse("https://presence.example.com").unwrap().with_signer(signer).unwrap();
+        let signer = AwsSigner::new(
+            "eu-central-1",
+            SharedCredentialsProvider::new(Careless(KEY)),
+        );
+        let mut request = Request::builder()
+            .uri("https://presence.example.com/presence/alice")
+            .body(())
+            .unwrap();
+        signer
+            .sign(&mut request, &Bytes::new(), moment())
+            .await
+            .unwrap();
+        let endpoint = Endpoint::parse("https://presence.example.com")
+            .unwrap()
+            .with_signer(signer)
+            .unwrap();
         let shown = format!("{endpoint:?} {request:?}");
         for secret in [KEY, "Signature=", "session"] {
             assert!(!shown.contains(secret), "{shown}");

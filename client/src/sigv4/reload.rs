@@ -4,17 +4,20 @@ use std::fmt;
 
 use aws_config::{ConfigLoader, SdkConfig};
 use aws_credential_types::provider::{
-    ProvideCredentials, Result as Fetched, SharedCredentialsProvider, error::CredentialsError, future,
+    ProvideCredentials, Result as Fetched, SharedCredentialsProvider, error::CredentialsError,
+    future,
 };
 use tokio::sync::Mutex;
 
 /// A configuration to load.
 pub(super) type Loader = Box<dyn Fn() -> ConfigLoader + Send + Sync>;
 
-/// The provider of a configuration. The configuration is loaded again if its provider failed, or returned credentials
-/// without an expiry: a provider reads the files of the AWS CLI only once, and would return the same keys forever.
+/// The provider of a configuration. The configuration is loaded again if its provider failed, or
+/// returned credentials without an expiry: a provider reads the files of the AWS CLI only once, and
+/// would return the same keys forever.
 ///
-/// A provider of credentials that expire is kept, because it caches what it needs to fetch the next ones.
+/// A provider of credentials that expire is kept, because it caches what it needs to fetch the next
+/// ones.
 pub(super) struct ReloadingProvider {
     loader: Loader,
     kept: Mutex<Option<SharedCredentialsProvider>>,
@@ -23,7 +26,10 @@ pub(super) struct ReloadingProvider {
 impl ReloadingProvider {
     /// The provider of `config`, at first, and of what `loader` loads later.
     pub(super) fn new(config: &SdkConfig, loader: Loader) -> Self {
-        Self { loader, kept: Mutex::new(config.credentials_provider()) }
+        Self {
+            loader,
+            kept: Mutex::new(config.credentials_provider()),
+        }
     }
 
     async fn fetch(&self) -> Fetched {
@@ -41,7 +47,9 @@ impl ReloadingProvider {
 }
 
 /// The provider of credentials in a configuration.
-pub(super) fn provider_of(config: &SdkConfig) -> Result<SharedCredentialsProvider, CredentialsError> {
+pub(super) fn provider_of(
+    config: &SdkConfig,
+) -> Result<SharedCredentialsProvider, CredentialsError> {
     let provider = config.credentials_provider();
     provider.ok_or_else(|| CredentialsError::not_loaded("the configuration has no provider"))
 }
@@ -96,15 +104,26 @@ mod tests {
     async fn a_configuration_is_kept_while_its_credentials_expire_and_else_loaded_again() {
         let expiry = Some(SystemTime::now() + Duration::from_hours(1));
         let failure = Err(CredentialsError::not_loaded("the role cannot be assumed"));
-        let results = [keys(expiry), keys(expiry), failure, keys(expiry), keys(None), keys(None), keys(expiry)];
+        let results = [
+            keys(expiry),
+            keys(expiry),
+            failure,
+            keys(expiry),
+            keys(None),
+            keys(None),
+            keys(expiry),
+        ];
         let script = Script(Arc::new(StdMutex::new(results.into())));
         let loads = Arc::new(StdMutex::new(0));
         let loader = {
             let loads = Arc::clone(&loads);
             move || {
                 *loads.lock().unwrap() += 1;
-                let loader = aws_config::defaults(BehaviorVersion::latest()).empty_test_environment();
-                loader.region(Region::new("eu-central-1")).credentials_provider(script.clone())
+                let loader =
+                    aws_config::defaults(BehaviorVersion::latest()).empty_test_environment();
+                loader
+                    .region(Region::new("eu-central-1"))
+                    .credentials_provider(script.clone())
             }
         };
         let config = loader().load().await;
@@ -114,7 +133,15 @@ mod tests {
             let is_ok = provider.fetch().await.is_ok();
             outcomes.push((is_ok, *loads.lock().unwrap()));
         }
-        let expected = [(true, 1), (true, 1), (false, 1), (true, 2), (true, 2), (true, 3), (true, 4)];
+        let expected = [
+            (true, 1),
+            (true, 1),
+            (false, 1),
+            (true, 2),
+            (true, 2),
+            (true, 3),
+            (true, 4),
+        ];
         assert_eq!(outcomes, expected);
     }
 }

@@ -12,13 +12,13 @@ use crate::CallError;
 pub enum FeedState {
     /// Changes arrive as they are made.
     Live,
-    /// The service has no events, or its NATS is down: it reads all watched players every few seconds, and changes are
-    /// late by that time.
+    /// The service has no events, or its NATS is down: it reads all watched players every few
+    /// seconds, and changes are late by that time.
     Polling,
     /// The service cannot read its store: delivered presences may be outdated.
     Stale,
-    /// No stream is open, or not all players have been read again since it was opened: delivered presences may be
-    /// outdated.
+    /// No stream is open, or not all players have been read again since it was opened: delivered
+    /// presences may be outdated.
     #[default]
     Disconnected,
 }
@@ -29,8 +29,9 @@ pub enum FeedState {
 pub struct WatchStatus {
     /// The source of changes.
     pub feed: FeedState,
-    /// Why the latest attempt to open a stream failed, why the stream ended, or why the service refused to watch some
-    /// players, such as `too-many`. The watcher tries again in each case. `None` if there is no error.
+    /// Why the latest attempt to open a stream failed, why the stream ended, or why the service
+    /// refused to watch some players, such as `too-many`. The watcher tries again in each case.
+    /// `None` if there is no error.
     pub error: Option<Arc<CallError>>,
 }
 
@@ -51,8 +52,8 @@ impl FeedState {
         }
     }
 
-    /// The state with this name in the service. A name that only a newer service sends promises nothing, so it counts
-    /// as stale.
+    /// The state with this name in the service. A name that only a newer service sends promises
+    /// nothing, so it counts as stale.
     pub(super) fn from_name(name: &str) -> Self {
         match name {
             "live" => Self::Live,
@@ -69,8 +70,8 @@ impl fmt::Display for FeedState {
 }
 
 impl StatusChanges {
-    /// Waits for the next status: first the current one, then each newer one. A slow reader gets only the newest.
-    /// `None` after the watcher was dropped. Cancel safe.
+    /// Waits for the next status: first the current one, then each newer one. A slow reader gets
+    /// only the newest. `None` after the watcher was dropped. Cancel safe.
     pub async fn next(&mut self) -> Option<WatchStatus> {
         self.status.changed().await.ok()?;
         Some(self.status.borrow_and_update().clone())

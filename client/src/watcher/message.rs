@@ -13,7 +13,8 @@ pub(super) struct Request {
     pub(super) id: u64,
     pub(super) kind: RequestKind,
     pub(super) players: Vec<PlayerId>,
-    /// With [`RequestKind::Watch`]: the versions that are known here; 0 for a player without a version.
+    /// With [`RequestKind::Watch`]: the versions that are known here; 0 for a player without a
+    /// version.
     pub(super) known: Vec<(PlayerId, u64)>,
 }
 
@@ -31,8 +32,8 @@ pub(super) enum ServerMessage {
     Presences(Vec<WatchedPresence>),
     /// The service has completed the request with this number.
     Complete(u64),
-    /// The service refused the request with this number, which changed nothing. `None` if it could not read the
-    /// number.
+    /// The service refused the request with this number, which changed nothing. `None` if it could
+    /// not read the number.
     Refused(Option<u64>, Problem),
     /// A message that only a newer service sends.
     Unknown,
@@ -90,7 +91,13 @@ impl ServerMessage {
             error: Option<ProblemBody<'static>>,
         }
 
-        let Members { feed, presences, id, watching, error } = serde_json::from_str(text)?;
+        let Members {
+            feed,
+            presences,
+            id,
+            watching,
+            error,
+        } = serde_json::from_str(text)?;
         if let Some(feed) = feed {
             return Ok(Self::Feed(FeedState::from_name(&feed)));
         }
@@ -120,17 +127,36 @@ mod tests {
     fn a_request_names_its_players_and_their_known_versions() {
         let players = vec![player("alice"), player("bob")];
         let known = vec![(player("bob"), 17)];
-        let watch = Request { id: 7, kind: RequestKind::Watch, players: players.clone(), known };
-        assert_eq!(watch.to_json(), r#"{"watch":["alice","bob"],"known":{"bob":17},"id":7}"#);
-        let unwatch = Request { id: 8, kind: RequestKind::Unwatch, players, known: vec![] };
+        let watch = Request {
+            id: 7,
+            kind: RequestKind::Watch,
+            players: players.clone(),
+            known,
+        };
+        assert_eq!(
+            watch.to_json(),
+            r#"{"watch":["alice","bob"],"known":{"bob":17},"id":7}"#
+        );
+        let unwatch = Request {
+            id: 8,
+            kind: RequestKind::Unwatch,
+            players,
+            known: vec![],
+        };
         assert_eq!(unwatch.to_json(), r#"{"unwatch":["alice","bob"],"id":8}"#);
     }
 
     #[test]
     fn messages_may_have_members_that_only_a_newer_service_sends() {
         let parse = |text| ServerMessage::parse(text).unwrap();
-        assert_eq!(parse(r#"{"feed":"polling"}"#), ServerMessage::Feed(FeedState::Polling));
-        assert_eq!(parse(r#"{"id":7,"watching":2}"#), ServerMessage::Complete(7));
+        assert_eq!(
+            parse(r#"{"feed":"polling"}"#),
+            ServerMessage::Feed(FeedState::Polling)
+        );
+        assert_eq!(
+            parse(r#"{"id":7,"watching":2}"#),
+            ServerMessage::Complete(7)
+        );
         assert_eq!(parse(r#"{"weather":"fine"}"#), ServerMessage::Unknown);
         let alice = WatchedPresence {
             player_id: player("alice"),
@@ -139,20 +165,28 @@ mod tests {
             version: None,
             activity: None,
         };
-        let text =
-            r#"{"presences":[{"player_id":"alice","state":"IN_MATCH","last_seen":3,"version":null,"mood":"good"}]}"#;
+        let text = r#"{"presences":[{"player_id":"alice","state":"IN_MATCH","last_seen":3,"version":null,"mood":"good"}]}"#;
         assert_eq!(parse(text), ServerMessage::Presences(vec![alice]));
         let ServerMessage::Refused(None, problem) = parse(
             r#"{"error":{"type":"urn:presence:too-many","title":"t","status":409,"detail":"d","field":"watch"}}"#,
         ) else {
             panic!()
         };
-        assert_eq!((&*problem.slug, problem.status, problem.field.as_deref()), ("too-many", 409, Some("watch")));
+        assert_eq!(
+            (&*problem.slug, problem.status, problem.field.as_deref()),
+            ("too-many", 409, Some("watch"))
+        );
     }
 
     #[test]
     fn other_texts_are_errors() {
-        for text in ["", "[]", "hello", r#"{"presences":[{"player_id":"a b"}]}"#, r#"{"feed":7}"#] {
+        for text in [
+            "",
+            "[]",
+            "hello",
+            r#"{"presences":[{"player_id":"a b"}]}"#,
+            r#"{"feed":7}"#,
+        ] {
             assert!(ServerMessage::parse(text).is_err(), "{text}");
         }
     }

@@ -1,6 +1,7 @@
 //! Watcher: the current presence of each watched player, then every change.
 //!
-//! - `registry`, `requests`: the sans-IO core: what each subscription receives, and what is requested of the service.
+//! - `registry`, `requests`: the sans-IO core: what each subscription receives, and what is
+//!   requested of the service.
 //! - `reconnect`, `session`, `message`: the task that opens streams, one stream, and its messages.
 //! - `subscription`, `feed`: what callers use.
 
@@ -33,23 +34,26 @@ pub use self::{
 use self::{registry::Registry, requests::RequestQueue};
 use crate::{Activity, Endpoint, InvalidEndpoint, PlayerId, State, transport::Transport};
 
-/// Watches players of a `presence-server`, over one WebSocket for all [subscriptions](Subscription). It is cheap to
-/// clone, and clones share the stream, which ends when the last clone and the last subscription are dropped.
+/// Watches players of a `presence-server`, over one WebSocket for all
+/// [subscriptions](Subscription). It is cheap to clone, and clones share the stream, which ends
+/// when the last clone and the last subscription are dropped.
 ///
-/// - **No gaps.** A subscription receives the presence of each player as soon as it is known, and then each change, or
-///   a newer one of the same player in its place. When the stream breaks, the watcher opens another one, with a
-///   growing, jittered delay, and sends the versions that it has: the service responds with what has changed since.
-/// - **No duplicates.** A presence whose state, version and activity were delivered already is not delivered again,
-///   not even after a reconnect.
-/// - **Order.** The versions of a player never decrease. `None` after a version means that the service's store has
-///   lost data of this player; the next version is higher than all earlier ones.
-/// - **Bounded memory.** The memory of a subscription that is not read is bounded by the number of its players, since
-///   later changes replace earlier ones.
-/// - **Unknown is not OFFLINE.** A player that cannot be read is not delivered. [`status`](Self::status) returns
-///   whether the delivered presences are current.
+/// - **No gaps.** A subscription receives the presence of each player as soon as it is known, and
+///   then each change, or a newer one of the same player in its place. When the stream breaks, the
+///   watcher opens another one, with a growing, jittered delay, and sends the versions that it has:
+///   the service responds with what has changed since.
+/// - **No duplicates.** A presence whose state, version and activity were delivered already is not
+///   delivered again, not even after a reconnect.
+/// - **Order.** The versions of a player never decrease. `None` after a version means that the
+///   service's store has lost data of this player; the next version is higher than all earlier
+///   ones.
+/// - **Bounded memory.** The memory of a subscription that is not read is bounded by the number of
+///   its players, since later changes replace earlier ones.
+/// - **Unknown is not OFFLINE.** A player that cannot be read is not delivered.
+///   [`status`](Self::status) returns whether the delivered presences are current.
 ///
-/// Intermediate states may be skipped: a player that is set IN_QUEUE and then IN_MATCH within one interval of the
-/// service is delivered as IN_MATCH.
+/// Intermediate states may be skipped: a player that is set IN_QUEUE and then IN_MATCH within one
+/// interval of the service is delivered as IN_MATCH.
 #[derive(Clone)]
 pub struct Watcher {
     handle: Arc<Handle>,
@@ -63,10 +67,11 @@ pub struct WatchedPresence {
     pub player_id: PlayerId,
     /// What the player is doing.
     pub state: State,
-    /// When the player was last seen, in Unix milliseconds, as of this change: heartbeats are not delivered. `None` if
-    /// unknown.
+    /// When the player was last seen, in Unix milliseconds, as of this change: heartbeats are not
+    /// delivered. `None` if unknown.
     pub last_seen: Option<u64>,
-    /// Orders the transitions of the player. `None` for a player without transitions, or whose data was lost.
+    /// Orders the transitions of the player. `None` for a player without transitions, or whose data
+    /// was lost.
     pub version: Option<u64>,
     /// The activity that the game set, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,7 +86,8 @@ pub struct WatchStats {
     pub subscriptions: u64,
     /// Distinct players of all subscriptions.
     pub players: u64,
-    /// Players that the service does not watch yet, because no stream is open or their request is not complete.
+    /// Players that the service does not watch yet, because no stream is open or their request is
+    /// not complete.
     pub waiting: u64,
     /// Changes that the service sent, including snapshots.
     pub changes: u64,
@@ -117,14 +123,18 @@ impl Watcher {
     /// Starts a watcher. It connects when the first player is watched.
     ///
     /// # Errors
-    /// [`InvalidEndpoint::RootCertificates`] if the root certificates of this machine cannot be read.
+    /// [`InvalidEndpoint::RootCertificates`] if the root certificates of this machine cannot be
+    /// read.
     ///
     /// # Panics
     /// If called outside of a tokio runtime.
     pub fn start(endpoint: Endpoint) -> Result<Self, InvalidEndpoint> {
         let shared = Arc::new(Shared {
             transport: Transport::new(endpoint)?,
-            watch_list: Mutex::new(WatchList { registry: Registry::default(), requests: RequestQueue::new() }),
+            watch_list: Mutex::new(WatchList {
+                registry: Registry::default(),
+                requests: RequestQueue::new(),
+            }),
             changed: Notify::new(),
             token_changed: Notify::new(),
             status: watch::Sender::new(WatchStatus::default()),
@@ -132,19 +142,21 @@ impl Watcher {
             streams: AtomicU64::new(0),
         });
         let task = tokio::spawn(reconnect::run(Arc::clone(&shared)));
-        Ok(Self { handle: Arc::new(Handle { shared, task }) })
+        Ok(Self {
+            handle: Arc::new(Handle { shared, task }),
+        })
     }
 
-    /// Subscribes to players; more can be added later, so the list may be empty. Players of several subscriptions are
-    /// requested once.
+    /// Subscribes to players; more can be added later, so the list may be empty. Players of several
+    /// subscriptions are requested once.
     pub fn watch<'a>(&self, players: impl IntoIterator<Item = &'a PlayerId>) -> Subscription {
         let subscription = Subscription::open(Arc::clone(&self.handle));
         subscription.watch(players);
         subscription
     }
 
-    /// Sends this bearer token when further streams are opened. The open stream continues. An attempt that waits
-    /// because the service did not accept the previous token is made at once.
+    /// Sends this bearer token when further streams are opened. The open stream continues. An
+    /// attempt that waits because the service did not accept the previous token is made at once.
     ///
     /// # Errors
     /// [`InvalidEndpoint::Token`] if it is not a valid token; the previous one stays in use.
@@ -182,15 +194,20 @@ impl Watcher {
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watcher").field("status", &self.status()).field("stats", &self.stats()).finish()
+        f.debug_struct("Watcher")
+            .field("status", &self.status())
+            .field("stats", &self.stats())
+            .finish()
     }
 }
 
 impl Shared {
-    /// Locks the watch list, for no longer than one message or one call takes, never during I/O. A poisoned lock is
-    /// used all the same: no code under it panics half-way.
+    /// Locks the watch list, for no longer than one message or one call takes, never during I/O. A
+    /// poisoned lock is used all the same: no code under it panics half-way.
     fn watch_list(&self) -> MutexGuard<'_, WatchList> {
-        self.watch_list.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watch_list
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -61,7 +61,10 @@ impl Shared {
     }
 
     fn set_disconnected(&self, error: CallError) {
-        let status = WatchStatus { feed: FeedState::Disconnected, error: Some(Arc::new(error)) };
+        let status = WatchStatus {
+            feed: FeedState::Disconnected,
+            error: Some(Arc::new(error)),
+        };
         self.status.send_replace(status);
     }
 }
@@ -72,7 +75,10 @@ struct ErrorChain<'a>(&'a CallError);
 impl std::fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.0)?;
-        let sources = std::iter::successors(std::error::Error::source(self.0), |error| error.source());
-        sources.into_iter().try_for_each(|source| write!(f, ": {source}"))
+        let sources =
+            std::iter::successors(std::error::Error::source(self.0), |error| error.source());
+        sources
+            .into_iter()
+            .try_for_each(|source| write!(f, ": {source}"))
     }
 }

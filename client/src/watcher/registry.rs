@@ -1,8 +1,8 @@
 //! Watched players: the latest presence of each, and which subscription has not received it yet.
 //!
-//! Changes are not queued: a subscription knows which of its players have changed, and reads their latest presences
-//! when it asks. So a slow reader gets fewer and newer presences, and its memory is bounded by the number of its
-//! players.
+//! Changes are not queued: a subscription knows which of its players have changed, and reads their
+//! latest presences when it asks. So a slow reader gets fewer and newer presences, and its memory
+//! is bounded by the number of its players.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
@@ -63,8 +63,12 @@ impl Registry {
 
     /// Adds a player to a subscription. Returns whether no other subscription had this player.
     pub(super) fn watch(&mut self, id: SubscriptionId, player: &PlayerId) -> bool {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return false };
-        let Entry::Vacant(entry) = subscription.players.entry(player.clone()) else { return false };
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return false;
+        };
+        let Entry::Vacant(entry) = subscription.players.entry(player.clone()) else {
+            return false;
+        };
         entry.insert(false);
         let watched = self.players.entry(player.clone()).or_default();
         watched.subscribers.push(id);
@@ -77,10 +81,17 @@ impl Registry {
 
     /// Removes players from a subscription. Returns those that no subscription has any more.
     pub(super) fn unwatch(&mut self, id: SubscriptionId, players: &[PlayerId]) -> Vec<PlayerId> {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return Vec::new() };
-        let removed: Vec<_> =
-            players.iter().filter(|player| subscription.players.remove(*player).is_some()).cloned().collect();
-        let Subscription { players, changed, .. } = subscription;
+        let Some(subscription) = self.subscriptions.get_mut(&id) else {
+            return Vec::new();
+        };
+        let removed: Vec<_> = players
+            .iter()
+            .filter(|player| subscription.players.remove(*player).is_some())
+            .cloned()
+            .collect();
+        let Subscription {
+            players, changed, ..
+        } = subscription;
         changed.retain(|player| players.contains_key(player));
         self.release(id, removed)
     }
@@ -94,8 +105,14 @@ impl Registry {
     /// Ends the subscription to these players. Returns those that no subscription has any more.
     fn release(&mut self, id: SubscriptionId, mut players: Vec<PlayerId>) -> Vec<PlayerId> {
         players.retain(|player| {
-            let Some(watched) = self.players.get_mut(player) else { return false };
-            if let Some(position) = watched.subscribers.iter().position(|subscriber| *subscriber == id) {
+            let Some(watched) = self.players.get_mut(player) else {
+                return false;
+            };
+            if let Some(position) = watched
+                .subscribers
+                .iter()
+                .position(|subscriber| *subscriber == id)
+            {
                 watched.subscribers.swap_remove(position);
             }
             let is_last = watched.subscribers.is_empty();
@@ -107,18 +124,35 @@ impl Registry {
         players
     }
 
-    /// Stores the presence that the service sent for a player. If state, version or activity have changed, each
-    /// subscription to the player will deliver it, and the wakers of those that wait are added to `wakers`. Returns
-    /// whether they have changed.
+    /// Stores the presence that the service sent for a player. If state, version or activity have
+    /// changed, each subscription to the player will deliver it, and the wakers of those that wait
+    /// are added to `wakers`. Returns whether they have changed.
     pub(super) fn update(&mut self, presence: WatchedPresence, wakers: &mut Vec<Waker>) -> bool {
-        let WatchedPresence { player_id, state, last_seen, version, activity } = presence;
+        let WatchedPresence {
+            player_id,
+            state,
+            last_seen,
+            version,
+            activity,
+        } = presence;
         // The player may have been unwatched after the service sent this.
-        let Some(watched) = self.players.get_mut(&player_id) else { return false };
-        // Another stream may begin with a lower version if the store lost its latest data: `None` reports that loss.
+        let Some(watched) = self.players.get_mut(&player_id) else {
+            return false;
+        };
+        // Another stream may begin with a lower version if the store lost its latest data: `None`
+        // reports that loss.
         let version = version.filter(|version| *version >= watched.highest_version);
         watched.highest_version = watched.highest_version.max(version.unwrap_or_default());
-        let latest = LatestPresence { state, last_seen, version, activity: activity.map(Box::new) };
-        let has_changed = watched.latest.as_ref().is_none_or(|previous| previous.differs_from(&latest));
+        let latest = LatestPresence {
+            state,
+            last_seen,
+            version,
+            activity: activity.map(Box::new),
+        };
+        let has_changed = watched
+            .latest
+            .as_ref()
+            .is_none_or(|previous| previous.differs_from(&latest));
         // Replaced in any case, since `last_seen` may be newer.
         watched.latest = Some(latest);
         if !has_changed {
@@ -134,7 +168,11 @@ impl Registry {
     }
 
     /// Takes the next change of a subscription. If there is none, the next change wakes `waker`.
-    pub(super) fn next_change(&mut self, id: SubscriptionId, waker: Option<&Waker>) -> Option<WatchedPresence> {
+    pub(super) fn next_change(
+        &mut self,
+        id: SubscriptionId,
+        waker: Option<&Waker>,
+    ) -> Option<WatchedPresence> {
         let subscription = self.subscriptions.get_mut(&id)?;
         let Some(player) = subscription.changed.pop_front() else {
             subscription.waker = waker.cloned();
@@ -143,13 +181,29 @@ impl Registry {
         if let Some(has_changed) = subscription.players.get_mut(&player) {
             *has_changed = false;
         }
-        let LatestPresence { state, last_seen, version, activity } = self.players.get(&player)?.latest.clone()?;
-        Some(WatchedPresence { player_id: player, state, last_seen, version, activity: activity.map(|boxed| *boxed) })
+        let LatestPresence {
+            state,
+            last_seen,
+            version,
+            activity,
+        } = self.players.get(&player)?.latest.clone()?;
+        Some(WatchedPresence {
+            player_id: player,
+            state,
+            last_seen,
+            version,
+            activity: activity.map(|boxed| *boxed),
+        })
     }
 
-    /// The latest version of a player, 0 for a player without a version. `None` if no presence is known.
+    /// The latest version of a player, 0 for a player without a version. `None` if no presence is
+    /// known.
     pub(super) fn known_version(&self, player: &PlayerId) -> Option<u64> {
-        self.players.get(player)?.latest.as_ref().map(|latest| latest.version.unwrap_or_default())
+        self.players
+            .get(player)?
+            .latest
+            .as_ref()
+            .map(|latest| latest.version.unwrap_or_default())
     }
 
     /// The number of subscriptions.

@@ -1,7 +1,8 @@
 //! Queue of the players to request on the stream: one request at a time, with many players each.
 //!
-//! While a request is in flight, further players gather behind it. So ten thousand sockets that watch their friends at
-//! the same time cause a few requests only. Part of the sans-IO core: the caller passes the time in.
+//! While a request is in flight, further players gather behind it. So ten thousand sockets that
+//! watch their friends at the same time cause a few requests only. Part of the sans-IO core: the
+//! caller passes the time in.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -33,7 +34,8 @@ pub(super) struct RequestQueue {
     stages: HashMap<PlayerId, Stage>,
     /// The players to request, by the position in their [`Stage`].
     to_watch: BTreeMap<u64, PlayerId>,
-    /// Players that the service still watches although no subscription has them. Disjoint from `stages`.
+    /// Players that the service still watches although no subscription has them. Disjoint from
+    /// `stages`.
     to_unwatch: BTreeSet<PlayerId>,
     in_flight: Option<InFlight>,
     last_kind: RequestKind,
@@ -88,7 +90,8 @@ impl RequestQueue {
 
     /// Adds a player.
     pub(super) fn add(&mut self, player: &PlayerId) {
-        // The player is requested even if the service still watches it, since its presence is no longer known here.
+        // The player is requested even if the service still watches it, since its presence is no
+        // longer known here.
         self.to_unwatch.remove(player);
         if !self.stages.contains_key(player) {
             self.enqueue(player.clone());
@@ -109,22 +112,38 @@ impl RequestQueue {
         self.in_flight = None;
         self.to_unwatch.clear();
         self.end_pause();
-        let not_queued = self.stages.iter().filter(|(_, stage)| !matches!(stage, Stage::Queued(_)));
+        let not_queued = self
+            .stages
+            .iter()
+            .filter(|(_, stage)| !matches!(stage, Stage::Queued(_)));
         let to_request: Vec<_> = not_queued.map(|(player, _)| player.clone()).collect();
-        to_request.into_iter().for_each(|player| self.enqueue(player));
+        to_request
+            .into_iter()
+            .for_each(|player| self.enqueue(player));
         self.resume_position = self.next_position;
     }
 
-    /// Whether the service has sent the presences of all players that were watched when the stream began.
+    /// Whether the service has sent the presences of all players that were watched when the stream
+    /// began.
     pub(super) fn is_resumed(&self) -> bool {
-        let is_waiting_for_reply =
-            self.in_flight.as_ref().is_some_and(|request| request.position < self.resume_position);
-        let is_queued = self.to_watch.first_key_value().is_some_and(|(position, _)| *position < self.resume_position);
+        let is_waiting_for_reply = self
+            .in_flight
+            .as_ref()
+            .is_some_and(|request| request.position < self.resume_position);
+        let is_queued = self
+            .to_watch
+            .first_key_value()
+            .is_some_and(|(position, _)| *position < self.resume_position);
         !is_waiting_for_reply && !is_queued
     }
 
-    /// Returns the request to send now, if any. `known_version` returns the latest known version of a player.
-    pub(super) fn next(&mut self, now: Instant, known_version: impl Fn(&PlayerId) -> Option<u64>) -> Option<Request> {
+    /// Returns the request to send now, if any. `known_version` returns the latest known version of
+    /// a player.
+    pub(super) fn next(
+        &mut self,
+        now: Instant,
+        known_version: impl Fn(&PlayerId) -> Option<u64>,
+    ) -> Option<Request> {
         if self.in_flight.is_some() || self.ready_at.is_some_and(|ready_at| now < ready_at) {
             return None;
         }
@@ -141,19 +160,36 @@ impl RequestQueue {
         self.last_kind = kind;
         self.next_id += 1;
         let known = match kind {
-            RequestKind::Watch => {
-                players.iter().filter_map(|player| Some((player.clone(), known_version(player)?))).collect()
-            }
+            RequestKind::Watch => players
+                .iter()
+                .filter_map(|player| Some((player.clone(), known_version(player)?)))
+                .collect(),
             RequestKind::Unwatch => Vec::new(),
         };
         let due_at = now + REPLY_TIMEOUT;
-        self.in_flight = Some(InFlight { id: self.next_id, kind, players: players.clone(), position, due_at });
-        Some(Request { id: self.next_id, kind, players, known })
+        self.in_flight = Some(InFlight {
+            id: self.next_id,
+            kind,
+            players: players.clone(),
+            position,
+            due_at,
+        });
+        Some(Request {
+            id: self.next_id,
+            kind,
+            players,
+            known,
+        })
     }
 
-    /// The kind of the next request. Both kinds take turns, so that neither has to wait until the other has ended.
+    /// The kind of the next request. Both kinds take turns, so that neither has to wait until the
+    /// other has ended.
     fn next_kind(&self) -> Option<RequestKind> {
-        match (self.to_watch.is_empty(), self.to_unwatch.is_empty(), self.last_kind) {
+        match (
+            self.to_watch.is_empty(),
+            self.to_unwatch.is_empty(),
+            self.last_kind,
+        ) {
             (true, true, _) => None,
             (false, true, _) | (false, false, RequestKind::Unwatch) => Some(RequestKind::Watch),
             (true, false, _) | (false, false, RequestKind::Watch) => Some(RequestKind::Unwatch),
@@ -170,12 +206,21 @@ impl RequestQueue {
     }
 
     fn take_to_unwatch(&mut self) -> Vec<PlayerId> {
-        std::iter::from_fn(|| self.to_unwatch.pop_first()).take(self.max_batch).collect()
+        std::iter::from_fn(|| self.to_unwatch.pop_first())
+            .take(self.max_batch)
+            .collect()
     }
 
     /// Records that the service has completed a request.
     pub(super) fn complete(&mut self, id: u64) {
-        let Some(InFlight { kind: RequestKind::Watch, players, .. }) = self.take_in_flight(Some(id)) else { return };
+        let Some(InFlight {
+            kind: RequestKind::Watch,
+            players,
+            ..
+        }) = self.take_in_flight(Some(id))
+        else {
+            return;
+        };
         self.end_pause();
         for player in players {
             if let Some(stage @ Stage::Requested) = self.stages.get_mut(&player) {
@@ -184,12 +229,20 @@ impl RequestQueue {
         }
     }
 
-    /// Records that the service refused a request, which is sent again, later or with fewer players. Without an `id`,
-    /// that is the request in flight.
+    /// Records that the service refused a request, which is sent again, later or with fewer
+    /// players. Without an `id`, that is the request in flight.
     pub(super) fn refused(&mut self, id: Option<u64>, problem: &Problem, now: Instant) {
-        let Some(InFlight { kind, players, position, .. }) = self.take_in_flight(id) else { return };
-        let is_too_long =
-            problem.slug == ProblemKind::InvalidRequest.slug() && problem.field.as_deref() == Some(kind.member());
+        let Some(InFlight {
+            kind,
+            players,
+            position,
+            ..
+        }) = self.take_in_flight(id)
+        else {
+            return;
+        };
+        let is_too_long = problem.slug == ProblemKind::InvalidRequest.slug()
+            && problem.field.as_deref() == Some(kind.member());
         if is_too_long && players.len() > 1 {
             self.max_batch = players.len() / 2;
         } else {
@@ -198,7 +251,8 @@ impl RequestQueue {
         for player in players {
             match (kind, self.stages.get(&player)) {
                 (RequestKind::Watch, Some(Stage::Requested)) => self.enqueue(player),
-                // The player was removed, and the service does not watch it: nothing is left to unwatch.
+                // The player was removed, and the service does not watch it: nothing is left to
+                // unwatch.
                 (RequestKind::Watch, _) => _ = self.to_unwatch.remove(&player),
                 (RequestKind::Unwatch, None) => _ = self.to_unwatch.insert(player),
                 (RequestKind::Unwatch, Some(_)) => {}
@@ -210,9 +264,14 @@ impl RequestQueue {
         }
     }
 
-    /// When to ask for the next request, if nothing else happens before that. `None` if there is no pause to wait for.
+    /// When to ask for the next request, if nothing else happens before that. `None` if there is no
+    /// pause to wait for.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        if self.in_flight.is_some() || self.next_kind().is_none() { None } else { self.ready_at }
+        if self.in_flight.is_some() || self.next_kind().is_none() {
+            None
+        } else {
+            self.ready_at
+        }
     }
 
     /// When the reply to the request in flight is overdue.
@@ -222,7 +281,10 @@ impl RequestQueue {
 
     /// The number of players that the service does not watch yet.
     pub(super) fn waiting(&self) -> usize {
-        self.stages.values().filter(|stage| **stage != Stage::Watched).count()
+        self.stages
+            .values()
+            .filter(|stage| **stage != Stage::Watched)
+            .count()
     }
 
     /// Whether no player is to be watched.
@@ -231,13 +293,15 @@ impl RequestQueue {
     }
 
     fn enqueue(&mut self, player: PlayerId) {
-        self.stages.insert(player.clone(), Stage::Queued(self.next_position));
+        self.stages
+            .insert(player.clone(), Stage::Queued(self.next_position));
         self.to_watch.insert(self.next_position, player);
         self.next_position += 1;
     }
 
     fn take_in_flight(&mut self, id: Option<u64>) -> Option<InFlight> {
-        self.in_flight.take_if(|request| id.is_none_or(|id| id == request.id))
+        self.in_flight
+            .take_if(|request| id.is_none_or(|id| id == request.id))
     }
 
     fn end_pause(&mut self) {

@@ -41,7 +41,12 @@ impl<'a> Session<'a> {
         let socket = shared.transport.open_web_socket("/watch").await?;
         shared.watch_list().requests.restart();
         shared.streams.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { shared, socket, last_frame_at: Instant::now(), feed: FeedState::Disconnected })
+        Ok(Self {
+            shared,
+            socket,
+            last_frame_at: Instant::now(),
+            feed: FeedState::Disconnected,
+        })
     }
 
     /// Runs the stream until its end, and returns the reason of the end.
@@ -76,7 +81,12 @@ impl<'a> Session<'a> {
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), CallError> {
-        match timeout(WRITE_TIMEOUT, self.socket.send(Message::text(request.to_json()))).await {
+        match timeout(
+            WRITE_TIMEOUT,
+            self.socket.send(Message::text(request.to_json())),
+        )
+        .await
+        {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(CallError::Unreachable(error.into())),
             Err(_) => Err(CallError::TimedOut),
@@ -86,11 +96,15 @@ impl<'a> Session<'a> {
     fn handle_frame(&mut self, frame: Message) -> Result<(), CallError> {
         self.last_frame_at = Instant::now();
         match frame {
-            Message::Text(text) => self.handle_message(ServerMessage::parse(&text).map_err(CallError::Garbled)?),
+            Message::Text(text) => {
+                self.handle_message(ServerMessage::parse(&text).map_err(CallError::Garbled)?)
+            }
             Message::Close(frame) => {
                 // 1005 means that the frame has no code (RFC 6455, section 7.4.1).
                 let code = frame.map_or(1005, |frame| u16::from(frame.code));
-                return Err(CallError::Unreachable(format!("the service closed the stream with code {code}").into()));
+                return Err(CallError::Unreachable(
+                    format!("the service closed the stream with code {code}").into(),
+                ));
             }
             _ => {}
         }
@@ -109,19 +123,28 @@ impl<'a> Session<'a> {
                 self.publish_status();
             }
             ServerMessage::Refused(id, problem) => {
-                self.shared.watch_list().requests.refused(id, &problem, Instant::now());
+                self.shared
+                    .watch_list()
+                    .requests
+                    .refused(id, &problem, Instant::now());
                 let error = Some(Arc::new(CallError::Problem(problem)));
-                self.shared.status.send_modify(|status| status.error = error);
+                self.shared
+                    .status
+                    .send_modify(|status| status.error = error);
             }
             ServerMessage::Unknown => {}
         }
     }
 
-    /// Publishes the source of changes. The presences that are known are current only after all players have been
-    /// requested again on this stream.
+    /// Publishes the source of changes. The presences that are known are current only after all
+    /// players have been requested again on this stream.
     fn publish_status(&self) {
         let is_current = self.shared.watch_list().requests.is_resumed();
-        let feed = if is_current || self.feed == FeedState::Stale { self.feed } else { FeedState::Disconnected };
+        let feed = if is_current || self.feed == FeedState::Stale {
+            self.feed
+        } else {
+            FeedState::Disconnected
+        };
         self.shared.status.send_if_modified(|status| {
             let is_new = status.feed != feed || status.error.is_some();
             *status = WatchStatus { feed, error: None };
@@ -140,7 +163,10 @@ impl Shared {
     /// When to ask for the next request, and when the reply to the request in flight is overdue.
     fn request_times(&self) -> (Option<Instant>, Option<Instant>) {
         let watch_list = self.watch_list();
-        (watch_list.requests.next_at(), watch_list.requests.reply_due_at())
+        (
+            watch_list.requests.next_at(),
+            watch_list.requests.reply_due_at(),
+        )
     }
 
     fn store_presences(&self, presences: Vec<WatchedPresence>) {

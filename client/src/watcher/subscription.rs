@@ -13,8 +13,9 @@ use futures_util::Stream;
 use super::{Handle, WatchList, WatchedPresence, registry::SubscriptionId};
 use crate::PlayerId;
 
-/// Players that one user of a [`Watcher`](super::Watcher) watches, such as one socket of a gateway, and their changes.
-/// Dropping it removes its players from the watcher, unless other subscriptions have them.
+/// Players that one user of a [`Watcher`](super::Watcher) watches, such as one socket of a gateway,
+/// and their changes. Dropping it removes its players from the watcher, unless other subscriptions
+/// have them.
 ///
 /// It is also a [`Stream`], which never ends.
 pub struct Subscription {
@@ -28,8 +29,8 @@ impl Subscription {
         Self { handle, id }
     }
 
-    /// Adds players. The presence of a player that another subscription watches already is delivered at once, if it is
-    /// known. A player that this subscription has already is ignored.
+    /// Adds players. The presence of a player that another subscription watches already is
+    /// delivered at once, if it is known. A player that this subscription has already is ignored.
     pub fn watch<'a>(&self, players: impl IntoIterator<Item = &'a PlayerId>) {
         {
             let mut watch_list = self.handle.shared.watch_list();
@@ -43,24 +44,28 @@ impl Subscription {
         self.handle.shared.changed.notify_one();
     }
 
-    /// Removes players: their changes are no longer delivered. Players that are not watched are ignored.
+    /// Removes players: their changes are no longer delivered. Players that are not watched are
+    /// ignored.
     pub fn unwatch(&self, players: &[PlayerId]) {
         {
             let mut watch_list = self.handle.shared.watch_list();
             let WatchList { registry, requests } = &mut *watch_list;
-            registry.unwatch(self.id, players).iter().for_each(|player| requests.remove(player));
+            registry
+                .unwatch(self.id, players)
+                .iter()
+                .for_each(|player| requests.remove(player));
         }
         self.handle.shared.changed.notify_one();
     }
 
-    /// Waits for the next change: the newest presence of a player. Cancel safe: a change that was not returned is
-    /// delivered later, or a newer one of the same player in its place.
+    /// Waits for the next change: the newest presence of a player. Cancel safe: a change that was
+    /// not returned is delivered later, or a newer one of the same player in its place.
     pub async fn recv(&mut self) -> WatchedPresence {
         poll_fn(|context| self.poll_recv(context)).await
     }
 
-    /// Waits for a change, and returns it together with others that have arrived: at most `max`, each of another
-    /// player. Cancel safe.
+    /// Waits for a change, and returns it together with others that have arrived: at most `max`,
+    /// each of another player. Cancel safe.
     pub async fn recv_many(&mut self, max: usize) -> Vec<WatchedPresence> {
         let mut changes = vec![self.recv().await];
         let mut watch_list = self.handle.shared.watch_list();
@@ -73,7 +78,12 @@ impl Subscription {
     }
 
     fn poll_recv(&mut self, context: &Context<'_>) -> Poll<WatchedPresence> {
-        let change = self.handle.shared.watch_list().registry.next_change(self.id, Some(context.waker()));
+        let change = self
+            .handle
+            .shared
+            .watch_list()
+            .registry
+            .next_change(self.id, Some(context.waker()));
         change.map_or(Poll::Pending, Poll::Ready)
     }
 }
@@ -81,7 +91,10 @@ impl Subscription {
 impl Stream for Subscription {
     type Item = WatchedPresence;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<WatchedPresence>> {
+    fn poll_next(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<WatchedPresence>> {
         self.poll_recv(context).map(Some)
     }
 }
@@ -91,7 +104,10 @@ impl Drop for Subscription {
         {
             let mut watch_list = self.handle.shared.watch_list();
             let WatchList { registry, requests } = &mut *watch_list;
-            registry.close(self.id).iter().for_each(|player| requests.remove(player));
+            registry
+                .close(self.id)
+                .iter()
+                .for_each(|player| requests.remove(player));
         }
         self.handle.shared.changed.notify_one();
     }
@@ -99,6 +115,8 @@ impl Drop for Subscription {
 
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Subscription")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }

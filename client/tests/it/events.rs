@@ -12,14 +12,19 @@ const EVENT: &str = r#"{"id":"alice:7","type":"PresenceOnline","player_id":"alic
 
 /// Opens a stream of these messages, given as names with data.
 async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
-    let message = |(name, data): &(&str, &str)| format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""));
+    let message = |(name, data): &(&str, &str)| {
+        format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""))
+    };
     let body: String = messages.iter().map(message).collect();
     let answer = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/console/events", get(answer));
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-    OperatorClient::new(Endpoint::parse(&url).unwrap()).unwrap().events().await
+    OperatorClient::new(Endpoint::parse(&url).unwrap())
+        .unwrap()
+        .events()
+        .await
 }
 
 async fn all(mut stream: EventStream) -> Vec<StreamItem> {
@@ -40,7 +45,14 @@ fn down() -> (&'static str, &'static str) {
 
 #[tokio::test]
 async fn a_stream_reports_whether_events_arrive() {
-    let messages = [("ready", "{}"), live(), ("presence", EVENT), down(), ("ready", "{}"), live()];
+    let messages = [
+        ("ready", "{}"),
+        live(),
+        ("presence", EVENT),
+        down(),
+        ("ready", "{}"),
+        live(),
+    ];
     let news = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
     let (live, down) = (StreamItem::Feed(Feed::Live), StreamItem::Feed(Feed::Down));
@@ -49,14 +61,27 @@ async fn a_stream_reports_whether_events_arrive() {
 
 #[tokio::test]
 async fn a_stream_may_begin_without_events() {
-    let news = all(open(&[down(), ("missed", r#"{"count":3}"#), ("of-a-newer-service", "")]).await.unwrap()).await;
+    let news = all(open(&[
+        down(),
+        ("missed", r#"{"count":3}"#),
+        ("of-a-newer-service", ""),
+    ])
+    .await
+    .unwrap())
+    .await;
     assert_eq!(news, [StreamItem::Feed(Feed::Down), StreamItem::Missed(3)]);
 }
 
 #[tokio::test]
 async fn an_answer_that_is_not_a_stream_of_events_is_an_error() {
     for messages in [&[][..], &[("presence", EVENT)]] {
-        assert!(matches!(open(messages).await, Err(CallError::Unreachable(_))));
+        assert!(matches!(
+            open(messages).await,
+            Err(CallError::Unreachable(_))
+        ));
     }
-    assert!(matches!(open(&[("feed", "?")]).await, Err(CallError::Garbled(_))));
+    assert!(matches!(
+        open(&[("feed", "?")]).await,
+        Err(CallError::Garbled(_))
+    ));
 }

@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{http::StatusCode, response::IntoResponse as _};
 use presence_client::{
-    Activity, CallError, CallKind, ConnectionId, HttpNotifier, NoopNotifier, Notifier, Party, PlayerId, Reason, State,
+    Activity, CallError, CallKind, ConnectionId, HttpNotifier, NoopNotifier, Notifier, Party,
+    PlayerId, Reason, State,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -26,17 +27,30 @@ async fn the_reports_of_each_player_arrive_in_order() {
         notifier.state_changed(&player(number), State::Away);
         notifier.disconnected(&player(number), &connection(number), Reason::Quit);
     }
-    service.until(|state| state.leases.is_empty() && state.closed.len() == 200).await;
+    service
+        .until(|state| state.leases.is_empty() && state.closed.len() == 200)
+        .await;
     let mut reports: HashMap<String, Vec<String>> = HashMap::new();
     for call in &service.state().calls {
         for entry in call.entries() {
-            let report = format!("{} {}", call.path, call.body["state"].as_str().unwrap_or_default());
-            reports.entry(entry.split('/').next().unwrap().into()).or_default().push(report);
+            let report = format!(
+                "{} {}",
+                call.path,
+                call.body["state"].as_str().unwrap_or_default()
+            );
+            reports
+                .entry(entry.split('/').next().unwrap().into())
+                .or_default()
+                .push(report);
         }
     }
     assert_eq!(reports.len(), 200);
     for (player, reports) in reports {
-        assert_eq!(reports, ["connect ", "state IN_MATCH", "state AWAY", "disconnect "], "{player}");
+        assert_eq!(
+            reports,
+            ["connect ", "state IN_MATCH", "state AWAY", "disconnect "],
+            "{player}"
+        );
     }
 }
 
@@ -46,7 +60,11 @@ async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     let activity = Activity {
         details: Some("Ranked \"; 😀\u{2028}".to_owned()),
-        party: Some(Party { id: player(7), size: 2, max: 4 }),
+        party: Some(Party {
+            id: player(7),
+            size: 2,
+            max: 4,
+        }),
         joinable: Some(true),
         custom: Some(serde_json::from_str(r#"{"map":[],"n":9007199254740992}"#).unwrap()),
     };
@@ -57,21 +75,31 @@ async fn an_activity_is_sent_after_the_connect_and_removed_by_null() {
     notifier.activity_changed(&player(1), Some(&Activity::default()));
     notifier.activity_changed(&player(1), None);
     service.until(|state| state.calls.len() == 3).await;
-    let bodies: Vec<_> = service.calls("state").iter().map(|call| call.body.clone()).collect();
+    let bodies: Vec<_> = service
+        .calls("state")
+        .iter()
+        .map(|call| call.body.clone())
+        .collect();
     let expected = json!({
         "details": "Ranked \"; 😀\u{2028}", "party": {"id": "p7", "size": 2, "max": 4}, "joinable": true,
         "custom": {"map": [], "n": 9_007_199_254_740_992_u64},
     });
     assert_eq!(
         bodies,
-        [json!({"player_id": "p1", "activity": expected}), json!({"player_id": "p1", "activity": null}),]
+        [
+            json!({"player_id": "p1", "activity": expected}),
+            json!({"player_id": "p1", "activity": null}),
+        ]
     );
 }
 
 #[tokio::test]
 async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     let service = StandIn::start().await;
-    let notifier = HttpNotifier::builder(service.endpoint()).without_gateway_lease().start().unwrap();
+    let notifier = HttpNotifier::builder(service.endpoint())
+        .without_gateway_lease()
+        .start()
+        .unwrap();
     (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 10_000).await;
     let connects = service.calls("connect");
@@ -81,21 +109,29 @@ async fn a_storm_of_connects_arrives_in_batches_over_few_tcp_connections() {
     assert_eq!(notifier.stats().open_connections, 10_000);
 }
 
-/// The even spread over time is tested in simulated time, in the tests of the notifier's `scheduler`.
+/// The even spread over time is tested in simulated time, in the tests of the notifier's
+/// `scheduler`.
 #[tokio::test]
 async fn heartbeats_of_ten_thousand_sockets_are_ten_equal_calls_per_interval() {
     const INTERVAL: Duration = Duration::from_secs(1);
     /// The calls that may be in flight at a time, and so arrive in any order.
     const IN_FLIGHT: usize = 4;
     let service = StandIn::start().await;
-    let notifier = HttpNotifier::builder(service.endpoint()).heartbeat_interval(INTERVAL).start().unwrap();
+    let notifier = HttpNotifier::builder(service.endpoint())
+        .heartbeat_interval(INTERVAL)
+        .start()
+        .unwrap();
     (0..10_000).for_each(|number| notifier.connected(&player(number), &connection(number)));
     let is_heartbeat = |call: &&Call| call.path == "heartbeat";
     let count = |calls: &[Call]| calls.iter().filter(is_heartbeat).count();
     // On a busy machine, heartbeats begin before the last connects end. These are not checked.
-    service.until(|state| state.leases.len() == 10_000 && notifier.stats().queue_length == 0).await;
+    service
+        .until(|state| state.leases.len() == 10_000 && notifier.stats().queue_length == 0)
+        .await;
     let first = count(&service.state().calls) + IN_FLIGHT;
-    service.until(|state| count(&state.calls) >= first + 30).await;
+    service
+        .until(|state| count(&state.calls) >= first + 30)
+        .await;
 
     let heartbeats = &service.calls("heartbeat")[first..first + 30];
     assert!(heartbeats.iter().all(|call| call.entries().len() == 1_000));
@@ -113,7 +149,16 @@ async fn the_service_sets_the_heartbeat_interval() {
     service.state().heartbeat_interval_ms = Some(150);
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     notifier.connected(&player(1), &connection(1));
-    service.until(|state| state.calls.iter().filter(|call| call.path == "heartbeat").count() == 3).await;
+    service
+        .until(|state| {
+            state
+                .calls
+                .iter()
+                .filter(|call| call.path == "heartbeat")
+                .count()
+                == 3
+        })
+        .await;
     // With the default interval, this would take longer than `until` waits.
 }
 
@@ -128,9 +173,19 @@ async fn the_reason_and_the_token_are_sent() {
         notifier.disconnected(&player(number), &connection(number), reason);
         service.until(|state| state.leases.is_empty()).await;
     }
-    let reasons: Vec<_> = service.calls("disconnect").iter().map(|call| call.body["reason"].clone()).collect();
+    let reasons: Vec<_> = service
+        .calls("disconnect")
+        .iter()
+        .map(|call| call.body["reason"].clone())
+        .collect();
     assert_eq!(reasons, ["quit", "lost"]);
-    assert!(service.state().calls.iter().all(|call| call.authorization.as_deref() == Some("Bearer hunter2")));
+    assert!(
+        service
+            .state()
+            .calls
+            .iter()
+            .all(|call| call.authorization.as_deref() == Some("Bearer hunter2"))
+    );
 }
 
 #[tokio::test]
@@ -139,7 +194,9 @@ async fn connections_that_the_service_closed_are_reported() {
     let (report, mut reports) = mpsc::unbounded_channel();
     let notifier = HttpNotifier::builder(service.endpoint())
         .heartbeat_interval(Duration::from_millis(200))
-        .on_closed(move |player, connection| report.send((player.clone(), connection.clone())).unwrap())
+        .on_closed(move |player, connection| {
+            report.send((player.clone(), connection.clone())).unwrap()
+        })
         .start()
         .unwrap();
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
@@ -147,19 +204,26 @@ async fn connections_that_the_service_closed_are_reported() {
     // In the answer to a heartbeat; to one of two connects; to the only connect.
     notifier.state_changed(&player(1), State::Offline);
     assert_eq!(reports.recv().await, Some((player(1), connection(1))));
-    service.state().closed.extend(["p3/c3".into(), "p5/c5".into()]);
+    service
+        .state()
+        .closed
+        .extend(["p3/c3".into(), "p5/c5".into()]);
     notifier.connected(&player(3), &connection(3));
     notifier.connected(&player(4), &connection(4));
     assert_eq!(reports.recv().await, Some((player(3), connection(3))));
     notifier.connected(&player(5), &connection(5));
     assert_eq!(reports.recv().await, Some((player(5), connection(5))));
-    assert_eq!((notifier.stats().closed, notifier.stats().open_connections), (3, 3));
+    assert_eq!(
+        (notifier.stats().closed, notifier.stats().open_connections),
+        (3, 3)
+    );
 }
 
 #[tokio::test]
 async fn heartbeats_restore_the_connections_of_a_service_that_lost_its_data() {
     let service = StandIn::start().await;
-    let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
+    let builder =
+        HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
     let notifier = builder.start().unwrap();
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 3).await;
@@ -172,7 +236,8 @@ async fn heartbeats_restore_the_connections_of_a_service_that_lost_its_data() {
 async fn states_are_reported_again_to_a_service_that_lost_its_data_and_the_gateway_is_notified() {
     let service = StandIn::start().await;
     let (report, mut reports) = mpsc::unbounded_channel();
-    let builder = HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
+    let builder =
+        HttpNotifier::builder(service.endpoint()).heartbeat_interval(Duration::from_millis(200));
     let on_restored = move |player: &PlayerId, connection: &ConnectionId| {
         report.send((player.clone(), connection.clone())).unwrap();
     };
@@ -180,7 +245,9 @@ async fn states_are_reported_again_to_a_service_that_lost_its_data_and_the_gatew
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
     notifier.state_changed(&player(1), State::InMatch);
     notifier.state_changed(&player(2), State::Away);
-    service.until(|state| state.leases.len() == 3 && state.states.len() == 2).await;
+    service
+        .until(|state| state.leases.len() == 3 && state.states.len() == 2)
+        .await;
     let states = service.state().states.clone();
     {
         let mut state = service.state();
@@ -193,7 +260,10 @@ async fn states_are_reported_again_to_a_service_that_lost_its_data_and_the_gatew
         restored.push(reports.recv().await.unwrap());
     }
     restored.sort();
-    assert_eq!(restored, [0, 1, 2].map(|number| (player(number), connection(number))));
+    assert_eq!(
+        restored,
+        [0, 1, 2].map(|number| (player(number), connection(number)))
+    );
 }
 
 #[tokio::test]
@@ -214,7 +284,9 @@ async fn a_callback_that_panics_does_not_affect_the_other_connections() {
     {
         let mut state = service.state();
         state.leases.clear();
-        state.closed.extend((0..9).map(|number| format!("p{number}/c{number}")));
+        state
+            .closed
+            .extend((0..9).map(|number| format!("p{number}/c{number}")));
     }
     let mut closed = Vec::new();
     while closed.len() < 9 {
@@ -245,7 +317,9 @@ async fn each_call_is_reported_with_its_entries_and_its_error() {
                 CallError::Problem(problem) => problem.status,
                 error => panic!("{error}"),
             });
-            reported.send((report.kind, report.entries, report.failed_entries, status)).unwrap();
+            reported
+                .send((report.kind, report.entries, report.failed_entries, status))
+                .unwrap();
             panic!("requested by the test: the next calls are reported all the same");
         })
         .start()
@@ -273,7 +347,9 @@ async fn each_call_is_reported_with_its_entries_and_its_error() {
 #[tokio::test]
 async fn connections_to_the_service_are_replaced_at_their_maximum_age() {
     let service = StandIn::start().await;
-    let endpoint = service.endpoint().with_max_connection_age(Duration::from_millis(200));
+    let endpoint = service
+        .endpoint()
+        .with_max_connection_age(Duration::from_millis(200));
     let builder = HttpNotifier::builder(endpoint).heartbeat_interval(Duration::from_millis(100));
     let notifier = builder.start().unwrap();
     notifier.connected(&player(1), &connection(1));
@@ -297,10 +373,12 @@ async fn a_drain_disconnects_all_and_returns_when_that_is_done() {
 
 #[tokio::test]
 async fn a_gateway_without_a_service_needs_no_extra_code() {
-    let without_service: [Arc<dyn Notifier>; 2] = [Arc::new(NoopNotifier), Arc::new(None::<Arc<dyn Notifier>>)];
+    let without_service: [Arc<dyn Notifier>; 2] =
+        [Arc::new(NoopNotifier), Arc::new(None::<Arc<dyn Notifier>>)];
     let service = StandIn::start().await;
-    let with_service: Arc<dyn Notifier> =
-        Arc::new(Some(Arc::new(HttpNotifier::builder(service.endpoint()).start().unwrap()) as Arc<dyn Notifier>));
+    let with_service: Arc<dyn Notifier> = Arc::new(Some(Arc::new(
+        HttpNotifier::builder(service.endpoint()).start().unwrap(),
+    ) as Arc<dyn Notifier>));
     for notifier in without_service.iter().chain([&with_service]) {
         notifier.connected(&player(1), &connection(1));
         notifier.state_changed(&player(1), State::Away);

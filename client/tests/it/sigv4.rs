@@ -1,4 +1,5 @@
-//! Signed calls, against a receiver that computes each signature from the bytes that it received, as AWS does.
+//! Signed calls, against a receiver that computes each signature from the bytes that it received,
+//! as AWS does.
 
 use std::{
     fs,
@@ -24,8 +25,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use presence_client::{
-    AwsSigner, CallError, ConnectionId, Endpoint, History, HttpNotifier, InvalidEndpoint, Notifier as _, PlayerId,
-    PresenceClient, Reason, SignError, State, Watcher,
+    AwsSigner, CallError, ConnectionId, Endpoint, History, HttpNotifier, InvalidEndpoint,
+    Notifier as _, PlayerId, PresenceClient, Reason, SignError, State, Watcher,
 };
 use ring::{digest, hmac};
 use serde_json::json;
@@ -52,7 +53,11 @@ struct Api {
 impl Api {
     async fn start() -> (Self, String) {
         let keys = Arc::new(Mutex::new((ID, KEY)));
-        let api = Self { keys, calls: watch::Sender::default(), fail_next: Arc::default() };
+        let api = Self {
+            keys,
+            calls: watch::Sender::default(),
+            fail_next: Arc::default(),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().fallback(answer).with_state(api.clone());
@@ -78,13 +83,20 @@ impl Api {
     }
 }
 
-async fn answer(Shared(api): Shared<Api>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+async fn answer(
+    Shared(api): Shared<Api>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let keys = *api.keys.lock().unwrap();
     if !is_signed(keys, &method, &uri, &headers, &body) {
         let headers = [("apigw-requestid", "JKJaXmPLvHcESHA=")];
         return (StatusCode::FORBIDDEN, headers, r#"{"message":"Forbidden"}"#).into_response();
     }
-    api.calls.send_modify(|calls| calls.push(format!("{method} {uri}")));
+    api.calls
+        .send_modify(|calls| calls.push(format!("{method} {uri}")));
     if api.fail_next.swap(false, Ordering::Relaxed) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -92,13 +104,28 @@ async fn answer(Shared(api): Shared<Api>, method: Method, uri: Uri, headers: Hea
         "player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null,
         "accepted": 1, "restored": [], "closed": [], "failed": [],
     });
-    ([(header::CONTENT_TYPE, "application/json")], presence.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        presence.to_string(),
+    )
+        .into_response()
 }
 
 /// Whether the signature of the request is correct:
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
-fn is_signed((id, secret): Keys, method: &Method, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+fn is_signed(
+    (id, secret): Keys,
+    method: &Method,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> bool {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let authorization = text("authorization");
     let part = |name: &str| {
         let (_, rest) = authorization.split_once(&format!("{name}="))?;
@@ -110,22 +137,48 @@ fn is_signed((id, secret): Keys, method: &Method, uri: &Uri, headers: &HeaderMap
         return false;
     };
     let moment = text("x-amz-date");
-    let Some(scope) = credential.strip_prefix(&format!("{id}/")) else { return false };
-    assert_eq!(scope, format!("{}/eu-central-1/execute-api/aws4_request", &moment[..8]));
+    let Some(scope) = credential.strip_prefix(&format!("{id}/")) else {
+        return false;
+    };
+    assert_eq!(
+        scope,
+        format!("{}/eu-central-1/execute-api/aws4_request", &moment[..8])
+    );
     assert!(signed.split(';').any(|name| name == "host"), "{signed}");
     let path = encoded(uri.path());
     let query = uri.query().unwrap_or_default(); // at most one pair, so it needs no sorting
-    let lines: String = signed.split(';').map(|name| format!("{name}:{}\n", text(name))).collect();
-    let canonical = format!("{method}\n{path}\n{query}\n{lines}\n{signed}\n{}", hash(body));
-    let to_sign = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hash(canonical.as_bytes()));
-    let key = scope.split('/').fold(format!("AWS4{secret}").into_bytes(), |key, part| mac(&key, part));
+    let lines: String = signed
+        .split(';')
+        .map(|name| format!("{name}:{}\n", text(name)))
+        .collect();
+    let canonical = format!(
+        "{method}\n{path}\n{query}\n{lines}\n{signed}\n{}",
+        hash(body)
+    );
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}",
+        hash(canonical.as_bytes())
+    );
+    let key = scope
+        .split('/')
+        .fold(format!("AWS4{secret}").into_bytes(), |key, part| {
+            mac(&key, part)
+        });
     signature == hex(&mac(&key, &to_sign))
 }
 
 /// The path of a request, encoded once more, as for all services but S3.
 fn encoded(path: &str) -> String {
     let is_kept = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
-    path.bytes().map(|byte| if is_kept(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    path.bytes()
+        .map(|byte| {
+            if is_kept(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 fn hash(bytes: &[u8]) -> String {
@@ -133,7 +186,9 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -167,8 +222,20 @@ fn the_receiver_accepts_a_signature_of_another_library_for_these_bytes_only() {
         headers.insert(name, value.parse().unwrap());
     }
     let uri = Uri::from_static("/presence/state");
-    assert!(is_signed((ID, KEY), &Method::POST, &uri, &headers, br#"{"player_id":"alice","state":"IN_MATCH"}"#));
-    assert!(!is_signed((ID, KEY), &Method::POST, &uri, &headers, br#"{"player_id":"mallory","state":"IN_MATCH"}"#));
+    assert!(is_signed(
+        (ID, KEY),
+        &Method::POST,
+        &uri,
+        &headers,
+        br#"{"player_id":"alice","state":"IN_MATCH"}"#
+    ));
+    assert!(!is_signed(
+        (ID, KEY),
+        &Method::POST,
+        &uri,
+        &headers,
+        br#"{"player_id":"mallory","state":"IN_MATCH"}"#
+    ));
 }
 
 #[tokio::test]
@@ -195,33 +262,54 @@ async fn every_call_of_a_client_is_signed() {
 #[tokio::test]
 async fn the_calls_of_a_gateway_are_signed() {
     let (api, url) = Api::start().await;
-    let endpoint = Endpoint::parse(&url).unwrap().with_signer(signer(KEY, Some(SESSION))).unwrap();
+    let endpoint = Endpoint::parse(&url)
+        .unwrap()
+        .with_signer(signer(KEY, Some(SESSION)))
+        .unwrap();
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
-    let (player, connection) = (PlayerId::parse("alice").unwrap(), ConnectionId::parse("c1").unwrap());
+    let (player, connection) = (
+        PlayerId::parse("alice").unwrap(),
+        ConnectionId::parse("c1").unwrap(),
+    );
     notifier.connected(&player, &connection);
     api.until("POST /presence/connect").await;
     api.until("POST /presence/gateway").await;
     notifier.disconnected(&player, &connection, Reason::Quit);
-    assert!(matches!(notifier.set_token("hunter2"), Err(InvalidEndpoint::TokenAndSigner)));
-    notifier.drain(Reason::Lost, Duration::from_secs(20)).await.unwrap();
+    assert!(matches!(
+        notifier.set_token("hunter2"),
+        Err(InvalidEndpoint::TokenAndSigner)
+    ));
+    notifier
+        .drain(Reason::Lost, Duration::from_secs(20))
+        .await
+        .unwrap();
     api.until("POST /presence/disconnect").await;
 }
 
 #[tokio::test]
 async fn the_handshake_of_a_watcher_is_signed() {
     let (api, url) = Api::start().await;
-    let endpoint = Endpoint::parse(&url).unwrap().with_signer(signer(KEY, Some(SESSION))).unwrap();
+    let endpoint = Endpoint::parse(&url)
+        .unwrap()
+        .with_signer(signer(KEY, Some(SESSION)))
+        .unwrap();
     let watcher = Watcher::start(endpoint).unwrap();
     let _friends = watcher.watch(&[PlayerId::parse("alice").unwrap()]);
     api.until("GET /watch").await;
-    assert!(matches!(watcher.set_token("hunter2"), Err(InvalidEndpoint::TokenAndSigner)));
+    assert!(matches!(
+        watcher.set_token("hunter2"),
+        Err(InvalidEndpoint::TokenAndSigner)
+    ));
 }
 
 #[tokio::test]
 async fn a_repeated_call_is_signed_again() {
     let (api, url) = Api::start().await;
     api.fail_next.store(true, Ordering::Relaxed);
-    client(&url, signer(KEY, None)).get(&PlayerId::parse("alice").unwrap(), History::Omit).await.unwrap();
+    client(&url, signer(KEY, None))
+        .get(&PlayerId::parse("alice").unwrap(), History::Omit)
+        .await
+        .unwrap();
     assert_eq!(api.calls(), ["GET /presence/alice"; 2]);
 }
 
@@ -229,27 +317,41 @@ async fn a_repeated_call_is_signed_again() {
 async fn a_wrong_key_is_refused_and_the_refusal_explained() {
     let (api, url) = Api::start().await;
     let wrong = client(&url, signer("another key", None));
-    let Err(CallError::Problem(problem)) = wrong.set_state(&PlayerId::parse("alice").unwrap(), State::Away).await
+    let Err(CallError::Problem(problem)) = wrong
+        .set_state(&PlayerId::parse("alice").unwrap(), State::Away)
+        .await
     else {
         panic!("a wrong key was accepted")
     };
-    assert_eq!((problem.status, problem.message.as_deref()), (403, Some("Forbidden")));
+    assert_eq!(
+        (problem.status, problem.message.as_deref()),
+        (403, Some("Forbidden"))
+    );
     assert!(problem.detail.contains("SigV4"), "{}", problem.detail);
     assert_eq!(api.calls(), [""; 0]);
 }
 
 fn write_keys(path: &Path, (id, secret): Keys) {
-    let profile = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
+    let profile =
+        format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = {secret}\n");
     fs::write(path, profile).unwrap();
 }
 
 /// Configures a loader to read this file of credentials, and no variables.
-#[expect(deprecated, reason = "the types without a deprecation are those of another crate")]
+#[expect(
+    deprecated,
+    reason = "the types without a deprecation are those of another crate"
+)]
 fn with_file(loader: ConfigLoader, credentials: &Path) -> ConfigLoader {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
 
-    let files = ProfileFiles::builder().with_file(ProfileFileKind::Credentials, credentials).build();
-    loader.empty_test_environment().region(Region::from_static("eu-central-1")).profile_files(files)
+    let files = ProfileFiles::builder()
+        .with_file(ProfileFileKind::Credentials, credentials)
+        .build();
+    loader
+        .empty_test_environment()
+        .region(Region::from_static("eu-central-1"))
+        .profile_files(files)
 }
 
 #[tokio::test]
@@ -262,19 +364,30 @@ async fn keys_that_are_replaced_in_a_file_are_used_without_a_restart() {
     let endpoint = Endpoint::parse(&url).unwrap();
     let signer = {
         let path = path.clone();
-        AwsSigner::load_with(&endpoint, move |loader| with_file(loader, &path)).await.unwrap()
+        AwsSigner::load_with(&endpoint, move |loader| with_file(loader, &path))
+            .await
+            .unwrap()
     };
     let endpoint = endpoint.with_signer(signer.clone()).unwrap();
-    let notifier = HttpNotifier::builder(endpoint).without_gateway_lease().start().unwrap();
+    let notifier = HttpNotifier::builder(endpoint)
+        .without_gateway_lease()
+        .start()
+        .unwrap();
     let client = client(&url, signer);
-    let (player, connection) = (PlayerId::parse("alice").unwrap(), ConnectionId::parse("c1").unwrap());
+    let (player, connection) = (
+        PlayerId::parse("alice").unwrap(),
+        ConnectionId::parse("c1").unwrap(),
+    );
     client.get(&player, History::Omit).await.unwrap();
 
     write_keys(&path, NEW);
     client.get(&player, History::Omit).await.unwrap(); // both keys are valid during a rotation
     api.replace_keys(NEW);
     let refused = client.get(&player, History::Omit).await.unwrap_err();
-    assert!(matches!(&refused, CallError::Problem(problem) if problem.status == 403), "{refused:?}");
+    assert!(
+        matches!(&refused, CallError::Problem(problem) if problem.status == 403),
+        "{refused:?}"
+    );
     client.get(&player, History::Omit).await.unwrap();
     notifier.connected(&player, &connection);
     api.until("POST /presence/connect").await;
@@ -296,19 +409,40 @@ impl aws_credential_types::provider::ProvideCredentials for Empty {
 #[tokio::test]
 async fn without_credentials_nothing_is_sent_and_the_error_says_why() {
     let (api, url) = Api::start().await;
-    let client = client(&url, AwsSigner::new("eu-central-1", SharedCredentialsProvider::new(Empty)));
-    let error = client.get(&PlayerId::parse("alice").unwrap(), History::Omit).await.unwrap_err();
-    let CallError::NotSigned(cause) = &error else { panic!("{error:?}") };
-    assert!(matches!(cause.downcast_ref(), Some(SignError::Credentials(_))), "{cause:?}");
-    assert!(error.is_transient(), "the provider may have credentials later");
+    let client = client(
+        &url,
+        AwsSigner::new("eu-central-1", SharedCredentialsProvider::new(Empty)),
+    );
+    let error = client
+        .get(&PlayerId::parse("alice").unwrap(), History::Omit)
+        .await
+        .unwrap_err();
+    let CallError::NotSigned(cause) = &error else {
+        panic!("{error:?}")
+    };
+    assert!(
+        matches!(cause.downcast_ref(), Some(SignError::Credentials(_))),
+        "{cause:?}"
+    );
+    assert!(
+        error.is_transient(),
+        "the provider may have credentials later"
+    );
     assert_eq!(api.calls(), [""; 0]);
 }
 
 #[test]
 fn an_endpoint_has_a_token_or_a_signer() {
-    let endpoint = || Endpoint::parse("https://a1b2c3.execute-api.eu-central-1.amazonaws.com").unwrap();
-    let token_first = endpoint().with_token("hunter2").unwrap().with_signer(signer(KEY, None));
+    let endpoint =
+        || Endpoint::parse("https://a1b2c3.execute-api.eu-central-1.amazonaws.com").unwrap();
+    let token_first = endpoint()
+        .with_token("hunter2")
+        .unwrap()
+        .with_signer(signer(KEY, None));
     assert!(matches!(token_first, Err(InvalidEndpoint::TokenAndSigner)));
-    let signer_first = endpoint().with_signer(signer(KEY, None)).unwrap().with_token("hunter2");
+    let signer_first = endpoint()
+        .with_signer(signer(KEY, None))
+        .unwrap()
+        .with_token("hunter2");
     assert!(matches!(signer_first, Err(InvalidEndpoint::TokenAndSigner)));
 }

@@ -89,8 +89,15 @@ impl Call {
 
 impl StandIn {
     pub(crate) async fn start() -> Self {
-        let inner = Arc::new(Inner { state: Mutex::default(), changes: watch::Sender::new(()) });
-        let mut stand_in = Self { port: 0, inner, running: None };
+        let inner = Arc::new(Inner {
+            state: Mutex::default(),
+            changes: watch::Sender::new(()),
+        });
+        let mut stand_in = Self {
+            port: 0,
+            inner,
+            running: None,
+        };
         stand_in.resume().await;
         stand_in
     }
@@ -114,7 +121,8 @@ impl StandIn {
             .route("/prefix/presence/{player}", get(answer_get))
             .with_state(Arc::clone(&self.inner));
         let (stop, stopped) = oneshot::channel::<()>();
-        let server = axum::serve(listener, router).with_graceful_shutdown(async { _ = stopped.await });
+        let server =
+            axum::serve(listener, router).with_graceful_shutdown(async { _ = stopped.await });
         self.running = Some((stop, tokio::spawn(async { server.await.unwrap() })));
     }
 
@@ -146,12 +154,20 @@ impl StandIn {
         );
     }
 
-    pub(crate) fn answer_instead(&self, instead: impl FnMut(&Call) -> Option<Response> + Send + 'static) {
+    pub(crate) fn answer_instead(
+        &self,
+        instead: impl FnMut(&Call) -> Option<Response> + Send + 'static,
+    ) {
         self.state().instead = Some(Box::new(instead));
     }
 
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
-        self.state().calls.iter().filter(|call| call.path == path).cloned().collect()
+        self.state()
+            .calls
+            .iter()
+            .filter(|call| call.path == path)
+            .cloned()
+            .collect()
     }
 }
 
@@ -175,11 +191,26 @@ pub(crate) fn problem(status: u16, slug: &str, field: Option<&str>) -> Response 
         "field": field,
     });
     let status = StatusCode::from_u16(status).unwrap();
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/problem+json")],
+        body.to_string(),
+    )
+        .into_response()
 }
 
-async fn answer_get(inner: Shared<Arc<Inner>>, Path(player): Path<String>, headers: HeaderMap) -> Response {
-    answer(inner, Path("get".into()), headers, json!({ "player_id": player }).to_string()).await
+async fn answer_get(
+    inner: Shared<Arc<Inner>>,
+    Path(player): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    answer(
+        inner,
+        Path("get".into()),
+        headers,
+        json!({ "player_id": player }).to_string(),
+    )
+    .await
 }
 
 async fn answer(
@@ -192,8 +223,15 @@ async fn answer(
     if let Some(stall) = stall {
         stall.notified().await;
     }
-    let authorization = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
-    let call = Call { at: Instant::now(), path, body: serde_json::from_str(&body).unwrap(), authorization };
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .map(|value| value.to_str().unwrap().to_owned());
+    let call = Call {
+        at: Instant::now(),
+        path,
+        body: serde_json::from_str(&body).unwrap(),
+        authorization,
+    };
     let response = inner.state().answer(&call);
     inner.changes.send_replace(());
     response
@@ -226,26 +264,46 @@ impl ServiceState {
     }
 
     fn answer_gateway(&mut self, call: &Call) -> Response {
-        let Some(gateways) = &mut self.gateways else { return problem(404, "not-found", None) };
+        let Some(gateways) = &mut self.gateways else {
+            return problem(404, "not-found", None);
+        };
         let id = text(&call.body["gateway_id"]).to_owned();
         if call.body["leaving"].is_null() {
-            let status = if gateways.known.insert(id.clone()) { "new" } else { "alive" };
+            let status = if gateways.known.insert(id.clone()) {
+                "new"
+            } else {
+                "alive"
+            };
             let body = json!({"gateway_id": id, "status": status, "ttl_ms": 300, "heartbeat_interval_ms": 100});
             return json_response(body);
         }
         gateways.known.remove(&id);
         let owned = gateways.owned.remove(&id).unwrap_or_default();
-        let ended = owned.iter().filter(|lease| self.leases.remove(*lease)).count();
+        let ended = owned
+            .iter()
+            .filter(|lease| self.leases.remove(*lease))
+            .count();
         json_response(json!({"gateway_id": id, "status": "left", "connections": ended}))
     }
 
-    /// Records the gateway that a connect or heartbeat names. A service without gateway leases refuses it.
+    /// Records the gateway that a connect or heartbeat names. A service without gateway leases
+    /// refuses it.
     fn take_gateway(&mut self, call: &Call) -> Result<(), Box<Response>> {
-        let Some(id) = call.body["gateway_id"].as_str() else { return Ok(()) };
-        let Some(gateways) = &mut self.gateways else {
-            return Err(Box::new(problem(400, "invalid-request", Some("gateway_id"))));
+        let Some(id) = call.body["gateway_id"].as_str() else {
+            return Ok(());
         };
-        gateways.owned.entry(id.to_owned()).or_default().extend(call.entries());
+        let Some(gateways) = &mut self.gateways else {
+            return Err(Box::new(problem(
+                400,
+                "invalid-request",
+                Some("gateway_id"),
+            )));
+        };
+        gateways
+            .owned
+            .entry(id.to_owned())
+            .or_default()
+            .extend(call.entries());
         Ok(())
     }
 
@@ -266,7 +324,9 @@ impl ServiceState {
             }
         }
         let accepted = call.entries().len() - closed.len() - failed.len();
-        json_response(json!({ "accepted": accepted, "restored": restored, "closed": closed, "failed": failed }))
+        json_response(
+            json!({ "accepted": accepted, "restored": restored, "closed": closed, "failed": failed }),
+        )
     }
 
     fn one(&mut self, call: &Call) -> Response {
@@ -299,16 +359,26 @@ impl ServiceState {
     }
 
     fn set_state(&mut self, call: &Call) -> Response {
-        let (player, state) = (text(&call.body["player_id"]).to_owned(), text(&call.body["state"]).to_owned());
+        let (player, state) = (
+            text(&call.body["player_id"]).to_owned(),
+            text(&call.body["state"]).to_owned(),
+        );
         if call.body["state"].is_null() {
             return json_response(self.presence(&player)); // an activity
         }
         let of_player = format!("{player}/");
         if state == "OFFLINE" {
-            let (gone, left) = std::mem::take(&mut self.leases).into_iter().partition(|l| l.starts_with(&of_player));
+            let (gone, left) = std::mem::take(&mut self.leases)
+                .into_iter()
+                .partition(|l| l.starts_with(&of_player));
             self.leases = left;
             self.closed.append(&mut { gone });
-        } else if state.starts_with("IN_") && !self.leases.iter().any(|lease| lease.starts_with(&of_player)) {
+        } else if state.starts_with("IN_")
+            && !self
+                .leases
+                .iter()
+                .any(|lease| lease.starts_with(&of_player))
+        {
             return problem(409, "transition-rejected", None);
         }
         self.states.insert(player.clone(), state);
@@ -316,18 +386,33 @@ impl ServiceState {
     }
 
     fn presence(&self, player: &str) -> Value {
-        let count = self.leases.iter().filter(|lease| lease.starts_with(&format!("{player}/"))).count();
-        let state = self.states.get(player).map_or(if count > 0 { "ONLINE" } else { "OFFLINE" }, String::as_str);
+        let count = self
+            .leases
+            .iter()
+            .filter(|lease| lease.starts_with(&format!("{player}/")))
+            .count();
+        let state = self
+            .states
+            .get(player)
+            .map_or(if count > 0 { "ONLINE" } else { "OFFLINE" }, String::as_str);
         json!({ "player_id": player, "state": state, "last_seen": 7, "connection_count": count, "version": 9 })
     }
 }
 
 fn json_response(body: Value) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        body.to_string(),
+    )
+        .into_response()
 }
 
 fn name(entry: &Value) -> String {
-    format!("{}/{}", text(&entry["player_id"]), text(&entry["connection_id"]))
+    format!(
+        "{}/{}",
+        text(&entry["player_id"]),
+        text(&entry["connection_id"])
+    )
 }
 
 fn text(value: &Value) -> &str {

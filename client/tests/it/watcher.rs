@@ -1,5 +1,5 @@
-//! The watcher with a service that breaks its promises, or with another server. The watcher with a real service is tested
-//! in the tests of the service.
+//! The watcher with a service that breaks its promises, or with another server. The watcher with a
+//! real service is tested in the tests of the service.
 
 use axum::{
     Router,
@@ -16,13 +16,17 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::stand_in::player;
 
-/// A service that answers the first request of each stream with these messages, and sends nothing more, not even pings.
+/// A service that answers the first request of each stream with these messages, and sends nothing
+/// more, not even pings.
 async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver<String>) {
     let (requests, received) = mpsc::channel(8);
-    let open = async move |State(requests): State<mpsc::Sender<String>>, upgrade: WebSocketUpgrade| {
+    let open = async move |State(requests): State<mpsc::Sender<String>>,
+                           upgrade: WebSocketUpgrade| {
         upgrade.on_upgrade(async move |mut socket| {
             _ = socket.send(Message::text(r#"{"feed":"live"}"#)).await;
-            let Some(Ok(Message::Text(request))) = socket.recv().await else { return };
+            let Some(Ok(Message::Text(request))) = socket.recv().await else {
+                return;
+            };
             for message in messages {
                 _ = socket.send(Message::text(*message)).await;
             }
@@ -30,7 +34,15 @@ async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver
             while let Some(Ok(_)) = socket.recv().await {}
         })
     };
-    (serve(Router::new().route("/prefix/watch", get(open)).with_state(requests)).await, received)
+    (
+        serve(
+            Router::new()
+                .route("/prefix/watch", get(open))
+                .with_state(requests),
+        )
+        .await,
+        received,
+    )
 }
 
 /// A service with this answer to the handshake.
@@ -40,7 +52,8 @@ async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static
 
 async fn serve(router: Router) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint::parse(&format!("http://{}/prefix", listener.local_addr().unwrap())).unwrap();
+    let endpoint =
+        Endpoint::parse(&format!("http://{}/prefix", listener.local_addr().unwrap())).unwrap();
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
     endpoint
 }
@@ -62,9 +75,16 @@ async fn a_stream_on_which_a_request_gets_no_reply_is_replaced() {
     let watcher = Watcher::start(endpoint).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     assert_eq!(requests.recv().await.unwrap(), r#"{"watch":["p1"],"id":1}"#);
-    assert_eq!(watcher.status().feed, FeedState::Disconnected, "nothing is known of the player yet");
+    assert_eq!(
+        watcher.status().feed,
+        FeedState::Disconnected,
+        "nothing is known of the player yet"
+    );
     tokio::time::pause(); // from here on the clock advances to the next timer
-    assert!(matches!(failure(&watcher).await.error.as_deref(), Some(CallError::TimedOut)));
+    assert!(matches!(
+        failure(&watcher).await.error.as_deref(),
+        Some(CallError::TimedOut)
+    ));
     assert_eq!(requests.recv().await.unwrap(), r#"{"watch":["p1"],"id":2}"#);
 }
 
@@ -82,8 +102,14 @@ async fn a_silent_stream_is_replaced_by_one_with_the_known_versions() {
     let mut changes = watcher.status_changes();
     while changes.next().await.unwrap().feed != FeedState::Live {}
     tokio::time::pause();
-    assert!(matches!(failure(&watcher).await.error.as_deref(), Some(CallError::TimedOut)));
-    assert_eq!(requests.recv().await.unwrap(), r#"{"watch":["p1"],"known":{"p1":9},"id":2}"#);
+    assert!(matches!(
+        failure(&watcher).await.error.as_deref(),
+        Some(CallError::TimedOut)
+    ));
+    assert_eq!(
+        requests.recv().await.unwrap(),
+        r#"{"watch":["p1"],"known":{"p1":9},"id":2}"#
+    );
 }
 
 #[tokio::test]
@@ -93,7 +119,10 @@ async fn an_invalid_message_ends_the_stream() {
     let _subscription = watcher.watch(&[player(1)]);
     requests.recv().await.unwrap();
     let status = failure(&watcher).await;
-    assert!(matches!(status.error.as_deref(), Some(CallError::Garbled(_))), "{status:?}");
+    assert!(
+        matches!(status.error.as_deref(), Some(CallError::Garbled(_))),
+        "{status:?}"
+    );
     requests.recv().await.unwrap();
 }
 
@@ -103,17 +132,26 @@ async fn another_server_is_an_error() {
     let watcher = Watcher::start(endpoint).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     let error = failure(&watcher).await.error.unwrap();
-    let CallError::Problem(problem) = &*error else { panic!("{error:?}") };
+    let CallError::Problem(problem) = &*error else {
+        panic!("{error:?}")
+    };
     assert_eq!((problem.status, &*problem.slug), (200, "about:blank"));
 
     let wrong_key = || {
-        let headers = [("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-accept", "wrong")];
+        let headers = [
+            ("connection", "upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-accept", "wrong"),
+        ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     };
     let watcher = Watcher::start(answering(wrong_key).await).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     let status = failure(&watcher).await;
-    assert!(matches!(status.error.as_deref(), Some(CallError::Unreachable(_))), "{status:?}");
+    assert!(
+        matches!(status.error.as_deref(), Some(CallError::Unreachable(_))),
+        "{status:?}"
+    );
     assert_eq!(status.feed, FeedState::Disconnected);
 }
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use presence::{
     PresenceService,
-    http::{BatchResponse, Connected, ConnectionsBody, HandlerResult, Request, Target, json, parse_post},
+    http::{
+        BatchResponse, Connected, ConnectionsBody, HandlerResult, Request, Target, json, parse_post,
+    },
     model::{OwnedConnection, OwnedConnections},
     telemetry::TraceContext,
 };
@@ -20,13 +22,30 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Handler
     match target {
         Target::One(connection) => {
             let presence_now = presence
-                .connect(OwnedConnection { connection: &connection, gateway: gateway.as_ref() }, &trace)
+                .connect(
+                    OwnedConnection {
+                        connection: &connection,
+                        gateway: gateway.as_ref(),
+                    },
+                    &trace,
+                )
                 .await?;
             Ok(json(&Connected::new(presence_now, presence.lifetimes())))
         }
         Target::Many(connections) => {
-            let outcome = presence.connect_batch(OwnedConnections { connections, gateway }, &trace).await?;
-            Ok(json(&BatchResponse::with_timing(outcome, presence.lifetimes())))
+            let outcome = presence
+                .connect_batch(
+                    OwnedConnections {
+                        connections,
+                        gateway,
+                    },
+                    &trace,
+                )
+                .await?;
+            Ok(json(&BatchResponse::with_timing(
+                outcome,
+                presence.lifetimes(),
+            )))
         }
     }
 }

@@ -17,9 +17,13 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Handler
     let (target, reason) = body.target_and_reason(presence.limits().max_batch)?;
     let trace = TraceContext::of_request(&request);
     match target {
-        Target::One(connection) => Ok(json(&presence.disconnect(&connection, reason, &trace).await?)),
+        Target::One(connection) => Ok(json(
+            &presence.disconnect(&connection, reason, &trace).await?,
+        )),
         Target::Many(connections) => {
-            let outcome = presence.disconnect_batch(connections, reason, &trace).await?;
+            let outcome = presence
+                .disconnect_batch(connections, reason, &trace)
+                .await?;
             Ok(json(&BatchResponse::from(outcome)))
         }
     }

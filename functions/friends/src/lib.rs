@@ -22,7 +22,10 @@ struct Body {
 /// # Errors
 /// The problems of the request; 503 if one of the Redis nodes did not answer.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
-    let Body { player_ids, history } = parse_post(&request)?;
+    let Body {
+        player_ids,
+        history,
+    } = parse_post(&request)?;
     check_length(&player_ids, presence.limits().max_batch, "player_ids")?;
     let Snapshot { as_of, presences } = presence.presences(&player_ids, history).await?;
     Ok(json(&Friends { as_of, presences }))

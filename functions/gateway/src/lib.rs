@@ -8,7 +8,8 @@ use presence::{
     telemetry::TraceContext,
 };
 
-/// Renews the lease of a gateway; or ends it, and the leases of its connections, if the gateway leaves.
+/// Renews the lease of a gateway; or ends it, and the leases of its connections, if the gateway
+/// leaves.
 ///
 /// # Errors
 /// The problems of the request; 503.
@@ -17,7 +18,11 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Handler
     match leaving {
         None => {
             let status = presence.renew_gateway(&gateway_id).await?;
-            Ok(json(&GatewayRenewed::new(gateway_id, status, presence.lifetimes())))
+            Ok(json(&GatewayRenewed::new(
+                gateway_id,
+                status,
+                presence.lifetimes(),
+            )))
         }
         Some(reason) => {
             let trace = TraceContext::of_request(&request);

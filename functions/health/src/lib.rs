@@ -1,5 +1,5 @@
-//! The health probe, for a schedule (an unhealthy service fails the invocation, so that an alarm can see it) and for
-//! HTTP (an unhealthy service answers 503).
+//! The health probe, for a schedule (an unhealthy service fails the invocation, so that an alarm
+//! can see it) and for HTTP (an unhealthy service answers 503).
 
 use std::sync::Arc;
 
@@ -15,12 +15,25 @@ use serde_json::Value;
 /// If the event is not an HTTP request and the service is unavailable.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     match http_method(&event.payload) {
-        Some(("GET" | "HEAD", origin)) => Ok(lambda_response(Ok(ready(&app.health().latest().await)), &origin)),
-        Some((_, origin)) => Ok(lambda_response(Err(Problem::method_not_allowed("GET, HEAD")), &origin)),
+        Some(("GET" | "HEAD", origin)) => Ok(lambda_response(
+            Ok(ready(&app.health().latest().await)),
+            &origin,
+        )),
+        Some((_, origin)) => Ok(lambda_response(
+            Err(Problem::method_not_allowed("GET, HEAD")),
+            &origin,
+        )),
         None => {
-            let health = app.health_probe().check_and_count(&app.operator_queries()).await;
+            let health = app
+                .health_probe()
+                .check_and_count(&app.operator_queries())
+                .await;
             let report = serde_json::to_value(&health)?;
-            if health.is_available() { Ok(report) } else { Err(format!("presence is unavailable: {report}").into()) }
+            if health.is_available() {
+                Ok(report)
+            } else {
+                Err(format!("presence is unavailable: {report}").into())
+            }
         }
     }
 }

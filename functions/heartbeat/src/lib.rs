@@ -19,12 +19,26 @@ pub async fn handle(presence: Arc<PresenceService>, request: Request) -> Handler
     let trace = TraceContext::of_request(&request);
     match target {
         Target::One(connection) => {
-            let connection = OwnedConnection { connection: &connection, gateway: gateway.as_ref() };
+            let connection = OwnedConnection {
+                connection: &connection,
+                gateway: gateway.as_ref(),
+            };
             Ok(json(&presence.heartbeat(connection, &trace).await?))
         }
         Target::Many(connections) => {
-            let outcome = presence.heartbeat_batch(OwnedConnections { connections, gateway }, &trace).await?;
-            Ok(json(&BatchResponse::with_timing(outcome, presence.lifetimes())))
+            let outcome = presence
+                .heartbeat_batch(
+                    OwnedConnections {
+                        connections,
+                        gateway,
+                    },
+                    &trace,
+                )
+                .await?;
+            Ok(json(&BatchResponse::with_timing(
+                outcome,
+                presence.lifetimes(),
+            )))
         }
     }
 }

@@ -11,7 +11,8 @@ use presence::{
 /// Sets the state of one player, the activity, or both; OFFLINE signs the player out.
 ///
 /// # Errors
-/// The problems of the request; 409 if an OFFLINE player is to queue, play or have an activity; 503.
+/// The problems of the request; 409 if an OFFLINE player is to queue, play or have an activity;
+/// 503.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let (player_id, change) = parse_state_change(&request)?;
     let trace = TraceContext::of_request(&request);

@@ -1,4 +1,5 @@
-//! The scheduled sweep: makes the OFFLINE transition of players whose record expired, and publishes the events that wait.
+//! The scheduled sweep: makes the OFFLINE transition of players whose record expired, and publishes
+//! the events that wait.
 
 use std::{
     sync::Arc,
@@ -19,7 +20,8 @@ use tokio::{
 /// The function answers this long before its deadline.
 const RESPOND_BEFORE_DEADLINE: Duration = Duration::from_millis(1_500);
 
-/// Work that is not done this long before the deadline is aborted: what is left waits for the next sweep.
+/// Work that is not done this long before the deadline is aborted: what is left waits for the next
+/// sweep.
 const ABORT_BEFORE_DEADLINE: Duration = Duration::from_millis(500);
 
 /// How long work may take if the deadline has already passed, as under `cargo lambda watch`.
@@ -31,14 +33,25 @@ const WORK_AFTER_DEADLINE: Duration = Duration::from_secs(1);
 /// Redis did not answer the first pass, or the last, or the relay after it.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     let start = Instant::now();
-    let left = event.context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    let left = event
+        .context
+        .deadline()
+        .duration_since(SystemTime::now())
+        .unwrap_or_default();
     let stop = start + left.saturating_sub(RESPOND_BEFORE_DEADLINE);
-    let work =
-        if left.is_zero() { WORK_AFTER_DEADLINE } else { left.saturating_sub(ABORT_BEFORE_DEADLINE).max(left * 3 / 4) };
+    let work = if left.is_zero() {
+        WORK_AFTER_DEADLINE
+    } else {
+        left.saturating_sub(ABORT_BEFORE_DEADLINE).max(left * 3 / 4)
+    };
     let interval = app.config.lifetimes.sweep_interval;
     let signal = RelaySignal::default();
     let gateways = app.gateway_sweeper(signal.clone());
-    let mut sweeps = Sweeps { sweeper: app.sweeper(signal.clone()), gateways, passes: 0 };
+    let mut sweeps = Sweeps {
+        sweeper: app.sweeper(signal.clone()),
+        gateways,
+        passes: 0,
+    };
 
     let Some(relay) = app.relay() else {
         sweeps.run(interval, stop, start + work).await?;
@@ -64,7 +77,12 @@ struct Sweeps {
 }
 
 impl Sweeps {
-    async fn run(&mut self, interval: Duration, stop: Instant, abort_at: Instant) -> Result<(), Error> {
+    async fn run(
+        &mut self,
+        interval: Duration,
+        stop: Instant,
+        abort_at: Instant,
+    ) -> Result<(), Error> {
         loop {
             let next = Instant::now() + interval;
             let is_last = next >= stop;
@@ -77,8 +95,12 @@ impl Sweeps {
                         "sweep pass failed, retrying at the next interval"
                     );
                 }
-                Err(_) if self.passes == 0 => return Err("no pass of the sweep ended before the deadline".into()),
-                Err(_) => tracing::warn!("sweep aborted before the deadline; the next one continues"),
+                Err(_) if self.passes == 0 => {
+                    return Err("no pass of the sweep ended before the deadline".into());
+                }
+                Err(_) => {
+                    tracing::warn!("sweep aborted before the deadline; the next one continues")
+                }
             }
             sleep_until(next.min(stop)).await;
             if is_last {

@@ -1,7 +1,8 @@
 //! Bodies for the responses that hyper sends to requests that it cannot parse: 400, 414 and 431.
 //!
-//! hyper has no hook for them: it writes a head without a body, then ends the connection. So they are recognized in the
-//! bytes that it is about to write. No response of this service looks like that, as each of its errors has a body.
+//! hyper has no hook for them: it writes a head without a body, then ends the connection. So they
+//! are recognized in the bytes that it is about to write. No response of this service looks like
+//! that, as each of its errors has a body.
 
 use presence::http::{Problem, Response};
 
@@ -11,13 +12,16 @@ const BEGINNING: &[u8] = b"HTTP/1.1 4";
 /// The header of hyper's own responses that announces an empty body.
 const NO_BODY: &[u8] = b"content-length: 0\r\n";
 
-/// The position of hyper's own response in the bytes that it is about to write. It is always at the end.
+/// The position of hyper's own response in the bytes that it is about to write. It is always at the
+/// end.
 pub(super) fn find(bytes: &[u8]) -> Option<usize> {
     // The fast path: this service's bodies do not end like a head.
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }
-    let start = bytes.windows(BEGINNING.len()).rposition(|window| window == BEGINNING)?;
+    let start = bytes
+        .windows(BEGINNING.len())
+        .rposition(|window| window == BEGINNING)?;
     position_of_no_body(&bytes[start..]).map(|_| start)
 }
 
@@ -33,11 +37,19 @@ pub(super) fn with_problem(response: &[u8]) -> Vec<u8> {
         "content-type: application/problem+json\r\ncache-control: no-store\r\ncontent-length: {}\r\n",
         body.len()
     );
-    [&response[..at], headers.as_bytes(), &response[at + NO_BODY.len()..], &body].concat()
+    [
+        &response[..at],
+        headers.as_bytes(),
+        &response[at + NO_BODY.len()..],
+        &body,
+    ]
+    .concat()
 }
 
 fn position_of_no_body(response: &[u8]) -> Option<usize> {
-    response.windows(NO_BODY.len()).position(|window| window == NO_BODY)
+    response
+        .windows(NO_BODY.len())
+        .position(|window| window == NO_BODY)
 }
 
 #[cfg(test)]
@@ -53,15 +65,24 @@ mod tests {
         assert_eq!(find(OF_HYPER), Some(0));
         let response = String::from_utf8(with_problem(OF_HYPER)).unwrap();
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 431 ") && head.contains("date: x"), "{head}");
-        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        assert!(
+            head.starts_with("HTTP/1.1 431 ") && head.contains("date: x"),
+            "{head}"
+        );
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{head}"
+        );
         assert_eq!(head.matches("content-length").count(), 1);
         assert!(body.contains("\"status\":431"), "{body}");
     }
 
     #[test]
     fn it_is_found_after_a_response_of_the_service() {
-        assert_eq!(find(&[OF_SERVICE, OF_HYPER].concat()), Some(OF_SERVICE.len()));
+        assert_eq!(
+            find(&[OF_SERVICE, OF_HYPER].concat()),
+            Some(OF_SERVICE.len())
+        );
     }
 
     #[test]

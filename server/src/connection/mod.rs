@@ -49,12 +49,12 @@ pub(crate) use upgrade::Upgrade;
 
 use crate::{body::respond, lifecycle::Lifecycle, refusals::Refusals};
 
-/// The longest head of a request, and the most bytes of a body that are read at a time. It bounds the memory per
-/// connection.
+/// The longest head of a request, and the most bytes of a body that are read at a time. It bounds
+/// the memory per connection.
 const MAX_HEADERS_BYTES: usize = 16 * 1024;
 
-/// The most bytes that are read from a client after its last response. Closing a socket with unread bytes resets it,
-/// and the client may not see the response.
+/// The most bytes that are read from a client after its last response. Closing a socket with unread
+/// bytes resets it, and the client may not see the response.
 const MAX_UNREAD_BYTES: u64 = 1024 * 1024;
 
 /// Time limit for reading the rest that a client sends after its last response.
@@ -75,15 +75,25 @@ impl ConnectionContext {
     pub(crate) fn new(lifecycle: Lifecycle) -> Self {
         let mut http = http1::Builder::new();
         // The registry enforces all time limits, without a timer per request.
-        http.max_buf_size(MAX_HEADERS_BYTES).header_read_timeout(None);
+        http.max_buf_size(MAX_HEADERS_BYTES)
+            .header_read_timeout(None);
         http.writev(false); // most responses are short: copying one costs less than a vectored write
-        Self { http, lifecycle, refusals: Arc::default() }
+        Self {
+            http,
+            lifecycle,
+            refusals: Arc::default(),
+        }
     }
 
     /// Serves a connection until its end.
-    pub(crate) async fn serve(self, socket: TcpStream, state: Arc<ConnectionState>, routes: Router) {
-        // Buffers and the rest of this task are allocated when the first bytes arrive, so that a silent connection
-        // costs little more than its socket.
+    pub(crate) async fn serve(
+        self,
+        socket: TcpStream,
+        state: Arc<ConnectionState>,
+        routes: Router,
+    ) {
+        // Buffers and the rest of this task are allocated when the first bytes arrive, so that a
+        // silent connection costs little more than its socket.
         if until_readable(&socket, &state).await {
             Box::pin(self.serve_requests(socket, state, routes)).await;
         }
@@ -144,14 +154,17 @@ impl ConnectionContext {
         }
         let has_length = response.body().size_hint().exact().is_some();
         if !has_length || state.is_reserved || self.lifecycle.is_closing() {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         state.responded(has_length);
         Ok(response)
     }
 }
 
-/// Waits until the client has sent bytes or closed its socket. `false` if the registry ends the connection before that.
+/// Waits until the client has sent bytes or closed its socket. `false` if the registry ends the
+/// connection before that.
 async fn until_readable(socket: &TcpStream, state: &ConnectionState) -> bool {
     poll_fn(|context| {
         state.register(context);
@@ -178,7 +191,9 @@ where
         if let Poll::Ready(ended) = Pin::new(&mut *connection).poll(context) {
             return Poll::Ready(ended.map(|()| Ending::Close));
         }
-        state.ending().map_or(Poll::Pending, |ending| Poll::Ready(Ok(ending)))
+        state
+            .ending()
+            .map_or(Poll::Pending, |ending| Poll::Ready(Ok(ending)))
     })
     .await
 }
@@ -201,6 +216,12 @@ async fn refuse(mut socket: TcpStream, problem: Problem) {
 /// Reads what a client still sends, until it closes the connection or the time limit has passed.
 async fn linger(mut socket: TcpStream) {
     let _ = socket.shutdown().await; // an error shows in reading as well
-    let read = async move { tokio::io::copy(&mut (&mut socket).take(MAX_UNREAD_BYTES), &mut tokio::io::sink()).await };
+    let read = async move {
+        tokio::io::copy(
+            &mut (&mut socket).take(MAX_UNREAD_BYTES),
+            &mut tokio::io::sink(),
+        )
+        .await
+    };
     let _ = timeout(LINGER_TIMEOUT, read).await;
 }

@@ -20,11 +20,13 @@ use super::state::{ConnectionState, Order, Phase, Seconds};
 /// Time limit for the head of a request.
 const HEAD_TIMEOUT_SECONDS: u32 = 10;
 
-/// Time limit for a connection without a request. It is longer than load balancers (60 s) and HTTP clients' pools (90
-/// s) keep idle connections: otherwise they would send a request while the server closes.
+/// Time limit for a connection without a request. It is longer than load balancers (60 s) and HTTP
+/// clients' pools (90 s) keep idle connections: otherwise they would send a request while the
+/// server closes.
 const IDLE_TIMEOUT_SECONDS: u32 = 120;
 
-/// Time limit for a client to read a response, from the moment at which the kernel's buffer is full.
+/// Time limit for a client to read a response, from the moment at which the kernel's buffer is
+/// full.
 const UNREAD_TIMEOUT_SECONDS: u32 = 30;
 
 /// Time limit for the request of a reserved connection, whose slot other probes need.
@@ -77,8 +79,8 @@ impl Connections {
         }
     }
 
-    /// Waits for a slot for the next connection. If all are taken, idle connections are evicted; if none is idle, a
-    /// reserved slot is used.
+    /// Waits for a slot for the next connection. If all are taken, idle connections are evicted; if
+    /// none is idle, a reserved slot is used.
     pub(crate) async fn admit(&self) -> Slot {
         if let Some(slot) = self.regular.try_take() {
             return slot;
@@ -102,9 +104,21 @@ impl Connections {
 
     /// Adds a connection. Its slot is free again when its state is dropped.
     pub(crate) fn add(&self, peer: SocketAddr, slot: Slot) -> Arc<ConnectionState> {
-        let pool = if slot.is_reserved { &self.reserved } else { &self.regular };
-        let state = Arc::new(ConnectionState::new(peer, slot.is_reserved, self.seconds.clone(), slot.permit));
-        pool.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&state));
+        let pool = if slot.is_reserved {
+            &self.reserved
+        } else {
+            &self.regular
+        };
+        let state = Arc::new(ConnectionState::new(
+            peer,
+            slot.is_reserved,
+            self.seconds.clone(),
+            slot.permit,
+        ));
+        pool.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&state));
         state
     }
 
@@ -158,12 +172,18 @@ impl Pool {
 
     fn try_take(&self) -> Option<Slot> {
         let permit = Arc::clone(&self.free).try_acquire_owned().ok()?;
-        Some(Slot { permit, is_reserved: self.is_reserved })
+        Some(Slot {
+            permit,
+            is_reserved: self.is_reserved,
+        })
     }
 
     async fn take(&self) -> Slot {
         match Arc::clone(&self.free).acquire_owned().await {
-            Ok(permit) => Slot { permit, is_reserved: self.is_reserved },
+            Ok(permit) => Slot {
+                permit,
+                is_reserved: self.is_reserved,
+            },
             Err(_) => std::future::pending().await, // never closed
         }
     }
@@ -187,25 +207,37 @@ impl Pool {
             // Among equally idle connections, those that were accepted first go first.
             idle.select_nth_unstable_by_key(count, |(idleness, place, _)| (*idleness, *place));
         }
-        idle.iter().take(count).for_each(|(_, _, connection)| connection.order(Order::Close));
+        idle.iter()
+            .take(count)
+            .for_each(|(_, _, connection)| connection.order(Order::Close));
         count
     }
 
     fn each(&self, action: &mut impl FnMut(Arc<ConnectionState>)) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         connections.retain(|connection| connection.upgrade().map(&mut *action).is_some());
     }
 }
 
 fn has_timed_out(connection: &ConnectionState) -> bool {
     // Seconds are counted when they end: a phase of age n has lasted for more than n - 1 seconds.
-    let head_timeout = if connection.is_reserved { RESERVED_TIMEOUT_SECONDS } else { HEAD_TIMEOUT_SECONDS };
+    let head_timeout = if connection.is_reserved {
+        RESERVED_TIMEOUT_SECONDS
+    } else {
+        HEAD_TIMEOUT_SECONDS
+    };
     let timeout = match connection.phase() {
         (Phase::Silent | Phase::Head, age) => age > head_timeout,
         (Phase::Idle, age) => age > IDLE_TIMEOUT_SECONDS,
         (Phase::Busy | Phase::Streaming, _) => false, // a request has a limit of its own
     };
-    timeout || connection.unread_for().is_some_and(|age| age > UNREAD_TIMEOUT_SECONDS)
+    timeout
+        || connection
+            .unread_for()
+            .is_some_and(|age| age > UNREAD_TIMEOUT_SECONDS)
 }
 
 #[cfg(test)]
@@ -219,7 +251,9 @@ mod tests {
     /// A registry of 80 slots, 2 of them reserved, whose 78 other slots are in use.
     fn full() -> (Connections, Vec<Arc<ConnectionState>>) {
         let connections = Connections::new(80);
-        let states = (0..78).map(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap())).collect();
+        let states = (0..78)
+            .map(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap()))
+            .collect();
         (connections, states)
     }
 
@@ -242,7 +276,10 @@ mod tests {
         states.iter().for_each(|state| state.responded(true));
         advance_clock(&connections, 1);
         states[2..].iter().for_each(|state| state.responded(true));
-        assert!(admit_now(&connections).is_none(), "the evicted connections have to end first");
+        assert!(
+            admit_now(&connections).is_none(),
+            "the evicted connections have to end first"
+        );
         let evicted: Vec<_> = states.iter().map(|state| state.ending()).collect();
         assert_eq!(evicted[..2], [Some(Ending::Close); 2]);
         assert!(evicted[2..].iter().all(Option::is_none));
@@ -260,7 +297,10 @@ mod tests {
         assert_eq!(late, (Phase::Head, 0));
         advance_clock(&connections, 2);
         assert!(admit_now(&connections).is_none());
-        let evicted = states[..10].iter().filter(|state| state.ending() == Some(Ending::HeadTimeout)).count();
+        let evicted = states[..10]
+            .iter()
+            .filter(|state| state.ending() == Some(Ending::HeadTimeout))
+            .count();
         assert_eq!(evicted, 2);
     }
 
@@ -274,7 +314,10 @@ mod tests {
         let responded = connections.add(PEER.into(), admit_now(&connections).unwrap());
         responded.requested();
         assert!(admit_now(&connections).is_none());
-        assert_eq!((silent.ending(), responded.ending()), (Some(Ending::Close), None));
+        assert_eq!(
+            (silent.ending(), responded.ending()),
+            (Some(Ending::Close), None)
+        );
         drop(silent);
         assert!(admit_now(&connections).unwrap().is_reserved);
     }
@@ -282,15 +325,17 @@ mod tests {
     #[tokio::test]
     async fn each_phase_has_its_time_limit() {
         let connections = Connections::new(80);
-        let [silent, head, idle, busy, unread, streaming] =
-            std::array::from_fn(|_| connections.add(PEER.into(), connections.regular.try_take().unwrap()));
+        let [silent, head, idle, busy, unread, streaming] = std::array::from_fn(|_| {
+            connections.add(PEER.into(), connections.regular.try_take().unwrap())
+        });
         head.received();
         idle.responded(true);
         busy.requested();
         unread.responded(true);
         unread.blocked();
         streaming.responded(false);
-        let endings = || [&silent, &head, &idle, &busy, &unread, &streaming].map(|state| state.ending());
+        let endings =
+            || [&silent, &head, &idle, &busy, &unread, &streaming].map(|state| state.ending());
         advance_clock(&connections, HEAD_TIMEOUT_SECONDS);
         assert_eq!(endings(), [None; 6]);
         advance_clock(&connections, 1);
@@ -298,9 +343,15 @@ mod tests {
         let head_timeout = Some(Ending::HeadTimeout);
         assert_eq!(endings(), [close, head_timeout, None, None, None, None]);
         advance_clock(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
-        assert_eq!(endings(), [close, head_timeout, None, None, Some(Ending::Abort), None]);
+        assert_eq!(
+            endings(),
+            [close, head_timeout, None, None, Some(Ending::Abort), None]
+        );
         advance_clock(&connections, IDLE_TIMEOUT_SECONDS - UNREAD_TIMEOUT_SECONDS);
-        assert_eq!(endings(), [close, head_timeout, close, None, Some(Ending::Abort), None]);
+        assert_eq!(
+            endings(),
+            [close, head_timeout, close, None, Some(Ending::Abort), None]
+        );
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! The state of one connection, shared by the task that serves it and the registry that enforces time limits.
+//! The state of one connection, shared by the task that serves it and the registry that enforces
+//! time limits.
 
 use std::{
     future::poll_fn,
@@ -13,12 +14,12 @@ use std::{
 use futures_util::task::AtomicWaker;
 use tokio::sync::OwnedSemaphorePermit;
 
-/// The age from which a connection without a complete first head is evicted before idle ones. Until then, a client's
-/// first bytes may still be on their way.
+/// The age from which a connection without a complete first head is evicted before idle ones. Until
+/// then, a client's first bytes may still be on their way.
 const SILENT_SECONDS: u32 = 2;
 
-/// Seconds since the start of the process, counted by the registry. Reading them is cheaper than reading a clock, and
-/// the limits of connections need no more precision.
+/// Seconds since the start of the process, counted by the registry. Reading them is cheaper than
+/// reading a clock, and the limits of connections need no more precision.
 #[derive(Debug, Clone)]
 pub(super) struct Seconds(Arc<AtomicU32>);
 
@@ -68,9 +69,11 @@ pub(crate) struct ConnectionState {
     /// Whether this connection has one of the slots that are reserved for health probes.
     pub(crate) is_reserved: bool,
     seconds: Seconds,
-    /// The phase and the second in which it began, in one word, so that another thread reads both together.
+    /// The phase and the second in which it began, in one word, so that another thread reads both
+    /// together.
     phase: AtomicU64,
-    /// The second since which the client has left a part of a response unread; 0 if it has read all.
+    /// The second since which the client has left a part of a response unread; 0 if it has read
+    /// all.
     unread_since: AtomicU32,
     order: AtomicU8,
     task: AtomicWaker,
@@ -97,13 +100,24 @@ impl Phase {
     }
 
     fn from_word(word: u64) -> (Self, u32) {
-        let phases = [Self::Silent, Self::Head, Self::Busy, Self::Streaming, Self::Idle];
+        let phases = [
+            Self::Silent,
+            Self::Head,
+            Self::Busy,
+            Self::Streaming,
+            Self::Idle,
+        ];
         (phases[(word & 0xff) as usize], (word >> 8) as u32)
     }
 }
 
 impl ConnectionState {
-    pub(super) fn new(peer: SocketAddr, is_reserved: bool, seconds: Seconds, slot: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(
+        peer: SocketAddr,
+        is_reserved: bool,
+        seconds: Seconds,
+        slot: OwnedSemaphorePermit,
+    ) -> Self {
         Self {
             peer,
             is_reserved,
@@ -128,14 +142,20 @@ impl ConnectionState {
         self.enter(Phase::Busy);
     }
 
-    /// Records that a request has its response. `has_length` says that the response's length is known.
+    /// Records that a request has its response. `has_length` says that the response's length is
+    /// known.
     pub(super) fn responded(&self, has_length: bool) {
-        self.enter(if has_length { Phase::Idle } else { Phase::Streaming });
+        self.enter(if has_length {
+            Phase::Idle
+        } else {
+            Phase::Streaming
+        });
     }
 
     /// Records that the client does not read a response as fast as it is sent.
     pub(super) fn blocked(&self) {
-        self.unread_since.store(self.seconds.now(), Ordering::Relaxed);
+        self.unread_since
+            .store(self.seconds.now(), Ordering::Relaxed);
     }
 
     /// Records that the kernel has accepted all bytes that were sent.
@@ -147,7 +167,14 @@ impl ConnectionState {
     /// Waits until no response is left unread. Called by the connection's own task.
     pub(super) async fn until_unblocked(&self) {
         let is_blocked = || self.unread_since.load(Ordering::Relaxed) != 0;
-        poll_fn(|_| if is_blocked() { Poll::Pending } else { Poll::Ready(()) }).await;
+        poll_fn(|_| {
+            if is_blocked() {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        })
+        .await;
     }
 
     /// Registers the task's waker for orders of the registry.
@@ -161,8 +188,8 @@ impl ConnectionState {
         self.task.wake();
     }
 
-    /// The way in which the task has to end the connection now, if it has to. All received bytes must have been
-    /// handled.
+    /// The way in which the task has to end the connection now, if it has to. All received bytes
+    /// must have been handled.
     pub(super) fn ending(&self) -> Option<Ending> {
         let order = self.order.load(Ordering::Acquire);
         if order == Order::None as u8 {
@@ -175,10 +202,13 @@ impl ConnectionState {
             Phase::Silent | Phase::Idle if !is_unread => Some(Ending::Close),
             Phase::Head if is_close => Some(Ending::HeadTimeout),
             _ => {
-                // A request arrived before the order. That cancels a close, while a drain stays in force.
+                // A request arrived before the order. That cancels a close, while a drain stays in
+                // force.
                 let close = Order::Close as u8;
                 let none = Order::None as u8;
-                let _ = self.order.compare_exchange(close, none, Ordering::Relaxed, Ordering::Relaxed);
+                let _ =
+                    self.order
+                        .compare_exchange(close, none, Ordering::Relaxed, Ordering::Relaxed);
                 None
             }
         }
@@ -214,6 +244,7 @@ impl ConnectionState {
     }
 
     fn enter(&self, phase: Phase) {
-        self.phase.store(phase.at(self.seconds.now()), Ordering::Relaxed);
+        self.phase
+            .store(phase.at(self.seconds.now()), Ordering::Relaxed);
     }
 }

@@ -14,8 +14,8 @@ use tokio::{
 
 use super::{automatic_response, state::ConnectionState};
 
-/// A client's socket. It records when the client sends, and when it does not read; and it adds a body to hyper's own
-/// error responses.
+/// A client's socket. It records when the client sends, and when it does not read; and it adds a
+/// body to hyper's own error responses.
 pub(super) struct ClientStream {
     socket: TcpStream,
     state: Arc<ConnectionState>,
@@ -28,7 +28,13 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     pub(super) fn new(socket: TcpStream, state: Arc<ConnectionState>) -> Self {
-        Self { socket, state, is_blocked: false, rest: Vec::new(), has_refused: false }
+        Self {
+            socket,
+            state,
+            is_blocked: false,
+            rest: Vec::new(),
+            has_refused: false,
+        }
     }
 
     /// The socket, and whether its client got a response to a request that could not be parsed.
@@ -47,7 +53,11 @@ impl ClientStream {
 }
 
 impl AsyncRead for ClientStream {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         ready!(Pin::new(&mut this.socket).poll_read(context, buffer))?;
@@ -59,7 +69,11 @@ impl AsyncRead for ClientStream {
 }
 
 impl AsyncWrite for ClientStream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         match automatic_response::find(bytes) {
             Some(0) => {

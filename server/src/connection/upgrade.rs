@@ -17,7 +17,8 @@ use tokio::{
 /// A function that speaks the other protocol until its end.
 type Protocol = Box<dyn FnOnce(UpgradedSocket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
-/// The protocol with which a connection continues after its response. It travels in the response's extensions.
+/// The protocol with which a connection continues after its response. It travels in the response's
+/// extensions.
 #[derive(Clone)]
 pub(crate) struct Upgrade(Arc<Mutex<Option<Protocol>>>);
 
@@ -29,12 +30,16 @@ pub(crate) struct UpgradedSocket {
 
 impl Upgrade {
     /// Makes the connection continue with `protocol` after this response.
-    pub(crate) fn after<F>(response: &mut Response, protocol: impl FnOnce(UpgradedSocket) -> F + Send + 'static)
-    where
+    pub(crate) fn after<F>(
+        response: &mut Response,
+        protocol: impl FnOnce(UpgradedSocket) -> F + Send + 'static,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let protocol: Protocol = Box::new(|socket| Box::pin(protocol(socket)));
-        response.extensions_mut().insert(Self(Arc::new(Mutex::new(Some(protocol)))));
+        response
+            .extensions_mut()
+            .insert(Self(Arc::new(Mutex::new(Some(protocol)))));
     }
 
     /// Speaks the protocol on a socket from which `first` has been read already.
@@ -47,7 +52,11 @@ impl Upgrade {
 }
 
 impl AsyncRead for UpgradedSocket {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         if self.first.is_empty() {
             return Pin::new(&mut self.socket).poll_read(context, into);
         }
@@ -58,7 +67,11 @@ impl AsyncRead for UpgradedSocket {
 }
 
 impl AsyncWrite for UpgradedSocket {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 

@@ -18,8 +18,8 @@ use crate::body::respond;
 /// The number of concurrent streams.
 const MAX_STREAMS: usize = 64;
 
-/// The interval of keep-alive comments on an idle stream, so that proxies do not close it and a client that has left is
-/// noticed.
+/// The interval of keep-alive comments on an idle stream, so that proxies do not close it and a
+/// client that has left is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Opens streams, up to [`MAX_STREAMS`] at a time.
@@ -32,18 +32,25 @@ pub(super) struct Streams {
 
 impl Streams {
     pub(super) fn new(live: LiveEvents, closing: watch::Receiver<()>) -> Self {
-        Self { live, slots: Arc::new(Semaphore::new(MAX_STREAMS)), closing }
+        Self {
+            live,
+            slots: Arc::new(Semaphore::new(MAX_STREAMS)),
+            closing,
+        }
     }
 
-    /// Opens a stream, which ends with the server. It sends `event: feed` first and at each change, with `live` or
-    /// `down`; `event: ready` whenever the feed becomes live; each presence event as `event: presence`; and `event:
-    /// missed` with a number if the client is slower than the events.
+    /// Opens a stream, which ends with the server. It sends `event: feed` first and at each change,
+    /// with `live` or `down`; `event: ready` whenever the feed becomes live; each presence event as
+    /// `event: presence`; and `event: missed` with a number if the client is slower than the
+    /// events.
     pub(super) async fn open(&self) -> Response {
         let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
             return respond(Err(Problem::overloaded()));
         };
         let events = self.events(slot).await.map(Ok::<_, Infallible>);
-        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response()
+        Sse::new(events)
+            .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL))
+            .into_response()
     }
 
     async fn events(&self, slot: OwnedSemaphorePermit) -> impl Stream<Item = Event> + use<> {

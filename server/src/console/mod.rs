@@ -19,8 +19,8 @@ use tokio::sync::watch;
 
 use crate::{access::Access, middleware::Middleware};
 
-/// Builds the console's routes. Those with data need a token that reads. Streams end when the sender of `closing` is
-/// dropped.
+/// Builds the console's routes. Those with data need a token that reads. Streams end when the
+/// sender of `closing` is dropped.
 pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     app: &App,
     middleware: &Middleware,
@@ -38,26 +38,32 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         let streams = events::Streams::new(live, closing);
         let open = async move |_, _| streams.open().await;
         let events = middleware.calls("/console/events");
-        routes = routes.merge(history.on(MethodFilter::GET, Access::Read, search)).merge(events.on(
-            MethodFilter::GET,
-            Access::Read,
-            open,
-        ));
+        routes = routes
+            .merge(history.on(MethodFilter::GET, Access::Read, search))
+            .merge(events.on(MethodFilter::GET, Access::Read, open));
     }
     for asset in page::ASSETS {
         let middleware = middleware.calls(asset.path);
         let respond = async |_, _| asset.response();
         routes = routes.merge(middleware.exactly_on(MethodFilter::GET, Access::Open, respond));
     }
-    // The page refers to its files relative to `/console`, so that a proxy may add a prefix. Under `/console/` those
-    // links would break, so it is redirected.
+    // The page refers to its files relative to `/console`, so that a proxy may add a prefix. Under
+    // `/console/` those links would break, so it is redirected.
     for (path, location) in [("/", "console"), ("/console/", "../console")] {
         let redirect = async move |_, _| redirect_to(location);
-        routes = routes.merge(middleware.calls(path).exactly_on(MethodFilter::GET, Access::Open, redirect));
+        routes = routes.merge(middleware.calls(path).exactly_on(
+            MethodFilter::GET,
+            Access::Open,
+            redirect,
+        ));
     }
     routes
 }
 
 fn redirect_to(location: &'static str) -> Response {
-    (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response()
+    (
+        StatusCode::TEMPORARY_REDIRECT,
+        [(header::LOCATION, location)],
+    )
+        .into_response()
 }

@@ -5,8 +5,8 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-/// The content security policy: the page loads only files of this server and nothing inline, and no other page may show
-/// it in a frame.
+/// The content security policy: the page loads only files of this server and nothing inline, and no
+/// other page may show it in a frame.
 const SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                                img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -23,17 +23,61 @@ pub(super) struct Asset {
 
 /// All files of the console.
 pub(super) const ASSETS: &[Asset] = &[
-    Asset { path: "/console", content_type: HTML, content: include_str!("../../console/index.html") },
-    Asset { path: "/console/style.css", content_type: STYLE, content: include_str!("../../console/style.css") },
-    Asset { path: "/console/main.js", content_type: SCRIPT, content: include_str!("../../console/main.js") },
-    Asset { path: "/console/server.js", content_type: SCRIPT, content: include_str!("../../console/server.js") },
-    Asset { path: "/console/service.js", content_type: SCRIPT, content: include_str!("../../console/service.js") },
-    Asset { path: "/console/chart.js", content_type: SCRIPT, content: include_str!("../../console/chart.js") },
-    Asset { path: "/console/feed.js", content_type: SCRIPT, content: include_str!("../../console/feed.js") },
-    Asset { path: "/console/gateways.js", content_type: SCRIPT, content: include_str!("../../console/gateways.js") },
-    Asset { path: "/console/outage.js", content_type: SCRIPT, content: include_str!("../../console/outage.js") },
-    Asset { path: "/console/player.js", content_type: SCRIPT, content: include_str!("../../console/player.js") },
-    Asset { path: "/console/tiles.js", content_type: SCRIPT, content: include_str!("../../console/tiles.js") },
+    Asset {
+        path: "/console",
+        content_type: HTML,
+        content: include_str!("../../console/index.html"),
+    },
+    Asset {
+        path: "/console/style.css",
+        content_type: STYLE,
+        content: include_str!("../../console/style.css"),
+    },
+    Asset {
+        path: "/console/main.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/main.js"),
+    },
+    Asset {
+        path: "/console/server.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/server.js"),
+    },
+    Asset {
+        path: "/console/service.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/service.js"),
+    },
+    Asset {
+        path: "/console/chart.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/chart.js"),
+    },
+    Asset {
+        path: "/console/feed.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/feed.js"),
+    },
+    Asset {
+        path: "/console/gateways.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/gateways.js"),
+    },
+    Asset {
+        path: "/console/outage.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/outage.js"),
+    },
+    Asset {
+        path: "/console/player.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/player.js"),
+    },
+    Asset {
+        path: "/console/tiles.js",
+        content_type: SCRIPT,
+        content: include_str!("../../console/tiles.js"),
+    },
 ];
 
 impl Asset {

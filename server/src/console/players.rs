@@ -30,7 +30,10 @@ pub(super) struct Histories {
 
 impl Histories {
     pub(super) fn new(live: LiveEvents) -> Self {
-        Self { live, slots: Arc::new(Semaphore::new(MAX_SEARCHES)) }
+        Self {
+            live,
+            slots: Arc::new(Semaphore::new(MAX_SEARCHES)),
+        }
     }
 
     /// Responds with the recent events of the player that the path names.
@@ -40,9 +43,15 @@ impl Histories {
 
     async fn search(&self, request: Request) -> HandlerResult {
         let player = player(request).await?;
-        let _slot = self.slots.try_acquire().map_err(|_| Problem::overloaded())?;
+        let _slot = self
+            .slots
+            .try_acquire()
+            .map_err(|_| Problem::overloaded())?;
         let history = self.live.history(&player).await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn Error, "events of a player not searched");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "events of a player not searched"
+            );
             Problem::events_unavailable()
         })?;
         Ok(json(&history))

@@ -52,7 +52,11 @@ pub(super) fn stream_kind(request: &Request) -> Result<StreamKind, Problem> {
     if !has_token(headers, &header::ACCEPT, "text/event-stream") {
         return Ok(StreamKind::Neither);
     }
-    Ok(players(request.uri())?.map_or(StreamKind::Neither, |players| StreamKind::ServerSentEvents { players }))
+    Ok(
+        players(request.uri())?.map_or(StreamKind::Neither, |players| {
+            StreamKind::ServerSentEvents { players }
+        }),
+    )
 }
 
 /// Switches the connection to WebSocket, and runs the session on it.
@@ -71,7 +75,9 @@ pub(super) fn switch(accept: &str, session: Session) -> Response {
 
 /// Adds the supported version of the protocol to a response.
 pub(super) fn with_version(mut response: Response) -> Response {
-    response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, VERSION);
+    response
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_VERSION, VERSION);
     response
 }
 
@@ -87,21 +93,35 @@ fn accept_key(headers: &HeaderMap) -> Option<String> {
 
 /// Whether a list header contains a token, ignoring case and parameters.
 fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    let tokens = values.flat_map(|value| value.split(',')).map(|item| item.split(';').next().unwrap_or_default());
-    tokens.into_iter().any(|other| other.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let tokens = values
+        .flat_map(|value| value.split(','))
+        .map(|item| item.split(';').next().unwrap_or_default());
+    tokens
+        .into_iter()
+        .any(|other| other.trim().eq_ignore_ascii_case(token))
 }
 
 /// Parses the players in a URL's query. `None` if the query does not have any.
 fn players(uri: &Uri) -> Result<Option<Vec<PlayerId>>, Problem> {
-    let Some(list) = query_value(uri, "players")? else { return Ok(None) };
+    let Some(list) = query_value(uri, "players")? else {
+        return Ok(None);
+    };
     let ids: Vec<_> = list.split(',').filter(|_| !list.is_empty()).collect();
     check_length(&ids, MAX_PLAYERS, "players")?;
     let parse = |(place, id): (usize, &str)| {
-        PlayerId::parse(id)
-            .map_err(|error| Problem::invalid_request(error.to_string()).with_field(format!("players[{place}]")))
+        PlayerId::parse(id).map_err(|error| {
+            Problem::invalid_request(error.to_string()).with_field(format!("players[{place}]"))
+        })
     };
-    ids.into_iter().enumerate().map(parse).collect::<Result<_, _>>().map(Some)
+    ids.into_iter()
+        .enumerate()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 #[cfg(test)]
@@ -110,7 +130,9 @@ mod tests {
 
     fn request(uri: &str, headers: &[(&str, &str)]) -> Request {
         let request = Request::get(uri);
-        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(request, |request, (name, value)| {
+            request.header(*name, *value)
+        });
         request.body(Body::empty()).unwrap()
     }
 
@@ -124,7 +146,10 @@ mod tests {
     #[test]
     fn a_handshake_is_accepted_with_the_key_of_the_specification() {
         let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned();
-        assert_eq!(stream_kind(&request("/watch?players=", &HANDSHAKE)).unwrap(), StreamKind::WebSocket { accept });
+        assert_eq!(
+            stream_kind(&request("/watch?players=", &HANDSHAKE)).unwrap(),
+            StreamKind::WebSocket { accept }
+        );
     }
 
     #[test]
@@ -132,25 +157,50 @@ mod tests {
         for missing in 0..HANDSHAKE.len() {
             let mut headers = HANDSHAKE.to_vec();
             headers.remove(missing);
-            assert_eq!(stream_kind(&request("/watch", &headers)).unwrap(), StreamKind::Neither, "{missing}");
+            assert_eq!(
+                stream_kind(&request("/watch", &headers)).unwrap(),
+                StreamKind::Neither,
+                "{missing}"
+            );
         }
         let mut old = HANDSHAKE;
         old[2].1 = "8";
-        assert_eq!(stream_kind(&request("/watch", &old)).unwrap(), StreamKind::Neither);
+        assert_eq!(
+            stream_kind(&request("/watch", &old)).unwrap(),
+            StreamKind::Neither
+        );
     }
 
     #[test]
     fn server_sent_events_name_their_players_in_the_url() {
-        let kind_of = |uri: &str| stream_kind(&request(uri, &[("accept", "text/html, text/event-stream;q=0.9")]));
+        let kind_of = |uri: &str| {
+            stream_kind(&request(
+                uri,
+                &[("accept", "text/html, text/event-stream;q=0.9")],
+            ))
+        };
         let players = |ids: &[&str]| ids.iter().map(|id| PlayerId::parse(id).unwrap()).collect();
-        let expected = StreamKind::ServerSentEvents { players: players(&["alice", "steam:1"]) };
-        assert_eq!(kind_of("/watch?x=1&players=alice,steam%3A1").unwrap(), expected);
+        let expected = StreamKind::ServerSentEvents {
+            players: players(&["alice", "steam:1"]),
+        };
+        assert_eq!(
+            kind_of("/watch?x=1&players=alice,steam%3A1").unwrap(),
+            expected
+        );
         assert_eq!(kind_of("/watch").unwrap(), StreamKind::Neither);
-        for uri in ["/watch?players=", "/watch?players", "/watch?players=a,,b", "/watch?players=a&players=b"] {
+        for uri in [
+            "/watch?players=",
+            "/watch?players",
+            "/watch?players=a,,b",
+            "/watch?players=a&players=b",
+        ] {
             assert!(kind_of(uri).is_err(), "{uri}");
         }
         let many = |count: usize| format!("/watch?players={}", vec!["a"; count].join(","));
         assert!(kind_of(&many(500)).is_ok() && kind_of(&many(501)).is_err());
-        assert_eq!(stream_kind(&request("/watch?players=a", &[])).unwrap(), StreamKind::Neither);
+        assert_eq!(
+            stream_kind(&request("/watch?players=a", &[])).unwrap(),
+            StreamKind::Neither
+        );
     }
 }

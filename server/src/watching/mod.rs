@@ -38,7 +38,8 @@ impl Watching {
         match handshake::stream_kind(&request) {
             Ok(StreamKind::WebSocket { accept }) => match self.watch.open() {
                 Ok(stream) => {
-                    let session = Session::new(stream, self.watch.config().interval, self.closing.clone());
+                    let session =
+                        Session::new(stream, self.watch.config().interval, self.closing.clone());
                     handshake::switch(&accept, session)
                 }
                 Err(problem) => respond(Err(problem)),
@@ -49,7 +50,9 @@ impl Watching {
                     Err(problem) => respond(Err(problem)),
                 }
             }
-            Ok(StreamKind::Neither) => handshake::with_version(refuse(request, Problem::upgrade_required()).await),
+            Ok(StreamKind::Neither) => {
+                handshake::with_version(refuse(request, Problem::upgrade_required()).await)
+            }
             Err(problem) => refuse(request, problem).await,
         }
     }

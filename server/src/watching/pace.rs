@@ -1,4 +1,5 @@
-//! Pace of changes: the first one after a pause is sent at once, then at most one message per interval.
+//! Pace of changes: the first one after a pause is sent at once, then at most one message per
+//! interval.
 
 use std::time::Duration;
 
@@ -16,7 +17,11 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(interval: Duration) -> Self {
-        Self { interval, next: Instant::now(), has_changes: false }
+        Self {
+            interval,
+            next: Instant::now(),
+            has_changes: false,
+        }
     }
 
     /// Waits until changes exist and may be sent, and takes them. Cancel safe.

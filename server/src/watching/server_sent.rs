@@ -1,4 +1,5 @@
-//! Server-sent events: the messages of a WebSocket for callers that name their players once, in the URL.
+//! Server-sent events: the messages of a WebSocket for callers that name their players once, in the
+//! URL.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,8 +20,8 @@ use tokio::sync::watch;
 
 use super::pace::Pace;
 
-/// The interval of keep-alive comments on an idle stream: proxies do not close it, and a client that has left is
-/// noticed.
+/// The interval of keep-alive comments on an idle stream: proxies do not close it, and a client
+/// that has left is noticed.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A stream of server-sent events.
@@ -33,8 +34,8 @@ struct Events {
     is_closing: bool,
 }
 
-/// Opens a stream about some players: `event: feed` first, then `event: presences` with all of them, then both as they
-/// change, until the server ends.
+/// Opens a stream about some players: `event: feed` first, then `event: presences` with all of
+/// them, then both as they change, until the server ends.
 ///
 /// # Errors
 /// 503 if too many streams are open, or if the players cannot be read.
@@ -47,12 +48,25 @@ pub(super) async fn open(
     let snapshot = Some(stream.watch_all(players).await?);
     let feeds = stream.feed_states();
     let pace = Pace::new(watch.config().interval);
-    let mut events = Events { stream, feeds, snapshot, pace, closing, is_closing: false };
+    let mut events = Events {
+        stream,
+        feeds,
+        snapshot,
+        pace,
+        closing,
+        is_closing: false,
+    };
     let first = event("feed", events.feeds.next().await.message());
-    let rest = stream::unfold(events, async |mut events| Some((Ok(events.next().await?), events)));
+    let rest = stream::unfold(events, async |mut events| {
+        Some((Ok(events.next().await?), events))
+    });
     let all = futures_util::StreamExt::chain(stream::iter([Ok::<_, Infallible>(first)]), rest);
-    let mut response = Sse::new(all).keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL)).into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let mut response = Sse::new(all)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE_INTERVAL))
+        .into_response();
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
@@ -73,7 +87,9 @@ impl Events {
                 changes = self.pace.changes(&self.stream) => return Some(event("presences", changes.message)),
             }
         }
-        self.pace.take(&self.stream).map(|changes| event("presences", changes.message))
+        self.pace
+            .take(&self.stream)
+            .map(|changes| event("presences", changes.message))
     }
 }
 

@@ -1,7 +1,8 @@
 //! A WebSocket session: requests in, changes out, and its end.
 //!
-//! Reading and writing are two loops of one task. The reader passes on one request at a time; the writer takes each
-//! message from the hub when it sends it, so that nothing is queued for a client that does not read.
+//! Reading and writing are two loops of one task. The reader passes on one request at a time; the
+//! writer takes each message from the hub when it sends it, so that nothing is queued for a client
+//! that does not read.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -40,8 +41,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// Time limit for the last frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The most bytes that are read from a client after the last frame. Closing a socket with unread bytes resets it, and
-/// the client may not see the frame.
+/// The most bytes that are read from a client after the last frame. Closing a socket with unread
+/// bytes resets it, and the client may not see the frame.
 const MAX_UNREAD_BYTES: u64 = 8 * 1024 * 1024;
 
 /// A WebSocket session that has not started.
@@ -69,8 +70,16 @@ enum Next {
 }
 
 impl Session {
-    pub(super) fn new(stream: WatchStream, interval: Duration, closing: watch::Receiver<()>) -> Self {
-        Self { stream, interval, closing }
+    pub(super) fn new(
+        stream: WatchStream,
+        interval: Duration,
+        closing: watch::Receiver<()>,
+    ) -> Self {
+        Self {
+            stream,
+            interval,
+            closing,
+        }
     }
 
     /// Runs the session on a connection that has switched to WebSocket, until its end.
@@ -82,7 +91,8 @@ impl Session {
             .max_message_size(Some(MAX_MESSAGE_BYTES))
             .max_frame_size(Some(MAX_MESSAGE_BYTES));
         let observed = Observed::new(socket, Arc::clone(&liveness));
-        let websocket = WebSocketStream::from_raw_socket(observed, Role::Server, Some(config)).await;
+        let websocket =
+            WebSocketStream::from_raw_socket(observed, Role::Server, Some(config)).await;
         let (mut sink, mut source) = websocket.split();
         let (requests, queue) = mpsc::channel(1);
         let writer = Writer {
@@ -120,7 +130,9 @@ async fn read<S: AsyncRead + AsyncWrite + Unpin>(
             }
             Some(Ok(Message::Pong(_))) => liveness.pong(),
             Some(Ok(Message::Ping(_) | Message::Frame(_))) => {} // the crate replies to pings
-            Some(Ok(Message::Binary(_))) => return End::Closed(CloseCode::Unsupported, "messages are text"),
+            Some(Ok(Message::Binary(_))) => {
+                return End::Closed(CloseCode::Unsupported, "messages are text");
+            }
             Some(Ok(Message::Close(_))) => return End::ByClient,
             Some(Err(error)) => return End::after(&error),
             None => return End::Lost,
@@ -177,7 +189,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
 
     /// Waits for the reply to a request, and sends changes in the meantime.
     async fn await_reply(&mut self, request: &str) -> Result<WatchReply, End> {
-        let Self { sink, stream, pace, liveness, closing, .. } = self;
+        let Self {
+            sink,
+            stream,
+            pace,
+            liveness,
+            closing,
+            ..
+        } = self;
         let stream = &*stream;
         let mut replying = pin!(stream.answer(request));
         loop {
@@ -198,7 +217,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     async fn flush(&mut self) -> End {
         let end = End::Closed(CloseCode::Away, "the server ends");
         while let Some(changes) = self.pace.take(&self.stream) {
-            let sent = timeout(CLOSE_TIMEOUT, self.sink.send(Message::text(changes.message))).await;
+            let sent = timeout(
+                CLOSE_TIMEOUT,
+                self.sink.send(Message::text(changes.message)),
+            )
+            .await;
             if !matches!(sent, Ok(Ok(()))) {
                 break;
             }
@@ -236,7 +259,10 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     let last = async {
         match end {
             End::Closed(code, reason) => {
-                let frame = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+                let frame = CloseFrame {
+                    code,
+                    reason: Utf8Bytes::from_static(reason),
+                };
                 sink.send(Message::Close(Some(frame))).await.is_ok()
             }
             // The crate has already buffered the reply to the client's close frame.
@@ -247,11 +273,17 @@ async fn finish<S: AsyncRead + AsyncWrite + Unpin>(
     if !matches!(timeout(CLOSE_TIMEOUT, last).await, Ok(true)) {
         return;
     }
-    let Ok(mut socket) = sink.reunite(source) else { return };
+    let Ok(mut socket) = sink.reunite(source) else {
+        return;
+    };
     let socket = socket.get_mut();
     let linger = async {
         let _ = socket.shutdown().await; // an error shows in reading as well
-        tokio::io::copy(&mut (&mut *socket).take(MAX_UNREAD_BYTES), &mut tokio::io::sink()).await
+        tokio::io::copy(
+            &mut (&mut *socket).take(MAX_UNREAD_BYTES),
+            &mut tokio::io::sink(),
+        )
+        .await
     };
     let _ = timeout(CLOSE_TIMEOUT, linger).await;
 }

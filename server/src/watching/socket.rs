@@ -1,4 +1,5 @@
-//! Liveness of a session's socket: when the client last read data, and when it last replied to a ping.
+//! Liveness of a session's socket: when the client last read data, and when it last replied to a
+//! ping.
 
 use std::{
     io,
@@ -45,8 +46,8 @@ pub(super) struct Liveness {
     last_taken: AtomicU64,
     /// When the client last replied to a ping, in milliseconds from the start.
     last_pong: AtomicU64,
-    /// When the server stopped reading until the client has read its responses, in milliseconds from the start; 0 if it
-    /// is reading. The client's pongs are not seen during a pause.
+    /// When the server stopped reading until the client has read its responses, in milliseconds
+    /// from the start; 0 if it is reading. The client's pongs are not seen during a pause.
     paused_at: AtomicU64,
 }
 
@@ -62,7 +63,9 @@ impl End {
         match error {
             Error::Capacity(_) => Self::Closed(CloseCode::Size, "a message has at most 1 MiB"),
             Error::Utf8(_) => Self::Closed(CloseCode::Invalid, "text is UTF-8"),
-            Error::Protocol(_) | Error::AttackAttempt => Self::Closed(CloseCode::Protocol, "violates RFC 6455"),
+            Error::Protocol(_) | Error::AttackAttempt => {
+                Self::Closed(CloseCode::Protocol, "violates RFC 6455")
+            }
             _ => Self::Lost,
         }
     }
@@ -89,10 +92,12 @@ impl Liveness {
 
     /// Records that the server stops reading from the client.
     pub(super) fn pause(&self) {
-        self.paused_at.store(self.elapsed().max(1), Ordering::Relaxed);
+        self.paused_at
+            .store(self.elapsed().max(1), Ordering::Relaxed);
     }
 
-    /// Records that the server reads from the client again. After a long pause, its pongs are still to be read.
+    /// Records that the server reads from the client again. After a long pause, its pongs are still
+    /// to be read.
     pub(super) fn resume(&self) {
         let since = self.paused_at.swap(0, Ordering::Relaxed);
         if self.elapsed().saturating_sub(since) > LONG_PAUSE_MS {
@@ -100,12 +105,20 @@ impl Liveness {
         }
     }
 
-    /// The time at which to check whether the session [ends](Self::end). `is_blocked` says that a message is being
-    /// sent.
+    /// The time at which to check whether the session [ends](Self::end). `is_blocked` says that a
+    /// message is being sent.
     pub(super) fn deadline(&self, is_blocked: bool) -> Instant {
         let far = Instant::now() + STALL_TIMEOUT;
-        let silent = if self.is_paused() { far } else { self.after(&self.last_pong, PONG_TIMEOUT) };
-        let stalled = if is_blocked { self.after(&self.last_taken, STALL_TIMEOUT) } else { far };
+        let silent = if self.is_paused() {
+            far
+        } else {
+            self.after(&self.last_pong, PONG_TIMEOUT)
+        };
+        let stalled = if is_blocked {
+            self.after(&self.last_taken, STALL_TIMEOUT)
+        } else {
+            far
+        };
         silent.min(stalled)
     }
 
@@ -139,13 +152,21 @@ impl<S> Observed<S> {
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Observed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(context, into)
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Observed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.socket).poll_write(context, bytes))?;
         self.liveness.taken();
         Poll::Ready(Ok(written))

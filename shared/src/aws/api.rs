@@ -64,19 +64,29 @@ impl<'a> Api<'a> {
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Self {
         let override_url = lookup(service.endpoint_variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
-        let endpoint = override_url.unwrap_or_else(|| default_endpoint(service.name, signer.region()));
-        Self { signer, service, endpoint }
+        let endpoint =
+            override_url.unwrap_or_else(|| default_endpoint(service.name, signer.region()));
+        Self {
+            signer,
+            service,
+            endpoint,
+        }
     }
 
     /// Calls the API, retrying network errors, 5xx and throttling.
     pub(super) async fn call(&self, target: &'static str, body: &Value) -> Result<Value, ApiError> {
-        let backoff = ExponentialBuilder::default().with_jitter().with_min_delay(Duration::from_millis(100));
+        let backoff = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(100));
         let is_transient = |error: &ApiError| match error {
             ApiError::Unreachable { .. } => true,
             ApiError::Refused { is_transient, .. } => *is_transient,
             ApiError::Sign(_) => false,
         };
-        (|| self.attempt(target, body)).retry(backoff.with_max_times(2)).when(is_transient).await
+        (|| self.attempt(target, body))
+            .retry(backoff.with_max_times(2))
+            .when(is_transient)
+            .await
     }
 
     async fn attempt(&self, target: &'static str, body: &Value) -> Result<Value, ApiError> {
@@ -85,35 +95,67 @@ impl<'a> Api<'a> {
             .header("x-amz-target", target)
             .body(body.to_string().into_bytes())
             .map_err(|error| ApiError::unreachable(&self.endpoint, error))?;
-        self.signer.sign(&mut request, self.service.name, SignatureLocation::Headers, SystemTime::now()).await?;
+        self.signer
+            .sign(
+                &mut request,
+                self.service.name,
+                SignatureLocation::Headers,
+                SystemTime::now(),
+            )
+            .await?;
         let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, send(request)).await;
         // A timeout counts as an unreachable endpoint.
         let sent = timed.unwrap_or_else(|elapsed| Err(elapsed.into()));
-        let (parts, body) = sent.map_err(|error| ApiError::unreachable(&self.endpoint, error))?.into_parts();
+        let (parts, body) = sent
+            .map_err(|error| ApiError::unreachable(&self.endpoint, error))?
+            .into_parts();
         // An error response of a proxy may not be JSON; its status is enough.
         let json: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if parts.status.is_success() { Ok(json) } else { Err(ApiError::refused(parts.status, &json)) }
+        if parts.status.is_success() {
+            Ok(json)
+        } else {
+            Err(ApiError::refused(parts.status, &json))
+        }
     }
 }
 
 impl ApiError {
-    fn unreachable(endpoint: &str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unreachable { endpoint: endpoint.to_owned(), source: source.into() }
+    fn unreachable(
+        endpoint: &str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unreachable {
+            endpoint: endpoint.to_owned(),
+            source: source.into(),
+        }
     }
 
-    /// Parses an error body: `{"__type": "com.amazonaws.ssm#ThrottlingException", "message": "Rate exceeded"}`. Some
-    /// services write `Message`.
+    /// Parses an error body: `{"__type": "com.amazonaws.ssm#ThrottlingException", "message": "Rate
+    /// exceeded"}`. Some services write `Message`.
     fn refused(status: http::StatusCode, body: &Value) -> Self {
         let kind = body["__type"].as_str().unwrap_or(status.as_str());
         // The part before the `#` is a namespace.
         let code = kind.rsplit('#').next().unwrap_or_default().to_owned();
-        let message = body["message"].as_str().or_else(|| body["Message"].as_str()).unwrap_or("no reason given");
-        let is_throttled = ["Throttl", "TooManyRequests", "RequestLimit"].iter().any(|name| code.contains(name));
-        Self::Refused { message: message.to_owned(), is_transient: status.is_server_error() || is_throttled, code }
+        let message = body["message"]
+            .as_str()
+            .or_else(|| body["Message"].as_str())
+            .unwrap_or("no reason given");
+        let is_throttled = ["Throttl", "TooManyRequests", "RequestLimit"]
+            .iter()
+            .any(|name| code.contains(name));
+        Self::Refused {
+            message: message.to_owned(),
+            is_transient: status.is_server_error() || is_throttled,
+            code,
+        }
     }
 }
 
 fn default_endpoint(service: &str, region: &str) -> String {
-    let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+    let domain = if region.starts_with("cn-") {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
     format!("https://{service}.{region}.{domain}/")
 }

@@ -24,13 +24,18 @@ struct Cache {
 }
 
 impl IamAuthToken {
-    /// Creates a signer for `user` of the cache at `host`. `name` overrides the cache name that the host implies.
+    /// Creates a signer for `user` of the cache at `host`. `name` overrides the cache name that the
+    /// host implies.
     pub fn new(signer: RequestSigner, user: String, host: &str, name: Option<String>) -> Self {
         let mut cache = Cache::at(host);
         if let Some(name) = name {
             cache.name = name;
         }
-        Self { signer, user, cache }
+        Self {
+            signer,
+            user,
+            cache,
+        }
     }
 
     /// The user's name.
@@ -38,25 +43,44 @@ impl IamAuthToken {
         &self.user
     }
 
-    /// Signs a new token locally. The only network call is the one the credentials provider may make.
+    /// Signs a new token locally. The only network call is the one the credentials provider may
+    /// make.
     ///
     /// # Errors
     /// [`SignError`].
     pub(crate) async fn sign(&self, at: SystemTime) -> Result<String, SignError> {
-        let Cache { name, is_serverless } = &self.cache;
-        let kind = if *is_serverless { "&ResourceType=ServerlessCache" } else { "" };
+        let Cache {
+            name,
+            is_serverless,
+        } = &self.cache;
+        let kind = if *is_serverless {
+            "&ResourceType=ServerlessCache"
+        } else {
+            ""
+        };
         let uri = format!("http://{name}/?Action=connect&User={}{kind}", self.user);
         let unsigned = http::Request::get(uri).body(Vec::new());
         let mut request = unsigned.map_err(|error| SignError::Signing(Box::new(error)))?;
-        self.signer.sign(&mut request, "elasticache", SignatureLocation::Url(VALIDITY), at).await?;
+        self.signer
+            .sign(
+                &mut request,
+                "elasticache",
+                SignatureLocation::Url(VALIDITY),
+                at,
+            )
+            .await?;
         // ElastiCache expects the URL without its scheme.
-        Ok(request.uri().to_string().trim_start_matches("http://").to_owned())
+        Ok(request
+            .uri()
+            .to_string()
+            .trim_start_matches("http://")
+            .to_owned())
     }
 }
 
 impl Cache {
-    /// Derives the cache from an endpoint's host name: `master.NAME.id.use1.cache.amazonaws.com`, `clustercfg.NAME.…`,
-    /// `NAME.id.ng.0001.…`, `NAME-id.serverless.…`.
+    /// Derives the cache from an endpoint's host name: `master.NAME.id.use1.cache.amazonaws.com`,
+    /// `clustercfg.NAME.…`, `NAME.id.ng.0001.…`, `NAME-id.serverless.…`.
     fn at(host: &str) -> Self {
         let mut labels = host.split('.');
         let first = labels.next().unwrap_or_default();
@@ -66,7 +90,10 @@ impl Cache {
             (name, "serverless") => (name.rsplit_once('-').map_or(name, |(name, _)| name), true),
             (name, _) => (name, false),
         };
-        Self { name: name.to_ascii_lowercase(), is_serverless }
+        Self {
+            name: name.to_ascii_lowercase(),
+            is_serverless,
+        }
     }
 }
 
@@ -87,7 +114,8 @@ mod tests {
         RequestSigner::new("eu-central-1", SharedCredentialsProvider::new(keys))
     }
 
-    /// The expected tokens were computed with botocore, which orders the last two parameters differently.
+    /// The expected tokens were computed with botocore, which orders the last two parameters
+    /// differently.
     #[tokio::test]
     async fn a_token_equals_the_one_that_awss_own_library_computes() {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_323_045); // 2026-01-02T03:04:05Z
@@ -115,7 +143,10 @@ mod tests {
             ),
         ] {
             let signer = signer(token);
-            let token = IamAuthToken::new(signer, "presence".to_owned(), host, None).sign(at).await.unwrap();
+            let token = IamAuthToken::new(signer, "presence".to_owned(), host, None)
+                .sign(at)
+                .await
+                .unwrap();
             assert_eq!(token, expected);
         }
     }
@@ -123,14 +154,41 @@ mod tests {
     #[test]
     fn the_host_implies_the_name_of_the_cache() {
         for (host, name, is_serverless) in [
-            ("master.presence.x1y2z3.euc1.cache.amazonaws.com", "presence", false),
-            ("replica.presence.x1y2z3.euc1.cache.amazonaws.com", "presence", false),
-            ("clustercfg.presence-prod.x1y2z3.euc1.cache.amazonaws.com", "presence-prod", false),
-            ("presence.x1y2z3.ng.0001.euc1.cache.amazonaws.com", "presence", false),
-            ("presence-prod-x1y2z3.serverless.euc1.cache.amazonaws.com", "presence-prod", true),
+            (
+                "master.presence.x1y2z3.euc1.cache.amazonaws.com",
+                "presence",
+                false,
+            ),
+            (
+                "replica.presence.x1y2z3.euc1.cache.amazonaws.com",
+                "presence",
+                false,
+            ),
+            (
+                "clustercfg.presence-prod.x1y2z3.euc1.cache.amazonaws.com",
+                "presence-prod",
+                false,
+            ),
+            (
+                "presence.x1y2z3.ng.0001.euc1.cache.amazonaws.com",
+                "presence",
+                false,
+            ),
+            (
+                "presence-prod-x1y2z3.serverless.euc1.cache.amazonaws.com",
+                "presence-prod",
+                true,
+            ),
             ("127.0.0.1", "127", false),
         ] {
-            assert_eq!(Cache::at(host), Cache { name: name.to_owned(), is_serverless }, "{host}");
+            assert_eq!(
+                Cache::at(host),
+                Cache {
+                    name: name.to_owned(),
+                    is_serverless
+                },
+                "{host}"
+            );
         }
     }
 }

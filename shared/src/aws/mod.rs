@@ -1,7 +1,8 @@
 //! AWS integration: secrets at the start, and IAM tokens for ElastiCache.
 //!
-//! Credentials are found by AWS's SDK, as in its own tools, and only when they are needed. The two calls that read
-//! secrets are made without the SDK's clients: that of Systems Manager alone would compile for longer than the rest.
+//! Credentials are found by AWS's SDK, as in its own tools, and only when they are needed. The two
+//! calls that read secrets are made without the SDK's clients: that of Systems Manager alone would
+//! compile for longer than the rest.
 
 mod api;
 mod http;

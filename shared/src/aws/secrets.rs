@@ -1,4 +1,5 @@
-//! Secrets from AWS: variables in Systems Manager Parameter Store or in Secrets Manager (`PRESENCE_SECRETS`).
+//! Secrets from AWS: variables in Systems Manager Parameter Store or in Secrets Manager
+//! (`PRESENCE_SECRETS`).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -9,9 +10,14 @@ use super::{
     signer::RequestSigner,
 };
 
-const PARAMETER_STORE: Service = Service { name: "ssm", endpoint_variable: "AWS_ENDPOINT_URL_SSM" };
-const SECRETS_MANAGER: Service =
-    Service { name: "secretsmanager", endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER" };
+const PARAMETER_STORE: Service = Service {
+    name: "ssm",
+    endpoint_variable: "AWS_ENDPOINT_URL_SSM",
+};
+const SECRETS_MANAGER: Service = Service {
+    name: "secretsmanager",
+    endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+};
 
 /// Time limit of all calls together. AWS Lambda gives a function ten seconds to start.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
@@ -22,7 +28,8 @@ const MAX_PAGES: usize = 20;
 /// The location of the secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretsSource {
-    /// `ssm:/presence/prod`: each parameter right below this path is a variable, named by its last path segment.
+    /// `ssm:/presence/prod`: each parameter right below this path is a variable, named by its last
+    /// path segment.
     Parameters(String),
     /// `secretsmanager:presence/prod`: a secret that is a JSON object of variables.
     Secret(String),
@@ -99,18 +106,27 @@ impl SecretsSource {
             let response = api.call("AmazonSSM.GetParametersByPath", &request).await;
             let page = response.map_err(|error| self.unreadable(&error))?;
             for parameter in page["Parameters"].as_array().into_iter().flatten() {
-                let (Some(name), Some(value)) = (parameter["Name"].as_str(), parameter["Value"].as_str()) else {
+                let (Some(name), Some(value)) =
+                    (parameter["Name"].as_str(), parameter["Value"].as_str())
+                else {
                     continue;
                 };
                 // The last path segment is the variable's name.
-                found.insert(name.rsplit('/').next().unwrap_or(name).to_owned(), value.to_owned());
+                found.insert(
+                    name.rsplit('/').next().unwrap_or(name).to_owned(),
+                    value.to_owned(),
+                );
             }
             match page["NextToken"].as_str() {
                 Some(token) => request["NextToken"] = json!(token),
                 None => break,
             }
         }
-        if found.is_empty() { Err(SecretsError::Empty(self.clone())) } else { Ok(found) }
+        if found.is_empty() {
+            Err(SecretsError::Empty(self.clone()))
+        } else {
+            Ok(found)
+        }
     }
 
     async fn secret(
@@ -120,16 +136,24 @@ impl SecretsSource {
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
         let api = Api::new(signer, SECRETS_MANAGER, lookup);
-        let response = api.call("secretsmanager.GetSecretValue", &json!({"SecretId": id})).await;
+        let response = api
+            .call("secretsmanager.GetSecretValue", &json!({"SecretId": id}))
+            .await;
         let secret: Value = response.map_err(|error| self.unreadable(&error))?;
-        let variables = secret["SecretString"].as_str().and_then(|text| serde_json::from_str(text).ok());
+        let variables = secret["SecretString"]
+            .as_str()
+            .and_then(|text| serde_json::from_str(text).ok());
         variables.ok_or_else(|| SecretsError::Malformed(self.clone()))
     }
 
     /// Puts the error and its causes into one line: the log is not set up yet.
     fn unreadable(&self, error: &ApiError) -> SecretsError {
-        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| (*cause).source());
-        let texts: Vec<_> = causes.map(|cause| cause.to_string().replace(['\r', '\n'], " ")).collect();
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| {
+            (*cause).source()
+        });
+        let texts: Vec<_> = causes
+            .map(|cause| cause.to_string().replace(['\r', '\n'], " "))
+            .collect();
         SecretsError::Unreadable(self.clone(), texts.join(": "))
     }
 }
@@ -149,14 +173,27 @@ mod tests {
 
     #[test]
     fn a_source_is_a_path_of_parameters_or_the_id_of_a_secret() {
-        for (text, path) in [("ssm:/presence/prod", "/presence/prod"), ("ssm:/presence/", "/presence"), ("ssm:/", "/")]
-        {
-            assert_eq!(SecretsSource::parse(text).unwrap(), SecretsSource::Parameters(path.to_owned()));
+        for (text, path) in [
+            ("ssm:/presence/prod", "/presence/prod"),
+            ("ssm:/presence/", "/presence"),
+            ("ssm:/", "/"),
+        ] {
+            assert_eq!(
+                SecretsSource::parse(text).unwrap(),
+                SecretsSource::Parameters(path.to_owned())
+            );
         }
         let arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:presence-AbCdEf";
         let source = SecretsSource::parse(&format!("secretsmanager:{arn}")).unwrap();
         assert_eq!(source, SecretsSource::Secret(arn.to_owned()));
-        for text in ["ssm:", "ssm:presence", "secretsmanager:", "secretsmanager:a b", "vault:/presence", "/presence"] {
+        for text in [
+            "ssm:",
+            "ssm:presence",
+            "secretsmanager:",
+            "secretsmanager:a b",
+            "vault:/presence",
+            "/presence",
+        ] {
             assert!(SecretsSource::parse(text).is_err(), "{text}");
         }
     }

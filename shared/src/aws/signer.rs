@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use aws_config::{default_provider::credentials::DefaultCredentialsChain, provider_config::ProviderConfig};
+use aws_config::{
+    default_provider::credentials::DefaultCredentialsChain, provider_config::ProviderConfig,
+};
 use aws_credential_types::{
     Credentials,
     provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
@@ -17,7 +19,8 @@ use aws_sigv4::{
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::sync::Mutex;
 
-/// Credentials are fetched again this long before they expire: AWS has new ones at least five minutes before.
+/// Credentials are fetched again this long before they expire: AWS has new ones at least five
+/// minutes before.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
 
 /// Signs requests to AWS in one region.
@@ -49,7 +52,10 @@ pub(super) enum SignatureLocation {
 impl RequestSigner {
     /// Creates a signer for a region.
     pub fn new(region: impl Into<String>, credentials: SharedCredentialsProvider) -> Self {
-        Self { region: region.into(), credentials }
+        Self {
+            region: region.into(),
+            credentials,
+        }
     }
 
     /// The AWS region, such as `eu-central-1`.
@@ -71,28 +77,42 @@ impl RequestSigner {
             settings.signature_location = http_request::SignatureLocation::QueryParams;
             settings.expires_in = Some(validity);
         }
-        let builder = v4::SigningParams::builder().identity(&keys).region(&self.region).name(service);
-        let parameters = builder.time(at).settings(settings).build().map_err(signing_error)?.into();
+        let builder = v4::SigningParams::builder()
+            .identity(&keys)
+            .region(&self.region)
+            .name(service);
+        let parameters = builder
+            .time(at)
+            .settings(settings)
+            .build()
+            .map_err(signing_error)?
+            .into();
         // The signature covers the URL, the body, and all headers that are text.
         let uri = request.uri().to_string();
-        let headers = request.headers().iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+        let headers = request
+            .headers()
+            .iter()
+            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
         let body = SignableBody::Bytes(request.body());
-        let unsigned = SignableRequest::new(request.method().as_str(), uri, headers, body).map_err(signing_error)?;
-        let (instructions, _) = sign(unsigned, &parameters).map_err(signing_error)?.into_parts();
+        let unsigned = SignableRequest::new(request.method().as_str(), uri, headers, body)
+            .map_err(signing_error)?;
+        let (instructions, _) = sign(unsigned, &parameters)
+            .map_err(signing_error)?
+            .into_parts();
         instructions.apply_to_request_http1x(request);
         Ok(())
     }
 }
 
-/// The credentials of this process, found as AWS's SDKs find them: the environment (AWS Lambda), a profile, a web
-/// identity (EKS service accounts), the container endpoint (ECS, EKS Pod Identity), the instance profile (EC2). Nothing is
-/// looked up before they are needed.
+/// The credentials of this process, found as AWS's SDKs find them: the environment (AWS Lambda), a
+/// profile, a web identity (EKS service accounts), the container endpoint (ECS, EKS Pod Identity),
+/// the instance profile (EC2). Nothing is looked up before they are needed.
 pub fn credentials() -> SharedCredentialsProvider {
     SharedCredentialsProvider::new(ProcessCredentials::default())
 }
 
-/// A provider that keeps credentials until shortly before they expire. Those without an expiry are looked up each time, as
-/// the file that they come from may have changed.
+/// A provider that keeps credentials until shortly before they expire. Those without an expiry are
+/// looked up each time, as the file that they come from may have changed.
 #[derive(Debug, Clone, Default)]
 struct ProcessCredentials(Arc<Mutex<Option<Credentials>>>);
 
@@ -107,15 +127,23 @@ impl ProcessCredentials {
         // Held while credentials are fetched, so that concurrent callers share one fetch.
         let mut current = self.0.lock().await;
         let is_valid_in = |credentials: &Credentials, time| {
-            credentials.expiry().is_some_and(|expiry| SystemTime::now() + time < expiry)
+            credentials
+                .expiry()
+                .is_some_and(|expiry| SystemTime::now() + time < expiry)
         };
-        if let Some(credentials) = current.as_ref().filter(|current| is_valid_in(current, REFRESH_BEFORE)) {
+        if let Some(credentials) = current
+            .as_ref()
+            .filter(|current| is_valid_in(current, REFRESH_BEFORE))
+        {
             return Ok(credentials.clone());
         }
         match credentials_chain().await.provide_credentials().await {
             Ok(credentials) => Ok(current.insert(credentials).clone()),
             // The current ones may still be valid for minutes.
-            Err(error) => match current.as_ref().filter(|current| is_valid_in(current, Duration::ZERO)) {
+            Err(error) => match current
+                .as_ref()
+                .filter(|current| is_valid_in(current, Duration::ZERO))
+            {
                 Some(credentials) => Ok(credentials.clone()),
                 None => Err(error),
             },
@@ -135,9 +163,14 @@ impl ProvideCredentials for ProcessCredentials {
 async fn credentials_chain() -> DefaultCredentialsChain {
     // The TLS library of the other connections, so that no second one is linked.
     let tls = Provider::Rustls(CryptoMode::Ring);
-    let http_client = aws_smithy_http_client::Builder::new().tls_provider(tls).build_https();
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(tls)
+        .build_https();
     let config = ProviderConfig::default().with_http_client(http_client);
-    DefaultCredentialsChain::builder().configure(config).build().await
+    DefaultCredentialsChain::builder()
+        .configure(config)
+        .build()
+        .await
 }
 
 fn signing_error(error: impl std::error::Error + Send + Sync + 'static) -> SignError {

@@ -13,16 +13,18 @@ use super::{
 /// Configuration of NATS JetStream and of the events that it takes.
 #[derive(Debug, Clone)]
 pub struct EventsConfig {
-    /// `PRESENCE_NATS_URL`: one or more servers, separated by commas. Without user, password and token: the client logs
-    /// the addresses that it is given.
+    /// `PRESENCE_NATS_URL`: one or more servers, separated by commas. Without user, password and
+    /// token: the client logs the addresses that it is given.
     pub urls: Vec<ServerAddr>,
-    /// The user and password, or the token, of `PRESENCE_NATS_URL`, or the credentials file of `PRESENCE_NATS_CREDS`.
+    /// The user and password, or the token, of `PRESENCE_NATS_URL`, or the credentials file of
+    /// `PRESENCE_NATS_CREDS`.
     pub credentials: Option<NatsCredentials>,
     /// `PRESENCE_EVENTS_SUBJECT` (`events.presence`).
     pub subject: String,
     /// `PRESENCE_EVENTS_STREAM` (`PRESENCE_EVENTS`).
     pub stream: String,
-    /// `PRESENCE_EVENTS_RETENTION` (`15m`): how long events are worth keeping, in the stream and in the outbox.
+    /// `PRESENCE_EVENTS_RETENTION` (`15m`): how long events are worth keeping, in the stream and in
+    /// the outbox.
     pub retention: Duration,
 }
 
@@ -42,13 +44,18 @@ impl EventsConfig {
                 "PRESENCE_EVENTS_STREAM",
                 "PRESENCE_EVENTS",
                 "the name of a JetStream stream: no spaces, dots or wildcards",
-                |text| (is_nats_token(text) && !text.contains(['/', '\\'])).then(|| text.to_owned()),
+                |text| {
+                    (is_nats_token(text) && !text.contains(['/', '\\'])).then(|| text.to_owned())
+                },
             )?,
             retention: variables.parse(
                 "PRESENCE_EVENTS_RETENTION",
                 "15m",
                 "a duration from 100ms, the least that JetStream takes, to 3650d, such as 15m",
-                |text| parse_duration(text).filter(|retention| *retention >= Duration::from_millis(100)),
+                |text| {
+                    parse_duration(text)
+                        .filter(|retention| *retention >= Duration::from_millis(100))
+                },
             )?,
         };
         Ok((!config.urls.is_empty()).then_some(config))
@@ -74,16 +81,27 @@ impl Variables<'_> {
             return Err(ConfigError::new(URL, accepts));
         }
         let credentials = file.or(login.map(Login::to_credentials));
-        Ok((urls.into_iter().map(|(address, _)| address).collect(), credentials))
+        Ok((
+            urls.into_iter().map(|(address, _)| address).collect(),
+            credentials,
+        ))
     }
 
     /// Reads credentials from the file at a path, or from the value itself: a secret has no path.
     fn credentials(&self, variable: &'static str) -> Result<Option<NatsCredentials>> {
         let accepts = "the path of a NATS credentials file that can be read, or the content of one";
-        let Some(value) = self.text(variable) else { return Ok(None) };
-        let text = if value.contains("-----BEGIN") { Ok(value) } else { std::fs::read_to_string(value) };
+        let Some(value) = self.text(variable) else {
+            return Ok(None);
+        };
+        let text = if value.contains("-----BEGIN") {
+            Ok(value)
+        } else {
+            std::fs::read_to_string(value)
+        };
         let credentials = text.ok().and_then(|text| NatsCredentials::parse(&text));
-        credentials.map(Some).ok_or_else(|| ConfigError::new(variable, accepts))
+        credentials
+            .map(Some)
+            .ok_or_else(|| ConfigError::new(variable, accepts))
     }
 }
 
@@ -98,7 +116,10 @@ struct Login {
 impl Login {
     fn to_credentials(&self) -> NatsCredentials {
         match &self.password {
-            Some(password) => NatsCredentials::Password { user: self.user.clone(), password: Secret::new(password) },
+            Some(password) => NatsCredentials::Password {
+                user: self.user.clone(),
+                password: Secret::new(password),
+            },
             None => NatsCredentials::Token(Secret::new(&self.user)),
         }
     }
@@ -107,16 +128,21 @@ impl Login {
 type Server = (ServerAddr, Option<Login>);
 
 fn parse_nats_urls(text: &str) -> Option<Vec<Server>> {
-    text.split(',').map(str::trim).filter(|_| !text.is_empty()).map(parse_nats_url).collect()
+    text.split(',')
+        .map(str::trim)
+        .filter(|_| !text.is_empty())
+        .map(parse_nats_url)
+        .collect()
 }
 
-/// Splits a URL into address and login. Nothing of it is ignored: a path or a query has no meaning for NATS, and is
-/// refused.
+/// Splits a URL into address and login. Nothing of it is ignored: a path or a query has no meaning
+/// for NATS, and is refused.
 fn parse_nats_url(text: &str) -> Option<Server> {
     let address: ServerAddr = text.parse().ok()?;
     let mut url = address.into_inner();
     let has_host = url.host_str().is_some_and(|host| !host.is_empty());
-    let is_bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let is_bare =
+        matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
     if !matches!(url.scheme(), "nats" | "tls") || !text.contains("://") || !has_host || !is_bare {
         return None;
     }
@@ -127,7 +153,8 @@ fn parse_nats_url(text: &str) -> Option<Server> {
     Some((ServerAddr::from_url(url).ok()?, login))
 }
 
-/// Decodes the login of a URL. `Some(None)` if the URL has none; `None` if it is incomplete or not UTF-8.
+/// Decodes the login of a URL. `Some(None)` if the URL has none; `None` if it is incomplete or not
+/// UTF-8.
 fn login(text: &str, user: &str, password: Option<&str>) -> Option<Option<Login>> {
     let decode = |text: &str| Some(percent_decode_str(text).decode_utf8().ok()?.into_owned());
     if !text.contains('@') {
@@ -136,7 +163,8 @@ fn login(text: &str, user: &str, password: Option<&str>) -> Option<Option<Login>
     let user = Some(decode(user)?).filter(|user| !user.is_empty())?;
     let password = match password {
         Some(password) => Some(decode(password)?),
-        // The URL parser treats an empty password like a missing one, which would turn the user into a token.
+        // The URL parser treats an empty password like a missing one, which would turn the user
+        // into a token.
         None if text.contains(":@") => return None,
         None => None,
     };
@@ -144,7 +172,10 @@ fn login(text: &str, user: &str, password: Option<&str>) -> Option<Option<Login>
 }
 
 fn is_nats_token(token: &str) -> bool {
-    !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>' | b'.'))
+    !token.is_empty()
+        && token
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>' | b'.'))
 }
 
 #[cfg(test)]
@@ -160,7 +191,11 @@ mod tests {
     #[test]
     fn a_user_and_a_password_or_a_token_are_taken_from_the_url_and_decoded() {
         let config_of = |url| config(url).unwrap();
-        match config_of("nats://us%40er:p%2Fa%3Ass%25@a:4222, tls://us%40er:p%2Fa%3Ass%25@b,nats://c").credentials {
+        match config_of(
+            "nats://us%40er:p%2Fa%3Ass%25@a:4222, tls://us%40er:p%2Fa%3Ass%25@b,nats://c",
+        )
+        .credentials
+        {
             Some(NatsCredentials::Password { user, password }) => {
                 assert_eq!((&*user, password.expose()), ("us@er", "p/a:ss%"));
             }
@@ -175,10 +210,18 @@ mod tests {
 
     #[test]
     fn no_secret_of_a_url_is_left_in_what_is_logged() {
-        for url in ["nats://alice:hunter2@a,tls://alice:hunter2@b", "nats://hunter2@a"] {
+        for url in [
+            "nats://alice:hunter2@a,tls://alice:hunter2@b",
+            "nats://hunter2@a",
+        ] {
             let config = config(url).unwrap();
             assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
-            assert!(config.urls.iter().all(|url| !url.as_url_str().contains('@')));
+            assert!(
+                config
+                    .urls
+                    .iter()
+                    .all(|url| !url.as_url_str().contains('@'))
+            );
         }
     }
 
@@ -202,7 +245,10 @@ mod tests {
         ] {
             let error = config(url).unwrap_err();
             assert_eq!(error.variable, "PRESENCE_NATS_URL", "{url}");
-            assert!(!error.to_string().contains("password@a"), "a bad value is not repeated: it may hold a secret");
+            assert!(
+                !error.to_string().contains("password@a"),
+                "a bad value is not repeated: it may hold a secret"
+            );
         }
     }
 }

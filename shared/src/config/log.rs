@@ -58,18 +58,25 @@ impl LogConfig {
 
 /// Reads levels, alone or by module, separated by commas.
 ///
-/// `Targets` has a parser of its own, which takes any word that is not a level for the name of a module: with `warning`
-/// a program would log nothing at all.
+/// `Targets` has a parser of its own, which takes any word that is not a level for the name of a
+/// module: with `warning` a program would log nothing at all.
 fn parse_filter(text: &str) -> Option<Targets> {
     let mut filter = Targets::new();
     let mut seen = Vec::new();
     for directive in text.split(',').map(str::trim) {
         let (module, level) = match directive.split_once('=') {
-            Some((module, level)) => (Some(module).filter(|module| is_module(module))?.to_owned(), level),
+            Some((module, level)) => (
+                Some(module).filter(|module| is_module(module))?.to_owned(),
+                level,
+            ),
             None => (String::new(), directive),
         };
         let level = parse_level(level)?;
-        filter = if module.is_empty() { filter.with_default(level) } else { filter.with_target(module.clone(), level) };
+        filter = if module.is_empty() {
+            filter.with_default(level)
+        } else {
+            filter.with_target(module.clone(), level)
+        };
         // Of two levels for one module only the last would count.
         if seen.contains(&module) {
             return None;
@@ -80,26 +87,37 @@ fn parse_filter(text: &str) -> Option<Targets> {
 }
 
 fn parse_level(text: &str) -> Option<LevelFilter> {
-    let level = LEVELS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(text));
+    let level = LEVELS
+        .into_iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case(text));
     level.map(|(_, level)| level)
 }
 
-/// Whether a text can be a module's path, such as `presence::events` or `opentelemetry-otlp`. A level cannot.
+/// Whether a text can be a module's path, such as `presence::events` or `opentelemetry-otlp`. A
+/// level cannot.
 fn is_module(text: &str) -> bool {
     let is_name = |name: &str| {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.bytes().all(is_allowed)
+        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && name.bytes().all(is_allowed)
     };
     parse_level(text).is_none() && text.split("::").all(is_name)
 }
 
-/// Silences the client of NATS, which logs each attempt to connect to a server that is down, unless `RUST_LOG` names it
-/// or asks for `debug`. The service itself logs each loss, its cause and the recovery, once.
+/// Silences the client of NATS, which logs each attempt to connect to a server that is down, unless
+/// `RUST_LOG` names it or asks for `debug`. The service itself logs each loss, its cause and the
+/// recovery, once.
 fn quiet_nats_client(filter: Targets) -> Targets {
     const CLIENT: &str = "async_nats";
     let is_named = filter.iter().any(|(target, _)| target.starts_with(CLIENT));
-    let is_detailed = filter.default_level().is_some_and(|level| level > LevelFilter::INFO);
-    if is_named || is_detailed { filter } else { filter.with_target(CLIENT, LevelFilter::OFF) }
+    let is_detailed = filter
+        .default_level()
+        .is_some_and(|level| level > LevelFilter::INFO);
+    if is_named || is_detailed {
+        filter
+    } else {
+        filter.with_target(CLIENT, LevelFilter::OFF)
+    }
 }
 
 #[cfg(test)]
@@ -119,25 +137,56 @@ mod tests {
             ("info", "hyper", Level::INFO, true),
             ("info", "hyper", Level::DEBUG, false),
             ("WARN", "presence", Level::INFO, false),
-            ("info,presence=debug", "presence::events", Level::DEBUG, true),
+            (
+                "info,presence=debug",
+                "presence::events",
+                Level::DEBUG,
+                true,
+            ),
             ("info, hyper=off", "hyper::client", Level::ERROR, false),
             ("info,hyper=off", "presence", Level::INFO, true),
-            ("presence::events=trace", "presence::events", Level::TRACE, true),
-            ("presence::events=trace", "presence::http", Level::ERROR, false),
+            (
+                "presence::events=trace",
+                "presence::events",
+                Level::TRACE,
+                true,
+            ),
+            (
+                "presence::events=trace",
+                "presence::http",
+                Level::ERROR,
+                false,
+            ),
             ("off", "presence", Level::ERROR, false),
-            ("opentelemetry-otlp=warn", "opentelemetry-otlp", Level::WARN, true),
+            (
+                "opentelemetry-otlp=warn",
+                "opentelemetry-otlp",
+                Level::WARN,
+                true,
+            ),
         ] {
-            assert_eq!(config(text).unwrap().filter.would_enable(module, &level), expected, "{text} {module} {level}");
+            assert_eq!(
+                config(text).unwrap().filter.would_enable(module, &level),
+                expected,
+                "{text} {module} {level}"
+            );
         }
     }
 
     #[test]
     fn the_nats_client_is_silent_unless_it_is_asked_for() {
-        for (text, expected) in
-            [("info", false), ("warn,presence=debug", false), ("debug", true), ("info,async_nats=warn", true)]
-        {
+        for (text, expected) in [
+            ("info", false),
+            ("warn,presence=debug", false),
+            ("debug", true),
+            ("info,async_nats=warn", true),
+        ] {
             let filter = config(text).unwrap().filter;
-            assert_eq!(filter.would_enable("async_nats::connector", &Level::ERROR), expected, "{text}");
+            assert_eq!(
+                filter.would_enable("async_nats::connector", &Level::ERROR),
+                expected,
+                "{text}"
+            );
         }
     }
 

@@ -1,6 +1,7 @@
 //! Configuration: one small struct per concern, filled from environment variables.
 //!
-//! Every variable is looked up through a function, so that tests pass their own. An empty variable counts as unset.
+//! Every variable is looked up through a function, so that tests pass their own. An empty variable
+//! counts as unset.
 
 mod environment;
 mod events;
@@ -63,17 +64,20 @@ pub struct Config {
 pub struct Lifetimes {
     /// `PRESENCE_TTL` (`45s`): how long a lease and a record live without a heartbeat.
     pub ttl: Duration,
-    /// `PRESENCE_HEARTBEAT_INTERVAL` (a third of the TTL, `15s` at most): how often gateways send heartbeats. Shorter
-    /// than the TTL.
+    /// `PRESENCE_HEARTBEAT_INTERVAL` (a third of the TTL, `15s` at most): how often gateways send
+    /// heartbeats. Shorter than the TTL.
     pub heartbeat_interval: Duration,
-    /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player stays as they were after their last connection was lost.
+    /// `PRESENCE_OFFLINE_GRACE` (`0s`): how long a player stays as they were after their last
+    /// connection was lost.
     pub offline_grace: Duration,
-    /// `PRESENCE_GATEWAY_TTL` (`7500ms`): how long a gateway's lease lives. Gateways renew it three times per TTL.
+    /// `PRESENCE_GATEWAY_TTL` (`7500ms`): how long a gateway's lease lives. Gateways renew it three
+    /// times per TTL.
     pub gateway_ttl: Duration,
-    /// `PRESENCE_MOVE_GRACE` (`30s`, the TTL at most): how long a player may take to connect again after its gateway
-    /// left for a planned restart.
+    /// `PRESENCE_MOVE_GRACE` (`30s`, the TTL at most): how long a player may take to connect again
+    /// after its gateway left for a planned restart.
     pub move_grace: Duration,
-    /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long `last_seen` and version of an OFFLINE player are kept.
+    /// `PRESENCE_LAST_SEEN_RETENTION` (`7d`): how long `last_seen` and version of an OFFLINE player
+    /// are kept.
     pub last_seen_retention: Duration,
     /// `PRESENCE_SWEEP_INTERVAL` (`2s`): how soon the sweep notices an expired record.
     pub sweep_interval: Duration,
@@ -84,8 +88,8 @@ pub struct Lifetimes {
 pub struct Limits {
     /// `PRESENCE_MAX_BATCH` (`2000`): entries of a list.
     pub max_batch: usize,
-    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player, 256 at most: a script call looks at those of 50
-    /// players.
+    /// `PRESENCE_MAX_CONNECTIONS` (`64`): leases of one player, 256 at most: a script call looks at
+    /// those of 50 players.
     pub max_connections: u32,
 }
 
@@ -116,23 +120,31 @@ impl Config {
 impl Lifetimes {
     fn from(variables: &Variables<'_>) -> Result<Self> {
         // The lower bound leaves room for a heartbeat interval.
-        let accepts = "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
-        let ttl = variables
-            .parse("PRESENCE_TTL", "45s", accepts, |text| parse_duration(text).filter(|ttl| *ttl >= MIN_TTL))?;
+        let accepts =
+            "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
+        let ttl = variables.parse("PRESENCE_TTL", "45s", accepts, |text| {
+            parse_duration(text).filter(|ttl| *ttl >= MIN_TTL)
+        })?;
         // A lease survives two lost heartbeats by default.
-        let default_interval = format!("{}ms", (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1));
+        let default_interval = format!(
+            "{}ms",
+            (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1)
+        );
         let accepts = "a duration from 1ms that is below PRESENCE_TTL, a whole number of ms, s, m, h or d, such as 15s";
-        let heartbeat_interval =
-            variables.parse("PRESENCE_HEARTBEAT_INTERVAL", &default_interval, accepts, |text| {
-                parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl)
-            })?;
+        let heartbeat_interval = variables.parse(
+            "PRESENCE_HEARTBEAT_INTERVAL",
+            &default_interval,
+            accepts,
+            |text| parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl),
+        )?;
         let offline_grace = variables.parse(
             "PRESENCE_OFFLINE_GRACE",
             "0s",
             "0s or a duration up to PRESENCE_TTL, such as 20s",
             |text| parse_duration(text).filter(|grace| *grace <= ttl),
         )?;
-        let accepts = "a duration from 3ms to 3650d, a whole number of ms, s, m, h or d, such as 7500ms";
+        let accepts =
+            "a duration from 3ms to 3650d, a whole number of ms, s, m, h or d, such as 7500ms";
         let gateway_ttl = variables.parse("PRESENCE_GATEWAY_TTL", "7500ms", accepts, |text| {
             parse_duration(text).filter(|gateway_ttl| *gateway_ttl >= MIN_GATEWAY_TTL)
         })?;
@@ -179,11 +191,17 @@ mod tests {
         assert_eq!(config.lifetimes.ttl, Duration::from_secs(45));
         assert_eq!(config.lifetimes.heartbeat_interval, Duration::from_secs(15));
         assert_eq!(config.lifetimes.offline_grace, Duration::ZERO);
-        assert_eq!(config.lifetimes.last_seen_retention, Duration::from_hours(7 * 24));
+        assert_eq!(
+            config.lifetimes.last_seen_retention,
+            Duration::from_hours(7 * 24)
+        );
         assert_eq!(config.lifetimes.sweep_interval, Duration::from_secs(2));
         assert_eq!(config.lifetimes.gateway_ttl, Duration::from_millis(7_500));
         assert_eq!(config.lifetimes.move_grace, Duration::from_secs(30));
-        assert_eq!((config.limits.max_batch, config.limits.max_connections), (2000, 64));
+        assert_eq!(
+            (config.limits.max_batch, config.limits.max_connections),
+            (2000, 64)
+        );
         assert_eq!(config.redis.key_prefix, "presence:");
         assert_eq!(config.redis.timeout, Duration::from_millis(500));
         assert!(config.events.is_none());
@@ -191,12 +209,21 @@ mod tests {
 
     #[test]
     fn the_move_grace_is_the_ttl_at_most_if_it_is_not_set() {
-        assert_eq!(config(&[("PRESENCE_TTL", "10s")]).unwrap().lifetimes.move_grace, Duration::from_secs(10));
+        assert_eq!(
+            config(&[("PRESENCE_TTL", "10s")])
+                .unwrap()
+                .lifetimes
+                .move_grace,
+            Duration::from_secs(10)
+        );
     }
 
     #[test]
     fn an_empty_variable_is_an_unset_one() {
-        assert_eq!(config(&[("PRESENCE_TTL", "")]).unwrap().lifetimes.ttl, Duration::from_secs(45));
+        assert_eq!(
+            config(&[("PRESENCE_TTL", "")]).unwrap().lifetimes.ttl,
+            Duration::from_secs(45)
+        );
     }
 
     #[test]
@@ -249,10 +276,23 @@ mod tests {
 
     #[test]
     fn a_clusters_seeds_agree_about_tls_and_name_no_database() {
-        let cluster = |urls| config(&[("PRESENCE_REDIS_MODE", "cluster"), ("PRESENCE_REDIS_URL", urls)]);
-        for urls in ["rediss://a:1,redis://b:2", "redis://a:1/2", "redis://:p@a,redis://:q@b", "redis://a,redis://:p@b"]
-        {
-            assert_eq!(cluster(urls).unwrap_err().variable, "PRESENCE_REDIS_URL", "{urls}");
+        let cluster = |urls| {
+            config(&[
+                ("PRESENCE_REDIS_MODE", "cluster"),
+                ("PRESENCE_REDIS_URL", urls),
+            ])
+        };
+        for urls in [
+            "rediss://a:1,redis://b:2",
+            "redis://a:1/2",
+            "redis://:p@a,redis://:q@b",
+            "redis://a,redis://:p@b",
+        ] {
+            assert_eq!(
+                cluster(urls).unwrap_err().variable,
+                "PRESENCE_REDIS_URL",
+                "{urls}"
+            );
         }
         for urls in ["redis://:p@a,redis://b", "redis://u:p@a,redis://u:p@b"] {
             assert!(cluster(urls).is_ok(), "{urls}");
@@ -264,20 +304,34 @@ mod tests {
     fn sentinels_have_a_name_for_the_primary() {
         let sentinel = |variables: &[(&'static str, &str)]| {
             config(
-                &[&[("PRESENCE_REDIS_MODE", "sentinel"), ("PRESENCE_REDIS_URL", "redis://a,redis://b")], variables]
-                    .concat(),
+                &[
+                    &[
+                        ("PRESENCE_REDIS_MODE", "sentinel"),
+                        ("PRESENCE_REDIS_URL", "redis://a,redis://b"),
+                    ],
+                    variables,
+                ]
+                .concat(),
             )
         };
         let redis = sentinel(&[]).unwrap().redis;
-        assert_eq!((redis.mode, &*redis.sentinel_name, redis.urls.len()), (RedisMode::Sentinel, "mymaster", 2));
-        let redis = sentinel(&[("PRESENCE_REDIS_SENTINEL_NAME", "eu-1")]).unwrap().redis;
+        assert_eq!(
+            (redis.mode, &*redis.sentinel_name, redis.urls.len()),
+            (RedisMode::Sentinel, "mymaster", 2)
+        );
+        let redis = sentinel(&[("PRESENCE_REDIS_SENTINEL_NAME", "eu-1")])
+            .unwrap()
+            .redis;
         assert_eq!(redis.sentinel_name, "eu-1");
         for (variable, value) in [
             ("PRESENCE_REDIS_SENTINEL_NAME", "my master"),
             ("PRESENCE_REDIS_AUTH", "iam"),
             ("PRESENCE_REDIS_IAM_CACHE", "presence"),
         ] {
-            assert_eq!(sentinel(&[(variable, value)]).unwrap_err().variable, variable);
+            assert_eq!(
+                sentinel(&[(variable, value)]).unwrap_err().variable,
+                variable
+            );
         }
     }
 }

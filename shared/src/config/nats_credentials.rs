@@ -26,19 +26,26 @@ pub enum NatsCredentials {
 }
 
 impl NatsCredentials {
-    /// Parses a credentials file: two values between lines of dashes, the JWT first, then the seed of the key.
+    /// Parses a credentials file: two values between lines of dashes, the JWT first, then the seed
+    /// of the key.
     ///
-    /// The client has a parser of its own, but that links all of `regex`, an eighth of a function's binary.
+    /// The client has a parser of its own, but that links all of `regex`, an eighth of a function's
+    /// binary.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let is_rule = |line: &str| line.starts_with("---") && line.ends_with("---");
         let lines: Vec<_> = text.lines().map(str::trim).collect();
         let mut values = lines.windows(3).filter_map(|lines| match lines {
-            [begin, value, end] if is_rule(begin) && !value.is_empty() && is_rule(end) => Some(*value),
+            [begin, value, end] if is_rule(begin) && !value.is_empty() && is_rule(end) => {
+                Some(*value)
+            }
             _ => None,
         });
         let jwt = values.next()?;
         let seed = values.next()?;
-        Some(Self::Jwt { jwt: Secret::new(jwt), key: Arc::new(nkeys::KeyPair::from_seed(seed).ok()?) })
+        Some(Self::Jwt {
+            jwt: Secret::new(jwt),
+            key: Arc::new(nkeys::KeyPair::from_seed(seed).ok()?),
+        })
     }
 }
 
@@ -66,12 +73,28 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 
     #[test]
     fn the_jwt_comes_first_and_then_the_seed() {
-        let terse: Vec<_> = FILE.lines().filter(|line| !line.starts_with("***") && !line.starts_with("NKEY")).collect();
+        let terse: Vec<_> = FILE
+            .lines()
+            .filter(|line| !line.starts_with("***") && !line.starts_with("NKEY"))
+            .collect();
         let terse = terse.join("\n").replace("\n\n\n", "\n\n");
-        for text in [FILE.to_owned(), FILE.replace('\n', "\r\n"), FILE.trim().to_owned(), terse] {
-            let Some(NatsCredentials::Jwt { jwt, key }) = NatsCredentials::parse(&text) else { panic!("{text}") };
-            assert_eq!(jwt.expose(), "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.c2lnbmF0dXJl");
-            assert_eq!(key.seed().unwrap(), "SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM");
+        for text in [
+            FILE.to_owned(),
+            FILE.replace('\n', "\r\n"),
+            FILE.trim().to_owned(),
+            terse,
+        ] {
+            let Some(NatsCredentials::Jwt { jwt, key }) = NatsCredentials::parse(&text) else {
+                panic!("{text}")
+            };
+            assert_eq!(
+                jwt.expose(),
+                "eyJ0eXAiOiJKV1QiLCJhbGciOiJlZDI1NTE5LW5rZXkifQ.e30.c2lnbmF0dXJl"
+            );
+            assert_eq!(
+                key.seed().unwrap(),
+                "SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM"
+            );
         }
     }
 

@@ -5,28 +5,69 @@ use percent_encoding::percent_decode_str;
 
 use super::variables::{ConfigError, Result, Variables};
 
-/// Standard variables for traces that nothing here implements. A value would be ignored, so it is refused.
+/// Standard variables for traces that nothing here implements. A value would be ignored, so it is
+/// refused.
 const UNSUPPORTED: [(&str, &str); 13] = [
-    ("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "no value: attributes are short and never cut"),
-    ("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "no value: attributes are short and never cut"),
-    ("OTEL_CONFIG_FILE", "no value: the other variables configure traces"),
-    ("OTEL_EXPERIMENTAL_CONFIG_FILE", "no value: the other variables configure traces"),
+    (
+        "OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "no value: attributes are short and never cut",
+    ),
+    (
+        "OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        "no value: attributes are short and never cut",
+    ),
+    (
+        "OTEL_CONFIG_FILE",
+        "no value: the other variables configure traces",
+    ),
+    (
+        "OTEL_EXPERIMENTAL_CONFIG_FILE",
+        "no value: the other variables configure traces",
+    ),
     ("OTEL_LOG_LEVEL", "no value: RUST_LOG sets all levels"),
-    ("OTEL_EXPORTER_OTLP_INSECURE", "no value: the endpoint's http:// or https:// decides"),
-    ("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "no value: the endpoint's http:// or https:// decides"),
-    ("OTEL_EXPORTER_OTLP_CERTIFICATE", "no value: SSL_CERT_FILE names the authorities' certificates"),
-    ("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "no value: SSL_CERT_FILE names the authorities' certificates"),
-    ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "no value: there are no client certificates"),
-    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "no value: there are no client certificates"),
-    ("OTEL_EXPORTER_OTLP_CLIENT_KEY", "no value: there are no client certificates"),
-    ("OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY", "no value: there are no client certificates"),
+    (
+        "OTEL_EXPORTER_OTLP_INSECURE",
+        "no value: the endpoint's http:// or https:// decides",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+        "no value: the endpoint's http:// or https:// decides",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "no value: SSL_CERT_FILE names the authorities' certificates",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+        "no value: SSL_CERT_FILE names the authorities' certificates",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",
+        "no value: there are no client certificates",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE",
+        "no value: there are no client certificates",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+        "no value: there are no client certificates",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
+        "no value: there are no client certificates",
+    ),
 ];
 
 impl Variables<'_> {
     /// Refuses variables that would be ignored.
     pub(super) fn refuse_unsupported(&self) -> Result<()> {
-        let mut set = UNSUPPORTED.iter().filter(|(variable, _)| self.text(variable).is_some());
-        set.next().map_or(Ok(()), |(variable, accepts)| Err(ConfigError::new(variable, *accepts)))
+        let mut set = UNSUPPORTED
+            .iter()
+            .filter(|(variable, _)| self.text(variable).is_some());
+        set.next().map_or(Ok(()), |(variable, accepts)| {
+            Err(ConfigError::new(variable, *accepts))
+        })
     }
 
     /// Accepts a single value of a variable.
@@ -36,7 +77,8 @@ impl Variables<'_> {
 
     /// Reads the headers for the receiver: `name=value,name=value`, with percent-encoded values.
     pub(super) fn headers(&self, variable: &'static str) -> Result<Option<HeaderMap>> {
-        let accepts = "the receiver's headers: name=value, separated by commas, with percent-encoded values";
+        let accepts =
+            "the receiver's headers: name=value, separated by commas, with percent-encoded values";
         self.parse(variable, "", accepts, |text| match text {
             "" => Some(None),
             _ => parse_headers(text).map(Some),
@@ -69,7 +111,10 @@ fn parse_headers(text: &str) -> Option<HeaderMap> {
 fn parse_pairs(text: &str) -> Option<Vec<(String, String)>> {
     let pairs = text.split_terminator(',').map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        let value = percent_decode_str(value.trim()).decode_utf8().ok()?.into_owned();
+        let value = percent_decode_str(value.trim())
+            .decode_utf8()
+            .ok()?
+            .into_owned();
         Some((name.trim().to_owned(), value)).filter(|(name, _)| !name.is_empty())
     });
     pairs.collect()
@@ -93,10 +138,18 @@ mod tests {
 
     #[test]
     fn pairs_are_separated_by_commas_and_percent_decoded() {
-        let found = headers("api-key=a%3Db%2Cc, x-tenant = eu ,").unwrap().unwrap();
-        assert_eq!((&found["api-key"], &found["x-tenant"]), (&"a=b,c".parse().unwrap(), &"eu".parse().unwrap()));
+        let found = headers("api-key=a%3Db%2Cc, x-tenant = eu ,")
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&found["api-key"], &found["x-tenant"]),
+            (&"a=b,c".parse().unwrap(), &"eu".parse().unwrap())
+        );
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(attributes("a=b=c,d=%C3%A9").unwrap(), [pair("a", "b=c"), pair("d", "é")]);
+        assert_eq!(
+            attributes("a=b=c,d=%C3%A9").unwrap(),
+            [pair("a", "b=c"), pair("d", "é")]
+        );
         assert!(attributes("").unwrap().is_empty() && headers("").unwrap().is_none());
     }
 
@@ -118,9 +171,15 @@ mod tests {
     #[test]
     fn a_variable_that_would_be_ignored_is_refused() {
         for (variable, _) in UNSUPPORTED {
-            let error = Variables(&table(&[(variable, "1")])).refuse_unsupported().unwrap_err();
+            let error = Variables(&table(&[(variable, "1")]))
+                .refuse_unsupported()
+                .unwrap_err();
             assert_eq!(error.variable, variable);
-            assert!(Variables(&table(&[(variable, "")])).refuse_unsupported().is_ok());
+            assert!(
+                Variables(&table(&[(variable, "")]))
+                    .refuse_unsupported()
+                    .is_ok()
+            );
         }
     }
 }

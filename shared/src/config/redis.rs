@@ -13,18 +13,18 @@ const PARTITIONS: &str = "PRESENCE_CLUSTER_PARTITIONS";
 /// Configuration of Redis and its keys.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `PRESENCE_REDIS_URL` (`redis://127.0.0.1:6379`): one server; or the seeds of a cluster, or the
-    /// Sentinels of a primary, separated by commas.
+    /// `PRESENCE_REDIS_URL` (`redis://127.0.0.1:6379`): one server; or the seeds of a cluster, or
+    /// the Sentinels of a primary, separated by commas.
     pub urls: Vec<::redis::ConnectionInfo>,
     /// `PRESENCE_REDIS_AUTH=iam`: the signer of the tokens that replace a password.
     pub tokens: Option<IamAuthToken>,
     /// `PRESENCE_REDIS_MODE` (`standalone`).
     pub mode: RedisMode,
-    /// `PRESENCE_REDIS_SENTINEL_NAME` (`mymaster`): the primary's name in the configuration of its Sentinels. Only
-    /// sentinel mode uses it.
+    /// `PRESENCE_REDIS_SENTINEL_NAME` (`mymaster`): the primary's name in the configuration of its
+    /// Sentinels. Only sentinel mode uses it.
     pub sentinel_name: String,
-    /// `PRESENCE_CLUSTER_PARTITIONS` (`256`): the number of partitions over which a cluster's players are spread, a
-    /// power of two. `None` without a cluster.
+    /// `PRESENCE_CLUSTER_PARTITIONS` (`256`): the number of partitions over which a cluster's
+    /// players are spread, a power of two. `None` without a cluster.
     pub partitions: Option<u16>,
     /// `PRESENCE_KEY_PREFIX` (`presence:`).
     pub key_prefix: String,
@@ -47,14 +47,21 @@ impl RedisConfig {
     pub(super) fn from(variables: &Variables<'_>) -> Result<Self> {
         const URL: &str = "PRESENCE_REDIS_URL";
         let accepts = "standalone, cluster or sentinel";
-        let mode = variables.parse("PRESENCE_REDIS_MODE", "standalone", accepts, |text| match text {
-            "standalone" => Some(RedisMode::Standalone),
-            "cluster" => Some(RedisMode::Cluster),
-            "sentinel" => Some(RedisMode::Sentinel),
-            _ => None,
-        })?;
+        let mode = variables.parse(
+            "PRESENCE_REDIS_MODE",
+            "standalone",
+            accepts,
+            |text| match text {
+                "standalone" => Some(RedisMode::Standalone),
+                "cluster" => Some(RedisMode::Cluster),
+                "sentinel" => Some(RedisMode::Sentinel),
+                _ => None,
+            },
+        )?;
         let accepts = mode.accepted_urls();
-        let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, |text| mode.parse_urls(text))?;
+        let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, |text| {
+            mode.parse_urls(text)
+        })?;
         let tokens = variables.redis_tokens(&urls[0], mode)?;
         // With IAM tokens, a user without a password is exactly what is needed.
         if tokens.is_none() && has_user_alone(&urls[0]) {
@@ -71,7 +78,8 @@ impl RedisConfig {
                 "presence:",
                 "up to 64 printable ASCII characters, no spaces and no braces",
                 |text| {
-                    let is_allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+                    let is_allowed =
+                        |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
                     (text.len() <= 64 && text.bytes().all(is_allowed)).then(|| text.to_owned())
                 },
             )?,
@@ -83,7 +91,10 @@ impl RedisConfig {
 impl ConfigError {
     /// The configured number of partitions differs from the one of the stored data.
     pub(crate) fn of_partitions(stored: u16) -> Self {
-        Self::new(PARTITIONS, format!("{stored}, over which the data in Redis is spread already"))
+        Self::new(
+            PARTITIONS,
+            format!("{stored}, over which the data in Redis is spread already"),
+        )
     }
 }
 
@@ -97,11 +108,14 @@ impl Variables<'_> {
             return Err(ConfigError::new(NAME, accepts));
         }
         self.parse(NAME, "mymaster", accepts, |text| {
-            text.bytes().all(|byte| byte.is_ascii_graphic()).then(|| text.to_owned())
+            text.bytes()
+                .all(|byte| byte.is_ascii_graphic())
+                .then(|| text.to_owned())
         })
     }
 
-    /// Reads `PRESENCE_CLUSTER_PARTITIONS`. It is refused outside cluster mode, as it would be ignored.
+    /// Reads `PRESENCE_CLUSTER_PARTITIONS`. It is refused outside cluster mode, as it would be
+    /// ignored.
     fn partitions(&self, mode: RedisMode) -> Result<Option<u16>> {
         let is_cluster = mode == RedisMode::Cluster;
         if !is_cluster && self.text(PARTITIONS).is_none() {
@@ -115,37 +129,57 @@ impl Variables<'_> {
     }
 
     /// Reads `PRESENCE_REDIS_AUTH`, `PRESENCE_REDIS_IAM_CACHE` and the region.
-    fn redis_tokens(&self, url: &::redis::ConnectionInfo, mode: RedisMode) -> Result<Option<IamAuthToken>> {
-        let has_tokens = self.parse("PRESENCE_REDIS_AUTH", "", "iam, or nothing", |text| match text {
-            "" => Some(false),
-            "iam" => Some(true),
-            _ => None,
-        })?;
+    fn redis_tokens(
+        &self,
+        url: &::redis::ConnectionInfo,
+        mode: RedisMode,
+    ) -> Result<Option<IamAuthToken>> {
+        let has_tokens = self.parse(
+            "PRESENCE_REDIS_AUTH",
+            "",
+            "iam, or nothing",
+            |text| match text {
+                "" => Some(false),
+                "iam" => Some(true),
+                _ => None,
+            },
+        )?;
         const CACHE: &str = "PRESENCE_REDIS_IAM_CACHE";
-        let accepts =
-            "the name of a cache in ElastiCache: letters, digits and hyphens, and only with PRESENCE_REDIS_AUTH=iam";
+        let accepts = "the name of a cache in ElastiCache: letters, digits and hyphens, and only with PRESENCE_REDIS_AUTH=iam";
         let name = self.parse(CACHE, "", accepts, |text| {
-            text.bytes().all(is_plain).then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
+            text.bytes()
+                .all(is_plain)
+                .then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
         })?;
         if !has_tokens {
-            return if name.is_some() { Err(ConfigError::new(CACHE, accepts)) } else { Ok(None) };
+            return if name.is_some() {
+                Err(ConfigError::new(CACHE, accepts))
+            } else {
+                Ok(None)
+            };
         }
         if mode == RedisMode::Sentinel {
-            let accepts = "iam only without PRESENCE_REDIS_MODE=sentinel: ElastiCache has no Sentinels";
+            let accepts =
+                "iam only without PRESENCE_REDIS_MODE=sentinel: ElastiCache has no Sentinels";
             return Err(ConfigError::new("PRESENCE_REDIS_AUTH", accepts));
         }
         let Some(region) = self.region() else {
-            return Err(ConfigError::new("PRESENCE_REDIS_AUTH", "iam only if AWS_REGION is set"));
+            return Err(ConfigError::new(
+                "PRESENCE_REDIS_AUTH",
+                "iam only if AWS_REGION is set",
+            ));
         };
         let settings = url.redis_settings();
-        let user = settings.username().filter(|user| user.bytes().all(is_plain) && settings.password().is_none());
+        let user = settings
+            .username()
+            .filter(|user| user.bytes().all(is_plain) && settings.password().is_none());
         let Some(user) = user else {
-            let accepts =
-                "rediss://user@host:port, with an ElastiCache user and no password, if PRESENCE_REDIS_AUTH is iam";
+            let accepts = "rediss://user@host:port, with an ElastiCache user and no password, if PRESENCE_REDIS_AUTH is iam";
             return Err(ConfigError::new("PRESENCE_REDIS_URL", accepts));
         };
         let host = match url.addr() {
-            ::redis::ConnectionAddr::Tcp(host, _) | ::redis::ConnectionAddr::TcpTls { host, .. } => host,
+            ::redis::ConnectionAddr::Tcp(host, _)
+            | ::redis::ConnectionAddr::TcpTls { host, .. } => host,
             _ => "",
         };
         let signer = RequestSigner::new(region, credentials());

@@ -27,17 +27,23 @@ impl RedisMode {
         }
     }
 
-    /// Parses a comma-separated list of URLs. `None` if this mode does not [accept](Self::accepted_urls) them.
+    /// Parses a comma-separated list of URLs. `None` if this mode does not
+    /// [accept](Self::accepted_urls) them.
     pub(super) fn parse_urls(self, text: &str) -> Option<Vec<ConnectionInfo>> {
-        let urls: Option<Vec<_>> = text.split(',').map(|url| self.parse_url(url.trim())).collect();
+        let urls: Option<Vec<_>> = text
+            .split(',')
+            .map(|url| self.parse_url(url.trim()))
+            .collect();
         urls.filter(|urls| match self {
             Self::Standalone => urls.len() == 1,
-            Self::Cluster | Self::Sentinel => urls.iter().all(|url| self.is_like_the_first(url, &urls[0])),
+            Self::Cluster | Self::Sentinel => {
+                urls.iter().all(|url| self.is_like_the_first(url, &urls[0]))
+            }
         })
     }
 
-    /// Parses one URL. Refuses what the client would ignore or could not use: a query, a fragment, port 0, a database
-    /// below 0.
+    /// Parses one URL. Refuses what the client would ignore or could not use: a query, a fragment,
+    /// port 0, a database below 0.
     fn parse_url(self, url: &str) -> Option<ConnectionInfo> {
         let is_redis = url.starts_with("redis://") || url.starts_with("rediss://");
         if !is_redis || url.contains(['?', '#']) {
@@ -46,7 +52,11 @@ impl RedisMode {
         let info = url.into_connection_info().ok()?;
         // The client's default is the port of a Redis server, also for a Sentinel.
         let has_port = redis::parse_redis_url(url)?.port().is_some();
-        let info = if has_port || self != Self::Sentinel { info } else { at_port(info, SENTINEL_PORT)? };
+        let info = if has_port || self != Self::Sentinel {
+            info
+        } else {
+            at_port(info, SENTINEL_PORT)?
+        };
         let is_usable = match info.addr() {
             ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => *port != 0,
             _ => false,
@@ -54,16 +64,18 @@ impl RedisMode {
         (is_usable && info.redis_settings().db() >= 0).then_some(info)
     }
 
-    /// Whether `url` agrees with the first one: TLS, user, password and database of the first one are used for all
-    /// nodes. A password must not be sent in the clear because another URL came first. A cluster has one database.
+    /// Whether `url` agrees with the first one: TLS, user, password and database of the first one
+    /// are used for all nodes. A password must not be sent in the clear because another URL came
+    /// first. A cluster has one database.
     fn is_like_the_first(self, url: &ConnectionInfo, first: &ConnectionInfo) -> bool {
         let has_tls = |url: &ConnectionInfo| matches!(url.addr(), ConnectionAddr::TcpTls { .. });
         let settings = url.redis_settings();
         let first_settings = first.redis_settings();
         let is_anonymous = settings.username().is_none() && settings.password().is_none();
-        let has_same_user =
-            settings.username() == first_settings.username() && settings.password() == first_settings.password();
-        let has_same_database = settings.db() == 0 || (self == Self::Sentinel && settings.db() == first_settings.db());
+        let has_same_user = settings.username() == first_settings.username()
+            && settings.password() == first_settings.password();
+        let has_same_database =
+            settings.db() == 0 || (self == Self::Sentinel && settings.db() == first_settings.db());
         has_tls(url) == has_tls(first) && (is_anonymous || has_same_user) && has_same_database
     }
 }
@@ -77,7 +89,9 @@ pub(super) fn has_user_alone(url: &ConnectionInfo) -> bool {
 fn at_port(info: ConnectionInfo, port: u16) -> Option<ConnectionInfo> {
     let mut address = info.addr().clone();
     match &mut address {
-        ConnectionAddr::Tcp(_, current) | ConnectionAddr::TcpTls { port: current, .. } => *current = port,
+        ConnectionAddr::Tcp(_, current) | ConnectionAddr::TcpTls { port: current, .. } => {
+            *current = port
+        }
         _ => return None,
     }
     Some(info.set_addr(address))
@@ -88,7 +102,12 @@ mod tests {
     use super::*;
 
     fn addresses(mode: RedisMode, urls: &str) -> Option<Vec<String>> {
-        Some(mode.parse_urls(urls)?.iter().map(|url| url.addr().to_string()).collect())
+        Some(
+            mode.parse_urls(urls)?
+                .iter()
+                .map(|url| url.addr().to_string())
+                .collect(),
+        )
     }
 
     #[test]
@@ -96,7 +115,10 @@ mod tests {
         let urls = "redis://a,redis://b:6379, redis://[::1]";
         let found = addresses(RedisMode::Sentinel, urls).unwrap();
         assert_eq!(found, ["a:26379", "b:6379", "::1:26379"]);
-        assert_eq!(addresses(RedisMode::Cluster, "redis://a").unwrap(), ["a:6379"]);
+        assert_eq!(
+            addresses(RedisMode::Cluster, "redis://a").unwrap(),
+            ["a:6379"]
+        );
     }
 
     #[test]
@@ -115,7 +137,11 @@ mod tests {
         ] {
             assert!(addresses(RedisMode::Sentinel, urls).is_none(), "{urls}");
         }
-        for urls in ["redis://:p@a,redis://b", "redis://u:p@a/2,redis://u:p@b/2", "rediss://a/2,rediss://b"] {
+        for urls in [
+            "redis://:p@a,redis://b",
+            "redis://u:p@a/2,redis://u:p@b/2",
+            "rediss://a/2,rediss://b",
+        ] {
             let parsed = RedisMode::Sentinel.parse_urls(urls);
             assert_eq!(parsed.map(|urls| urls.len()), Some(2), "{urls}");
         }

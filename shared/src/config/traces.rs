@@ -13,13 +13,14 @@ const DAY_MS: u32 = 86_400_000;
 /// Configuration of the export of spans.
 #[derive(Debug, Clone)]
 pub struct TracesConfig {
-    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces` appended.
+    /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` with `/v1/traces`
+    /// appended.
     pub endpoint: Uri,
-    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS` or `OTEL_EXPORTER_OTLP_HEADERS`: headers that the receiver requires, such as
-    /// an API key.
+    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS` or `OTEL_EXPORTER_OTLP_HEADERS`: headers that the
+    /// receiver requires, such as an API key.
     pub headers: HeaderMap,
-    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` or `OTEL_EXPORTER_OTLP_TIMEOUT` (`10000`, in milliseconds): time limit of
-    /// one export. `OTEL_BSP_EXPORT_TIMEOUT` (`30000`) bounds it, too.
+    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT` or `OTEL_EXPORTER_OTLP_TIMEOUT` (`10000`, in
+    /// milliseconds): time limit of one export. `OTEL_BSP_EXPORT_TIMEOUT` (`30000`) bounds it, too.
     pub timeout: Duration,
     /// Interval and bounds of the queue of spans.
     pub batch: SpanBatchConfig,
@@ -29,7 +30,8 @@ pub struct TracesConfig {
     pub limits: SpanLimits,
     /// `OTEL_RESOURCE_ATTRIBUTES`: attributes of the process.
     pub attributes: Vec<(String, String)>,
-    /// `OTEL_SERVICE_NAME`, or the function's name, or `presence-server`; `None` if `OTEL_RESOURCE_ATTRIBUTES` has it.
+    /// `OTEL_SERVICE_NAME`, or the function's name, or `presence-server`; `None` if
+    /// `OTEL_RESOURCE_ATTRIBUTES` has it.
     pub service_name: Option<String>,
 }
 
@@ -47,14 +49,20 @@ pub struct SpanBatchConfig {
 impl TracesConfig {
     pub(super) fn from(variables: &Variables<'_>) -> Result<Option<Self>> {
         variables.refuse_unsupported()?;
-        let is_disabled = variables.parse("OTEL_SDK_DISABLED", "false", "true or false", |text| {
-            text.to_ascii_lowercase().parse::<bool>().ok()
-        })?;
-        let is_exported = variables.parse("OTEL_TRACES_EXPORTER", "otlp", "otlp or none", |text| match text {
-            "otlp" => Some(true),
-            "none" => Some(false),
-            _ => None,
-        })?;
+        let is_disabled =
+            variables.parse("OTEL_SDK_DISABLED", "false", "true or false", |text| {
+                text.to_ascii_lowercase().parse::<bool>().ok()
+            })?;
+        let is_exported = variables.parse(
+            "OTEL_TRACES_EXPORTER",
+            "otlp",
+            "otlp or none",
+            |text| match text {
+                "otlp" => Some(true),
+                "none" => Some(false),
+                _ => None,
+            },
+        )?;
         for (variable, value) in [
             ("OTEL_PROPAGATORS", "tracecontext"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
@@ -64,7 +72,8 @@ impl TracesConfig {
         ] {
             variables.only(variable, value)?;
         }
-        // All variables are read even if traces are off, so that an invalid value is always reported.
+        // All variables are read even if traces are off, so that an invalid value is always
+        // reported.
         let endpoint = endpoint(variables)?;
         let attributes = variables.attributes("OTEL_RESOURCE_ATTRIBUTES")?;
         let config = Self {
@@ -87,9 +96,12 @@ impl SpanBatchConfig {
         let max_queue = variables.number("OTEL_BSP_MAX_QUEUE_SIZE", "2048", 1..=1_000_000)?;
         let default = max_queue.min(512).to_string();
         let accepts = "a whole number from 1 to OTEL_BSP_MAX_QUEUE_SIZE";
-        let max_export = variables.parse("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &default, accepts, |text| {
-            whole_number::<u32>(text).filter(|number| (1..=max_queue).contains(number))
-        })?;
+        let max_export = variables.parse(
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE",
+            &default,
+            accepts,
+            |text| whole_number::<u32>(text).filter(|number| (1..=max_queue).contains(number)),
+        )?;
         Ok(Self {
             interval: Duration::from_millis(interval.into()),
             max_queue: max_queue as usize,
@@ -106,13 +118,18 @@ fn headers(variables: &Variables<'_>) -> Result<HeaderMap> {
 
 fn export_timeout(variables: &Variables<'_>) -> Result<Duration> {
     let for_all = variables.number("OTEL_EXPORTER_OTLP_TIMEOUT", "10000", 1..=DAY_MS)?;
-    let for_traces = variables.number("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", &for_all.to_string(), 1..=DAY_MS)?;
+    let for_traces = variables.number(
+        "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
+        &for_all.to_string(),
+        1..=DAY_MS,
+    )?;
     let of_batch = variables.number("OTEL_BSP_EXPORT_TIMEOUT", "30000", 1..=DAY_MS)?;
     Ok(Duration::from_millis(for_traces.min(of_batch).into()))
 }
 
 fn limits(variables: &Variables<'_>) -> Result<SpanLimits> {
-    let read = |variable, default: u32| variables.number(variable, &default.to_string(), 0..=u32::MAX);
+    let read =
+        |variable, default: u32| variables.number(variable, &default.to_string(), 0..=u32::MAX);
     // The general limit is the default of the specific ones.
     let attributes = read("OTEL_ATTRIBUTE_COUNT_LIMIT", 128)?;
     Ok(SpanLimits {
@@ -130,13 +147,19 @@ fn endpoint(variables: &Variables<'_>) -> Result<Option<Uri>> {
         "" => Some(None),
         _ => parse_url(text).map(Some),
     };
-    // The endpoint for all signals is a base URL: each signal appends its path, so a query cannot follow.
+    // The endpoint for all signals is a base URL: each signal appends its path, so a query cannot
+    // follow.
     let parse_for_all = |text: &str| match text {
         "" => Some(None),
         _ if text.contains('?') => None,
         _ => parse_url(&format!("{}/v1/traces", text.trim_end_matches('/'))).map(Some),
     };
-    let for_traces = variables.parse("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", accepts, parse_for_traces)?;
+    let for_traces = variables.parse(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "",
+        accepts,
+        parse_for_traces,
+    )?;
     let for_all = variables.parse("OTEL_EXPORTER_OTLP_ENDPOINT", "", accepts, parse_for_all)?;
     Ok(for_traces.or(for_all))
 }
@@ -144,35 +167,49 @@ fn endpoint(variables: &Variables<'_>) -> Result<Option<Uri>> {
 /// Parses a URL. Refuses a user and a fragment: neither would be sent.
 fn parse_url(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok().filter(|_| !text.contains('#'))?;
-    let has_host =
-        uri.authority().is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
+    let has_host = uri
+        .authority()
+        .is_some_and(|authority| !authority.host().is_empty() && !authority.as_str().contains('@'));
     (has_host && matches!(uri.scheme_str(), Some("http" | "https"))).then_some(uri)
 }
 
 fn sampler(variables: &Variables<'_>) -> Result<Sampler> {
     const ARGUMENT: &str = "OTEL_TRACES_SAMPLER_ARG";
-    let accepts = "a ratio from 0 to 1, such as 0.01, and only if OTEL_TRACES_SAMPLER is a traceidratio";
-    let ratio = variables
-        .parse(ARGUMENT, "1", accepts, |text| text.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio)))?;
+    let accepts =
+        "a ratio from 0 to 1, such as 0.01, and only if OTEL_TRACES_SAMPLER is a traceidratio";
+    let ratio = variables.parse(ARGUMENT, "1", accepts, |text| {
+        text.parse::<f64>()
+            .ok()
+            .filter(|ratio| (0.0..=1.0).contains(ratio))
+    })?;
     let names = "always_on, always_off, traceidratio, parentbased_always_on, parentbased_always_off or \
                  parentbased_traceidratio";
-    let (is_parent_based, root) = variables.parse("OTEL_TRACES_SAMPLER", "parentbased_always_on", names, |text| {
-        let (is_parent_based, name) = match text.strip_prefix("parentbased_") {
-            Some(name) => (true, name),
-            None => (false, text),
-        };
-        let root = match name {
-            "always_on" => Sampler::AlwaysOn,
-            "always_off" => Sampler::AlwaysOff,
-            "traceidratio" => Sampler::TraceIdRatioBased(ratio),
-            _ => return None,
-        };
-        Some((is_parent_based, root))
-    })?;
+    let (is_parent_based, root) = variables.parse(
+        "OTEL_TRACES_SAMPLER",
+        "parentbased_always_on",
+        names,
+        |text| {
+            let (is_parent_based, name) = match text.strip_prefix("parentbased_") {
+                Some(name) => (true, name),
+                None => (false, text),
+            };
+            let root = match name {
+                "always_on" => Sampler::AlwaysOn,
+                "always_off" => Sampler::AlwaysOff,
+                "traceidratio" => Sampler::TraceIdRatioBased(ratio),
+                _ => return None,
+            };
+            Some((is_parent_based, root))
+        },
+    )?;
     if variables.text(ARGUMENT).is_some() && !matches!(root, Sampler::TraceIdRatioBased(_)) {
         return Err(ConfigError::new(ARGUMENT, accepts));
     }
-    Ok(if is_parent_based { Sampler::ParentBased(Box::new(root)) } else { root })
+    Ok(if is_parent_based {
+        Sampler::ParentBased(Box::new(root))
+    } else {
+        root
+    })
 }
 
 fn service_name(variables: &Variables<'_>, attributes: &[(String, String)]) -> Option<String> {
@@ -189,7 +226,9 @@ mod tests {
     use super::*;
     use crate::config::{ConfigError, variables::table};
 
-    fn config(variables: &[(&'static str, &str)]) -> std::result::Result<Option<TracesConfig>, ConfigError> {
+    fn config(
+        variables: &[(&'static str, &str)],
+    ) -> std::result::Result<Option<TracesConfig>, ConfigError> {
         TracesConfig::from(&Variables(&table(variables)))
     }
 
@@ -198,8 +237,14 @@ mod tests {
     #[test]
     fn without_an_endpoint_or_switched_off_there_are_no_traces() {
         assert!(config(&[]).unwrap().is_none());
-        for (variable, value) in [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")] {
-            assert!(config(&[ENDPOINT, (variable, value)]).unwrap().is_none(), "{variable}");
+        for (variable, value) in [
+            ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_TRACES_EXPORTER", "none"),
+        ] {
+            assert!(
+                config(&[ENDPOINT, (variable, value)]).unwrap().is_none(),
+                "{variable}"
+            );
         }
     }
 
@@ -207,25 +252,48 @@ mod tests {
     fn the_endpoint_of_all_signals_is_completed_and_that_of_traces_is_not() {
         let of_all = config(&[ENDPOINT]).unwrap().unwrap();
         assert_eq!(of_all.endpoint, "http://127.0.0.1:4318/v1/traces");
-        let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "https://collector/custom");
-        assert_eq!(config(&[ENDPOINT, of_traces]).unwrap().unwrap().endpoint, "https://collector/custom");
+        let of_traces = (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "https://collector/custom",
+        );
+        assert_eq!(
+            config(&[ENDPOINT, of_traces]).unwrap().unwrap().endpoint,
+            "https://collector/custom"
+        );
     }
 
     #[test]
     fn a_service_has_the_most_specific_name() {
-        let name = |more: &[(&'static str, &str)]| config(&[&[ENDPOINT], more].concat()).unwrap().unwrap().service_name;
+        let name = |more: &[(&'static str, &str)]| {
+            config(&[&[ENDPOINT], more].concat())
+                .unwrap()
+                .unwrap()
+                .service_name
+        };
         let function = ("AWS_LAMBDA_FUNCTION_NAME", "connect");
         assert_eq!(name(&[]).as_deref(), Some("presence-server"));
         assert_eq!(name(&[function]).as_deref(), Some("connect"));
-        assert_eq!(name(&[function, ("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=eu")]), None);
-        assert_eq!(name(&[function, ("OTEL_SERVICE_NAME", "eu")]).as_deref(), Some("eu"));
+        assert_eq!(
+            name(&[
+                function,
+                ("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=eu")
+            ]),
+            None
+        );
+        assert_eq!(
+            name(&[function, ("OTEL_SERVICE_NAME", "eu")]).as_deref(),
+            Some("eu")
+        );
     }
 
     #[test]
     fn a_bad_value_names_its_variable() {
         for (variable, value) in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "grpc://127.0.0.1:4317"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "grpc://127.0.0.1:4317",
+            ),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
             ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
@@ -233,9 +301,15 @@ mod tests {
             ("OTEL_TRACES_SAMPLER_ARG", "2"),
             ("OTEL_TRACES_SAMPLER_ARG", "NaN"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.01"), // without a sampler that takes it
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:secret@collector:4318"),
+            (
+                "OTEL_EXPORTER_OTLP_ENDPOINT",
+                "http://user:secret@collector:4318",
+            ),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318?a=b"),
-            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://collector:4318#a"),
+            (
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+                "http://collector:4318#a",
+            ),
             ("OTEL_EXPORTER_OTLP_HEADERS", "api-key"),
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "a b=c"),
             ("OTEL_RESOURCE_ATTRIBUTES", "eu"),
@@ -250,8 +324,16 @@ mod tests {
             ("OTEL_TRACES_EXPORTER", "zipkin"),
             ("OTEL_SDK_DISABLED", "yes"),
         ] {
-            assert_eq!(config(&[(variable, value), ENDPOINT]).unwrap_err().variable, variable, "{value}");
-            assert_eq!(config(&[(variable, value)]).unwrap_err().variable, variable, "{value}, without an endpoint");
+            assert_eq!(
+                config(&[(variable, value), ENDPOINT]).unwrap_err().variable,
+                variable,
+                "{value}"
+            );
+            assert_eq!(
+                config(&[(variable, value)]).unwrap_err().variable,
+                variable,
+                "{value}, without an endpoint"
+            );
         }
     }
 
@@ -272,17 +354,40 @@ mod tests {
         let config = config.unwrap().unwrap();
         assert_eq!(config.headers["api-key"], "traces");
         assert_eq!(config.timeout, Duration::from_secs(1));
-        let SpanBatchConfig { interval, max_queue, max_export } = config.batch;
-        assert_eq!((interval, max_queue, max_export), (Duration::from_millis(10), 100, 100));
-        assert_eq!(config.attributes, [("deployment.environment.name".to_owned(), "eu".to_owned())]);
-        assert_eq!((config.limits.max_attributes_per_span, config.limits.max_links_per_span), (7, 3));
+        let SpanBatchConfig {
+            interval,
+            max_queue,
+            max_export,
+        } = config.batch;
+        assert_eq!(
+            (interval, max_queue, max_export),
+            (Duration::from_millis(10), 100, 100)
+        );
+        assert_eq!(
+            config.attributes,
+            [("deployment.environment.name".to_owned(), "eu".to_owned())]
+        );
+        assert_eq!(
+            (
+                config.limits.max_attributes_per_span,
+                config.limits.max_links_per_span
+            ),
+            (7, 3)
+        );
     }
 
     #[test]
     fn a_ratio_is_for_a_sampler_that_takes_one() {
         for sampler in ["traceidratio", "parentbased_traceidratio"] {
-            let variables = [ENDPOINT, ("OTEL_TRACES_SAMPLER", sampler), ("OTEL_TRACES_SAMPLER_ARG", "0.25")];
-            assert!(format!("{:?}", config(&variables).unwrap().unwrap().sampler).contains("0.25"), "{sampler}");
+            let variables = [
+                ENDPOINT,
+                ("OTEL_TRACES_SAMPLER", sampler),
+                ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ];
+            assert!(
+                format!("{:?}", config(&variables).unwrap().unwrap().sampler).contains("0.25"),
+                "{sampler}"
+            );
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::{fmt, ops::RangeInclusive, str::FromStr, time::Duration};
 
-/// Error of a variable with an invalid value. Its message is the one line that a program prints before it stops.
+/// Error of a variable with an invalid value. Its message is the one line that a program prints
+/// before it stops.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable} accepts {accepts}")]
 pub struct ConfigError {
@@ -39,7 +40,8 @@ impl Variables<'_> {
 
     /// The AWS region, by the variables that AWS's own tools read.
     pub(super) fn region(&self) -> Option<String> {
-        self.text("AWS_REGION").or_else(|| self.text("AWS_DEFAULT_REGION"))
+        self.text("AWS_REGION")
+            .or_else(|| self.text("AWS_DEFAULT_REGION"))
     }
 
     pub(super) fn parse<T>(
@@ -54,25 +56,41 @@ impl Variables<'_> {
     }
 
     pub(super) fn duration(&self, variable: &'static str, default: &str) -> Result<Duration> {
-        let accepts = format!("a duration from 1ms to 3650d, a whole number of ms, s, m, h or d, such as {default}");
-        self.parse(variable, default, &accepts, |text| parse_duration(text).filter(|duration| !duration.is_zero()))
+        let accepts = format!(
+            "a duration from 1ms to 3650d, a whole number of ms, s, m, h or d, such as {default}"
+        );
+        self.parse(variable, default, &accepts, |text| {
+            parse_duration(text).filter(|duration| !duration.is_zero())
+        })
     }
 
-    pub(super) fn number(&self, variable: &'static str, default: &str, range: RangeInclusive<u32>) -> Result<u32> {
+    pub(super) fn number(
+        &self,
+        variable: &'static str,
+        default: &str,
+        range: RangeInclusive<u32>,
+    ) -> Result<u32> {
         let accepts = format!("a whole number from {} to {}", range.start(), range.end());
-        self.parse(variable, default, &accepts, |text| whole_number(text).filter(|number| range.contains(number)))
+        self.parse(variable, default, &accepts, |text| {
+            whole_number(text).filter(|number| range.contains(number))
+        })
     }
 }
 
 impl ConfigError {
     pub(super) fn new(variable: &'static str, accepts: impl Into<String>) -> Self {
-        Self { variable, accepts: accepts.into() }
+        Self {
+            variable,
+            accepts: accepts.into(),
+        }
     }
 }
 
 /// Parses a number of digits only, without a sign.
 pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }
 
 /// Parses a whole number with a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
@@ -98,6 +116,13 @@ impl fmt::Debug for Secret {
 
 /// Returns a lookup in a table, for tests.
 #[cfg(test)]
-pub(super) fn table<'a>(variables: &'a [(&'static str, &str)]) -> impl Fn(&'static str) -> Option<String> + 'a {
-    |name| variables.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+pub(super) fn table<'a>(
+    variables: &'a [(&'static str, &str)],
+) -> impl Fn(&'static str) -> Option<String> + 'a {
+    |name| {
+        variables
+            .iter()
+            .find(|(variable, _)| *variable == name)
+            .map(|(_, value)| (*value).to_owned())
+    }
 }

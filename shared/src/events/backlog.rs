@@ -12,9 +12,11 @@ use crate::store::{PartialResult, Waiting};
 /// How long an observed age is valid. A relay records one more often than that.
 const TTL: Duration = Duration::from_mins(1);
 
-/// The age of the oldest event that waits in the outbox, as this process last observed it. Clones share it.
+/// The age of the oldest event that waits in the outbox, as this process last observed it. Clones
+/// share it.
 ///
-/// Reading the whole outbox takes one command per partition of a cluster, too many for each health check.
+/// Reading the whole outbox takes one command per partition of a cluster, too many for each health
+/// check.
 #[derive(Debug, Clone, Default)]
 pub struct Backlog(Arc<Mutex<Option<(Instant, Oldest)>>>);
 
@@ -34,7 +36,12 @@ impl Oldest {
     pub(crate) fn of(waiting: &PartialResult<Waiting>) -> Self {
         match waiting.failure {
             Some(_) => Self::Unknown,
-            None => waiting.found.iter().map(Waiting::age).max().map_or(Self::None, Self::Aged),
+            None => waiting
+                .found
+                .iter()
+                .map(Waiting::age)
+                .max()
+                .map_or(Self::None, Self::Aged),
         }
     }
 }

@@ -9,7 +9,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Circuit breaker. It remembers the last failure until an event is published or NATS is connected again.
+/// Circuit breaker. It remembers the last failure until an event is published or NATS is connected
+/// again.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Breaker(Arc<Mutex<State>>);
 
@@ -23,10 +24,13 @@ struct State {
 impl Breaker {
     /// Whether an attempt may be made: there was no failure within the last `cool_down`.
     pub(super) fn is_closed(&self, cool_down: Duration) -> bool {
-        self.state().failed_at.is_none_or(|failed_at| failed_at.elapsed() >= cool_down)
+        self.state()
+            .failed_at
+            .is_none_or(|failed_at| failed_at.elapsed() >= cool_down)
     }
 
-    /// Records a failed attempt. Returns whether it is the first one with this `reason` since an event was published.
+    /// Records a failed attempt. Returns whether it is the first one with this `reason` since an
+    /// event was published.
     pub(super) fn open(&self, reason: &str) -> bool {
         let mut state = self.state();
         state.failed_at = Some(Instant::now());
@@ -38,7 +42,10 @@ impl Breaker {
     /// Records a failed attempt, and logs the first one of each kind.
     pub(super) fn report<'a>(&self, error: &'a (dyn Error + 'static), message: &'static str) {
         let causes = successors(Some(error), |error| (*error).source());
-        let reason = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let reason = causes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
         if self.open(&reason) {
             tracing::error!(error, "{message}");
         }
@@ -84,7 +91,10 @@ mod tests {
     #[test]
     fn an_episode_is_reported_once_for_each_reason() {
         let breaker = Breaker::default();
-        assert_eq!(["full", "full", "down", "down"].map(|reason| breaker.open(reason)), [true, false, true, false]);
+        assert_eq!(
+            ["full", "full", "down", "down"].map(|reason| breaker.open(reason)),
+            [true, false, true, false]
+        );
         breaker.retry_now();
         assert!(!breaker.open("down"), "the episode goes on");
         assert!(breaker.close());

@@ -1,5 +1,5 @@
-//! The connection to NATS: opened at first use, restored in the background, replaced when its server does not
-//! acknowledge.
+//! The connection to NATS: opened at first use, restored in the background, replaced when its
+//! server does not acknowledge.
 
 use std::{
     sync::{
@@ -22,8 +22,8 @@ use crate::config::{EventsConfig, NatsCredentials};
 /// Time limit of one attempt to connect, handshake included. The next server is tried after that.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The interval of pings to a silent server. The client drops the connection at the third unanswered ping, so a server
-/// that hangs is noticed after 3 s.
+/// The interval of pings to a silent server. The client drops the connection at the third
+/// unanswered ping, so a server that hangs is noticed after 3 s.
 const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The longest pause between two attempts to connect.
@@ -48,7 +48,8 @@ pub(super) struct Connection {
 /// One NATS client, which reconnects by itself.
 pub(super) struct Session {
     pub(super) jetstream: Context,
-    /// Whether the stream was found or created through this client, and no publish has failed since.
+    /// Whether the stream was found or created through this client, and no publish has failed
+    /// since.
     has_stream: AtomicBool,
     /// Whether an event was acknowledged through this client.
     has_worked: AtomicBool,
@@ -60,7 +61,9 @@ impl Connection {
         Self {
             urls: config.urls.clone(),
             // Processes begin with different servers, so that the servers share the load.
-            attempts: Arc::new(AtomicUsize::new(rand::random_range(0..=usize::from(u16::MAX)))),
+            attempts: Arc::new(AtomicUsize::new(rand::random_range(
+                0..=usize::from(u16::MAX),
+            ))),
             credentials: config.credentials.clone(),
             session: Mutex::default(),
             breaker,
@@ -69,8 +72,8 @@ impl Connection {
         }
     }
 
-    /// Waits until NATS is connected. Nothing is handed to the client before that: it would buffer the messages, and
-    /// send them when they are no longer of use.
+    /// Waits until NATS is connected. Nothing is handed to the client before that: it would buffer
+    /// the messages, and send them when they are no longer of use.
     pub(super) async fn connected(&self) -> Result<Arc<Session>, ConnectError> {
         loop {
             // Registered before the check, so that a connection in between is not missed.
@@ -86,22 +89,30 @@ impl Connection {
 
     /// Whether a server is connected at the moment.
     pub(super) async fn is_connected(&self) -> bool {
-        self.session.lock().await.as_ref().is_some_and(|session| session.is_connected())
+        self.session
+            .lock()
+            .await
+            .as_ref()
+            .is_some_and(|session| session.is_connected())
     }
 
-    /// Drops a session after its server accepted messages and acknowledged none. The next session begins with the next
-    /// server.
+    /// Drops a session after its server accepted messages and acknowledged none. The next session
+    /// begins with the next server.
     ///
     /// A disconnected session is kept: it is already looking for a server.
     pub(super) async fn replace(&self, session: &Arc<Session>) {
         let mut current = self.session.lock().await;
         // Another caller may have replaced it already.
-        if !session.is_connected() || current.as_ref().is_none_or(|current| !Arc::ptr_eq(current, session)) {
+        if !session.is_connected()
+            || current
+                .as_ref()
+                .is_none_or(|current| !Arc::ptr_eq(current, session))
+        {
             return;
         }
         *current = None;
-        // A function that was frozen resumes with a dead connection: its next call connects again without a pause. A
-        // server that never acknowledged gets no immediate retry.
+        // A function that was frozen resumes with a dead connection: its next call connects again
+        // without a pause. A server that never acknowledged gets no immediate retry.
         if session.has_worked.load(Ordering::Relaxed) {
             self.breaker.retry_now();
         }
@@ -114,7 +125,11 @@ impl Connection {
         }
         let client = self.options().connect(&self.urls).await?;
         let jetstream = ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client);
-        let new = Arc::new(Session { jetstream, has_stream: AtomicBool::default(), has_worked: AtomicBool::default() });
+        let new = Arc::new(Session {
+            jetstream,
+            has_stream: AtomicBool::default(),
+            has_worked: AtomicBool::default(),
+        });
         *session = Some(Arc::clone(&new));
         Ok(new)
     }
@@ -130,7 +145,8 @@ impl Connection {
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
             .reconnect_delay_callback(reconnect_delay)
-            // The client's own choice is random, and it gives up at a server that refuses the credentials.
+            // The client's own choice is random, and it gives up at a server that refuses the
+            // credentials.
             .reconnect_to_server_callback(move |servers, _| {
                 let place = attempts.fetch_add(1, Ordering::Relaxed) % servers.len().max(1);
                 let next = servers.get(place).map(|server| server.addr.clone());
@@ -145,10 +161,12 @@ impl Connection {
                 async {}
             });
         match self.credentials.clone() {
-            Some(NatsCredentials::Jwt { jwt, key }) => options.jwt(jwt.expose().to_owned(), move |challenge| {
-                let signature = key.sign(&challenge).map_err(AuthError::new);
-                async { signature }
-            }),
+            Some(NatsCredentials::Jwt { jwt, key }) => {
+                options.jwt(jwt.expose().to_owned(), move |challenge| {
+                    let signature = key.sign(&challenge).map_err(AuthError::new);
+                    async { signature }
+                })
+            }
             Some(NatsCredentials::Password { user, password }) => {
                 options.user_and_password(user, password.expose().to_owned())
             }
@@ -228,8 +246,8 @@ fn news<'a>(logged: &'a mut Option<String>, event: &Event) -> Option<&'a str> {
     Some(logged.insert(reason))
 }
 
-/// The delay before an attempt to reconnect: it doubles from a few milliseconds on. The jitter keeps a fleet from
-/// calling a recovered server all at once.
+/// The delay before an attempt to reconnect: it doubles from a few milliseconds on. The jitter
+/// keeps a fleet from calling a recovered server all at once.
 fn reconnect_delay(attempts: usize) -> Duration {
     if attempts <= 1 {
         return Duration::ZERO;

@@ -1,4 +1,5 @@
-//! The follower, which reads the stream in its order and resumes behind the last event after an interruption.
+//! The follower, which reads the stream in its order and resumes behind the last event after an
+//! interruption.
 
 use std::{error::Error, time::Duration};
 
@@ -22,7 +23,8 @@ use super::Publisher;
 /// How often the server sends a sign of life to a consumer while no events arrive.
 const IDLE_HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// The longest silence of a consumer. After that it is lost: the server hangs, or the stream was deleted.
+/// The longest silence of a consumer. After that it is lost: the server hangs, or the stream was
+/// deleted.
 const SILENCE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// How often to check that the connection is still up.
@@ -95,20 +97,27 @@ pub(crate) enum FollowError {
 }
 
 impl Follower {
-    /// Creates a follower that has not read anything yet. It sends nothing before [`start`](Self::start).
+    /// Creates a follower that has not read anything yet. It sends nothing before
+    /// [`start`](Self::start).
     pub(crate) fn new(publisher: Publisher) -> Self {
-        Self { publisher, position: None, consumer: None }
+        Self {
+            publisher,
+            position: None,
+            consumer: None,
+        }
     }
 
-    /// Creates a consumer that begins behind the last event that was read, or now. The stream is created if it is
-    /// missing.
+    /// Creates a consumer that begins behind the last event that was read, or now. The stream is
+    /// created if it is missing.
     pub(crate) async fn start(&mut self) -> Result<Continuity, FollowError> {
         self.end().await;
-        timeout(START_TIMEOUT, self.create()).await.unwrap_or(Err(FollowError::Timeout))
+        timeout(START_TIMEOUT, self.create())
+            .await
+            .unwrap_or(Err(FollowError::Timeout))
     }
 
-    /// Waits for events, and returns those that have arrived, in the stream's order. After an error the consumer is
-    /// unusable.
+    /// Waits for events, and returns those that have arrived, in the stream's order. After an error
+    /// the consumer is unusable.
     ///
     /// Cancel safe: no event is lost.
     pub(crate) async fn next(&mut self) -> Result<Vec<Bytes>, FollowError> {
@@ -120,10 +129,16 @@ impl Follower {
 
     /// Ends the consumer.
     pub(crate) async fn end(&mut self) {
-        let Some(consumer) = self.consumer.take() else { return };
+        let Some(consumer) = self.consumer.take() else {
+            return;
+        };
         if is_connected(&consumer.context) {
             // If it fails, the server removes the consumer by itself.
-            let _ = timeout(START_TIMEOUT, consumer.stream.delete_consumer(&consumer.name)).await;
+            let _ = timeout(
+                START_TIMEOUT,
+                consumer.stream.delete_consumer(&consumer.name),
+            )
+            .await;
         }
     }
 
@@ -134,21 +149,32 @@ impl Follower {
             return Err(FollowError::Disconnected);
         }
         let info = stream.cached_info();
-        let end = Position { created: info.created, last_sequence: info.state.last_sequence };
+        let end = Position {
+            created: info.created,
+            last_sequence: info.state.last_sequence,
+        };
         let (position, continuity) = resume(self.position, end, info.state.first_sequence);
         // Subscribed first, so that the consumer's first message finds a receiver.
         let inbox = context.client().new_inbox();
         let messages = context.client().subscribe(inbox.clone()).await?;
-        let created = stream.create_consumer(config(inbox, position.last_sequence + 1, &self.publisher)).await?;
+        let created = stream
+            .create_consumer(config(inbox, position.last_sequence + 1, &self.publisher))
+            .await?;
         let name = created.cached_info().name.clone();
         self.position = Some(position);
-        self.consumer = Some(Consumer { context, stream, name, messages, delivered: 0 });
+        self.consumer = Some(Consumer {
+            context,
+            stream,
+            name,
+            messages,
+            delivered: 0,
+        });
         Ok(continuity)
     }
 }
 
-/// The configuration of an ephemeral consumer in the server's memory. Nothing is acknowledged: a lost message is
-/// noticed by the gap in the sequence.
+/// The configuration of an ephemeral consumer in the server's memory. Nothing is acknowledged: a
+/// lost message is noticed by the gap in the sequence.
 fn config(deliver_subject: String, start_sequence: u64, publisher: &Publisher) -> push::Config {
     push::Config {
         deliver_subject,
@@ -164,11 +190,16 @@ fn config(deliver_subject: String, start_sequence: u64, publisher: &Publisher) -
     }
 }
 
-/// The position at which to resume a stream that was read up to `position`, begins at `first_sequence` and ends at
-/// `end`.
-fn resume(position: Option<Position>, end: Position, first_sequence: u64) -> (Position, Continuity) {
+/// The position at which to resume a stream that was read up to `position`, begins at
+/// `first_sequence` and ends at `end`.
+fn resume(
+    position: Option<Position>,
+    end: Position,
+    first_sequence: u64,
+) -> (Position, Continuity) {
     if let Some(position) = position {
-        let is_same = position.created == end.created && position.last_sequence <= end.last_sequence;
+        let is_same =
+            position.created == end.created && position.last_sequence <= end.last_sequence;
         let has_next = first_sequence <= position.last_sequence + 1;
         if is_same && has_next && end.last_sequence - position.last_sequence <= MAX_CATCH_UP {
             return (position, Continuity::Unbroken);
@@ -192,7 +223,8 @@ impl Consumer {
         while events.len() < MAX_BATCH
             && let Some(Some(message)) = self.messages.next().now_or_never()
         {
-            // The next call reports the loss, and the next consumer reads on from the last good event.
+            // The next call reports the loss, and the next consumer reads on from the last good
+            // event.
             match self.take(message, last_sequence) {
                 Ok(event) => events.extend(event),
                 Err(_) => break,
@@ -215,17 +247,31 @@ impl Consumer {
     }
 
     /// Extracts the event from a message. `None` for an idle heartbeat.
-    fn take(&mut self, message: Message, last_sequence: &mut u64) -> Result<Option<Bytes>, FollowError> {
+    fn take(
+        &mut self,
+        message: Message,
+        last_sequence: &mut u64,
+    ) -> Result<Option<Bytes>, FollowError> {
         match message.status {
             Some(StatusCode::IDLE_HEARTBEAT) => {
-                let last = message.headers.as_ref().and_then(|headers| headers.get(NATS_LAST_CONSUMER));
+                let last = message
+                    .headers
+                    .as_ref()
+                    .and_then(|headers| headers.get(NATS_LAST_CONSUMER));
                 // The heartbeat says how many messages the server has sent.
                 let sent = last.and_then(|last| last.as_str().parse::<u64>().ok());
-                if sent.is_some_and(|sent| sent > self.delivered) { Err(FollowError::Lost) } else { Ok(None) }
+                if sent.is_some_and(|sent| sent > self.delivered) {
+                    Err(FollowError::Lost)
+                } else {
+                    Ok(None)
+                }
             }
             Some(_) => Err(FollowError::Silent),
             None => {
-                let message = jetstream::Message { message, context: self.context.clone() };
+                let message = jetstream::Message {
+                    message,
+                    context: self.context.clone(),
+                };
                 let info = message.info().map_err(|_| FollowError::Malformed)?;
                 if info.consumer_sequence != self.delivered + 1 {
                     return Err(FollowError::Lost);
@@ -243,14 +289,21 @@ mod tests {
     use super::*;
 
     fn position(created: i64, last_sequence: u64) -> Position {
-        Position { created: DateTime::from_unix_timestamp(created).unwrap(), last_sequence }
+        Position {
+            created: DateTime::from_unix_timestamp(created).unwrap(),
+            last_sequence,
+        }
     }
 
     #[test]
     fn a_stream_that_has_all_that_follows_is_read_on() {
         for (first, last) in [(1, 10), (11, 10), (1, 20), (11, 20), (1, 10 + MAX_CATCH_UP)] {
             let (begin, continuity) = resume(Some(position(1, 10)), position(1, last), first);
-            assert_eq!((begin, continuity), (position(1, 10), Continuity::Unbroken), "{first} to {last}");
+            assert_eq!(
+                (begin, continuity),
+                (position(1, 10), Continuity::Unbroken),
+                "{first} to {last}"
+            );
         }
     }
 
@@ -258,13 +311,17 @@ mod tests {
     fn otherwise_reading_begins_at_the_end() {
         for (before, created, first, last) in [
             (None, 1, 1, 20),
-            (Some(position(1, 10)), 2, 1, 20),                // created again
-            (Some(position(1, 10)), 1, 1, 9),                 // restored from an old copy
-            (Some(position(1, 10)), 1, 12, 20),               // what followed is too old
+            (Some(position(1, 10)), 2, 1, 20),  // created again
+            (Some(position(1, 10)), 1, 1, 9),   // restored from an old copy
+            (Some(position(1, 10)), 1, 12, 20), // what followed is too old
             (Some(position(1, 10)), 1, 1, 11 + MAX_CATCH_UP), // Redis is quicker
         ] {
             let (begin, continuity) = resume(before, position(created, last), first);
-            assert_eq!((begin, continuity), (position(created, last), Continuity::Broken), "{before:?} {first} {last}");
+            assert_eq!(
+                (begin, continuity),
+                (position(created, last), Continuity::Broken),
+                "{before:?} {first} {last}"
+            );
         }
     }
 }

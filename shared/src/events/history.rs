@@ -17,7 +17,8 @@ use serde_json::Value;
 use super::{Publisher, window::PublishError};
 use crate::model::PlayerId;
 
-/// The number of the newest events that a search reads, about 5 MB: the stream has one subject for all players.
+/// The number of the newest events that a search reads, about 5 MB: the stream has one subject for
+/// all players.
 const MAX_SEARCHED: u64 = 10_000;
 
 /// The most events that a search returns.
@@ -29,7 +30,8 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(5);
 /// Recent events of a player.
 #[derive(Debug, Serialize)]
 pub struct EventHistory {
-    /// When the oldest event that was searched was published, in Unix ms; `None` if the stream is empty.
+    /// When the oldest event that was searched was published, in Unix ms; `None` if the stream is
+    /// empty.
     pub since: Option<u64>,
     /// The player's events since then, newest first, at most 50.
     pub events: Vec<Value>,
@@ -62,8 +64,14 @@ impl From<ConsumerError> for HistoryError {
 }
 
 /// Searches the newest events for those of the player.
-pub(super) async fn search(publisher: &Publisher, player: &PlayerId) -> Result<EventHistory, HistoryError> {
-    let mut history = EventHistory { since: None, events: Vec::new() };
+pub(super) async fn search(
+    publisher: &Publisher,
+    player: &PlayerId,
+) -> Result<EventHistory, HistoryError> {
+    let mut history = EventHistory {
+        since: None,
+        events: Vec::new(),
+    };
     let stream = publisher.stream().await?;
     let state = &stream.cached_info().state;
     if state.messages == 0 {
@@ -71,7 +79,9 @@ pub(super) async fn search(publisher: &Publisher, player: &PlayerId) -> Result<E
     }
     let newest = (state.last_sequence + 1).saturating_sub(MAX_SEARCHED);
     let consumer = stream.create_consumer(pull::Config {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: state.first_sequence.max(newest) },
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: state.first_sequence.max(newest),
+        },
         ack_policy: AckPolicy::None,
         filter_subject: publisher.subject().to_owned(),
         inactive_threshold: INACTIVE_THRESHOLD,
@@ -79,7 +89,12 @@ pub(super) async fn search(publisher: &Publisher, player: &PlayerId) -> Result<E
         num_replicas: 1,
         ..pull::Config::default()
     });
-    let available = consumer.await?.fetch().max_messages(MAX_SEARCHED as usize).messages().await;
+    let available = consumer
+        .await?
+        .fetch()
+        .max_messages(MAX_SEARCHED as usize)
+        .messages()
+        .await;
     let mut messages = available.map_err(|error| HistoryError::Consumer(error.into()))?;
     while let Some(message) = messages.try_next().await.map_err(HistoryError::Consumer)? {
         if history.since.is_none() {
@@ -98,9 +113,13 @@ pub(super) async fn search(publisher: &Publisher, player: &PlayerId) -> Result<E
     Ok(history)
 }
 
-/// Whether the id of a message, `<player_id>:<version>`, is that of an event of the player. It is cheaper to read than the
-/// event itself.
+/// Whether the id of a message, `<player_id>:<version>`, is that of an event of the player. It is
+/// cheaper to read than the event itself.
 fn is_of(player: &PlayerId, headers: Option<&HeaderMap>) -> bool {
     let id = headers.and_then(|headers| headers.get(NATS_MESSAGE_ID));
-    id.is_some_and(|id| id.as_str().rsplit_once(':').is_some_and(|(id, _)| id == player.as_str()))
+    id.is_some_and(|id| {
+        id.as_str()
+            .rsplit_once(':')
+            .is_some_and(|(id, _)| id == player.as_str())
+    })
 }

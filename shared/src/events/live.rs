@@ -39,14 +39,15 @@ const FOLLOW_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time limit of a search for a player's events.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often JetStream reports that it has nothing to deliver. After two silent intervals the consumer is created
-/// again.
+/// How often JetStream reports that it has nothing to deliver. After two silent intervals the
+/// consumer is created again.
 const IDLE_HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How long JetStream keeps the consumer of a process that has ended.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
-/// The events of all processes, in the stream's order. The consumer exists only while there are listeners.
+/// The events of all processes, in the stream's order. The consumer exists only while there are
+/// listeners.
 #[derive(Clone)]
 pub struct LiveEvents(Arc<Inner>);
 
@@ -101,7 +102,8 @@ impl LiveEvents {
         }))
     }
 
-    /// Subscribes to the events from now on. If the feed is not live within a second, the listener's state says so.
+    /// Subscribes to the events from now on. If the feed is not live within a second, the
+    /// listener's state says so.
     pub async fn listen(&self) -> Listener {
         let events = self.start();
         let mut is_live = self.0.is_live.subscribe();
@@ -119,12 +121,17 @@ impl LiveEvents {
     }
 
     fn start(&self) -> broadcast::Receiver<Bytes> {
-        let mut subscriber = self.0.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscriber = self
+            .0
+            .subscriber
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.events.subscribe();
         // The first listener starts the task; it ends by itself after the last one.
         if subscriber.as_ref().is_none_or(JoinHandle::is_finished) {
             let live = Arc::clone(&self.0);
-            let forwarding = async move { supervise("live-events", || forward(Arc::clone(&live))).await };
+            let forwarding =
+                async move { supervise("live-events", || forward(Arc::clone(&live))).await };
             *subscriber = Some(tokio::spawn(forwarding));
         }
         receiver
@@ -135,7 +142,10 @@ impl Inner {
     /// Whether no listener is left. If so, the next listener starts the feed again.
     fn has_ended(&self) -> bool {
         // The lock keeps a new listener from joining between the check and the end.
-        let mut subscriber = self.subscriber.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscriber = self
+            .subscriber
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let has_ended = self.events.receiver_count() == 0;
         if has_ended {
             *subscriber = None;
@@ -145,7 +155,8 @@ impl Inner {
     }
 
     fn set_live(&self, is_live: bool) {
-        self.is_live.send_if_modified(|was_live| std::mem::replace(was_live, is_live) != is_live);
+        self.is_live
+            .send_if_modified(|was_live| std::mem::replace(was_live, is_live) != is_live);
     }
 }
 
@@ -161,8 +172,8 @@ async fn forward(live: Arc<Inner>) {
                 Some(body) => _ = live.events.send(body), // the last listener may just have left
                 None => {
                     feed = None;
-                    // Retried at the next tick: NATS 2.9 corrupts a stream that is created while its namesake is
-                    // deleted.
+                    // Retried at the next tick: NATS 2.9 corrupts a stream that is created while
+                    // its namesake is deleted.
                     upkeep.reset();
                 }
             },
@@ -188,7 +199,9 @@ async fn forward(live: Arc<Inner>) {
 
 /// Waits for the next event. `None` if the consumer broke. Without a feed it never returns.
 async fn next(feed: &mut Option<Feed>) -> Option<Bytes> {
-    let Some(feed) = feed else { return std::future::pending().await };
+    let Some(feed) = feed else {
+        return std::future::pending().await;
+    };
     let message = feed.messages.next().await?.ok()?;
     feed.position.sequence = message.info().ok()?.stream_sequence;
     Some(message.message.payload)
@@ -205,9 +218,12 @@ async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Fee
     }
 }
 
-/// Creates a consumer of the stream. A plain subscription would deliver events that are published twice, and miss those
-/// that are published while it is disconnected.
-async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> Result<Feed, FeedError> {
+/// Creates a consumer of the stream. A plain subscription would deliver events that are published
+/// twice, and miss those that are published while it is disconnected.
+async fn create_consumer(
+    publisher: &Publisher,
+    position: Option<Position>,
+) -> Result<Feed, FeedError> {
     let stream = publisher.stream().await?;
     let (deliver_policy, position) = start(stream.cached_info(), position);
     let consumer = stream.create_consumer(pull::Config {
@@ -219,19 +235,30 @@ async fn create_consumer(publisher: &Publisher, position: Option<Position>) -> R
         num_replicas: 1,
         ..pull::Config::default()
     });
-    let messages = consumer.await?.stream().heartbeat(IDLE_HEARTBEAT).messages().await?;
+    let messages = consumer
+        .await?
+        .stream()
+        .heartbeat(IDLE_HEARTBEAT)
+        .messages()
+        .await?;
     Ok(Feed { messages, position })
 }
 
-/// The start of a consumer: behind the last event that was received; at the first event if the stream was created
-/// again; at the next event if none was received yet.
+/// The start of a consumer: behind the last event that was received; at the first event if the
+/// stream was created again; at the next event if none was received yet.
 fn start(info: &Info, position: Option<Position>) -> (DeliverPolicy, Position) {
-    let end = Position { created: info.created, sequence: info.state.last_sequence };
+    let end = Position {
+        created: info.created,
+        sequence: info.state.last_sequence,
+    };
     match position {
         None => (DeliverPolicy::New, end),
-        Some(seen) if seen.created == end.created && seen.sequence <= end.sequence => {
-            (DeliverPolicy::ByStartSequence { start_sequence: seen.sequence + 1 }, seen)
-        }
+        Some(seen) if seen.created == end.created && seen.sequence <= end.sequence => (
+            DeliverPolicy::ByStartSequence {
+                start_sequence: seen.sequence + 1,
+            },
+            seen,
+        ),
         Some(_) => (DeliverPolicy::All, Position { sequence: 0, ..end }),
     }
 }

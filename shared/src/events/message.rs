@@ -1,5 +1,5 @@
-//! Headers of an event's NATS message: W3C trace context and CloudEvents 1.0 in binary mode. The body is the outbox's
-//! JSON.
+//! Headers of an event's NATS message: W3C trace context and CloudEvents 1.0 in binary mode. The
+//! body is the outbox's JSON.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -44,7 +44,10 @@ pub(super) enum MalformedEvent {
 ///
 /// # Errors
 /// [`MalformedEvent`]: the content of Redis is not trusted.
-pub(super) fn headers(entry: &OutboxEntry, trace: &TraceContext) -> Result<HeaderMap, MalformedEvent> {
+pub(super) fn headers(
+    entry: &OutboxEntry,
+    trace: &TraceContext,
+) -> Result<HeaderMap, MalformedEvent> {
     let head: Head<'_> = serde_json::from_slice(&entry.body)?;
     // JetStream treats an empty id like a missing one, and would not deduplicate the message.
     if head.id.is_empty() {
@@ -65,7 +68,10 @@ pub(super) fn headers(entry: &OutboxEntry, trace: &TraceContext) -> Result<Heade
     headers.insert("ce-id", id);
     headers.insert("ce-type", head.kind.parse::<HeaderValue>()?);
     headers.insert("ce-source", SOURCE);
-    headers.insert("ce-time", humantime::format_rfc3339_millis(time).to_string());
+    headers.insert(
+        "ce-time",
+        humantime::format_rfc3339_millis(time).to_string(),
+    );
     headers.insert("content-type", "application/json");
     Ok(headers)
 }
@@ -78,7 +84,12 @@ mod tests {
     use crate::redis::Shard;
 
     fn entry(body: impl Into<Vec<u8>>) -> OutboxEntry {
-        OutboxEntry { shard: Shard::FIRST, entry_id: "1-0".into(), body: body.into(), trace: TraceContext::new_root() }
+        OutboxEntry {
+            shard: Shard::FIRST,
+            entry_id: "1-0".into(),
+            body: body.into(),
+            trace: TraceContext::new_root(),
+        }
     }
 
     fn head(id: &str, kind: &str, occurred_at: u64) -> OutboxEntry {
@@ -90,7 +101,10 @@ mod tests {
     fn the_last_moment_of_the_year_9999_is_the_last_that_is_published() {
         let published = head("alice:1", "PresenceOnline", MAX_RFC3339_MS);
         let headers = headers(&published, &published.trace).unwrap();
-        assert_eq!(headers.get("ce-time").unwrap().as_str(), "9999-12-31T23:59:59.999Z");
+        assert_eq!(
+            headers.get("ce-time").unwrap().as_str(),
+            "9999-12-31T23:59:59.999Z"
+        );
     }
 
     #[test]
@@ -106,7 +120,11 @@ mod tests {
             entry(b"\xff\xfe".to_vec()),
         ];
         for entry in malformed {
-            assert!(headers(&entry, &entry.trace).is_err(), "{:?}", String::from_utf8_lossy(&entry.body));
+            assert!(
+                headers(&entry, &entry.trace).is_err(),
+                "{:?}",
+                String::from_utf8_lossy(&entry.body)
+            );
         }
     }
 

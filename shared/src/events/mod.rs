@@ -1,8 +1,8 @@
 //! Publishing of events, from the outbox to JetStream.
 //!
-//! The scripts write an event into the outbox in the same step as its transition. The publisher removes it from the
-//! outbox only after JetStream's ack, so that a crash between the two loses nothing; the event's id makes a second
-//! publish harmless.
+//! The scripts write an event into the outbox in the same step as its transition. The publisher
+//! removes it from the outbox only after JetStream's ack, so that a crash between the two loses
+//! nothing; the event's id makes a second publish harmless.
 
 mod backlog;
 mod breaker;
@@ -33,7 +33,8 @@ pub use signal::RelaySignal;
 pub enum PublishMode {
     /// The service emits no events.
     Off,
-    /// The call publishes them before it responds: after the response AWS Lambda freezes the process.
+    /// The call publishes them before it responds: after the response AWS Lambda freezes the
+    /// process.
     Inline(Publisher),
     /// The relay of this process publishes them, while the call continues.
     Relayed(RelaySignal),

@@ -22,7 +22,8 @@ use crate::{
     telemetry::metrics::{EVENTS_DROPPED, EVENTS_FAILED, EVENTS_PUBLISHED},
 };
 
-/// How long a failed attempt counts against the health of NATS. The relay retries sooner while events wait.
+/// How long a failed attempt counts against the health of NATS. The relay retries sooner while
+/// events wait.
 const FAILURE_MEMORY: Duration = Duration::from_secs(10);
 
 /// The shortest time between two warnings about dropped events.
@@ -71,10 +72,16 @@ pub(crate) enum NatsHealth {
 
 impl Patience {
     /// The patience of a function's call, whose caller waits for the response.
-    pub(crate) const CALL: Self = Self { timeout: Duration::from_millis(250), cool_down: Duration::from_secs(5) };
+    pub(crate) const CALL: Self = Self {
+        timeout: Duration::from_millis(250),
+        cool_down: Duration::from_secs(5),
+    };
 
     /// The patience of the relay, which runs in the background.
-    pub(crate) const RELAY: Self = Self { timeout: Duration::from_secs(3), cool_down: Duration::from_secs(1) };
+    pub(crate) const RELAY: Self = Self {
+        timeout: Duration::from_secs(3),
+        cool_down: Duration::from_secs(1),
+    };
 }
 
 impl<'a> Published<'a> {
@@ -103,12 +110,20 @@ impl Publisher {
         self.0.breaker.is_closed(patience.cool_down)
     }
 
-    /// Publishes events, and returns those that are done. Returns at once if an attempt failed within the cool-down.
-    pub(crate) async fn publish<'a>(&self, entries: &'a [OutboxEntry], patience: Patience) -> Published<'a> {
+    /// Publishes events, and returns those that are done. Returns at once if an attempt failed
+    /// within the cool-down.
+    pub(crate) async fn publish<'a>(
+        &self,
+        entries: &'a [OutboxEntry],
+        patience: Patience,
+    ) -> Published<'a> {
         if entries.is_empty() || !self.is_ready(patience) {
             return Published::default();
         }
-        let published = self.0.publish(entries, Instant::now() + patience.timeout).await;
+        let published = self
+            .0
+            .publish(entries, Instant::now() + patience.timeout)
+            .await;
         let waiting = entries.len() - published.acknowledged.len() - published.dropped.len();
         metrics::counter!(EVENTS_PUBLISHED).increment(published.acknowledged.len() as u64);
         metrics::counter!(EVENTS_DROPPED).increment(published.dropped.len() as u64);
@@ -116,12 +131,25 @@ impl Publisher {
         published
     }
 
-    /// Checks what publishing needs, each step within `limit`: JetStream answers, the stream accepts events, and no
-    /// attempt failed recently.
+    /// Checks what publishing needs, each step within `limit`: JetStream answers, the stream
+    /// accepts events, and no attempt failed recently.
     pub(crate) async fn health(&self, limit: Duration) -> NatsHealth {
-        let Inner { config, connection, breaker, .. } = &*self.0;
-        let Ok(Ok(session)) = timeout(limit, connection.connected()).await else { return NatsHealth::Unavailable };
-        let ping = async { session.client().request("$JS.API.INFO", "".into()).await.is_ok() };
+        let Inner {
+            config,
+            connection,
+            breaker,
+            ..
+        } = &*self.0;
+        let Ok(Ok(session)) = timeout(limit, connection.connected()).await else {
+            return NatsHealth::Unavailable;
+        };
+        let ping = async {
+            session
+                .client()
+                .request("$JS.API.INFO", "".into())
+                .await
+                .is_ok()
+        };
         let check = stream::check(&session.jetstream, config);
         let (answers, checked) = tokio::join!(timeout(limit, ping), timeout(limit, check));
         // A check that timed out is not held against the stream.
@@ -132,7 +160,10 @@ impl Publisher {
             _ => NatsHealth::Unavailable,
         };
         match stream_error {
-            Some(error) => self.0.health.report(&error, "the stream does not accept events"),
+            Some(error) => self
+                .0
+                .health
+                .report(&error, "the stream does not accept events"),
             None => _ = self.0.health.close(),
         }
         health
@@ -144,7 +175,8 @@ impl Publisher {
         Ok(stream::ensure(&session.jetstream, &self.0.config).await?)
     }
 
-    /// Waits for a connection, and returns JetStream with the stream, which is created if it is missing.
+    /// Waits for a connection, and returns JetStream with the stream, which is created if it is
+    /// missing.
     pub(super) async fn jetstream(&self) -> Result<(Context, Stream), PublishError> {
         let session = self.0.connection.connected().await?;
         let stream = stream::ensure(&session.jetstream, &self.0.config).await?;
@@ -192,7 +224,10 @@ impl Inner {
                 // The stream may have been deleted, or replaced by another one.
                 session.set_has_stream(false);
                 // A server that acknowledges nothing may be cut off from its cluster.
-                if results.iter().all(|result| result.as_ref().is_err_and(PublishError::is_silence)) {
+                if results
+                    .iter()
+                    .all(|result| result.as_ref().is_err_and(PublishError::is_silence))
+                {
                     self.connection.replace(&session).await;
                 }
                 return published; // later events must not overtake those that wait
@@ -207,7 +242,8 @@ impl Inner {
     /// Finds or creates the stream, once per session.
     async fn find_stream(&self, session: &Session, deadline: Instant) -> Result<(), PublishError> {
         if !session.has_stream() {
-            let found = timeout_at(deadline, stream::ensure(&session.jetstream, &self.config)).await;
+            let found =
+                timeout_at(deadline, stream::ensure(&session.jetstream, &self.config)).await;
             found.map_err(|_| PublishError::NoAnswer)??;
             session.set_has_stream(true);
         }
@@ -222,12 +258,21 @@ impl Inner {
     ) -> Result<Results, PublishError> {
         let spans = PublishSpans::start(window, &self.config.subject);
         let results = window::send(&session.client(), &self.config, window, &spans, deadline).await;
-        spans.end(results.as_ref().is_ok_and(|results| results.iter().all(Result::is_ok)));
+        spans.end(
+            results
+                .as_ref()
+                .is_ok_and(|results| results.iter().all(Result::is_ok)),
+        );
         results
     }
 
     /// Sorts the events of a window by their results. Returns whether all of them are done.
-    fn sort<'a>(&self, window: &'a [OutboxEntry], results: &Results, published: &mut Published<'a>) -> bool {
+    fn sort<'a>(
+        &self,
+        window: &'a [OutboxEntry],
+        results: &Results,
+        published: &mut Published<'a>,
+    ) -> bool {
         let mut waits_for = None;
         let mut dropped_for = None;
         for (entry, result) in window.iter().zip(results) {
@@ -236,7 +281,11 @@ impl Inner {
                 Err(error) if error.is_final() => {
                     dropped_for = Some(error);
                     published.dropped.push(entry);
-                    tracing::debug!(entry = entry.entry_id, error = error as &dyn Error, "event dropped");
+                    tracing::debug!(
+                        entry = entry.entry_id,
+                        error = error as &dyn Error,
+                        "event dropped"
+                    );
                 }
                 Err(error) => waits_for = Some(error),
             }
@@ -258,11 +307,15 @@ impl Inner {
 
     /// Records a failed attempt, and logs the first one of each kind.
     fn note_failure(&self, error: &PublishError) {
-        self.breaker.report(error, "events are not published; they wait in the outbox");
+        self.breaker
+            .report(error, "events are not published; they wait in the outbox");
     }
 
     fn warn_of_drops(&self, error: &PublishError) {
-        let mut logged_at = self.drops_logged_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut logged_at = self
+            .drops_logged_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if logged_at.is_none_or(|logged_at| logged_at.elapsed() >= DROP_WARNING_INTERVAL) {
             *logged_at = Some(Instant::now());
             tracing::error!(

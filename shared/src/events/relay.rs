@@ -21,8 +21,8 @@ use crate::{
 /// The number of events that are read from an outbox at a time.
 const PAGE: usize = 512;
 
-/// Publishes the events that wait in the outbox. Any number of relays may run: an event that two of them publish is in
-/// the stream once.
+/// Publishes the events that wait in the outbox. Any number of relays may run: an event that two of
+/// them publish is in the stream once.
 #[derive(Clone)]
 pub struct Relay {
     store: Store,
@@ -39,7 +39,8 @@ pub struct Relay {
 pub struct Relayed {
     /// Events that JetStream acknowledged.
     pub published: u64,
-    /// Events that were dropped: older than the retention and therefore worthless, malformed, or refused permanently.
+    /// Events that were dropped: older than the retention and therefore worthless, malformed, or
+    /// refused permanently.
     pub dropped: u64,
 }
 
@@ -47,24 +48,38 @@ pub struct Relayed {
 type Part = (Relayed, Option<StoreError>);
 
 impl Relay {
-    /// Creates a relay from the outbox of `store` to `publisher`. It drops events that are older than `retention`,
-    /// and each pass records in `backlog` how long events wait.
+    /// Creates a relay from the outbox of `store` to `publisher`. It drops events that are older
+    /// than `retention`, and each pass records in `backlog` how long events wait.
     pub fn new(store: Store, publisher: Publisher, retention: Duration, backlog: Backlog) -> Self {
-        Self { store, publisher, retention, backlog, total: Arc::default(), left: Arc::default() }
+        Self {
+            store,
+            publisher,
+            retention,
+            backlog,
+            total: Arc::default(),
+            left: Arc::default(),
+        }
     }
 
-    /// Publishes the events of the outbox, and removes those that JetStream acknowledged. While NATS is down, it only
-    /// drops old events.
+    /// Publishes the events of the outbox, and removes those that JetStream acknowledged. While
+    /// NATS is down, it only drops old events.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The events of the other nodes are still published, and counted in
-    /// [`total`](Self::total).
+    /// [`StoreError`] if a Redis node did not answer. The events of the other nodes are still
+    /// published, and counted in [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.store.waiting_shards().await;
         self.backlog.record(Oldest::of(&waiting));
-        let nodes = self.store.by_node(waiting.found, |waiting| waiting.shard).await;
-        let parts =
-            join_all(nodes.into_iter().map(|node| while_node_answers(node, |waiting| self.relay(waiting)))).await;
+        let nodes = self
+            .store
+            .by_node(waiting.found, |waiting| waiting.shard)
+            .await;
+        let parts = join_all(
+            nodes
+                .into_iter()
+                .map(|node| while_node_answers(node, |waiting| self.relay(waiting))),
+        )
+        .await;
         let relayed = sum(parts);
         if let Some(error) = waiting.failure {
             return Err(error);
@@ -77,7 +92,8 @@ impl Relay {
         Ok(relayed)
     }
 
-    /// Publishes events as soon as `signal` reports them, and the whole outbox at every `interval`, indefinitely.
+    /// Publishes events as soon as `signal` reports them, and the whole outbox at every `interval`,
+    /// indefinitely.
     pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
         let mut next_check = Instant::now() + self.pace(interval);
         let mut result = self.pass().await.map(drop);
@@ -93,8 +109,8 @@ impl Relay {
         }
     }
 
-    /// Publishes the events of shards in which an earlier attempt failed, and the whole outbox if it is this relay's
-    /// turn. Sets the time of the next check.
+    /// Publishes the events of shards in which an earlier attempt failed, and the whole outbox if
+    /// it is this relay's turn. Sets the time of the next check.
     async fn check(&self, interval: Duration, next_check: &mut Instant) -> Result<(), StoreError> {
         let began = Instant::now();
         let pace = self.pace(interval);
@@ -106,7 +122,10 @@ impl Relay {
             // A relay that is cut off from NATS lets others go first.
             let is_ready = self.publisher.is_ready(Patience::RELAY);
             let turn_interval = if is_ready { pace } else { 2 * pace };
-            let turn = self.store.take_turn(Task::Relay, turn_interval, interval / 4).await;
+            let turn = self
+                .store
+                .take_turn(Task::Relay, turn_interval, interval / 4)
+                .await;
             if let Ok(Turn::Later(wait)) = turn {
                 *next_check = Instant::now() + wait.min(pace);
                 return published;
@@ -116,10 +135,14 @@ impl Relay {
         self.pass().await.and(published)
     }
 
-    /// The time between two checks of all outboxes. If relays take turns, one that dies delays the next check by a
-    /// quarter of `interval`, so that pace and delay together stay within it.
+    /// The time between two checks of all outboxes. If relays take turns, one that dies delays the
+    /// next check by a quarter of `interval`, so that pace and delay together stay within it.
     fn pace(&self, interval: Duration) -> Duration {
-        if self.store.takes_turns() { interval * 3 / 4 } else { interval }
+        if self.store.takes_turns() {
+            interval * 3 / 4
+        } else {
+            interval
+        }
     }
 
     /// The counts of this relay and its clones since they were created.
@@ -135,7 +158,10 @@ impl Relay {
 
     async fn relay(&self, waiting: Waiting) -> Part {
         let dropped = match self.drop_older(waiting).await {
-            Ok(dropped) => Relayed { published: 0, dropped },
+            Ok(dropped) => Relayed {
+                published: 0,
+                dropped,
+            },
             Err(error) => return (Relayed::default(), Some(error)),
         };
         let (published, failure) = self.publish(waiting.shard).await;
@@ -143,10 +169,16 @@ impl Relay {
     }
 
     async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
-        // Every shard counts as left until it is drained, so that those of a failed node are not forgotten.
+        // Every shard counts as left until it is drained, so that those of a failed node are not
+        // forgotten.
         self.left().extend(&shards);
         let nodes = self.store.by_node(shards, |shard| *shard).await;
-        let parts = join_all(nodes.into_iter().map(|node| while_node_answers(node, |shard| self.publish(shard)))).await;
+        let parts = join_all(
+            nodes
+                .into_iter()
+                .map(|node| while_node_answers(node, |shard| self.publish(shard))),
+        )
+        .await;
         sum(parts).map(drop)
     }
 
@@ -169,8 +201,10 @@ impl Relay {
             let published = self.publisher.publish(&page, Patience::RELAY).await;
             let done = published.all();
             self.store.remove_published(&done).await?;
-            let relayed =
-                Relayed { published: published.acknowledged.len() as u64, dropped: published.dropped.len() as u64 };
+            let relayed = Relayed {
+                published: published.acknowledged.len() as u64,
+                dropped: published.dropped.len() as u64,
+            };
             self.count(relayed);
             *total = *total + relayed;
             // A short page is the last one.
@@ -192,8 +226,14 @@ impl Relay {
         let dropped = self.store.drop_older(waiting, self.retention).await?;
         if dropped > 0 {
             metrics::counter!(EVENTS_DROPPED).increment(dropped);
-            self.count(Relayed { published: 0, dropped });
-            tracing::warn!(dropped, "events were older than the retention, and are lost");
+            self.count(Relayed {
+                published: 0,
+                dropped,
+            });
+            tracing::warn!(
+                dropped,
+                "events were older than the retention, and are lost"
+            );
         }
         Ok(dropped)
     }
@@ -203,14 +243,20 @@ impl Add for Relayed {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Self { published: self.published + other.published, dropped: self.dropped + other.dropped }
+        Self {
+            published: self.published + other.published,
+            dropped: self.dropped + other.dropped,
+        }
     }
 }
 
 /// Adds up the work in all shards of all nodes. If there were errors, returns the first.
 fn sum(nodes: Vec<Vec<Part>>) -> Result<Relayed, StoreError> {
-    nodes.into_iter().flatten().try_fold(Relayed::default(), |sum, (relayed, failure)| match failure {
-        None => Ok(sum + relayed),
-        Some(error) => Err(error),
-    })
+    nodes.into_iter().flatten().try_fold(
+        Relayed::default(),
+        |sum, (relayed, failure)| match failure {
+            None => Ok(sum + relayed),
+            Some(error) => Err(error),
+        },
+    )
 }

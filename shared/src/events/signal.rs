@@ -10,7 +10,8 @@ use tokio::sync::Notify;
 
 use crate::{redis::Shard, store::OutboxEntry};
 
-/// The shards whose outboxes have new events. Calls add shards and continue at once; the relay waits for them.
+/// The shards whose outboxes have new events. Calls add shards and continue at once; the relay
+/// waits for them.
 #[derive(Debug, Clone, Default)]
 pub struct RelaySignal(Arc<Inner>);
 
@@ -35,7 +36,12 @@ impl RelaySignal {
     /// Waits for new events, and returns their shards.
     pub(super) async fn notified(&self) -> BTreeSet<Shard> {
         loop {
-            let shards = self.0.shards.lock().map(|mut shards| mem::take(&mut *shards)).unwrap_or_default();
+            let shards = self
+                .0
+                .shards
+                .lock()
+                .map(|mut shards| mem::take(&mut *shards))
+                .unwrap_or_default();
             if !shards.is_empty() {
                 return shards;
             }

@@ -1,4 +1,5 @@
-//! The JetStream stream of the events: found or created at first use, and checked for the health probe.
+//! The JetStream stream of the events: found or created at first use, and checked for the health
+//! probe.
 
 use async_nats::jetstream::{
     Context, ErrorCode,
@@ -20,7 +21,11 @@ pub(super) enum StreamError {
         "the subject {subject} belongs to {}, so that the stream {stream} cannot be created",
         owner.as_deref().map_or("another stream".to_owned(), |owner| format!("the stream {owner}"))
     )]
-    SubjectTaken { stream: String, subject: String, owner: Option<String> },
+    SubjectTaken {
+        stream: String,
+        subject: String,
+        owner: Option<String>,
+    },
     #[error("the stream is sealed")]
     Sealed,
     #[error("the stream is full and refuses new messages")]
@@ -35,17 +40,20 @@ pub(super) enum StreamError {
 
 /// Finds the stream, and creates it if it is missing. An existing stream is never altered.
 ///
-/// Waiting for a publish to report a missing stream would not do: if the subject has any subscriber, a publish without
-/// a stream gets no reply at all.
-pub(super) async fn ensure(jetstream: &Context, config: &EventsConfig) -> Result<Stream, StreamError> {
+/// Waiting for a publish to report a missing stream would not do: if the subject has any
+/// subscriber, a publish without a stream gets no reply at all.
+pub(super) async fn ensure(
+    jetstream: &Context,
+    config: &EventsConfig,
+) -> Result<Stream, StreamError> {
     if let Some(stream) = find(jetstream, config).await? {
         return Ok(stream);
     }
     match create(jetstream, config).await {
         // Another process created it first, with another configuration.
-        Err(error) if has_code(&error, ErrorCode::STREAM_NAME_EXIST) => {
-            find(jetstream, config).await?.ok_or(StreamError::Create(error))
-        }
+        Err(error) if has_code(&error, ErrorCode::STREAM_NAME_EXIST) => find(jetstream, config)
+            .await?
+            .ok_or(StreamError::Create(error)),
         Err(error) if has_code(&error, ErrorCode::STREAM_SUBJECT_OVERLAP) => {
             Err(subject_taken(jetstream, config).await)
         }
@@ -53,8 +61,8 @@ pub(super) async fn ensure(jetstream: &Context, config: &EventsConfig) -> Result
     }
 }
 
-/// Checks that the stream accepts events, without changing anything. A missing stream is fine: the first event creates
-/// it, unless another stream has the subject.
+/// Checks that the stream accepts events, without changing anything. A missing stream is fine: the
+/// first event creates it, unless another stream has the subject.
 pub(super) async fn check(jetstream: &Context, config: &EventsConfig) -> Result<(), StreamError> {
     let Some(stream) = find(jetstream, config).await? else {
         return match jetstream.stream_by_subject(&*config.subject).await {
@@ -62,15 +70,24 @@ pub(super) async fn check(jetstream: &Context, config: &EventsConfig) -> Result<
             Err(_) => Ok(()),
         };
     };
-    let Info { config, state, cluster, .. } = stream.cached_info();
+    let Info {
+        config,
+        state,
+        cluster,
+        ..
+    } = stream.cached_info();
     // A limit that is not positive means none.
     let reaches = |limit: i64, value: u64| limit > 0 && value >= limit.unsigned_abs();
-    let is_full = reaches(config.max_messages, state.messages) || reaches(config.max_bytes, state.bytes);
+    let is_full =
+        reaches(config.max_messages, state.messages) || reaches(config.max_bytes, state.bytes);
     if config.sealed {
         Err(StreamError::Sealed)
     } else if is_full && config.discard == DiscardPolicy::New {
         Err(StreamError::Full)
-    } else if cluster.as_ref().is_some_and(|cluster| cluster.leader.is_none()) {
+    } else if cluster
+        .as_ref()
+        .is_some_and(|cluster| cluster.leader.is_none())
+    {
         Err(StreamError::NoLeader)
     } else {
         Ok(())
@@ -79,10 +96,20 @@ pub(super) async fn check(jetstream: &Context, config: &EventsConfig) -> Result<
 
 async fn find(jetstream: &Context, config: &EventsConfig) -> Result<Option<Stream>, StreamError> {
     match jetstream.get_stream(&config.stream).await {
-        Ok(stream) if stream.cached_info().config.subjects.iter().any(|pattern| covers(pattern, &config.subject)) => {
+        Ok(stream)
+            if stream
+                .cached_info()
+                .config
+                .subjects
+                .iter()
+                .any(|pattern| covers(pattern, &config.subject)) =>
+        {
             Ok(Some(stream))
         }
-        Ok(_) => Err(StreamError::OtherSubjects { stream: config.stream.clone(), subject: config.subject.clone() }),
+        Ok(_) => Err(StreamError::OtherSubjects {
+            stream: config.stream.clone(),
+            subject: config.subject.clone(),
+        }),
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -112,7 +139,10 @@ async fn create(jetstream: &Context, config: &EventsConfig) -> Result<Stream, Cr
 }
 
 async fn subject_taken(jetstream: &Context, config: &EventsConfig) -> StreamError {
-    StreamError::taken(config, jetstream.stream_by_subject(&*config.subject).await.ok())
+    StreamError::taken(
+        config,
+        jetstream.stream_by_subject(&*config.subject).await.ok(),
+    )
 }
 
 impl StreamError {
@@ -121,20 +151,28 @@ impl StreamError {
         match self {
             Self::Lookup(error) => error.kind() == GetStreamErrorKind::Request,
             Self::Create(error) => {
-                matches!(error.kind(), CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable)
+                matches!(
+                    error.kind(),
+                    CreateStreamErrorKind::TimedOut | CreateStreamErrorKind::JetStreamUnavailable
+                )
             }
             _ => false,
         }
     }
 
     fn taken(config: &EventsConfig, owner: Option<String>) -> Self {
-        Self::SubjectTaken { stream: config.stream.clone(), subject: config.subject.clone(), owner }
+        Self::SubjectTaken {
+            stream: config.stream.clone(),
+            subject: config.subject.clone(),
+            owner,
+        }
     }
 }
 
 /// Whether NATS is a single server, or a cluster of too few.
 fn lacks_servers(error: &CreateStreamError) -> bool {
-    has_code(error, ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED) || has_code(error, ErrorCode::CLUSTER_NO_PEERS)
+    has_code(error, ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
+        || has_code(error, ErrorCode::CLUSTER_NO_PEERS)
 }
 
 fn has_code(error: &CreateStreamError, code: ErrorCode) -> bool {

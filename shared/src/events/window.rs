@@ -1,7 +1,8 @@
-//! Publishing of a window of messages: all are sent in order, then all acknowledgements are awaited together.
+//! Publishing of a window of messages: all are sent in order, then all acknowledgements are awaited
+//! together.
 //!
-//! The acknowledgements have an inbox of their own. The client's own publish takes the first reply to a message for
-//! JetStream's, which may be the reply of any other subscriber to the subject.
+//! The acknowledgements have an inbox of their own. The client's own publish takes the first reply
+//! to a message for JetStream's, which may be the reply of any other subscriber to the subject.
 
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use super::{
 };
 use crate::{config::EventsConfig, store::OutboxEntry};
 
-/// The number of messages that may wait for their acknowledgement at a time: enough to hide the round trip, few enough
-/// to bound memory.
+/// The number of messages that may wait for their acknowledgement at a time: enough to hide the
+/// round trip, few enough to bound memory.
 pub(super) const WINDOW: usize = 512;
 
 /// Time limit for JetStream to acknowledge a window, after it was sent.
@@ -63,9 +64,13 @@ pub(super) enum PublishError {
 pub(super) type Results = Vec<Result<(), PublishError>>;
 
 impl PublishError {
-    /// Whether no further attempt can succeed: the event itself is invalid, not the connection or the stream.
+    /// Whether no further attempt can succeed: the event itself is invalid, not the connection or
+    /// the stream.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self, Self::Malformed(_) | Self::TooLarge(_) | Self::Refused(_))
+        matches!(
+            self,
+            Self::Malformed(_) | Self::TooLarge(_) | Self::Refused(_)
+        )
     }
 
     /// Whether JetStream did not answer at all. Another server of the cluster may.
@@ -97,9 +102,14 @@ pub(super) async fn send(
             // The last token of the reply subject is the message's place in the window.
             let reply = format!("{inbox}.{place}");
             let body = Bytes::from(entry.body.clone());
-            client.publish_with_reply_and_headers(subject, reply, headers, body).await.map_err(not_sent)
+            client
+                .publish_with_reply_and_headers(subject, reply, headers, body)
+                .await
+                .map_err(not_sent)
         };
-        let sent = timeout_at(deadline, send).await.unwrap_or(Err(PublishError::NoAck));
+        let sent = timeout_at(deadline, send)
+            .await
+            .unwrap_or(Err(PublishError::NoAck));
         results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgement arrives
     }
     let deadline = deadline.min(Instant::now() + ACK_TIMEOUT);
@@ -111,11 +121,21 @@ pub(super) async fn send(
 async fn receive(mut replies: Subscriber, stream: &str, results: &mut Results, deadline: Instant) {
     let mut missing = results.iter().filter(|result| is_open(result)).count();
     while missing > 0 {
-        let Ok(Some(reply)) = timeout_at(deadline, replies.next()).await else { return };
-        let place = reply.subject.rsplit('.').next().and_then(|place| place.parse::<usize>().ok());
-        let Some(result) = place.and_then(|place| results.get_mut(place)) else { continue };
+        let Ok(Some(reply)) = timeout_at(deadline, replies.next()).await else {
+            return;
+        };
+        let place = reply
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|place| place.parse::<usize>().ok());
+        let Some(result) = place.and_then(|place| results.get_mut(place)) else {
+            continue;
+        };
         // Replies of other subscribers are ignored, as are repeated ones.
-        let Some(outcome) = parse_ack(&reply, stream).filter(|_| is_open(result)) else { continue };
+        let Some(outcome) = parse_ack(&reply, stream).filter(|_| is_open(result)) else {
+            continue;
+        };
         *result = outcome;
         missing -= usize::from(!is_open(result));
     }
@@ -123,7 +143,10 @@ async fn receive(mut replies: Subscriber, stream: &str, results: &mut Results, d
 
 /// Whether the configured stream may still acknowledge the message.
 fn is_open(result: &Result<(), PublishError>) -> bool {
-    matches!(result, Err(PublishError::NoAck | PublishError::OtherStream(_)))
+    matches!(
+        result,
+        Err(PublishError::NoAck | PublishError::OtherStream(_))
+    )
 }
 
 /// Parses an acknowledgement. `None` if the reply is not JetStream's.
@@ -132,15 +155,19 @@ fn parse_ack(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> 
         return Some(Err(PublishError::NoStream));
     }
     Some(match serde_json::from_slice(&reply.payload).ok()? {
-        Response::Ok(PublishAck { stream: other, .. }) if other != stream => Err(PublishError::OtherStream(other)),
+        Response::Ok(PublishAck { stream: other, .. }) if other != stream => {
+            Err(PublishError::OtherStream(other))
+        }
         Response::Ok(_) => Ok(()),
-        Response::Err { error } if is_about_the_message(&error) => Err(PublishError::Refused(error)),
+        Response::Err { error } if is_about_the_message(&error) => {
+            Err(PublishError::Refused(error))
+        }
         Response::Err { error } => Err(PublishError::NotNow(error)),
     })
 }
 
-/// Whether JetStream will always refuse this message. All other errors are about the stream, the account or the moment:
-/// the event waits.
+/// Whether JetStream will always refuse this message. All other errors are about the stream, the
+/// account or the moment: the event waits.
 fn is_about_the_message(error: &jetstream::Error) -> bool {
     matches!(
         error.error_code(),
@@ -171,7 +198,8 @@ mod tests {
     fn only_errors_about_the_message_are_final() {
         // The message or its header is too large.
         assert!(is_final(400, 10_054) && is_final(400, 10_097));
-        // The limits of the account, a sealed stream, another sequence, a code that a later version adds.
+        // The limits of the account, a sealed stream, another sequence, a code that a later version
+        // adds.
         for err_code in [10_002, 10_109, 10_071, 19_999] {
             assert!(!is_final(400, err_code), "{err_code}");
         }

@@ -38,7 +38,8 @@ pub fn check_length<T>(list: &[T], max: usize, field: &str) -> Result<(), Proble
     Err(Problem::invalid_request(detail).with_field(field))
 }
 
-/// Whether the headers allow the body to be read as JSON. Nothing is decompressed: any encoding is refused.
+/// Whether the headers allow the body to be read as JSON. Nothing is decompressed: any encoding is
+/// refused.
 fn is_json(request: &Request) -> bool {
     let headers = request.headers();
     let mut content_types = headers.get_all(header::CONTENT_TYPE).iter();
@@ -51,23 +52,34 @@ fn is_json_type(content_type: &HeaderValue) -> bool {
     if content_type == "application/json" {
         return true;
     }
-    let essence = content_type.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
+    let essence = content_type
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default();
     // `application/cloudevents+json` is JSON, too.
-    let subtype = essence.trim().split_once('/').map(|(_, subtype)| subtype.rsplit('+').next().unwrap_or_default());
+    let subtype = essence
+        .trim()
+        .split_once('/')
+        .map(|(_, subtype)| subtype.rsplit('+').next().unwrap_or_default());
     content_type.is_empty() || subtype.is_some_and(|subtype| subtype.eq_ignore_ascii_case("json"))
 }
 
 /// Parses a JSON object.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // Checks for UTF-8 once, so that serde need not check each string.
-    match str::from_utf8(body).ok().and_then(|body| serde_json::from_str(body).ok()) {
+    match str::from_utf8(body)
+        .ok()
+        .and_then(|body| serde_json::from_str(body).ok())
+    {
         Some(Object(value)) => Ok(value),
         None => explain(body),
     }
 }
 
-/// Parses an invalid body again, to find the path of the error. Tracking the path is too slow for bodies that are
-/// valid.
+/// Parses an invalid body again, to find the path of the error. Tracking the path is too slow for
+/// bodies that are valid.
 fn explain<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let Object(value) = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -90,12 +102,19 @@ fn invalid(error: &serde_json::Error, path: &str) -> Problem {
         None => path.to_owned(),
     };
     let problem = Problem::invalid_request(message);
-    if field.is_empty() { problem } else { problem.with_field(field) }
+    if field.is_empty() {
+        problem
+    } else {
+        problem.with_field(field)
+    }
 }
 
-/// Extracts the member's name from serde's message. serde reports the path of the object for these two errors.
+/// Extracts the member's name from serde's message. serde reports the path of the object for these
+/// two errors.
 fn missing_or_repeated(message: &str) -> Option<&str> {
-    let rest = message.strip_prefix("missing field `").or_else(|| message.strip_prefix("duplicate field `"))?;
+    let rest = message
+        .strip_prefix("missing field `")
+        .or_else(|| message.strip_prefix("duplicate field `"))?;
     rest.split('`').next()
 }
 
@@ -107,28 +126,50 @@ mod tests {
     use crate::http::ConnectionsBody;
 
     fn problem(body: &str) -> serde_json::Value {
-        let request = http::Request::post("/").body(Bytes::copy_from_slice(body.as_bytes())).unwrap();
-        let problem = parse_post::<ConnectionsBody>(&request).err().unwrap_or_else(|| panic!("accepted: {body}"));
+        let request = http::Request::post("/")
+            .body(Bytes::copy_from_slice(body.as_bytes()))
+            .unwrap();
+        let problem = parse_post::<ConnectionsBody>(&request)
+            .err()
+            .unwrap_or_else(|| panic!("accepted: {body}"));
         serde_json::to_value(problem).unwrap()
     }
 
     #[test]
     fn the_field_is_the_path_of_the_member_that_is_wrong() {
         for (body, field) in [
-            (r#"{"connections":[{"player_id":"a","connection_id":"b","zz":1}]}"#, "connections[0].zz"),
+            (
+                r#"{"connections":[{"player_id":"a","connection_id":"b","zz":1}]}"#,
+                "connections[0].zz",
+            ),
             (
                 r#"{"connections":[{"player_id":"a","connection_id":"b"},{"player_id":"a"}]}"#,
                 "connections[1].connection_id",
             ),
-            (r#"{"connections":[{"player_id":"a b","connection_id":"b"}]}"#, "connections[0].player_id"),
+            (
+                r#"{"connections":[{"player_id":"a b","connection_id":"b"}]}"#,
+                "connections[0].player_id",
+            ),
             (r#"{"connections":[["a","b"]]}"#, "connections[0]"),
             (r#"{"connections":null}"#, "connections"),
             (r#"{"player_id":null,"connection_id":"b"}"#, "player_id"),
-            (r#"{"player_id":"a","player_id":"a","connection_id":"b"}"#, "player_id"),
+            (
+                r#"{"player_id":"a","player_id":"a","connection_id":"b"}"#,
+                "player_id",
+            ),
             (r#"{"foo":1}"#, "foo"),
-            (r#"{"player_id":"a","connection_id":"b","reason":"other"}"#, "reason"),
-            (r#"{"player_id":"a","connection_id":"b","reason":null}"#, "reason"),
-            (r#"{"player_id":"a","connection_id":"b","reason":5}"#, "reason"),
+            (
+                r#"{"player_id":"a","connection_id":"b","reason":"other"}"#,
+                "reason",
+            ),
+            (
+                r#"{"player_id":"a","connection_id":"b","reason":null}"#,
+                "reason",
+            ),
+            (
+                r#"{"player_id":"a","connection_id":"b","reason":5}"#,
+                "reason",
+            ),
         ] {
             assert_eq!(problem(body)["field"], field, "{body}");
         }
@@ -136,8 +177,20 @@ mod tests {
 
     #[test]
     fn what_is_not_a_json_object_is_an_invalid_request() {
-        for body in ["", "{", "null", "[]", r#"["a","b"]"#, "{}x", r#"{"player_id":"\ud800","connection_id":"b"}"#] {
-            assert_eq!(problem(body)["type"], "urn:presence:invalid-request", "{body}");
+        for body in [
+            "",
+            "{",
+            "null",
+            "[]",
+            r#"["a","b"]"#,
+            "{}x",
+            r#"{"player_id":"\ud800","connection_id":"b"}"#,
+        ] {
+            assert_eq!(
+                problem(body)["type"],
+                "urn:presence:invalid-request",
+                "{body}"
+            );
         }
     }
 
@@ -152,7 +205,11 @@ mod tests {
             ("json", false),
         ] {
             let request = http::Request::post("/").header(header::CONTENT_TYPE, content_type);
-            assert_eq!(is_json(&request.body(Bytes::new()).unwrap()), expected, "{content_type}");
+            assert_eq!(
+                is_json(&request.body(Bytes::new()).unwrap()),
+                expected,
+                "{content_type}"
+            );
         }
     }
 
@@ -160,7 +217,10 @@ mod tests {
     fn an_encoded_body_is_refused_whatever_its_type() {
         for encoding in ["gzip", "br", "identity", ""] {
             let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
-            let request = request.header(header::CONTENT_ENCODING, encoding).body(Bytes::new()).unwrap();
+            let request = request
+                .header(header::CONTENT_ENCODING, encoding)
+                .body(Bytes::new())
+                .unwrap();
             assert!(!is_json(&request), "{encoding:?}");
         }
     }
@@ -168,7 +228,10 @@ mod tests {
     #[test]
     fn two_content_types_have_to_be_json_both() {
         let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
-        let request = request.header(header::CONTENT_TYPE, "text/plain").body(Bytes::new()).unwrap();
+        let request = request
+            .header(header::CONTENT_TYPE, "text/plain")
+            .body(Bytes::new())
+            .unwrap();
         assert!(!is_json(&request));
     }
 }

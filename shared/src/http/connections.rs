@@ -43,19 +43,24 @@ pub enum Target {
 }
 
 impl ConnectionsBody {
-    /// The connections of a connect or heartbeat, at most `max` of them, and the gateway that they belong to if the
-    /// call names one.
+    /// The connections of a connect or heartbeat, at most `max` of them, and the gateway that they
+    /// belong to if the call names one.
     ///
     /// # Errors
     /// 400 if the body has neither shape, or has a `reason`.
-    pub fn target_and_gateway(mut self, max: usize) -> Result<(Target, Option<GatewayId>), Problem> {
+    pub fn target_and_gateway(
+        mut self,
+        max: usize,
+    ) -> Result<(Target, Option<GatewayId>), Problem> {
         if self.reason.is_some() {
-            return Err(
-                Problem::invalid_request("unknown field `reason`: only a disconnect has one").with_field("reason")
-            );
+            return Err(Problem::invalid_request(
+                "unknown field `reason`: only a disconnect has one",
+            )
+            .with_field("reason"));
         }
         let gateway = self.gateway_id.take();
-        self.target_and_reason(max).map(|(target, _)| (target, gateway))
+        self.target_and_reason(max)
+            .map(|(target, _)| (target, gateway))
     }
 
     /// The connections of a disconnect, at most `max` of them, and the reason why they were closed.
@@ -69,19 +74,32 @@ impl ConnectionsBody {
         }
         let reason = self.reason.unwrap_or_default();
         let target = match (self.player_id, self.connection_id, self.connections) {
-            (Some(player_id), Some(connection_id), None) => Target::One(Connection { player_id, connection_id }),
+            (Some(player_id), Some(connection_id), None) => Target::One(Connection {
+                player_id,
+                connection_id,
+            }),
             (None, None, Some(connections)) => {
                 check_length(&connections, max, "connections")?;
-                Target::Many(connections.into_iter().map(|Object(entry)| entry.into()).collect())
+                Target::Many(
+                    connections
+                        .into_iter()
+                        .map(|Object(entry)| entry.into())
+                        .collect(),
+                )
             }
             (_, _, Some(_)) => {
                 let detail = "a batch has `connections` alone: give `player_id` and `connection_id` in its entries";
                 return Err(Problem::invalid_request(detail).with_field("connections"));
             }
             (player_id, _, None) => {
-                let missing = if player_id.is_none() { "player_id" } else { "connection_id" };
-                let detail =
-                    format!("missing field `{missing}`: give `player_id` and `connection_id`, or `connections`");
+                let missing = if player_id.is_none() {
+                    "player_id"
+                } else {
+                    "connection_id"
+                };
+                let detail = format!(
+                    "missing field `{missing}`: give `player_id` and `connection_id`, or `connections`"
+                );
                 return Err(Problem::invalid_request(detail).with_field(missing));
             }
         };
@@ -90,7 +108,15 @@ impl ConnectionsBody {
 }
 
 impl From<Entry> for Connection {
-    fn from(Entry { player_id, connection_id }: Entry) -> Self {
-        Self { player_id, connection_id }
+    fn from(
+        Entry {
+            player_id,
+            connection_id,
+        }: Entry,
+    ) -> Self {
+        Self {
+            player_id,
+            connection_id,
+        }
     }
 }

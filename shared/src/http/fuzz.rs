@@ -11,11 +11,13 @@ const MAX: usize = 100;
 /// Parses the body of connect, heartbeat and disconnect.
 ///
 /// # Panics
-/// If an invalid connection is accepted, or a body is refused with a problem that the API does not document.
+/// If an invalid connection is accepted, or a body is refused with a problem that the API does not
+/// document.
 pub fn body(bytes: &[u8]) {
     let mut request = Request::new(Bytes::copy_from_slice(bytes));
     *request.method_mut() = http::Method::POST;
-    let target = parse_post::<ConnectionsBody>(&request).and_then(|body| body.target_and_reason(MAX));
+    let target =
+        parse_post::<ConnectionsBody>(&request).and_then(|body| body.target_and_reason(MAX));
     let connections = match target {
         Ok((Target::One(connection), _)) => vec![connection],
         Ok((Target::Many(connections), _)) => connections,
@@ -28,7 +30,8 @@ pub fn body(bytes: &[u8]) {
     }
 }
 
-/// Parses the body of set-state. An accepted activity must come back unchanged from Redis and from a response.
+/// Parses the body of set-state. An accepted activity must come back unchanged from Redis and from
+/// a response.
 ///
 /// # Panics
 /// If it does not, or if a body is refused with a problem that the API does not document.
@@ -39,16 +42,36 @@ pub fn state_change(bytes: &[u8]) {
         Ok((_, change)) => change,
         Err(problem) => return check(&problem),
     };
-    let ActivityChange::Set(activity) = change.activity else { return };
+    let ActivityChange::Set(activity) = change.activity else {
+        return;
+    };
     assert!(activity.as_json().len() <= 1024, "{}", activity.as_json());
-    assert!(!activity.stored().contains([';', '\n', '\0']), "{}", activity.stored());
-    assert_eq!(Activity::from_stored(&activity.stored()).as_ref(), Some(&activity));
-    assert_eq!(serde_json::from_str::<Activity>(activity.as_json()).ok(), Some(activity));
+    assert!(
+        !activity.stored().contains([';', '\n', '\0']),
+        "{}",
+        activity.stored()
+    );
+    assert_eq!(
+        Activity::from_stored(&activity.stored()).as_ref(),
+        Some(&activity)
+    );
+    assert_eq!(
+        serde_json::from_str::<Activity>(activity.as_json()).ok(),
+        Some(activity)
+    );
 }
 
 /// Asserts that a refusal is one of the documented problems.
 pub(crate) fn check(problem: &Problem) {
     let json = serde_json::to_value(problem).unwrap_or_default();
-    assert!(json["type"].as_str().is_some_and(|kind| kind.starts_with("urn:presence:")), "{json}");
-    assert!(matches!(json["status"].as_u64(), Some(400 | 401 | 405 | 413 | 415)), "{json}");
+    assert!(
+        json["type"]
+            .as_str()
+            .is_some_and(|kind| kind.starts_with("urn:presence:")),
+        "{json}"
+    );
+    assert!(
+        matches!(json["status"].as_u64(), Some(400 | 401 | 405 | 413 | 415)),
+        "{json}"
+    );
 }

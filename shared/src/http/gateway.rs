@@ -39,7 +39,10 @@ pub struct GatewayLeft {
 /// # Errors
 /// As for [`parse_post`].
 pub fn parse_gateway(request: &Request) -> Result<(GatewayId, Option<Reason>), Problem> {
-    let Body { gateway_id, leaving } = parse_post(request)?;
+    let Body {
+        gateway_id,
+        leaving,
+    } = parse_post(request)?;
     Ok((gateway_id, leaving))
 }
 
@@ -59,6 +62,10 @@ impl GatewayRenewed {
 impl GatewayLeft {
     /// Returns the number of leases that were ended.
     pub fn new(gateway_id: GatewayId, connections: u64) -> Self {
-        Self { gateway_id, status: GatewayStatus::Left, connections }
+        Self {
+            gateway_id,
+            status: GatewayStatus::Left,
+            connections,
+        }
     }
 }

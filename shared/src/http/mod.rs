@@ -1,8 +1,8 @@
 //! HTTP requests and responses, independent of the program that serves them.
 //!
-//! A handler is one function from a [`Request`] to a [`Response`] or a [`Problem`], so that AWS Lambda and the server
-//! run the same code. Handlers look at the method and the body; routes, tokens and sockets belong to the program that
-//! runs them.
+//! A handler is one function from a [`Request`] to a [`Response`] or a [`Problem`], so that AWS
+//! Lambda and the server run the same code. Handlers look at the method and the body; routes,
+//! tokens and sockets belong to the program that runs them.
 
 mod body;
 mod connections;

@@ -46,7 +46,10 @@ impl Problem {
 
     /// 431: the head of the request is longer than the server reads.
     pub fn headers_too_large() -> Self {
-        Self::new(ProblemKind::HeadersTooLarge, "the request line and the headers are too long, or too many")
+        Self::new(
+            ProblemKind::HeadersTooLarge,
+            "the request line and the headers are too long, or too many",
+        )
     }
 
     /// 408: the head of the request did not arrive in time.
@@ -68,7 +71,8 @@ impl Problem {
 
     /// 405, for a router that adds `Allow` itself.
     pub fn wrong_method() -> Self {
-        let detail = "this call does not take this method; the Allow header names those that it takes";
+        let detail =
+            "this call does not take this method; the Allow header names those that it takes";
         Self::new(ProblemKind::MethodNotAllowed, detail)
     }
 
@@ -80,7 +84,8 @@ impl Problem {
 
     /// 415: the body is labeled as something other than plain JSON.
     pub fn unsupported_media_type() -> Self {
-        let detail = "send JSON with content-type: application/json, and without a content-encoding";
+        let detail =
+            "send JSON with content-type: application/json, and without a content-encoding";
         Self::new(ProblemKind::UnsupportedMediaType, detail)
     }
 
@@ -101,7 +106,8 @@ impl Problem {
         Self::overloaded_for(Duration::from_secs(1))
     }
 
-    /// 503: more work waits than can be done in time; `retry_after` is when it is likely to be done.
+    /// 503: more work waits than can be done in time; `retry_after` is when it is likely to be
+    /// done.
     pub fn overloaded_for(retry_after: Duration) -> Self {
         let detail = "too many calls at a time; nothing was changed; repeat this one after the time in Retry-After";
         let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0); // rounded up
@@ -118,7 +124,8 @@ impl Problem {
 
     /// 409: a stream would watch more than `limit` players.
     pub fn too_many(limit: usize) -> Self {
-        let detail = format!("a stream watches at most {limit} players; open another stream for the others");
+        let detail =
+            format!("a stream watches at most {limit} players; open another stream for the others");
         Self::new(ProblemKind::TooMany, detail)
     }
 
@@ -137,7 +144,12 @@ impl Problem {
     }
 
     fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: shorten(detail.into()), field: None, header: None }
+        Self {
+            kind,
+            detail: shorten(detail.into()),
+            field: None,
+            header: None,
+        }
     }
 
     fn status(&self) -> StatusCode {
@@ -161,12 +173,12 @@ impl From<PresenceError> for Problem {
                 ProblemKind::ConnectionClosed,
                 "this connection was closed and stays closed; open a new one under a new connection_id",
             ),
-            PresenceError::TransitionRejected(state) => {
-                Self::transition_rejected(format!("an OFFLINE player cannot go to {state}; connect the player first"))
-            }
-            PresenceError::ActivityRejected => {
-                Self::transition_rejected("an OFFLINE player cannot have an activity; connect the player first")
-            }
+            PresenceError::TransitionRejected(state) => Self::transition_rejected(format!(
+                "an OFFLINE player cannot go to {state}; connect the player first"
+            )),
+            PresenceError::ActivityRejected => Self::transition_rejected(
+                "an OFFLINE player cannot have an activity; connect the player first",
+            ),
             PresenceError::Store(error) => error.into(),
         }
     }
@@ -184,7 +196,9 @@ impl From<StoreError> for Problem {
         Self::new(
             ProblemKind::StoreUnavailable,
             match &error {
-                StoreError::Partitions { .. } => Cow::from(format!("this program is misconfigured: {error}")),
+                StoreError::Partitions { .. } => {
+                    Cow::from(format!("this program is misconfigured: {error}"))
+                }
                 _ => store_detail(failure).into(),
             },
         )
@@ -204,8 +218,12 @@ fn store_detail(failure: StoreFailure) -> &'static str {
         StoreFailure::NotPrimary => {
             "the store is read-only, as after a failover; nothing was changed, and the call may be repeated"
         }
-        StoreFailure::Loading => "the store is loading its data; nothing was changed, and the call may be repeated",
-        StoreFailure::OutOfMemory => "the store's memory is full; nothing was changed, and the call may be repeated",
+        StoreFailure::Loading => {
+            "the store is loading its data; nothing was changed, and the call may be repeated"
+        }
+        StoreFailure::OutOfMemory => {
+            "the store's memory is full; nothing was changed, and the call may be repeated"
+        }
         StoreFailure::Overloaded => {
             "too much work waits for the store; nothing was changed, and the call may be repeated"
         }
@@ -233,7 +251,11 @@ impl Serialize for Problem {
 impl From<Problem> for Response {
     fn from(problem: Problem) -> Self {
         let body = Bytes::from(serde_json::to_vec(&problem).unwrap_or_default());
-        let mut response = with_body(problem.status(), HeaderValue::from_static("application/problem+json"), body);
+        let mut response = with_body(
+            problem.status(),
+            HeaderValue::from_static("application/problem+json"),
+            body,
+        );
         if let Some((name, value)) = problem.header
             && let Ok(value) = HeaderValue::from_str(&value)
         {

@@ -16,7 +16,8 @@ pub fn expect_get(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// The last segment of the path, percent-decoded once. A stage or base path before it and a slash after it are ignored.
+/// The last segment of the path, percent-decoded once. A stage or base path before it and a slash
+/// after it are ignored.
 ///
 /// # Errors
 /// 400 if it is not UTF-8.
@@ -24,7 +25,9 @@ pub fn last_segment(request: &Request) -> Result<String, Problem> {
     let path = request.uri().path().trim_end_matches('/');
     let segment = path.rsplit('/').next().unwrap_or_default();
     let decoded = percent_decode_str(segment).decode_utf8();
-    Ok(decoded.map_err(|_| Problem::invalid_request("the path is not UTF-8").with_field("player_id"))?.into_owned())
+    Ok(decoded
+        .map_err(|_| Problem::invalid_request("the path is not UTF-8").with_field("player_id"))?
+        .into_owned())
 }
 
 /// Whether the history of OFFLINE players is requested (`?history=true`). Other names are ignored.
@@ -45,7 +48,9 @@ pub fn history(request: &Request) -> Result<bool, Problem> {
 /// 400 if it is given twice.
 pub fn query_value(uri: &Uri, name: &str) -> Result<Option<String>, Problem> {
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let mut values = pairs.filter(|(other, _)| other == name).map(|(_, value)| value.into_owned());
+    let mut values = pairs
+        .filter(|(other, _)| other == name)
+        .map(|(_, value)| value.into_owned());
     let value = values.next();
     match values.next() {
         None => Ok(value),
@@ -83,8 +88,17 @@ mod tests {
         assert!(!history(&get("/presence/a?history=false&other=1")).unwrap());
         assert!(history(&get("/presence/a?x&history=true")).unwrap());
         assert!(history(&get("/presence/a?histor%79=tru%65")).unwrap());
-        for query in ["history", "history=", "history=TRUE", "history=1", "history=true&history=true"] {
-            assert!(history(&get(&format!("/presence/a?{query}"))).is_err(), "{query}");
+        for query in [
+            "history",
+            "history=",
+            "history=TRUE",
+            "history=1",
+            "history=true&history=true",
+        ] {
+            assert!(
+                history(&get(&format!("/presence/a?{query}"))).is_err(),
+                "{query}"
+            );
         }
     }
 }

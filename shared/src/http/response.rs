@@ -53,14 +53,21 @@ struct Failed {
 impl Connected {
     /// Returns the presence together with the lease's timing.
     pub fn new(presence: Presence, lifetimes: &Lifetimes) -> Self {
-        Self { presence, timing: LeaseTiming::new(lifetimes) }
+        Self {
+            presence,
+            timing: LeaseTiming::new(lifetimes),
+        }
     }
 }
 
 impl BatchResponse {
-    /// Builds the response to a batch of connects or heartbeats: the outcome, and the timing of the leases.
+    /// Builds the response to a batch of connects or heartbeats: the outcome, and the timing of the
+    /// leases.
     pub fn with_timing(outcome: BatchOutcome, lifetimes: &Lifetimes) -> Self {
-        Self { timing: Some(LeaseTiming::new(lifetimes)), ..Self::from(outcome) }
+        Self {
+            timing: Some(LeaseTiming::new(lifetimes)),
+            ..Self::from(outcome)
+        }
     }
 }
 
@@ -81,7 +88,12 @@ impl From<BatchOutcome> for BatchResponse {
             accepted: outcome.accepted,
             restored: outcome.restored,
             closed: outcome.closed,
-            failed: failed.map(|connection| Failed { connection, error: "store-unavailable" }).collect(),
+            failed: failed
+                .map(|connection| Failed {
+                    connection,
+                    error: "store-unavailable",
+                })
+                .collect(),
             timing: None,
         }
     }
@@ -92,7 +104,9 @@ pub fn ready(health: &Health) -> Response {
     let mut response = json(health);
     if !health.is_available() {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -100,14 +114,22 @@ pub fn ready(health: &Health) -> Response {
 /// Builds a 200 response with a JSON body that no cache may store.
 pub fn json(body: &impl Serialize) -> Response {
     let body = Bytes::from(serde_json::to_vec(body).unwrap_or_default());
-    with_body(StatusCode::OK, HeaderValue::from_static("application/json"), body)
+    with_body(
+        StatusCode::OK,
+        HeaderValue::from_static("application/json"),
+        body,
+    )
 }
 
 /// Builds a response that no cache may store.
 pub(super) fn with_body(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, NO_STORE);
     response
 }

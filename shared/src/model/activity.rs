@@ -19,16 +19,18 @@ const MAX_DETAILS: usize = 128;
 /// The largest party.
 const MAX_PARTY: u16 = 1_000;
 
-/// The deepest nesting of an activity's arrays and objects, itself included. Common JSON parsers accept 128 levels, and
-/// responses and events wrap an activity into some more.
+/// The deepest nesting of an activity's arrays and objects, itself included. Common JSON parsers
+/// accept 128 levels, and responses and events wrap an activity into some more.
 const MAX_DEPTH: usize = 100;
 
 /// The escape for a semicolon inside a JSON string.
 const ESCAPED_SEMICOLON: &str = r"\u003b";
 
-/// The activity of a player: an object with at least one of `details`, `party`, `joinable` and `custom`.
+/// The activity of a player: an object with at least one of `details`, `party`, `joinable` and
+/// `custom`.
 ///
-/// It is kept as compact JSON with sorted keys, so two activities are equal if they are the same JSON value.
+/// It is kept as compact JSON with sorted keys, so two activities are equal if they are the same
+/// JSON value.
 #[derive(Clone)]
 pub struct Activity(Arc<RawValue>);
 
@@ -74,13 +76,29 @@ enum InvalidActivity {
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 struct Members {
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     custom: Option<JsonObject>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     details: Option<Details>,
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     joinable: Option<bool>,
-    #[serde(default, deserialize_with = "party", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "party",
+        skip_serializing_if = "Option::is_none"
+    )]
     party: Option<Party>,
 }
 
@@ -101,7 +119,8 @@ struct Party {
 struct PartySize(u16);
 
 impl Activity {
-    /// Parses an activity from Redis or from an event. `None` if it is not an object of at most 1 KiB.
+    /// Parses an activity from Redis or from an event. `None` if it is not an object of at most 1
+    /// KiB.
     pub(crate) fn from_stored(json: &str) -> Option<Self> {
         let raw = if json.contains(ESCAPED_SEMICOLON) {
             // Parsing and writing it again removes the escapes.
@@ -114,8 +133,8 @@ impl Activity {
         is_activity.then(|| Self(raw.into()))
     }
 
-    /// The JSON as stored in Redis, in a line whose parts are separated by semicolons. Those of the JSON are escaped:
-    /// they occur in strings only.
+    /// The JSON as stored in Redis, in a line whose parts are separated by semicolons. Those of the
+    /// JSON are escaped: they occur in strings only.
     pub(crate) fn stored(&self) -> Cow<'_, str> {
         match self.as_json().contains(';') {
             true => self.as_json().replace(';', ESCAPED_SEMICOLON).into(),
@@ -161,14 +180,23 @@ impl TryFrom<Members> for Activity {
     type Error = InvalidActivity;
 
     fn try_from(members: Members) -> Result<Self, InvalidActivity> {
-        let Members { custom, details, joinable, party } = &members;
+        let Members {
+            custom,
+            details,
+            joinable,
+            party,
+        } = &members;
         if custom.is_none() && details.is_none() && joinable.is_none() && party.is_none() {
             return Err(InvalidActivity::Empty);
         }
-        if custom.as_ref().is_some_and(|custom| 1 + custom.depth() > MAX_DEPTH) {
+        if custom
+            .as_ref()
+            .is_some_and(|custom| 1 + custom.depth() > MAX_DEPTH)
+        {
             return Err(InvalidActivity::TooDeep);
         }
-        let json = serde_json::value::to_raw_value(&members).map_err(|_| InvalidActivity::TooDeep)?;
+        let json =
+            serde_json::value::to_raw_value(&members).map_err(|_| InvalidActivity::TooDeep)?;
         if json.get().len() > MAX_LENGTH {
             return Err(InvalidActivity::TooLong);
         }
@@ -181,7 +209,11 @@ impl TryFrom<String> for Details {
 
     fn try_from(text: String) -> Result<Self, InvalidActivity> {
         let is_valid = (1..=MAX_DETAILS).contains(&text.chars().count());
-        if is_valid { Ok(Self(text)) } else { Err(InvalidActivity::Details) }
+        if is_valid {
+            Ok(Self(text))
+        } else {
+            Err(InvalidActivity::Details)
+        }
     }
 }
 
@@ -189,7 +221,9 @@ impl TryFrom<u64> for PartySize {
     type Error = InvalidActivity;
 
     fn try_from(number: u64) -> Result<Self, InvalidActivity> {
-        let size = u16::try_from(number).ok().filter(|size| (1..=MAX_PARTY).contains(size));
+        let size = u16::try_from(number)
+            .ok()
+            .filter(|size| (1..=MAX_PARTY).contains(size));
         size.map(Self).ok_or(InvalidActivity::PartySize)
     }
 }
@@ -211,13 +245,19 @@ impl<'de> Deserialize<'de> for ActivityChange {
 
 impl From<State> for StateChange {
     fn from(state: State) -> Self {
-        Self { state: Some(state), activity: ActivityChange::Keep }
+        Self {
+            state: Some(state),
+            activity: ActivityChange::Keep,
+        }
     }
 }
 
 impl From<Activity> for StateChange {
     fn from(activity: Activity) -> Self {
-        Self { state: None, activity: ActivityChange::Set(activity) }
+        Self {
+            state: None,
+            activity: ActivityChange::Set(activity),
+        }
     }
 }
 

@@ -32,7 +32,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// Reads a member that may be missing but not null.
-pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -106,7 +108,8 @@ impl<'de> Deserialize<'de> for Json {
             }
 
             fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
-                let number = Number::from_f64(value).ok_or_else(|| E::custom("a number that JSON cannot express"))?;
+                let number = Number::from_f64(value)
+                    .ok_or_else(|| E::custom("a number that JSON cannot express"))?;
                 Ok(Json::Number(number))
             }
 

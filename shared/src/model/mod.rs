@@ -1,4 +1,5 @@
-//! Domain types: ids, states, the presence object. They do no I/O, and are parsed once, at the edge.
+//! Domain types: ids, states, the presence object. They do no I/O, and are parsed once, at the
+//! edge.
 //!
 //! Those that clients share are defined in the crate `presence-types`.
 
@@ -9,8 +10,8 @@ mod owned;
 pub use activity::{Activity, ActivityChange, StateChange};
 pub use owned::{OwnedConnection, OwnedConnections};
 pub use presence_types::{
-    Connection, ConnectionId, EventReason, Gateway, GatewayId, GatewayState, GatewayStatus, InvalidId, LastSeen, Lease,
-    PlayerId, Reason, State, Transition, UnknownName,
+    Connection, ConnectionId, EventReason, Gateway, GatewayId, GatewayState, GatewayStatus,
+    InvalidId, LastSeen, Lease, PlayerId, Reason, State, Transition, UnknownName,
 };
 
 /// One player's presence at one moment.

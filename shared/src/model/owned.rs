@@ -22,12 +22,18 @@ pub struct OwnedConnections {
 
 impl<'a> From<&'a Connection> for OwnedConnection<'a> {
     fn from(connection: &'a Connection) -> Self {
-        Self { connection, gateway: None }
+        Self {
+            connection,
+            gateway: None,
+        }
     }
 }
 
 impl From<Vec<Connection>> for OwnedConnections {
     fn from(connections: Vec<Connection>) -> Self {
-        Self { connections, gateway: None }
+        Self {
+            connections,
+            gateway: None,
+        }
     }
 }

@@ -15,8 +15,8 @@ use crate::{
 /// The longest time since the last sweep. Beyond it, the sweep is late.
 const MAX_SWEEP_LAG: Duration = Duration::from_mins(2);
 
-/// The longest time that an event may wait in the outbox. A relay, also that of the function `sweep`, publishes at
-/// least once per minute.
+/// The longest time that an event may wait in the outbox. A relay, also that of the function
+/// `sweep`, publishes at least once per minute.
 const MAX_OUTBOX_AGE: Duration = Duration::from_mins(2);
 
 /// Time limit of a request to JetStream.
@@ -41,14 +41,18 @@ pub struct HealthMonitor {
 }
 
 impl HealthProbe {
-    /// Creates a probe of `store` and, if events are on, `publisher`. It records the age of the outbox in
-    /// `backlog`.
+    /// Creates a probe of `store` and, if events are on, `publisher`. It records the age of the
+    /// outbox in `backlog`.
     pub fn new(store: Store, publisher: Option<Publisher>, backlog: Backlog) -> Self {
-        Self { store, publisher, backlog }
+        Self {
+            store,
+            publisher,
+            backlog,
+        }
     }
 
-    /// Checks everything, and sets the gauges. In a cluster, the outbox is checked by what a relay recorded within the
-    /// last minute; without such a record, each partition takes one command.
+    /// Checks everything, and sets the gauges. In a cluster, the outbox is checked by what a relay
+    /// recorded within the last minute; without such a record, each partition takes one command.
     pub async fn check(&self) -> Health {
         self.check_with(async {
             match self.relayed_since(None).await {
@@ -59,8 +63,9 @@ impl HealthProbe {
         .await
     }
 
-    /// Checks everything as [`check`](Self::check) does, and counts the players. The partitions of a cluster are read
-    /// only once per call: if no relay runs, so that all outboxes had to be read, the players are not counted.
+    /// Checks everything as [`check`](Self::check) does, and counts the players. The partitions of
+    /// a cluster are read only once per call: if no relay runs, so that all outboxes had to be
+    /// read, the players are not counted.
     pub async fn check_and_count(&self, operator_queries: &OperatorQueries) -> Health {
         let relayed = self.relayed_since(None).await;
         let has_looked = relayed.is_none() && self.publisher.is_some() && self.store.takes_turns();
@@ -75,13 +80,17 @@ impl HealthProbe {
             && !has_looked
             && let Err(error) = operator_queries.statistics().await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "players not counted");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "players not counted"
+            );
         }
         health
     }
 
-    /// Checks everything, and sets the gauges. Takes a few commands per node: the outbox is checked by what the relay
-    /// of this process, an earlier check, or in a cluster the relay of another process recorded within the last minute.
+    /// Checks everything, and sets the gauges. Takes a few commands per node: the outbox is checked
+    /// by what the relay of this process, an earlier check, or in a cluster the relay of another
+    /// process recorded within the last minute.
     pub async fn check_lightly(&self) -> Health {
         self.check_with(async {
             let found = match self.relayed_since(self.backlog.age()).await {
@@ -96,8 +105,8 @@ impl HealthProbe {
         .await
     }
 
-    /// The record of any process's relay about the outbox of a cluster, if that is newer than `own`, the age of this
-    /// process's observation.
+    /// The record of any process's relay about the outbox of a cluster, if that is newer than
+    /// `own`, the age of this process's observation.
     async fn relayed_since(&self, own: Option<Duration>) -> Option<Oldest> {
         self.publisher.as_ref()?;
         let age = self.store.relay_lag().await.ok()??;
@@ -106,10 +115,19 @@ impl HealthProbe {
     }
 
     async fn check_with(&self, outbox: impl Future<Output = Check>) -> Health {
-        let (redis, nats, sweep, outbox) = tokio::join!(self.redis(), self.nats(), self.sweep(), outbox);
-        let checks = Checks { redis, nats, sweep, outbox };
+        let (redis, nats, sweep, outbox) =
+            tokio::join!(self.redis(), self.nats(), self.sweep(), outbox);
+        let checks = Checks {
+            redis,
+            nats,
+            sweep,
+            outbox,
+        };
         set_gauges(&checks);
-        Health { status: checks.status(), checks }
+        Health {
+            status: checks.status(),
+            checks,
+        }
     }
 
     async fn redis(&self) -> Check {
@@ -117,18 +135,26 @@ impl HealthProbe {
             Ok(None) => Check::from(HealthStatus::Ok),
             Ok(Some(error)) => {
                 // The store has logged the node's failure, once per episode.
-                tracing::debug!(error = &error as &dyn std::error::Error, "some Redis nodes are unavailable");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "some Redis nodes are unavailable"
+                );
                 Check::from(HealthStatus::Degraded)
             }
             Err(error) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "Redis is unavailable");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "Redis is unavailable"
+                );
                 Check::from(HealthStatus::Unavailable)
             }
         }
     }
 
     async fn nats(&self) -> Check {
-        let Some(publisher) = &self.publisher else { return HealthStatus::Disabled.into() };
+        let Some(publisher) = &self.publisher else {
+            return HealthStatus::Disabled.into();
+        };
         // The publisher logs each problem once.
         Check::from(match publisher.health(NATS_TIMEOUT).await {
             NatsHealth::Ok => HealthStatus::Ok,
@@ -157,25 +183,45 @@ impl HealthProbe {
 impl HealthMonitor {
     /// Creates a monitor of `probe`. Nothing is checked before the first caller asks.
     pub fn new(probe: HealthProbe) -> Self {
-        Self { probe, latest: Arc::new(Cached::new(CACHE_TTL)) }
+        Self {
+            probe,
+            latest: Arc::new(Cached::new(CACHE_TTL)),
+        }
     }
 
     /// The health as of a second ago at most.
     pub async fn latest(&self) -> Health {
         let probe = self.probe.clone();
-        self.latest.get(async move || probe.check_lightly().await).await.unwrap_or_else(unknown)
+        self.latest
+            .get(async move || probe.check_lightly().await)
+            .await
+            .unwrap_or_else(unknown)
     }
 }
 
 /// The health of a service that could not be checked.
 fn unknown() -> Health {
     let unknown = Check::from(HealthStatus::Unknown);
-    let checks = Checks { redis: unknown, nats: unknown, sweep: unknown, outbox: unknown };
-    Health { status: HealthStatus::Unavailable, checks }
+    let checks = Checks {
+        redis: unknown,
+        nats: unknown,
+        sweep: unknown,
+        outbox: unknown,
+    };
+    Health {
+        status: HealthStatus::Unavailable,
+        checks,
+    }
 }
 
 fn set_gauges(checks: &Checks) {
-    let to_gauge = |check: Check| if check.status == HealthStatus::Ok { 1.0 } else { 0.0 };
+    let to_gauge = |check: Check| {
+        if check.status == HealthStatus::Ok {
+            1.0
+        } else {
+            0.0
+        }
+    };
     let to_seconds = |age_ms: u64| Duration::from_millis(age_ms).as_secs_f64();
     metrics::gauge!(REDIS_UP).set(to_gauge(checks.redis));
     if checks.nats.status != HealthStatus::Disabled {
@@ -198,6 +244,13 @@ fn outbox_check(oldest: Oldest) -> Check {
 }
 
 fn age_check(age: Duration, max: Duration) -> Check {
-    let status = if age > max { HealthStatus::Degraded } else { HealthStatus::Ok };
-    Check { status, age_ms: Some(age.as_millis() as u64) }
+    let status = if age > max {
+        HealthStatus::Degraded
+    } else {
+        HealthStatus::Ok
+    };
+    Check {
+        status,
+        age_ms: Some(age.as_millis() as u64),
+    }
 }

@@ -14,8 +14,9 @@ use crate::{
 /// The most records that are read to estimate the number of players by state.
 const SAMPLE: usize = 1_000;
 
-/// The most commands per second, on average, by which one server counts the connections of gateways: about 3 % of what one
-/// Redis node can do. 100 gateways in a cluster of 256 partitions are counted every 2.6 s.
+/// The most commands per second, on average, by which one server counts the connections of
+/// gateways: about 3 % of what one Redis node can do. 100 gateways in a cluster of 256 partitions
+/// are counted every 2.6 s.
 pub const MAX_COUNTS_PER_SECOND: u32 = 10_000;
 
 /// Queries of operators.
@@ -29,7 +30,8 @@ impl OperatorQueries {
         Self { store }
     }
 
-    /// Counts the players, and sets the gauges. Costs one command per shard, and reads 1,000 records at most.
+    /// Counts the players, and sets the gauges. Costs one command per shard, and reads 1,000
+    /// records at most.
     ///
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer.
@@ -41,8 +43,8 @@ impl OperatorQueries {
         Ok(statistics)
     }
 
-    /// Reads the known gateways, and those whose connections' leases are being ended. Costs one command per gateway and
-    /// shard.
+    /// Reads the known gateways, and those whose connections' leases are being ended. Costs one
+    /// command per gateway and shard.
     ///
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer.
@@ -51,8 +53,8 @@ impl OperatorQueries {
         Ok(Gateways { as_of, gateways })
     }
 
-    /// How long a list of gateways has to be shared so that counting their connections costs Redis no more than
-    /// [`MAX_COUNTS_PER_SECOND`].
+    /// How long a list of gateways has to be shared so that counting their connections costs Redis
+    /// no more than [`MAX_COUNTS_PER_SECOND`].
     pub fn gateways_ttl(&self, list: &Gateways) -> Duration {
         let counts = list.gateways.len() * self.store.commands_per_gateway();
         Duration::from_secs_f64(counts as f64 / f64::from(MAX_COUNTS_PER_SECOND))
@@ -67,13 +69,25 @@ impl OperatorQueries {
     }
 }
 
-/// Extrapolates from a sample of presences to `indexed` players. Players that have just expired are among both.
+/// Extrapolates from a sample of presences to `indexed` players. Players that have just expired are
+/// among both.
 fn estimate(indexed: u64, presences: &[Presence], as_of: u64) -> Statistics {
     let sampled = presences.len() as u64;
     // Players may have left the index between the counting and the reading.
     let total = indexed.max(sampled);
-    let scale = |count: u64| (count * total + sampled / 2).checked_div(sampled).unwrap_or_default(); // rounded
-    let count = |state| scale(presences.iter().filter(|presence| presence.state == state).count() as u64);
+    let scale = |count: u64| {
+        (count * total + sampled / 2)
+            .checked_div(sampled)
+            .unwrap_or_default()
+    }; // rounded
+    let count = |state| {
+        scale(
+            presences
+                .iter()
+                .filter(|presence| presence.state == state)
+                .count() as u64,
+        )
+    };
     let states = States {
         online: count(State::Online),
         in_queue: count(State::InQueue),
@@ -84,7 +98,12 @@ fn estimate(indexed: u64, presences: &[Presence], as_of: u64) -> Statistics {
         as_of,
         players: states.by_state().iter().map(|(_, count)| count).sum(),
         states,
-        connections: scale(presences.iter().map(|presence| u64::from(presence.connection_count)).sum()),
+        connections: scale(
+            presences
+                .iter()
+                .map(|presence| u64::from(presence.connection_count))
+                .sum(),
+        ),
         sampled,
         is_exact: sampled == total,
     }
@@ -102,7 +121,9 @@ mod tests {
     use super::*;
 
     fn presences(counts: &[(State, usize)]) -> Vec<Presence> {
-        let presences = counts.iter().flat_map(|(state, count)| std::iter::repeat_n(*state, *count));
+        let presences = counts
+            .iter()
+            .flat_map(|(state, count)| std::iter::repeat_n(*state, *count));
         let with_state = |state| Presence {
             player_id: PlayerId::parse("alice").unwrap(),
             state,
@@ -118,16 +139,48 @@ mod tests {
     fn few_players_are_counted() {
         let presences = presences(&[(State::Online, 3), (State::Away, 1), (State::Offline, 1)]);
         let statistics = estimate(5, &presences, 7);
-        assert_eq!(statistics.states, States { online: 3, away: 1, ..States::default() });
-        assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (4, 8, true));
+        assert_eq!(
+            statistics.states,
+            States {
+                online: 3,
+                away: 1,
+                ..States::default()
+            }
+        );
+        assert_eq!(
+            (
+                statistics.players,
+                statistics.connections,
+                statistics.is_exact
+            ),
+            (4, 8, true)
+        );
     }
 
     #[test]
     fn many_players_are_estimated_from_a_sample() {
-        let presences = presences(&[(State::Online, 700), (State::InMatch, 299), (State::Offline, 1)]);
+        let presences = presences(&[
+            (State::Online, 700),
+            (State::InMatch, 299),
+            (State::Offline, 1),
+        ]);
         let statistics = estimate(1_000_000, &presences, 7);
-        assert_eq!(statistics.states, States { online: 700_000, in_match: 299_000, ..States::default() });
-        assert_eq!((statistics.players, statistics.connections, statistics.is_exact), (999_000, 1_998_000, false));
+        assert_eq!(
+            statistics.states,
+            States {
+                online: 700_000,
+                in_match: 299_000,
+                ..States::default()
+            }
+        );
+        assert_eq!(
+            (
+                statistics.players,
+                statistics.connections,
+                statistics.is_exact
+            ),
+            (999_000, 1_998_000, false)
+        );
     }
 
     #[test]

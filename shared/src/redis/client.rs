@@ -31,47 +31,67 @@ enum Backend {
 }
 
 impl RedisClient {
-    /// Prepares the connection. Nothing is sent before the first query. A cluster's number of partitions is stored under
-    /// `partition_count_key`. Must be called in a tokio runtime.
-    pub(crate) fn new(config: &RedisConfig, partition_count_key: String) -> Result<Self, RedisError> {
+    /// Prepares the connection. Nothing is sent before the first query. A cluster's number of
+    /// partitions is stored under `partition_count_key`. Must be called in a tokio runtime.
+    pub(crate) fn new(
+        config: &RedisConfig,
+        partition_count_key: String,
+    ) -> Result<Self, RedisError> {
         let limit = config.timeout;
         let backend = match config.mode {
             RedisMode::Standalone => {
-                let url = config.urls.first().ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
+                let url = config
+                    .urls
+                    .first()
+                    .ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
                 let endpoint = Endpoint::fixed(url.clone(), config.tokens.as_ref())?;
                 Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
             RedisMode::Sentinel => {
-                let endpoint = Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
+                let endpoint =
+                    Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
                 Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
             }
             RedisMode::Cluster => {
                 let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), limit);
-                let guard = LayoutGuard::new(cluster.clone(), partition_count_key, config.partitions.unwrap_or(1));
+                let guard = LayoutGuard::new(
+                    cluster.clone(),
+                    partition_count_key,
+                    config.partitions.unwrap_or(1),
+                );
                 Backend::Cluster(cluster, guard)
             }
         };
         Ok(Self { backend, limit })
     }
 
-    /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for its reply.
+    /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for
+    /// its reply.
     pub(crate) async fn query(&self, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
         self.query_with(Policy::UPKEEP, shard, command).await
     }
 
-    /// Sends one command to the node that holds `shard`, and waits for its reply. Calls made at the same time share a
-    /// round trip.
-    pub(crate) async fn query_with(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
+    /// Sends one command to the node that holds `shard`, and waits for its reply. Calls made at the
+    /// same time share a round trip.
+    pub(crate) async fn query_with(
+        &self,
+        policy: Policy,
+        shard: Shard,
+        command: &Cmd,
+    ) -> Result<Value, StoreError> {
         match &self.backend {
             Backend::Standalone(node) => {
                 let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
-                let result = node.query(command, policy.repeat, Instant::now() + self.limit).await;
+                let result = node
+                    .query(command, policy.repeat, Instant::now() + self.limit)
+                    .await;
                 if let Some(permit) = permit {
                     permit.finish(&result);
                 }
                 result
             }
-            // Boxed, here and below: the future is large, and must not inflate the one of a standalone Redis.
+            // Boxed, here and below: the future is large, and must not inflate the one of a
+            // standalone Redis.
             Backend::Cluster(cluster, guard) => {
                 guard.pass(policy.effect).await?;
                 Box::pin(cluster.query(policy, shard, command)).await
@@ -79,36 +99,49 @@ impl RedisClient {
         }
     }
 
-    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one round trip to each
-    /// node involved.
-    pub(crate) async fn query_all(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Value, StoreError>> {
+    /// Sends commands of the service's own upkeep, each to the node that holds its shard, in one
+    /// round trip to each node involved.
+    pub(crate) async fn query_all(
+        &self,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Value, StoreError>> {
         self.query_all_with(Policy::UPKEEP, commands).await
     }
 
-    /// Sends commands that may be repeated, each to the node that holds its shard, in one round trip to each node
-    /// involved.
+    /// Sends commands that may be repeated, each to the node that holds its shard, in one round
+    /// trip to each node involved.
     pub(crate) async fn query_all_with(
         &self,
         policy: Policy,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Value, StoreError>> {
         let replies = self.send(Clock::Unread, policy, commands).await;
-        replies.into_iter().map(|reply| reply.map(|(value, _)| value)).collect()
+        replies
+            .into_iter()
+            .map(|reply| reply.map(|(value, _)| value))
+            .collect()
     }
 
     /// Sends commands as [`query_all`](Self::query_all) does, and reads each node's clock.
-    pub(crate) async fn query_all_timed(&self, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+    pub(crate) async fn query_all_timed(
+        &self,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Timed, StoreError>> {
         self.send(Clock::Read, Policy::UPKEEP, commands).await
     }
 
-    /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each node involved, and
-    /// reads each node's clock.
-    pub(crate) async fn read_all(&self, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+    /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each
+    /// node involved, and reads each node's clock.
+    pub(crate) async fn read_all(
+        &self,
+        policy: Policy,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Timed, StoreError>> {
         self.send(Clock::Read, policy, commands).await
     }
 
-    /// Checks that the data in a cluster is spread over the configured number of partitions, and stores that number if
-    /// the cluster is unused.
+    /// Checks that the data in a cluster is spread over the configured number of partitions, and
+    /// stores that number if the cluster is unused.
     ///
     /// # Errors
     /// [`StoreError::Partitions`]. If a node does not answer, the check passes.
@@ -130,8 +163,8 @@ impl RedisClient {
         }
     }
 
-    /// Groups items by the node that holds their shard, as far as that is known. Items without a known node form one
-    /// group.
+    /// Groups items by the node that holds their shard, as far as that is known. Items without a
+    /// known node form one group.
     pub(crate) async fn group_by_node<T>(
         &self,
         items: Vec<T>,
@@ -143,15 +176,24 @@ impl RedisClient {
         }
     }
 
-    /// Sends a command to every node: a server's only one, or a cluster's masters. Nodes may refuse it.
+    /// Sends a command to every node: a server's only one, or a cluster's masters. Nodes may refuse
+    /// it.
     pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
         match &self.backend {
-            Backend::Standalone(node) => vec![node.query_optional(command, Instant::now() + self.limit).await],
+            Backend::Standalone(node) => vec![
+                node.query_optional(command, Instant::now() + self.limit)
+                    .await,
+            ],
             Backend::Cluster(cluster, _) => cluster.query_masters(command).await,
         }
     }
 
-    async fn send(&self, clock: Clock, policy: Policy, commands: &[(Shard, Cmd)]) -> Vec<Result<Timed, StoreError>> {
+    async fn send(
+        &self,
+        clock: Clock,
+        policy: Policy,
+        commands: &[(Shard, Cmd)],
+    ) -> Vec<Result<Timed, StoreError>> {
         if commands.is_empty() {
             return Vec::new();
         }
@@ -171,7 +213,12 @@ impl RedisClient {
         };
         // The time limit starts after the wait for admission.
         let deadline = Instant::now() + self.limit;
-        let sending = Sending { clock, slots: Slots::Held, repeat: policy.repeat, deadline };
+        let sending = Sending {
+            clock,
+            slots: Slots::Held,
+            repeat: policy.repeat,
+            deadline,
+        };
         let result = node.query_all(&sending, commands.clone()).await;
         if let Some(permit) = permit {
             permit.finish(&result);

@@ -1,5 +1,5 @@
-//! Client of a Redis Cluster: each command goes to the master that holds its slot, and follows the slot when that
-//! moves.
+//! Client of a Redis Cluster: each command goes to the master that holds its slot, and follows the
+//! slot when that moves.
 //!
 //! A node that is down affects its own commands only.
 
@@ -24,18 +24,20 @@ use crate::aws::IamAuthToken;
 /// The most commands per pipeline to a node: few enough not to delay other clients for long.
 const COMMANDS_PER_PIPELINE: usize = 1_024;
 
-/// How often a command follows redirections, or waits for keys that are being moved, before it fails.
+/// How often a command follows redirections, or waits for keys that are being moved, before it
+/// fails.
 const ATTEMPTS: u32 = 16;
 
-/// How often a command that meets a dead socket is sent: the second time to the slot's master in a new map, the third
-/// time if the connection to that master was dead as well.
+/// How often a command that meets a dead socket is sent: the second time to the slot's master in a
+/// new map, the third time if the connection to that master was dead as well.
 const ATTEMPTS_ON_DEAD_SOCKETS: u32 = 3;
 
-/// Redirections followed without delay. Later ones back off, so that nodes that disagree on slot ownership cannot
-/// bounce a command forever.
+/// Redirections followed without delay. Later ones back off, so that nodes that disagree on slot
+/// ownership cannot bounce a command forever.
 const PROMPT_REDIRECTIONS: u32 = 3;
 
-/// The first pause before a command is sent again because its keys are being moved. It doubles with each attempt.
+/// The first pause before a command is sent again because its keys are being moved. It doubles with
+/// each attempt.
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
 
 /// The longest pause before a command is sent again because its keys are being moved.
@@ -80,15 +82,33 @@ enum Pause {
 type IndexedReply = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
-    /// Creates a client of the cluster that is reached by `seeds`. Nothing is sent before the first query.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<IamAuthToken>, limit: Duration) -> Self {
-        Self { topology: Arc::new(Topology::new(seeds, tokens, limit)), limit }
+    /// Creates a client of the cluster that is reached by `seeds`. Nothing is sent before the first
+    /// query.
+    pub(super) fn new(
+        seeds: Vec<ConnectionInfo>,
+        tokens: Option<IamAuthToken>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            topology: Arc::new(Topology::new(seeds, tokens, limit)),
+            limit,
+        }
     }
 
     /// Sends one command to the master that holds `shard`.
-    pub(super) async fn query(&self, policy: Policy, shard: Shard, command: &Cmd) -> Result<Value, StoreError> {
-        let answer = self.query_all(Clock::Unread, policy, &[(shard, command.clone())]).await.pop();
-        answer.unwrap_or(Err(StoreError::Unexpected("no answer"))).map(|(value, _)| value)
+    pub(super) async fn query(
+        &self,
+        policy: Policy,
+        shard: Shard,
+        command: &Cmd,
+    ) -> Result<Value, StoreError> {
+        let answer = self
+            .query_all(Clock::Unread, policy, &[(shard, command.clone())])
+            .await
+            .pop();
+        answer
+            .unwrap_or(Err(StoreError::Unexpected("no answer")))
+            .map(|(value, _)| value)
     }
 
     /// Sends commands, each to the master that holds its shard, in one round trip to each of them.
@@ -98,13 +118,23 @@ impl Cluster {
         policy: Policy,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Timed, StoreError>> {
-        let call = Call { clock, policy, commands, deadline: Instant::now() + self.limit };
-        let routes = (0..commands.len()).map(|place| (place, Route::Master)).collect();
+        let call = Call {
+            clock,
+            policy,
+            commands,
+            deadline: Instant::now() + self.limit,
+        };
+        let routes = (0..commands.len())
+            .map(|place| (place, Route::Master))
+            .collect();
         let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
         for (place, answer) in self.deliver(&call, routes, 1).await {
             answers[place] = answer;
         }
-        if answers.iter().any(|answer| answer.as_ref().is_err_and(suggests_new_map)) {
+        if answers
+            .iter()
+            .any(|answer| answer.as_ref().is_err_and(suggests_new_map))
+        {
             self.topology.refresh_in_background();
         }
         answers
@@ -118,7 +148,12 @@ impl Cluster {
             Ok(Err(error)) => return vec![Err(error)],
             Err(_) => return vec![Err(StoreError::Timeout(self.limit))],
         };
-        let query = async |address| self.topology.node(address)?.query_optional(command, deadline).await;
+        let query = async |address| {
+            self.topology
+                .node(address)?
+                .query_optional(command, deadline)
+                .await
+        };
         join_all(slots.masters.iter().map(query)).await
     }
 
@@ -128,26 +163,36 @@ impl Cluster {
         shards: impl Iterator<Item = Shard>,
     ) -> Result<Vec<Shard>, StoreError> {
         let slots = timeout(self.limit, self.topology.slots()).await;
-        Ok(slots.unwrap_or(Err(StoreError::Timeout(self.limit)))?.shard_of_each_master(shards))
+        Ok(slots
+            .unwrap_or(Err(StoreError::Timeout(self.limit)))?
+            .shard_of_each_master(shards))
     }
 
-    /// Groups items by the master that holds their shard, as far as that is known. Items without a known master form
-    /// one group.
+    /// Groups items by the master that holds their shard, as far as that is known. Items without a
+    /// known master form one group.
     pub(super) async fn group_by_master<T>(
         &self,
         items: Vec<T>,
         shard: impl Fn(&T) -> Shard,
     ) -> Vec<(Option<Address>, Vec<T>)> {
-        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else { return vec![(None, items)] };
+        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else {
+            return vec![(None, items)];
+        };
         let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
         for item in items {
-            groups.entry(slots.master(shard(&item))).or_default().push(item);
+            groups
+                .entry(slots.master(shard(&item)))
+                .or_default()
+                .push(item);
         }
-        groups.into_iter().map(|(master, items)| (master.cloned(), items)).collect()
+        groups
+            .into_iter()
+            .map(|(master, items)| (master.cloned(), items))
+            .collect()
     }
 
-    /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do not wait for those
-    /// to another.
+    /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do
+    /// not wait for those to another.
     fn deliver<'a>(
         &'a self,
         call: &'a Call<'_>,
@@ -157,7 +202,12 @@ impl Cluster {
         Box::pin(async move {
             let slots = match self.in_time(call, self.topology.slots()).await {
                 Ok(slots) => slots,
-                Err(error) => return routes.into_iter().map(|(place, _)| (place, Err(error.clone()))).collect(),
+                Err(error) => {
+                    return routes
+                        .into_iter()
+                        .map(|(place, _)| (place, Err(error.clone())))
+                        .collect();
+                }
             };
             let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
             let mut answered = Vec::with_capacity(routes.len());
@@ -185,7 +235,9 @@ impl Cluster {
         places: &[usize],
         attempt: u32,
     ) -> Vec<IndexedReply> {
-        let (deadline, result) = self.send_to_node(call, address, slots, places, attempt).await;
+        let (deadline, result) = self
+            .send_to_node(call, address, slots, places, attempt)
+            .await;
         let call = &Call { deadline, ..*call };
         let answers = result.unwrap_or_else(|error| vec![Err(error); places.len()]);
         let mut answered = Vec::with_capacity(places.len());
@@ -193,7 +245,10 @@ impl Cluster {
         let mut pause = Pause::None;
         for (place, answer) in places.iter().copied().zip(answers) {
             let may_wait = call.policy.keys_apart == KeysApart::Wait;
-            let error = answer.as_ref().err().filter(|error| may_wait || !error.is_keys_apart());
+            let error = answer
+                .as_ref()
+                .err()
+                .filter(|error| may_wait || !error.is_keys_apart());
             match error.and_then(|error| next(error, address, call.policy.repeat, attempt)) {
                 Some((route, before)) => {
                     again.push((place, route));
@@ -202,7 +257,10 @@ impl Cluster {
                 None => answered.push((place, answer)),
             }
         }
-        if again.iter().any(|(_, route)| matches!(route, Route::Redirected(_, Slots::Held))) {
+        if again
+            .iter()
+            .any(|(_, route)| matches!(route, Route::Redirected(_, Slots::Held)))
+        {
             self.topology.refresh_in_background();
         }
         if !again.is_empty() {
@@ -212,8 +270,8 @@ impl Cluster {
         answered
     }
 
-    /// Sends commands to one node after their admission. Also returns the new deadline of the call, as the wait for
-    /// admission does not count.
+    /// Sends commands to one node after their admission. Also returns the new deadline of the call,
+    /// as the wait for admission does not count.
     async fn send_to_node(
         &self,
         call: &Call<'_>,
@@ -228,18 +286,34 @@ impl Cluster {
         };
         let commands = places.iter().map(|place| &call.commands[*place].1);
         // Commands that follow a redirection were admitted before.
-        let urgency = if attempt == 1 { call.policy.urgency } else { Urgency::Exempt };
+        let urgency = if attempt == 1 {
+            call.policy.urgency
+        } else {
+            Urgency::Exempt
+        };
         let permit = match node.admit(urgency, commands.clone()).await {
             Ok(permit) => permit,
             Err(error) => return (call.deadline, Err(error)),
         };
-        let deadline = if attempt == 1 { Instant::now() + self.limit } else { call.deadline };
-        let sending = Sending { clock: call.clock, slots, repeat: call.policy.repeat, deadline };
+        let deadline = if attempt == 1 {
+            Instant::now() + self.limit
+        } else {
+            call.deadline
+        };
+        let sending = Sending {
+            clock: call.clock,
+            slots,
+            repeat: call.policy.repeat,
+            deadline,
+        };
         let result = node.query_all(&sending, commands).await;
         if let Some(permit) = permit {
             permit.finish(&result);
         }
-        (deadline, result.map(|answers| node.timed(answers).collect()))
+        (
+            deadline,
+            result.map(|answers| node.timed(answers).collect()),
+        )
     }
 
     /// The node to which a command for `shard` goes. `None` if its slot is unassigned.
@@ -266,30 +340,40 @@ impl Cluster {
         call: &Call<'_>,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        timeout_at(call.deadline, work).await.unwrap_or(Err(StoreError::Timeout(self.limit)))
+        timeout_at(call.deadline, work)
+            .await
+            .unwrap_or(Err(StoreError::Timeout(self.limit)))
     }
 }
 
 const UNASSIGNED: StoreError = StoreError::Unexpected("unassigned hash slot");
 
-/// The next route of a command that failed with `error` at the node `by`. `None` if the error is final.
+/// The next route of a command that failed with `error` at the node `by`. `None` if the error is
+/// final.
 fn next(error: &StoreError, by: &Address, repeat: Repeat, attempt: u32) -> Option<(Route, Pause)> {
     let error = match error {
         // Nothing was sent, as the node is no longer a master.
-        StoreError::NotPrimary if attempt < ATTEMPTS_ON_DEAD_SOCKETS => return Some((Route::Master, Pause::NewMap)),
+        StoreError::NotPrimary if attempt < ATTEMPTS_ON_DEAD_SOCKETS => {
+            return Some((Route::Master, Pause::NewMap));
+        }
         StoreError::Redis(error) if attempt < ATTEMPTS => error,
         _ => return None,
     };
-    let pause = if attempt > PROMPT_REDIRECTIONS { Pause::Wait } else { Pause::None };
+    let pause = if attempt > PROMPT_REDIRECTIONS {
+        Pause::Wait
+    } else {
+        Pause::None
+    };
     let may_meet_dead_sockets = repeat == Repeat::Allowed && attempt < ATTEMPTS_ON_DEAD_SOCKETS;
     match error.kind() {
         ErrorKind::Server(ServerErrorKind::Moved) => Some(match target(error, by) {
             Some(target) => (Route::Redirected(target, Slots::Held), pause),
             None => (Route::Master, Pause::NewMap),
         }),
-        ErrorKind::Server(ServerErrorKind::Ask) => {
-            Some((Route::Redirected(target(error, by)?, Slots::Importing), pause))
-        }
+        ErrorKind::Server(ServerErrorKind::Ask) => Some((
+            Route::Redirected(target(error, by)?, Slots::Importing),
+            pause,
+        )),
         ErrorKind::Server(ServerErrorKind::TryAgain) => Some((Route::Master, Pause::Wait)),
         _ if may_meet_dead_sockets && is_lost_socket(error) => Some((Route::Master, Pause::NewMap)),
         _ => None,
@@ -308,61 +392,16 @@ fn suggests_new_map(error: &StoreError) -> bool {
         StoreError::Redis(error) => {
             use ServerErrorKind::{BusyLoading, ClusterDown, MasterDown, ReadOnly};
             let kinds = [BusyLoading, ClusterDown, MasterDown, ReadOnly];
-            is_lost_socket(error) || kinds.iter().any(|kind| error.kind() == ErrorKind::Server(*kind))
+            is_lost_socket(error)
+                || kinds
+                    .iter()
+                    .any(|kind| error.kind() == ErrorKind::Server(*kind))
         }
-        StoreError::Type(_) | StoreError::Overloaded { .. } | StoreError::Partitions { .. } => false,
+        StoreError::Type(_) | StoreError::Overloaded { .. } | StoreError::Partitions { .. } => {
+            false
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn by() -> Address {
-        ("10.0.0.1".to_owned(), 7_000)
-    }
-
-    /// What an error reply leads to.
-    fn next_of(reply: &str, attempt: u32) -> Option<(Route, Pause)> {
-        let error = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap().extract_error().unwrap_err();
-        next(&error.into(), &by(), Repeat::Allowed, attempt)
-    }
-
-    fn to(host: &str, slots: Slots) -> Route {
-        Route::Redirected((host.to_owned(), 7_001), slots)
-    }
-
-    #[test]
-    fn a_command_follows_its_slot() {
-        assert_eq!(next_of("MOVED 1 10.0.0.2:7001", 1), Some((to("10.0.0.2", Slots::Held), Pause::None)));
-        assert_eq!(next_of("ASK 1 10.0.0.2:7001", 1), Some((to("10.0.0.2", Slots::Importing), Pause::None)));
-        assert_eq!(next_of("MOVED 1 :7001", 1), Some((to("10.0.0.1", Slots::Held), Pause::None)));
-        assert_eq!(next_of("MOVED 1 2001:db8::1:7001", 1), Some((to("2001:db8::1", Slots::Held), Pause::None)));
-        assert_eq!(next_of("MOVED 1 ?:7001", 1), Some((Route::Master, Pause::NewMap)), "an unknown host");
-        assert_eq!(next_of("TRYAGAIN half of it", 1), Some((Route::Master, Pause::Wait)));
-    }
-
-    #[test]
-    fn nodes_that_disagree_do_not_pass_a_command_to_and_fro_for_ever() {
-        let moved = "MOVED 1 10.0.0.2:7001";
-        assert_eq!(next_of(moved, PROMPT_REDIRECTIONS).unwrap().1, Pause::None);
-        assert_eq!(next_of(moved, PROMPT_REDIRECTIONS + 1).unwrap().1, Pause::Wait);
-        assert_eq!(next_of(moved, ATTEMPTS), None);
-    }
-
-    #[test]
-    fn other_errors_are_answers() {
-        for reply in ["NOSCRIPT no such script", "OOM full", "LOADING soon", "CLUSTERDOWN for now", "ERR what?"] {
-            assert_eq!(next_of(reply, 1), None, "{reply}");
-        }
-        assert_eq!(next(&StoreError::Timeout(Duration::ZERO), &by(), Repeat::Allowed, 1), None);
-    }
-    #[test]
-    fn only_what_may_be_repeated_is_sent_again_after_a_lost_socket() {
-        let lost = StoreError::from(RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset)));
-        assert_eq!(next(&lost, &by(), Repeat::Allowed, 1), Some((Route::Master, Pause::NewMap)));
-        assert_eq!(next(&lost, &by(), Repeat::Allowed, ATTEMPTS_ON_DEAD_SOCKETS), None);
-        assert_eq!(next(&lost, &by(), Repeat::Forbidden, 1), None);
-        assert_eq!(next(&StoreError::NotPrimary, &by(), Repeat::Forbidden, 1), Some((Route::Master, Pause::NewMap)));
-    }
-}
+mod tests;

@@ -4,7 +4,8 @@ use std::{fmt, io::Write as _};
 
 use redis::{RedisWrite, ToRedisArgs};
 
-/// A string argument made of several slices, written to the command buffer without an intermediate allocation.
+/// A string argument made of several slices, written to the command buffer without an intermediate
+/// allocation.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConcatArg<'a, const N: usize = 4>(pub(crate) [&'a str; N]);
 

@@ -1,4 +1,5 @@
-//! Log of Redis failures: one line when a kind of failure begins at a node, one when it ends, and none per call.
+//! Log of Redis failures: one line when a kind of failure begins at a node, one when it ends, and
+//! none per call.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +15,8 @@ use super::{StoreError, StoreFailure};
 /// The time without a failure of this kind after which an episode is over, once the node answers.
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// The episodes of the whole process: each thread has connections of its own, and all of them fail together.
+/// The episodes of the whole process: each thread has connections of its own, and all of them fail
+/// together.
 static EPISODES: LazyLock<Episodes> = LazyLock::new(Episodes::default);
 
 /// Ongoing failures.
@@ -25,7 +27,8 @@ struct Episodes {
     count: AtomicUsize,
 }
 
-/// The name of a node, or an empty one for failures that concern no single node, and the kind of failure.
+/// The name of a node, or an empty one for failures that concern no single node, and the kind of
+/// failure.
 type Key = (String, StoreFailure);
 
 #[derive(Debug)]
@@ -53,8 +56,8 @@ pub(crate) fn call_failed(error: &StoreError) {
     }
 }
 
-/// Logs the failure of a pass of a background task. A wrong number of partitions stays wrong until an operator acts: one
-/// line per episode, not one per pass.
+/// Logs the failure of a pass of a background task. A wrong number of partitions stays wrong until
+/// an operator acts: one line per episode, not one per pass.
 pub(crate) fn pass_failed(error: &StoreError, message: &str) {
     match error {
         StoreError::Partitions { .. } => failed("", error),
@@ -67,7 +70,13 @@ pub(crate) fn answered(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {
         return;
     }
-    for ((node, failure), Episode { began, failures, .. }) in EPISODES.end(node, Instant::now()) {
+    for (
+        (node, failure),
+        Episode {
+            began, failures, ..
+        },
+    ) in EPISODES.end(node, Instant::now())
+    {
         let kind = failure.as_str();
         let lasted = began.elapsed();
         tracing::info!(node, kind, failures, ?lasted, "Redis can be used again");
@@ -81,7 +90,11 @@ impl Episodes {
         let mut is_first = false;
         let episode = open.entry((node.to_owned(), failure)).or_insert_with(|| {
             is_first = true;
-            Episode { began: now, last: now, failures: 0 }
+            Episode {
+                began: now,
+                last: now,
+                failures: 0,
+            }
         });
         episode.last = now;
         episode.failures += 1;
@@ -93,9 +106,12 @@ impl Episodes {
     fn end(&self, node: &str, now: Instant) -> Vec<(Key, Episode)> {
         let mut open = self.open();
         let is_over = |(failing, _): &Key, episode: &mut Episode| {
-            (failing == node || failing.is_empty()) && now.duration_since(episode.last) >= QUIET_TIME
+            (failing == node || failing.is_empty())
+                && now.duration_since(episode.last) >= QUIET_TIME
         };
-        let over = open.extract_if(.., |key, episode| is_over(key, episode)).collect();
+        let over = open
+            .extract_if(.., |key, episode| is_over(key, episode))
+            .collect();
         self.count.store(open.len(), Ordering::Relaxed);
         over
     }
@@ -117,14 +133,24 @@ mod tests {
         let start = Instant::now();
         assert!(episodes.begin("node", KIND, start));
         assert!(!episodes.begin("node", KIND, start + QUIET_TIME));
-        assert!(episodes.end("node", start + QUIET_TIME + Duration::from_secs(1)).is_empty(), "it failed a moment ago");
+        assert!(
+            episodes
+                .end("node", start + QUIET_TIME + Duration::from_secs(1))
+                .is_empty(),
+            "it failed a moment ago"
+        );
         let over = episodes.end("node", start + 2 * QUIET_TIME);
         assert_eq!(
-            over.iter().map(|(key, episode)| (&*key.0, key.1, episode.failures)).collect::<Vec<_>>(),
+            over.iter()
+                .map(|(key, episode)| (&*key.0, key.1, episode.failures))
+                .collect::<Vec<_>>(),
             [("node", KIND, 2)]
         );
         assert!(episodes.end("node", start + 3 * QUIET_TIME).is_empty());
-        assert!(episodes.begin("node", KIND, start + 3 * QUIET_TIME), "a new one");
+        assert!(
+            episodes.begin("node", KIND, start + 3 * QUIET_TIME),
+            "a new one"
+        );
     }
 
     #[test]

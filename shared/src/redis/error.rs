@@ -1,11 +1,12 @@
-//! Errors of Redis, and their kinds. `RedisError` is the error of the crate `redis`; a `StoreError` is what callers get.
+//! Errors of Redis, and their kinds. `RedisError` is the error of the crate `redis`; a `StoreError`
+//! is what callers get.
 
 use std::{fmt, ops::Deref, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-/// Error of a call to Redis. Its content is unknown, and a mutation may or may not have been made; see
-/// [`failure`](Self::failure).
+/// Error of a call to Redis. Its content is unknown, and a mutation may or may not have been made;
+/// see [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Redis did not answer within the configured time.
@@ -21,7 +22,9 @@ pub enum StoreError {
         retry_after: Duration,
     },
     /// The data in the cluster is spread over another number of partitions. Nothing was sent.
-    #[error("the data in Redis is spread over {stored} partitions, but PRESENCE_CLUSTER_PARTITIONS is {configured}")]
+    #[error(
+        "the data in Redis is spread over {stored} partitions, but PRESENCE_CLUSTER_PARTITIONS is {configured}"
+    )]
     Partitions {
         /// The number that is stored in Redis.
         stored: u16,
@@ -39,8 +42,8 @@ pub enum StoreError {
     Type(#[from] redis::ParsingError),
 }
 
-/// An error of the connection, or of Redis itself. It has no source: the source of the crate's error repeats its
-/// message, and logs name each cause once.
+/// An error of the connection, or of Redis itself. It has no source: the source of the crate's
+/// error repeats its message, and logs name each cause once.
 #[derive(Debug, Clone)]
 pub struct RedisFault(RedisError);
 
@@ -76,7 +79,8 @@ impl StoreError {
     /// The kind of failure.
     pub fn failure(&self) -> StoreFailure {
         use StoreFailure::{
-            Loading, Misconfigured, NotPrimary, OutOfMemory, Overloaded, Refused, TimedOut, Unexpected, Unreachable,
+            Loading, Misconfigured, NotPrimary, OutOfMemory, Overloaded, Refused, TimedOut,
+            Unexpected, Unreachable,
         };
         match self {
             Self::Timeout(_) => TimedOut,
@@ -84,11 +88,15 @@ impl StoreError {
             Self::Overloaded { .. } => Overloaded,
             Self::Partitions { .. } => Misconfigured,
             Self::Redis(error) => match error.kind() {
-                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => NotPrimary,
+                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
+                    NotPrimary
+                }
                 ErrorKind::Server(ServerErrorKind::BusyLoading) => Loading,
                 _ if error.code() == Some("OOM") => OutOfMemory,
                 _ if error.code() == Some("WRONGTYPE") => Unexpected,
-                ErrorKind::Io | ErrorKind::Parse | ErrorKind::MasterNameNotFoundBySentinel => Unreachable,
+                ErrorKind::Io | ErrorKind::Parse | ErrorKind::MasterNameNotFoundBySentinel => {
+                    Unreachable
+                }
                 _ => Refused,
             },
             Self::Unexpected(_) | Self::Type(_) => Unexpected,
@@ -103,7 +111,9 @@ impl StoreError {
     /// The causes of this error in one string, outermost first.
     pub(crate) fn causes(&self) -> String {
         let first = std::error::Error::source(self);
-        let causes: Vec<_> = std::iter::successors(first, |cause| cause.source()).map(ToString::to_string).collect();
+        let causes: Vec<_> = std::iter::successors(first, |cause| cause.source())
+            .map(ToString::to_string)
+            .collect();
         causes.join(": ")
     }
 }
@@ -154,17 +164,38 @@ mod tests {
     #[test]
     fn refusals_are_distinguished() {
         for (reply, failure) in [
-            ("READONLY You can't write against a read only replica.", StoreFailure::NotPrimary),
-            ("MASTERDOWN Link with MASTER is down", StoreFailure::NotPrimary),
-            ("LOADING Redis is loading the dataset in memory", StoreFailure::Loading),
-            ("OOM command not allowed when used memory > 'maxmemory'.", StoreFailure::OutOfMemory),
-            ("NOREPLICAS Not enough good replicas to write.", StoreFailure::Refused),
+            (
+                "READONLY You can't write against a read only replica.",
+                StoreFailure::NotPrimary,
+            ),
+            (
+                "MASTERDOWN Link with MASTER is down",
+                StoreFailure::NotPrimary,
+            ),
+            (
+                "LOADING Redis is loading the dataset in memory",
+                StoreFailure::Loading,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                StoreFailure::OutOfMemory,
+            ),
+            (
+                "NOREPLICAS Not enough good replicas to write.",
+                StoreFailure::Refused,
+            ),
             ("NOAUTH Authentication required.", StoreFailure::Refused),
-            ("WRONGTYPE Operation against a key holding the wrong kind of value", StoreFailure::Unexpected),
+            (
+                "WRONGTYPE Operation against a key holding the wrong kind of value",
+                StoreFailure::Unexpected,
+            ),
             ("ERR what?", StoreFailure::Refused),
         ] {
             let reply = redis::parse_redis_value(format!("-{reply}\r\n").as_bytes()).unwrap();
-            assert_eq!(StoreError::from(reply.extract_error().unwrap_err()).failure(), failure);
+            assert_eq!(
+                StoreError::from(reply.extract_error().unwrap_err()).failure(),
+                failure
+            );
         }
         let reset = RedisError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert_eq!(StoreError::from(reset).failure(), StoreFailure::Unreachable);

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 /// The time without an answer after which the next peer is asked as well.
 const HEDGE_DELAY: Duration = Duration::from_millis(50);
 
-/// The outcomes of `questions`, in order of arrival. A question starts when the previous one has an outcome, or after
-/// [`HEDGE_DELAY`] without one. Dropping the stream cancels the open ones.
+/// The outcomes of `questions`, in order of arrival. A question starts when the previous one has an
+/// outcome, or after [`HEDGE_DELAY`] without one. Dropping the stream cancels the open ones.
 pub(super) fn hedged<F: Future>(questions: Vec<F>) -> impl Stream<Item = F::Output> {
     let start = (questions.into_iter(), FuturesUnordered::new());
     stream::unfold(start, async |(mut waiting, mut open)| {

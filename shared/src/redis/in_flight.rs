@@ -1,9 +1,10 @@
 //! In-flight limit of one Redis node: excess work queues in this process, not in Redis.
 //!
-//! Redis serves one command at a time, so work beyond what keeps it busy only waits there, where it delays heartbeats
-//! and runs into the store timeout. The limit follows the measured round-trip time, as congestion control does: it
-//! grows while round trips stay below a target and shrinks when they exceed it. Work beyond the limit waits here,
-//! renewals of leases before everything else, and is refused when its turn would come too late.
+//! Redis serves one command at a time, so work beyond what keeps it busy only waits there, where it
+//! delays heartbeats and runs into the store timeout. The limit follows the measured round-trip
+//! time, as congestion control does: it grows while round trips stay below a target and shrinks
+//! when they exceed it. Work beyond the limit waits here, renewals of leases before everything
+//! else, and is refused when its turn would come too late.
 
 use std::{
     collections::VecDeque,
@@ -19,20 +20,23 @@ use tokio::{
 
 use super::StoreError;
 
-/// Round trips aim at this time at most: long enough to keep Redis busy, short against the time until a lease expires.
+/// Round trips aim at this time at most: long enough to keep Redis busy, short against the time
+/// until a lease expires.
 const MAX_TARGET: Duration = Duration::from_millis(100);
 
-/// The part of the store timeout that a round trip aims at. The rest covers jitter and the work of other processes.
+/// The part of the store timeout that a round trip aims at. The rest covers jitter and the work of
+/// other processes.
 const TARGET_DIVISOR: u32 = 4;
 
-/// The longest time that work waits for its turn: half of a request's time limit (10 s), and less than presence-client's
-/// (6 s).
+/// The longest time that work waits for its turn: half of a request's time limit (10 s), and less
+/// than presence-client's (6 s).
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
 /// The limit at the start, in entries. It doubles per round trip until the first slow one.
 const INITIAL_LIMIT: f64 = 1_000.0;
 
-/// The limit never falls below this number of entries: a call of one script is always worth sending.
+/// The limit never falls below this number of entries: a call of one script is always worth
+/// sending.
 const MIN_LIMIT: f64 = 50.0;
 
 /// The growth of the limit per round trip after the first slow one.
@@ -44,7 +48,8 @@ const MAX_CUT: f64 = 0.5;
 /// The time over which the rate of completed entries is averaged.
 const RATE_WINDOW: Duration = Duration::from_millis(500);
 
-/// The longest pause that a refused caller is asked for: one heartbeat interval, which a lease outlasts.
+/// The longest pause that a refused caller is asked for: one heartbeat interval, which a lease
+/// outlasts.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(15);
 
 /// The priority of work.
@@ -54,12 +59,13 @@ pub(crate) enum Urgency {
     Renewal,
     /// Calls of players that renew nothing, and the transitions of the sweep.
     Normal,
-    /// The service's own upkeep and checks: few and small commands, which never wait and are not counted.
+    /// The service's own upkeep and checks: few and small commands, which never wait and are not
+    /// counted.
     Exempt,
 }
 
-/// Arguments per entry of a script call, by which the work of any command is estimated. The limit follows measured
-/// times, so only the proportions matter.
+/// Arguments per entry of a script call, by which the work of any command is estimated. The limit
+/// follows measured times, so only the proportions matter.
 const ARGUMENTS_PER_ENTRY: usize = 4;
 
 /// Limits the work in flight to one node. Clones share the limit.
@@ -100,7 +106,8 @@ struct Waiter {
     turn: oneshot::Sender<Result<Permit, StoreError>>,
 }
 
-/// Entries completed per second while work waits. That measures the capacity of the node, not the demand.
+/// Entries completed per second while work waits. That measures the capacity of the node, not the
+/// demand.
 #[derive(Debug)]
 struct Rate {
     window_start: Instant,
@@ -109,8 +116,8 @@ struct Rate {
     per_second: Option<f64>,
 }
 
-/// A permit to have some entries in flight. If it is dropped without [`finish`](Self::finish), the limit learns nothing
-/// from it.
+/// A permit to have some entries in flight. If it is dropped without [`finish`](Self::finish), the
+/// limit learns nothing from it.
 #[derive(Debug)]
 pub(crate) struct Permit {
     limit: InFlightLimit,
@@ -141,14 +148,18 @@ impl InFlightLimit {
             others: Queue::default(),
         };
         let target = MAX_TARGET.min(store_timeout / TARGET_DIVISOR);
-        Self(Arc::new(Inner { target, store_timeout, state: Mutex::new(state) }))
+        Self(Arc::new(Inner {
+            target,
+            store_timeout,
+            state: Mutex::new(state),
+        }))
     }
 
     /// Waits until `commands` may be sent; exempt ones need no permit.
     ///
     /// # Errors
-    /// [`StoreError::Overloaded`] if their turn does not come in time; [`StoreError::Timeout`] if the node stopped
-    /// replying meanwhile.
+    /// [`StoreError::Overloaded`] if their turn does not come in time; [`StoreError::Timeout`] if
+    /// the node stopped replying meanwhile.
     pub(crate) async fn admit<'a>(
         &self,
         urgency: Urgency,
@@ -157,7 +168,9 @@ impl InFlightLimit {
         if urgency == Urgency::Exempt {
             return Ok(None);
         }
-        let entries = commands.map(|command| (command.args_iter().count() / ARGUMENTS_PER_ENTRY).max(1)).sum();
+        let entries = commands
+            .map(|command| (command.args_iter().count() / ARGUMENTS_PER_ENTRY).max(1))
+            .sum();
         self.acquire(entries, urgency).await.map(Some)
     }
 
@@ -188,7 +201,11 @@ impl InFlightLimit {
     }
 
     fn permit(&self, entries: usize) -> Permit {
-        Permit { limit: self.clone(), entries, sent_at: Instant::now() }
+        Permit {
+            limit: self.clone(),
+            entries,
+            sent_at: Instant::now(),
+        }
     }
 
     /// Takes entries out of flight, and admits waiting work in their place.
@@ -251,7 +268,8 @@ impl State {
 
     /// Whether no waiting work comes before new work of this urgency.
     fn is_next(&self, urgency: Urgency) -> bool {
-        self.renewals.waiters.is_empty() && (urgency == Urgency::Renewal || self.others.waiters.is_empty())
+        self.renewals.waiters.is_empty()
+            && (urgency == Urgency::Renewal || self.others.waiters.is_empty())
     }
 
     fn queue(&mut self, urgency: Urgency) -> &mut Queue {
@@ -264,7 +282,11 @@ impl State {
     /// The first waiter that has room; renewals come first.
     fn next_waiter(&mut self) -> Option<Waiter> {
         loop {
-            let urgency = if self.renewals.waiters.is_empty() { Urgency::Normal } else { Urgency::Renewal };
+            let urgency = if self.renewals.waiters.is_empty() {
+                Urgency::Normal
+            } else {
+                Urgency::Renewal
+            };
             let entries = self.queue(urgency).waiters.front()?.entries;
             if !self.has_room(entries) {
                 return None;
@@ -282,7 +304,9 @@ impl State {
             Urgency::Renewal => self.renewals.entries,
             Urgency::Normal | Urgency::Exempt => self.renewals.entries + self.others.entries,
         };
-        self.rate.per_second.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(ahead as f64 / rate))
+        self.rate.per_second.map_or(Duration::ZERO, |rate| {
+            Duration::from_secs_f64(ahead as f64 / rate)
+        })
     }
 
     fn replied(&mut self, entries: usize, elapsed: Duration, target: Duration) {
@@ -300,9 +324,12 @@ impl State {
 
     fn timed_out(&mut self, store_timeout: Duration) {
         self.cut(MAX_CUT, store_timeout);
-        let is_silent = self.last_reply.is_none_or(|last| last.elapsed() >= store_timeout);
+        let is_silent = self
+            .last_reply
+            .is_none_or(|last| last.elapsed() >= store_timeout);
         if is_silent {
-            // The node is not busy but down, so its callers get the error now rather than after their wait.
+            // The node is not busy but down, so its callers get the error now rather than after
+            // their wait.
             for waiter in self.renewals.drain().chain(self.others.drain()) {
                 let _ = waiter.turn.send(Err(StoreError::Timeout(store_timeout)));
             }
@@ -321,7 +348,10 @@ impl State {
     /// Lowers the limit, once per round trip: calls that were slow together are one sign.
     fn cut(&mut self, share: f64, round_trip: Duration) {
         self.is_starting = false;
-        if self.last_cut.is_none_or(|last| last.elapsed() >= round_trip) {
+        if self
+            .last_cut
+            .is_none_or(|last| last.elapsed() >= round_trip)
+        {
             self.limit = (self.limit * share).max(MIN_LIMIT);
             self.last_cut = Some(Instant::now());
         }
@@ -348,7 +378,11 @@ impl Queue {
 
 impl Rate {
     fn starting(now: Instant) -> Self {
-        Self { window_start: now, completed: 0, per_second: None }
+        Self {
+            window_start: now,
+            completed: 0,
+            per_second: None,
+        }
     }
 
     fn add(&mut self, entries: usize, now: Instant) {
@@ -363,7 +397,9 @@ impl Rate {
 }
 
 fn overloaded(wait: Duration) -> StoreError {
-    StoreError::Overloaded { retry_after: wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER) }
+    StoreError::Overloaded {
+        retry_after: wait.clamp(Duration::from_secs(1), MAX_RETRY_AFTER),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Guard of the number of partitions: it is stored in the cluster at first use, and compared with the configuration
-//! later.
+//! Guard of the number of partitions: it is stored in the cluster at first use, and compared with
+//! the configuration later.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,8 +18,9 @@ use super::{
     value,
 };
 
-/// How long the last read of the number is valid. A flush removes it, and a program with another number may then store its own.
-/// This is shorter than the quiet time of the log's episodes, as each thread of a server reads the number by itself.
+/// How long the last read of the number is valid. A flush removes it, and a program with another
+/// number may then store its own. This is shorter than the quiet time of the log's episodes, as
+/// each thread of a server reads the number by itself.
 const VALIDITY: Duration = Duration::from_secs(3);
 
 /// The time between two reads of a number that is wrong or could not be read.
@@ -69,19 +70,23 @@ enum Look {
 }
 
 impl LayoutGuard {
-    /// Creates a guard of the data in `cluster`, whose number of partitions is stored under `key`. Nothing is sent before the first call.
+    /// Creates a guard of the data in `cluster`, whose number of partitions is stored under `key`.
+    /// Nothing is sent before the first call.
     pub(super) fn new(cluster: Cluster, key: String, configured: u16) -> Self {
         Self(Arc::new(Inner {
             cluster,
             key,
             configured,
-            known: Mutex::new(Known { looked_at: None, stored: StoredCount::Unused }),
+            known: Mutex::new(Known {
+                looked_at: None,
+                stored: StoredCount::Unused,
+            }),
             looking: tokio::sync::Mutex::default(),
         }))
     }
 
-    /// Lets a call pass unless the data is spread over another number of partitions. In an unused cluster, a call that
-    /// writes stores the number.
+    /// Lets a call pass unless the data is spread over another number of partitions. In an unused
+    /// cluster, a call that writes stores the number.
     ///
     /// # Errors
     /// [`StoreError::Partitions`].
@@ -96,7 +101,10 @@ impl LayoutGuard {
             }
         }
         match self.known().stored {
-            StoredCount::Other(stored) => Err(StoreError::Partitions { stored, configured: self.0.configured }),
+            StoredCount::Other(stored) => Err(StoreError::Partitions {
+                stored,
+                configured: self.0.configured,
+            }),
             StoredCount::Unused | StoredCount::Confirmed | StoredCount::Unread => Ok(()),
         }
     }
@@ -116,20 +124,34 @@ impl LayoutGuard {
             Err(_) if known.stored == StoredCount::Unused => StoredCount::Unread,
             Err(_) => known.stored,
         };
-        *self.known() = Known { looked_at: Some(Instant::now()), stored };
+        *self.known() = Known {
+            looked_at: Some(Instant::now()),
+            stored,
+        };
     }
 
     async fn stored(&self, effect: Effect) -> Result<Option<u16>, StoreError> {
         let key = &self.0.key;
-        let set = redis::cmd("SET").arg(key).arg(self.0.configured).arg("NX").to_owned();
+        let set = redis::cmd("SET")
+            .arg(key)
+            .arg(self.0.configured)
+            .arg("NX")
+            .to_owned();
         let get = redis::cmd("GET").arg(key).to_owned();
         let commands: &[(Shard, Cmd)] = match effect {
             Effect::Read => &[(Shard::FIRST, get)],
             Effect::Write => &[(Shard::FIRST, set), (Shard::FIRST, get)],
         };
-        let replies = self.0.cluster.query_all(Clock::Unread, Policy::UPKEEP, commands).await;
+        let replies = self
+            .0
+            .cluster
+            .query_all(Clock::Unread, Policy::UPKEEP, commands)
+            .await;
         // The write may fail because Redis is full; the read still works.
-        let (value, _) = replies.into_iter().last().unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        let (value, _) = replies
+            .into_iter()
+            .last()
+            .unwrap_or(Err(StoreError::Unexpected("no answer")))?;
         parse(&value)
     }
 
@@ -140,7 +162,9 @@ impl LayoutGuard {
 
 impl Known {
     fn next_look(self, effect: Effect) -> Look {
-        let Some(looked_at) = self.looked_at else { return Look::First };
+        let Some(looked_at) = self.looked_at else {
+            return Look::First;
+        };
         let age = looked_at.elapsed();
         match self.stored {
             StoredCount::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
@@ -154,9 +178,13 @@ impl Known {
 
 /// Parses the stored number. `None` if the key is missing.
 fn parse(value: &Value) -> Result<Option<u16>, StoreError> {
-    let Some(text) = value::text(value)? else { return Ok(None) };
+    let Some(text) = value::text(value)? else {
+        return Ok(None);
+    };
     let number = str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or(StoreError::Unexpected("malformed number of partitions"))
+    number
+        .map(Some)
+        .ok_or(StoreError::Unexpected("malformed number of partitions"))
 }
 
 #[cfg(test)]
@@ -166,15 +194,27 @@ mod tests {
     use super::*;
 
     fn known(stored: StoredCount) -> Known {
-        Known { looked_at: Some(Instant::now()), stored }
+        Known {
+            looked_at: Some(Instant::now()),
+            stored,
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_first_write_waits_for_a_look_and_later_calls_for_none() {
-        let first = Known { looked_at: None, stored: StoredCount::Unused };
+        let first = Known {
+            looked_at: None,
+            stored: StoredCount::Unused,
+        };
         assert_eq!(first.next_look(Effect::Read), Look::First);
-        assert_eq!(known(StoredCount::Unused).next_look(Effect::Write), Look::First);
-        assert_eq!(known(StoredCount::Confirmed).next_look(Effect::Write), Look::NotYet);
+        assert_eq!(
+            known(StoredCount::Unused).next_look(Effect::Write),
+            Look::First
+        );
+        assert_eq!(
+            known(StoredCount::Confirmed).next_look(Effect::Write),
+            Look::NotYet
+        );
         let confirmed = known(StoredCount::Confirmed);
         advance(VALIDITY).await;
         assert_eq!(confirmed.next_look(Effect::Write), Look::Concurrently);
@@ -191,7 +231,10 @@ mod tests {
     #[test]
     fn the_stored_number_is_digits() {
         assert_eq!(parse(&Value::Nil).unwrap(), None);
-        assert_eq!(parse(&Value::BulkString(b"256".to_vec())).unwrap(), Some(256));
+        assert_eq!(
+            parse(&Value::BulkString(b"256".to_vec())).unwrap(),
+            Some(256)
+        );
         assert!(parse(&Value::BulkString(b"many".to_vec())).is_err());
     }
 }

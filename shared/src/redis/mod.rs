@@ -1,5 +1,5 @@
-//! Client of Redis: a standalone server, a server that Sentinels watch, or a cluster. It knows nodes, hash slots,
-//! shards and the urgency of commands, and no keys or their content.
+//! Client of Redis: a standalone server, a server that Sentinels watch, or a cluster. It knows
+//! nodes, hash slots, shards and the urgency of commands, and no keys or their content.
 //!
 //! In this crate, `redis::…` in a path that does not begin with `crate` is the crate of that name.
 

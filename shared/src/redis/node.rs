@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection};
+use redis::{
+    Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value, aio::MultiplexedConnection,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -63,10 +65,13 @@ struct One<'a>(&'a Cmd);
 struct Many(Pipeline);
 
 impl Node {
-    /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is sent before the first
-    /// command. Must be called in a tokio runtime.
+    /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is
+    /// sent before the first command. Must be called in a tokio runtime.
     pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
-        Self { link: Link::new(endpoint, role, limit), in_flight: InFlightLimit::new(limit) }
+        Self {
+            link: Link::new(endpoint, role, limit),
+            in_flight: InFlightLimit::new(limit),
+        }
     }
 
     /// Waits until commands may be sent.
@@ -82,15 +87,27 @@ impl Node {
     }
 
     /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
-    pub(super) async fn query(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    pub(super) async fn query(
+        &self,
+        command: &Cmd,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
         let value = self.request(command, repeat, deadline).await?;
         self.outcome(value)
     }
 
-    /// Sends one command that may be repeated. If the node refuses it, as its user lacks the permission, that does not
-    /// count as a failure of the node.
-    pub(super) async fn query_optional(&self, command: &Cmd, deadline: Instant) -> Result<Value, StoreError> {
-        Ok(self.request(command, Repeat::Allowed, deadline).await?.extract_error()?)
+    /// Sends one command that may be repeated. If the node refuses it, as its user lacks the
+    /// permission, that does not count as a failure of the node.
+    pub(super) async fn query_optional(
+        &self,
+        command: &Cmd,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
+        Ok(self
+            .request(command, Repeat::Allowed, deadline)
+            .await?
+            .extract_error()?)
     }
 
     /// Sends commands in one pipeline, and waits for all replies.
@@ -100,11 +117,15 @@ impl Node {
         commands: impl Iterator<Item = &'a Cmd> + Clone,
     ) -> Result<Replies, StoreError> {
         let mut answers = self.request_all(sending, commands.clone()).await?;
-        let refused: Vec<_> = (0..answers.values.len()).filter(|place| is_refusal(&answers.values[*place])).collect();
+        let refused: Vec<_> = (0..answers.values.len())
+            .filter(|place| is_refusal(&answers.values[*place]))
+            .collect();
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
             let mut is_refused = answers.values.iter().map(is_refusal);
-            let again: Vec<_> = commands.filter(|_| is_refused.next().unwrap_or(false)).collect();
+            let again: Vec<_> = commands
+                .filter(|_| is_refused.next().unwrap_or(false))
+                .collect();
             let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
             answers.now = answers.now.min(again.now);
             for (place, value) in refused.into_iter().zip(again.values) {
@@ -115,16 +136,27 @@ impl Node {
     }
 
     /// The replies of [`query_all`](Self::query_all), each with the server's clock.
-    pub(super) fn timed(&self, answers: Replies) -> impl Iterator<Item = Result<Timed, StoreError>> {
+    pub(super) fn timed(
+        &self,
+        answers: Replies,
+    ) -> impl Iterator<Item = Result<Timed, StoreError>> {
         let Replies { values, now } = answers;
-        values.into_iter().map(move |value| Ok((self.outcome(value)?, now)))
+        values
+            .into_iter()
+            .map(move |value| Ok((self.outcome(value)?, now)))
     }
 
-    async fn request(&self, command: &Cmd, repeat: Repeat, deadline: Instant) -> Result<Value, StoreError> {
+    async fn request(
+        &self,
+        command: &Cmd,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<Value, StoreError> {
         let ask = One(command);
         let value = self.link.request(&ask, repeat, deadline).await?;
         if is_refusal(&value) {
-            // A refused command was not executed, so any may be sent once more, on a new connection.
+            // A refused command was not executed, so any may be sent once more, on a new
+            // connection.
             return Box::pin(self.link.request(&ask, repeat, deadline)).await;
         }
         Ok(value)
@@ -136,7 +168,11 @@ impl Node {
         commands: impl Iterator<Item = &'a Cmd>,
     ) -> Result<Replies, StoreError> {
         let ask = Many::of(sending, commands);
-        let mut values = self.link.request(&ask, sending.repeat, sending.deadline).await?.into_iter();
+        let mut values = self
+            .link
+            .request(&ask, sending.repeat, sending.deadline)
+            .await?
+            .into_iter();
         let now = match sending.clock {
             Clock::Read => value::time(&values.next().unwrap_or(Value::Nil).extract_error()?)?,
             Clock::Unread => 0,
@@ -192,7 +228,9 @@ impl Ask for Many {
     type Reply = Vec<Value>;
 
     async fn send(&self, mut connection: MultiplexedConnection) -> Result<Vec<Value>, RedisError> {
-        connection.send_packed_commands(&self.0, 0, self.0.len()).await
+        connection
+            .send_packed_commands(&self.0, 0, self.0.len())
+            .await
     }
 
     fn is_refused(reply: &Vec<Value>) -> bool {
@@ -200,8 +238,8 @@ impl Ask for Many {
     }
 }
 
-/// Whether the server refused a command because it is not a primary, or is loading its data. The command was not
-/// executed.
+/// Whether the server refused a command because it is not a primary, or is loading its data. The
+/// command was not executed.
 fn is_refusal(value: &Value) -> bool {
     use ServerErrorKind::{BusyLoading, MasterDown, ReadOnly};
     matches!(value, Value::ServerError(error) if matches!(error.kind(), Some(ReadOnly | BusyLoading | MasterDown)))
@@ -210,5 +248,8 @@ fn is_refusal(value: &Value) -> bool {
 /// Whether the error says how to continue: at another node, later, or with the script's source.
 fn is_redirection(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, Moved, NoScript, TryAgain};
-    matches!(error.kind(), ErrorKind::Server(Ask | Moved | NoScript | TryAgain))
+    matches!(
+        error.kind(),
+        ErrorKind::Server(Ask | Moved | NoScript | TryAgain)
+    )
 }

@@ -35,18 +35,42 @@ pub(crate) enum Effect {
 
 impl Policy {
     /// Renewals of leases.
-    pub(crate) const RENEWAL: Self = Self { urgency: Urgency::Renewal, ..Self::CALL };
+    pub(crate) const RENEWAL: Self = Self {
+        urgency: Urgency::Renewal,
+        ..Self::CALL
+    };
     /// Other calls that change players and may be repeated.
-    pub(crate) const CALL: Self =
-        Self { repeat: Repeat::Allowed, urgency: Urgency::Normal, effect: Effect::Write, keys_apart: KeysApart::Wait };
-    /// Calls that change players and must not be repeated: a late repetition would override a newer call.
-    pub(crate) const UNREPEATED: Self = Self { repeat: Repeat::Forbidden, ..Self::CALL };
+    pub(crate) const CALL: Self = Self {
+        repeat: Repeat::Allowed,
+        urgency: Urgency::Normal,
+        effect: Effect::Write,
+        keys_apart: KeysApart::Wait,
+    };
+    /// Calls that change players and must not be repeated: a late repetition would override a newer
+    /// call.
+    pub(crate) const UNREPEATED: Self = Self {
+        repeat: Repeat::Forbidden,
+        ..Self::CALL
+    };
     /// Calls that read players.
-    pub(crate) const READ: Self = Self { effect: Effect::Read, ..Self::CALL };
-    /// Calls that read several players. The caller reads them one by one if their keys are on two nodes.
-    pub(crate) const READ_TOGETHER: Self = Self { keys_apart: KeysApart::Fail, ..Self::READ };
+    pub(crate) const READ: Self = Self {
+        effect: Effect::Read,
+        ..Self::CALL
+    };
+    /// Calls that read several players. The caller reads them one by one if their keys are on two
+    /// nodes.
+    pub(crate) const READ_TOGETHER: Self = Self {
+        keys_apart: KeysApart::Fail,
+        ..Self::READ
+    };
     /// The service's own upkeep and checks.
-    pub(crate) const UPKEEP: Self = Self { urgency: Urgency::Exempt, ..Self::READ };
+    pub(crate) const UPKEEP: Self = Self {
+        urgency: Urgency::Exempt,
+        ..Self::READ
+    };
     /// Calls that begin a pass over all partitions.
-    pub(crate) const TURN: Self = Self { effect: Effect::Write, ..Self::UPKEEP };
+    pub(crate) const TURN: Self = Self {
+        effect: Effect::Write,
+        ..Self::UPKEEP
+    };
 }

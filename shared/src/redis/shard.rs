@@ -5,8 +5,8 @@ use std::{fmt::Write as _, sync::LazyLock};
 /// The number of hash slots of a Redis Cluster.
 pub(crate) const SLOTS: u16 = 16_384;
 
-/// Keys that share one expiry index and one outbox: those of a partition of a cluster, or all of a standalone Redis. A
-/// shard is identified by the hash slot of its keys.
+/// Keys that share one expiry index and one outbox: those of a partition of a cluster, or all of a
+/// standalone Redis. A shard is identified by the hash slot of its keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Shard(u16);
 
@@ -50,7 +50,8 @@ static SLOT_TAGS: LazyLock<Vec<String>> = LazyLock::new(|| {
     tags
 });
 
-/// The hash slot of a key without a hash tag, by Redis Cluster's specification. The key is given in parts.
+/// The hash slot of a key without a hash tag, by Redis Cluster's specification. The key is given in
+/// parts.
 pub(crate) fn slot<const N: usize>(parts: [&str; N]) -> u16 {
     let mut checksum = crc16::State::<crc16::XMODEM>::new();
     for part in parts {

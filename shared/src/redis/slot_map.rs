@@ -23,10 +23,12 @@ struct Range {
 }
 
 impl SlotMap {
-    /// Parses the reply of `CLUSTER SLOTS`. If a node does not know or does not announce its own host, `asked` is used,
-    /// the host that was asked.
+    /// Parses the reply of `CLUSTER SLOTS`. If a node does not know or does not announce its own
+    /// host, `asked` is used, the host that was asked.
     pub(crate) fn parse(answer: &Value, asked: &str) -> Option<Self> {
-        let Value::Array(ranges) = answer else { return None };
+        let Value::Array(ranges) = answer else {
+            return None;
+        };
         let mut map = Self::default();
         for range in ranges {
             let (first, last, master) = parse_range(range, asked)?;
@@ -35,7 +37,11 @@ impl SlotMap {
                 map.masters.push(master);
                 map.masters.len() - 1
             });
-            map.ranges.push(Range { first, last, master });
+            map.ranges.push(Range {
+                first,
+                last,
+                master,
+            });
         }
         map.ranges.sort_unstable_by_key(|range| range.first);
         (!map.ranges.is_empty()).then_some(map)
@@ -61,8 +67,8 @@ impl SlotMap {
     }
 }
 
-/// Parses the address in a redirection, such as `10.0.0.1:6379`. An empty host stands for `asked`, the node that
-/// redirects. `None` if the host is unknown.
+/// Parses the address in a redirection, such as `10.0.0.1:6379`. An empty host stands for `asked`,
+/// the node that redirects. `None` if the host is unknown.
 pub(super) fn parse_address(text: &str, asked: &str) -> Option<Address> {
     let (host, port) = text.rsplit_once(':')?;
     let host = match host {
@@ -74,16 +80,32 @@ pub(super) fn parse_address(text: &str, asked: &str) -> Option<Address> {
 }
 
 fn parse_range(range: &Value, asked: &str) -> Option<(u16, u16, Address)> {
-    let Value::Array(range) = range else { return None };
-    let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else { return None };
-    let [host, Value::Int(port), about @ ..] = &master[..] else { return None };
+    let Value::Array(range) = range else {
+        return None;
+    };
+    let [
+        Value::Int(first),
+        Value::Int(last),
+        Value::Array(master),
+        ..,
+    ] = &range[..]
+    else {
+        return None;
+    };
+    let [host, Value::Int(port), about @ ..] = &master[..] else {
+        return None;
+    };
     let host = match text(host) {
         None | Some("") => asked,
         Some(UNKNOWN_HOST) => ip(about).unwrap_or(asked),
         Some(host) => host,
     };
     let to_slot = |number: i64| u16::try_from(number).ok();
-    Some((to_slot(*first)?, to_slot(*last)?, (host.to_owned(), u16::try_from(*port).ok()?)))
+    Some((
+        to_slot(*first)?,
+        to_slot(*last)?,
+        (host.to_owned(), u16::try_from(*port).ok()?),
+    ))
 }
 
 /// The placeholder for a node without a hostname, in a cluster that prefers hostnames.
@@ -91,9 +113,13 @@ const UNKNOWN_HOST: &str = "?";
 
 /// A node's IP address, from the fields after its port: its id, and pairs of names and values.
 fn ip(about: &[Value]) -> Option<&str> {
-    let [_id, Value::Array(about), ..] = about else { return None };
+    let [_id, Value::Array(about), ..] = about else {
+        return None;
+    };
     let mut pairs = about.chunks_exact(2);
-    pairs.find(|pair| text(&pair[0]) == Some("ip")).and_then(|pair| text(&pair[1]))
+    pairs
+        .find(|pair| text(&pair[0]) == Some("ip"))
+        .and_then(|pair| text(&pair[1]))
 }
 
 fn text(value: &Value) -> Option<&str> {
@@ -111,7 +137,12 @@ mod tests {
         Value::Array(vec![
             Value::Int(first),
             Value::Int(last),
-            Value::Array(vec![host, Value::Int(port), Value::BulkString(b"id".to_vec()), Value::Array(vec![])]),
+            Value::Array(vec![
+                host,
+                Value::Int(port),
+                Value::BulkString(b"id".to_vec()),
+                Value::Array(vec![]),
+            ]),
             Value::Array(vec![Value::BulkString(b"10.0.0.9".to_vec()), Value::Int(1)]),
         ])
     }
@@ -131,30 +162,55 @@ mod tests {
         let shards: Vec<_> = (0..16_384).map(Shard::of_slot).collect();
         let port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
         assert_eq!(map.masters.len(), 2);
-        assert_eq!([port(0), port(100), port(200), port(7_999)], [Some(7_000); 4]);
+        assert_eq!(
+            [port(0), port(100), port(200), port(7_999)],
+            [Some(7_000); 4]
+        );
         assert_eq!([port(101), port(199)], [None; 2]);
         assert_eq!([port(8_000), port(16_383)], [Some(7_001); 2]);
         let mut held = map.shard_of_each_master(shards.into_iter());
         held.sort_unstable();
-        assert_eq!(held.into_iter().map(Shard::slot).collect::<Vec<_>>(), [0, 8_000]);
+        assert_eq!(
+            held.into_iter().map(Shard::slot).collect::<Vec<_>>(),
+            [0, 8_000]
+        );
     }
 
     #[test]
     fn a_master_without_a_partition_is_left_out() {
-        let ranges = vec![range(1, 8_191, host("10.0.0.1"), 7_000), range(8_192, 16_383, host("10.0.0.2"), 7_001)];
+        let ranges = vec![
+            range(1, 8_191, host("10.0.0.1"), 7_000),
+            range(8_192, 16_383, host("10.0.0.2"), 7_001),
+        ];
         let map = SlotMap::parse(&Value::Array(ranges), "seed").unwrap();
         let shards = [0, 8_192].map(Shard::of_slot).into_iter();
-        assert_eq!(map.shard_of_each_master(shards).into_iter().map(Shard::slot).collect::<Vec<_>>(), [8_192]);
+        assert_eq!(
+            map.shard_of_each_master(shards)
+                .into_iter()
+                .map(Shard::slot)
+                .collect::<Vec<_>>(),
+            [8_192]
+        );
     }
 
     #[test]
     fn a_node_that_names_no_host_is_the_one_asked() {
         for nameless in [Value::Nil, host(""), host("?")] {
-            let map = SlotMap::parse(&Value::Array(vec![range(0, 16_383, nameless, 7_000)]), "seed").unwrap();
+            let map = SlotMap::parse(
+                &Value::Array(vec![range(0, 16_383, nameless, 7_000)]),
+                "seed",
+            )
+            .unwrap();
             assert_eq!(map.masters, [("seed".to_owned(), 7_000)]);
         }
-        assert_eq!(parse_address(":7001", "seed"), Some(("seed".to_owned(), 7_001)));
-        assert_eq!(parse_address("[::1]:7001", "seed"), Some(("::1".to_owned(), 7_001)));
+        assert_eq!(
+            parse_address(":7001", "seed"),
+            Some(("seed".to_owned(), 7_001))
+        );
+        assert_eq!(
+            parse_address("[::1]:7001", "seed"),
+            Some(("::1".to_owned(), 7_001))
+        );
     }
 
     #[test]
@@ -166,7 +222,10 @@ mod tests {
         {
             master[3] = Value::Array(vec![host("ip"), host("10.0.0.7")]);
         }
-        assert_eq!(SlotMap::parse(&answer, "seed").unwrap().masters, [("10.0.0.7".to_owned(), 7_000)]);
+        assert_eq!(
+            SlotMap::parse(&answer, "seed").unwrap().masters,
+            [("10.0.0.7".to_owned(), 7_000)]
+        );
     }
 
     #[test]

@@ -43,7 +43,11 @@ struct Asked {
 
 impl Topology {
     /// Creates the topology of a cluster that is reached by `seeds`. A node has `limit` to connect.
-    pub(super) fn new(seeds: Vec<ConnectionInfo>, tokens: Option<IamAuthToken>, limit: Duration) -> Self {
+    pub(super) fn new(
+        seeds: Vec<ConnectionInfo>,
+        tokens: Option<IamAuthToken>,
+        limit: Duration,
+    ) -> Self {
         Self {
             seeds,
             tokens,
@@ -66,11 +70,17 @@ impl Topology {
     /// Fetches the slot map, unless another caller has just done so.
     pub(super) async fn refresh(&self) -> Result<(), StoreError> {
         let mut asked = self.asked.lock().await;
-        if let Some(asked) = asked.as_ref().filter(|asked| asked.at.elapsed() < MIN_REFRESH_INTERVAL) {
+        if let Some(asked) = asked
+            .as_ref()
+            .filter(|asked| asked.at.elapsed() < MIN_REFRESH_INTERVAL)
+        {
             return asked.outcome.clone();
         }
         let outcome = self.ask().await.map(|slots| self.adopt(slots));
-        *asked = Some(Asked { at: Instant::now(), outcome: outcome.clone() });
+        *asked = Some(Asked {
+            at: Instant::now(),
+            outcome: outcome.clone(),
+        });
         outcome
     }
 
@@ -94,19 +104,34 @@ impl Topology {
     }
 
     fn new_node(&self, address: &Address, role: Role) -> Result<Node, RedisError> {
-        let seed = self.seeds.first().ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
+        let seed = self
+            .seeds
+            .first()
+            .ok_or((ErrorKind::InvalidClientConfig, "no Redis URL"))?;
         let info = seed.clone().set_addr(reached_like(seed.addr(), address));
-        Ok(Node::new(Endpoint::fixed(info, self.tokens.as_ref())?, role, self.limit))
+        Ok(Node::new(
+            Endpoint::fixed(info, self.tokens.as_ref())?,
+            role,
+            self.limit,
+        ))
     }
 
     fn known_slots(&self) -> Option<Arc<SlotMap>> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.slots
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Asks nodes until one answers. The next node is asked when one has failed, or has been silent for a while. The
-    /// order is random, so that a node that is cut off from the others is not trusted indefinitely.
+    /// Asks nodes until one answers. The next node is asked when one has failed, or has been silent
+    /// for a while. The order is random, so that a node that is cut off from the others is not
+    /// trusted indefinitely.
     async fn ask(&self) -> Result<SlotMap, StoreError> {
-        let questions = self.candidates().into_iter().map(|address| self.ask_node(address)).collect();
+        let questions = self
+            .candidates()
+            .into_iter()
+            .map(|address| self.ask_node(address))
+            .collect();
         let mut answers = pin!(hedged(questions));
         let mut failure = NO_SLOTS;
         while let Some(answer) = answers.next().await {
@@ -122,10 +147,17 @@ impl Topology {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
         let deadline = Instant::now() + self.limit;
-        let answer = match self.node(&address)?.query(&command, Repeat::Allowed, deadline).await {
-            // A replica knows the slot map, too, and is asked on a connection that accepts any role.
+        let answer = match self
+            .node(&address)?
+            .query(&command, Repeat::Allowed, deadline)
+            .await
+        {
+            // A replica knows the slot map, too, and is asked on a connection that accepts any
+            // role.
             Err(error) if error.failure() == StoreFailure::NotPrimary => {
-                self.new_node(&address, Role::Any)?.query(&command, Repeat::Allowed, deadline).await?
+                self.new_node(&address, Role::Any)?
+                    .query(&command, Repeat::Allowed, deadline)
+                    .await?
             }
             answer => answer?,
         };
@@ -134,8 +166,15 @@ impl Topology {
 
     /// The nodes to ask: the known masters, then the seeds.
     fn candidates(&self) -> Vec<Address> {
-        let mut candidates = self.known_slots().map(|slots| slots.masters.clone()).unwrap_or_default();
-        let mut seeds: Vec<_> = self.seeds.iter().filter_map(|seed| address_of(seed.addr())).collect();
+        let mut candidates = self
+            .known_slots()
+            .map(|slots| slots.masters.clone())
+            .unwrap_or_default();
+        let mut seeds: Vec<_> = self
+            .seeds
+            .iter()
+            .filter_map(|seed| address_of(seed.addr()))
+            .collect();
         seeds.retain(|seed| !candidates.contains(seed));
         candidates.shuffle(&mut rand::rng());
         seeds.shuffle(&mut rand::rng());
@@ -145,7 +184,10 @@ impl Topology {
 
     /// Stores a new map, and drops the connections to nodes that are not in it.
     fn adopt(&self, slots: SlotMap) {
-        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).retain(|node, _| slots.masters.contains(node));
+        self.nodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|node, _| slots.masters.contains(node));
         *self.slots.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(slots));
     }
 }
@@ -155,7 +197,9 @@ const NO_SLOTS: StoreError =
 
 fn address_of(address: &ConnectionAddr) -> Option<Address> {
     match address {
-        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
+        ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+            Some((host.clone(), *port))
+        }
         _ => None,
     }
 }

@@ -13,9 +13,9 @@ pub(crate) fn time(value: &Value) -> Result<u64, StoreError> {
     };
     match value {
         Value::Array(parts) => match parts.as_slice() {
-            [seconds, micros] => {
-                parse(seconds).zip(parse(micros)).map(|(seconds, micros)| seconds * 1_000 + micros / 1_000)
-            }
+            [seconds, micros] => parse(seconds)
+                .zip(parse(micros))
+                .map(|(seconds, micros)| seconds * 1_000 + micros / 1_000),
             _ => None,
         },
         _ => None,

@@ -9,7 +9,8 @@ use crate::{
     watch::{Watch, WatchUpkeep},
 };
 
-/// The components of the service, created once per process. Connections are opened when they are first needed.
+/// The components of the service, created once per process. Connections are opened when they are
+/// first needed.
 #[derive(Clone)]
 pub struct App {
     /// The configuration of the process.
@@ -29,12 +30,23 @@ impl App {
         let store = Store::new(&config)?;
         let publisher = config.events.clone().map(Publisher::new);
         let backlog = Backlog::default();
-        let health = HealthMonitor::new(HealthProbe::new(store.clone(), publisher.clone(), backlog.clone()));
-        Ok(Self { config, store, publisher, backlog, health })
+        let health = HealthMonitor::new(HealthProbe::new(
+            store.clone(),
+            publisher.clone(),
+            backlog.clone(),
+        ));
+        Ok(Self {
+            config,
+            store,
+            publisher,
+            backlog,
+            health,
+        })
     }
 
-    /// Checks that the data of a cluster is spread over as many partitions as this program is configured for. Takes no
-    /// longer than a call. If Redis does not answer, the check passes: each call checks again.
+    /// Checks that the data of a cluster is spread over as many partitions as this program is
+    /// configured for. Takes no longer than a call. If Redis does not answer, the check passes:
+    /// each call checks again.
     ///
     /// # Errors
     /// [`ConfigError`] if the data has another number of partitions.
@@ -47,13 +59,19 @@ impl App {
 
     /// The use cases. Each call publishes its own events before it responds.
     pub fn presence(&self) -> PresenceService {
-        let publish_mode = self.publisher.clone().map_or(PublishMode::Off, PublishMode::Inline);
+        let publish_mode = self
+            .publisher
+            .clone()
+            .map_or(PublishMode::Off, PublishMode::Inline);
         PresenceService::new(&self.config, self.store.clone(), publish_mode)
     }
 
     /// The use cases. A relay of this process, which waits for `signal`, publishes their events.
     pub fn presence_with_relay(&self, signal: RelaySignal) -> PresenceService {
-        let publish_mode = self.publisher.as_ref().map_or(PublishMode::Off, |_| PublishMode::Relayed(signal));
+        let publish_mode = self
+            .publisher
+            .as_ref()
+            .map_or(PublishMode::Off, |_| PublishMode::Relayed(signal));
         PresenceService::new(&self.config, self.store.clone(), publish_mode)
     }
 
@@ -62,7 +80,8 @@ impl App {
         Sweeper::new(self.store.clone(), signal)
     }
 
-    /// The sweep of gateways. A relay of this process, which waits for `signal`, publishes its events.
+    /// The sweep of gateways. A relay of this process, which waits for `signal`, publishes its
+    /// events.
     pub fn gateway_sweeper(&self, signal: RelaySignal) -> GatewaySweeper {
         GatewaySweeper::new(self.store.clone(), signal)
     }
@@ -71,7 +90,12 @@ impl App {
     pub fn relay(&self) -> Option<Relay> {
         let events = self.config.events.as_ref()?;
         let publisher = self.publisher.clone()?;
-        Some(Relay::new(self.store.clone(), publisher, events.retention, self.backlog.clone()))
+        Some(Relay::new(
+            self.store.clone(),
+            publisher,
+            events.retention,
+            self.backlog.clone(),
+        ))
     }
 
     /// The queries of operators.
@@ -96,7 +120,11 @@ impl App {
 
     /// The health probe, which calls Redis and NATS at each check.
     pub fn health_probe(&self) -> HealthProbe {
-        HealthProbe::new(self.store.clone(), self.publisher.clone(), self.backlog.clone())
+        HealthProbe::new(
+            self.store.clone(),
+            self.publisher.clone(),
+            self.backlog.clone(),
+        )
     }
 
     /// The health monitor, which runs one check at a time for all callers.

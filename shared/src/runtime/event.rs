@@ -12,14 +12,16 @@ pub(super) fn read(event: &RawValue) -> Result<LambdaRequest, serde_json::Error>
     // AWS's own events parse at once; those of emulators may have to be completed first.
     let mut request = serde_json::from_str(event.get()).or_else(|error| {
         let completed = serde_json::from_str(event.get()).ok().and_then(complete);
-        completed.and_then(|event| serde_json::from_value(event).ok()).ok_or(error)
+        completed
+            .and_then(|event| serde_json::from_value(event).ok())
+            .ok_or(error)
     })?;
     drop_undecodable_body(&mut request);
     Ok(request)
 }
 
-/// Adds members that AWS always sends and emulators omit or send as null. Only members that this service ignores are
-/// added.
+/// Adds members that AWS always sends and emulators omit or send as null. Only members that this
+/// service ignores are added.
 fn complete(mut event: Value) -> Option<Value> {
     let members = event.as_object_mut()?;
     members.retain(|_, value| !value.is_null());
@@ -44,8 +46,8 @@ fn complete_socket(context: &mut Map<String, Value>) {
     }
 }
 
-/// Removes a body that is marked as base64 but is not: `lambda_http` would panic. Without a body the call is refused as
-/// not JSON.
+/// Removes a body that is marked as base64 but is not: `lambda_http` would panic. Without a body
+/// the call is refused as not JSON.
 fn drop_undecodable_body(request: &mut LambdaRequest) {
     let (is_base64, body) = match request {
         LambdaRequest::ApiGatewayV1(event) => (event.is_base64_encoded, &mut event.body),
@@ -70,40 +72,57 @@ mod tests {
     #[test]
     fn what_emulators_leave_out_is_completed() {
         let rest = json!({"httpMethod": "POST", "path": "/", "requestContext": {}, "body": "{}"});
-        assert!(matches!(read_value(&rest).unwrap().request_origin(), RequestOrigin::ApiGatewayV1));
+        assert!(matches!(
+            read_value(&rest).unwrap().request_origin(),
+            RequestOrigin::ApiGatewayV1
+        ));
         let balancer = json!({
             "httpMethod": "GET", "path": "/", "queryStringParameters": null, "multiValueHeaders": null,
             "requestContext": {"elb": {"targetGroupArn": "arn"}}
         });
-        assert!(matches!(read_value(&balancer).unwrap().request_origin(), RequestOrigin::Alb));
+        assert!(matches!(
+            read_value(&balancer).unwrap().request_origin(),
+            RequestOrigin::Alb
+        ));
         let socket = json!({"requestContext": {
             "routeKey": "$disconnect", "connectionId": "c", "disconnectStatusCode": "1000",
             "authorizer": {"principalId": "alice"}
         }});
-        let LambdaRequest::WebSocket(socket) = read_value(&socket).unwrap() else { panic!("a socket's event") };
+        let LambdaRequest::WebSocket(socket) = read_value(&socket).unwrap() else {
+            panic!("a socket's event")
+        };
         assert_eq!(socket.request_context.disconnect_status_code, Some(1000));
-        assert_eq!(socket.request_context.authorizer.fields["principalId"], "alice");
+        assert_eq!(
+            socket.request_context.authorizer.fields["principalId"],
+            "alice"
+        );
     }
 
     #[test]
     fn what_is_not_a_request_stays_an_error() {
-        for event in [json!(null), json!([]), json!({}), json!({"requestContext": {}}), json!({"source": "aws.events"})]
-        {
+        for event in [
+            json!(null),
+            json!([]),
+            json!({}),
+            json!({"requestContext": {}}),
+            json!({"source": "aws.events"}),
+        ] {
             assert!(read_value(&event).is_err(), "{event}");
         }
     }
 
     #[test]
     fn a_body_that_is_not_base64_is_removed() {
-        let event =
-            |body: &str| json!({"httpMethod": "POST", "requestContext": {}, "body": body, "isBase64Encoded": true});
+        let event = |body: &str| json!({"httpMethod": "POST", "requestContext": {}, "body": body, "isBase64Encoded": true});
         for body in ["***", "e30", "e3=0", "é"] {
             let LambdaRequest::ApiGatewayV1(request) = read_value(&event(body)).unwrap() else {
                 panic!("a REST event")
             };
             assert_eq!(request.body, None, "{body}");
         }
-        let LambdaRequest::ApiGatewayV1(request) = read_value(&event("e30=")).unwrap() else { panic!("a REST event") };
+        let LambdaRequest::ApiGatewayV1(request) = read_value(&event("e30=")).unwrap() else {
+            panic!("a REST event")
+        };
         assert_eq!(request.body.as_deref(), Some("e30="));
     }
 }

@@ -15,15 +15,21 @@ use crate::{
 /// Parses an event of AWS Lambda.
 ///
 /// # Panics
-/// If a request is refused with a problem that the API does not document, or the player or connection of a WebSocket
-/// event differs from the one that API Gateway names.
+/// If a request is refused with a problem that the API does not document, or the player or
+/// connection of a WebSocket event differs from the one that API Gateway names.
 pub fn lambda_event(bytes: &[u8]) {
-    let Some(text) = str::from_utf8(bytes).ok().map(str::to_owned) else { return };
-    let Ok(event) = RawValue::from_string(text) else { return };
+    let Some(text) = str::from_utf8(bytes).ok().map(str::to_owned) else {
+        return;
+    };
+    let Ok(event) = RawValue::from_string(text) else {
+        return;
+    };
     if let Ok(event) = serde_json::from_str(event.get()) {
         let _ = http_method(&event);
     }
-    let Ok((request, origin)) = from_event(&event, &Context::default()) else { return };
+    let Ok((request, origin)) = from_event(&event, &Context::default()) else {
+        return;
+    };
     let _ = last_segment(&request).map(|player| PlayerId::parse(&player));
     let _ = history(&request);
     let context = match request.extensions().get() {
@@ -40,9 +46,16 @@ pub fn lambda_event(bytes: &[u8]) {
     match body {
         Ok(body) => {
             let Some(context) = context else { return };
-            let principal = context.authorizer.fields.get("principalId").and_then(Value::as_str);
+            let principal = context
+                .authorizer
+                .fields
+                .get("principalId")
+                .and_then(Value::as_str);
             assert_eq!(body["player_id"].as_str(), principal);
-            assert_eq!(body["connection_id"].as_str(), context.connection_id.as_deref());
+            assert_eq!(
+                body["connection_id"].as_str(),
+                context.connection_id.as_deref()
+            );
         }
         Err(problem) => {
             check(&problem);

@@ -47,7 +47,8 @@ const NAMESPACE: &str = "Presence";
 /// Time limit of sending an invocation's spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs a handler of HTTP requests as an AWS Lambda function. This is the whole of a function's `main`.
+/// Runs a handler of HTTP requests as an AWS Lambda function. This is the whole of a function's
+/// `main`.
 pub fn run_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
@@ -57,29 +58,44 @@ where
         let presence = Arc::new(app.presence());
         let runtime = Runtime::new(service_fn(|event: LambdaEvent<Box<RawValue>>| {
             let function = &event.context.env_config.function_name;
-            let request = from_event(&event.payload, &event.context).map(|(mut request, origin)| {
-                let span = RequestSpan::start_for_function(function, &mut request);
-                (request, origin, span)
+            let request =
+                from_event(&event.payload, &event.context).map(|(mut request, origin)| {
+                    let span = RequestSpan::start_for_function(function, &mut request);
+                    (request, origin, span)
+                });
+            // Boxed: the nested future type, down to Redis and NATS, exceeds the compiler's
+            // recursion limit.
+            let answer = request.map(|(request, origin, span)| {
+                (
+                    handler(Arc::clone(&presence), request).boxed(),
+                    origin,
+                    span,
+                )
             });
-            // Boxed: the nested future type, down to Redis and NATS, exceeds the compiler's recursion limit.
-            let answer =
-                request.map(|(request, origin, span)| (handler(Arc::clone(&presence), request).boxed(), origin, span));
             async move {
                 let (answer, origin, span) = answer?;
                 let begin = Instant::now();
-                let response = answer.instrument(span.log_span()).await.unwrap_or_else(Response::from);
+                let response = answer
+                    .instrument(span.log_span())
+                    .await
+                    .unwrap_or_else(Response::from);
                 count(response.status(), begin);
                 span.finish(response.status());
                 flush(metrics);
                 Ok::<_, Error>(lambda_response(Ok(response), &origin))
             }
         }));
-        runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
+        runtime
+            .layer(TracingLayer::new())
+            .layer(layer_fn(|service| Then::new(service, after_answer)))
+            .run()
+            .await
     })
 }
 
-/// Runs a handler of HTTP requests and of events of API Gateway's WebSocket API as an AWS Lambda function. `to_body`
-/// builds the HTTP request's body from a WebSocket event, and the response repeats the `requestId` of the message.
+/// Runs a handler of HTTP requests and of events of API Gateway's WebSocket API as an AWS Lambda
+/// function. `to_body` builds the HTTP request's body from a WebSocket event, and the response
+/// repeats the `requestId` of the message.
 pub fn run_socket_function<H, F>(handler: H, to_body: BodyMapper) -> ExitCode
 where
     H: Fn(Arc<PresenceService>, Request) -> F,
@@ -87,20 +103,24 @@ where
 {
     run_function(|presence, request| {
         let id = websocket::request_id(&request);
-        let answer = websocket::into_http(request, to_body).map(|request| handler(presence, request));
+        let answer =
+            websocket::into_http(request, to_body).map(|request| handler(presence, request));
         async move {
             let answer = match answer {
                 Ok(answer) => answer.await,
                 Err(problem) => Err(problem),
             };
             let Some(id) = id else { return answer };
-            Ok(websocket::with_request_id(answer.unwrap_or_else(Response::from), &id))
+            Ok(websocket::with_request_id(
+                answer.unwrap_or_else(Response::from),
+                &id,
+            ))
         }
     })
 }
 
-/// Runs a handler of any event, such as a schedule's, as an AWS Lambda function. This is the whole of a function's
-/// `main`.
+/// Runs a handler of any event, such as a schedule's, as an AWS Lambda function. This is the whole
+/// of a function's `main`.
 pub fn run_event_function<H, F>(handler: H) -> ExitCode
 where
     H: Fn(Arc<App>, Event) -> F,
@@ -116,7 +136,11 @@ where
                 outcome
             }
         }));
-        runtime.layer(TracingLayer::new()).layer(layer_fn(|service| Then::new(service, after_answer))).run().await
+        runtime
+            .layer(TracingLayer::new())
+            .layer(layer_fn(|service| Then::new(service, after_answer)))
+            .run()
+            .await
     })
 }
 
@@ -126,7 +150,9 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
         Err(status) => return status,
     };
     if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none_or(|address| address.is_empty()) {
-        return program::fail(&"this program is an AWS Lambda function; `make run` runs it on your machine");
+        return program::fail(
+            &"this program is an AWS Lambda function; `make run` runs it on your machine",
+        );
     }
     let serve = || {
         let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
@@ -135,7 +161,9 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
             .with_dimension("function", function)
             .init()?;
         telemetry::metrics::describe();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         runtime.block_on(async {
             if let Some(traces) = &config.traces {
                 telemetry::traces::start(traces)?;
@@ -152,19 +180,22 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
     }
 }
 
-/// Counts a call by its status, and records its duration. The function's name is a dimension of all metrics.
+/// Counts a call by its status, and records its duration. The function's name is a dimension of all
+/// metrics.
 fn count(status: StatusCode, begin: Instant) {
     metrics::counter!(CALLS, "status" => status.as_u16().to_string()).increment(1);
     metrics::histogram!(CALL_DURATION).record(begin.elapsed().as_secs_f64());
 }
 
-/// Sends the spans of an invocation. The caller has its response by now; Lambda freezes the process when this returns.
+/// Sends the spans of an invocation. The caller has its response by now; Lambda freezes the process
+/// when this returns.
 async fn after_answer(sent: Result<(), Error>) -> Result<(), Error> {
     telemetry::traces::flush(FLUSH_TIMEOUT).await;
     sent
 }
 
-/// Writes the metrics to standard output, from which CloudWatch reads them, before Lambda freezes the process.
+/// Writes the metrics to standard output, from which CloudWatch reads them, before Lambda freezes
+/// the process.
 fn flush(metrics: &Collector) {
     if let Err(error) = metrics.flush(std::io::stdout()) {
         tracing::warn!(%error, "metrics not written");

@@ -12,7 +12,11 @@ use crate::{
 const USAGE: u8 = 2;
 
 /// Variables that have an effect only if events are published.
-const EVENT_VARIABLES: [&str; 3] = ["PRESENCE_EVENTS_SUBJECT", "PRESENCE_EVENTS_STREAM", "PRESENCE_EVENTS_RETENTION"];
+const EVENT_VARIABLES: [&str; 3] = [
+    "PRESENCE_EVENTS_SUBJECT",
+    "PRESENCE_EVENTS_STREAM",
+    "PRESENCE_EVENTS_RETENTION",
+];
 
 /// Reads the environment, secrets included.
 ///
@@ -27,12 +31,19 @@ pub fn environment() -> Result<Environment, ExitCode> {
 /// # Errors
 /// The exit status if a value is invalid. The reason is printed in one line.
 pub fn start(environment: &Environment) -> Result<Config, ExitCode> {
-    let config = Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
+    let config =
+        Config::from_lookup(|name| environment.lookup(name)).map_err(|error| fail(&error))?;
     telemetry::logs::init(&config.log);
     tracing::info!(version = VERSION, revision = REVISION, "program starts");
     if config.events.is_none() {
-        for variable in EVENT_VARIABLES.into_iter().filter(|variable| environment.lookup(variable).is_some()) {
-            tracing::warn!(variable, "variable has no effect while PRESENCE_NATS_URL is unset");
+        for variable in EVENT_VARIABLES
+            .into_iter()
+            .filter(|variable| environment.lookup(variable).is_some())
+        {
+            tracing::warn!(
+                variable,
+                "variable has no effect while PRESENCE_NATS_URL is unset"
+            );
         }
     }
     Ok(config)

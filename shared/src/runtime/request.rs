@@ -15,7 +15,8 @@ use crate::{
     telemetry,
 };
 
-/// The characters that are not allowed in a URI's query. `%` is not among them, so that encoded parts stay as they are.
+/// The characters that are not allowed in a URI's query. `%` is not among them, so that encoded
+/// parts stay as they are.
 const NOT_IN_A_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>');
 
 /// The characters that are not allowed in a URI's path. API Gateway passes some paths decoded.
@@ -25,7 +26,10 @@ const NOT_IN_A_PATH: &AsciiSet = &NOT_IN_A_QUERY.add(b'?').add(b'`');
 ///
 /// # Errors
 /// If the event is not a request of a known kind.
-pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request, RequestOrigin), serde_json::Error> {
+pub(super) fn from_event(
+    event: &RawValue,
+    context: &Context,
+) -> Result<(Request, RequestOrigin), serde_json::Error> {
     let mut parsed = event::read(event)?;
     let origin = parsed.request_origin();
     strip_unparsable_host(&mut parsed);
@@ -34,8 +38,8 @@ pub(super) fn from_event(event: &RawValue, context: &Context) -> Result<(Request
 
 /// Removes the host, which is not needed, and makes path and query valid.
 ///
-/// `lambda_http` builds a URL from host, path and query, and panics if that is invalid: a load balancer passes on the
-/// port 99999 of a caller's `Host`, for instance.
+/// `lambda_http` builds a URL from host, path and query, and panics if that is invalid: a load
+/// balancer passes on the port 99999 of a caller's `Host`, for instance.
 fn strip_unparsable_host(event: &mut LambdaRequest) {
     let (headers, path) = match event {
         LambdaRequest::ApiGatewayV2(event) => {
@@ -64,7 +68,10 @@ fn strip_unparsable_host(event: &mut LambdaRequest) {
 
 fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     let path = utf8_percent_encode(event.raw_http_path(), NOT_IN_A_PATH).to_string();
-    let traceparent = context.xray_trace_id.as_deref().and_then(telemetry::traceparent_of_xray);
+    let traceparent = context
+        .xray_trace_id
+        .as_deref()
+        .and_then(telemetry::traceparent_of_xray);
     let (mut parts, body) = event.into_parts();
     parts.uri = with_path(parts.uri, &path);
     // The caller's own trace comes first, then the one of X-Ray.
@@ -79,10 +86,16 @@ fn into_request(event: lambda_http::Request, context: &Context) -> Request {
     Request::from_parts(parts, body)
 }
 
-/// Restores the path as the caller sent it: `lambda_http` resolves dot segments, which would name another player.
+/// Restores the path as the caller sent it: `lambda_http` resolves dot segments, which would name
+/// another player.
 fn with_path(uri: Uri, path: &str) -> Uri {
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    let Ok(path_and_query) = format!("{path}{query}").parse::<PathAndQuery>() else { return uri };
+    let query = uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let Ok(path_and_query) = format!("{path}{query}").parse::<PathAndQuery>() else {
+        return uri;
+    };
     let mut parts = http::uri::Parts::default();
     parts.path_and_query = Some(path_and_query);
     Uri::from_parts(parts).unwrap_or(uri)
@@ -94,16 +107,27 @@ pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
         return Some((method.as_str()?, RequestOrigin::ApiGatewayV2));
     }
     let is_load_balancer = event.pointer("/requestContext/elb").is_some();
-    let origin = if is_load_balancer { RequestOrigin::Alb } else { RequestOrigin::ApiGatewayV1 };
+    let origin = if is_load_balancer {
+        RequestOrigin::Alb
+    } else {
+        RequestOrigin::ApiGatewayV1
+    };
     Some((event.get("httpMethod")?.as_str()?, origin))
 }
 
 /// Converts the result of a handler to the response format of the request's origin.
 pub fn lambda_response(answer: HandlerResult, origin: &RequestOrigin) -> Value {
     let response = answer.unwrap_or_else(Response::from);
-    let to_text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let single = response.headers().iter().map(|(name, value)| (name.to_string(), json!(to_text(value))));
-    let multiple = response.headers().iter().map(|(name, value)| (name.to_string(), json!([to_text(value)])));
+    let to_text =
+        |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let single = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(to_text(value))));
+    let multiple = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!([to_text(value)])));
     let mut event = json!({
         "statusCode": response.status().as_u16(),
         "headers": single.collect::<Map<_, _>>(),

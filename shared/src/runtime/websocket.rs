@@ -1,7 +1,7 @@
 //! Events of API Gateway's WebSocket API, converted to HTTP requests.
 //!
-//! The player is the authorizer's `principalId`, the connection is API Gateway's `connectionId`. Neither is ever taken
-//! from the message or the query.
+//! The player is the authorizer's `principalId`, the connection is API Gateway's `connectionId`.
+//! Neither is ever taken from the message or the query.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -41,9 +41,9 @@ struct End {
     close_code: Option<i64>,
 }
 
-/// The members of a message. A call uses those that it knows; the others, such as API Gateway's `action`, are ignored.
-/// A repeated member is refused, even one that would be ignored. Values stay unparsed: the call parses them like a
-/// body.
+/// The members of a message. A call uses those that it knows; the others, such as API Gateway's
+/// `action`, are ignored. A repeated member is refused, even one that would be ignored. Values stay
+/// unparsed: the call parses them like a body.
 struct Message(BTreeMap<String, Box<RawValue>>);
 
 /// The body of `set-state`.
@@ -59,10 +59,13 @@ struct StateBody<'a> {
 /// # Errors
 /// It always succeeds.
 pub fn connection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
-    Ok(to_body(&json!({"player_id": event.player_id, "connection_id": event.connection_id})))
+    Ok(to_body(
+        &json!({"player_id": event.player_id, "connection_id": event.connection_id}),
+    ))
 }
 
-/// Builds the body of `disconnect`: the player, the connection, and the reason according to the socket's close code.
+/// Builds the body of `disconnect`: the player, the connection, and the reason according to the
+/// socket's close code.
 ///
 /// # Errors
 /// It always succeeds.
@@ -84,7 +87,10 @@ pub fn disconnection(event: &WebSocketEvent) -> Result<Bytes, Problem> {
 /// 400 if the message is not a JSON object.
 pub fn state(event: &WebSocketEvent) -> Result<Bytes, Problem> {
     let message: Message = parse_message(&event.message)?;
-    Ok(to_body(&StateBody { player_id: &event.player_id, change: message.only(["state", "activity"]) }))
+    Ok(to_body(&StateBody {
+        player_id: &event.player_id,
+        change: message.only(["state", "activity"]),
+    }))
 }
 
 /// Builds the body of `friends`: the message's `player_ids` and `history`.
@@ -98,30 +104,44 @@ pub fn friends(event: &WebSocketEvent) -> Result<Bytes, Problem> {
 
 /// Converts a WebSocket event to an HTTP request. Any other request is returned as it is.
 pub(super) fn into_http(request: Request, to_body: BodyMapper) -> Result<Request, Problem> {
-    let Some(RequestContext::WebSocket(context)) = request.extensions().get() else { return Ok(request) };
-    let principal = context.authorizer.fields.get("principalId").and_then(Value::as_str);
-    let Some(player_id) = principal.filter(|id| !id.is_empty()).map(str::to_owned) else {
-        return Err(Problem::unauthorized("the WebSocket API has no authorizer that names the player: principalId"));
+    let Some(RequestContext::WebSocket(context)) = request.extensions().get() else {
+        return Ok(request);
     };
-    let is_end =
-        context.event_type.as_deref() == Some("DISCONNECT") || context.route_key.as_deref() == Some("$disconnect");
+    let principal = context
+        .authorizer
+        .fields
+        .get("principalId")
+        .and_then(Value::as_str);
+    let Some(player_id) = principal.filter(|id| !id.is_empty()).map(str::to_owned) else {
+        return Err(Problem::unauthorized(
+            "the WebSocket API has no authorizer that names the player: principalId",
+        ));
+    };
+    let is_end = context.event_type.as_deref() == Some("DISCONNECT")
+        || context.route_key.as_deref() == Some("$disconnect");
     let event = WebSocketEvent {
         player_id,
         connection_id: context.connection_id.clone().unwrap_or_default(),
         message: request.body().clone(),
-        end: is_end.then_some(End { close_code: context.disconnect_status_code }),
+        end: is_end.then_some(End {
+            close_code: context.disconnect_status_code,
+        }),
     };
     let body = to_body(&event)?;
     let (mut parts, _) = request.into_parts();
     parts.method = Method::POST;
     // These headers describe the request that opened the socket, not the body that was just made.
-    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    parts.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     parts.headers.remove(header::CONTENT_ENCODING);
     Ok(Request::from_parts(parts, body))
 }
 
-/// Returns the `requestId` of a message as it was sent. On a socket nothing else says which message a response is for.
-/// `None` if the message is not a JSON object, or its id is longer than [`MAX_REQUEST_ID`].
+/// Returns the `requestId` of a message as it was sent. On a socket nothing else says which message
+/// a response is for. `None` if the message is not a JSON object, or its id is longer than
+/// [`MAX_REQUEST_ID`].
 pub(super) fn request_id(request: &Request) -> Option<Box<RawValue>> {
     #[derive(Deserialize)]
     struct Echoed {
@@ -129,13 +149,17 @@ pub(super) fn request_id(request: &Request) -> Option<Box<RawValue>> {
         request_id: Option<Box<RawValue>>,
     }
 
-    let Some(RequestContext::WebSocket(_)) = request.extensions().get() else { return None };
+    let Some(RequestContext::WebSocket(_)) = request.extensions().get() else {
+        return None;
+    };
     // serde reads an array as the members in their order.
     if !request.body().trim_ascii_start().starts_with(b"{") {
         return None;
     }
     let message: Echoed = serde_json::from_slice(request.body()).ok()?;
-    message.request_id.filter(|id| id.get().len() <= MAX_REQUEST_ID)
+    message
+        .request_id
+        .filter(|id| id.get().len() <= MAX_REQUEST_ID)
 }
 
 /// Adds the `requestId` of the message to its response.
@@ -156,7 +180,10 @@ fn to_body(body: &impl Serialize) -> Bytes {
 impl Message {
     /// The members of these names, as far as the message has them.
     fn only<const N: usize>(mut self, names: [&str; N]) -> BTreeMap<String, Box<RawValue>> {
-        names.into_iter().filter_map(|name| self.0.remove_entry(name)).collect()
+        names
+            .into_iter()
+            .filter_map(|name| self.0.remove_entry(name))
+            .collect()
     }
 }
 

@@ -16,8 +16,8 @@ use crate::{
     telemetry::{Span, TraceContext},
 };
 
-/// The number of entries per script call: enough to make the call's own cost small, few enough not to delay other
-/// clients for long.
+/// The number of entries per script call: enough to make the call's own cost small, few enough not
+/// to delay other clients for long.
 pub(super) const ENTRIES_PER_CALL: usize = 50;
 
 /// Entries for one script call: their shard, and their places in the list of entries.
@@ -44,8 +44,8 @@ struct Entry<'a> {
 /// The result of a mutation of many connections.
 #[derive(Debug, Default)]
 pub(crate) struct AppliedBatch {
-    /// The outcome of each connection, in order. `None` if its Redis node did not answer, or its keys hold another
-    /// type.
+    /// The outcome of each connection, in order. `None` if its Redis node did not answer, or its
+    /// keys hold another type.
     pub(crate) outcomes: Vec<Option<LeaseOutcome>>,
     pub(crate) events: Vec<OutboxEntry>,
     /// One of the errors of failed entries.
@@ -55,12 +55,16 @@ pub(crate) struct AppliedBatch {
 impl AppliedBatch {
     /// The result of a batch of `length` connections of which none has an outcome yet.
     pub(super) fn open(length: usize) -> Self {
-        Self { outcomes: vec![None; length], ..Self::default() }
+        Self {
+            outcomes: vec![None; length],
+            ..Self::default()
+        }
     }
 }
 
 impl Store {
-    /// Connects, renews or disconnects many connections, in one round trip to each Redis node involved.
+    /// Connects, renews or disconnects many connections, in one round trip to each Redis node
+    /// involved.
     pub(crate) async fn apply_batch(
         &self,
         mutation: Mutation<'_>,
@@ -74,30 +78,52 @@ impl Store {
                 Box::pin(self.renew_combined(gateway, connections, trace)).await
             }
             mutation => {
-                let batch = Batch { mutation, connections, trace };
-                self.apply_batches(mutation.script(), &[batch]).await.pop().unwrap_or_default()
+                let batch = Batch {
+                    mutation,
+                    connections,
+                    trace,
+                };
+                self.apply_batches(mutation.script(), &[batch])
+                    .await
+                    .pop()
+                    .unwrap_or_default()
             }
         };
         span.end(applied.failure.as_ref().map(StoreError::kind));
         applied
     }
 
-    /// Applies batches together. `script` is the script of all their mutations. Several batches are heartbeats: only
-    /// these have arguments for each connection alone.
-    pub(super) async fn apply_batches(&self, script: &Script, batches: &[Batch<'_>]) -> Vec<AppliedBatch> {
-        let entries: Vec<_> = batches.iter().enumerate().flat_map(|(number, batch)| batch.entries(number)).collect();
+    /// Applies batches together. `script` is the script of all their mutations. Several batches are
+    /// heartbeats: only these have arguments for each connection alone.
+    pub(super) async fn apply_batches(
+        &self,
+        script: &Script,
+        batches: &[Batch<'_>],
+    ) -> Vec<AppliedBatch> {
+        let entries: Vec<_> = batches
+            .iter()
+            .enumerate()
+            .flat_map(|(number, batch)| batch.entries(number))
+            .collect();
         let groups = self.group(entries.iter().map(|entry| &entry.connection.player_id));
         let append = |command: &mut Cmd, (shard, places): &Group| {
             self.append_entries(command, *shard, batches, &entries, places);
         };
         let answers = self.run_groups(script, &groups, append).await;
-        // Puts the outcome of each call's entries in their places. A failed call fails its own entries only.
-        let mut applied: Vec<_> = batches.iter().map(|batch| AppliedBatch::open(batch.connections.len())).collect();
+        // Puts the outcome of each call's entries in their places. A failed call fails its own
+        // entries only.
+        let mut applied: Vec<_> = batches
+            .iter()
+            .map(|batch| AppliedBatch::open(batch.connections.len()))
+            .collect();
         for ((shard, places), answer) in groups.iter().zip(answers) {
             let entries = places.iter().map(|place| entries[*place]);
-            // Events are for the publisher or relay of this process, which needs to be notified once.
+            // Events are for the publisher or relay of this process, which needs to be notified
+            // once.
             let first = entries.clone().next().map_or(0, |entry| entry.batch);
-            match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, batches[first].trace)) {
+            match answer
+                .and_then(|answer| Reply::parse(answer, places.len(), *shard, batches[first].trace))
+            {
                 Ok(reply) => {
                     for (entry, outcome) in entries.zip(reply.outcomes) {
                         let applied = &mut applied[entry.batch];
@@ -108,7 +134,9 @@ impl Store {
                     }
                     applied[first].events.extend(reply.events);
                 }
-                Err(error) => entries.for_each(|entry| applied[entry.batch].failure = Some(error.clone())),
+                Err(error) => {
+                    entries.for_each(|entry| applied[entry.batch].failure = Some(error.clone()))
+                }
             }
         }
         applied
@@ -127,21 +155,33 @@ impl Store {
         let callers = || places.chunk_by(|place, next| batch_at(place) == batch_at(next));
         let traces = callers().map(|places| (batches[batch_at(&places[0])].trace, places.len()));
         let (trace, further_traces) = combine_traces(traces);
-        let players = places.iter().map(|place| &entries[*place].connection.player_id);
+        let players = places
+            .iter()
+            .map(|place| &entries[*place].connection.player_id);
         self.append_call(command, shard, players, trace, &further_traces);
         for places in callers() {
             let mutation = batches[batch_at(&places[0])].mutation;
-            self.append(command, mutation, places.iter().map(|place| entries[*place].connection));
+            self.append(
+                command,
+                mutation,
+                places.iter().map(|place| entries[*place].connection),
+            );
         }
     }
 
-    /// Groups players into script calls: each group is of one shard, and not too large. Players are represented by
-    /// their places in the list.
-    pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<(Shard, Vec<usize>)> {
+    /// Groups players into script calls: each group is of one shard, and not too large. Players are
+    /// represented by their places in the list.
+    pub(super) fn group<'a>(
+        &self,
+        players: impl Iterator<Item = &'a PlayerId>,
+    ) -> Vec<(Shard, Vec<usize>)> {
         let shards = self.keys.group_by_shard(players);
         let split = |(shard, places): (&Shard, &Vec<usize>)| {
             let shard = *shard;
-            places.chunks(ENTRIES_PER_CALL).map(move |chunk| (shard, chunk.to_vec())).collect::<Vec<_>>()
+            places
+                .chunks(ENTRIES_PER_CALL)
+                .map(move |chunk| (shard, chunk.to_vec()))
+                .collect::<Vec<_>>()
         };
         shards.iter().flat_map(split).collect()
     }
@@ -153,8 +193,15 @@ impl Store {
         groups: &[Group],
         append: impl Fn(&mut Cmd, &Group),
     ) -> Vec<Result<Value, StoreError>> {
-        let by_hash: Vec<_> =
-            groups.iter().map(|group| (group.0, script.call_by_hash(|command| append(command, group)))).collect();
+        let by_hash: Vec<_> = groups
+            .iter()
+            .map(|group| {
+                (
+                    group.0,
+                    script.call_by_hash(|command| append(command, group)),
+                )
+            })
+            .collect();
         let mut answers = self.redis.query_all_with(script.policy, &by_hash).await;
         let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
         let unknown: Vec<_> = (0..groups.len()).filter(is_unknown).collect();
@@ -164,7 +211,10 @@ impl Store {
         // Nodes that do not have the script cached get its source, in a second round trip.
         let send_source = |place: &usize| {
             let group = &groups[*place];
-            (group.0, script.call_by_source(|command| append(command, group)))
+            (
+                group.0,
+                script.call_by_source(|command| append(command, group)),
+            )
         };
         let by_source: Vec<_> = unknown.iter().map(send_source).collect();
         let second_answers = self.redis.query_all_with(script.policy, &by_source).await;
@@ -178,17 +228,29 @@ impl Store {
 impl<'a> Batch<'a> {
     fn entries(&self, batch: usize) -> impl Iterator<Item = Entry<'a>> + use<'a> {
         let connections = self.connections.iter().enumerate();
-        connections.map(move |(place, connection)| Entry { connection, batch, place })
+        connections.map(move |(place, connection)| Entry {
+            connection,
+            batch,
+            place,
+        })
     }
 }
 
-/// Combines the traces of a call's callers, given with the number of their entries: the first trace, and the text of the
-/// further ones, see `lua/heartbeat.lua`.
-fn combine_traces<'a>(mut traces: impl Iterator<Item = (&'a TraceContext, usize)>) -> (&'a TraceContext, String) {
+/// Combines the traces of a call's callers, given with the number of their entries: the first
+/// trace, and the text of the further ones, see `lua/heartbeat.lua`.
+fn combine_traces<'a>(
+    mut traces: impl Iterator<Item = (&'a TraceContext, usize)>,
+) -> (&'a TraceContext, String) {
     let (first, mut entries) = traces.next().expect("a call has entries");
     let mut further = String::new();
     for (trace, count) in traces {
-        let _ = write!(further, "\n{} {} {}", entries + 1, trace.traceparent(), trace.tracestate());
+        let _ = write!(
+            further,
+            "\n{} {} {}",
+            entries + 1,
+            trace.traceparent(),
+            trace.tracestate()
+        );
         entries += count;
     }
     (first, further)

@@ -1,8 +1,8 @@
 //! Batches of heartbeats in a cluster: those that wait for the same node share script calls.
 //!
-//! A batch of 1,000 has about four players in each of 256 partitions, and each script call has a cost of its own. So each
-//! process has at most one call to a node in flight that renews leases of batches. Batches that arrive meanwhile are
-//! sent together, with more players per script call.
+//! A batch of 1,000 has about four players in each of 256 partitions, and each script call has a
+//! cost of its own. So each process has at most one call to a node in flight that renews leases of
+//! batches. Batches that arrive meanwhile are sent together, with more players per script call.
 
 use std::{
     collections::HashMap,
@@ -23,8 +23,8 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// The most heartbeats that are sent to a node together: enough to fill the script calls of some eighty partitions, and
-/// some 20 ms of work for Redis.
+/// The most heartbeats that are sent to a node together: enough to fill the script calls of some
+/// eighty partitions, and some 20 ms of work for Redis.
 const MAX_HEARTBEATS: usize = 4_000;
 
 /// The heartbeats of one batch for one node.
@@ -55,12 +55,17 @@ impl CombinedBatches {
 impl NodeHeartbeats {
     fn batch(&self) -> Batch<'_> {
         let mutation = Mutation::Heartbeat(self.gateway.as_ref());
-        Batch { mutation, connections: &self.connections, trace: &self.trace }
+        Batch {
+            mutation,
+            connections: &self.connections,
+            trace: &self.trace,
+        }
     }
 }
 
 impl Store {
-    /// Renews or restores the leases of a batch, together with those of other batches. Nodes do not wait for each other.
+    /// Renews or restores the leases of a batch, together with those of other batches. Nodes do not
+    /// wait for each other.
     pub(super) async fn renew_combined(
         &self,
         gateway: Option<&GatewayId>,
@@ -68,14 +73,24 @@ impl Store {
         trace: &TraceContext,
     ) -> AppliedBatch {
         let shard = |place: &usize| self.keys.shard(&connections[*place].player_id);
-        let nodes = self.redis.group_by_node((0..connections.len()).collect(), shard).await;
+        let nodes = self
+            .redis
+            .group_by_node((0..connections.len()).collect(), shard)
+            .await;
         let renewals = nodes.into_iter().map(async |(node, places)| {
             let heartbeats = NodeHeartbeats {
-                connections: places.iter().map(|place| connections[*place].clone()).collect(),
+                connections: places
+                    .iter()
+                    .map(|place| connections[*place].clone())
+                    .collect(),
                 gateway: gateway.cloned(),
                 trace: trace.clone(),
             };
-            (places, self.renew_on_node(&self.combined_batches.of_node(node), heartbeats).await)
+            (
+                places,
+                self.renew_on_node(&self.combined_batches.of_node(node), heartbeats)
+                    .await,
+            )
         });
         let mut applied = AppliedBatch::open(connections.len());
         for (places, on_node) in join_all(renewals).await {

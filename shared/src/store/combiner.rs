@@ -1,7 +1,8 @@
 //! Combiner: work that arrives while a call is in flight shares the next call.
 //!
-//! At most one call is in flight. Work that finds none is sent at once, so nothing waits for a timer, and calls grow with
-//! the load. Each caller makes a call of its own or gets its result from the call of another one.
+//! At most one call is in flight. Work that finds none is sent at once, so nothing waits for a
+//! timer, and calls grow with the load. Each caller makes a call of its own or gets its result from
+//! the call of another one.
 
 use std::{
     collections::VecDeque,
@@ -45,16 +46,24 @@ pub(super) struct Call<'a, T, R> {
 
 impl<T, R> Default for Combiner<T, R> {
     fn default() -> Self {
-        Self { in_flight: sync::Mutex::default(), waiting: Mutex::default() }
+        Self {
+            in_flight: sync::Mutex::default(),
+            waiting: Mutex::default(),
+        }
     }
 }
 
 impl<T, R> Combiner<T, R> {
-    /// Waits until no call is in flight. A call carries `work` and other work that waits, up to `max_size` in total.
+    /// Waits until no call is in flight. A call carries `work` and other work that waits, up to
+    /// `max_size` in total.
     pub(super) async fn turn(&self, work: T, size: usize, max_size: usize) -> Turn<'_, T, R> {
         let work = Arc::new(work);
         let (sender, mut result) = oneshot::channel();
-        self.waiting().push_back(Waiting { work: Arc::clone(&work), size, result: sender });
+        self.waiting().push_back(Waiting {
+            work: Arc::clone(&work),
+            size,
+            result: sender,
+        });
         let in_flight = self.in_flight.lock().await;
         if let Ok(result) = result.try_recv() {
             return Turn::Done(result);
@@ -62,7 +71,11 @@ impl<T, R> Combiner<T, R> {
         // The work still waits, or the call that carried it was dropped.
         drop(result);
         let others = self.take_others(max_size.saturating_sub(size));
-        Turn::Own(Call { own: work, others, _in_flight: in_flight })
+        Turn::Own(Call {
+            own: work,
+            others,
+            _in_flight: in_flight,
+        })
     }
 
     /// Takes work that waits, longest waiting first, up to `max_size` in total.
@@ -90,8 +103,8 @@ impl<T, R> Call<'_, T, R> {
         std::iter::once(&*self.own).chain(self.others.iter().map(|other| &*other.work))
     }
 
-    /// Ends the call with the results of [`work`](Self::work), in its order. Returns the caller's own; `None` if there is
-    /// none.
+    /// Ends the call with the results of [`work`](Self::work), in its order. Returns the caller's
+    /// own; `None` if there is none.
     pub(super) fn finish(mut self, results: Vec<R>) -> Option<R> {
         let mut results = results.into_iter();
         let own = results.next();
@@ -111,11 +124,16 @@ mod tests {
     type Numbers = Combiner<u32, u32>;
 
     /// Polls a caller's turn once.
-    fn poll<'a>(turn: &mut (impl Future<Output = Turn<'a, u32, u32>> + Unpin)) -> Option<Turn<'a, u32, u32>> {
+    fn poll<'a>(
+        turn: &mut (impl Future<Output = Turn<'a, u32, u32>> + Unpin),
+    ) -> Option<Turn<'a, u32, u32>> {
         turn.now_or_never()
     }
 
-    fn turn(numbers: &Numbers, number: u32) -> std::pin::Pin<Box<impl Future<Output = Turn<'_, u32, u32>>>> {
+    fn turn(
+        numbers: &Numbers,
+        number: u32,
+    ) -> std::pin::Pin<Box<impl Future<Output = Turn<'_, u32, u32>>>> {
         Box::pin(numbers.turn(number, 1, 3))
     }
 
@@ -171,7 +189,10 @@ mod tests {
         let call = own(poll(&mut others[0]));
         assert_eq!(numbers(&call), [2, 3, 4]);
         call.finish(vec![20, 30, 40]);
-        assert_eq!((done(poll(&mut others[1])), done(poll(&mut others[2]))), (30, 40));
+        assert_eq!(
+            (done(poll(&mut others[1])), done(poll(&mut others[2]))),
+            (30, 40)
+        );
         assert_eq!(numbers(&own(poll(&mut others[3]))), [5]);
     }
 
@@ -180,7 +201,11 @@ mod tests {
         let combiner = Numbers::default();
         let first = own(poll(&mut turn(&combiner, 1)));
         let [mut second, mut third, mut fourth] = [2, 3, 4].map(|number| turn(&combiner, number));
-        assert!(poll(&mut second).is_none() && poll(&mut third).is_none() && poll(&mut fourth).is_none());
+        assert!(
+            poll(&mut second).is_none()
+                && poll(&mut third).is_none()
+                && poll(&mut fourth).is_none()
+        );
         first.finish(vec![10]);
         drop(own(poll(&mut second)));
         let call = own(poll(&mut third));

@@ -17,11 +17,18 @@ struct Record {
 }
 
 impl Store {
-    /// Reads the number of players in the expiry index, a sample of them, and the earliest of the nodes' clocks (Unix
-    /// milliseconds). The sample has `count` players if there are as many; in a cluster it may have more, by up to
-    /// `count`.
-    pub(crate) async fn some_players(&self, count: usize) -> Result<(u64, Vec<PlayerId>, u64), StoreError> {
-        let zcards: Vec<_> = self.keys.shards().map(|shard| (shard, self.of_index("ZCARD", shard))).collect();
+    /// Reads the number of players in the expiry index, a sample of them, and the earliest of the
+    /// nodes' clocks (Unix milliseconds). The sample has `count` players if there are as many; in a
+    /// cluster it may have more, by up to `count`.
+    pub(crate) async fn some_players(
+        &self,
+        count: usize,
+    ) -> Result<(u64, Vec<PlayerId>, u64), StoreError> {
+        let zcards: Vec<_> = self
+            .keys
+            .shards()
+            .map(|shard| (shard, self.of_index("ZCARD", shard)))
+            .collect();
         let replies = self.redis.query_all_timed(&zcards).await;
         let parsed = replies.into_iter().map(|reply| {
             let (size, now) = reply?;
@@ -44,7 +51,10 @@ impl Store {
         let mut players = Vec::new();
         for ids in self.redis.query_all(&zrandmembers).await {
             let ids: Vec<Vec<u8>> = redis::from_redis_value(ids?)?;
-            players.extend(ids.iter().filter_map(|id| PlayerId::parse(str::from_utf8(id).ok()?).ok()));
+            players.extend(
+                ids.iter()
+                    .filter_map(|id| PlayerId::parse(str::from_utf8(id).ok()?).ok()),
+            );
         }
         Ok((sizes.iter().map(|(size, _)| size).sum(), players, now))
     }
@@ -59,18 +69,24 @@ impl Store {
     pub(crate) async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
         let shard = self.keys.shard(player);
         let mut mget = redis::cmd("MGET");
-        mget.arg(self.keys.record(shard, player)).arg(self.keys.past(shard, player));
+        mget.arg(self.keys.record(shard, player))
+            .arg(self.keys.past(shard, player));
         let mut zcard = redis::cmd("ZCARD");
         zcard.arg(self.keys.tombstones(shard, player));
-        let replies = self.redis.query_all_timed(&[(shard, mget), (shard, zcard)]).await;
+        let replies = self
+            .redis
+            .query_all_timed(&[(shard, mget), (shard, zcard)])
+            .await;
         let [keys_reply, closed_reply] =
             <[_; 2]>::try_from(replies).map_err(|_| StoreError::Unexpected("wrong reply count"))?;
         let (values, now) = keys_reply?;
         let (closed, _) = closed_reply?;
-        let [record_value, past_value] =
-            <[Value; 2]>::try_from(reply::values(values)).map_err(|_| StoreError::Unexpected("wrong value count"))?;
+        let [record_value, past_value] = <[Value; 2]>::try_from(reply::values(values))
+            .map_err(|_| StoreError::Unexpected("wrong value count"))?;
         let stored_past = reply::past(&past_value, self.ttl)?;
-        let history = stored_past.as_ref().and_then(|past| past.last_seen(now, self.retention));
+        let history = stored_past
+            .as_ref()
+            .and_then(|past| past.last_seen(now, self.retention));
         let presence = reply::presence(player.clone(), [&record_value, &past_value], history, now)?;
         // After the retention the key lives on for the sake of the next version only.
         let past = stored_past.filter(|past| past.state != State::Offline || history.is_some());
@@ -82,7 +98,11 @@ impl Store {
             as_of: now,
             ttl_ms: self.ttl,
             presence,
-            connections: record.as_ref().and(past.as_ref()).map(|past| live_leases(past, now)).unwrap_or_default(),
+            connections: record
+                .as_ref()
+                .and(past.as_ref())
+                .map(|past| live_leases(past, now))
+                .unwrap_or_default(),
             closed_connections: redis::from_redis_value(closed)?,
             last_transition: last_transition(record.as_ref(), past.as_ref()),
             next_transition: past.filter(|past| past.state != State::Offline).map(end),
@@ -96,10 +116,13 @@ impl Record {
     }
 }
 
-/// The leases that count at `now` (Unix ms), soonest expiry first. A lease counts through the millisecond of its
-/// expiry.
+/// The leases that count at `now` (Unix ms), soonest expiry first. A lease counts through the
+/// millisecond of its expiry.
 fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
-    let live = past.leases.iter().filter(|(_, expires_at)| *expires_at >= now);
+    let live = past
+        .leases
+        .iter()
+        .filter(|(_, expires_at)| *expires_at >= now);
     let to_lease = |(id, expires_at): &(String, u64)| Lease {
         connection_id: id.clone(),
         expires_at: *expires_at,
@@ -112,13 +135,23 @@ fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
 
 /// The transition that follows if the record is not renewed.
 fn end(past: Past) -> Transition {
-    Transition { state: State::Offline, at: past.ends_at, version: None, reason: Some(past.reason) }
+    Transition {
+        state: State::Offline,
+        at: past.ends_at,
+        version: None,
+        reason: Some(past.reason),
+    }
 }
 
-/// The newest transition. Its version is taken for its time: a version is the Unix millisecond of the transition,
-/// unless the player changed twice within one.
+/// The newest transition. Its version is taken for its time: a version is the Unix millisecond of
+/// the transition, unless the player changed twice within one.
 fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Transition> {
-    let build = |state, version| Transition { state, at: version, version: Some(version), reason: None };
+    let build = |state, version| Transition {
+        state,
+        at: version,
+        version: Some(version),
+        reason: None,
+    };
     match (record, past?) {
         (Some(record), _) => Some(build(record.state, record.version)),
         (None, past) if past.state == State::Offline => Some(Transition {

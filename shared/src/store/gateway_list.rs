@@ -17,11 +17,19 @@ const GATEWAYS_PER_PIPELINE: usize = 100;
 type States = BTreeMap<GatewayId, (GatewayState, u64)>;
 
 impl Store {
-    /// All known gateways and those whose connections' leases are being ended, by id; and the clock (Unix milliseconds).
-    /// Costs a command per gateway and shard.
+    /// All known gateways and those whose connections' leases are being ended, by id; and the clock
+    /// (Unix milliseconds). Costs a command per gateway and shard.
     pub(crate) async fn gateways(&self) -> Result<(Vec<Gateway>, u64), StoreError> {
-        let mut replies = self.redis.query_all_timed(&self.gateway_reads()).await.into_iter();
-        let mut next = || replies.next().unwrap_or(Err(StoreError::Unexpected("no answer")));
+        let mut replies = self
+            .redis
+            .query_all_timed(&self.gateway_reads())
+            .await
+            .into_iter();
+        let mut next = || {
+            replies
+                .next()
+                .unwrap_or(Err(StoreError::Unexpected("no answer")))
+        };
         let ((leases, now), (endings, _), (held_until, _)) = (next()?, next()?, next()?);
         let (held_until,): (Option<u64>,) = redis::from_redis_value(held_until)?;
         let is_held = held_until.is_some_and(|held_until| now < held_until);
@@ -30,13 +38,17 @@ impl Store {
         let gateways: Vec<_> = states.into_iter().collect();
         let mut list = Vec::with_capacity(gateways.len());
         for some in gateways.chunks(GATEWAYS_PER_PIPELINE) {
-            let counts = self.count_owned(some.iter().map(|(gateway, _)| gateway)).await?;
-            list.extend(some.iter().zip(counts).map(|((gateway_id, (state, expires_in_ms)), connections)| Gateway {
-                gateway_id: gateway_id.clone(),
-                connections,
-                expires_in_ms: *expires_in_ms,
-                state: *state,
-            }));
+            let counts = self
+                .count_owned(some.iter().map(|(gateway, _)| gateway))
+                .await?;
+            list.extend(some.iter().zip(counts).map(
+                |((gateway_id, (state, expires_in_ms)), connections)| Gateway {
+                    gateway_id: gateway_id.clone(),
+                    connections,
+                    expires_in_ms: *expires_in_ms,
+                    state: *state,
+                },
+            ));
         }
         Ok((list, now))
     }
@@ -47,9 +59,23 @@ impl Store {
     }
 
     fn gateway_reads(&self) -> [(Shard, Cmd); 3] {
-        let all = |key| redis::cmd("ZRANGE").arg(key).arg(0).arg(-1).arg("WITHSCORES").to_owned();
-        let held_until = redis::cmd("HMGET").arg(self.keys.gateways_seen()).arg("held_until").to_owned();
-        let reads = [all(self.keys.gateways()), all(self.keys.gateways_ending()), held_until];
+        let all = |key| {
+            redis::cmd("ZRANGE")
+                .arg(key)
+                .arg(0)
+                .arg(-1)
+                .arg("WITHSCORES")
+                .to_owned()
+        };
+        let held_until = redis::cmd("HMGET")
+            .arg(self.keys.gateways_seen())
+            .arg("held_until")
+            .to_owned();
+        let reads = [
+            all(self.keys.gateways()),
+            all(self.keys.gateways_ending()),
+            held_until,
+        ];
         reads.map(|read| (Shard::FIRST, read))
     }
 }
@@ -65,19 +91,26 @@ fn known_gateways(leases: Value, is_held: bool, now: u64) -> Result<States, Stor
             false if is_held => GatewayState::Held,
             false => GatewayState::Lost,
         };
-        Some((GatewayId::parse(&id).ok()?, (state, expires_at.saturating_sub(now))))
+        Some((
+            GatewayId::parse(&id).ok()?,
+            (state, expires_at.saturating_sub(now)),
+        ))
     });
     Ok(known.collect())
 }
 
-/// The gateways whose connections' leases are being ended. Sweeps take over one that leaves later than what it may still
-/// renew (lua/leave_gateway.lua), and a lost one at once.
+/// The gateways whose connections' leases are being ended. Sweeps take over one that leaves later
+/// than what it may still renew (lua/leave_gateway.lua), and a lost one at once.
 fn ending_gateways(endings: Value) -> Result<States, StoreError> {
     let endings: Vec<(String, f64)> = redis::from_redis_value(endings)?;
     let ending = endings.into_iter().filter_map(|(member, swept_from)| {
         let ending = Ending::parse(&member)?;
         let is_leaving = swept_from as u64 > ending.before;
-        let state = if is_leaving { GatewayState::Leaving } else { GatewayState::Lost };
+        let state = if is_leaving {
+            GatewayState::Leaving
+        } else {
+            GatewayState::Lost
+        };
         Some((ending.gateway, (state, 0)))
     });
     Ok(ending.collect())
@@ -89,14 +122,19 @@ mod tests {
 
     fn scored(members: &[(&str, u64)]) -> Value {
         let pairs = members.iter().flat_map(|(member, score)| {
-            [Value::BulkString((*member).into()), Value::BulkString(score.to_string().into())]
+            [
+                Value::BulkString((*member).into()),
+                Value::BulkString(score.to_string().into()),
+            ]
         });
         Value::Array(pairs.collect())
     }
 
     fn states(states: Result<States, StoreError>) -> Vec<(String, GatewayState, u64)> {
         let states = states.unwrap().into_iter();
-        states.map(|(id, (state, expires_in_ms))| (id.as_str().to_owned(), state, expires_in_ms)).collect()
+        states
+            .map(|(id, (state, expires_in_ms))| (id.as_str().to_owned(), state, expires_in_ms))
+            .collect()
     }
 
     #[test]
@@ -104,8 +142,12 @@ mod tests {
         let leases = || scored(&[("a", 999), ("b", 1_000), ("c", 1_500)]);
         let shown = |is_held| states(known_gateways(leases(), is_held, 1_000));
         let expected = |of_a| {
-            [("a", of_a, 0), ("b", GatewayState::Live, 0), ("c", GatewayState::Live, 500)]
-                .map(|(id, state, expires_in_ms)| (id.to_owned(), state, expires_in_ms))
+            [
+                ("a", of_a, 0),
+                ("b", GatewayState::Live, 0),
+                ("c", GatewayState::Live, 500),
+            ]
+            .map(|(id, state, expires_in_ms)| (id.to_owned(), state, expires_in_ms))
         };
         assert_eq!(shown(false), expected(GatewayState::Lost));
         assert_eq!(shown(true), expected(GatewayState::Held));
@@ -113,8 +155,15 @@ mod tests {
 
     #[test]
     fn a_gateway_that_leaves_is_not_a_lost_one() {
-        let endings = scored(&[("a!1000!lost!0", 1_000), ("b!2000!lost!30000", 16_000), ("nonsense", 5)]);
+        let endings = scored(&[
+            ("a!1000!lost!0", 1_000),
+            ("b!2000!lost!30000", 16_000),
+            ("nonsense", 5),
+        ]);
         let expected = [("a", GatewayState::Lost), ("b", GatewayState::Leaving)];
-        assert_eq!(states(ending_gateways(endings)), expected.map(|(id, state)| (id.to_owned(), state, 0)));
+        assert_eq!(
+            states(ending_gateways(endings)),
+            expected.map(|(id, state)| (id.to_owned(), state, 0))
+        );
     }
 }

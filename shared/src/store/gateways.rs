@@ -8,8 +8,8 @@ use crate::{
     redis::{Shard, StoreError},
 };
 
-/// The time after which sweeps take over from a gateway's own call to leave, in milliseconds. It is longer than a call
-/// may take.
+/// The time after which sweeps take over from a gateway's own call to leave, in milliseconds. It is
+/// longer than a call may take.
 const LEAVING_TIMEOUT_MS: u64 = 15_000;
 
 /// A gateway that is lost or leaves, so that the leases of its connections have to be ended.
@@ -41,15 +41,30 @@ pub(crate) struct LostGateways {
 
 impl Store {
     /// Renews a gateway's lease.
-    pub(crate) async fn renew_gateway(&self, gateway: &GatewayId) -> Result<GatewayStatus, StoreError> {
+    pub(crate) async fn renew_gateway(
+        &self,
+        gateway: &GatewayId,
+    ) -> Result<GatewayStatus, StoreError> {
         let complete = |command: &mut Cmd| {
-            command.arg(1).arg(self.keys.gateways()).arg(gateway.as_str()).arg(self.gateway_ttl);
+            command
+                .arg(1)
+                .arg(self.keys.gateways())
+                .arg(gateway.as_str())
+                .arg(self.gateway_ttl);
         };
-        let added: u64 = redis::from_redis_value(self.run_one(&scripts::RENEW_GATEWAY, Shard::FIRST, complete).await?)?;
-        Ok(if added == 1 { GatewayStatus::New } else { GatewayStatus::Alive })
+        let added: u64 = redis::from_redis_value(
+            self.run_one(&scripts::RENEW_GATEWAY, Shard::FIRST, complete)
+                .await?,
+        )?;
+        Ok(if added == 1 {
+            GatewayStatus::New
+        } else {
+            GatewayStatus::Alive
+        })
     }
 
-    /// Ends a gateway's lease. `None` if it is not known. The caller has to end the leases of its connections.
+    /// Ends a gateway's lease. `None` if it is not known. The caller has to end the leases of its
+    /// connections.
     pub(crate) async fn leave_gateway(
         &self,
         gateway: &GatewayId,
@@ -57,24 +72,46 @@ impl Store {
     ) -> Result<Option<Ending>, StoreError> {
         let (reason, grace) = self.end_of(reason);
         let complete = |command: &mut Cmd| {
-            command.arg(2).arg(self.keys.gateways()).arg(self.keys.gateways_ending());
-            command.arg(gateway.as_str()).arg(format!("{reason}!{grace}")).arg(LEAVING_TIMEOUT_MS);
+            command
+                .arg(2)
+                .arg(self.keys.gateways())
+                .arg(self.keys.gateways_ending());
+            command
+                .arg(gateway.as_str())
+                .arg(format!("{reason}!{grace}"))
+                .arg(LEAVING_TIMEOUT_MS);
         };
-        let member = self.run_one(&scripts::LEAVE_GATEWAY, Shard::FIRST, complete).await?;
+        let member = self
+            .run_one(&scripts::LEAVE_GATEWAY, Shard::FIRST, complete)
+            .await?;
         let member: Option<String> = redis::from_redis_value(member)?;
-        member.map(|member| Ending::parse(&member).ok_or(UNEXPECTED_MEMBER)).transpose()
+        member
+            .map(|member| Ending::parse(&member).ok_or(UNEXPECTED_MEMBER))
+            .transpose()
     }
 
-    /// Looks for gateways whose lease has expired. With any number of sweepers, each gateway is found lost once.
+    /// Looks for gateways whose lease has expired. With any number of sweepers, each gateway is
+    /// found lost once.
     pub(crate) async fn lost_gateways(&self) -> Result<LostGateways, StoreError> {
         let (reason, grace) = self.end_of(Reason::Lost);
         let complete = |command: &mut Cmd| {
             let keys = &self.keys;
-            let keys = [keys.gateways(), keys.gateways_ending(), keys.gateways_lost(), keys.gateways_seen()];
+            let keys = [
+                keys.gateways(),
+                keys.gateways_ending(),
+                keys.gateways_lost(),
+                keys.gateways_seen(),
+            ];
             command.arg(keys.len()).arg(&keys);
-            command.arg(self.gateway_ttl).arg(self.gateway_outage).arg(format!("{reason}!{grace}"));
+            command
+                .arg(self.gateway_ttl)
+                .arg(self.gateway_outage)
+                .arg(format!("{reason}!{grace}"));
         };
-        match self.run_one(&scripts::LOST_GATEWAYS, Shard::FIRST, complete).await {
+        match self
+            .run_one(&scripts::LOST_GATEWAYS, Shard::FIRST, complete)
+            .await
+        {
             Ok(reply) => LostGateways::parse(reply),
             Err(error) => {
                 self.delete_wrong_gateway_keys().await?;
@@ -83,13 +120,20 @@ impl Store {
         }
     }
 
-    /// Deletes keys of gateways that hold another type: they would make all renewals of gateways fail.
+    /// Deletes keys of gateways that hold another type: they would make all renewals of gateways
+    /// fail.
     async fn delete_wrong_gateway_keys(&self) -> Result<(), StoreError> {
         let keys = &self.keys;
-        for key in [keys.gateways(), keys.gateways_ending(), keys.gateways_lost()] {
-            self.delete_wrong_type(Shard::FIRST, key.to_string(), &["ZCARD"]).await?;
+        for key in [
+            keys.gateways(),
+            keys.gateways_ending(),
+            keys.gateways_lost(),
+        ] {
+            self.delete_wrong_type(Shard::FIRST, key.to_string(), &["ZCARD"])
+                .await?;
         }
-        self.delete_wrong_type(Shard::FIRST, keys.gateways_seen().to_string(), &["HLEN"]).await
+        self.delete_wrong_type(Shard::FIRST, keys.gateways_seen().to_string(), &["HLEN"])
+            .await
     }
 
     /// The reason of OFFLINE transitions, and the grace (ms), after a disconnect for `reason`.
@@ -102,7 +146,8 @@ impl Store {
     }
 }
 
-const UNEXPECTED_MEMBER: StoreError = StoreError::Unexpected("a gateway whose connections are being ended");
+const UNEXPECTED_MEMBER: StoreError =
+    StoreError::Unexpected("a gateway whose connections are being ended");
 
 impl Ending {
     /// Parses `<gateway_id>!<before>!<reason>!<grace>`.
@@ -123,13 +168,24 @@ impl LostGateways {
     fn parse(reply: Value) -> Result<Self, StoreError> {
         const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
         let mut parts = redis::from_redis_value::<Vec<Value>>(reply)?.into_iter();
-        let mut next_number = || Ok::<u64, StoreError>(redis::from_redis_value(parts.next().ok_or(UNEXPECTED)?)?);
+        let mut next_number =
+            || Ok::<u64, StoreError>(redis::from_redis_value(parts.next().ok_or(UNEXPECTED)?)?);
         let held = next_number()?;
         let lost = next_number()?;
         let known = next_number()?;
-        let members = parts.map(redis::from_redis_value::<String>).collect::<Result<Vec<_>, _>>()?;
-        let endings = members.iter().filter_map(|member| Ending::parse(member)).collect();
-        Ok(Self { is_held: held == 1, lost, known, endings })
+        let members = parts
+            .map(redis::from_redis_value::<String>)
+            .collect::<Result<Vec<_>, _>>()?;
+        let endings = members
+            .iter()
+            .filter_map(|member| Ending::parse(member))
+            .collect();
+        Ok(Self {
+            is_held: held == 1,
+            lost,
+            known,
+            endings,
+        })
     }
 }
 
@@ -140,9 +196,19 @@ mod tests {
     #[test]
     fn an_ending_is_read_as_it_was_noted() {
         let ending = Ending::parse("g1!1795492717576!lost!30000").unwrap();
-        assert_eq!((ending.gateway.as_str(), ending.before), ("g1", 1_795_492_717_576));
+        assert_eq!(
+            (ending.gateway.as_str(), ending.before),
+            ("g1", 1_795_492_717_576)
+        );
         assert_eq!((ending.reason, ending.grace), (EventReason::Lost, 30_000));
-        for member in ["", "g1", "g1!x!lost!0", "g1!1!lost", "g1!1!lost!0!0", "a b!1!lost!0"] {
+        for member in [
+            "",
+            "g1",
+            "g1!x!lost!0",
+            "g1!1!lost",
+            "g1!1!lost!0!0",
+            "a b!1!lost!0",
+        ] {
             assert_eq!(Ending::parse(member), None, "{member:?}");
         }
     }

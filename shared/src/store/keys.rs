@@ -7,11 +7,11 @@ use crate::{
     redis::{ConcatArg, SLOTS, Shard, slot, slot_tag},
 };
 
-/// Builds the names of keys. Neither ids nor the prefix contain a brace or a `#`, so names of different kinds never
-/// collide.
+/// Builds the names of keys. Neither ids nor the prefix contain a brace or a `#`, so names of
+/// different kinds never collide.
 ///
-/// All keys of a player are in one slot. In a cluster that is the slot of the player's partition, whose hash tag all
-/// its keys have.
+/// All keys of a player are in one slot. In a cluster that is the slot of the player's partition,
+/// whose hash tag all its keys have.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
@@ -26,7 +26,10 @@ enum Layout {
     /// All players are in one Redis.
     Single,
     /// Players are spread over the partitions of a cluster.
-    Partitioned { slots_per_partition: u16, partitions: Arc<[Partition]> },
+    Partitioned {
+        slots_per_partition: u16,
+        partitions: Arc<[Partition]>,
+    },
 }
 
 /// The parts that all keys of a partition share.
@@ -39,20 +42,29 @@ struct Partition {
 }
 
 impl Keys {
-    /// Creates the names of keys that begin with `prefix`. `partitions` is the number of partitions of a cluster, a
-    /// power of two; `None` without a cluster.
+    /// Creates the names of keys that begin with `prefix`. `partitions` is the number of partitions
+    /// of a cluster, a power of two; `None` without a cluster.
     pub(crate) fn new(prefix: String, partitions: Option<u16>) -> Self {
         let layout = match partitions {
             None => Layout::Single,
             Some(count) => {
                 let slots_per_partition = SLOTS / count;
                 let slots = (0..SLOTS).step_by(slots_per_partition.into());
-                let partitions = slots.map(|slot| Partition::new(&prefix, slot_tag(slot))).collect();
-                Layout::Partitioned { slots_per_partition, partitions }
+                let partitions = slots
+                    .map(|slot| Partition::new(&prefix, slot_tag(slot)))
+                    .collect();
+                Layout::Partitioned {
+                    slots_per_partition,
+                    partitions,
+                }
             }
         };
         let single_id_offset = format!("{} ", prefix.len());
-        Self { prefix, single_id_offset, layout }
+        Self {
+            prefix,
+            single_id_offset,
+            layout,
+        }
     }
 
     /// The player's record: a JSON string that lives for the TTL.
@@ -81,10 +93,12 @@ impl Keys {
 
     /// The number of bytes before the id in the names of a shard's records, followed by a space.
     pub(crate) fn id_offset(&self, shard: Shard) -> &str {
-        self.partition(shard).map_or(&self.single_id_offset, |partition| &partition.id_offset)
+        self.partition(shard)
+            .map_or(&self.single_id_offset, |partition| &partition.id_offset)
     }
 
-    /// The expiry index: a sorted set of players by a time that is never later than the expiry of their record.
+    /// The expiry index: a sorted set of players by a time that is never later than the expiry of
+    /// their record.
     pub(crate) fn expiry_index(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "expiry")
     }
@@ -104,7 +118,8 @@ impl Keys {
         self.shared(Shard::FIRST, "gateways")
     }
 
-    /// The gateways whose connections are being ended: a sorted set by the time from which on sweeps end them.
+    /// The gateways whose connections are being ended: a sorted set by the time from which on
+    /// sweeps end them.
     pub(crate) fn gateways_ending(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways-ending")
     }
@@ -156,12 +171,15 @@ impl Keys {
 
     /// The shard of the player's keys.
     ///
-    /// Partitions divide the slots into ranges of equal size. A player belongs to the range with the slot of the bare
-    /// id.
+    /// Partitions divide the slots into ranges of equal size. A player belongs to the range with
+    /// the slot of the bare id.
     pub(crate) fn shard(&self, player: &PlayerId) -> Shard {
         match self.layout {
             Layout::Single => Shard::FIRST,
-            Layout::Partitioned { slots_per_partition, .. } => {
+            Layout::Partitioned {
+                slots_per_partition,
+                ..
+            } => {
                 let slot = slot([player.as_str()]);
                 Shard::of_slot(slot - slot % slots_per_partition)
             }
@@ -184,7 +202,10 @@ impl Keys {
     pub(crate) fn shards(&self) -> impl Iterator<Item = Shard> + use<> {
         let (end, step) = match self.layout {
             Layout::Single => (1, 1),
-            Layout::Partitioned { slots_per_partition, .. } => (SLOTS, slots_per_partition),
+            Layout::Partitioned {
+                slots_per_partition,
+                ..
+            } => (SLOTS, slots_per_partition),
         };
         (0..end).step_by(step.into()).map(Shard::of_slot)
     }
@@ -205,9 +226,10 @@ impl Keys {
     fn partition(&self, shard: Shard) -> Option<&Partition> {
         match &self.layout {
             Layout::Single => None,
-            Layout::Partitioned { slots_per_partition, partitions } => {
-                Some(&partitions[usize::from(shard.slot() / slots_per_partition)])
-            }
+            Layout::Partitioned {
+                slots_per_partition,
+                partitions,
+            } => Some(&partitions[usize::from(shard.slot() / slots_per_partition)]),
         }
     }
 }
@@ -240,9 +262,18 @@ mod tests {
         let player = PlayerId::parse("alice").unwrap();
         let shard = keys.shard(&player);
         assert_eq!(keys.record(shard, &player).to_string(), "presence:alice");
-        assert_eq!(keys.past(shard, &player).to_string(), "{presence:alice}:past");
-        assert_eq!(keys.tombstones(shard, &player).to_string(), "{presence:alice}:closed");
-        assert_eq!(keys.expiry_index(shard).to_string(), "presence:{all}:expiry");
+        assert_eq!(
+            keys.past(shard, &player).to_string(),
+            "{presence:alice}:past"
+        );
+        assert_eq!(
+            keys.tombstones(shard, &player).to_string(),
+            "{presence:alice}:closed"
+        );
+        assert_eq!(
+            keys.expiry_index(shard).to_string(),
+            "presence:{all}:expiry"
+        );
         assert_eq!(keys.outbox(shard).to_string(), "presence:{all}:outbox");
         assert_eq!(keys.last_sweep().to_string(), "presence:{all}:swept");
         assert_eq!((keys.id_offset(shard), keys.shards().count()), ("9 ", 1));
@@ -254,7 +285,11 @@ mod tests {
             let keys = cluster(partitions);
             let player = PlayerId::parse("alice").unwrap();
             let shard = keys.shard(&player);
-            let own = [keys.record(shard, &player), keys.past(shard, &player), keys.tombstones(shard, &player)];
+            let own = [
+                keys.record(shard, &player),
+                keys.past(shard, &player),
+                keys.tombstones(shard, &player),
+            ];
             let shared = [
                 keys.expiry_index(shard),
                 keys.outbox(shard),
@@ -262,7 +297,11 @@ mod tests {
                 keys.dataset(shard),
                 keys.probe(shard),
             ];
-            assert!(own.iter().chain(&shared).all(|key| slot_of(key) == shard.slot()));
+            assert!(
+                own.iter()
+                    .chain(&shared)
+                    .all(|key| slot_of(key) == shard.slot())
+            );
             let record = keys.record(shard, &player).to_string();
             let offset: usize = keys.id_offset(shard).trim().parse().unwrap();
             assert_eq!(&record[offset..], "alice");
@@ -275,7 +314,10 @@ mod tests {
         for (id, partitions, record) in TEST_VECTORS {
             let keys = cluster(partitions);
             let player = PlayerId::parse(id).unwrap();
-            assert_eq!(keys.record(keys.shard(&player), &player).to_string(), record);
+            assert_eq!(
+                keys.record(keys.shard(&player), &player).to_string(),
+                record
+            );
         }
     }
 
@@ -296,7 +338,10 @@ mod tests {
             for shard in keys.shards() {
                 held[(u32::from(shard.slot()) * masters / u32::from(SLOTS)) as usize] += 1;
             }
-            assert!(held.iter().max().unwrap() - held.iter().min().unwrap() <= 1, "{held:?}");
+            assert!(
+                held.iter().max().unwrap() - held.iter().min().unwrap() <= 1,
+                "{held:?}"
+            );
         }
     }
 
@@ -306,7 +351,9 @@ mod tests {
         let steam = |n: u64| (76_561_197_960_265_728 + 2 * n).to_string();
         let mail = |n: u64| format!("u{n}@example.com");
         for name in [&numbered as &dyn Fn(u64) -> String, &steam, &mail] {
-            let ids: Vec<_> = (0..50_000).map(|n| PlayerId::parse(&name(n)).unwrap()).collect();
+            let ids: Vec<_> = (0..50_000)
+                .map(|n| PlayerId::parse(&name(n)).unwrap())
+                .collect();
             let shards = cluster(256).group_by_shard(ids.iter());
             let most = shards.values().map(Vec::len).max().unwrap();
             assert_eq!(shards.len(), 256);
@@ -317,6 +364,9 @@ mod tests {
     /// The number of partitions is stored in the same place whatever it is.
     #[test]
     fn the_place_of_the_partition_count_does_not_depend_on_it() {
-        assert_eq!(cluster(1).partition_count().to_string(), cluster(16_384).partition_count().to_string());
+        assert_eq!(
+            cluster(1).partition_count().to_string(),
+            cluster(16_384).partition_count().to_string()
+        );
     }
 }

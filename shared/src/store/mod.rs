@@ -60,8 +60,8 @@ pub struct Store {
     grace: u64,
     move_grace: u64,
     gateway_ttl: u64,
-    /// Checks for lost gateways that are further apart than this (ms) count as an outage: no gateway is declared lost
-    /// after it.
+    /// Checks for lost gateways that are further apart than this (ms) count as an outage: no
+    /// gateway is declared lost after it.
     gateway_outage: u64,
     /// The part of each script call that the configuration determines: see `lua/lib/call.lua`.
     call_context: String,
@@ -75,7 +75,8 @@ impl Store {
     /// Prepares the connection, which the first call opens. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// [`StoreError`] if the URL cannot be used, such as `rediss://` with a broken certificate store.
+    /// [`StoreError`] if the URL cannot be used, such as `rediss://` with a broken certificate
+    /// store.
     pub fn new(config: &Config) -> Result<Self, StoreError> {
         let to_millis = |duration: std::time::Duration| duration.as_millis() as u64;
         let retention = to_millis(config.lifetimes.last_seen_retention);
@@ -89,7 +90,12 @@ impl Store {
             grace: to_millis(config.lifetimes.offline_grace),
             move_grace: to_millis(config.lifetimes.move_grace),
             gateway_ttl: to_millis(config.lifetimes.gateway_ttl),
-            gateway_outage: to_millis(config.lifetimes.gateway_ttl.max(config.lifetimes.sweep_interval * 3 / 2)),
+            gateway_outage: to_millis(
+                config
+                    .lifetimes
+                    .gateway_ttl
+                    .max(config.lifetimes.sweep_interval * 3 / 2),
+            ),
             call_context: call_context.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
             heartbeats: HeartbeatBatcher::default(),

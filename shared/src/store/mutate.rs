@@ -8,12 +8,15 @@ use super::{
     scripts::{self, Script},
 };
 use crate::{
-    model::{ActivityChange, Connection, GatewayId, PlayerId, Presence, Reason, State, StateChange},
+    model::{
+        ActivityChange, Connection, GatewayId, PlayerId, Presence, Reason, State, StateChange,
+    },
     redis::{ConcatArg, Shard, StoreError},
     telemetry::{Span, TraceContext},
 };
 
-/// Error of an entry whose keys hold another type, as another program wrote to them. The entry changed nothing.
+/// Error of an entry whose keys hold another type, as another program wrote to them. The entry
+/// changed nothing.
 pub(super) const OTHER_TYPE: StoreError = StoreError::Unexpected("a key of another type");
 
 /// A mutation of a connection.
@@ -69,16 +72,26 @@ impl Store {
             && let Some(record) = self.renew_known(connection, gateway, trace).await?
         {
             let presence = record.presence(player.clone());
-            return Ok(Applied { outcome: LeaseOutcome::Accepted, presence, events: Vec::new() });
+            return Ok(Applied {
+                outcome: LeaseOutcome::Accepted,
+                presence,
+                events: Vec::new(),
+            });
         }
         let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
-        let reply = Box::pin(self.call(mutation.script(), &[player], trace, append_arguments)).await?;
+        let reply =
+            Box::pin(self.call(mutation.script(), &[player], trace, append_arguments)).await?;
         applied(reply, player, lease_outcome)
     }
 
-    /// Renews a lease that is known, which is all that nearly every heartbeat needs. Heartbeats that arrive together
-    /// share a script call. `None` if the lease is not known.
-    async fn renew_known(&self, connection: &Connection, gateway: Option<&GatewayId>, trace: &TraceContext) -> Renewal {
+    /// Renews a lease that is known, which is all that nearly every heartbeat needs. Heartbeats
+    /// that arrive together share a script call. `None` if the lease is not known.
+    async fn renew_known(
+        &self,
+        connection: &Connection,
+        gateway: Option<&GatewayId>,
+        trace: &TraceContext,
+    ) -> Renewal {
         let span = Span::script(trace, scripts::RENEW_KNOWN.name, 1);
         let renewal = self.renew_coalesced(connection, gateway).await;
         span.end(renewal.as_ref().err().map(StoreError::kind));
@@ -105,7 +118,8 @@ impl Store {
         applied(reply, player, state_outcome)
     }
 
-    /// Calls a script for players of one shard. `arguments` appends the arguments that the script's header lists.
+    /// Calls a script for players of one shard. `arguments` appends the arguments that the script's
+    /// header lists.
     pub(super) async fn call(
         &self,
         script: &Script,
@@ -120,7 +134,8 @@ impl Store {
             arguments(command);
         };
         let answer = self.run_one(script, shard, complete).await;
-        let reply = answer.and_then(|answer| Reply::parse(answer, players.len(), shard, span.context()));
+        let reply =
+            answer.and_then(|answer| Reply::parse(answer, players.len(), shard, span.context()));
         span.end(reply.as_ref().err().map(StoreError::kind));
         reply
     }
@@ -135,13 +150,15 @@ impl Store {
         let query = async |call: Cmd| self.redis.query_with(script.policy, shard, &call).await;
         match query(script.call_by_hash(&complete)).await {
             // Redis has not executed the call, so any script may be sent again.
-            Err(error) if is_unknown_script(&error) => query(script.call_by_source(&complete)).await,
+            Err(error) if is_unknown_script(&error) => {
+                query(script.call_by_source(&complete)).await
+            }
             answer => answer,
         }
     }
 
-    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`. `more_context` is what a script of
-    /// its own adds to the call context.
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`. `more_context`
+    /// is what a script of its own adds to the call context.
     pub(super) fn append_call<'a>(
         &self,
         command: &mut Cmd,
@@ -153,7 +170,11 @@ impl Store {
         command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
             let keys = &self.keys;
-            command.arg(&[keys.record(shard, player), keys.past(shard, player), keys.tombstones(shard, player)]);
+            command.arg(&[
+                keys.record(shard, player),
+                keys.past(shard, player),
+                keys.tombstones(shard, player),
+            ]);
         }
         command.arg(&[self.keys.expiry_index(shard), self.keys.owners(shard)]);
         if self.has_outbox {
@@ -161,7 +182,14 @@ impl Store {
         }
         let id_offset = self.keys.id_offset(shard);
         let (parent, state) = (trace.traceparent(), trace.tracestate());
-        let context = ConcatArg([&self.call_context, id_offset, parent, " ", state, more_context]);
+        let context = ConcatArg([
+            &self.call_context,
+            id_offset,
+            parent,
+            " ",
+            state,
+            more_context,
+        ]);
         command.arg(self.ttl).arg(context);
     }
 
@@ -174,19 +202,28 @@ impl Store {
     ) {
         match mutation {
             Mutation::Connect(gateway) | Mutation::Heartbeat(gateway) => {
-                connections.into_iter().for_each(|connection| append_claim(command, connection, gateway));
+                connections
+                    .into_iter()
+                    .for_each(|connection| append_claim(command, connection, gateway));
             }
             Mutation::Disconnect(reason) => {
                 let (reason, grace) = self.end_of(reason);
                 command.arg(reason.as_str()).arg(grace);
-                connections.into_iter().for_each(|connection| append_claim(command, connection, None));
+                connections
+                    .into_iter()
+                    .for_each(|connection| append_claim(command, connection, None));
             }
         }
     }
 }
 
-/// Appends a connection and the gateway that it belongs to, in the format of the scripts: see `lua/lib/past.lua`.
-pub(super) fn append_claim(command: &mut Cmd, connection: &Connection, gateway: Option<&GatewayId>) {
+/// Appends a connection and the gateway that it belongs to, in the format of the scripts: see
+/// `lua/lib/past.lua`.
+pub(super) fn append_claim(
+    command: &mut Cmd,
+    connection: &Connection,
+    gateway: Option<&GatewayId>,
+) {
     let connection = connection.connection_id.as_str();
     match gateway {
         Some(gateway) => command.arg(ConcatArg([connection, "!", gateway.as_str(), ""])),
@@ -231,15 +268,25 @@ fn applied<O>(
     player: &PlayerId,
     decode: impl Fn(Outcome) -> Result<O, StoreError>,
 ) -> Result<Applied<O>, StoreError> {
-    let outcome = decode(*reply.outcomes.first().ok_or(StoreError::Unexpected("no outcome"))?)?;
+    let outcome = decode(
+        *reply
+            .outcomes
+            .first()
+            .ok_or(StoreError::Unexpected("no outcome"))?,
+    )?;
     let presence = match reply.record {
         Some(record) => record.presence(player.clone()),
         None => Presence::offline(player.clone(), None),
     };
-    Ok(Applied { outcome, presence, events: reply.events })
+    Ok(Applied {
+        outcome,
+        presence,
+        events: reply.events,
+    })
 }
 
-/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were flushed.
+/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were
+/// flushed.
 pub(super) fn is_unknown_script(error: &StoreError) -> bool {
     use redis::ErrorKind::Server;
     matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))

@@ -32,18 +32,28 @@ impl Store {
     ///
     /// An outbox key of another type is deleted: it would make all transitions of its players fail.
     pub(crate) async fn waiting_shards(&self) -> PartialResult<Waiting> {
-        let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.first_of_outbox(shard, 1))).collect();
+        let heads: Vec<_> = self
+            .keys
+            .shards()
+            .map(|shard| (shard, self.first_of_outbox(shard, 1)))
+            .collect();
         let answers = self.redis.query_all_timed(&heads).await;
         let mut results = Vec::new();
         for ((shard, _), answer) in heads.iter().zip(answers) {
             results.push(match answer {
                 Ok((head, now)) => entries(*shard, head).map(|entries| {
                     let oldest = entries.first().and_then(OutboxEntry::created_at);
-                    oldest.map(|oldest| Waiting { shard: *shard, oldest, now })
+                    oldest.map(|oldest| Waiting {
+                        shard: *shard,
+                        oldest,
+                        now,
+                    })
                 }),
                 Err(error) if is_wrong_type(&error) => {
                     let outbox = self.keys.outbox(*shard).to_string();
-                    self.delete_wrong_type(*shard, outbox, &["XRANGE", "-", "+", "COUNT", "1"]).await.map(|()| None)
+                    self.delete_wrong_type(*shard, outbox, &["XRANGE", "-", "+", "COUNT", "1"])
+                        .await
+                        .map(|()| None)
                 }
                 Err(error) => Err(error),
             });
@@ -52,33 +62,71 @@ impl Store {
     }
 
     /// Reads the oldest events of a shard, at most `count` of them.
-    pub(crate) async fn outbox(&self, shard: Shard, count: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        entries(shard, self.redis.query(shard, &self.first_of_outbox(shard, count)).await?)
+    pub(crate) async fn outbox(
+        &self,
+        shard: Shard,
+        count: usize,
+    ) -> Result<Vec<OutboxEntry>, StoreError> {
+        entries(
+            shard,
+            self.redis
+                .query(shard, &self.first_of_outbox(shard, count))
+                .await?,
+        )
     }
 
     fn first_of_outbox(&self, shard: Shard, count: usize) -> Cmd {
         let mut xrange = redis::cmd("XRANGE");
-        xrange.arg(self.keys.outbox(shard)).arg("-").arg("+").arg("COUNT").arg(count);
+        xrange
+            .arg(self.keys.outbox(shard))
+            .arg("-")
+            .arg("+")
+            .arg("COUNT")
+            .arg(count);
         xrange
     }
 
     /// Removes events from the outbox after JetStream has acknowledged them.
-    pub(crate) async fn remove_published(&self, entries: &[&OutboxEntry]) -> Result<(), StoreError> {
+    pub(crate) async fn remove_published(
+        &self,
+        entries: &[&OutboxEntry],
+    ) -> Result<(), StoreError> {
         let mut shards = BTreeMap::<_, Vec<&str>>::new();
         for entry in entries {
             shards.entry(entry.shard).or_default().push(&entry.entry_id);
         }
-        let xdel = |(shard, ids)| (shard, redis::cmd("XDEL").arg(self.keys.outbox(shard)).arg(ids).to_owned());
+        let xdel = |(shard, ids)| {
+            (
+                shard,
+                redis::cmd("XDEL")
+                    .arg(self.keys.outbox(shard))
+                    .arg(ids)
+                    .to_owned(),
+            )
+        };
         let commands: Vec<_> = shards.into_iter().map(xdel).collect();
-        self.redis.query_all(&commands).await.into_iter().try_for_each(|answer| answer.map(drop))
+        self.redis
+            .query_all(&commands)
+            .await
+            .into_iter()
+            .try_for_each(|answer| answer.map(drop))
     }
 
     /// Drops the waiting events that are older than `retention`, and returns their number.
-    pub(crate) async fn drop_older(&self, waiting: Waiting, retention: Duration) -> Result<u64, StoreError> {
+    pub(crate) async fn drop_older(
+        &self,
+        waiting: Waiting,
+        retention: Duration,
+    ) -> Result<u64, StoreError> {
         let oldest = waiting.now.saturating_sub(retention.as_millis() as u64);
         let mut xtrim = redis::cmd("XTRIM");
-        xtrim.arg(self.keys.outbox(waiting.shard)).arg("MINID").arg(oldest);
-        Ok(redis::from_redis_value(self.redis.query(waiting.shard, &xtrim).await?)?)
+        xtrim
+            .arg(self.keys.outbox(waiting.shard))
+            .arg("MINID")
+            .arg(oldest);
+        Ok(redis::from_redis_value(
+            self.redis.query(waiting.shard, &xtrim).await?,
+        )?)
     }
 }
 

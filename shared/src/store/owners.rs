@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use redis::Cmd;
 
 use super::{
-    OutboxEntry, Outcome, Store, batch::ENTRIES_PER_CALL, gateways::Ending, mutate::OTHER_TYPE, scripts,
-    sweep::is_wrong_type,
+    OutboxEntry, Outcome, Store, batch::ENTRIES_PER_CALL, gateways::Ending, mutate::OTHER_TYPE,
+    scripts, sweep::is_wrong_type,
 };
 use crate::{
     model::{Connection, ConnectionId, GatewayId, PlayerId},
@@ -15,8 +15,8 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// The number of connections that one step of a drain reads, over all shards: few enough not to delay the calls of
-/// players.
+/// The number of connections that one step of a drain reads, over all shards: few enough not to
+/// delay the calls of players.
 const CONNECTIONS_PER_STEP: usize = 1_000;
 
 /// The number of shards that a drain works on at a time.
@@ -29,8 +29,8 @@ pub(crate) struct EndedLeases {
     pub(crate) events: Vec<OutboxEntry>,
 }
 
-/// Ends the leases of a gateway's connections, step by step. With any number of concurrent drains, each lease is ended
-/// once.
+/// Ends the leases of a gateway's connections, step by step. With any number of concurrent drains,
+/// each lease is ended once.
 pub(crate) struct EndingDrain<'a> {
     store: &'a Store,
     ending: &'a Ending,
@@ -57,9 +57,19 @@ impl Store {
         ending: &'a Ending,
         trace: &'a TraceContext,
     ) -> Result<EndingDrain<'a>, StoreError> {
-        let heads: Vec<_> = self.keys.shards().map(|shard| (shard, self.owned(shard, ending, None, 1))).collect();
+        let heads: Vec<_> = self
+            .keys
+            .shards()
+            .map(|shard| (shard, self.owned(shard, ending, None, 1)))
+            .collect();
         let replies = self.redis.query_all(&heads).await;
-        let mut drain = EndingDrain { store: self, ending, trace, shards: VecDeque::new(), failure: None };
+        let mut drain = EndingDrain {
+            store: self,
+            ending,
+            trace,
+            shards: VecDeque::new(),
+            failure: None,
+        };
         for ((shard, _), reply) in heads.iter().zip(replies) {
             match reply.and_then(|reply| Ok(redis::from_redis_value::<Vec<Vec<u8>>>(reply)?)) {
                 Ok(head) if head.is_empty() => {}
@@ -74,12 +84,20 @@ impl Store {
         Ok(drain)
     }
 
-    /// Builds the command that reads a gateway's connections in a shard, from the one after a member on.
+    /// Builds the command that reads a gateway's connections in a shard, from the one after a
+    /// member on.
     fn owned(&self, shard: Shard, ending: &Ending, after: Option<&[u8]>, count: usize) -> Cmd {
         let (first, end) = bounds(&ending.gateway);
         let start = after.map_or(first.into_bytes(), |member| [b"(", member].concat());
         let mut zrange = redis::cmd("ZRANGE");
-        zrange.arg(self.keys.owners(shard)).arg(start).arg(end).arg("BYLEX").arg("LIMIT").arg(0).arg(count);
+        zrange
+            .arg(self.keys.owners(shard))
+            .arg(start)
+            .arg(end)
+            .arg("BYLEX")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(count);
         zrange
     }
 
@@ -90,14 +108,22 @@ impl Store {
         after: Option<&[u8]>,
         count: usize,
     ) -> Result<OwnedPage, StoreError> {
-        let members = self.redis.query(shard, &self.owned(shard, ending, after, count)).await?;
+        let members = self
+            .redis
+            .query(shard, &self.owned(shard, ending, after, count))
+            .await?;
         let members: Vec<Vec<u8>> = redis::from_redis_value(members)?;
-        let mut page = OwnedPage { more_after: members.last().cloned(), ..OwnedPage::default() };
+        let mut page = OwnedPage {
+            more_after: members.last().cloned(),
+            ..OwnedPage::default()
+        };
         if members.len() < count {
             page.more_after = None;
         }
         for member in members {
-            match connection_of(&member).filter(|connection| self.keys.shard(&connection.player_id) == shard) {
+            match connection_of(&member)
+                .filter(|connection| self.keys.shard(&connection.player_id) == shard)
+            {
                 Some(connection) => page.connections.push(connection),
                 None => page.foreign_members.push(member),
             }
@@ -105,11 +131,18 @@ impl Store {
         Ok(page)
     }
 
-    async fn remove_foreign_owners(&self, shard: Shard, foreign_members: &[Vec<u8>]) -> Result<(), StoreError> {
+    async fn remove_foreign_owners(
+        &self,
+        shard: Shard,
+        foreign_members: &[Vec<u8>],
+    ) -> Result<(), StoreError> {
         if foreign_members.is_empty() {
             return Ok(());
         }
-        let zrem = redis::cmd("ZREM").arg(self.keys.owners(shard)).arg(foreign_members).to_owned();
+        let zrem = redis::cmd("ZREM")
+            .arg(self.keys.owners(shard))
+            .arg(foreign_members)
+            .to_owned();
         self.redis.query(shard, &zrem).await.map(drop)
     }
 
@@ -120,10 +153,17 @@ impl Store {
         connections: &[Connection],
         trace: &TraceContext,
     ) -> Result<EndedLeases, StoreError> {
-        let players: Vec<_> = connections.iter().map(|connection| &connection.player_id).collect();
+        let players: Vec<_> = connections
+            .iter()
+            .map(|connection| &connection.player_id)
+            .collect();
         let reply = self
             .call(&scripts::END_LEASES, &players, trace, |command| {
-                command.arg(ending.gateway.as_str()).arg(ending.before).arg(ending.reason.as_str()).arg(ending.grace);
+                command
+                    .arg(ending.gateway.as_str())
+                    .arg(ending.before)
+                    .arg(ending.reason.as_str())
+                    .arg(ending.grace);
                 for connection in connections {
                     command.arg(connection.connection_id.as_str());
                 }
@@ -132,8 +172,15 @@ impl Store {
         if reply.outcomes.contains(&Outcome::Failed) {
             return Err(OTHER_TYPE);
         }
-        let ended = reply.outcomes.iter().filter(|outcome| **outcome == Outcome::Expired).count();
-        Ok(EndedLeases { ended: ended as u64, events: reply.events })
+        let ended = reply
+            .outcomes
+            .iter()
+            .filter(|outcome| **outcome == Outcome::Expired)
+            .count();
+        Ok(EndedLeases {
+            ended: ended as u64,
+            events: reply.events,
+        })
     }
 
     /// Counts the connections of each gateway.
@@ -145,7 +192,11 @@ impl Store {
         for shard in self.keys.shards() {
             for gateway in gateways.clone() {
                 let (start, end) = bounds(gateway);
-                let zlexcount = redis::cmd("ZLEXCOUNT").arg(self.keys.owners(shard)).arg(start).arg(end).to_owned();
+                let zlexcount = redis::cmd("ZLEXCOUNT")
+                    .arg(self.keys.owners(shard))
+                    .arg(start)
+                    .arg(end)
+                    .to_owned();
                 zlexcounts.push((shard, zlexcount));
             }
         }
@@ -164,14 +215,20 @@ impl Store {
 }
 
 impl EndingDrain<'_> {
-    /// Ends the next leases. `None` after the last ones. Shards whose node does not answer are skipped.
+    /// Ends the next leases. `None` after the last ones. Shards whose node does not answer are
+    /// skipped.
     pub(crate) async fn next(&mut self) -> Option<EndedLeases> {
-        let shards: Vec<_> = self.shards.drain(..self.shards.len().min(SHARDS_PER_STEP)).collect();
+        let shards: Vec<_> = self
+            .shards
+            .drain(..self.shards.len().min(SHARDS_PER_STEP))
+            .collect();
         if shards.is_empty() {
             return None;
         }
         let count = (CONNECTIONS_PER_STEP / shards.len()).max(ENTRIES_PER_CALL);
-        let steps = shards.into_iter().map(|(shard, after)| self.step(shard, after, count));
+        let steps = shards
+            .into_iter()
+            .map(|(shard, after)| self.step(shard, after, count));
         let mut all = EndedLeases::default();
         for step in join_all(steps).await {
             match step {
@@ -193,10 +250,16 @@ impl EndingDrain<'_> {
         after: Option<Vec<u8>>,
         count: usize,
     ) -> Result<(EndedLeases, Option<(Shard, Option<Vec<u8>>)>), StoreError> {
-        let page = self.store.owned_page(shard, self.ending, after.as_deref(), count).await?;
-        self.store.remove_foreign_owners(shard, &page.foreign_members).await?;
+        let page = self
+            .store
+            .owned_page(shard, self.ending, after.as_deref(), count)
+            .await?;
+        self.store
+            .remove_foreign_owners(shard, &page.foreign_members)
+            .await?;
         let chunks = page.connections.chunks(ENTRIES_PER_CALL);
-        let calls = chunks.map(|connections| self.store.end_leases(self.ending, connections, self.trace));
+        let calls =
+            chunks.map(|connections| self.store.end_leases(self.ending, connections, self.trace));
         let mut all = EndedLeases::default();
         for ended in join_all(calls).await {
             let ended = ended?;
@@ -215,7 +278,10 @@ impl EndingDrain<'_> {
             return Err(error);
         }
         let keys = &self.store.keys;
-        let zrem = redis::cmd("ZREM").arg(keys.gateways_ending()).arg(&self.ending.member).to_owned();
+        let zrem = redis::cmd("ZREM")
+            .arg(keys.gateways_ending())
+            .arg(&self.ending.member)
+            .to_owned();
         self.store.redis.query(Shard::FIRST, &zrem).await.map(drop)
     }
 }
@@ -223,7 +289,10 @@ impl EndingDrain<'_> {
 /// The bounds of a gateway's connections in the sorted set of owners.
 fn bounds(gateway: &GatewayId) -> (String, String) {
     // `"` follows `!`, and neither is part of an id.
-    (format!("[{}!", gateway.as_str()), format!("({}\"", gateway.as_str()))
+    (
+        format!("[{}!", gateway.as_str()),
+        format!("({}\"", gateway.as_str()),
+    )
 }
 
 /// Parses the connection in a member of the owners.
@@ -231,7 +300,10 @@ fn connection_of(member: &[u8]) -> Option<Connection> {
     let (_, connection) = str::from_utf8(member).ok()?.split_once('!')?;
     let (player_id, connection_id) = connection.split_once(' ')?;
     let player_id = PlayerId::parse(player_id).ok()?;
-    Some(Connection { player_id, connection_id: ConnectionId::parse(connection_id).ok()? })
+    Some(Connection {
+        player_id,
+        connection_id: ConnectionId::parse(connection_id).ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -241,7 +313,13 @@ mod tests {
     #[test]
     fn a_member_of_the_owners_is_a_connection() {
         let connection = connection_of(b"g1=+/!steam:1@eu|x c=+/").unwrap();
-        assert_eq!((connection.player_id.as_str(), connection.connection_id.as_str()), ("steam:1@eu|x", "c=+/"));
+        assert_eq!(
+            (
+                connection.player_id.as_str(),
+                connection.connection_id.as_str()
+            ),
+            ("steam:1@eu|x", "c=+/")
+        );
         for member in ["", "g1", "g1!", "g1!alice", "g1!alice c c", "!"] {
             assert_eq!(connection_of(member.as_bytes()), None, "{member:?}");
         }

@@ -12,7 +12,10 @@ pub(crate) struct PartialResult<T> {
 impl<T> PartialResult<T> {
     /// Collects the values, and the last error.
     pub(crate) fn collect(results: impl Iterator<Item = Result<Option<T>, StoreError>>) -> Self {
-        let mut partial = Self { found: Vec::new(), failure: None };
+        let mut partial = Self {
+            found: Vec::new(),
+            failure: None,
+        };
         for result in results {
             match result {
                 Ok(found) => partial.found.extend(found),

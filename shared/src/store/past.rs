@@ -11,13 +11,14 @@ pub(super) struct Past {
     pub(super) reason: EventReason,
     /// When the player went OFFLINE, or will if the record is not renewed, in Unix milliseconds.
     pub(super) ends_at: u64,
-    /// The connections at `last_seen`, and the last millisecond at which each lease counts, in Unix time.
+    /// The connections at `last_seen`, and the last millisecond at which each lease counts, in Unix
+    /// time.
     pub(super) leases: Vec<(String, u64)>,
 }
 
 impl Past {
-    /// Parses a line. Fields that it omits have their usual values, such as `ttl` (ms). `None` if the line is
-    /// malformed.
+    /// Parses a line. Fields that it omits have their usual values, such as `ttl` (ms). `None` if
+    /// the line is malformed.
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
         let mut parts = str::from_utf8(line).ok()?.split(';');
         let head = parts.next()?;
@@ -25,7 +26,9 @@ impl Past {
         let mut words = words.split(' ');
         let last_seen: u64 = words.next()?.parse().ok()?;
         let parse_lease = |part: &str| {
-            let (owned, duration) = part.split_once(' ').map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
+            let (owned, duration) = part
+                .split_once(' ')
+                .map_or((part, Some(ttl)), |(id, ms)| (id, ms.parse().ok()));
             // The id may be followed by the gateway that the connection belongs to.
             let (id, _gateway) = owned.split_once('!').unwrap_or((owned, ""));
             Some((id.to_owned(), last_seen.saturating_add(duration?)))
@@ -52,17 +55,22 @@ impl Past {
         Some(past)
     }
 
-    /// The history at `now` (Unix ms). `None` after the retention (ms), whose last millisecond counts.
+    /// The history at `now` (Unix ms). `None` after the retention (ms), whose last millisecond
+    /// counts.
     ///
-    /// The key may live longer: until the OFFLINE transition is made, and then for at least one TTL, so that the next
-    /// version is above this one.
+    /// The key may live longer: until the OFFLINE transition is made, and then for at least one
+    /// TTL, so that the next version is above this one.
     pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<LastSeen> {
         let is_known = now <= self.ends_at.saturating_add(retention);
-        is_known.then_some(LastSeen { last_seen: self.last_seen, version: self.version })
+        is_known.then_some(LastSeen {
+            last_seen: self.last_seen,
+            version: self.version,
+        })
     }
 }
 
-/// Parses the activity in the line of a player that is not OFFLINE. `None` if the line does not have any.
+/// Parses the activity in the line of a player that is not OFFLINE. `None` if the line does not
+/// have any.
 pub(super) fn activity(line: &[u8]) -> Option<Activity> {
     let head = line.split(|byte| *byte == b';').next()?;
     let begin = head.iter().position(|byte| *byte == b'{')?;
@@ -88,25 +96,56 @@ mod tests {
             leases: Vec::new(),
         };
         assert_eq!(parse("1000 900"), Some(usual.clone()));
-        assert_eq!(parse("1000 900 IN_MATCH"), Some(Past { state: State::InMatch, ..usual.clone() }));
+        assert_eq!(
+            parse("1000 900 IN_MATCH"),
+            Some(Past {
+                state: State::InMatch,
+                ..usual.clone()
+            })
+        );
         let leases = vec![("c1".to_owned(), 46_000), ("AWAY".to_owned(), 31_000)];
-        assert_eq!(parse("1000 900;c1;AWAY 30000"), Some(Past { leases, ..usual.clone() }));
-        let lost = Past { reason: EventReason::Lost, ends_at: 1_500, ..usual.clone() };
+        assert_eq!(
+            parse("1000 900;c1;AWAY 30000"),
+            Some(Past {
+                leases,
+                ..usual.clone()
+            })
+        );
+        let lost = Past {
+            reason: EventReason::Lost,
+            ends_at: 1_500,
+            ..usual.clone()
+        };
         assert_eq!(parse("1000 900 lost 500"), Some(lost));
-        let signed_out = Past { state: State::Offline, reason: EventReason::SignedOut, ends_at: 1_000, ..usual };
+        let signed_out = Past {
+            state: State::Offline,
+            reason: EventReason::SignedOut,
+            ends_at: 1_000,
+            ..usual
+        };
         assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
     }
 
     #[test]
     fn an_activity_is_read_apart_from_the_words_and_the_leases() {
-        let line =
-            r#"1000 900 IN_MATCH lost 500 {"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3\u003bx"};c1;c2 30000"#;
+        let line = r#"1000 900 IN_MATCH lost 500 {"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3\u003bx"};c1;c2 30000"#;
         let past = parse(line).unwrap();
-        assert_eq!((past.state, past.reason, past.ends_at), (State::InMatch, EventReason::Lost, 1_500));
-        assert_eq!(past.leases, [("c1".to_owned(), 46_000), ("c2".to_owned(), 31_000)]);
+        assert_eq!(
+            (past.state, past.reason, past.ends_at),
+            (State::InMatch, EventReason::Lost, 1_500)
+        );
+        assert_eq!(
+            past.leases,
+            [("c1".to_owned(), 46_000), ("c2".to_owned(), 31_000)]
+        );
         let expected = r#"{"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3;x"}"#;
         assert_eq!(activity(line.as_bytes()).unwrap().as_json(), expected);
-        for line in ["1000 900;c1", "", "1000 900 ONLINE expired 45000 {;c1", "1000 900 {\"details\":\"a\"} x;c1;{}"] {
+        for line in [
+            "1000 900;c1",
+            "",
+            "1000 900 ONLINE expired 45000 {;c1",
+            "1000 900 {\"details\":\"a\"} x;c1;{}",
+        ] {
             assert_eq!(activity(line.as_bytes()), None, "{line}");
         }
         assert_eq!(activity(b"1000 900 {\"details\":\"\xff\"};c1"), None);
@@ -115,7 +154,10 @@ mod tests {
     #[test]
     fn the_past_is_known_through_the_last_millisecond_of_the_retention() {
         let past = parse("1000 900 OFFLINE signed_out 500").unwrap();
-        let last_seen = Some(LastSeen { last_seen: 1_000, version: 900 });
+        let last_seen = Some(LastSeen {
+            last_seen: 1_000,
+            version: 900,
+        });
         assert_eq!(past.last_seen(2_500, 1_000), last_seen);
         assert_eq!(past.last_seen(2_501, 1_000), None);
     }

@@ -1,4 +1,5 @@
-//! Work on many shards, grouped by node, so that a node that does not answer delays its own shards only.
+//! Work on many shards, grouped by node, so that a node that does not answer delays its own shards
+//! only.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -7,8 +8,8 @@ use futures_util::{StreamExt as _, future::ready, stream};
 use super::Store;
 use crate::redis::{Shard, StoreError, StoreFailure};
 
-/// The number of concurrent shards per node: enough to hide the round trip, few enough not to crowd out the calls of
-/// players.
+/// The number of concurrent shards per node: enough to hide the round trip, few enough not to crowd
+/// out the calls of players.
 const SHARDS_AT_A_TIME: usize = 32;
 
 impl Store {
@@ -23,14 +24,20 @@ impl Store {
         items: impl IntoIterator<Item = T>,
         shard: impl Fn(&T) -> Shard,
     ) -> Vec<Vec<T>> {
-        let nodes = self.redis.group_by_node(items.into_iter().collect(), shard).await;
+        let nodes = self
+            .redis
+            .group_by_node(items.into_iter().collect(), shard)
+            .await;
         nodes.into_iter().map(|(_, items)| items).collect()
     }
 }
 
-/// Works on shards of one node, some at a time. If the node does not answer, the rest is skipped: it would fail as
-/// well, and only after a timeout each.
-pub(crate) async fn while_node_answers<T, R, W>(items: Vec<T>, work: impl Fn(T) -> W) -> Vec<(R, Option<StoreError>)>
+/// Works on shards of one node, some at a time. If the node does not answer, the rest is skipped:
+/// it would fail as well, and only after a timeout each.
+pub(crate) async fn while_node_answers<T, R, W>(
+    items: Vec<T>,
+    work: impl Fn(T) -> W,
+) -> Vec<(R, Option<StoreError>)>
 where
     W: Future<Output = (R, Option<StoreError>)>,
 {
@@ -41,18 +48,28 @@ where
             return None;
         }
         let (result, failure) = work(item).await;
-        if failure.as_ref().is_some_and(|error| is_of_node(error.failure())) {
+        if failure
+            .as_ref()
+            .is_some_and(|error| is_of_node(error.failure()))
+        {
             has_failed.store(true, Relaxed);
         }
         Some((result, failure))
     });
-    attempts.buffer_unordered(SHARDS_AT_A_TIME).filter_map(ready).collect().await
+    attempts
+        .buffer_unordered(SHARDS_AT_A_TIME)
+        .filter_map(ready)
+        .collect()
+        .await
 }
 
 /// Whether a failure concerns the whole node, and not the data of one shard.
 fn is_of_node(failure: StoreFailure) -> bool {
     use StoreFailure::{Loading, NotPrimary, Overloaded, TimedOut, Unreachable};
-    matches!(failure, TimedOut | Unreachable | NotPrimary | Loading | Overloaded)
+    matches!(
+        failure,
+        TimedOut | Unreachable | NotPrimary | Loading | Overloaded
+    )
 }
 
 #[cfg(test)]
@@ -72,17 +89,29 @@ mod tests {
             ((), Some(StoreError::Timeout(timeout)))
         })
         .await;
-        assert_eq!((asked.get(), results.len()), (SHARDS_AT_A_TIME, SHARDS_AT_A_TIME));
+        assert_eq!(
+            (asked.get(), results.len()),
+            (SHARDS_AT_A_TIME, SHARDS_AT_A_TIME)
+        );
         assert_eq!(begin.elapsed(), timeout, "on tokio's clock");
     }
 
     #[tokio::test]
     async fn a_shard_with_broken_data_does_not_stop_the_others() {
         let results = while_node_answers((0..100).collect(), |shard: u32| async move {
-            (shard, (shard == 0).then_some(StoreError::Unexpected("a key of another type")))
+            (
+                shard,
+                (shard == 0).then_some(StoreError::Unexpected("a key of another type")),
+            )
         })
         .await;
         assert_eq!(results.len(), 100);
-        assert_eq!(results.iter().filter(|(_, failure)| failure.is_some()).count(), 1);
+        assert_eq!(
+            results
+                .iter()
+                .filter(|(_, failure)| failure.is_some())
+                .count(),
+            1
+        );
     }
 }

@@ -9,14 +9,17 @@ use crate::redis::{Shard, StoreError};
 const PROBE_TTL_MS: u64 = 10_000;
 
 impl Store {
-    /// Makes a script write a key on each node that holds players. Calls write, so a node that can only be read is
-    /// unhealthy. Returns one of the errors if it failed on some nodes.
+    /// Makes a script write a key on each node that holds players. Calls write, so a node that can
+    /// only be read is unhealthy. Returns one of the errors if it failed on some nodes.
     ///
     /// # Errors
     /// [`StoreError`] if it failed on all nodes.
     pub(crate) async fn probe(&self) -> Result<Option<StoreError>, StoreError> {
         let shards = self.redis.shard_of_each_node(self.keys.shards()).await?;
-        let calls: Vec<_> = shards.into_iter().map(|shard| (shard, self.probe_call(shard))).collect();
+        let calls: Vec<_> = shards
+            .into_iter()
+            .map(|shard| (shard, self.probe_call(shard)))
+            .collect();
         let mut failure = None;
         let mut is_up = false;
         for answer in self.redis.query_all(&calls).await {

@@ -11,50 +11,74 @@ use crate::{
 /// Presences, and the time at which they were read.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// When the presences were read, in Unix milliseconds of Redis's clock; the earliest time of the nodes involved.
+    /// When the presences were read, in Unix milliseconds of Redis's clock; the earliest time of
+    /// the nodes involved.
     pub as_of: u64,
     /// The presences, in the order of the call.
     pub presences: Vec<Presence>,
 }
 
 impl Store {
-    /// Reads the presences of `players`, in one round trip to each Redis node involved; in two if some of them have an
-    /// activity.
+    /// Reads the presences of `players`, in one round trip to each Redis node involved; in two if
+    /// some of them have an activity.
     ///
     /// # Errors
     /// [`StoreError`] if a node did not answer: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let keys = |shard, player| [self.keys.record(shard, player)];
         let (as_of, read) = self
-            .read(players, keys, |player, [record], now| match reply::record(record)? {
-                Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
-                None => Ok((false, Presence::offline(player, None))),
-            })
+            .read(
+                players,
+                keys,
+                |player, [record], now| match reply::record(record)? {
+                    Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
+                    None => Ok((false, Presence::offline(player, None))),
+                },
+            )
             .await?;
         let marked = read.iter().filter(|(has_activity, _)| *has_activity);
-        let players_with_activity: Vec<_> = marked.map(|(_, presence)| presence.player_id.clone()).collect();
+        let players_with_activity: Vec<_> = marked
+            .map(|(_, presence)| presence.player_id.clone())
+            .collect();
         // Most calls end here, with one round trip.
         let complete = match players_with_activity.is_empty() {
             true => Vec::new(),
             false => self.presences_with_activity(&players_with_activity).await?,
         };
         let mut complete = complete.into_iter();
-        let pick_complete =
-            |(has_activity, presence)| if has_activity { complete.next() } else { None }.unwrap_or(presence);
-        Ok(Snapshot { as_of, presences: read.into_iter().map(pick_complete).collect() })
+        let pick_complete = |(has_activity, presence)| {
+            if has_activity { complete.next() } else { None }.unwrap_or(presence)
+        };
+        Ok(Snapshot {
+            as_of,
+            presences: read.into_iter().map(pick_complete).collect(),
+        })
     }
 
-    /// Reads the presences of `players` with an activity in their past. Record and past are read by one command, so
-    /// that they are consistent.
-    async fn presences_with_activity(&self, players: &[PlayerId]) -> Result<Vec<Presence>, StoreError> {
-        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
-        let presence = |player, [record, past]: &[Value; 2], now| reply::presence(player, [record, past], None, now);
+    /// Reads the presences of `players` with an activity in their past. Record and past are read by
+    /// one command, so that they are consistent.
+    async fn presences_with_activity(
+        &self,
+        players: &[PlayerId],
+    ) -> Result<Vec<Presence>, StoreError> {
+        let keys = |shard, player| {
+            [
+                self.keys.record(shard, player),
+                self.keys.past(shard, player),
+            ]
+        };
+        let presence = |player, [record, past]: &[Value; 2], now| {
+            reply::presence(player, [record, past], None, now)
+        };
         Ok(self.read(players, keys, presence).await?.1)
     }
 
-    /// Reads the presences of `players` to count them. A player whose record is malformed counts as OFFLINE, so that
-    /// one such record does not fail the whole count.
-    pub(crate) async fn countable_presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
+    /// Reads the presences of `players` to count them. A player whose record is malformed counts as
+    /// OFFLINE, so that one such record does not fail the whole count.
+    pub(crate) async fn countable_presences(
+        &self,
+        players: &[PlayerId],
+    ) -> Result<Snapshot, StoreError> {
         let presence = |player: PlayerId, [record]: &[Value; 1], now| {
             let presence = reply::presence(player.clone(), [record, &Value::Nil], None, now);
             Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
@@ -64,22 +88,32 @@ impl Store {
         Ok(Snapshot { as_of, presences })
     }
 
-    /// Reads the presences of `players`, with the history of those that are OFFLINE, if it is still known.
+    /// Reads the presences of `players`, with the history of those that are OFFLINE, if it is still
+    /// known.
     ///
     /// # Errors
     /// As for [`presences`](Self::presences).
-    pub async fn presences_with_history(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
-        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
+    pub async fn presences_with_history(
+        &self,
+        players: &[PlayerId],
+    ) -> Result<Snapshot, StoreError> {
+        let keys = |shard, player| {
+            [
+                self.keys.record(shard, player),
+                self.keys.past(shard, player),
+            ]
+        };
         let presence = |player, [record, past]: &[Value; 2], now| {
-            let history = reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
+            let history =
+                reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
             reply::presence(player, [record, past], history, now)
         };
         let (as_of, presences) = self.read(players, keys, presence).await?;
         Ok(Snapshot { as_of, presences })
     }
 
-    /// Reads `N` keys of each player, those of one shard together, and the clocks of the nodes. Returns the earliest of
-    /// the clocks, and the decoded values in the order of `players`.
+    /// Reads `N` keys of each player, those of one shard together, and the clocks of the nodes.
+    /// Returns the earliest of the clocks, and the decoded values in the order of `players`.
     async fn read<'a, const N: usize, T: Clone>(
         &'a self,
         players: &'a [PlayerId],
@@ -97,22 +131,37 @@ impl Store {
                 decoded[place] = Some(decode(players[place].clone(), &values, now)?);
             }
         }
-        Ok((as_of.unwrap_or_default(), decoded.into_iter().flatten().collect()))
+        Ok((
+            as_of.unwrap_or_default(),
+            decoded.into_iter().flatten().collect(),
+        ))
     }
 
-    /// Reads `N` keys of each player. Returns the replies, each with the places of its players in the list.
+    /// Reads `N` keys of each player. Returns the replies, each with the places of its players in
+    /// the list.
     ///
-    /// The players of a shard are read by one command. If the shard's slot is being moved, so that their keys are on
-    /// two nodes, each player is read by a command of its own.
+    /// The players of a shard are read by one command. If the shard's slot is being moved, so that
+    /// their keys are on two nodes, each player is read by a command of its own.
     pub(super) async fn read_by_shard<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
         keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
     ) -> Vec<(Vec<usize>, Result<Timed, StoreError>)> {
         let build_command = |(shard, places): &(Shard, Vec<usize>)| {
-            (*shard, read_command(places.iter().flat_map(|place| keys(*shard, &players[*place]))))
+            (
+                *shard,
+                read_command(
+                    places
+                        .iter()
+                        .flat_map(|place| keys(*shard, &players[*place])),
+                ),
+            )
         };
-        let groups: Vec<_> = self.keys.group_by_shard(players.iter()).into_iter().collect();
+        let groups: Vec<_> = self
+            .keys
+            .group_by_shard(players.iter())
+            .into_iter()
+            .collect();
         let commands: Vec<_> = groups.iter().map(build_command).collect();
         let replies = self.redis.read_all(Policy::READ_TOGETHER, &commands).await;
 
@@ -135,8 +184,8 @@ impl Store {
     }
 }
 
-/// Builds the command that reads `keys`. A single key is read by `GET`, which fails if it is not a string; `MGET` would
-/// report it as missing, and the player as OFFLINE.
+/// Builds the command that reads `keys`. A single key is read by `GET`, which fails if it is not a
+/// string; `MGET` would report it as missing, and the player as OFFLINE.
 fn read_command<'a>(keys: impl Iterator<Item = ConcatArg<'a>>) -> Cmd {
     let keys: Vec<_> = keys.collect();
     let mut command = redis::cmd(if keys.len() == 1 { "GET" } else { "MGET" });

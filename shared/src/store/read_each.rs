@@ -12,10 +12,18 @@ use crate::{
 pub(crate) type Sighting = (Presence, u64);
 
 impl Store {
-    /// Reads presences with their history, in the order of `players`, in one round trip to each Redis node involved. A
-    /// node that does not answer is an error of its own players only.
-    pub(crate) async fn presences_each(&self, players: &[PlayerId]) -> Vec<Result<Sighting, StoreError>> {
-        let keys = |shard, player| [self.keys.record(shard, player), self.keys.past(shard, player)];
+    /// Reads presences with their history, in the order of `players`, in one round trip to each
+    /// Redis node involved. A node that does not answer is an error of its own players only.
+    pub(crate) async fn presences_each(
+        &self,
+        players: &[PlayerId],
+    ) -> Vec<Result<Sighting, StoreError>> {
+        let keys = |shard, player| {
+            [
+                self.keys.record(shard, player),
+                self.keys.past(shard, player),
+            ]
+        };
         let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
         for (places, reply) in self.read_by_shard(players, keys).await {
             let found = self.sightings(reply, places.iter().map(|place| &players[*place]));
@@ -40,8 +48,12 @@ impl Store {
         let decode = |player: &PlayerId| {
             let record = next_value();
             let past = next_value();
-            let history = reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
-            Ok((reply::presence(player.clone(), [&record, &past], history, now)?, now))
+            let history =
+                reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
+            Ok((
+                reply::presence(player.clone(), [&record, &past], history, now)?,
+                now,
+            ))
         };
         players.map(decode).collect()
     }

@@ -16,8 +16,8 @@ pub(crate) struct Record {
     version: Option<u64>,
     connection_count: u32,
     state: State,
-    /// The time for which each lease counts, in milliseconds from `last_seen` on. Empty unless there are several
-    /// connections.
+    /// The time for which each lease counts, in milliseconds from `last_seen` on. Empty unless
+    /// there are several connections.
     #[serde(default)]
     leases: Vec<u64>,
     /// Whether the player has an activity, which is in the past.
@@ -36,8 +36,8 @@ impl Record {
         record.map_err(|_| StoreError::Unexpected("malformed record"))
     }
 
-    /// Parses the exact format of the scripts, with members in fixed order. The fast path, as a friends call parses
-    /// hundreds.
+    /// Parses the exact format of the scripts, with members in fixed order. The fast path, as a
+    /// friends call parses hundreds.
     fn scan(json: &str) -> Option<Self> {
         let (last_seen, rest) = number(json.strip_prefix(r#"{"last_seen":"#)?)?;
         let (version, rest) = number(rest.strip_prefix(r#","version":"#)?)?;
@@ -46,7 +46,10 @@ impl Record {
         let mut leases = Vec::new();
         if let Some(list) = rest.strip_prefix(r#","leases":["#) {
             let (durations, end) = list.split_once(']')?;
-            leases = durations.split(',').map(|duration| duration.parse().ok()).collect::<Option<_>>()?;
+            leases = durations
+                .split(',')
+                .map(|duration| duration.parse().ok())
+                .collect::<Option<_>>()?;
             rest = end;
         }
         let has_activity = match rest {
@@ -57,7 +60,15 @@ impl Record {
         let connection_count = u32::try_from(connection_count).ok()?;
         let state = state.parse().ok()?;
         let version = Some(version);
-        Some(Self { last_seen, version, connection_count, state, leases, has_activity, activity: None })
+        Some(Self {
+            last_seen,
+            version,
+            connection_count,
+            state,
+            leases,
+            has_activity,
+            activity: None,
+        })
     }
 
     /// Whether the player has an activity, which is in the past.
@@ -67,7 +78,11 @@ impl Record {
 
     /// Reads the activity from the player's past, if there is one.
     pub(super) fn with_activity_of(self, past: &[u8]) -> Self {
-        let activity = if self.has_activity { past::activity(past) } else { None };
+        let activity = if self.has_activity {
+            past::activity(past)
+        } else {
+            None
+        };
         Self { activity, ..self }
     }
 
@@ -83,11 +98,16 @@ impl Record {
         }
     }
 
-    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written do not count. A
-    /// lease counts through the millisecond of its expiry, as the record's key does.
+    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written
+    /// do not count. A lease counts through the millisecond of its expiry, as the record's key
+    /// does.
     pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
         let elapsed = now.saturating_sub(self.last_seen);
-        let lapsed = self.leases.iter().filter(|duration| **duration < elapsed).count();
+        let lapsed = self
+            .leases
+            .iter()
+            .filter(|duration| **duration < elapsed)
+            .count();
         self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
         self.presence(player_id)
     }
@@ -112,8 +132,7 @@ mod tests {
 
     const ONE: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH"}"#;
     const PLAYING: &str = r#"{"last_seen":1795492717576,"version":1795492717570,"connection_count":1,"state":"IN_MATCH","activity":true}"#;
-    const TWO: &str =
-        r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
+    const TWO: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000]}"#;
 
     const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
 
@@ -130,14 +149,20 @@ mod tests {
         let json = r#"{"state": "AWAY", "connection_count": 0, "last_seen": 5, "more": {}}"#;
         assert_eq!(Record::scan(json), None);
         let record = Record::parse(json.as_bytes()).unwrap();
-        assert_eq!((record.state, record.last_seen, record.version), (State::Away, 5, None));
+        assert_eq!(
+            (record.state, record.last_seen, record.version),
+            (State::Away, 5, None)
+        );
     }
 
     #[test]
     fn what_is_cut_off_or_goes_on_is_no_record() {
         for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
             for length in 0..json.len() {
-                assert!(Record::parse(&json.as_bytes()[..length]).is_err(), "{length} of {json}");
+                assert!(
+                    Record::parse(&json.as_bytes()[..length]).is_err(),
+                    "{length} of {json}"
+                );
             }
             assert!(Record::parse(format!("{json}}}").as_bytes()).is_err());
         }
@@ -155,13 +180,23 @@ mod tests {
                 record.presence(PlayerId::parse("alice").unwrap()).activity
             };
             assert_eq!(activity(&none), None);
-            assert_eq!(activity(&marked).unwrap().as_json(), r#"{"details":"a}]\";"}"#);
+            assert_eq!(
+                activity(&marked).unwrap().as_json(),
+                r#"{"details":"a}]\";"}"#
+            );
         }
     }
 
     #[test]
     fn an_activity_written_by_hand_is_ignored() {
-        for activity in ["false", "1", "null", "[]", r#""Ranked""#, r#"{"details":"Ranked"}"#] {
+        for activity in [
+            "false",
+            "1",
+            "null",
+            "[]",
+            r#""Ranked""#,
+            r#"{"details":"Ranked"}"#,
+        ] {
             let json = ONE.replace('}', &format!(r#","activity":{activity}}}"#));
             let record = Record::parse(json.as_bytes()).unwrap();
             assert!(!record.has_activity(), "{json}");
@@ -172,9 +207,20 @@ mod tests {
     fn a_lease_counts_through_the_millisecond_of_its_expiry() {
         let count = |now| {
             let record = Record::parse(TWO.as_bytes()).unwrap();
-            record.presence_at(PlayerId::parse("alice").unwrap(), now).connection_count
+            record
+                .presence_at(PlayerId::parse("alice").unwrap(), now)
+                .connection_count
         };
-        assert_eq!([count(1_000), count(31_000), count(31_001), count(46_000), count(46_001)], [2, 2, 1, 1, 0]);
+        assert_eq!(
+            [
+                count(1_000),
+                count(31_000),
+                count(31_001),
+                count(46_000),
+                count(46_001)
+            ],
+            [2, 2, 1, 1, 0]
+        );
         assert_eq!(count(999), 2, "a clock that was set back");
     }
 }

@@ -32,7 +32,8 @@ pub(crate) enum Outcome {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) outcomes: Vec<Outcome>,
-    /// The record after a call with one entry. `None` if the player is OFFLINE, or the call had several entries.
+    /// The record after a call with one entry. `None` if the player is OFFLINE, or the call had
+    /// several entries.
     pub(crate) record: Option<Record>,
     /// The events of the transitions.
     pub(crate) events: Vec<OutboxEntry>,
@@ -46,7 +47,8 @@ pub(crate) type Renewal = Result<Option<Record>, StoreError>;
 pub(crate) struct OutboxEntry {
     /// The shard of the outbox.
     pub(crate) shard: Shard,
-    /// The id in the outbox, a Redis stream: the time of creation in Unix milliseconds, and a number.
+    /// The id in the outbox, a Redis stream: the time of creation in Unix milliseconds, and a
+    /// number.
     pub(crate) entry_id: String,
     /// The event's JSON.
     pub(crate) body: Vec<u8>,
@@ -63,7 +65,12 @@ impl OutboxEntry {
 
 impl Reply {
     /// Parses the reply of a call with this number of `entries`.
-    pub(crate) fn parse(value: Value, entries: usize, shard: Shard, trace: &TraceContext) -> Result<Self, StoreError> {
+    pub(crate) fn parse(
+        value: Value,
+        entries: usize,
+        shard: Shard,
+        trace: &TraceContext,
+    ) -> Result<Self, StoreError> {
         let parts = match value {
             Value::Array(parts) => parts,
             // The short form: all leases of a batch were renewed, and nothing else happened.
@@ -78,12 +85,23 @@ impl Reply {
         };
         // The rest of the reply is pairs of an event's id and its JSON.
         let mut events = Vec::new();
-        while let (Some(Value::BulkString(entry_id)), Some(Value::BulkString(body))) = (parts.next(), parts.next()) {
+        while let (Some(Value::BulkString(entry_id)), Some(Value::BulkString(body))) =
+            (parts.next(), parts.next())
+        {
             let entry_id = String::from_utf8(entry_id).map_err(|_| UNEXPECTED)?;
-            events.push(OutboxEntry { shard, entry_id, body, trace: trace.clone() });
+            events.push(OutboxEntry {
+                shard,
+                entry_id,
+                body,
+                trace: trace.clone(),
+            });
         }
         Ok(Self {
-            outcomes: outcomes.into_iter().map(outcome).collect::<Option<_>>().ok_or(UNEXPECTED)?,
+            outcomes: outcomes
+                .into_iter()
+                .map(outcome)
+                .collect::<Option<_>>()
+                .ok_or(UNEXPECTED)?,
             record: record_with_activity([&record, &activity])?,
             events,
         })
@@ -91,18 +109,28 @@ impl Reply {
 
     /// Builds the reply of a call that renewed all leases of several entries and did nothing else.
     fn renewed(entries: usize) -> Self {
-        Self { outcomes: vec![Outcome::Accepted; entries], record: None, events: Vec::new() }
+        Self {
+            outcomes: vec![Outcome::Accepted; entries],
+            record: None,
+            events: Vec::new(),
+        }
     }
 }
 
 /// Parses the reply of `renew_known.lua`, for each of its `entries`.
 pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
     match answer {
-        Ok(Value::Array(records)) if records.len() == entries => records.iter().map(record).collect(),
+        Ok(Value::Array(records)) if records.len() == entries => {
+            records.iter().map(record).collect()
+        }
         // Some players have an activity, which is in the past.
         Ok(Value::Array(values)) if values.len() == 2 * entries => {
             let (records, pasts) = values.split_at(entries);
-            records.iter().zip(pasts).map(|(record, past)| record_with_activity([record, past])).collect()
+            records
+                .iter()
+                .zip(pasts)
+                .map(|(record, past)| record_with_activity([record, past]))
+                .collect()
         }
         Ok(_) => vec![Err(UNEXPECTED); entries],
         Err(error) => vec![Err(error); entries],
@@ -121,7 +149,8 @@ fn outcome(letter: u8) -> Option<Outcome> {
     }
 }
 
-/// Builds the presence at `now` from the values of a player's record and past. An OFFLINE player gets `history`.
+/// Builds the presence at `now` from the values of a player's record and past. An OFFLINE player
+/// gets `history`.
 pub(crate) fn presence(
     player_id: PlayerId,
     [record, past]: [&Value; 2],

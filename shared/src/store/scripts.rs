@@ -22,7 +22,13 @@ macro_rules! script {
         script!($name, Policy::CALL)
     };
     ($name:literal, $policy:expr) => {
-        LazyLock::new(|| Script::new($name, $policy, include_str!(concat!("../../../lua/", $name, ".lua"))))
+        LazyLock::new(|| {
+            Script::new(
+                $name,
+                $policy,
+                include_str!(concat!("../../../lua/", $name, ".lua")),
+            )
+        })
     };
 }
 
@@ -30,8 +36,8 @@ pub(crate) static CONNECT: LazyLock<Script> = script!("connect");
 pub(crate) static HEARTBEAT: LazyLock<Script> = script!("heartbeat", Policy::RENEWAL);
 pub(crate) static RENEW_KNOWN: LazyLock<Script> = script!("renew_known", Policy::RENEWAL);
 pub(crate) static DISCONNECT: LazyLock<Script> = script!("disconnect");
-/// The script that sets a state. It must not be repeated: a late repetition would override a newer state, and a
-/// repeated sign-out would close a connection that was opened meanwhile.
+/// The script that sets a state. It must not be repeated: a late repetition would override a newer
+/// state, and a repeated sign-out would close a connection that was opened meanwhile.
 pub(crate) static SET_STATE: LazyLock<Script> = script!("set_state", Policy::UNREPEATED);
 pub(crate) static PROBE: LazyLock<Script> = script!("probe", Policy::UPKEEP);
 pub(crate) static TURN: LazyLock<Script> = script!("turn", Policy::TURN);
@@ -72,18 +78,24 @@ impl Script {
             source.push('\n');
         }
         let hash = redis::Script::new(&source).get_hash().to_owned();
-        Self { name, policy, source, hash }
+        Self {
+            name,
+            policy,
+            source,
+            hash,
+        }
     }
 
-    /// Builds the `EVALSHA`. Redis replies `NOSCRIPT` if the script is not cached. `complete` appends keys and
-    /// arguments.
+    /// Builds the `EVALSHA`. Redis replies `NOSCRIPT` if the script is not cached. `complete`
+    /// appends keys and arguments.
     pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = Cmd::with_capacity(CAPACITY.0, CAPACITY.1);
         complete(command.arg("EVALSHA").arg(&self.hash));
         command
     }
 
-    /// Builds the `EVAL`, which also makes Redis cache the script. `complete` appends keys and arguments.
+    /// Builds the `EVAL`, which also makes Redis cache the script. `complete` appends keys and
+    /// arguments.
     pub(crate) fn call_by_source(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
         let mut command = redis::cmd("EVAL");
         complete(command.arg(&self.source));
@@ -93,7 +105,9 @@ impl Script {
 
 fn library(name: &str) -> &'static str {
     let found = LIBRARY.iter().find(|(library, _)| *library == name);
-    found.map(|(_, source)| *source).unwrap_or_else(|| panic!("lua/lib/{name}.lua is not in LIBRARY"))
+    found
+        .map(|(_, source)| *source)
+        .unwrap_or_else(|| panic!("lua/lib/{name}.lua is not in LIBRARY"))
 }
 
 #[cfg(test)]

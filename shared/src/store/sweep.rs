@@ -9,8 +9,8 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// Script that deletes a key if its type is not the one that a read command needs. Check and deletion are one step, so
-/// that a key of the right type, created in between, is safe.
+/// Script that deletes a key if its type is not the one that a read command needs. Check and
+/// deletion are one step, so that a key of the right type, created in between, is safe.
 const DELETE_WRONG_TYPE: &str = "local reply = redis.pcall(ARGV[1], KEYS[1], unpack(ARGV, 2)) \
     if type(reply) == 'table' and reply.err and string.find(reply.err, 'WRONGTYPE', 1, true) then \
     return redis.call('DEL', KEYS[1]) end return 0";
@@ -40,15 +40,22 @@ impl Store {
     ///
     /// An index key of another type is deleted: it would make all calls of its players fail.
     pub(crate) async fn due_shards(&self, shards: &[Shard]) -> PartialResult<(Shard, u64)> {
-        let heads: Vec<_> = shards.iter().map(|shard| (*shard, self.head_of_index(*shard))).collect();
+        let heads: Vec<_> = shards
+            .iter()
+            .map(|shard| (*shard, self.head_of_index(*shard)))
+            .collect();
         let answers = self.redis.query_all_timed(&heads).await;
         let mut results = Vec::with_capacity(1);
         for ((shard, _), answer) in heads.iter().zip(answers) {
             results.push(match answer {
-                Ok((head, now)) => due(head, now).map(|due| (!due.is_empty()).then_some((*shard, now))),
+                Ok((head, now)) => {
+                    due(head, now).map(|due| (!due.is_empty()).then_some((*shard, now)))
+                }
                 Err(error) if is_wrong_type(&error) => {
                     let index = self.keys.expiry_index(*shard).to_string();
-                    self.delete_wrong_type(*shard, index, &["ZRANGE", "0", "0"]).await.map(|()| None)
+                    self.delete_wrong_type(*shard, index, &["ZRANGE", "0", "0"])
+                        .await
+                        .map(|()| None)
                 }
                 Err(error) => Err(error),
             });
@@ -58,19 +65,37 @@ impl Store {
 
     fn head_of_index(&self, shard: Shard) -> Cmd {
         let mut zrange = redis::cmd("ZRANGE");
-        zrange.arg(self.keys.expiry_index(shard)).arg(0).arg(0).arg("WITHSCORES");
+        zrange
+            .arg(self.keys.expiry_index(shard))
+            .arg(0)
+            .arg(0)
+            .arg("WITHSCORES");
         zrange
     }
 
     /// Players of a shard who are due at `now`, at most `count` of them, the longest overdue first.
-    pub(crate) async fn due(&self, shard: Shard, count: usize, now: u64) -> Result<DuePage, StoreError> {
+    pub(crate) async fn due(
+        &self,
+        shard: Shard,
+        count: usize,
+        now: u64,
+    ) -> Result<DuePage, StoreError> {
         let mut zrange = redis::cmd("ZRANGE");
-        zrange.arg(self.keys.expiry_index(shard)).arg("-inf").arg(format!("({now}"));
+        zrange
+            .arg(self.keys.expiry_index(shard))
+            .arg("-inf")
+            .arg(format!("({now}"));
         zrange.arg("BYSCORE").arg("LIMIT").arg(0).arg(count);
-        let members: Vec<Vec<u8>> = redis::from_redis_value(self.redis.query(shard, &zrange).await?)?;
-        let mut page = DuePage { has_more: members.len() == count, ..DuePage::default() };
+        let members: Vec<Vec<u8>> =
+            redis::from_redis_value(self.redis.query(shard, &zrange).await?)?;
+        let mut page = DuePage {
+            has_more: members.len() == count,
+            ..DuePage::default()
+        };
         for member in members {
-            let player = str::from_utf8(&member).ok().and_then(|id| PlayerId::parse(id).ok());
+            let player = str::from_utf8(&member)
+                .ok()
+                .and_then(|id| PlayerId::parse(id).ok());
             match player.filter(|player| self.keys.shard(player) == shard) {
                 Some(player) => page.players.push(player),
                 None => page.foreign_members.push(member),
@@ -90,32 +115,58 @@ impl Store {
         self.redis.query(shard, &zrem).await.map(drop)
     }
 
-    /// Checks due players of one shard again, and makes the OFFLINE transition of those whose record has expired. With
-    /// any number of concurrent callers, each transition is made once.
-    pub(crate) async fn expire(&self, players: &[PlayerId], trace: &TraceContext) -> Result<Expired, StoreError> {
+    /// Checks due players of one shard again, and makes the OFFLINE transition of those whose
+    /// record has expired. With any number of concurrent callers, each transition is made once.
+    pub(crate) async fn expire(
+        &self,
+        players: &[PlayerId],
+        trace: &TraceContext,
+    ) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
         let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
         if reply.outcomes.contains(&Outcome::Failed) {
             return Err(OTHER_TYPE);
         }
-        let count = |outcome| reply.outcomes.iter().filter(|other| **other == outcome).count();
-        Ok(Expired { expired: count(Outcome::Expired), rescheduled: count(Outcome::Accepted), events: reply.events })
+        let count = |outcome| {
+            reply
+                .outcomes
+                .iter()
+                .filter(|other| **other == outcome)
+                .count()
+        };
+        Ok(Expired {
+            expired: count(Outcome::Expired),
+            rescheduled: count(Outcome::Accepted),
+            events: reply.events,
+        })
     }
 
     /// Deletes a key of this service that holds another type than it should.
-    pub(super) async fn delete_wrong_type(&self, shard: Shard, key: String, read: &[&str]) -> Result<(), StoreError> {
+    pub(super) async fn delete_wrong_type(
+        &self,
+        shard: Shard,
+        key: String,
+        read: &[&str],
+    ) -> Result<(), StoreError> {
         let mut eval = redis::cmd("EVAL");
         eval.arg(DELETE_WRONG_TYPE).arg(1).arg(&key).arg(read);
         let deleted: u64 = redis::from_redis_value(self.redis.query(shard, &eval).await?)?;
         if deleted > 0 {
-            tracing::error!(key, "a key of another type stood in the way and was deleted");
+            tracing::error!(
+                key,
+                "a key of another type stood in the way and was deleted"
+            );
         }
         Ok(())
     }
 
-    /// The time since the last sweep of all shards ended, in milliseconds. `None` before the first sweep.
+    /// The time since the last sweep of all shards ended, in milliseconds. `None` before the first
+    /// sweep.
     pub(crate) async fn sweep_lag(&self) -> Result<Option<u64>, StoreError> {
-        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.last_sweep()).to_owned())];
+        let get = [(
+            Shard::FIRST,
+            redis::cmd("GET").arg(self.keys.last_sweep()).to_owned(),
+        )];
         let answer = self.redis.query_all_timed(&get).await.pop();
         let (swept, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
         let swept: Option<u64> = redis::from_redis_value(swept)?;
@@ -123,11 +174,13 @@ impl Store {
     }
 }
 
-/// The members in a reply of `ZRANGE … WITHSCORES` whose time has passed. A record counts through the millisecond of
-/// its expiry.
+/// The members in a reply of `ZRANGE … WITHSCORES` whose time has passed. A record counts through
+/// the millisecond of its expiry.
 pub(super) fn due(first: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
     let first: Vec<(Vec<u8>, f64)> = redis::from_redis_value(first)?;
-    let due = first.into_iter().take_while(|(_, expires_at)| *expires_at < now as f64);
+    let due = first
+        .into_iter()
+        .take_while(|(_, expires_at)| *expires_at < now as f64);
     Ok(due.map(|(member, _)| member).collect())
 }
 

@@ -1,7 +1,9 @@
-//! Turns of servers: of those that sweep or relay one cluster, one at a time makes a pass over all partitions.
+//! Turns of servers: of those that sweep or relay one cluster, one at a time makes a pass over all
+//! partitions.
 //!
-//! A pass that another server has just made is skipped, so that many servers together cost Redis about as much as one.
-//! Turns only save that cost: a server that cannot ask for one makes its pass.
+//! A pass that another server has just made is skipped, so that many servers together cost Redis
+//! about as much as one. Turns only save that cost: a server that cannot ask for one makes its
+//! pass.
 
 use std::time::Duration;
 
@@ -34,8 +36,9 @@ impl Store {
         self.keys.is_partitioned()
     }
 
-    /// Asks for the turn to make a pass. Passes begin `interval` apart. A pass that has not ended after `patience` counts as
-    /// dead with its server. If servers do not take turns, it is always the caller's.
+    /// Asks for the turn to make a pass. Passes begin `interval` apart. A pass that has not ended
+    /// after `patience` counts as dead with its server. If servers do not take turns, it is always
+    /// the caller's.
     ///
     /// # Errors
     /// [`StoreError`] if Redis did not answer.
@@ -53,32 +56,56 @@ impl Store {
             Task::Relay => (self.keys.relaying(), self.keys.relayed()),
         };
         let complete = |command: &mut Cmd| {
-            command.arg(2).arg(began).arg(ended).arg(interval.as_millis() as u64).arg(patience.as_millis() as u64);
+            command
+                .arg(2)
+                .arg(began)
+                .arg(ended)
+                .arg(interval.as_millis() as u64)
+                .arg(patience.as_millis() as u64);
         };
-        let wait: u64 = redis::from_redis_value(self.run_one(&scripts::TURN, Shard::FIRST, complete).await?)?;
-        Ok(if wait == 0 { Turn::Own } else { Turn::Later(Duration::from_millis(wait)) })
+        let wait: u64 =
+            redis::from_redis_value(self.run_one(&scripts::TURN, Shard::FIRST, complete).await?)?;
+        Ok(if wait == 0 {
+            Turn::Own
+        } else {
+            Turn::Later(Duration::from_millis(wait))
+        })
     }
 
     /// Records that a sweep of all shards has ended.
     pub(crate) async fn note_sweep(&self) -> Result<(), StoreError> {
         let now = self.clock().await?;
-        self.redis.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.last_sweep()).arg(now)).await?;
+        self.redis
+            .query(
+                Shard::FIRST,
+                redis::cmd("SET").arg(self.keys.last_sweep()).arg(now),
+            )
+            .await?;
         Ok(())
     }
 
     /// Records that a relay has looked at all outboxes, and has published everything that it found.
     pub(crate) async fn note_relay(&self) -> Result<(), StoreError> {
         let now = self.clock().await?;
-        self.redis.query(Shard::FIRST, redis::cmd("SET").arg(self.keys.relayed()).arg(now)).await?;
+        self.redis
+            .query(
+                Shard::FIRST,
+                redis::cmd("SET").arg(self.keys.relayed()).arg(now),
+            )
+            .await?;
         Ok(())
     }
 
-    /// The time since a relay last emptied all outboxes. `None` if none has yet, or if servers do not take turns.
+    /// The time since a relay last emptied all outboxes. `None` if none has yet, or if servers do
+    /// not take turns.
     pub(crate) async fn relay_lag(&self) -> Result<Option<Duration>, StoreError> {
         if !self.takes_turns() {
             return Ok(None);
         }
-        let get = [(Shard::FIRST, redis::cmd("GET").arg(self.keys.relayed()).to_owned())];
+        let get = [(
+            Shard::FIRST,
+            redis::cmd("GET").arg(self.keys.relayed()).to_owned(),
+        )];
         let answer = self.redis.query_all_timed(&get).await.pop();
         let (relayed, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
         let relayed: Option<u64> = redis::from_redis_value(relayed)?;

@@ -21,8 +21,8 @@ use tokio::{runtime::Handle, time::timeout};
 /// The longest response body that is read. A receiver responds with a few bytes.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// Sends the SDK's exports to the receiver. The SDK calls it in a thread of its own; the requests run in the program's
-/// runtime.
+/// Sends the SDK's exports to the receiver. The SDK calls it in a thread of its own; the requests
+/// run in the program's runtime.
 #[derive(Debug)]
 pub(super) struct Collector {
     runtime: Handle,
@@ -33,12 +33,16 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// Creates a client whose requests have `headers` and take `limit` at most. It connects with the first export. Must
-    /// be called in a tokio runtime.
+    /// Creates a client whose requests have `headers` and take `limit` at most. It connects with
+    /// the first export. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// If `is_encrypted` and this machine has no root certificates.
-    pub(super) fn new(is_encrypted: bool, headers: HeaderMap, limit: Duration) -> std::io::Result<Self> {
+    pub(super) fn new(
+        is_encrypted: bool,
+        headers: HeaderMap,
+        limit: Duration,
+    ) -> std::io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         let https = HttpsConnectorBuilder::new().with_tls_config(tls(is_encrypted)?);
@@ -46,7 +50,9 @@ impl Collector {
         Ok(Self {
             runtime: Handle::current(),
             // No idle connections: a function's freeze kills them, and exports are seconds apart.
-            client: Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector),
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector),
             headers,
             limit,
             is_failing: AtomicBool::default(),
@@ -59,7 +65,9 @@ impl Collector {
             Err(error) if !self.is_failing.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(%error, "spans not exported; traces have gaps");
             }
-            Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => tracing::info!("spans are exported again"),
+            Ok(()) if self.is_failing.swap(false, Ordering::Relaxed) => {
+                tracing::info!("spans are exported again")
+            }
             _ => {}
         }
     }
@@ -68,20 +76,27 @@ impl Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, mut request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        // Replaces the headers that the SDK read from the process's environment. `extend` keeps several values per
-        // name.
+        // Replaces the headers that the SDK read from the process's environment. `extend` keeps
+        // several values per name.
         request.headers_mut().extend(self.headers.clone());
         let client = self.client.clone();
         let limit = self.limit;
-        let sending = self.runtime.spawn(async move { timeout(limit, send(client, request)).await });
+        let sending = self
+            .runtime
+            .spawn(async move { timeout(limit, send(client, request)).await });
         let result = match sending.await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(format!("the receiver did not answer within {:?}", self.limit).into()),
+            Ok(Err(_)) => {
+                Err(format!("the receiver did not answer within {:?}", self.limit).into())
+            }
             Err(error) => Err(error.into()),
         };
         match &result {
             Ok(response) if response.status().is_success() => self.note(Ok(())),
-            Ok(response) => self.note(Err(&format!("the receiver responded with {}", response.status()))),
+            Ok(response) => self.note(Err(&format!(
+                "the receiver responded with {}",
+                response.status()
+            ))),
             Err(error) => self.note(Err(error)),
         }
         result
@@ -93,11 +108,17 @@ async fn send(
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, HttpError> {
     let (parts, body) = client.request(request.map(Full::new)).await?.into_parts();
-    Ok(Response::from_parts(parts, Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes()))
+    Ok(Response::from_parts(
+        parts,
+        Limited::new(body, MAX_RESPONSE_BYTES)
+            .collect()
+            .await?
+            .to_bytes(),
+    ))
 }
 
-/// Builds the TLS configuration. Root certificates are loaded only if they are needed: the smallest containers have
-/// none.
+/// Builds the TLS configuration. Root certificates are loaded only if they are needed: the smallest
+/// containers have none.
 fn tls(is_encrypted: bool) -> std::io::Result<ClientConfig> {
     let versions = ClientConfig::builder_with_provider(ring::default_provider().into())
         .with_safe_default_protocol_versions()

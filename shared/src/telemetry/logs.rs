@@ -1,4 +1,5 @@
-//! Logs, written to standard error by `RUST_LOG` (`info`) and `PRESENCE_LOG_FORMAT` (`text`, or `json` in AWS Lambda).
+//! Logs, written to standard error by `RUST_LOG` (`info`) and `PRESENCE_LOG_FORMAT` (`text`, or
+//! `json` in AWS Lambda).
 
 use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -11,5 +12,7 @@ pub fn init(config: &LogConfig) {
         LogFormat::Text => writer.boxed(),
         LogFormat::Json => writer.json().flatten_event(true).boxed(),
     };
-    tracing_subscriber::registry().with(formatted.with_filter(config.filter.clone())).init();
+    tracing_subscriber::registry()
+        .with(formatted.with_filter(config.filter.clone()))
+        .init();
 }

@@ -4,18 +4,20 @@ use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Calls answered, by `call` and `status`.
 pub const CALLS: &str = "presence_calls_total";
-/// Calls refused before they reached a handler, by `reason`: `token`, `read_token`, `cross_site`, `host` or
-/// `malformed`.
+/// Calls refused before they reached a handler, by `reason`: `token`, `read_token`, `cross_site`,
+/// `host` or `malformed`.
 pub const CALLS_REFUSED: &str = "presence_calls_refused_total";
 /// How long a call took, by `call`.
 pub const CALL_DURATION: &str = "presence_call_duration_seconds";
-/// Calls that failed because Redis failed, by `kind`, as [`StoreFailure`](crate::StoreFailure) names it.
+/// Calls that failed because Redis failed, by `kind`, as [`StoreFailure`](crate::StoreFailure)
+/// names it.
 pub const STORE_ERRORS: &str = "presence_store_errors_total";
 /// Events that JetStream acknowledged.
 pub const EVENTS_PUBLISHED: &str = "presence_events_published_total";
 /// Attempts to publish an event that failed; the event waits in the outbox.
 pub const EVENTS_FAILED: &str = "presence_events_failed_total";
-/// Events that are lost: they waited longer than the retention, are malformed, or JetStream refuses them permanently.
+/// Events that are lost: they waited longer than the retention, are malformed, or JetStream refuses
+/// them permanently.
 pub const EVENTS_DROPPED: &str = "presence_events_dropped_total";
 /// Players the sweep moved to OFFLINE.
 pub const SWEEP_EXPIRED: &str = "presence_sweep_expired_total";
@@ -46,7 +48,8 @@ pub const NATS_UP: &str = "presence_nats_up";
 pub const GATEWAYS: &str = "presence_gateways";
 /// Gateways whose lease expired, so that the leases of their connections were ended.
 pub const GATEWAYS_LOST: &str = "presence_gateways_lost_total";
-/// Whether leases of lost gateways are held for one TTL, as too many expired at once or the sweeps paused: 1 or 0.
+/// Whether leases of lost gateways are held for one TTL, as too many expired at once or the sweeps
+/// paused: 1 or 0.
 pub const GATEWAYS_HELD: &str = "presence_gateways_held";
 
 /// Streams of callers that watch players.
@@ -61,7 +64,8 @@ pub const WATCH_CHANGES: &str = "presence_watch_changes_total";
 pub const WATCH_COALESCED: &str = "presence_watch_coalesced_total";
 /// The time from a transition to the message to a watcher.
 pub const WATCH_DELAY: &str = "presence_watch_delay_seconds";
-/// 1 for the `state` of the feed of watched players: `live`, `polling` or `stale`; 0 for the others.
+/// 1 for the `state` of the feed of watched players: `live`, `polling` or `stale`; 0 for the
+/// others.
 pub const WATCH_FEED: &str = "presence_watch_feed";
 /// Players that were read again, to make sure that no change was missed.
 pub const WATCH_READS: &str = "presence_watch_reads_total";
@@ -69,37 +73,133 @@ pub const WATCH_READS: &str = "presence_watch_reads_total";
 /// Registers units and descriptions of the metrics with the recorder.
 pub fn describe() {
     describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
-    describe_counter!(CALLS_REFUSED, Unit::Count, "Calls refused because of their token, origin or host, by reason");
+    describe_counter!(
+        CALLS_REFUSED,
+        Unit::Count,
+        "Calls refused because of their token, origin or host, by reason"
+    );
     describe_histogram!(CALL_DURATION, Unit::Seconds, "How long a call took");
-    describe_counter!(STORE_ERRORS, Unit::Count, "Calls that failed because Redis failed, by kind");
-    describe_counter!(EVENTS_PUBLISHED, Unit::Count, "Events that JetStream acknowledged");
-    describe_counter!(EVENTS_FAILED, Unit::Count, "Attempts to publish an event that failed; it waits in the outbox");
-    describe_counter!(EVENTS_DROPPED, Unit::Count, "Events lost: too old, malformed, or refused permanently");
-    describe_counter!(SWEEP_EXPIRED, Unit::Count, "Players the sweep moved to OFFLINE");
-    describe_counter!(SWEEP_RESCHEDULED, Unit::Count, "Players the sweep found alive and rescheduled");
-    describe_counter!(SWEEP_REMOVED, Unit::Count, "Members of the expiry index that are not players, and were removed");
-    describe_gauge!(SWEEP_LAG, Unit::Seconds, "The time since the last sweep ended");
-    describe_gauge!(OUTBOX_AGE, Unit::Seconds, "The age of the oldest event in the outbox");
-    describe_gauge!(REDIS_UP, Unit::Count, "Whether Redis answers and runs scripts: 1 or 0");
-    describe_counter!(TASK_RESTARTS, Unit::Count, "Background tasks that panicked and were restarted, by task");
-    describe_gauge!(PLAYERS, Unit::Count, "Players that are not OFFLINE, by state");
-    describe_gauge!(CONNECTIONS, Unit::Count, "Connections of players that are not OFFLINE");
-    describe_gauge!(BUILD_INFO, Unit::Count, "1, by the version and revision of the program");
-    describe_gauge!(PROCESS_START, Unit::Seconds, "When the process started, in Unix seconds");
-    describe_gauge!(NATS_UP, Unit::Count, "Whether JetStream answers and the stream takes events: 1 or 0");
+    describe_counter!(
+        STORE_ERRORS,
+        Unit::Count,
+        "Calls that failed because Redis failed, by kind"
+    );
+    describe_counter!(
+        EVENTS_PUBLISHED,
+        Unit::Count,
+        "Events that JetStream acknowledged"
+    );
+    describe_counter!(
+        EVENTS_FAILED,
+        Unit::Count,
+        "Attempts to publish an event that failed; it waits in the outbox"
+    );
+    describe_counter!(
+        EVENTS_DROPPED,
+        Unit::Count,
+        "Events lost: too old, malformed, or refused permanently"
+    );
+    describe_counter!(
+        SWEEP_EXPIRED,
+        Unit::Count,
+        "Players the sweep moved to OFFLINE"
+    );
+    describe_counter!(
+        SWEEP_RESCHEDULED,
+        Unit::Count,
+        "Players the sweep found alive and rescheduled"
+    );
+    describe_counter!(
+        SWEEP_REMOVED,
+        Unit::Count,
+        "Members of the expiry index that are not players, and were removed"
+    );
+    describe_gauge!(
+        SWEEP_LAG,
+        Unit::Seconds,
+        "The time since the last sweep ended"
+    );
+    describe_gauge!(
+        OUTBOX_AGE,
+        Unit::Seconds,
+        "The age of the oldest event in the outbox"
+    );
+    describe_gauge!(
+        REDIS_UP,
+        Unit::Count,
+        "Whether Redis answers and runs scripts: 1 or 0"
+    );
+    describe_counter!(
+        TASK_RESTARTS,
+        Unit::Count,
+        "Background tasks that panicked and were restarted, by task"
+    );
+    describe_gauge!(
+        PLAYERS,
+        Unit::Count,
+        "Players that are not OFFLINE, by state"
+    );
+    describe_gauge!(
+        CONNECTIONS,
+        Unit::Count,
+        "Connections of players that are not OFFLINE"
+    );
+    describe_gauge!(
+        BUILD_INFO,
+        Unit::Count,
+        "1, by the version and revision of the program"
+    );
+    describe_gauge!(
+        PROCESS_START,
+        Unit::Seconds,
+        "When the process started, in Unix seconds"
+    );
+    describe_gauge!(
+        NATS_UP,
+        Unit::Count,
+        "Whether JetStream answers and the stream takes events: 1 or 0"
+    );
     describe_gauge!(GATEWAYS, Unit::Count, "Known gateways");
     describe_counter!(GATEWAYS_LOST, Unit::Count, "Gateways whose lease expired");
-    describe_gauge!(GATEWAYS_HELD, Unit::Count, "Whether leases of lost gateways are held for one TTL: 1 or 0");
-    describe_gauge!(WATCH_STREAMS, Unit::Count, "Streams of callers that watch players");
-    describe_gauge!(WATCH_PLAYERS, Unit::Count, "Players that are watched by at least one stream");
-    describe_gauge!(WATCH_INTERESTS, Unit::Count, "Pairs of a stream and a player that it watches");
+    describe_gauge!(
+        GATEWAYS_HELD,
+        Unit::Count,
+        "Whether leases of lost gateways are held for one TTL: 1 or 0"
+    );
+    describe_gauge!(
+        WATCH_STREAMS,
+        Unit::Count,
+        "Streams of callers that watch players"
+    );
+    describe_gauge!(
+        WATCH_PLAYERS,
+        Unit::Count,
+        "Players that are watched by at least one stream"
+    );
+    describe_gauge!(
+        WATCH_INTERESTS,
+        Unit::Count,
+        "Pairs of a stream and a player that it watches"
+    );
     describe_counter!(WATCH_CHANGES, Unit::Count, "Changes sent to watchers");
     describe_counter!(
         WATCH_COALESCED,
         Unit::Count,
         "Changes replaced by a newer one of the same player before they were sent"
     );
-    describe_histogram!(WATCH_DELAY, Unit::Seconds, "The time from a transition to the message to a watcher");
-    describe_gauge!(WATCH_FEED, Unit::Count, "1 for the state of the feed of watched players, 0 for the others");
-    describe_counter!(WATCH_READS, Unit::Count, "Watched players that were read again");
+    describe_histogram!(
+        WATCH_DELAY,
+        Unit::Seconds,
+        "The time from a transition to the message to a watcher"
+    );
+    describe_gauge!(
+        WATCH_FEED,
+        Unit::Count,
+        "1 for the state of the feed of watched players, 0 for the others"
+    );
+    describe_counter!(
+        WATCH_READS,
+        Unit::Count,
+        "Watched players that were read again"
+    );
 }

@@ -1,11 +1,11 @@
 //! Logs, metrics and traces for operators.
 //!
-//! A trace leads from a caller's request to the event that it causes. Spans record no bodies, no ids of players, and
-//! therefore no paths.
+//! A trace leads from a caller's request to the event that it causes. Spans record no bodies, no
+//! ids of players, and therefore no paths.
 //!
 //! - `context`: W3C trace context, in headers and in the outbox.
-//! - `span`: spans for an OTLP receiver. If none is configured, spans are not recorded, and the caller's context is
-//!   passed on.
+//! - `span`: spans for an OTLP receiver. If none is configured, spans are not recorded, and the
+//!   caller's context is passed on.
 //! - [`traces`]: export of the spans.
 
 mod collector;

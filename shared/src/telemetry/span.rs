@@ -1,9 +1,12 @@
-//! Spans of requests, scripts, publishing and the sweep, named by OpenTelemetry's semantic conventions.
+//! Spans of requests, scripts, publishing and the sweep, named by OpenTelemetry's semantic
+//! conventions.
 
 use http::{Method, Request, StatusCode};
 use opentelemetry::{
     Context, KeyValue,
-    trace::{Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _},
+    trace::{
+        Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
+    },
 };
 use opentelemetry_sdk::trace::Span as SdkSpan;
 
@@ -51,7 +54,8 @@ impl<'a> Span<'a> {
         })
     }
 
-    /// Starts the span of publishing `messages` of one trace to `subject`, up to JetStream's acknowledgement.
+    /// Starts the span of publishing `messages` of one trace to `subject`, up to JetStream's
+    /// acknowledgement.
     pub(crate) fn publish(parent: &'a TraceContext, subject: &str, messages: usize) -> Self {
         Self::child(parent, SpanKind::Producer, || {
             let attributes = vec![
@@ -65,24 +69,35 @@ impl<'a> Span<'a> {
         })
     }
 
-    fn child(parent: &'a TraceContext, kind: SpanKind, describe: impl FnOnce() -> (String, Vec<KeyValue>)) -> Self {
+    fn child(
+        parent: &'a TraceContext,
+        kind: SpanKind,
+        describe: impl FnOnce() -> (String, Vec<KeyValue>),
+    ) -> Self {
         let start = || {
             let (name, attributes) = describe();
             ActiveSpan::start(name, kind, attributes, Some(parent))
         };
-        Self { parent, active: is_on().then(start).flatten() }
+        Self {
+            parent,
+            active: is_on().then(start).flatten(),
+        }
     }
 
     /// The context that children of the span continue.
     pub(crate) fn context(&self) -> &TraceContext {
-        self.active.as_ref().map_or(self.parent, |active| &active.context)
+        self.active
+            .as_ref()
+            .map_or(self.parent, |active| &active.context)
     }
 
-    /// Ends the span, and records the kind of a failure. The error's message stays in the log: it may hold data that
-    /// spans do not record.
+    /// Ends the span, and records the kind of a failure. The error's message stays in the log: it
+    /// may hold data that spans do not record.
     pub(crate) fn end(mut self, error_type: Option<&'static str>) {
         if let (Some(active), Some(error_type)) = (&mut self.active, error_type) {
-            active.span.set_attribute(KeyValue::new("error.type", error_type));
+            active
+                .span
+                .set_attribute(KeyValue::new("error.type", error_type));
             active.span.set_status(Status::error(""));
         }
     }
@@ -91,19 +106,30 @@ impl<'a> Span<'a> {
 impl SweepSpan {
     /// Starts the span of a pass that has work to do. It has no caller, and so no parent.
     pub(crate) fn start() -> Self {
-        Self { active: ActiveSpan::start("sweep".to_owned(), SpanKind::Internal, Vec::new(), None) }
+        Self {
+            active: ActiveSpan::start("sweep".to_owned(), SpanKind::Internal, Vec::new(), None),
+        }
     }
 
     /// The context that the events of the pass continue.
     pub(crate) fn context(&self) -> TraceContext {
-        self.active.as_ref().map_or_else(TraceContext::new_root, |active| active.context.clone())
+        self.active
+            .as_ref()
+            .map_or_else(TraceContext::new_root, |active| active.context.clone())
     }
 
     /// Records the counts of the pass, and ends the span.
     pub(crate) fn finish(self, expired: u64, rescheduled: u64) {
-        let Some(mut active) = self.active else { return };
-        active.span.set_attribute(KeyValue::new("presence.swept.expired", expired as i64));
-        active.span.set_attribute(KeyValue::new("presence.swept.rescheduled", rescheduled as i64));
+        let Some(mut active) = self.active else {
+            return;
+        };
+        active
+            .span
+            .set_attribute(KeyValue::new("presence.swept.expired", expired as i64));
+        active.span.set_attribute(KeyValue::new(
+            "presence.swept.rescheduled",
+            rescheduled as i64,
+        ));
     }
 }
 
@@ -113,32 +139,43 @@ impl RequestSpan {
         Self { span: None }
     }
 
-    /// Starts the span of a request to `route`, a path with placeholders. It continues the caller's trace. Handlers
-    /// continue the span: see [`TraceContext::of_request`].
+    /// Starts the span of a request to `route`, a path with placeholders. It continues the caller's
+    /// trace. Handlers continue the span: see [`TraceContext::of_request`].
     pub fn start_for_route<B>(route: &str, request: &mut Request<B>) -> Self {
         Self::start(request, |method| {
-            let attributes = vec![method_attribute(method), KeyValue::new("http.route", route.to_owned())];
+            let attributes = vec![
+                method_attribute(method),
+                KeyValue::new("http.route", route.to_owned()),
+            ];
             (format!("{} {route}", method_name(method)), attributes)
         })
     }
 
-    /// Starts the span of a request to an AWS Lambda function, whose route is not known. It continues the caller's
-    /// trace. Handlers continue the span: see [`TraceContext::of_request`].
+    /// Starts the span of a request to an AWS Lambda function, whose route is not known. It
+    /// continues the caller's trace. Handlers continue the span: see [`TraceContext::of_request`].
     pub fn start_for_function<B>(function: &str, request: &mut Request<B>) -> Self {
         Self::start(request, |method| {
-            let attributes = vec![method_attribute(method), KeyValue::new("faas.trigger", "http")];
+            let attributes = vec![
+                method_attribute(method),
+                KeyValue::new("faas.trigger", "http"),
+            ];
             (function.to_owned(), attributes)
         })
     }
 
-    fn start<B>(request: &mut Request<B>, describe: impl FnOnce(&Method) -> (String, Vec<KeyValue>)) -> Self {
+    fn start<B>(
+        request: &mut Request<B>,
+        describe: impl FnOnce(&Method) -> (String, Vec<KeyValue>),
+    ) -> Self {
         if !is_on() {
             return Self::none();
         }
         let (name, attributes) = describe(request.method());
         let parent = TraceContext::extract(request.headers());
         let started = ActiveSpan::start(name, SpanKind::Server, attributes, parent.as_ref());
-        let Some(ActiveSpan { span, context }) = started else { return Self::none() };
+        let Some(ActiveSpan { span, context }) = started else {
+            return Self::none();
+        };
         request.extensions_mut().insert(context);
         Self { span: Some(span) }
     }
@@ -146,7 +183,9 @@ impl RequestSpan {
     /// The log's span of the request. It adds the trace id to each line, which links log and trace.
     pub fn log_span(&self) -> tracing::Span {
         match &self.span {
-            Some(span) => tracing::info_span!("request", trace_id = %span.span_context().trace_id()),
+            Some(span) => {
+                tracing::info_span!("request", trace_id = %span.span_context().trace_id())
+            }
             None => tracing::Span::none(),
         }
     }
@@ -154,7 +193,10 @@ impl RequestSpan {
     /// Records the status of the response, and ends the span.
     pub fn finish(mut self, status: StatusCode) {
         let Some(span) = &mut self.span else { return };
-        span.set_attribute(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
+        span.set_attribute(KeyValue::new(
+            "http.response.status_code",
+            i64::from(status.as_u16()),
+        ));
         if status.is_server_error() {
             span.set_attribute(KeyValue::new("error.type", status.as_str().to_owned()));
             span.set_status(Status::error(""));
@@ -163,15 +205,25 @@ impl RequestSpan {
 }
 
 impl ActiveSpan {
-    fn start(name: String, kind: SpanKind, attributes: Vec<KeyValue>, parent: Option<&TraceContext>) -> Option<Self> {
+    fn start(
+        name: String,
+        kind: SpanKind,
+        attributes: Vec<KeyValue>,
+        parent: Option<&TraceContext>,
+    ) -> Option<Self> {
         let tracer = tracer()?;
         let parent_context = match parent.and_then(to_otel) {
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
         };
-        let builder = SpanBuilder::from_name(name).with_kind(kind).with_attributes(attributes);
+        let builder = SpanBuilder::from_name(name)
+            .with_kind(kind)
+            .with_attributes(attributes);
         let span = tracer.build_with_context(builder, &parent_context);
-        let context = from_otel(span.span_context(), parent.map(TraceContext::tracestate).unwrap_or_default());
+        let context = from_otel(
+            span.span_context(),
+            parent.map(TraceContext::tracestate).unwrap_or_default(),
+        );
         Some(Self { span, context })
     }
 }
@@ -183,7 +235,13 @@ fn to_otel(context: &TraceContext) -> Option<SpanContext> {
     let trace_id = u128::from_str_radix(fields.next()?, 16).ok()?.into();
     let span_id = u64::from_str_radix(fields.next()?, 16).ok()?.into();
     let flags = opentelemetry::TraceFlags::new(u8::from_str_radix(fields.next()?, 16).ok()?);
-    Some(SpanContext::new(trace_id, span_id, flags, true, Default::default()))
+    Some(SpanContext::new(
+        trace_id,
+        span_id,
+        flags,
+        true,
+        Default::default(),
+    ))
 }
 
 /// Converts OpenTelemetry's context of a span, with its parent's `tracestate`.
@@ -193,7 +251,8 @@ fn from_otel(span: &SpanContext, tracestate: &str) -> TraceContext {
     TraceContext::from_parts(traceparent, tracestate.to_owned())
 }
 
-/// The method in a span's name. Methods beyond those of RFC 9110 are grouped, so that the number of names is bounded.
+/// The method in a span's name. Methods beyond those of RFC 9110 are grouped, so that the number of
+/// names is bounded.
 fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" => "GET",
@@ -209,5 +268,8 @@ fn method_name(method: &Method) -> &'static str {
 
 fn method_attribute(method: &Method) -> KeyValue {
     let name = method_name(method);
-    KeyValue::new("http.request.method", if name == "HTTP" { "_OTHER" } else { name })
+    KeyValue::new(
+        "http.request.method",
+        if name == "HTTP" { "_OTHER" } else { name },
+    )
 }

@@ -20,23 +20,31 @@ struct Traces {
     tracer: SdkTracer,
 }
 
-/// Starts recording spans for the life of the process. It connects with the first export. Must be called in a tokio
-/// runtime.
+/// Starts recording spans for the life of the process. It connects with the first export. Must be
+/// called in a tokio runtime.
 ///
-/// The SDK reads the process's environment as well. `config` overrides it, as values from secrets are not in the
-/// environment.
+/// The SDK reads the process's environment as well. `config` overrides it, as values from secrets
+/// are not in the environment.
 ///
 /// # Errors
-/// If the root certificates for an `https` endpoint are missing, or the SDK refuses its own variables.
+/// If the root certificates for an `https` endpoint are missing, or the SDK refuses its own
+/// variables.
 pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let is_encrypted = config.endpoint.scheme_str() == Some("https");
     let exporter = SpanExporter::builder()
         .with_http()
-        .with_http_client(Collector::new(is_encrypted, config.headers.clone(), config.timeout)?)
+        .with_http_client(Collector::new(
+            is_encrypted,
+            config.headers.clone(),
+            config.timeout,
+        )?)
         .with_endpoint(config.endpoint.to_string())
         .with_timeout(config.timeout)
         .build()?;
-    let attributes = config.attributes.iter().map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
+    let attributes = config
+        .attributes
+        .iter()
+        .map(|(name, value)| KeyValue::new(name.clone(), value.clone()));
     let mut resource = Resource::builder()
         .with_attribute(KeyValue::new("service.version", crate::VERSION))
         .with_attributes(attributes);
@@ -47,7 +55,9 @@ pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Se
         .with_scheduled_delay(config.batch.interval)
         .with_max_queue_size(config.batch.max_queue)
         .with_max_export_batch_size(config.batch.max_export);
-    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batch.build()).build();
+    let processor = BatchSpanProcessor::builder(exporter)
+        .with_batch_config(batch.build())
+        .build();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(processor)
         .with_span_limits(config.limits)
@@ -69,7 +79,8 @@ pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// Sends all ended spans, and waits up to `limit` for that. Call it before the process ends or is frozen.
+/// Sends all ended spans, and waits up to `limit` for that. Call it before the process ends or is
+/// frozen.
 pub async fn flush(limit: Duration) {
     let Some(traces) = TRACES.get() else { return };
     // The SDK's wait blocks its thread; the requests themselves run in the runtime.

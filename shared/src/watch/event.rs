@@ -46,8 +46,7 @@ mod tests {
 
     #[test]
     fn an_activity_is_read_as_the_scripts_write_it() {
-        let json =
-            r#"{"player_id":"alice","state":"ONLINE","last_seen":7,"version":5,"occurred_at":6,"activity":ACTIVITY}"#;
+        let json = r#"{"player_id":"alice","state":"ONLINE","last_seen":7,"version":5,"occurred_at":6,"activity":ACTIVITY}"#;
         let activity = |text: &str| {
             let event = json.replace("ACTIVITY", text);
             Transition::parse(event.as_bytes()).unwrap().fact().activity
@@ -63,11 +62,19 @@ mod tests {
             "previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":5,"occurred_at":6,"reason":"connect"}"#;
         let transition = Transition::parse(json).unwrap();
         assert_eq!((transition.player_id, transition.occurred_at), ("alice", 6));
-        let fact = Fact { state: State::Online, last_seen: Some(7), version: Some(5), activity: None };
+        let fact = Fact {
+            state: State::Online,
+            last_seen: Some(7),
+            version: Some(5),
+            activity: None,
+        };
         assert_eq!(transition.fact(), fact);
-        for other in
-            ["", "{}", "null", r#"{"player_id":"alice","state":"GONE","last_seen":1,"version":1,"occurred_at":1}"#]
-        {
+        for other in [
+            "",
+            "{}",
+            "null",
+            r#"{"player_id":"alice","state":"GONE","last_seen":1,"version":1,"occurred_at":1}"#,
+        ] {
             assert_eq!(Transition::parse(other.as_bytes()), None, "{other}");
         }
     }

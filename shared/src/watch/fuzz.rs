@@ -11,15 +11,27 @@ const MAX: usize = 100;
 /// # Panics
 /// If something invalid is accepted, or refused in another way than promised.
 pub fn watch_request(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let players = match WatchRequest::parse(text, MAX) {
-        Ok(WatchRequest { action: WatchAction::Unwatch(players), .. }) => players,
-        Ok(WatchRequest { action: WatchAction::Watch(Wanted { players, known }), .. }) => {
+        Ok(WatchRequest {
+            action: WatchAction::Unwatch(players),
+            ..
+        }) => players,
+        Ok(WatchRequest {
+            action: WatchAction::Watch(Wanted { players, known }),
+            ..
+        }) => {
             assert!(known.keys().all(|player| players.contains(player)));
             players
         }
         Err(invalid) => return check(&invalid.problem),
     };
     assert!((1..=MAX).contains(&players.len()));
-    assert!(players.iter().all(|player| PlayerId::parse(player.as_str()).is_ok()));
+    assert!(
+        players
+            .iter()
+            .all(|player| PlayerId::parse(player.as_str()).is_ok())
+    );
 }

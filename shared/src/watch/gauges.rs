@@ -6,7 +6,8 @@ use metrics::{Counter, Gauge, Histogram};
 
 use super::{hub::Counts, message::Feed};
 use crate::telemetry::metrics::{
-    WATCH_CHANGES, WATCH_COALESCED, WATCH_DELAY, WATCH_FEED, WATCH_INTERESTS, WATCH_PLAYERS, WATCH_READS, WATCH_STREAMS,
+    WATCH_CHANGES, WATCH_COALESCED, WATCH_DELAY, WATCH_FEED, WATCH_INTERESTS, WATCH_PLAYERS,
+    WATCH_READS, WATCH_STREAMS,
 };
 
 /// Handles of the metrics, kept because looking them up takes longer than setting them.
@@ -43,16 +44,22 @@ impl Gauges {
     }
 
     pub(super) fn set(&self, counts: Counts) {
-        let Ok(mut last) = self.last.lock() else { return };
+        let Ok(mut last) = self.last.lock() else {
+            return;
+        };
         if *last == counts {
             return;
         }
         self.streams.set(counts.streams as f64);
         self.players.set(counts.players as f64);
         self.interests.set(counts.interests as f64);
-        self.coalesced.increment(counts.coalesced.saturating_sub(last.coalesced));
+        self.coalesced
+            .increment(counts.coalesced.saturating_sub(last.coalesced));
         last.coalesced = last.coalesced.max(counts.coalesced);
-        *last = Counts { coalesced: last.coalesced, ..counts };
+        *last = Counts {
+            coalesced: last.coalesced,
+            ..counts
+        };
     }
 
     /// Counts changes that were sent on a stream.

@@ -1,8 +1,9 @@
-//! The watch core: streams, the players that they watch, and the changes that each stream has yet to send. No I/O and
-//! no clock: the process shares one hub behind a lock.
+//! The watch core: streams, the players that they watch, and the changes that each stream has yet
+//! to send. No I/O and no clock: the process shares one hub behind a lock.
 //!
-//! A stream holds at most one entry per watched player, whatever happens between two of its messages: each message
-//! carries the newest presence at that moment. That bounds the memory of a stream that does not read.
+//! A stream holds at most one entry per watched player, whatever happens between two of its
+//! messages: each message carries the newest presence at that moment. That bounds the memory of a
+//! stream that does not read.
 
 mod reports;
 
@@ -15,8 +16,8 @@ use super::{
 };
 use crate::model::PlayerId;
 
-/// The number of players whose highest version is kept after the last stream has ended its interest, in case one of
-/// them watches again.
+/// The number of players whose highest version is kept after the last stream has ended its
+/// interest, in case one of them watches again.
 const MAX_RETIRED: usize = 10_000;
 
 /// The largest number of streams.
@@ -111,7 +112,10 @@ impl<W: Clone> Hub<W> {
     /// Ends up to `count` interests of a stream that closes. Returns whether the stream is removed.
     pub(super) fn close(&mut self, stream: StreamIndex, count: usize) -> bool {
         for _ in 0..count {
-            let interest = self.streams.get_mut(stream).and_then(|stream| stream.interests.pop());
+            let interest = self
+                .streams
+                .get_mut(stream)
+                .and_then(|stream| stream.interests.pop());
             let Some(handle) = interest else {
                 self.remove_stream(stream);
                 return true;
@@ -121,15 +125,21 @@ impl<W: Clone> Hub<W> {
         false
     }
 
-    /// Marks a stream's interest in players. Their changes from now on wait for [`deliver_snapshot`], or for
-    /// [`abandon`] if the snapshot cannot be read.
+    /// Marks a stream's interest in players. Their changes from now on wait for
+    /// [`deliver_snapshot`], or for [`abandon`] if the snapshot cannot be read.
     ///
     /// [`deliver_snapshot`]: Self::deliver_snapshot
     /// [`abandon`]: Self::abandon
     ///
     /// # Errors
-    /// [`TooMany`] if the stream would watch more than `limit` players. Its interests are unchanged then.
-    pub(super) fn watch(&mut self, stream: StreamIndex, players: &[PlayerId], limit: usize) -> Result<(), TooMany> {
+    /// [`TooMany`] if the stream would watch more than `limit` players. Its interests are unchanged
+    /// then.
+    pub(super) fn watch(
+        &mut self,
+        stream: StreamIndex,
+        players: &[PlayerId],
+        limit: usize,
+    ) -> Result<(), TooMany> {
         for player in players {
             self.begin_interest(stream, player);
         }
@@ -143,8 +153,13 @@ impl<W: Clone> Hub<W> {
     /// Reverts the interests that the last [`watch`](Self::watch) of these players added.
     pub(super) fn abandon(&mut self, stream: StreamIndex, players: &[PlayerId]) {
         for player in players {
-            let Some(handle) = self.players.find(player.as_str()) else { continue };
-            let watcher = self.players.get_mut(handle).and_then(|player| player.watcher(stream).copied());
+            let Some(handle) = self.players.find(player.as_str()) else {
+                continue;
+            };
+            let watcher = self
+                .players
+                .get_mut(handle)
+                .and_then(|player| player.watcher(stream).copied());
             if watcher.is_some_and(Watcher::is_loading) {
                 self.end_interest(stream, handle);
             }
@@ -167,7 +182,8 @@ impl<W: Clone> Hub<W> {
         self.streams.get(stream).map_or(0, |stream| stream.watching)
     }
 
-    /// Hands over what is known of players that a stream watches; their changes are sent from now on.
+    /// Hands over what is known of players that a stream watches; their changes are sent from now
+    /// on.
     pub(super) fn deliver_snapshot<'a>(
         &mut self,
         stream: StreamIndex,
@@ -175,9 +191,15 @@ impl<W: Clone> Hub<W> {
         mut deliver: impl FnMut(Delivery<'_>),
     ) {
         for player in players {
-            let Some(handle) = self.players.find(player.as_str()) else { continue };
-            let Some(player) = self.players.get_mut(handle) else { continue };
-            let Some(watcher) = player.watcher(stream) else { continue };
+            let Some(handle) = self.players.find(player.as_str()) else {
+                continue;
+            };
+            let Some(player) = self.players.get_mut(handle) else {
+                continue;
+            };
+            let Some(watcher) = player.watcher(stream) else {
+                continue;
+            };
             let is_change = watcher.note_delivery();
             if let Some(delivery) = player.delivery(is_change) {
                 deliver(delivery);
@@ -185,22 +207,32 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// Passes a stream's changes to `deliver`, each player once, while it returns `true`. Returns whether more are
-    /// left.
+    /// Passes a stream's changes to `deliver`, each player once, while it returns `true`. Returns
+    /// whether more are left.
     pub(super) fn deliver_changes(
         &mut self,
         stream: StreamIndex,
         mut deliver: impl FnMut(Delivery<'_>) -> bool,
     ) -> bool {
-        let Self { players, streams, .. } = self;
-        let Some(entry) = streams.get_mut(stream) else { return false };
+        let Self {
+            players, streams, ..
+        } = self;
+        let Some(entry) = streams.get_mut(stream) else {
+            return false;
+        };
         while let Some(handle) = entry.changed.pop_front() {
-            let Some(player) = players.get_mut(handle) else { continue };
-            let Some(watcher) = player.watcher(stream) else { continue };
+            let Some(player) = players.get_mut(handle) else {
+                continue;
+            };
+            let Some(watcher) = player.watcher(stream) else {
+                continue;
+            };
             if !watcher.note_delivery() {
                 continue; // a snapshot has already delivered it
             }
-            let Some(delivery) = player.delivery(true) else { continue };
+            let Some(delivery) = player.delivery(true) else {
+                continue;
+            };
             if !deliver(delivery) {
                 break;
             }
@@ -221,8 +253,15 @@ impl<W: Clone> Hub<W> {
 
     fn begin_interest(&mut self, stream: StreamIndex, player: &PlayerId) {
         let handle = self.players.find_or_insert(player);
-        let Self { players, streams, counts, .. } = self;
-        let (Some(player), Some(entry)) = (players.get_mut(handle), streams.get_mut(stream)) else { return };
+        let Self {
+            players,
+            streams,
+            counts,
+            ..
+        } = self;
+        let (Some(player), Some(entry)) = (players.get_mut(handle), streams.get_mut(stream)) else {
+            return;
+        };
         if player.watcher(stream).is_some() {
             return;
         }
@@ -234,7 +273,9 @@ impl<W: Clone> Hub<W> {
     }
 
     fn end_interest(&mut self, stream: StreamIndex, handle: Handle) {
-        let Some(player) = self.players.get_mut(handle) else { return };
+        let Some(player) = self.players.get_mut(handle) else {
+            return;
+        };
         if !player.remove_watcher(stream) {
             return;
         }
@@ -249,8 +290,8 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// Keeps the highest version of a player without watchers for a while. Reports on the player are ignored from now
-    /// on.
+    /// Keeps the highest version of a player without watchers for a while. Reports on the player
+    /// are ignored from now on.
     fn retire(&mut self, handle: Handle) {
         self.tick += 1;
         if let Some(player) = self.players.get_mut(handle) {
@@ -262,18 +303,25 @@ impl<W: Clone> Hub<W> {
             && let Some((handle, since)) = self.retired.pop_front()
         {
             // The handle may be watched again, or reused for another player.
-            let is_retired = |player: &Player| player.watchers.is_empty() && player.knowledge.learned_at() == since;
+            let is_retired = |player: &Player| {
+                player.watchers.is_empty() && player.knowledge.learned_at() == since
+            };
             if self.players.get(handle).is_some_and(is_retired) {
                 self.players.remove(handle);
             }
         }
     }
 
-    /// Drops the handles of players that a stream no longer watches, once they outnumber the others.
+    /// Drops the handles of players that a stream no longer watches, once they outnumber the
+    /// others.
     fn compact(&mut self, stream: StreamIndex) {
         const MIN_STALE: usize = 64;
-        let Self { players, streams, .. } = self;
-        let Some(entry) = streams.get_mut(stream) else { return };
+        let Self {
+            players, streams, ..
+        } = self;
+        let Some(entry) = streams.get_mut(stream) else {
+            return;
+        };
         if entry.interests.len() <= 2 * entry.watching + MIN_STALE {
             return;
         }
@@ -294,7 +342,11 @@ impl<W: Clone> Hub<W> {
         self.counts.streams -= 1;
         if self.counts.streams == 0 {
             // Without streams all memory is released; only the tick and the counters continue.
-            *self = Self { tick: self.tick, counts: self.counts, ..Self::default() };
+            *self = Self {
+                tick: self.tick,
+                counts: self.counts,
+                ..Self::default()
+            };
         }
     }
 }
@@ -302,8 +354,17 @@ impl<W: Clone> Hub<W> {
 impl Player {
     /// The entry of the player in a message. `None` before the first report.
     fn delivery(&mut self, is_change: bool) -> Option<Delivery<'_>> {
-        let Self { id: player, knowledge, .. } = self;
-        Some(Delivery { player, fact: knowledge.show()?, occurred_at: knowledge.occurred_at(), is_change })
+        let Self {
+            id: player,
+            knowledge,
+            ..
+        } = self;
+        Some(Delivery {
+            player,
+            fact: knowledge.show()?,
+            occurred_at: knowledge.occurred_at(),
+            is_change,
+        })
     }
 }
 

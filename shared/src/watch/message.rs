@@ -10,11 +10,13 @@ use crate::http::Problem;
 /// The longest message. Common WebSocket clients accept no longer ones by default.
 const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and the JSON around them.
+/// The longest entry of a message: an id of 128 bytes, an activity of 1 KiB, and the JSON around
+/// them.
 const MAX_ENTRY_BYTES: usize = 256 + 1024;
 
-/// The length from which on a message of a snapshot gets no further entries. A WebSocket keeps a buffer as long as its
-/// longest message until it closes, so one message with all players of a snapshot would cost each stream that much.
+/// The length from which on a message of a snapshot gets no further entries. A WebSocket keeps a
+/// buffer as long as its longest message until it closes, so one message with all players of a
+/// snapshot would cost each stream that much.
 const SNAPSHOT_MESSAGE_BYTES: usize = 32 * 1024;
 
 /// The source of changes, as callers see it.
@@ -57,12 +59,19 @@ impl Feed {
 
 impl PresencesMessage {
     pub(super) fn new() -> Self {
-        Self { json: String::new(), length: 0 }
+        Self {
+            json: String::new(),
+            length: 0,
+        }
     }
 
     /// Adds an entry.
     pub(super) fn push(&mut self, delivery: &Delivery<'_>) {
-        let begin = if self.length == 0 { r#"{"presences":["# } else { "," };
+        let begin = if self.length == 0 {
+            r#"{"presences":["#
+        } else {
+            ","
+        };
         let Delivery { player, fact, .. } = delivery;
         // Ids and states have no characters that JSON escapes, and an activity is JSON already.
         let _ = write!(
@@ -150,10 +159,25 @@ mod tests {
         watch::knowledge::Fact,
     };
 
-    fn push(message: &mut PresencesMessage, id: &str, version: Option<u64>, activity: Option<Activity>) {
+    fn push(
+        message: &mut PresencesMessage,
+        id: &str,
+        version: Option<u64>,
+        activity: Option<Activity>,
+    ) {
         let player = &PlayerId::parse(id).unwrap();
-        let fact = Fact { state: State::InMatch, last_seen: version, version, activity };
-        message.push(&Delivery { player, fact, occurred_at: None, is_change: true });
+        let fact = Fact {
+            state: State::InMatch,
+            last_seen: version,
+            version,
+            activity,
+        };
+        message.push(&Delivery {
+            player,
+            fact,
+            occurred_at: None,
+            is_change: true,
+        });
     }
 
     #[test]
@@ -162,7 +186,12 @@ mod tests {
         push(&mut message, "alice", Some(17), None);
         push(&mut message, "a:b|c@d", None, None);
         let activity = json!({"details": "\"}]\u{2028}"});
-        push(&mut message, "bob", Some(18), Some(serde_json::from_value(activity.clone()).unwrap()));
+        push(
+            &mut message,
+            "bob",
+            Some(18),
+            Some(serde_json::from_value(activity.clone()).unwrap()),
+        );
         let json: Value = serde_json::from_str(&message.finish().unwrap()).unwrap();
         assert_eq!(
             json,
@@ -177,12 +206,18 @@ mod tests {
 
     #[test]
     fn no_message_is_longer_than_a_mebibyte() {
-        let longest = json!({"custom": {"text": "x".repeat(1_024 - r#"{"custom":{"text":""}}"#.len())}});
+        let longest =
+            json!({"custom": {"text": "x".repeat(1_024 - r#"{"custom":{"text":""}}"#.len())}});
         let longest: Activity = serde_json::from_value(longest).unwrap();
         for (activity, least) in [(None, 4_000), (Some(longest), 800)] {
             let mut message = PresencesMessage::new();
             while message.has_room() {
-                push(&mut message, &"x".repeat(128), Some(u64::MAX), activity.clone());
+                push(
+                    &mut message,
+                    &"x".repeat(128),
+                    Some(u64::MAX),
+                    activity.clone(),
+                );
             }
             assert!(message.len() > least, "{}", message.len());
             assert!(message.finish().unwrap().len() <= MAX_MESSAGE_BYTES);
@@ -195,6 +230,9 @@ mod tests {
         assert_eq!(complete(Some(&id), 2), r#"{"id":7,"watching":2}"#);
         assert_eq!(complete(None, 0), r#"{"watching":0}"#);
         let message = failure(Some(&id), &Problem::invalid_request("no"));
-        assert!(message.starts_with(r#"{"id":7,"error":{"type":"urn:presence:invalid-request","#), "{message}");
+        assert!(
+            message.starts_with(r#"{"id":7,"error":{"type":"urn:presence:invalid-request","#),
+            "{message}"
+        );
     }
 }

@@ -1,16 +1,19 @@
-//! Watching players: callers name players, get a snapshot, and from then on every change, without a gap between the
-//! two.
+//! Watching players: callers name players, get a snapshot, and from then on every change, without a
+//! gap between the two.
 //!
 //! - `knowledge`: the known presence of one player, and the order of reports.
 //! - `pages`, `players`: all watched players, each id stored once.
-//! - `hub`: streams, their interests, and the changes that each stream has yet to send. No I/O, no clock.
+//! - `hub`: streams, their interests, and the changes that each stream has yet to send. No I/O, no
+//!   clock.
 //! - `request`, `message`, `event`: JSON in and out.
 //! - `stream`: one caller's stream.
-//! - `upkeep`: the tasks that run while streams are open: the consumer of events, repeated reads, checks of Redis.
+//! - `upkeep`: the tasks that run while streams are open: the consumer of events, repeated reads,
+//!   checks of Redis.
 //! - `gauges`: metrics.
 //!
-//! A change reaches Redis before its event exists. So a snapshot that is read after the interest was marked, and every
-//! event from then on, together miss nothing; the versions say which of the two is newer.
+//! A change reaches Redis before its event exists. So a snapshot that is read after the interest
+//! was marked, and every event from then on, together miss nothing; the versions say which of the
+//! two is newer.
 
 mod event;
 #[cfg(any(test, fuzzing))]
@@ -57,8 +60,8 @@ use knowledge::{Fact, Tick};
 /// The number of players that are handled per lock of the hub, and read per command.
 const CHUNK: usize = 500;
 
-/// The number of snapshots that are read at a time: Redis reads one while the other one is decoded. Players that are
-/// being read take several times the memory of watched ones.
+/// The number of snapshots that are read at a time: Redis reads one while the other one is decoded.
+/// Players that are being read take several times the memory of watched ones.
 const MAX_SNAPSHOTS: usize = 2;
 
 /// How long a request waits for its turn to be read at most. A client waits longer for the reply.
@@ -122,7 +125,9 @@ impl Watch {
     /// # Errors
     /// 503 `overloaded` if too many streams are open.
     pub fn open(&self) -> Result<WatchStream, Problem> {
-        let slot = Arc::clone(&self.0.slots).try_acquire_owned().map_err(|_| Problem::overloaded())?;
+        let slot = Arc::clone(&self.0.slots)
+            .try_acquire_owned()
+            .map_err(|_| Problem::overloaded())?;
         Ok(WatchStream::open(self.clone(), slot))
     }
 
@@ -151,10 +156,17 @@ impl Watch {
 
     /// Applies events, each as JSON.
     fn apply_events(&self, events: &[Bytes]) {
-        let transitions: Vec<_> = events.iter().filter_map(|event| Transition::parse(event)).collect();
+        let transitions: Vec<_> = events
+            .iter()
+            .filter_map(|event| Transition::parse(event))
+            .collect();
         self.with_hub(|hub| {
             for transition in &transitions {
-                hub.apply_event(transition.player_id, transition.fact(), transition.occurred_at);
+                hub.apply_event(
+                    transition.player_id,
+                    transition.fact(),
+                    transition.occurred_at,
+                );
             }
         });
     }
@@ -171,8 +183,8 @@ impl Watch {
         }
     }
 
-    /// Reads players from Redis, and applies their presences. Returns those that could not be read, and one of the
-    /// errors.
+    /// Reads players from Redis, and applies their presences. Returns those that could not be read,
+    /// and one of the errors.
     async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
         // Reports that arrive after this tick may be newer than the read.
         let sent = self.hub().now();
@@ -181,11 +193,18 @@ impl Watch {
             let sightings = self.0.store.presences_each(chunk).await;
             self.apply_reads(&sightings, sent);
             let unread = chunk.iter().zip(sightings);
-            unread.filter_map(|(player, read)| Some((player.clone(), read.err()?))).collect::<Vec<_>>()
+            unread
+                .filter_map(|(player, read)| Some((player.clone(), read.err()?)))
+                .collect::<Vec<_>>()
         };
-        let unread = join_all(players.chunks(CHUNK).map(read_chunk)).await.concat();
+        let unread = join_all(players.chunks(CHUNK).map(read_chunk))
+            .await
+            .concat();
         let (_, error) = unread.last().cloned()?;
-        Some((unread.into_iter().map(|(player, _)| player).collect(), error))
+        Some((
+            unread.into_iter().map(|(player, _)| player).collect(),
+            error,
+        ))
     }
 
     fn apply_reads(&self, sightings: &[Result<Sighting, StoreError>], sent: Tick) {
@@ -205,14 +224,20 @@ impl Watch {
 
 impl RedisClock {
     fn new() -> Self {
-        Self { start: Instant::now(), offset: std::sync::atomic::AtomicU64::new(0) }
+        Self {
+            start: Instant::now(),
+            offset: std::sync::atomic::AtomicU64::new(0),
+        }
     }
 
     /// Records that Redis's clock was `now` at some time between `sent` and this moment.
     fn note(&self, now: u64, sent: Instant) {
         // Assumes the middle of the round trip.
         let elapsed = (sent - self.start + sent.elapsed() / 2).as_millis() as u64;
-        self.offset.store(now.saturating_sub(elapsed), std::sync::atomic::Ordering::Relaxed);
+        self.offset.store(
+            now.saturating_sub(elapsed),
+            std::sync::atomic::Ordering::Relaxed,
+        );
     }
 
     /// Redis's clock, in Unix milliseconds. `None` before the first reading.
@@ -232,9 +257,15 @@ mod tests {
         let config = Config::from_lookup(|_| None).unwrap();
         let watch_config = ServerConfig::from_lookup(|_| None).unwrap().watch;
         let watch = Watch::new(watch_config, 2_000, Store::new(&config).unwrap());
-        let turns = [watch.snapshot_turn().await.unwrap(), watch.snapshot_turn().await.unwrap()];
+        let turns = [
+            watch.snapshot_turn().await.unwrap(),
+            watch.snapshot_turn().await.unwrap(),
+        ];
         let begin = tokio::time::Instant::now();
-        assert!(matches!(watch.snapshot_turn().await, Err(StoreError::Timeout(_))));
+        assert!(matches!(
+            watch.snapshot_turn().await,
+            Err(StoreError::Timeout(_))
+        ));
         assert_eq!(begin.elapsed(), MAX_SNAPSHOT_WAIT, "on tokio's clock");
         drop(turns);
         assert!(watch.snapshot_turn().await.is_ok());

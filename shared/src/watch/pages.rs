@@ -1,5 +1,5 @@
-//! Slab storage with stable handles that grows page by page. Growing moves no entries, so it takes as long with a
-//! million entries as with a thousand.
+//! Slab storage with stable handles that grows page by page. Growing moves no entries, so it takes
+//! as long with a million entries as with a thousand.
 
 /// Entries per page.
 const PAGE_LENGTH: usize = 1_024;
@@ -16,7 +16,10 @@ pub(super) struct Pages<T> {
 
 impl<T> Default for Pages<T> {
     fn default() -> Self {
-        Self { pages: Vec::new(), free: Vec::new() }
+        Self {
+            pages: Vec::new(),
+            free: Vec::new(),
+        }
     }
 }
 
@@ -26,7 +29,11 @@ impl<T> Pages<T> {
             *self.slot_mut(handle) = Some(entry);
             return handle;
         }
-        if self.pages.last().is_none_or(|page| page.len() == PAGE_LENGTH) {
+        if self
+            .pages
+            .last()
+            .is_none_or(|page| page.len() == PAGE_LENGTH)
+        {
             self.pages.push(Vec::with_capacity(PAGE_LENGTH));
         }
         let handle = self.end();
@@ -45,12 +52,18 @@ impl<T> Pages<T> {
 
     pub(super) fn get(&self, handle: Handle) -> Option<&T> {
         let handle = handle as usize;
-        self.pages.get(handle / PAGE_LENGTH)?.get(handle % PAGE_LENGTH)?.as_ref()
+        self.pages
+            .get(handle / PAGE_LENGTH)?
+            .get(handle % PAGE_LENGTH)?
+            .as_ref()
     }
 
     pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         let handle = handle as usize;
-        self.pages.get_mut(handle / PAGE_LENGTH)?.get_mut(handle % PAGE_LENGTH)?.as_mut()
+        self.pages
+            .get_mut(handle / PAGE_LENGTH)?
+            .get_mut(handle % PAGE_LENGTH)?
+            .as_mut()
     }
 
     /// The first handle that was never in use.
@@ -78,6 +91,9 @@ mod tests {
         assert_eq!(pages.remove(handles[1_500]), None);
         assert_eq!(pages.get(handles[1_500]), None);
         assert_eq!(pages.insert(7), handles[1_500]);
-        assert_eq!((pages.get(2_999), pages.get(3_000), pages.end()), (Some(&2_999), None, 3_000));
+        assert_eq!(
+            (pages.get(2_999), pages.get(3_000), pages.end()),
+            (Some(&2_999), None, 3_000)
+        );
     }
 }

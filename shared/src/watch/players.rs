@@ -11,8 +11,8 @@ use super::{
 };
 use crate::model::PlayerId;
 
-/// A stream's interest in a player: the stream's index and two flags. It takes one word, as there is one per stream and
-/// player.
+/// A stream's interest in a player: the stream's index and two flags. It takes one word, as there
+/// is one per stream and player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Watcher(u32);
 
@@ -63,7 +63,8 @@ impl Watcher {
         is_first
     }
 
-    /// Records that the newest presence is sent. Returns whether it has changed since the last time.
+    /// Records that the newest presence is sent. Returns whether it has changed since the last
+    /// time.
     pub(super) fn note_delivery(&mut self) -> bool {
         let has_changed = self.0 & Self::CHANGED != 0;
         self.0 = self.stream();
@@ -73,23 +74,39 @@ impl Watcher {
 
 impl Player {
     fn new(id: PlayerId) -> Self {
-        Self { id, watchers: SmallVec::new(), knowledge: Knowledge::default(), is_in_doubt: false }
+        Self {
+            id,
+            watchers: SmallVec::new(),
+            knowledge: Knowledge::default(),
+            is_in_doubt: false,
+        }
     }
 
     pub(super) fn watcher(&mut self, stream: u32) -> Option<&mut Watcher> {
-        self.watchers.iter_mut().find(|watcher| watcher.stream() == stream)
+        self.watchers
+            .iter_mut()
+            .find(|watcher| watcher.stream() == stream)
     }
 
     /// Ends a stream's interest. Returns whether it had one.
     pub(super) fn remove_watcher(&mut self, stream: u32) -> bool {
-        let place = self.watchers.iter().position(|watcher| watcher.stream() == stream);
-        place.map(|place| self.watchers.swap_remove(place)).is_some()
+        let place = self
+            .watchers
+            .iter()
+            .position(|watcher| watcher.stream() == stream);
+        place
+            .map(|place| self.watchers.swap_remove(place))
+            .is_some()
     }
 }
 
 impl Players {
     pub(super) fn find(&self, id: &str) -> Option<Handle> {
-        let is_same = |handle: &Handle| self.pages.get(*handle).is_some_and(|player| player.id.as_str() == id);
+        let is_same = |handle: &Handle| {
+            self.pages
+                .get(*handle)
+                .is_some_and(|player| player.id.as_str() == id)
+        };
         self.by_id.find(self.hasher.hash_one(id), is_same).copied()
     }
 
@@ -98,15 +115,25 @@ impl Players {
             return handle;
         }
         let handle = self.pages.insert(Player::new(id.clone()));
-        let Self { pages, by_id, hasher } = self;
+        let Self {
+            pages,
+            by_id,
+            hasher,
+        } = self;
         let hash = |id: &str| hasher.hash_one(id);
-        let rehash = |handle: &Handle| pages.get(*handle).map_or(0, |player| hash(player.id.as_str()));
+        let rehash = |handle: &Handle| {
+            pages
+                .get(*handle)
+                .map_or(0, |player| hash(player.id.as_str()))
+        };
         by_id.insert_unique(hash(id.as_str()), handle, rehash);
         handle
     }
 
     pub(super) fn remove(&mut self, handle: Handle) {
-        let Some(player) = self.pages.remove(handle) else { return };
+        let Some(player) = self.pages.remove(handle) else {
+            return;
+        };
         let hash = self.hasher.hash_one(player.id.as_str());
         if let Ok(entry) = self.by_id.find_entry(hash, |other| *other == handle) {
             entry.remove();

@@ -85,17 +85,31 @@ impl WatchRequest {
     /// # Errors
     /// [`InvalidRequest`] if it is not one JSON object that asks for one thing.
     pub fn parse(text: &str, max: usize) -> Result<Self, InvalidRequest> {
-        let to_error = |problem| InvalidRequest { id: number(text), problem: Box::new(problem) };
-        let Members { watch, unwatch, known, id } = parse_message(text.as_bytes()).map_err(to_error)?;
+        let to_error = |problem| InvalidRequest {
+            id: number(text),
+            problem: Box::new(problem),
+        };
+        let Members {
+            watch,
+            unwatch,
+            known,
+            id,
+        } = parse_message(text.as_bytes()).map_err(to_error)?;
         let action = match (watch, unwatch) {
             (Some(players), None) => Wanted::new(players, known, max).map(WatchAction::Watch),
             (None, Some(players)) => unwatch_action(players, known, max),
-            (Some(_), Some(_)) => Err(ambiguous("a request has either `watch` or `unwatch`", "unwatch")),
+            (Some(_), Some(_)) => Err(ambiguous(
+                "a request has either `watch` or `unwatch`",
+                "unwatch",
+            )),
             (None, None) => Err(ambiguous("missing field `watch` or `unwatch`", "watch")),
         };
         match action {
             Ok(action) => Ok(Self { id, action }),
-            Err(problem) => Err(InvalidRequest { id, problem: Box::new(problem) }),
+            Err(problem) => Err(InvalidRequest {
+                id,
+                problem: Box::new(problem),
+            }),
         }
     }
 }
@@ -107,19 +121,29 @@ impl Wanted {
         let are_new: Vec<_> = players.iter().map(|player| named.insert(player)).collect();
         let mut are_new = are_new.into_iter();
         players.retain(|_| are_new.next().unwrap_or(true));
-        Self { players, known: HashMap::new() }
+        Self {
+            players,
+            known: HashMap::new(),
+        }
     }
 
     fn new(players: Vec<PlayerId>, known: Option<Known>, max: usize) -> Result<Self, Problem> {
         check_length(&players, max, "watch")?;
         let wanted = Self::all(players);
-        let Some(Known(versions)) = known else { return Ok(wanted) };
+        let Some(Known(versions)) = known else {
+            return Ok(wanted);
+        };
         let named: HashSet<&str> = wanted.players.iter().map(PlayerId::as_str).collect();
         let mut known = HashMap::with_capacity(versions.len());
         for (id, version) in versions {
             match PlayerId::parse(&id).ok().filter(|_| named.contains(&*id)) {
                 Some(player) => known.insert(player, version),
-                None => return Err(ambiguous("`known` names a player that `watch` does not", &format!("known.{id}"))),
+                None => {
+                    return Err(ambiguous(
+                        "`known` names a player that `watch` does not",
+                        &format!("known.{id}"),
+                    ));
+                }
             };
         }
         Ok(Self { known, ..wanted })
@@ -127,14 +151,24 @@ impl Wanted {
 
     /// Whether the caller holds this version; a player without any has 0.
     pub(super) fn is_known(&self, player: &PlayerId, version: Option<u64>) -> bool {
-        self.known.get(player).is_some_and(|known| *known == version.unwrap_or_default())
+        self.known
+            .get(player)
+            .is_some_and(|known| *known == version.unwrap_or_default())
     }
 }
 
-fn unwatch_action(players: Vec<PlayerId>, known: Option<Known>, max: usize) -> Result<WatchAction, Problem> {
+fn unwatch_action(
+    players: Vec<PlayerId>,
+    known: Option<Known>,
+    max: usize,
+) -> Result<WatchAction, Problem> {
     check_length(&players, max, "unwatch")?;
-    let Some(Known(versions)) = known else { return Ok(WatchAction::Unwatch(players)) };
-    let field = versions.first().map_or("known".to_owned(), |(id, _)| format!("known.{id}"));
+    let Some(Known(versions)) = known else {
+        return Ok(WatchAction::Unwatch(players));
+    };
+    let field = versions
+        .first()
+        .map_or("known".to_owned(), |(id, _)| format!("known.{id}"));
     Err(ambiguous("`known` belongs to `watch`", &field))
 }
 
@@ -219,13 +253,31 @@ mod tests {
 
     #[test]
     fn a_request_watches_or_unwatches() {
-        let request = WatchRequest::parse(r#"{"watch":["alice","bob"],"known":{"bob":17},"id":-7}"#, 2).unwrap();
-        let WatchAction::Watch(wanted) = request.action else { panic!("{request:?}") };
-        assert_eq!((json!(request.id), &wanted.players), (json!(-7), &vec![player("alice"), player("bob")]));
-        assert!(wanted.is_known(&player("bob"), Some(17)) && !wanted.is_known(&player("bob"), Some(18)));
-        assert!(!wanted.is_known(&player("alice"), Some(17)) && !wanted.is_known(&player("alice"), None));
+        let request =
+            WatchRequest::parse(r#"{"watch":["alice","bob"],"known":{"bob":17},"id":-7}"#, 2)
+                .unwrap();
+        let WatchAction::Watch(wanted) = request.action else {
+            panic!("{request:?}")
+        };
+        assert_eq!(
+            (json!(request.id), &wanted.players),
+            (json!(-7), &vec![player("alice"), player("bob")])
+        );
+        assert!(
+            wanted.is_known(&player("bob"), Some(17)) && !wanted.is_known(&player("bob"), Some(18))
+        );
+        assert!(
+            !wanted.is_known(&player("alice"), Some(17))
+                && !wanted.is_known(&player("alice"), None)
+        );
         let request = WatchRequest::parse(r#"{"unwatch":["bob"]}"#, 2).unwrap();
-        assert_eq!(request, WatchRequest { id: None, action: WatchAction::Unwatch(vec![player("bob")]) });
+        assert_eq!(
+            request,
+            WatchRequest {
+                id: None,
+                action: WatchAction::Unwatch(vec![player("bob")])
+            }
+        );
     }
 
     #[test]
@@ -237,7 +289,9 @@ mod tests {
     #[test]
     fn a_player_without_a_version_is_known_by_0() {
         let request = WatchRequest::parse(r#"{"watch":["alice"],"known":{"alice":0}}"#, 2).unwrap();
-        let WatchAction::Watch(wanted) = request.action else { panic!("{request:?}") };
+        let WatchAction::Watch(wanted) = request.action else {
+            panic!("{request:?}")
+        };
         assert!(wanted.is_known(&player("alice"), None));
     }
 
@@ -245,7 +299,10 @@ mod tests {
     fn an_invalid_request_says_which_member_is_wrong_and_repeats_its_number() {
         for (text, field) in [
             (r#"{"id":7}"#, json!("watch")),
-            (r#"{"id":7,"watch":["a"],"unwatch":["a"]}"#, json!("unwatch")),
+            (
+                r#"{"id":7,"watch":["a"],"unwatch":["a"]}"#,
+                json!("unwatch"),
+            ),
             (r#"{"id":7,"watch":[]}"#, json!("watch")),
             (r#"{"id":7,"watch":["a","b","c","d"]}"#, json!("watch")),
             (r#"{"id":7,"unwatch":[]}"#, json!("unwatch")),
@@ -257,12 +314,30 @@ mod tests {
             (r#"{"id":7,"watch":["a"],"more":1}"#, json!("more")),
             (r#"{"id":7,"watch":["a"],"known":null}"#, json!("known")),
             (r#"{"id":7,"watch":["a"],"known":[]}"#, json!("known")),
-            (r#"{"id":7,"watch":["a"],"known":{"b":1}}"#, json!("known.b")),
-            (r#"{"id":7,"watch":["a"],"known":{"a":-1}}"#, json!("known.a")),
-            (r#"{"id":7,"watch":["a"],"known":{"a":1.5}}"#, json!("known.a")),
-            (r#"{"id":7,"watch":["a"],"known":{"a":null}}"#, json!("known.a")),
-            (r#"{"id":7,"watch":["a"],"known":{"a":1,"a":1}}"#, json!("known.a")),
-            (r#"{"id":7,"unwatch":["a"],"known":{"a":1}}"#, json!("known.a")),
+            (
+                r#"{"id":7,"watch":["a"],"known":{"b":1}}"#,
+                json!("known.b"),
+            ),
+            (
+                r#"{"id":7,"watch":["a"],"known":{"a":-1}}"#,
+                json!("known.a"),
+            ),
+            (
+                r#"{"id":7,"watch":["a"],"known":{"a":1.5}}"#,
+                json!("known.a"),
+            ),
+            (
+                r#"{"id":7,"watch":["a"],"known":{"a":null}}"#,
+                json!("known.a"),
+            ),
+            (
+                r#"{"id":7,"watch":["a"],"known":{"a":1,"a":1}}"#,
+                json!("known.a"),
+            ),
+            (
+                r#"{"id":7,"unwatch":["a"],"known":{"a":1}}"#,
+                json!("known.a"),
+            ),
             (r#"{"id":7,"unwatch":["a"],"known":{}}"#, json!("known")),
         ] {
             assert_eq!(refused(text), (json!(7), field), "{text}");

@@ -1,7 +1,7 @@
 //! One caller's stream.
 //!
-//! Each message takes the newest presences from the hub when it is sent. So versions never decrease on a stream, and
-//! nothing is queued for a caller that does not read.
+//! Each message takes the newest presences from the hub when it is sent. So versions never decrease
+//! on a stream, and nothing is queued for a caller that does not read.
 
 use std::{future::pending, sync::Arc};
 
@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{http::Problem, model::PlayerId, redis::StoreError};
 
-/// The number of players that a message of a snapshot gets at a time: few, as the message ends after those with which it
-/// is long enough.
+/// The number of players that a message of a snapshot gets at a time: few, as the message ends
+/// after those with which it is long enough.
 const SNAPSHOT_STEP: usize = 50;
 
 /// A stream, which ends when it is dropped.
@@ -64,21 +64,39 @@ impl WatchStream {
         let changed = Arc::new(Notify::new());
         let index = watch.with_hub(|hub| hub.open(Arc::clone(&changed)));
         watch.0.streams.send_modify(|streams| *streams += 1);
-        Self { watch, index, changed, _slot: slot }
+        Self {
+            watch,
+            index,
+            changed,
+            _slot: slot,
+        }
     }
 
     /// Handles a request. Returns when all players that its reply needs have been read.
     pub async fn answer(&self, text: &str) -> WatchReply {
         match WatchRequest::parse(text, self.watch.0.max_batch) {
-            Ok(WatchRequest { id, action: WatchAction::Watch(wanted) }) => match self.watch(&wanted.players).await {
-                Ok(()) => WatchReply { id, snapshot: Some(Snapshot { wanted, sent: 0 }), ..WatchReply::default() },
+            Ok(WatchRequest {
+                id,
+                action: WatchAction::Watch(wanted),
+            }) => match self.watch(&wanted.players).await {
+                Ok(()) => WatchReply {
+                    id,
+                    snapshot: Some(Snapshot { wanted, sent: 0 }),
+                    ..WatchReply::default()
+                },
                 Err(problem) => WatchReply::failed(id, problem),
             },
-            Ok(WatchRequest { id, action: WatchAction::Unwatch(players) }) => {
+            Ok(WatchRequest {
+                id,
+                action: WatchAction::Unwatch(players),
+            }) => {
                 for chunk in players.chunks(CHUNK) {
                     self.watch.with_hub(|hub| hub.unwatch(self.index, chunk));
                 }
-                WatchReply { id, ..WatchReply::default() }
+                WatchReply {
+                    id,
+                    ..WatchReply::default()
+                }
             }
             Err(InvalidRequest { id, problem }) => WatchReply::failed(id, *problem),
         }
@@ -91,7 +109,10 @@ impl WatchStream {
     pub async fn watch_all(&self, players: Vec<PlayerId>) -> Result<WatchReply, Problem> {
         let wanted = Wanted::all(players);
         self.watch(&wanted.players).await?;
-        Ok(WatchReply { snapshot: Some(Snapshot { wanted, sent: 0 }), ..WatchReply::default() })
+        Ok(WatchReply {
+            snapshot: Some(Snapshot { wanted, sent: 0 }),
+            ..WatchReply::default()
+        })
     }
 
     /// The next message of a reply. `None` after the last one.
@@ -139,19 +160,29 @@ impl WatchStream {
             });
         }
         self.watch.0.gauges.delivered(message.len());
-        Some(Changes { message: message.finish()?, has_more })
+        Some(Changes {
+            message: message.finish()?,
+            has_more,
+        })
     }
 
     /// Subscribes to the states of the feed.
     pub fn feed_states(&self) -> FeedStates {
-        FeedStates { feed: self.watch.0.feed.subscribe(), last: None }
+        FeedStates {
+            feed: self.watch.0.feed.subscribe(),
+            last: None,
+        }
     }
 
     async fn watch(&self, players: &[PlayerId]) -> Result<(), Problem> {
         let limit = self.watch.0.config.max_players;
         let _turn = self.watch.snapshot_turn().await.map_err(unanswered)?;
         for chunk in players.chunks(CHUNK) {
-            if self.watch.with_hub(|hub| hub.watch(self.index, chunk, limit)).is_err() {
+            if self
+                .watch
+                .with_hub(|hub| hub.watch(self.index, chunk, limit))
+                .is_err()
+            {
                 self.abandon(players);
                 return Err(Problem::too_many(limit));
             }
@@ -179,7 +210,9 @@ impl WatchStream {
             *sent += players.len();
             self.watch.with_hub(|hub| {
                 hub.deliver_snapshot(self.index, players.iter(), |delivery| {
-                    if delivery.is_change || !wanted.is_known(delivery.player, delivery.fact.version) {
+                    if delivery.is_change
+                        || !wanted.is_known(delivery.player, delivery.fact.version)
+                    {
                         message.push(&delivery);
                     }
                 });
@@ -195,8 +228,8 @@ impl WatchStream {
     }
 }
 
-/// The error of a request that Redis did not answer. On a stream it is always `store-unavailable`, even if Redis is
-/// overloaded.
+/// The error of a request that Redis did not answer. On a stream it is always `store-unavailable`,
+/// even if Redis is overloaded.
 fn unanswered(error: StoreError) -> Problem {
     match error {
         StoreError::Overloaded { retry_after } => StoreError::Timeout(retry_after).into(),
@@ -231,7 +264,11 @@ impl Drop for WatchStream {
 
 impl WatchReply {
     fn failed(id: Option<RequestId>, problem: Problem) -> Self {
-        Self { id, failure: Some(problem), ..Self::default() }
+        Self {
+            id,
+            failure: Some(problem),
+            ..Self::default()
+        }
     }
 }
 
@@ -244,9 +281,15 @@ mod tests {
     #[test]
     fn a_request_that_redis_does_not_answer_has_one_error() {
         let pause = Duration::from_secs(3);
-        for error in [StoreError::Overloaded { retry_after: pause }, StoreError::Timeout(pause)] {
+        for error in [
+            StoreError::Overloaded { retry_after: pause },
+            StoreError::Timeout(pause),
+        ] {
             let message = message::failure(None, &unanswered(error));
-            assert!(message.contains("urn:presence:store-unavailable"), "{message}");
+            assert!(
+                message.contains("urn:presence:store-unavailable"),
+                "{message}"
+            );
         }
     }
 }

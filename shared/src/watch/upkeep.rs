@@ -1,8 +1,8 @@
-//! Background tasks of watching: one consumer of events, repeated reads, and checks of Redis. They run while streams
-//! are open.
+//! Background tasks of watching: one consumer of events, repeated reads, and checks of Redis. They
+//! run while streams are open.
 //!
-//! Whenever an event may have been missed (the consumer could not resume, NATS or Redis were down, data was lost), all
-//! watched players are read again, at a bounded rate.
+//! Whenever an event may have been missed (the consumer could not resume, NATS or Redis were down,
+//! data was lost), all watched players are read again, at a bounded rate.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -33,8 +33,8 @@ const CONSUMER_GRACE: Duration = Duration::from_millis(500);
 /// The pause after a consumer could not be created.
 const CONSUMER_RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// How often all watched players are read while events arrive. No known cause makes that necessary; it bounds the
-/// effect of an unknown one.
+/// How often all watched players are read while events arrive. No known cause makes that necessary;
+/// it bounds the effect of an unknown one.
 const AUDIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The pause after players could not be read.
@@ -72,7 +72,12 @@ impl Condition {
 impl WatchUpkeep {
     /// Creates the upkeep of `watch`. It follows the stream of `publisher`, if events are on.
     pub fn new(watch: Watch, publisher: Option<Publisher>) -> Self {
-        Self { watch, publisher, condition: Mutex::default(), refresh: Notify::new() }
+        Self {
+            watch,
+            publisher,
+            condition: Mutex::default(),
+            refresh: Notify::new(),
+        }
     }
 
     /// Runs the tasks whenever streams are open. Never returns.
@@ -110,11 +115,17 @@ impl WatchUpkeep {
                     }
                     self.change(|condition| condition.has_events = Some(true));
                     let error = self.apply_all_events(follower).await;
-                    tracing::debug!(error = &error as &dyn std::error::Error, "events interrupted");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "events interrupted"
+                    );
                 }
                 Err(error) => {
                     self.change(|condition| condition.has_events = Some(false));
-                    tracing::debug!(error = &error as &dyn std::error::Error, "events cannot be followed");
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "events cannot be followed"
+                    );
                     sleep(CONSUMER_RETRY_DELAY).await;
                 }
             }
@@ -154,9 +165,13 @@ impl WatchUpkeep {
             match timeout(CHECK_TIMEOUT, self.watch.0.store.dataset()).await {
                 Ok(Ok((dataset, now))) => {
                     self.watch.0.clock.note(now, sent);
-                    let is_replaced = known.as_ref().is_some_and(|known| known.is_replaced_by(&dataset));
+                    let is_replaced = known
+                        .as_ref()
+                        .is_some_and(|known| known.is_replaced_by(&dataset));
                     if is_replaced {
-                        tracing::warn!("data in Redis was lost or replaced, reading all watched players");
+                        tracing::warn!(
+                            "data in Redis was lost or replaced, reading all watched players"
+                        );
                     }
                     if is_replaced || failures >= MAX_FAILED_CHECKS {
                         self.refresh.notify_one();
@@ -196,11 +211,19 @@ impl WatchUpkeep {
     }
 
     fn round_interval(&self) -> Duration {
-        let has_events = self.condition.lock().is_ok_and(|condition| condition.has_events == Some(true));
-        if has_events { AUDIT_INTERVAL } else { self.watch.config().poll_interval }
+        let has_events = self
+            .condition
+            .lock()
+            .is_ok_and(|condition| condition.has_events == Some(true));
+        if has_events {
+            AUDIT_INTERVAL
+        } else {
+            self.watch.config().poll_interval
+        }
     }
 
-    /// Reads all watched players. Pauses between two reads, so that Redis is busy for at most half of the time.
+    /// Reads all watched players. Pauses between two reads, so that Redis is busy for at most half
+    /// of the time.
     async fn read_all(&self, retry_at: &mut Instant) {
         let mut from = Some(0);
         while let Some(begin) = from {
@@ -243,7 +266,10 @@ impl WatchUpkeep {
         match self.watch.read(players).await {
             None => true,
             Some((unread, error)) => {
-                tracing::debug!(error = &error as &dyn std::error::Error, "watched players not read");
+                tracing::debug!(
+                    error = &error as &dyn std::error::Error,
+                    "watched players not read"
+                );
                 self.watch.hub().put_back_doubts(&unread);
                 false
             }
@@ -251,7 +277,9 @@ impl WatchUpkeep {
     }
 
     fn change(&self, change: impl FnOnce(&mut Condition)) {
-        let Ok(mut condition) = self.condition.lock() else { return };
+        let Ok(mut condition) = self.condition.lock() else {
+            return;
+        };
         let before = condition.has_events;
         change(&mut condition);
         // The first round of reads finds the changes since the last event.
@@ -259,7 +287,11 @@ impl WatchUpkeep {
             self.refresh.notify_one();
         }
         let feed = condition.feed();
-        let is_new = self.watch.0.feed.send_if_modified(|current| std::mem::replace(current, feed) != feed);
+        let is_new = self
+            .watch
+            .0
+            .feed
+            .send_if_modified(|current| std::mem::replace(current, feed) != feed);
         if is_new {
             self.watch.0.gauges.set_feed(feed);
         }

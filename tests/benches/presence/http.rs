@@ -1,4 +1,5 @@
-//! A load generator with little overhead: requests are built beforehand, and responses are not parsed.
+//! A load generator with little overhead: requests are built beforehand, and responses are not
+//! parsed.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -48,7 +49,10 @@ impl Connection {
     pub(crate) async fn open(address: &str) -> Self {
         let stream = TcpStream::connect(address).await.expect("a server");
         stream.set_nodelay(true).expect("a socket");
-        Self { stream, response: Vec::with_capacity(256 * 1_024) }
+        Self {
+            stream,
+            response: Vec::with_capacity(256 * 1_024),
+        }
     }
 
     /// Sends a request and returns the body of its response.
@@ -64,26 +68,60 @@ impl Connection {
     /// Sends a request and returns its response, whatever the status.
     pub(crate) async fn send(&mut self, request: &[u8]) -> Response {
         let (head, status, retry_after) = self.exchange(request).await;
-        Response { status, retry_after, body: self.response[head..].to_vec() }
+        Response {
+            status,
+            retry_after,
+            body: self.response[head..].to_vec(),
+        }
     }
 
     /// Returns the length of the response's head, the status and the `Retry-After` in seconds.
     async fn exchange(&mut self, request: &[u8]) -> (usize, u16, Option<u64>) {
-        self.stream.write_all(request).await.expect("a server that reads");
+        self.stream
+            .write_all(request)
+            .await
+            .expect("a server that reads");
         self.response.clear();
         let (head, status, length, retry_after) = loop {
-            assert_ne!(self.stream.read_buf(&mut self.response).await.expect("a response"), 0, "a response");
-            if let Some(head) = self.response.windows(4).position(|window| window == b"\r\n\r\n") {
+            assert_ne!(
+                self.stream
+                    .read_buf(&mut self.response)
+                    .await
+                    .expect("a response"),
+                0,
+                "a response"
+            );
+            if let Some(head) = self
+                .response
+                .windows(4)
+                .position(|window| window == b"\r\n\r\n")
+            {
                 let text = str::from_utf8(&self.response[..head]).expect("a head");
                 let header = |name: &str| {
-                    text.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix(name)?.parse().ok())
+                    text.lines()
+                        .find_map(|line| line.to_ascii_lowercase().strip_prefix(name)?.parse().ok())
                 };
-                let status = text.get(9..12).and_then(|status| status.parse().ok()).expect("a status");
-                break (head + 4, status, header("content-length: ").unwrap_or(0) as usize, header("retry-after: "));
+                let status = text
+                    .get(9..12)
+                    .and_then(|status| status.parse().ok())
+                    .expect("a status");
+                break (
+                    head + 4,
+                    status,
+                    header("content-length: ").unwrap_or(0) as usize,
+                    header("retry-after: "),
+                );
             }
         };
         while self.response.len() < head + length {
-            assert_ne!(self.stream.read_buf(&mut self.response).await.expect("a response"), 0, "a response");
+            assert_ne!(
+                self.stream
+                    .read_buf(&mut self.response)
+                    .await
+                    .expect("a response"),
+                0,
+                "a response"
+            );
         }
         (head, status, retry_after)
     }
@@ -94,18 +132,25 @@ pub(crate) async fn load(address: &str, connections: usize, requests: &[Vec<u8>]
     let open: Vec<_> = join_all((0..connections).map(|_| Connection::open(address))).await;
     let share = requests.len().div_ceil(connections);
     let start = Instant::now();
-    let loads = open.into_iter().zip(requests.chunks(share)).map(async |(mut connection, requests)| {
-        for request in requests {
-            connection.call(request).await;
-        }
-    });
+    let loads =
+        open.into_iter()
+            .zip(requests.chunks(share))
+            .map(async |(mut connection, requests)| {
+                for request in requests {
+                    connection.call(request).await;
+                }
+            });
     join_all(loads).await;
     start.elapsed()
 }
 
-/// Runs a server that responds to every POST with its body, the minimum of work. Prints its address first.
+/// Runs a server that responds to every POST with its body, the minimum of work. Prints its address
+/// first.
 pub(crate) fn echo() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         println!("{}", listener.local_addr().expect("an address"));
@@ -117,8 +162,14 @@ pub(crate) fn echo() {
 /// Starts a process that runs [`echo`], and returns it with its address.
 pub(crate) fn start_echo() -> (Child, String) {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    let mut echo = command.arg("echo").stdout(Stdio::piped()).spawn().expect("this program starts");
+    let mut echo = command
+        .arg("echo")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this program starts");
     let mut address = String::new();
-    BufReader::new(echo.stdout.take().expect("its output")).read_line(&mut address).expect("its address");
+    BufReader::new(echo.stdout.take().expect("its output"))
+        .read_line(&mut address)
+        .expect("its address");
     (echo, address.trim().to_owned())
 }

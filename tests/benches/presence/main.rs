@@ -1,7 +1,9 @@
-//! `make bench`: the cost of the service compared with the minimum that Redis, HTTP and Lambda allow.
+//! `make bench`: the cost of the service compared with the minimum that Redis, HTTP and Lambda
+//! allow.
 //!
-//! Each row measures a figure and its reference in the same run, on real servers and through the public interface, and
-//! compares their ratio to a bar. Absolute times depend on the machine; the ratios hardly do.
+//! Each row measures a figure and its reference in the same run, on real servers and through the
+//! public interface, and compares their ratio to a bar. Absolute times depend on the machine; the
+//! ratios hardly do.
 //!
 //! - `redis`: Redis, its CPU time, and scripts sent to it directly.
 //! - `http`: a load generator with little overhead, and an echo server.
@@ -22,11 +24,17 @@ mod rows;
 use report::Report;
 
 fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let arguments: Vec<_> = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"))
+        .collect();
     if arguments == ["echo"] {
         return http::echo();
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(measure(&arguments)).print();
 }
 

@@ -12,8 +12,17 @@ pub(crate) fn connection(number: usize) -> String {
 
 /// The body of a batch for `players`.
 pub(crate) fn batch(players: impl Iterator<Item = usize>) -> String {
-    let entries = players.map(|n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, player(n), connection(n)));
-    format!(r#"{{"connections":[{}]}}"#, entries.collect::<Vec<_>>().join(","))
+    let entries = players.map(|n| {
+        format!(
+            r#"{{"player_id":"{}","connection_id":"{}"}}"#,
+            player(n),
+            connection(n)
+        )
+    });
+    format!(
+        r#"{{"connections":[{}]}}"#,
+        entries.collect::<Vec<_>>().join(",")
+    )
 }
 
 /// A gateway's id.
@@ -23,7 +32,11 @@ pub(crate) fn gateway(number: usize) -> String {
 
 /// The body of a batch for `players` that names their gateway.
 pub(crate) fn batch_of_gateway(number: usize, players: impl Iterator<Item = usize>) -> String {
-    format!(r#"{{"gateway_id":"{}",{}"#, gateway(number), &batch(players)[1..])
+    format!(
+        r#"{{"gateway_id":"{}",{}"#,
+        gateway(number),
+        &batch(players)[1..]
+    )
 }
 
 /// A number with thousands separators.

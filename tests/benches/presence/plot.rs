@@ -33,7 +33,12 @@ impl Plot<'_> {
     }
 
     fn svg(&self) -> String {
-        let top = self.lines.iter().flat_map(|(_, values)| values).copied().fold(0.0, f64::max);
+        let top = self
+            .lines
+            .iter()
+            .flat_map(|(_, values)| values)
+            .copied()
+            .fold(0.0, f64::max);
         let step = step(top);
         let top = (top / step).ceil() * step;
         let x = |index: usize| {
@@ -46,7 +51,10 @@ impl Plot<'_> {
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
         let mut text = |x: f64, y: f64, anchor: &str, text: &str| {
-            let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>");
+            let _ = writeln!(
+                svg,
+                "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
+            );
         };
         text(LEFT, 20.0, "start", self.title);
         text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", self.x);
@@ -66,10 +74,15 @@ impl Plot<'_> {
             let _ = writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#ddd\"/>");
         }
         for ((_, values), color) in self.lines.iter().zip(COLORS) {
-            let points = values.iter().enumerate().map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)));
+            let points = values
+                .iter()
+                .enumerate()
+                .map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)));
             let points = points.collect::<Vec<_>>().join(" ");
-            let _ =
-                writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>");
+            let _ = writeln!(
+                svg,
+                "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>"
+            );
         }
         svg + "</svg>\n"
     }
@@ -78,5 +91,9 @@ impl Plot<'_> {
 /// A round distance between grid lines, so that there are four to ten of them.
 fn step(top: f64) -> f64 {
     let power = 10_f64.powf(top.max(f64::MIN_POSITIVE).log10().floor());
-    [0.2, 0.5, 1.0].map(|part| part * power).into_iter().find(|step| top / step <= 7.0).unwrap_or(power)
+    [0.2, 0.5, 1.0]
+        .map(|part| part * power)
+        .into_iter()
+        .find(|step| top / step <= 7.0)
+        .unwrap_or(power)
 }

@@ -18,8 +18,8 @@ local record = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[1], record, 'PX', 45000)
 return 1";
 
-/// The commands of a heartbeat whose player's presence outlives the record, and what it answers: with no look at what it
-/// reads. Keys and arguments are those of [`heartbeat`].
+/// The commands of a heartbeat whose player's presence outlives the record, and what it answers:
+/// with no look at what it reads. Keys and arguments are those of [`heartbeat`].
 pub(crate) const UNCHECKED: &str = r#"
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2], 1, 3)
@@ -30,8 +30,9 @@ redis.call('SET', KEYS[1], record, 'PX', ARGV[1])
 redis.call('SETRANGE', KEYS[2], '0', now)
 return record"#;
 
-/// What Centrifugo does to keep a known client present in a channel, with the map from users to clients by which it
-/// could tell who is online: for both a time in a sorted set, and a field in a hash, all of which expire.
+/// What Centrifugo does to keep a known client present in a channel, with the map from users to
+/// clients by which it could tell who is online: for both a time in a sorted set, and a field in a
+/// hash, all of which expire.
 pub(crate) const CENTRIFUGO: &str = "
 local clients, data, users, counts = unpack(KEYS)
 local lifetime, deadline, client, details, user = unpack(ARGV)
@@ -56,23 +57,39 @@ pub(crate) async fn start() -> RedisServer {
 
 /// Makes Redis know a script, and returns its hash.
 pub(crate) async fn load(connection: &mut MultiplexedConnection, script: &str) -> String {
-    redis::cmd("SCRIPT").arg("LOAD").arg(script).query_async(connection).await.expect("a script that compiles")
+    redis::cmd("SCRIPT")
+        .arg("LOAD")
+        .arg(script)
+        .query_async(connection)
+        .await
+        .expect("a script that compiles")
 }
 
 /// A call of [`LEAST`] for a player.
 pub(crate) fn least(hash: &str, player: usize) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
-    command.arg(hash).arg(1).arg(format!("presence:{}", players::player(player)));
+    command
+        .arg(hash)
+        .arg(1)
+        .arg(format!("presence:{}", players::player(player)));
     command
 }
 
-/// A call of [`CENTRIFUGO`] for a player, whose channel is that of all who are online, at a time in seconds.
+/// A call of [`CENTRIFUGO`] for a player, whose channel is that of all who are online, at a time in
+/// seconds.
 pub(crate) fn centrifugo(hash: &str, player: usize, time: usize) -> Cmd {
     let (player, connection) = (players::player(player), players::connection(player));
     let mut command = redis::cmd("EVALSHA");
-    command.arg(hash).arg(4).arg(&["online.clients", "online.data", "online.users", "online.counts"]);
+    command.arg(hash).arg(4).arg(&[
+        "online.clients",
+        "online.data",
+        "online.users",
+        "online.counts",
+    ]);
     command.arg(60).arg(time + 60).arg(&connection);
-    command.arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#)).arg(&player);
+    command
+        .arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#))
+        .arg(&player);
     command
 }
 
@@ -90,7 +107,11 @@ pub(crate) fn batch_script() -> String {
 pub(crate) fn heartbeat(hash: &str, player: usize) -> Cmd {
     let mut command = redis::cmd("EVALSHA");
     let (id, connection) = (players::player(player), players::connection(player));
-    command.arg(hash).arg(2).arg(format!("presence:{id}")).arg(format!("{{presence:{id}}}:past"));
+    command
+        .arg(hash)
+        .arg(2)
+        .arg(format!("presence:{id}"))
+        .arg(format!("{{presence:{id}}}:past"));
     command.arg(45_000).arg(connection);
     command
 }
@@ -102,11 +123,18 @@ pub(crate) fn heartbeat_batch(hash: &str, players: std::ops::Range<usize>) -> Cm
     for number in players.clone() {
         let player = players::player(number);
         command.arg(format!("presence:{player}"));
-        command.arg(format!("{{presence:{player}}}:past")).arg(format!("{{presence:{player}}}:closed"));
+        command
+            .arg(format!("{{presence:{player}}}:past"))
+            .arg(format!("{{presence:{player}}}:closed"));
     }
-    command.arg(&["presence:{all}:expiry", "presence:{all}:owners", "presence:{all}:outbox"]);
+    command.arg(&[
+        "presence:{all}:expiry",
+        "presence:{all}:owners",
+        "presence:{all}:outbox",
+    ]);
     let prefix = "presence:".len();
-    let context = format!("604800000 64 {prefix} 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ");
+    let context =
+        format!("604800000 64 {prefix} 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01 ");
     command.arg(45_000).arg(context);
     for number in players {
         command.arg(players::connection(number));
@@ -114,7 +142,8 @@ pub(crate) fn heartbeat_batch(hash: &str, players: std::ops::Range<usize>) -> Cm
     command
 }
 
-/// Sends commands in pipelines of `size`, a few at a time so that Redis never waits, and returns how long all took.
+/// Sends commands in pipelines of `size`, a few at a time so that Redis never waits, and returns
+/// how long all took.
 pub(crate) async fn pipelined(
     connection: &MultiplexedConnection,
     commands: impl Iterator<Item = Cmd>,
@@ -131,21 +160,32 @@ pub(crate) async fn pipelined(
     }
     let start = Instant::now();
     let sent = stream::iter(pipelines).for_each_concurrent(4, async |pipeline| {
-        pipeline.query_async::<()>(&mut connection.clone()).await.expect("answers");
+        pipeline
+            .query_async::<()>(&mut connection.clone())
+            .await
+            .expect("answers");
     });
     sent.await;
     start.elapsed()
 }
 
 /// Sends commands one after the other over each of some connections, and returns how long all took.
-pub(crate) async fn one_by_one(connections: Vec<MultiplexedConnection>, commands: &[Cmd]) -> Duration {
+pub(crate) async fn one_by_one(
+    connections: Vec<MultiplexedConnection>,
+    commands: &[Cmd],
+) -> Duration {
     let share = commands.len().div_ceil(connections.len());
     let start = Instant::now();
-    let clients = connections.into_iter().zip(commands.chunks(share)).map(async |(mut connection, commands)| {
-        for command in commands {
-            connection.req_packed_command(command).await.expect("an answer");
-        }
-    });
+    let clients = connections.into_iter().zip(commands.chunks(share)).map(
+        async |(mut connection, commands)| {
+            for command in commands {
+                connection
+                    .req_packed_command(command)
+                    .await
+                    .expect("an answer");
+            }
+        },
+    );
     join_all(clients).await;
     start.elapsed()
 }
@@ -158,25 +198,47 @@ pub(crate) async fn cpu_time(connection: &mut MultiplexedConnection) -> Duration
 
 /// Forgets what Redis counted so far.
 pub(crate) async fn reset(connection: &mut MultiplexedConnection) {
-    redis::cmd("CONFIG").arg("RESETSTAT").query_async::<()>(connection).await.expect("RESETSTAT");
+    redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async::<()>(connection)
+        .await
+        .expect("RESETSTAT");
 }
 
 /// The CPU time that a command took since [`reset`], by Redis's own count.
 pub(crate) async fn spent(connection: &mut MultiplexedConnection, command: &str) -> Duration {
     let stats = info(connection, "commandstats").await;
     let prefix = format!("cmdstat_{command}:");
-    let line = stats.lines().find_map(|line| line.strip_prefix(&*prefix)).unwrap_or_default();
-    let micros = line.split(',').find_map(|field| field.strip_prefix("usec=")).unwrap_or("0");
+    let line = stats
+        .lines()
+        .find_map(|line| line.strip_prefix(&*prefix))
+        .unwrap_or_default();
+    let micros = line
+        .split(',')
+        .find_map(|field| field.strip_prefix("usec="))
+        .unwrap_or("0");
     Duration::from_micros(micros.parse().unwrap_or_default())
 }
 
 /// A number of `INFO`.
-pub(crate) async fn number(connection: &mut MultiplexedConnection, section: &str, name: &str) -> f64 {
+pub(crate) async fn number(
+    connection: &mut MultiplexedConnection,
+    section: &str,
+    name: &str,
+) -> f64 {
     let info = info(connection, section).await;
-    let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    value.and_then(|value| value.trim().parse().ok()).expect("a number")
+    let value = info
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    value
+        .and_then(|value| value.trim().parse().ok())
+        .expect("a number")
 }
 
 async fn info(connection: &mut MultiplexedConnection, section: &str) -> String {
-    redis::cmd("INFO").arg(section).query_async(connection).await.expect("INFO")
+    redis::cmd("INFO")
+        .arg(section)
+        .query_async(connection)
+        .await
+        .expect("INFO")
 }

@@ -22,15 +22,32 @@ pub(crate) enum Bar {
 
 impl Report {
     /// Adds a row: a figure, its reference, and the value that is compared with the bar.
-    pub(crate) fn add(&mut self, what: &str, figure: String, reference: String, value: f64, bar: Bar) {
-        let row = Row { what: what.to_owned(), figure, reference, judged: Some((value, bar)) };
+    pub(crate) fn add(
+        &mut self,
+        what: &str,
+        figure: String,
+        reference: String,
+        value: f64,
+        bar: Bar,
+    ) {
+        let row = Row {
+            what: what.to_owned(),
+            figure,
+            reference,
+            judged: Some((value, bar)),
+        };
         eprintln!("{}", row.line());
         self.0.push(row);
     }
 
     /// Adds a row without a bar.
     pub(crate) fn note(&mut self, what: &str, figure: &str) {
-        let row = Row { what: what.to_owned(), figure: figure.to_owned(), reference: "–".to_owned(), judged: None };
+        let row = Row {
+            what: what.to_owned(),
+            figure: figure.to_owned(),
+            reference: "–".to_owned(),
+            judged: None,
+        };
         eprintln!("{}", row.line());
         self.0.push(row);
     }
@@ -54,9 +71,15 @@ impl Row {
                     Bar::AtLeast(bar) => (format!("≥ {bar}"), value >= bar),
                 };
                 let digits = if value >= 100.0 { 0 } else { 2 };
-                format!("{value:.digits$} | {bar} | {}", if is_met { "yes" } else { "NO" })
+                format!(
+                    "{value:.digits$} | {bar} | {}",
+                    if is_met { "yes" } else { "NO" }
+                )
             }
         };
-        format!("| {} | {} | {} | {judged} |", self.what, self.figure, self.reference)
+        format!(
+            "| {} | {} | {} | {judged} |",
+            self.what, self.figure, self.reference
+        )
     }
 }

@@ -49,7 +49,8 @@ impl Audit {
     /// Reads each player with a call of its own.
     pub(crate) async fn check_each_player(&mut self, environment: &Environment, ledger: &Ledger) {
         let accounts = stream::iter(ledger.accounts());
-        let checks = accounts.map(async |(player, account)| agrees(&environment.presence(player).await, account));
+        let checks = accounts
+            .map(async |(player, account)| agrees(&environment.presence(player).await, account));
         let results: Vec<bool> = checks.buffer_unordered(16).collect().await;
         self.requests += results.len();
         self.wrong_responses += results.iter().filter(|agrees| !**agrees).count();
@@ -59,9 +60,12 @@ impl Audit {
 /// The presences in the friends response that contradict the ledger; all players if the call fails.
 pub(crate) async fn wrong_presences(environment: &Environment, ledger: &Ledger) -> Vec<String> {
     let players = ledger.players();
-    let Some(presences) = environment.presences(&players).await else { return players };
+    let Some(presences) = environment.presences(&players).await else {
+        return players;
+    };
     let of_players = presences.iter().zip(&players);
-    let wrong = of_players.filter(|(presence, player)| !ledger.account(player).is_some_and(|a| agrees(presence, a)));
+    let wrong = of_players
+        .filter(|(presence, player)| !ledger.account(player).is_some_and(|a| agrees(presence, a)));
     wrong.map(|(presence, _)| presence.to_string()).collect()
 }
 
@@ -71,8 +75,8 @@ fn agrees(presence: &Value, account: &Account) -> bool {
         && presence.get("activity") == account.activity().as_ref()
 }
 
-/// Compares events, responses and what friends were shown with the ledger, and prints the result. Returns whether all
-/// figures match.
+/// Compares events, responses and what friends were shown with the ledger, and prints the result.
+/// Returns whether all figures match.
 pub(crate) async fn summarize(
     audit: Audit,
     environment: &Environment,
@@ -82,42 +86,86 @@ pub(crate) async fn summarize(
 ) -> bool {
     screen.act("Summary: the service against the demo's own ledger of sockets");
     let messages = environment.nats.messages(STREAM).await;
-    let events: Vec<PresenceEvent> =
-        messages.iter().filter_map(|message| serde_json::from_slice(&message.payload).ok()).collect();
-    let records = environment.redis.keys().await.into_iter().filter(|key| key.starts_with("presence:player-")).count();
+    let events: Vec<PresenceEvent> = messages
+        .iter()
+        .filter_map(|message| serde_json::from_slice(&message.payload).ok())
+        .collect();
+    let records = environment
+        .redis
+        .keys()
+        .await
+        .into_iter()
+        .filter(|key| key.starts_with("presence:player-"))
+        .count();
     let mut rows = count_events(&events, ledger);
     rows.extend(check_order(&events, ledger));
     rows.push(slowest_detection(&events, audit.gateway_killed_at));
-    rows.push(Row::equal("events and changes shown by a rolling restart", 0, audit.changes_during_restart));
-    rows.push(Row::equal("players OFFLINE because a server was killed", 0, audit.offline_without_server));
-    rows.push(Row::equal("responses about one player", 2 * ledger.players().len(), audit.requests));
-    rows.push(Row::equal("of these, wrong in state, activity or count", 0, audit.wrong_responses));
-    rows.push(Row::equal("players shown to friends in a wrong state", 0, friends.wrong(ledger).len()));
+    rows.push(Row::equal(
+        "events and changes shown by a rolling restart",
+        0,
+        audit.changes_during_restart,
+    ));
+    rows.push(Row::equal(
+        "players OFFLINE because a server was killed",
+        0,
+        audit.offline_without_server,
+    ));
+    rows.push(Row::equal(
+        "responses about one player",
+        2 * ledger.players().len(),
+        audit.requests,
+    ));
+    rows.push(Row::equal(
+        "of these, wrong in state, activity or count",
+        0,
+        audit.wrong_responses,
+    ));
+    rows.push(Row::equal(
+        "players shown to friends in a wrong state",
+        0,
+        friends.wrong(ledger).len(),
+    ));
     rows.push(Row {
         label: "changes that friends were shown",
         expected: format!("≤ {}", ledger.transitions()),
         found: friends.changes(),
         is_good: (1..=ledger.transitions()).contains(&friends.changes()),
     });
-    rows.push(Row::equal("of these, shown twice or out of order", 0, friends.anomalies()));
+    rows.push(Row::equal(
+        "of these, shown twice or out of order",
+        0,
+        friends.anomalies(),
+    ));
     rows.push(Row::equal("records left in Redis", 0, records));
-    rows.push(Row::equal("steps that did not settle in time", 0, audit.failures));
-    screen.print(&format!("       {:<52} {:>10} {:>8}\n", "", "expected", "found"));
+    rows.push(Row::equal(
+        "steps that did not settle in time",
+        0,
+        audit.failures,
+    ));
+    screen.print(&format!(
+        "       {:<52} {:>10} {:>8}\n",
+        "", "expected", "found"
+    ));
     rows.iter().for_each(|row| row.print(screen));
     let wrong = rows.iter().filter(|row| !row.is_good).count();
     match wrong {
         0 => screen.print(&format!("\n     {GOOD}All figures match.{GOOD:#}\n")),
-        _ => screen.print(&format!("\n     {BAD}{wrong} of the figures do not match.{BAD:#}\n")),
+        _ => screen.print(&format!(
+            "\n     {BAD}{wrong} of the figures do not match.{BAD:#}\n"
+        )),
     }
     wrong == 0
 }
 
 fn count_events(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
-    let found = |is_so: &dyn Fn(&PresenceEvent) -> bool| events.iter().filter(|event| is_so(event)).count();
-    let expected_offline =
-        |reason: EventReason| ledger.count(move |t: &Transition| t.state == State::Offline && t.reason == reason);
-    let found_offline =
-        |reason: EventReason| found(&|event| event.kind == EventKind::Offline && event.reason == reason);
+    let found =
+        |is_so: &dyn Fn(&PresenceEvent) -> bool| events.iter().filter(|event| is_so(event)).count();
+    let expected_offline = |reason: EventReason| {
+        ledger.count(move |t: &Transition| t.state == State::Offline && t.reason == reason)
+    };
+    let found_offline = |reason: EventReason| {
+        found(&|event| event.kind == EventKind::Offline && event.reason == reason)
+    };
     vec![
         Row::equal("events in the stream", ledger.transitions(), events.len()),
         Row::equal(
@@ -156,14 +204,25 @@ fn count_events(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
 fn check_order(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
     let mut players = BTreeMap::<&str, Vec<&PresenceEvent>>::new();
     for event in events {
-        players.entry(event.player_id.as_str()).or_default().push(event);
+        players
+            .entry(event.player_id.as_str())
+            .or_default()
+            .push(event);
     }
-    players.values_mut().for_each(|events| events.sort_by_key(|event| event.version));
+    players
+        .values_mut()
+        .for_each(|events| events.sort_by_key(|event| event.version));
     let pairs = || players.values().flat_map(|events| events.windows(2));
     let matches_ledger = |(player, account): (&String, &Account)| {
-        let events = players.get(&**player).map(Vec::as_slice).unwrap_or_default();
+        let events = players
+            .get(&**player)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let found = events.iter().map(|event| (event.state, &event.reason));
-        found.eq(account.transitions.iter().map(|transition| (transition.state, &transition.reason)))
+        found.eq(account
+            .transitions
+            .iter()
+            .map(|transition| (transition.state, &transition.reason)))
     };
     let ids: HashSet<_> = events.iter().map(|event| &event.id).collect();
     vec![
@@ -171,29 +230,46 @@ fn check_order(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
         Row::equal(
             "versions that do not increase",
             0,
-            pairs().filter(|pair| pair[0].version >= pair[1].version).count(),
+            pairs()
+                .filter(|pair| pair[0].version >= pair[1].version)
+                .count(),
         ),
         Row::equal(
             "events whose previous state is wrong",
             0,
-            pairs().filter(|pair| pair[0].state != pair[1].previous_state).count(),
+            pairs()
+                .filter(|pair| pair[0].state != pair[1].previous_state)
+                .count(),
         ),
         Row::equal(
             "players whose events match the ledger",
             ledger.players().len(),
-            ledger.accounts().filter(|account| matches_ledger(*account)).count(),
+            ledger
+                .accounts()
+                .filter(|account| matches_ledger(*account))
+                .count(),
         ),
     ]
 }
 
-/// The time from the kill of the gateway to the last of its players going OFFLINE. Players whose sockets broke or who
-/// left come later, after other events.
+/// The time from the kill of the gateway to the last of its players going OFFLINE. Players whose
+/// sockets broke or who left come later, after other events.
 fn slowest_detection(events: &[PresenceEvent], killed_at: u64) -> Row {
     let limit_ms = (GATEWAY_TTL + SWEEP_INTERVAL).as_millis() as usize + 500;
-    let next = events.iter().filter(|event| event.occurred_at > killed_at && event.state != State::Offline);
-    let next_at = next.map(|event| event.occurred_at).min().unwrap_or(u64::MAX);
-    let lost = events.iter().filter(|event| event.reason == EventReason::Lost && event.occurred_at < next_at);
-    let found = lost.map(|event| event.occurred_at.saturating_sub(killed_at)).max().unwrap_or_default() as usize;
+    let next = events
+        .iter()
+        .filter(|event| event.occurred_at > killed_at && event.state != State::Offline);
+    let next_at = next
+        .map(|event| event.occurred_at)
+        .min()
+        .unwrap_or(u64::MAX);
+    let lost = events
+        .iter()
+        .filter(|event| event.reason == EventReason::Lost && event.occurred_at < next_at);
+    let found = lost
+        .map(|event| event.occurred_at.saturating_sub(killed_at))
+        .max()
+        .unwrap_or_default() as usize;
     Row {
         label: "ms from a gateway's crash to OFFLINE, at most",
         expected: format!("≤ {limit_ms}"),
@@ -204,16 +280,28 @@ fn slowest_detection(events: &[PresenceEvent], killed_at: u64) -> Row {
 
 /// The host's clock, which Redis uses, too.
 pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_millis() as u64
 }
 
 impl Row {
     fn equal(label: &'static str, expected: usize, found: usize) -> Self {
-        Self { label, expected: expected.to_string(), found, is_good: expected == found }
+        Self {
+            label,
+            expected: expected.to_string(),
+            found,
+            is_good: expected == found,
+        }
     }
 
     fn print(&self, screen: &Screen) {
         let line = format!("{:<52} {:>10} {:>8}", self.label, self.expected, self.found);
-        if self.is_good { screen.good(&line) } else { screen.bad(&line) }
+        if self.is_good {
+            screen.good(&line)
+        } else {
+            screen.bad(&line)
+        }
     }
 }

@@ -13,8 +13,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// Forwards each connection to the next server, or to the one after it if that server does not accept it. Runs until
-/// the process ends.
+/// Forwards each connection to the next server, or to the one after it if that server does not
+/// accept it. Runs until the process ends.
 pub(crate) struct Balancer {
     address: SocketAddr,
 }
@@ -35,13 +35,24 @@ impl Balancer {
 async fn accept(listener: TcpListener, servers: Arc<[SocketAddr]>) {
     let turn = Arc::new(AtomicUsize::new(0));
     loop {
-        let Ok((client, _)) = listener.accept().await else { continue };
-        tokio::spawn(forward(client, Arc::clone(&servers), turn.fetch_add(1, Ordering::Relaxed)));
+        let Ok((client, _)) = listener.accept().await else {
+            continue;
+        };
+        tokio::spawn(forward(
+            client,
+            Arc::clone(&servers),
+            turn.fetch_add(1, Ordering::Relaxed),
+        ));
     }
 }
 
 async fn forward(mut client: TcpStream, servers: Arc<[SocketAddr]>, turn: usize) {
-    for server in servers.iter().cycle().skip(turn % servers.len()).take(servers.len()) {
+    for server in servers
+        .iter()
+        .cycle()
+        .skip(turn % servers.len())
+        .take(servers.len())
+    {
         if let Ok(mut server) = TcpStream::connect(server).await {
             let _ = (client.set_nodelay(true), server.set_nodelay(true));
             let _ = copy_bidirectional(&mut client, &mut server).await; // client and server handle a broken connection

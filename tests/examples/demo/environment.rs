@@ -36,28 +36,64 @@ impl Environment {
         screen.act("Redis, NATS, two presence servers behind a load balancer, two gateways");
         let redis = RedisServer::start().await;
         let nats = NatsServer::start().await;
-        let servers: Vec<_> = (0..2).map(|_| start_server(&redis, &nats, "127.0.0.1:0")).collect();
-        let addresses = servers.iter().map(|server| server.address().parse().expect("an address")).collect();
+        let servers: Vec<_> = (0..2)
+            .map(|_| start_server(&redis, &nats, "127.0.0.1:0"))
+            .collect();
+        let addresses = servers
+            .iter()
+            .map(|server| server.address().parse().expect("an address"))
+            .collect();
         let balancer = Balancer::start(addresses).await.expect("a free port");
         let gateways: Vec<_> = (0..2).map(|_| start_gateway(&balancer)).collect();
-        screen.note(&format!("Redis {}, NATS {}, load balancer {}", redis.url(), nats.url(), balancer.url()));
+        screen.note(&format!(
+            "Redis {}, NATS {}, load balancer {}",
+            redis.url(),
+            nats.url(),
+            balancer.url()
+        ));
         for (n, server) in servers.iter().enumerate() {
-            screen.note(&format!("server {} is process {}, console at {}", n + 1, server.id(), server.url("/console")));
+            screen.note(&format!(
+                "server {} is process {}, console at {}",
+                n + 1,
+                server.id(),
+                server.url("/console")
+            ));
         }
         for (name, gateway) in ["A", "B"].iter().zip(&gateways) {
-            screen.note(&format!("gateway {name} is process {}, players at {}", gateway.id(), gateway.url("…")));
+            screen.note(&format!(
+                "gateway {name} is process {}, players at {}",
+                gateway.id(),
+                gateway.url("…")
+            ));
         }
-        let seconds = [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL].map(|duration| duration.as_secs());
+        let seconds = [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL]
+            .map(|duration| duration.as_secs());
         let [ttl, interval, gateway_ttl, sweep] = seconds;
-        screen.note(&format!("a connection's lease lasts {ttl} s, with a heartbeat every {interval} s"));
-        screen.note(&format!("a gateway's lease lasts {gateway_ttl} s; the sweep runs every {sweep} s"));
+        screen.note(&format!(
+            "a connection's lease lasts {ttl} s, with a heartbeat every {interval} s"
+        ));
+        screen.note(&format!(
+            "a gateway's lease lasts {gateway_ttl} s; the sweep runs every {sweep} s"
+        ));
         let counter_urls = watch::Sender::new(gateways.iter().map(Gateway::stats_url).collect());
-        Self { gateways, servers, nats, redis, balancer, http: reqwest::Client::new(), counter_urls }
+        Self {
+            gateways,
+            servers,
+            nats,
+            redis,
+            balancer,
+            http: reqwest::Client::new(),
+            counter_urls,
+        }
     }
 
     /// Shows the current figures until the environment is dropped.
     pub(crate) fn show_status(&self, screen: &Screen, feed: &Feed) {
-        tokio::spawn(status::show(self.counter_urls.subscribe(), feed.clone(), screen.clone()));
+        tokio::spawn(status::show(
+            self.counter_urls.subscribe(),
+            feed.clone(),
+            screen.clone(),
+        ));
     }
 
     /// Starts a killed server again, on its previous address.
@@ -69,7 +105,8 @@ impl Environment {
     /// Starts a gateway that replaces one that has ended.
     pub(crate) fn restart_gateway(&mut self, n: usize) {
         self.gateways[n] = start_gateway(&self.balancer);
-        self.counter_urls.send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
+        self.counter_urls
+            .send_replace(self.gateways.iter().map(Gateway::stats_url).collect());
     }
 
     /// Watches players through the load balancer.
@@ -80,20 +117,32 @@ impl Environment {
     /// The service's friends response for players, in their order; `None` if the call fails.
     pub(crate) async fn presences(&self, players: &[String]) -> Option<Vec<Value>> {
         let url = format!("{}/presence/friends", self.balancer.url());
-        let response = self.http.post(url).json(&json!({"player_ids": players})).send().await.ok()?;
+        let response = self
+            .http
+            .post(url)
+            .json(&json!({"player_ids": players}))
+            .send()
+            .await
+            .ok()?;
         let mut body: Value = response.error_for_status().ok()?.json().await.ok()?;
         serde_json::from_value(body["presences"].take()).ok()
     }
 
     /// The service's response about one player.
     pub(crate) async fn presence(&self, player: &str) -> Value {
-        answer(self.http.get(format!("{}/presence/{player}", self.balancer.url()))).await.body
+        answer(
+            self.http
+                .get(format!("{}/presence/{player}", self.balancer.url())),
+        )
+        .await
+        .body
     }
 }
 
 fn start_server(redis: &RedisServer, nats: &NatsServer, bind: &str) -> Server {
     let [ttl, interval, gateway_ttl, sweep] =
-        [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL].map(|duration| format!("{}s", duration.as_secs()));
+        [TTL, HEARTBEAT_INTERVAL, GATEWAY_TTL, SWEEP_INTERVAL]
+            .map(|duration| format!("{}s", duration.as_secs()));
     Server::start(&[
         ("PRESENCE_BIND", bind),
         ("PRESENCE_REDIS_URL", &redis.url()),
@@ -108,5 +157,8 @@ fn start_server(redis: &RedisServer, nats: &NatsServer, bind: &str) -> Server {
 
 fn start_gateway(balancer: &Balancer) -> Gateway {
     let interval = format!("{}s", HEARTBEAT_INTERVAL.as_secs());
-    Gateway::start(&[("GATEWAY_PRESENCE_URL", &balancer.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
+    Gateway::start(&[
+        ("GATEWAY_PRESENCE_URL", &balancer.url()),
+        ("GATEWAY_HEARTBEAT_INTERVAL", &interval),
+    ])
 }

@@ -82,21 +82,37 @@ impl Feed {
 
     /// Reads the messages after `last` until a call fails.
     async fn read(&self, nats: &str, last: &mut u64) -> Option<()> {
-        let client = timeout(NATS_TIMEOUT, async_nats::connect(nats)).await.ok()?.ok()?;
-        let stream = timeout(NATS_TIMEOUT, jetstream::new(client).get_stream(STREAM)).await.ok()?.ok()?;
+        let client = timeout(NATS_TIMEOUT, async_nats::connect(nats))
+            .await
+            .ok()?
+            .ok()?;
+        let stream = timeout(NATS_TIMEOUT, jetstream::new(client).get_stream(STREAM))
+            .await
+            .ok()?
+            .ok()?;
         let config = pull::Config {
             ack_policy: AckPolicy::None,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: *last + 1 },
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: *last + 1,
+            },
             ..pull::Config::default()
         };
-        let consumer = timeout(NATS_TIMEOUT, stream.create_consumer(config)).await.ok()?.ok()?;
+        let consumer = timeout(NATS_TIMEOUT, stream.create_consumer(config))
+            .await
+            .ok()?
+            .ok()?;
         loop {
-            let batch = consumer.batch().max_messages(500).expires(POLL_INTERVAL).messages();
+            let batch = consumer
+                .batch()
+                .max_messages(500)
+                .expires(POLL_INTERVAL)
+                .messages();
             let mut batch = timeout(NATS_TIMEOUT, batch).await.ok()?.ok()?;
             while let Some(message) = timeout(NATS_TIMEOUT, batch.next()).await.ok()? {
                 let message = message.ok()?;
                 *last = message.info().ok()?.stream_sequence;
-                self.events().push(serde_json::from_slice(&message.payload).ok()?);
+                self.events()
+                    .push(serde_json::from_slice(&message.payload).ok()?);
                 self.0.grew.notify_waiters();
             }
         }

@@ -1,5 +1,5 @@
-//! The independent ledger: the open sockets, and the states and transitions expected from them. It never asks the
-//! service.
+//! The independent ledger: the open sockets, and the states and transitions expected from them. It
+//! never asks the service.
 
 use std::collections::BTreeMap;
 
@@ -34,22 +34,31 @@ impl Ledger {
         let account = self.0.entry(player.to_owned()).or_default();
         account.sockets += 1;
         if account.state() == State::Offline {
-            account.transitions.push(Transition { state: State::Online, reason: EventReason::Connect });
+            account.transitions.push(Transition {
+                state: State::Online,
+                reason: EventReason::Connect,
+            });
         }
     }
 
-    /// Records that a socket of the player was closed. If it was the last one, the player is OFFLINE for `reason`.
+    /// Records that a socket of the player was closed. If it was the last one, the player is
+    /// OFFLINE for `reason`.
     pub(crate) fn closed(&mut self, player: &str, reason: EventReason) {
-        let Some(account) = self.0.get_mut(player) else { return };
+        let Some(account) = self.0.get_mut(player) else {
+            return;
+        };
         account.sockets -= 1;
         if account.sockets == 0 {
-            account.transitions.push(Transition { state: State::Offline, reason });
+            account.transitions.push(Transition {
+                state: State::Offline,
+                reason,
+            });
             account.party_size = None;
         }
     }
 
-    /// Records that a socket was closed because its gateway restarts. The player reconnects through another gateway,
-    /// and nothing changes.
+    /// Records that a socket was closed because its gateway restarts. The player reconnects through
+    /// another gateway, and nothing changes.
     pub(crate) fn moved(&mut self, player: &str) {
         if let Some(account) = self.0.get_mut(player) {
             account.sockets -= 1;
@@ -58,17 +67,27 @@ impl Ledger {
 
     /// Records that the player, who is not OFFLINE, set a state.
     pub(crate) fn state_set(&mut self, player: &str, state: State) {
-        let Some(account) = self.0.get_mut(player) else { return };
+        let Some(account) = self.0.get_mut(player) else {
+            return;
+        };
         if account.state() != state {
-            account.transitions.push(Transition { state, reason: EventReason::SetState });
+            account.transitions.push(Transition {
+                state,
+                reason: EventReason::SetState,
+            });
         }
     }
 
     /// Records that the player, who is not OFFLINE, set an activity with a party of this size.
     pub(crate) fn activity_set(&mut self, player: &str, party_size: u16) {
-        let Some(account) = self.0.get_mut(player) else { return };
+        let Some(account) = self.0.get_mut(player) else {
+            return;
+        };
         if account.party_size.replace(party_size) != Some(party_size) {
-            account.transitions.push(Transition { state: account.state(), reason: EventReason::SetActivity });
+            account.transitions.push(Transition {
+                state: account.state(),
+                reason: EventReason::SetActivity,
+            });
         }
     }
 
@@ -86,12 +105,19 @@ impl Ledger {
 
     /// The number of transitions of all players.
     pub(crate) fn transitions(&self) -> usize {
-        self.0.values().map(|account| account.transitions.len()).sum()
+        self.0
+            .values()
+            .map(|account| account.transitions.len())
+            .sum()
     }
 
     /// The number of transitions that match a predicate.
     pub(crate) fn count(&self, predicate: impl Fn(&Transition) -> bool) -> usize {
-        self.0.values().flat_map(|account| &account.transitions).filter(|transition| predicate(transition)).count()
+        self.0
+            .values()
+            .flat_map(|account| &account.transitions)
+            .filter(|transition| predicate(transition))
+            .count()
     }
 
     /// The number of sockets that are open.
@@ -115,6 +141,8 @@ impl Account {
     }
 
     pub(crate) fn state(&self) -> State {
-        self.transitions.last().map_or(State::Offline, |transition| transition.state)
+        self.transitions
+            .last()
+            .map_or(State::Offline, |transition| transition.state)
     }
 }

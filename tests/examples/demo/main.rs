@@ -1,10 +1,13 @@
-//! A demonstration of the whole system on one machine, in about a minute: Redis, NATS, two presence servers behind a
-//! load balancer, two gateways, and players on real WebSockets. Components are killed. The summary and the exit status
-//! report whether anything went wrong. `make demo` builds and runs it.
+//! A demonstration of the whole system on one machine, in about a minute: Redis, NATS, two presence
+//! servers behind a load balancer, two gateways, and players on real WebSockets. Components are
+//! killed. The summary and the exit status report whether anything went wrong. `make demo` builds
+//! and runs it.
 //!
 //! - `script`: the acts.
-//! - `environment`: the processes. `balancer`: the load balancer between the gateways and the servers.
-//! - `ledger`: the independent ledger of expected states, computed from the sockets and the players' actions.
+//! - `environment`: the processes. `balancer`: the load balancer between the gateways and the
+//!   servers.
+//! - `ledger`: the independent ledger of expected states, computed from the sockets and the
+//!   players' actions.
 //! - `friends`: what friends are shown.
 //! - `feed`: the event stream.
 //! - `audit`: the comparison of the stream and the service's responses with the ledger.
@@ -47,8 +50,12 @@ async fn demo(screen: &Screen) -> bool {
 }
 
 async fn stopped() {
-    let [mut interrupt, mut terminate, mut hang_up] =
-        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(|kind| signal(kind).ok());
+    let [mut interrupt, mut terminate, mut hang_up] = [
+        SignalKind::interrupt(),
+        SignalKind::terminate(),
+        SignalKind::hangup(),
+    ]
+    .map(|kind| signal(kind).ok());
     let received = [&mut interrupt, &mut terminate, &mut hang_up].map(|signal| {
         Box::pin(async move {
             match signal {

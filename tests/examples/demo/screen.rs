@@ -13,7 +13,8 @@ const DIM: Style = Style::new().dimmed();
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
 pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
-/// The output of the demo. Clones share it. It has no colors if the output is not a terminal or `NO_COLOR` is set.
+/// The output of the demo. Clones share it. It has no colors if the output is not a terminal or
+/// `NO_COLOR` is set.
 #[derive(Clone)]
 pub(crate) struct Screen(Arc<Inner>);
 
@@ -26,7 +27,11 @@ struct Inner {
 impl Screen {
     pub(crate) fn new() -> Self {
         let is_live = std::io::stdout().is_terminal();
-        Self(Arc::new(Inner { begin: Instant::now(), is_live, status: Mutex::default() }))
+        Self(Arc::new(Inner {
+            begin: Instant::now(),
+            is_live,
+            status: Mutex::default(),
+        }))
     }
 
     /// Prints the title of the next act.
@@ -38,7 +43,9 @@ impl Screen {
             }
         }
         let seconds = self.0.begin.elapsed().as_secs();
-        self.print(&format!("\n{DIM}{seconds:3} s{DIM:#}  {ACT}{title}{ACT:#}\n"));
+        self.print(&format!(
+            "\n{DIM}{seconds:3} s{DIM:#}  {ACT}{title}{ACT:#}\n"
+        ));
     }
 
     /// Prints something that happened.
@@ -56,7 +63,8 @@ impl Screen {
         self.print(&format!("     {BAD}✗ {text}{BAD:#}\n"));
     }
 
-    /// Shows the current figures: in the last line of a terminal, or at the end of each act in a file.
+    /// Shows the current figures: in the last line of a terminal, or at the end of each act in a
+    /// file.
     pub(crate) fn status(&self, text: &str) {
         if self.0.is_live {
             *self.lock() = format!("{DIM}       {text}{DIM:#}");

@@ -53,7 +53,8 @@ impl Script {
         }
     }
 
-    /// Runs the acts until one of them fails, and prints the summary. Returns whether everything was correct.
+    /// Runs the acts until one of them fails, and prints the summary. Returns whether everything
+    /// was correct.
     pub(crate) async fn run(mut self) -> bool {
         let _ = self.players_come_online().await
             && self.players_change_state().await
@@ -64,11 +65,19 @@ impl Script {
             && self.nats_is_killed().await
             && self.all_players_leave().await;
         self.screen.end_status();
-        audit::summarize(self.audit, &self.environment, &self.friends, &self.ledger, &self.screen).await
+        audit::summarize(
+            self.audit,
+            &self.environment,
+            &self.friends,
+            &self.ledger,
+            &self.screen,
+        )
+        .await
     }
 
     async fn players_come_online(&mut self) -> bool {
-        self.screen.act("300 players come online, 60 of them on two devices");
+        self.screen
+            .act("300 players come online, 60 of them on two devices");
         for n in 0..PLAYERS {
             self.open(&player(n), n % 2).await;
             if n % 5 == 0 {
@@ -82,17 +91,25 @@ impl Script {
     }
 
     async fn players_change_state(&mut self) -> bool {
-        self.screen.act("Some players queue, some of them find a match, some are away, some play in a party");
-        self.all_set_state(|n| (1..=4).contains(&(n % 10)), State::InQueue).await;
+        self.screen.act(
+            "Some players queue, some of them find a match, some are away, some play in a party",
+        );
+        self.all_set_state(|n| (1..=4).contains(&(n % 10)), State::InQueue)
+            .await;
         let have_queued = self.settle().await;
-        self.all_set_state(|n| (1..=2).contains(&(n % 10)), State::InMatch).await;
+        self.all_set_state(|n| (1..=2).contains(&(n % 10)), State::InMatch)
+            .await;
         self.all_set_state(|n| n % 10 == 5, State::Away).await;
         // The members of the parties are on gateway A, on B, or on both.
         let have_changed = have_queued && self.settle().await;
         self.all_set_activity(|n| n % 10 <= 2, 2).await;
         have_changed
             && self.settle().await
-            && self.show_result("every change has its event; friends are shown \"Ranked, 2/4, joinable\"").await
+            && self
+                .show_result(
+                    "every change has its event; friends are shown \"Ranked, 2/4, joinable\"",
+                )
+                .await
     }
 
     async fn a_gateway_is_killed(&mut self) -> bool {
@@ -102,10 +119,12 @@ impl Script {
         self.environment.gateways[0].kill();
         let mut offline = 0;
         for (player, devices) in &mut self.devices {
-            let (dead, alive): (Vec<_>, Vec<_>) = devices.drain(..).partition(|(gateway, _)| *gateway == 0);
+            let (dead, alive): (Vec<_>, Vec<_>) =
+                devices.drain(..).partition(|(gateway, _)| *gateway == 0);
             offline += usize::from(!dead.is_empty() && alive.is_empty());
             *devices = alive;
-            dead.iter().for_each(|_| self.ledger.closed(player, EventReason::Lost));
+            dead.iter()
+                .for_each(|_| self.ledger.closed(player, EventReason::Lost));
         }
         if !self.settle().await {
             return false;
@@ -113,13 +132,19 @@ impl Script {
         let seconds = begin.elapsed().as_secs_f64();
         self.screen
             .good(&format!("{offline} players with no other device are OFFLINE, {seconds:.1} s later at the latest:"));
-        self.screen.good("long before their own leases expire, because their gateway's lease has expired");
-        self.screen.good("their friends are shown that, and no activity any more");
-        self.show_result("those with a second device on gateway B stay as they were, with their activities").await
+        self.screen
+            .good("long before their own leases expire, because their gateway's lease has expired");
+        self.screen
+            .good("their friends are shown that, and no activity any more");
+        self.show_result(
+            "those with a second device on gateway B stay as they were, with their activities",
+        )
+        .await
     }
 
     async fn its_players_come_back(&mut self) -> bool {
-        self.screen.act("Gateway A is started again, and its players come back");
+        self.screen
+            .act("Gateway A is started again, and its players come back");
         self.environment.restart_gateway(0);
         for n in 0..PLAYERS {
             if self.devices.get(&player(n)).is_none_or(Vec::is_empty) {
@@ -130,12 +155,16 @@ impl Script {
     }
 
     async fn gateways_are_restarted_one_after_the_other(&mut self) -> bool {
-        self.screen.act("A rolling restart: each gateway gets SIGTERM, and its players move to the other one");
+        self.screen.act(
+            "A rolling restart: each gateway gets SIGTERM, and its players move to the other one",
+        );
         let (events, shown) = (self.feed.events().len(), self.friends.changes());
         let mut moved = 0;
         for gateway in 0..self.environment.gateways.len() {
             self.environment.gateways[gateway].signal("TERM");
-            let Some(count) = self.move_players_from(gateway).await else { return false };
+            let Some(count) = self.move_players_from(gateway).await else {
+                return false;
+            };
             moved += count;
             self.environment.restart_gateway(gateway);
         }
@@ -144,21 +173,32 @@ impl Script {
         }
         self.screen.good(&format!("{moved} sockets moved"));
         sleep(VIEWING_TIME).await;
-        self.audit.changes_during_restart = self.feed.events().len() - events + self.friends.changes() - shown;
+        self.audit.changes_during_restart =
+            self.feed.events().len() - events + self.friends.changes() - shown;
         match self.audit.changes_during_restart {
-            0 => self.show_result("there was no event, and no friend was shown anything").await,
-            changes => self.fail(format!("the rolling restart caused {changes} events or visible changes")),
+            0 => {
+                self.show_result("there was no event, and no friend was shown anything")
+                    .await
+            }
+            changes => self.fail(format!(
+                "the rolling restart caused {changes} events or visible changes"
+            )),
         }
     }
 
-    /// Connects each player of a stopping gateway to the other one once its socket is closed. Returns the number of
-    /// sockets.
+    /// Connects each player of a stopping gateway to the other one once its socket is closed.
+    /// Returns the number of sockets.
     async fn move_players_from(&mut self, gateway: usize) -> Option<usize> {
         let mut moving = Vec::new();
         for (player, devices) in &mut self.devices {
-            let (closing, others): (Vec<_>, Vec<_>) = devices.drain(..).partition(|(on, _)| *on == gateway);
+            let (closing, others): (Vec<_>, Vec<_>) =
+                devices.drain(..).partition(|(on, _)| *on == gateway);
             *devices = others;
-            moving.extend(closing.into_iter().map(|(_, device)| (player.clone(), device)));
+            moving.extend(
+                closing
+                    .into_iter()
+                    .map(|(_, device)| (player.clone(), device)),
+            );
         }
         let count = moving.len();
         for (player, device) in moving {
@@ -173,7 +213,8 @@ impl Script {
     }
 
     async fn a_server_is_killed(&mut self) -> bool {
-        self.screen.act("Presence server 1 is killed with -9, the load balancer goes on with server 2");
+        self.screen
+            .act("Presence server 1 is killed with -9, the load balancer goes on with server 2");
         let before = self.feed.events().len();
         let begin = Instant::now();
         self.environment.servers[0].kill();
@@ -182,13 +223,21 @@ impl Script {
         let have_queued = self.settle().await;
         // A player who was lost with the server would be OFFLINE after this time.
         sleep((TTL + HEARTBEAT_INTERVAL + SWEEP_INTERVAL).saturating_sub(begin.elapsed())).await;
-        let offline = self.feed.events()[before..].iter().filter(|event| event.state == State::Offline).count();
+        let offline = self.feed.events()[before..]
+            .iter()
+            .filter(|event| event.state == State::Offline)
+            .count();
         self.audit.offline_without_server = offline;
         let changed = self.feed.events().len() - before - offline;
         let is_settled = have_queued && self.settle().await;
         if is_settled {
-            self.screen.good(&format!("{offline} players went OFFLINE; {changed} queued or changed their activity"));
-            self.screen.good(&format!("friends are shown that, on stream {}", self.friends.streams()));
+            self.screen.good(&format!(
+                "{offline} players went OFFLINE; {changed} queued or changed their activity"
+            ));
+            self.screen.good(&format!(
+                "friends are shown that, on stream {}",
+                self.friends.streams()
+            ));
         }
         self.environment.restart_server(0);
         self.screen.note("server 1 is started again");
@@ -203,26 +252,39 @@ impl Script {
         self.all_set_activity(|n| n % 20 == 10, 4).await;
         self.leave(|n| n % 10 == 9, EventReason::Disconnect).await;
         let changes = self.ledger.transitions() - before;
-        let result = format!("{changes} players changed their states or activities, and every response says so");
+        let result = format!(
+            "{changes} players changed their states or activities, and every response says so"
+        );
         if !self.settle_responses().await {
             return false;
         }
         self.screen.good(&result);
-        if !self.show_result("friends are shown them all the same: the servers read Redis instead").await {
+        if !self
+            .show_result("friends are shown them all the same: the servers read Redis instead")
+            .await
+        {
             return false;
         }
         self.environment.nats.restart().await;
         self.screen.note("NATS is started again");
-        self.settle().await && self.show_result(&format!("the {changes} events are there")).await
+        self.settle().await
+            && self
+                .show_result(&format!("the {changes} events are there"))
+                .await
     }
 
     async fn all_players_leave(&mut self) -> bool {
-        self.audit.check_each_player(&self.environment, &self.ledger).await;
-        self.screen.act("The players leave: most of them quit, the sockets of some break");
+        self.audit
+            .check_each_player(&self.environment, &self.ledger)
+            .await;
+        self.screen
+            .act("The players leave: most of them quit, the sockets of some break");
         self.leave(|n| n % 10 == 0, EventReason::Lost).await;
         self.leave(|_| true, EventReason::Disconnect).await;
         let have_left = self.settle().await;
-        self.audit.check_each_player(&self.environment, &self.ledger).await;
+        self.audit
+            .check_each_player(&self.environment, &self.ledger)
+            .await;
         have_left && self.show_result("no player is left").await
     }
 
@@ -237,7 +299,10 @@ impl Script {
         match Device::open(&self.environment.gateways[gateway].url(player)).await {
             Ok(device) => {
                 self.ledger.opened(player);
-                self.devices.entry(player.to_owned()).or_default().push((gateway, device));
+                self.devices
+                    .entry(player.to_owned())
+                    .or_default()
+                    .push((gateway, device));
             }
             Err(error) => _ = self.fail(format!("{player} could not connect: {error}")),
         }
@@ -246,17 +311,26 @@ impl Script {
     /// Each selected player who is connected sets a state over its first device.
     async fn all_set_state(&mut self, is_selected: impl Fn(usize) -> bool, state: State) {
         for n in (0..PLAYERS).filter(|n| is_selected(*n)) {
-            if let Some((_, device)) = self.devices.get(&player(n)).and_then(|devices| devices.first()) {
+            if let Some((_, device)) = self
+                .devices
+                .get(&player(n))
+                .and_then(|devices| devices.first())
+            {
                 device.say(state.as_str()).await;
                 self.ledger.state_set(&player(n), state);
             }
         }
     }
 
-    /// Each selected player who is connected sets an activity with a party of this size over its first device.
+    /// Each selected player who is connected sets an activity with a party of this size over its
+    /// first device.
     async fn all_set_activity(&mut self, is_selected: impl Fn(usize) -> bool, party_size: u16) {
         for n in (0..PLAYERS).filter(|n| is_selected(*n)) {
-            if let Some((_, device)) = self.devices.get(&player(n)).and_then(|devices| devices.first()) {
+            if let Some((_, device)) = self
+                .devices
+                .get(&player(n))
+                .and_then(|devices| devices.first())
+            {
                 device.show(&ledger::activity(party_size)).await;
                 self.ledger.activity_set(&player(n), party_size);
             }
@@ -278,9 +352,14 @@ impl Script {
     /// Waits until the events, the service's responses and what friends are shown match the ledger.
     async fn settle(&mut self) -> bool {
         let expected = self.ledger.transitions();
-        if timeout(SETTLE_TIMEOUT, self.feed.reached(expected)).await.is_err() {
+        if timeout(SETTLE_TIMEOUT, self.feed.reached(expected))
+            .await
+            .is_err()
+        {
             let found = self.feed.events().len();
-            return self.fail(format!("{found} events instead of {expected} after {SETTLE_TIMEOUT:?}"));
+            return self.fail(format!(
+                "{found} events instead of {expected} after {SETTLE_TIMEOUT:?}"
+            ));
         }
         self.settle_responses().await
     }
@@ -292,10 +371,14 @@ impl Script {
             wrong.extend(self.friends.wrong(&self.ledger));
             match wrong.first() {
                 None => return true,
-                Some(_) if begin.elapsed() < SETTLE_TIMEOUT => sleep(Duration::from_millis(100)).await,
+                Some(_) if begin.elapsed() < SETTLE_TIMEOUT => {
+                    sleep(Duration::from_millis(100)).await
+                }
                 Some(first) => {
                     let count = wrong.len();
-                    let text = format!("{count} presences are still wrong after {SETTLE_TIMEOUT:?}, such as {first}");
+                    let text = format!(
+                        "{count} presences are still wrong after {SETTLE_TIMEOUT:?}, such as {first}"
+                    );
                     return self.fail(text);
                 }
             }

@@ -13,7 +13,8 @@ use crate::{feed::Feed, screen::Screen};
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The number of periods that a rate is averaged over, as heartbeats arrive in bursts of one batch per interval.
+/// The number of periods that a rate is averaged over, as heartbeats arrive in bursts of one batch
+/// per interval.
 const WINDOW: usize = 2;
 
 /// Shows the figures once per second until the sender of `counter_urls` is dropped.
@@ -31,11 +32,16 @@ pub(crate) async fn show(counter_urls: watch::Receiver<Vec<String>>, feed: Feed,
             }
         }
         let totals = (heartbeats.values().sum::<u64>(), feed.events().len());
-        let Some(earlier) = history.pop_front() else { return };
+        let Some(earlier) = history.pop_front() else {
+            return;
+        };
         history.push_back(totals);
         let heartbeat_rate = (totals.0 - earlier.0) / WINDOW as u64;
         let event_rate = (totals.1 - earlier.1) / WINDOW;
-        screen.status(&format!("{} | {heartbeat_rate} heartbeats/s | {event_rate} events/s", states(&feed)));
+        screen.status(&format!(
+            "{} | {heartbeat_rate} heartbeats/s | {event_rate} events/s",
+            states(&feed)
+        ));
     }
 }
 
@@ -43,8 +49,16 @@ pub(crate) async fn show(counter_urls: watch::Receiver<Vec<String>>, feed: Feed,
 fn states(feed: &Feed) -> String {
     let states = feed.states();
     let count = |state| states.get(&state).copied().unwrap_or_default();
-    let order = [State::Online, State::InQueue, State::InMatch, State::Away, State::Offline];
-    order.map(|state| format!("{} {state}", count(state))).join("  ")
+    let order = [
+        State::Online,
+        State::InQueue,
+        State::InMatch,
+        State::Away,
+        State::Offline,
+    ];
+    order
+        .map(|state| format!("{} {state}", count(state)))
+        .join("  ")
 }
 
 async fn heartbeats_of(url: &str) -> Option<u64> {

@@ -89,7 +89,8 @@ pub enum GatewayAction {
     Crash(Gateway),
     /// A gateway that died starts again with the same id.
     Restart(Gateway),
-    /// A gateway leaves, with or without a grace for its players. The call ends their leases, or dies before that.
+    /// A gateway leaves, with or without a grace for its players. The call ends their leases, or
+    /// dies before that.
     Leave {
         /// The gateway that leaves.
         gateway: Gateway,
@@ -122,11 +123,29 @@ impl Fleet {
 }
 
 impl SeenGateways {
-    /// The observations that survive a flush at `now`. No gateway is known then, as if all were lost.
+    /// The observations that survive a flush at `now`. No gateway is known then, as if all were
+    /// lost.
     pub(crate) fn after_a_flush(&self, now: Tick) -> Self {
-        let Self { owners, was_lost_early, was_held_late, was_refused, .. } = self.clone();
-        let ended_at = self.expires_at.keys().map(|gateway| (*gateway, now)).collect();
-        Self { owners, ended_at, was_lost_early, was_held_late, was_refused, ..Self::default() }
+        let Self {
+            owners,
+            was_lost_early,
+            was_held_late,
+            was_refused,
+            ..
+        } = self.clone();
+        let ended_at = self
+            .expires_at
+            .keys()
+            .map(|gateway| (*gateway, now))
+            .collect();
+        Self {
+            owners,
+            ended_at,
+            was_lost_early,
+            was_held_late,
+            was_refused,
+            ..Self::default()
+        }
     }
 }
 
@@ -138,7 +157,9 @@ impl System {
             return;
         }
         self.fleet.gateways = vec![Process::default(); gateways.into()];
-        self.fleet.homes = (0..bounds.connections).map(|connection| connection % gateways).collect();
+        self.fleet.homes = (0..bounds.connections)
+            .map(|connection| connection % gateways)
+            .collect();
         self.fleet.sweepers = vec![None; bounds.gateways.sweepers];
         for gateway in 0..gateways {
             self.redis.gateways.leases.insert(gateway, FIRST_EXPIRY);
@@ -148,7 +169,9 @@ impl System {
 
     /// Whether the gateway that reports a connection runs, if it holds a lease.
     pub(crate) fn has_gateway(&self, connection: Connection) -> bool {
-        self.fleet.gateway_of(connection).is_none_or(|gateway| self.fleet.is(gateway, Status::Up))
+        self.fleet
+            .gateway_of(connection)
+            .is_none_or(|gateway| self.fleet.is(gateway, Status::Up))
     }
 
     /// The actions of gateways that are possible in this state.
@@ -162,12 +185,19 @@ impl System {
                         actions.push(GatewayAction::Crash(gateway));
                     }
                     if bounds.gateways.have_leaving {
-                        let leave =
-                            |(is_moving, is_interrupted)| GatewayAction::Leave { gateway, is_moving, is_interrupted };
-                        actions.extend([(true, true), (true, false), (false, true), (false, false)].map(leave));
+                        let leave = |(is_moving, is_interrupted)| GatewayAction::Leave {
+                            gateway,
+                            is_moving,
+                            is_interrupted,
+                        };
+                        actions.extend(
+                            [(true, true), (true, false), (false, true), (false, false)].map(leave),
+                        );
                     }
                 }
-                Status::Down if bounds.gateways.have_restarts => actions.push(GatewayAction::Restart(gateway)),
+                Status::Down if bounds.gateways.have_restarts => {
+                    actions.push(GatewayAction::Restart(gateway))
+                }
                 Status::Down | Status::Left => {}
             }
         }
@@ -193,7 +223,9 @@ impl System {
                 actions.push(GatewayAction::UnnamedHeartbeat(connection));
             }
             for gateway in 0..self.fleet.gateways.len() as Gateway {
-                if self.fleet.is(gateway, Status::Up) && self.fleet.gateway_of(connection) != Some(gateway) {
+                if self.fleet.is(gateway, Status::Up)
+                    && self.fleet.gateway_of(connection) != Some(gateway)
+                {
                     actions.push(GatewayAction::HandOver(connection, gateway));
                 }
             }
@@ -203,15 +235,26 @@ impl System {
 
     /// The connections whose sockets are open.
     pub(crate) fn open_connections(&self) -> impl Iterator<Item = Connection> {
-        (0..).zip(&self.sockets).filter(|(_, socket)| **socket == Socket::Open).map(|(connection, _)| connection)
+        (0..)
+            .zip(&self.sockets)
+            .filter(|(_, socket)| **socket == Socket::Open)
+            .map(|(connection, _)| connection)
     }
 
     /// Applies an action of gateways.
-    pub(crate) fn apply_to_gateways(&mut self, action: GatewayAction, bounds: &Bounds, mutation: Option<Mutation>) {
+    pub(crate) fn apply_to_gateways(
+        &mut self,
+        action: GatewayAction,
+        bounds: &Bounds,
+        mutation: Option<Mutation>,
+    ) {
         match action {
             GatewayAction::Renew(gateway) => self.send(Call::Renew(gateway), bounds, mutation),
             GatewayAction::Crash(gateway) => {
-                let process = Process { status: Status::Down, ..Process::default() };
+                let process = Process {
+                    status: Status::Down,
+                    ..Process::default()
+                };
                 self.fleet.gateways[usize::from(gateway)] = process;
                 self.close_sockets(gateway);
             }
@@ -219,12 +262,21 @@ impl System {
                 self.fleet.gateways[usize::from(gateway)].status = Status::Up;
                 self.send(Call::Renew(gateway), bounds, mutation);
             }
-            GatewayAction::Leave { gateway, is_moving, is_interrupted } => {
+            GatewayAction::Leave {
+                gateway,
+                is_moving,
+                is_interrupted,
+            } => {
                 if self.redis.gateways.leases.contains_key(&gateway) {
                     self.seen.gateways.ended_at.insert(gateway, self.now);
                 }
-                let ending = self.run(bounds, mutation, |script| script.leave_gateway(gateway, is_moving));
-                let process = Process { status: Status::Left, ..Process::default() };
+                let ending = self.run(bounds, mutation, |script| {
+                    script.leave_gateway(gateway, is_moving)
+                });
+                let process = Process {
+                    status: Status::Left,
+                    ..Process::default()
+                };
                 self.fleet.gateways[usize::from(gateway)] = process;
                 // With handovers, a proxy in front of the gateways holds the sockets.
                 if !bounds.gateways.have_handovers {
@@ -232,14 +284,23 @@ impl System {
                 }
                 if let Some(ending) = ending.filter(|_| !is_interrupted) {
                     let connections = self.redis.gateways.owned(gateway);
-                    self.end(&Page { ending, connections }, bounds, mutation);
+                    self.end(
+                        &Page {
+                            ending,
+                            connections,
+                        },
+                        bounds,
+                        mutation,
+                    );
                 }
             }
             GatewayAction::HandOver(connection, gateway) => {
                 self.fleet.homes[usize::from(connection)] = gateway;
                 self.send(Call::Heartbeat(connection), bounds, mutation);
             }
-            GatewayAction::UnnamedHeartbeat(connection) => self.unnamed_heartbeat(connection, bounds, mutation),
+            GatewayAction::UnnamedHeartbeat(connection) => {
+                self.unnamed_heartbeat(connection, bounds, mutation)
+            }
             GatewayAction::Look(sweeper) => self.look(sweeper, bounds, mutation),
             GatewayAction::End(sweeper) => {
                 if let Some(page) = self.fleet.sweepers[sweeper].take() {
@@ -264,10 +325,19 @@ impl System {
         }
     }
 
-    /// Renews a gateway's lease. If the service did not know the gateway, it announces its connections.
-    pub(crate) fn renew_gateway(&mut self, gateway: Gateway, bounds: &Bounds, mutation: Option<Mutation>) {
+    /// Renews a gateway's lease. If the service did not know the gateway, it announces its
+    /// connections.
+    pub(crate) fn renew_gateway(
+        &mut self,
+        gateway: Gateway,
+        bounds: &Bounds,
+        mutation: Option<Mutation>,
+    ) {
         let is_new = self.run(bounds, mutation, |script| script.renew_gateway(gateway));
-        self.seen.gateways.expires_at.insert(gateway, self.now + GATEWAY_TTL);
+        self.seen
+            .gateways
+            .expires_at
+            .insert(gateway, self.now + GATEWAY_TTL);
         if is_new && self.fleet.is(gateway, Status::Up) {
             let own = |connection: &Connection| self.fleet.gateway_of(*connection) == Some(gateway);
             let unannounced = self.open_connections().filter(own).collect();
@@ -275,9 +345,16 @@ impl System {
         }
     }
 
-    fn unnamed_heartbeat(&mut self, connection: Connection, bounds: &Bounds, mutation: Option<Mutation>) {
+    fn unnamed_heartbeat(
+        &mut self,
+        connection: Connection,
+        bounds: &Bounds,
+        mutation: Option<Mutation>,
+    ) {
         let is_restored = !self.counts(connection);
-        let counts = self.run(bounds, mutation, |script| script.heartbeat(connection, None));
+        let counts = self.run(bounds, mutation, |script| {
+            script.heartbeat(connection, None)
+        });
         if counts {
             self.seen.heartbeats[usize::from(connection)] = Some(self.now);
         }
@@ -288,7 +365,12 @@ impl System {
     }
 
     /// Records the result of a connect or heartbeat.
-    pub(crate) fn record_heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>, counts: bool) {
+    pub(crate) fn record_heartbeat(
+        &mut self,
+        connection: Connection,
+        gateway: Option<Gateway>,
+        counts: bool,
+    ) {
         let seen = &mut self.seen.gateways;
         if !counts {
             seen.was_refused |= !self.seen.ended.contains(&connection);
@@ -298,17 +380,23 @@ impl System {
         seen.grace_until = None;
         if let Some(gateway) = gateway {
             seen.owners.insert(connection, gateway);
-            self.fleet.gateways[usize::from(gateway)].unannounced.remove(&connection);
+            self.fleet.gateways[usize::from(gateway)]
+                .unannounced
+                .remove(&connection);
         }
     }
 
-    /// Records the leases that may be ended: those of gateways that left or did not renew their leases in time.
+    /// Records the leases that may be ended: those of gateways that left or did not renew their
+    /// leases in time.
     pub(crate) fn record_silent_gateways(&mut self) {
         let seen = &mut self.seen.gateways;
-        let is_excused = seen.outage_end.is_some_and(|end| self.now < end + GATEWAY_TTL);
+        let is_excused = seen
+            .outage_end
+            .is_some_and(|end| self.now < end + GATEWAY_TTL);
         for (connection, gateway) in &seen.owners {
             let expires_at = seen.expires_at.get(gateway);
-            let is_silent = expires_at.is_some_and(|expires_at| *expires_at <= self.now) && !is_excused;
+            let is_silent =
+                expires_at.is_some_and(|expires_at| *expires_at <= self.now) && !is_excused;
             if is_silent || self.fleet.gateways[usize::from(*gateway)].status == Status::Left {
                 seen.may_end.insert(*connection);
             }
@@ -321,12 +409,15 @@ impl System {
         self.record_look(&look, is_held);
         self.fleet.sweepers[sweeper] = look.ending.map(|ending| {
             let connections = self.redis.gateways.owned(ending.gateway);
-            Page { ending, connections }
+            Page {
+                ending,
+                connections,
+            }
         });
     }
 
-    /// Whether a look at this time must be held: less than a TTL ago, half of the gateways expired at once for the
-    /// first time, or the sweeps had paused.
+    /// Whether a look at this time must be held: less than a TTL ago, half of the gateways expired
+    /// at once for the first time, or the sweeps had paused.
     fn is_look_held(&mut self) -> bool {
         let gateways = &self.redis.gateways;
         let seen = &mut self.seen.gateways;
@@ -334,7 +425,9 @@ impl System {
         if held_until.is_some_and(|until| self.now < until) {
             return true;
         }
-        let has_paused = gateways.last_look.is_some_and(|last_look| self.now - last_look > GATEWAY_TTL);
+        let has_paused = gateways
+            .last_look
+            .is_some_and(|last_look| self.now - last_look > GATEWAY_TTL);
         let (mut known, mut expired) = (0, 0);
         let mut has_expired = false;
         for (gateway, expires_at) in &seen.expires_at {
@@ -343,7 +436,11 @@ impl System {
             has_expired |= is_expired;
             // A lost gateway counts even if it has returned.
             let lost_at = seen.lost.get(gateway).copied();
-            let expired_at = if is_expired { Some(*expires_at) } else { lost_at };
+            let expired_at = if is_expired {
+                Some(*expires_at)
+            } else {
+                lost_at
+            };
             let recent = expired_at.filter(|expired_at| expired_at + GATEWAY_TTL > self.now);
             known += u8::from(is_known || recent.is_some());
             expired += u8::from(recent.is_some_and(|at| held_until.is_none_or(|until| at > until)));
@@ -363,14 +460,21 @@ impl System {
         for gateway in &look.lost {
             seen.ended_at.insert(*gateway, self.now);
             let expired_at = seen.expires_at.get(gateway).copied();
-            seen.lost.extend(expired_at.map(|expired_at| (*gateway, expired_at)));
+            seen.lost
+                .extend(expired_at.map(|expired_at| (*gateway, expired_at)));
         }
     }
 
     fn end(&mut self, page: &Page, bounds: &Bounds, mutation: Option<Mutation>) {
-        let count = |system: &Self| (0..bounds.connections).filter(|connection| system.counts(*connection)).count();
+        let count = |system: &Self| {
+            (0..bounds.connections)
+                .filter(|connection| system.counts(*connection))
+                .count()
+        };
         let before = count(self);
-        self.run(bounds, mutation, |script| script.end_leases(page.ending, &page.connections));
+        self.run(bounds, mutation, |script| {
+            script.end_leases(page.ending, &page.connections)
+        });
         if page.ending.is_moving && before > 0 && count(self) == 0 {
             self.seen.gateways.grace_until = Some(self.now + MOVE_GRACE);
         }
@@ -378,7 +482,11 @@ impl System {
 
     /// Whether a player whose gateway moved went OFFLINE within the grace.
     pub(crate) fn has_grace_failed(&self) -> bool {
-        let is_in_grace = self.seen.gateways.grace_until.is_some_and(|until| self.now < until);
+        let is_in_grace = self
+            .seen
+            .gateways
+            .grace_until
+            .is_some_and(|until| self.now < until);
         is_in_grace && self.redis.presence() == Presence::Offline
     }
 }

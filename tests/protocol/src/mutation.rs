@@ -7,7 +7,8 @@ pub enum Mutation {
     SetStateRenews,
     /// A new player is not added to the expiry index.
     NotIndexed,
-    /// The sweep makes the transition of the players that it read from the index, without checking them again.
+    /// The sweep makes the transition of the players that it read from the index, without checking
+    /// them again.
     SweepTrustsItsPage,
     /// A script that finds an expired record omits the missed OFFLINE transition.
     MissedOfflineIsOmitted,
@@ -31,7 +32,8 @@ pub enum Mutation {
     ActivityOutlivesOffline,
     /// A server reads the snapshot before it subscribes to events.
     SnapshotBeforeSubscription,
-    /// A player is omitted from the snapshot if the caller knows any version of it, even an old one.
+    /// A player is omitted from the snapshot if the caller knows any version of it, even an old
+    /// one.
     KnownIsTrusted,
     /// An event replaces the known presence even if its version is lower.
     EventsAreNotCompared,
@@ -39,7 +41,8 @@ pub enum Mutation {
     OldEventsAreAccepted,
     /// A read replaces a report that arrived after the read was sent.
     ReadsUndoEvents,
-    /// A read that confirms the known presence, but was sent before it became known, is not recorded.
+    /// A read that confirms the known presence, but was sent before it became known, is not
+    /// recorded.
     AgreementIsIgnored,
     /// A player is not read again after contradictory reports.
     DoubtIsIgnored,
@@ -55,7 +58,8 @@ pub enum Mutation {
     UnnamedHeartbeatDropsTheGateway,
     /// A gateway whose connections were ended gets the status `alive` when it renews its lease.
     RenewalIsNeverNew,
-    /// A sweeper removes the lease of a lost gateway without recording that its connections must be ended.
+    /// A sweeper removes the lease of a lost gateway without recording that its connections must be
+    /// ended.
     LossIsNotRecorded,
     /// The end of a gateway ends leases that have passed to another gateway.
     EndsLeasesOfOtherGateways,

@@ -42,8 +42,8 @@ pub struct Bounds {
 /// The bounds for gateways that hold leases.
 #[derive(Debug, Clone, Copy)]
 pub struct GatewayBounds {
-    /// The number of gateways, to which the connections are assigned in turn. 0: each connection has a gateway without
-    /// a lease.
+    /// The number of gateways, to which the connections are assigned in turn. 0: each connection
+    /// has a gateway without a lease.
     pub gateways: u8,
     /// Sweepers that look for lost gateways.
     pub sweepers: usize,

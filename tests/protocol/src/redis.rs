@@ -17,7 +17,8 @@ pub type Connection = u8;
 /// An activity, identified by the number of the call that set it.
 pub type Activity = u8;
 
-/// More versions than a player can need within a tick. A version is a time, unless the previous one was later.
+/// More versions than a player can need within a tick. A version is a time, unless the previous one
+/// was later.
 const VERSIONS_PER_TICK: u16 = 100;
 
 /// A player's state.
@@ -115,25 +116,41 @@ pub(crate) struct Script<'a> {
 impl Redis {
     /// The presence that a read returns.
     pub fn presence(&self) -> Presence {
-        self.record.as_ref().map_or(Presence::Offline, |record| record.presence)
+        self.record
+            .as_ref()
+            .map_or(Presence::Offline, |record| record.presence)
     }
 
     /// The facts that a read with history returns.
     pub(crate) fn fact(&self) -> Fact {
         let last = self.past.as_ref().map_or(0, |past| past.version);
         let version = self.record.as_ref().map_or(last, |record| record.version);
-        Fact { presence: self.presence(), activity: self.activity(), version }
+        Fact {
+            presence: self.presence(),
+            activity: self.activity(),
+            version,
+        }
     }
 
     /// The activity that a read returns.
     pub fn activity(&self) -> Option<Activity> {
-        let has_activity = self.record.as_ref().is_some_and(|record| record.has_activity);
-        self.past.as_ref().filter(|_| has_activity).and_then(|past| past.activity)
+        let has_activity = self
+            .record
+            .as_ref()
+            .is_some_and(|record| record.has_activity);
+        self.past
+            .as_ref()
+            .filter(|_| has_activity)
+            .and_then(|past| past.activity)
     }
 
     /// Whether the player expired and the OFFLINE transition has not been made yet.
     pub fn is_due(&self) -> bool {
-        self.record.is_none() && self.past.as_ref().is_some_and(|past| past.presence != Presence::Offline)
+        self.record.is_none()
+            && self
+                .past
+                .as_ref()
+                .is_some_and(|past| past.presence != Presence::Offline)
     }
 
     /// Removes the data that expires at `now`.
@@ -148,17 +165,27 @@ impl Script<'_> {
         self.mutation == Some(mutation)
     }
 
-    /// `connect.lua`, and `heartbeat.lua` if the lease is not known. `gateway` is the one that the call names. Returns
-    /// whether the connection counts.
+    /// `connect.lua`, and `heartbeat.lua` if the lease is not known. `gateway` is the one that the
+    /// call names. Returns whether the connection counts.
     pub(crate) fn connect(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let mut player = self.load();
         if self.redis.closed.contains_key(&connection) {
             return false;
         }
-        let before = player.leases.get(&connection).and_then(|lease| lease.gateway);
-        let gateway = gateway.or(before.filter(|_| !self.has(Mutation::UnnamedHeartbeatDropsTheGateway)));
+        let before = player
+            .leases
+            .get(&connection)
+            .and_then(|lease| lease.gateway);
+        let gateway =
+            gateway.or(before.filter(|_| !self.has(Mutation::UnnamedHeartbeatDropsTheGateway)));
         let owners = self.redis.gateways.owners.clone();
-        player.leases.insert(connection, Lease { expires_at: self.now + self.ttl, gateway });
+        player.leases.insert(
+            connection,
+            Lease {
+                expires_at: self.now + self.ttl,
+                gateway,
+            },
+        );
         if player.presence == Presence::Offline {
             self.go_to(&mut player, Presence::Online);
         }
@@ -169,14 +196,18 @@ impl Script<'_> {
         true
     }
 
-    /// `renew_known.lua`, and `heartbeat.lua` if the lease is not known: a first call that renews nothing changes nothing.
-    /// Whether the connection counts.
+    /// `renew_known.lua`, and `heartbeat.lua` if the lease is not known: a first call that renews
+    /// nothing changes nothing. Whether the connection counts.
     pub(crate) fn heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
-        let Some(record) = &mut self.redis.record else { return self.connect(connection, gateway) };
+        let Some(record) = &mut self.redis.record else {
+            return self.connect(connection, gateway);
+        };
         let is_sole = record.leases.len() == 1;
         let expires_at = self.now + self.ttl;
         match record.leases.get_mut(&connection) {
-            Some(lease) if is_sole && (gateway.is_none() || lease.gateway == gateway) => lease.expires_at = expires_at,
+            Some(lease) if is_sole && (gateway.is_none() || lease.gateway == gateway) => {
+                lease.expires_at = expires_at
+            }
             _ => return self.connect(connection, gateway),
         }
         if self.mutation != Some(Mutation::HeartbeatLeavesTheRecord) {
@@ -190,7 +221,9 @@ impl Script<'_> {
     pub(crate) fn disconnect(&mut self, connection: Connection) {
         let mut player = self.load();
         if !self.has(Mutation::NoTombstone) {
-            self.redis.closed.insert(connection, self.now + 2 * self.ttl);
+            self.redis
+                .closed
+                .insert(connection, self.now + 2 * self.ttl);
         }
         if player.leases.remove(&connection).is_none() {
             return;
@@ -215,7 +248,9 @@ impl Script<'_> {
     pub(crate) fn play(&mut self) {
         let expires_at = self.redis.record.as_ref().map(|record| record.expires_at);
         let mut player = self.load();
-        let Some(expires_at) = expires_at.filter(|_| player.presence != Presence::Offline) else { return };
+        let Some(expires_at) = expires_at.filter(|_| player.presence != Presence::Offline) else {
+            return;
+        };
         if player.presence != Presence::InMatch {
             if self.has(Mutation::SetStateIsSilent) {
                 player.presence = Presence::InMatch;
@@ -223,7 +258,14 @@ impl Script<'_> {
                 self.go_to(&mut player, Presence::InMatch);
             }
         }
-        self.store(player, if self.has(Mutation::SetStateRenews) { self.now + self.ttl } else { expires_at });
+        self.store(
+            player,
+            if self.has(Mutation::SetStateRenews) {
+                self.now + self.ttl
+            } else {
+                expires_at
+            },
+        );
     }
 
     /// `set_state.lua`, with an activity or with `null`. It is refused for an OFFLINE player.
@@ -259,31 +301,68 @@ impl Script<'_> {
     /// Loads the player, after a missed OFFLINE transition if there is one.
     pub(crate) fn load(&mut self) -> Player {
         if let Some(record) = &self.redis.record {
-            let leases = record.leases.iter().filter(|(_, lease)| lease.expires_at > self.now);
-            let leases = leases.map(|(connection, lease)| (*connection, *lease)).collect();
+            let leases = record
+                .leases
+                .iter()
+                .filter(|(_, lease)| lease.expires_at > self.now);
+            let leases = leases
+                .map(|(connection, lease)| (*connection, *lease))
+                .collect();
             let activity = self.redis.past.as_ref().and_then(|past| past.activity);
-            return Player { presence: record.presence, version: record.version, activity, leases };
+            return Player {
+                presence: record.presence,
+                version: record.version,
+                activity,
+                leases,
+            };
         }
-        let unknown = Past { presence: Presence::Offline, version: 0, activity: None };
-        let Past { presence, version, activity } = self.redis.past.clone().unwrap_or(unknown);
-        let mut player = Player { presence, version, activity, leases: BTreeMap::new() };
+        let unknown = Past {
+            presence: Presence::Offline,
+            version: 0,
+            activity: None,
+        };
+        let Past {
+            presence,
+            version,
+            activity,
+        } = self.redis.past.clone().unwrap_or(unknown);
+        let mut player = Player {
+            presence,
+            version,
+            activity,
+            leases: BTreeMap::new(),
+        };
         if player.presence != Presence::Offline {
             let version = player.version;
             if self.has(Mutation::MissedOfflineIsOmitted) {
-                return Player { presence: Presence::Offline, ..player };
+                return Player {
+                    presence: Presence::Offline,
+                    ..player
+                };
             }
             self.go_offline(player);
             let past = self.redis.past.as_ref();
-            let (version, activity) = past.map_or((version, None), |past| (past.version, past.activity));
-            player = Player { presence: Presence::Offline, version, activity, leases: BTreeMap::new() };
+            let (version, activity) =
+                past.map_or((version, None), |past| (past.version, past.activity));
+            player = Player {
+                presence: Presence::Offline,
+                version,
+                activity,
+                leases: BTreeMap::new(),
+            };
         }
         player
     }
 
     fn go_to(&mut self, player: &mut Player, after: Presence) {
-        let now = if self.has(Mutation::VersionIgnoresTheClock) { 0 } else { u16::from(self.now) * VERSIONS_PER_TICK };
+        let now = if self.has(Mutation::VersionIgnoresTheClock) {
+            0
+        } else {
+            u16::from(self.now) * VERSIONS_PER_TICK
+        };
         player.version = now.max(player.version + 1);
-        let is_omitted = self.has(Mutation::OnlyItsOwnEventsCarryTheActivity) && player.presence != after;
+        let is_omitted =
+            self.has(Mutation::OnlyItsOwnEventsCarryTheActivity) && player.presence != after;
         let event = Event {
             version: player.version,
             before: player.presence,
@@ -303,20 +382,44 @@ impl Script<'_> {
         self.go_to(&mut player, Presence::Offline);
         self.redis.record = None;
         self.redis.index = None;
-        self.redis.past =
-            Some(Past { presence: Presence::Offline, version: player.version, activity: player.activity });
+        self.redis.past = Some(Past {
+            presence: Presence::Offline,
+            version: player.version,
+            activity: player.activity,
+        });
         self.redis.gateways.owners.clear();
     }
 
     fn store(&mut self, player: Player, expires_at: Tick) {
-        let Player { presence, version, activity, leases } = player;
-        let owned = leases.iter().filter_map(|(connection, lease)| Some((lease.gateway?, *connection)));
+        let Player {
+            presence,
+            version,
+            activity,
+            leases,
+        } = player;
+        let owned = leases
+            .iter()
+            .filter_map(|(connection, lease)| Some((lease.gateway?, *connection)));
         self.redis.gateways.owners = owned.collect();
-        self.redis.past = Some(Past { presence, version, activity });
+        self.redis.past = Some(Past {
+            presence,
+            version,
+            activity,
+        });
         let has_activity = activity.is_some();
-        self.redis.record = Some(Record { presence, version, leases, has_activity, expires_at });
+        self.redis.record = Some(Record {
+            presence,
+            version,
+            leases,
+            has_activity,
+            expires_at,
+        });
         if !self.has(Mutation::NotIndexed) {
-            self.redis.index = Some(self.redis.index.map_or(expires_at, |index| index.min(expires_at)));
+            self.redis.index = Some(
+                self.redis
+                    .index
+                    .map_or(expires_at, |index| index.min(expires_at)),
+            );
         }
     }
 }

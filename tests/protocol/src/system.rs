@@ -1,4 +1,5 @@
-//! The state of the whole system: gateways, the network, sweepers, relays and the stream around Redis.
+//! The state of the whole system: gateways, the network, sweepers, relays and the stream around
+//! Redis.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,8 @@ use crate::{
     watcher::{Surroundings, WatchAction, Watcher},
 };
 
-/// The number of ticks within which a call can arrive, any number of times and in any order. A call that does not
-/// arrive is lost, as its sender has stopped waiting.
+/// The number of ticks within which a call can arrive, any number of times and in any order. A call
+/// that does not arrive is lost, as its sender has stopped waiting.
 pub const MAX_LATENCY: Tick = 1;
 
 /// One state of the whole system.
@@ -25,8 +26,8 @@ pub struct System {
     pub network: BTreeMap<Call, Tick>,
     /// The data in Redis.
     pub redis: Redis,
-    /// Whether each sweeper has read that the player is due and has not checked the player yet. A sweeper that never
-    /// does is dead.
+    /// Whether each sweeper has read that the player is due and has not checked the player yet. A
+    /// sweeper that never does is dead.
     pub sweepers: Vec<bool>,
     /// The state of each relay. A function that publishes its own call's events is a relay, too.
     pub relays: Vec<Relay>,
@@ -146,7 +147,10 @@ impl System {
             sockets: vec![Socket::Unopened; bounds.connections.into()],
             sweepers: vec![false; bounds.sweepers],
             relays: vec![Relay::Idle; bounds.relays],
-            seen: Seen { heartbeats: vec![None; bounds.connections.into()], ..Seen::default() },
+            seen: Seen {
+                heartbeats: vec![None; bounds.connections.into()],
+                ..Seen::default()
+            },
             ..Self::default()
         };
         system.start_gateways(bounds);
@@ -159,7 +163,9 @@ impl System {
         for (connection, socket) in (0..).zip(&self.sockets) {
             let has_leases = bounds.gateways.gateways > 0;
             match socket {
-                Socket::Unopened if self.has_gateway(connection) => actions.push(Action::Open(connection)),
+                Socket::Unopened if self.has_gateway(connection) => {
+                    actions.push(Action::Open(connection))
+                }
                 Socket::Open => {
                     if !has_leases || bounds.gateways.have_closing {
                         actions.push(Action::Close(connection));
@@ -208,15 +214,23 @@ impl System {
             match step {
                 Relay::Idle if self.redis.outbox.is_empty() => {}
                 Relay::Idle => actions.push(Action::RelayReads(relay)),
-                Relay::Read(_) => actions.extend([Action::RelayPublishes(relay), Action::RelayDies(relay)]),
-                Relay::Published(_) => actions.extend([Action::RelayRemoves(relay), Action::RelayDies(relay)]),
+                Relay::Read(_) => {
+                    actions.extend([Action::RelayPublishes(relay), Action::RelayDies(relay)])
+                }
+                Relay::Published(_) => {
+                    actions.extend([Action::RelayRemoves(relay), Action::RelayDies(relay)])
+                }
             }
         }
         if bounds.is_watched {
             let watching = self.watcher.actions(&self.surroundings(None), bounds);
             actions.extend(watching.into_iter().map(Action::Watching));
         }
-        actions.extend(self.gateway_actions(bounds).into_iter().map(Action::Gateway));
+        actions.extend(
+            self.gateway_actions(bounds)
+                .into_iter()
+                .map(Action::Gateway),
+        );
         actions
     }
 
@@ -234,12 +248,16 @@ impl System {
                 self.sockets[usize::from(connection)] = Socket::Open;
                 self.send(Call::Connect(connection), bounds, mutation);
             }
-            Action::Heartbeat(connection) => self.send(Call::Heartbeat(connection), bounds, mutation),
+            Action::Heartbeat(connection) => {
+                self.send(Call::Heartbeat(connection), bounds, mutation)
+            }
             Action::Close(connection) => {
                 self.sockets[usize::from(connection)] = Socket::Closed(self.now);
                 self.send(Call::Disconnect(connection), bounds, mutation);
             }
-            Action::Crash(connection) => self.sockets[usize::from(connection)] = Socket::Closed(self.now),
+            Action::Crash(connection) => {
+                self.sockets[usize::from(connection)] = Socket::Closed(self.now)
+            }
             Action::Play => self.run(bounds, mutation, |script| script.play()),
             Action::SetActivity | Action::RemoveActivity => {
                 self.activities += 1;
@@ -249,11 +267,21 @@ impl System {
             Action::Arrive(call) => self.arrive(call, bounds, mutation),
             Action::Tick => self.advance_clock(),
             Action::Flush => {
-                let Seen { highest, has_version_decreased, .. } = self.seen;
+                let Seen {
+                    highest,
+                    has_version_decreased,
+                    ..
+                } = self.seen;
                 self.redis = Redis::default();
                 let heartbeats = vec![None; self.sockets.len()];
                 let gateways = self.seen.gateways.after_a_flush(self.now);
-                self.seen = Seen { highest, has_version_decreased, heartbeats, gateways, ..Seen::default() };
+                self.seen = Seen {
+                    highest,
+                    has_version_decreased,
+                    heartbeats,
+                    gateways,
+                    ..Seen::default()
+                };
                 self.flushes += 1;
                 self.advance_clock();
             }
@@ -286,8 +314,20 @@ impl System {
     }
 
     fn surroundings(&self, mutation: Option<Mutation>) -> Surroundings<'_> {
-        let Self { now, redis, stream: events, flushes, .. } = self;
-        Surroundings { now: *now, redis, events, flushes: *flushes, mutation }
+        let Self {
+            now,
+            redis,
+            stream: events,
+            flushes,
+            ..
+        } = self;
+        Surroundings {
+            now: *now,
+            redis,
+            events,
+            flushes: *flushes,
+            mutation,
+        }
     }
 
     pub(crate) fn send(&mut self, call: Call, bounds: &Bounds, mutation: Option<Mutation>) {
@@ -301,7 +341,8 @@ impl System {
     pub(crate) fn advance_clock(&mut self) {
         self.now += 1;
         self.redis.expire(self.now);
-        self.network.retain(|_, sent_at| self.now <= *sent_at + MAX_LATENCY);
+        self.network
+            .retain(|_, sent_at| self.now <= *sent_at + MAX_LATENCY);
     }
 
     /// Executes a call that arrives.
@@ -335,7 +376,14 @@ impl System {
     ) -> T {
         let redis = &mut self.redis;
         let Bounds { ttl, grace, .. } = *bounds;
-        let mut script = Script { redis, now: self.now, ttl, grace, mutation, events: Vec::new() };
+        let mut script = Script {
+            redis,
+            now: self.now,
+            ttl,
+            grace,
+            mutation,
+            events: Vec::new(),
+        };
         let result = work(&mut script);
         for event in script.events {
             self.seen.has_version_decreased |= event.version <= self.seen.highest;
@@ -346,8 +394,13 @@ impl System {
     }
 
     fn publish(&mut self, relay: usize, mutation: Option<Mutation>) {
-        let Relay::Read(event) = self.relays[relay] else { return };
-        let is_duplicate = self.stream.iter().any(|other| other.version == event.version);
+        let Relay::Read(event) = self.relays[relay] else {
+            return;
+        };
+        let is_duplicate = self
+            .stream
+            .iter()
+            .any(|other| other.version == event.version);
         if !is_duplicate || mutation == Some(Mutation::NoMessageId) {
             self.stream.push(event);
         }
@@ -361,12 +414,16 @@ impl System {
     /// Whether a connection counts in a read. The record may still hold a lease that has expired.
     pub fn counts(&self, connection: Connection) -> bool {
         let record = self.redis.record.as_ref();
-        record.and_then(|record| record.leases.get(&connection)).is_some_and(|lease| lease.expires_at > self.now)
+        record
+            .and_then(|record| record.leases.get(&connection))
+            .is_some_and(|lease| lease.expires_at > self.now)
     }
 
     /// The state and activity that a consumer derives from the whole stream, ordered by version.
     pub fn consumer_view(&self) -> (Presence, Option<Activity>) {
         let newest = self.stream.iter().max_by_key(|event| event.version);
-        newest.map_or((Presence::Offline, None), |event| (event.after, event.activity))
+        newest.map_or((Presence::Offline, None), |event| {
+            (event.after, event.activity)
+        })
     }
 }

@@ -1,8 +1,9 @@
-//! A model of turns: servers that sweep one cluster together, each of which can stall or die at any step.
+//! A model of turns: servers that sweep one cluster together, each of which can stall or die at any
+//! step.
 //!
-//! It is separate from the other model as it is about time. Times are ages in ticks, and an age stops once a higher one
-//! would make no difference, so the model is finite although time is not. A server that is not stalled acts within a
-//! tick.
+//! It is separate from the other model as it is about time. Times are ages in ticks, and an age
+//! stops once a higher one would make no difference, so the model is finite although time is not. A
+//! server that is not stalled acts within a tick.
 
 use stateright::{Model, Property};
 
@@ -22,14 +23,16 @@ const PASS_TIMEOUT: Ticks = INTERVAL / 4;
 pub const SWEPT_IN_TIME: &str =
     "an expired player is swept within the interval, and a quarter of it for each further stall";
 /// Holds as long as no server stalls and Redis keeps its data.
-pub const ONE_PASS: &str = "one pass is made per half of the interval, however many servers there are";
+pub const ONE_PASS: &str =
+    "one pass is made per half of the interval, however many servers there are";
 
 /// The bounds of the model.
 #[derive(Debug, Clone, Copy)]
 pub struct TurnBounds {
     /// Servers that sweep.
     pub servers: usize,
-    /// How often a server may stall: less than the number of servers, so that one of them always works.
+    /// How often a server may stall: less than the number of servers, so that one of them always
+    /// works.
     pub stalls: u8,
     /// How often Redis may lose its data.
     pub flushes: u8,
@@ -106,7 +109,8 @@ pub enum TurnAction {
     Stall(usize),
     /// A stalled server resumes.
     Resume(usize),
-    /// A stalled server is replaced by a new one, which begins with a pass without requesting a turn.
+    /// A stalled server is replaced by a new one, which begins with a pass without requesting a
+    /// turn.
     Restart(usize),
     /// A player expires.
     Expire,
@@ -121,10 +125,23 @@ impl Model for Turns {
     type Action = TurnAction;
 
     fn init_states(&self) -> Vec<Sweeping> {
-        let server = Server { step: Step::Check, requests_in: PACE, is_late: false, is_stalled: false };
+        let server = Server {
+            step: Step::Check,
+            requests_in: PACE,
+            is_late: false,
+            is_stalled: false,
+        };
         let servers = vec![server; self.bounds.servers];
         let (began, ended) = (PACE, PACE);
-        vec![Sweeping { began, ended, servers, expired: None, stalls: 0, flushes: 0, was_early: false }]
+        vec![Sweeping {
+            began,
+            ended,
+            servers,
+            expired: None,
+            stalls: 0,
+            flushes: 0,
+            was_early: false,
+        }]
     }
 
     fn actions(&self, state: &Sweeping, actions: &mut Vec<TurnAction>) {
@@ -149,7 +166,11 @@ impl Model for Turns {
         if state.flushes < self.bounds.flushes {
             actions.push(TurnAction::Flush);
         }
-        if !state.servers.iter().any(|server| server.is_due() && server.is_late) {
+        if !state
+            .servers
+            .iter()
+            .any(|server| server.is_due() && server.is_late)
+        {
             actions.push(TurnAction::Tick);
         }
     }
@@ -169,12 +190,22 @@ impl Model for Turns {
             Property::<Self>::always(ONE_PASS, |turns, state| {
                 turns.bounds.stalls > 0 || turns.bounds.flushes > 0 || !state.was_early
             }),
-            Property::<Self>::sometimes("a turn is taken from a server that stalled with it", |turns, state| {
-                let is_passing = |server: &Server| server.step == Step::Check && server.requests_in > 0;
-                let stalled = state.servers.iter().any(|server| server.is_stalled && server.step == Step::Check);
-                let other = state.servers.iter().any(|server| !server.is_stalled && is_passing(server));
-                turns.bounds.stalls == 0 || (state.was_early && stalled && other)
-            }),
+            Property::<Self>::sometimes(
+                "a turn is taken from a server that stalled with it",
+                |turns, state| {
+                    let is_passing =
+                        |server: &Server| server.step == Step::Check && server.requests_in > 0;
+                    let stalled = state
+                        .servers
+                        .iter()
+                        .any(|server| server.is_stalled && server.step == Step::Check);
+                    let other = state
+                        .servers
+                        .iter()
+                        .any(|server| !server.is_stalled && is_passing(server));
+                    turns.bounds.stalls == 0 || (state.was_early && stalled && other)
+                },
+            ),
         ]
     }
 }
@@ -197,14 +228,22 @@ impl Sweeping {
             TurnAction::Check(number) => {
                 self.expired = None;
                 let is_recorded = mutation == Some(TurnMutation::EndIsRecordedFirst);
-                self.servers[number].go_to(if is_recorded { Step::Request } else { Step::RecordEnd });
+                self.servers[number].go_to(if is_recorded {
+                    Step::Request
+                } else {
+                    Step::RecordEnd
+                });
             }
             TurnAction::RecordEnd(number) => {
                 if mutation != Some(TurnMutation::EndIsNotRecorded) {
                     self.ended = 0;
                 }
                 let is_recorded_first = mutation == Some(TurnMutation::EndIsRecordedFirst);
-                self.servers[number].go_to(if is_recorded_first { Step::Check } else { Step::Request });
+                self.servers[number].go_to(if is_recorded_first {
+                    Step::Check
+                } else {
+                    Step::Request
+                });
             }
             TurnAction::Stall(number) => {
                 self.servers[number].is_stalled = true;
@@ -215,8 +254,12 @@ impl Sweeping {
                 self.servers[number].is_late = false;
             }
             TurnAction::Restart(number) => {
-                self.servers[number] =
-                    Server { step: Step::Check, requests_in: PACE, is_late: false, is_stalled: false };
+                self.servers[number] = Server {
+                    step: Step::Check,
+                    requests_in: PACE,
+                    is_late: false,
+                    is_stalled: false,
+                };
             }
             TurnAction::Expire => self.expired = Some(0),
             TurnAction::Flush => {
@@ -229,15 +272,24 @@ impl Sweeping {
 
     /// `turn.lua`, and how a server handles its reply.
     fn request_turn(&mut self, number: usize, mutation: Option<TurnMutation>) {
-        let has_ended = self.ended <= self.began || mutation == Some(TurnMutation::DeadPassesKeepTheirTurn);
+        let has_ended =
+            self.ended <= self.began || mutation == Some(TurnMutation::DeadPassesKeepTheirTurn);
         let wait = if has_ended { PACE } else { PASS_TIMEOUT }.saturating_sub(self.began);
         let server = &mut self.servers[number];
         if wait > 0 {
-            server.requests_in = if mutation == Some(TurnMutation::ReplyIsIgnored) { PACE } else { wait };
+            server.requests_in = if mutation == Some(TurnMutation::ReplyIsIgnored) {
+                PACE
+            } else {
+                wait
+            };
             return server.go_to(Step::Request);
         }
         server.requests_in = PACE;
-        server.go_to(if mutation == Some(TurnMutation::EndIsRecordedFirst) { Step::RecordEnd } else { Step::Check });
+        server.go_to(if mutation == Some(TurnMutation::EndIsRecordedFirst) {
+            Step::RecordEnd
+        } else {
+            Step::Check
+        });
         self.was_early = self.began < PACE;
         self.began = 0;
     }

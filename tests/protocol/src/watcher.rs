@@ -1,4 +1,5 @@
-//! A caller that watches the player, and the server at the other end of its stream. See `docs/watch.md`.
+//! A caller that watches the player, and the server at the other end of its stream. See
+//! `docs/watch.md`.
 
 use crate::{
     Bounds, Mutation,
@@ -119,14 +120,22 @@ pub(crate) struct Surroundings<'a> {
 impl Watcher {
     /// The actions that are possible in this state.
     pub(crate) fn actions(&self, around: &Surroundings<'_>, bounds: &Bounds) -> Vec<WatchAction> {
-        let Some(stream) = &self.stream else { return vec![WatchAction::Watch] };
+        let Some(stream) = &self.stream else {
+            return vec![WatchAction::Watch];
+        };
         let can_break = self.interruptions < bounds.interruptions;
         let has_more = matches!(stream.feed, Feed::Following(read) if read < around.events.len());
         let is_interrupted = matches!(stream.feed, Feed::Interrupted(_));
         let actions = [
-            (stream.is_loading && stream.snapshot.is_none(), WatchAction::ReadSnapshot),
+            (
+                stream.is_loading && stream.snapshot.is_none(),
+                WatchAction::ReadSnapshot,
+            ),
             (stream.snapshot.is_some(), WatchAction::SendSnapshot),
-            (stream.is_in_doubt && stream.reread.is_none(), WatchAction::ReadAgain),
+            (
+                stream.is_in_doubt && stream.reread.is_none(),
+                WatchAction::ReadAgain,
+            ),
             (stream.reread.is_some(), WatchAction::TakeRead),
             (has_more, WatchAction::ReceiveEvent),
             (stream.is_pending, WatchAction::SendChange),
@@ -136,7 +145,11 @@ impl Watcher {
             (is_interrupted, WatchAction::RestartFeed),
             (stream.dataset != around.flushes, WatchAction::CheckDataset),
         ];
-        actions.into_iter().filter(|(is_possible, _)| *is_possible).map(|(_, action)| action).collect()
+        actions
+            .into_iter()
+            .filter(|(is_possible, _)| *is_possible)
+            .map(|(_, action)| action)
+            .collect()
     }
 
     /// Applies an action.
@@ -157,7 +170,8 @@ impl Watcher {
         }
     }
 
-    /// Whether the caller has received everything that the server knows, and no report is outstanding.
+    /// Whether the caller has received everything that the server knows, and no report is
+    /// outstanding.
     pub(crate) fn is_quiet(&self, events: usize, flushes: u8) -> bool {
         self.stream.as_ref().is_some_and(|stream| {
             let is_settled = !stream.is_loading && !stream.is_in_doubt && !stream.is_pending;
@@ -173,13 +187,19 @@ impl Watcher {
     }
 
     fn send_snapshot(&mut self, around: &Surroundings<'_>) {
-        let Some(stream) = &mut self.stream else { return };
-        let Some(read) = stream.snapshot.take() else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
+        let Some(read) = stream.snapshot.take() else {
+            return;
+        };
         stream.take_read(read, around.mutation);
         stream.is_loading = false;
         let is_known = self.held.is_some_and(|held| {
             around.mutation == Some(Mutation::KnownIsTrusted)
-                || stream.fact().is_some_and(|fact| fact.version == held.version)
+                || stream
+                    .fact()
+                    .is_some_and(|fact| fact.version == held.version)
         });
         let (version, dataset) = stream.requested;
         if !is_known {
@@ -190,7 +210,9 @@ impl Watcher {
     }
 
     fn send_change(&mut self) {
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else {
+            return;
+        };
         let Some(fact) = stream.fact() else { return };
         stream.is_pending = false;
         self.has_version_decreased |= fact.version != 0 && fact.version < stream.highest;
@@ -231,7 +253,8 @@ impl Stream {
             }
             (WatchAction::ReceiveEvent, Feed::Following(read)) => {
                 self.feed = Feed::Following(read + 1);
-                let misses_event = self.is_loading && around.mutation == Some(Mutation::SnapshotBeforeSubscription);
+                let misses_event = self.is_loading
+                    && around.mutation == Some(Mutation::SnapshotBeforeSubscription);
                 if !misses_event {
                     self.receive_event(around.events[read], around.mutation);
                 }
@@ -262,9 +285,15 @@ impl Stream {
     }
 
     fn receive_event(&mut self, event: Event, mutation: Option<Mutation>) {
-        let fact = Fact { presence: event.after, activity: event.activity, version: event.version };
+        let fact = Fact {
+            presence: event.after,
+            activity: event.activity,
+            version: event.version,
+        };
         if let Some(known) = self.known {
-            if fact.version <= known.fact.version && mutation != Some(Mutation::EventsAreNotCompared) {
+            if fact.version <= known.fact.version
+                && mutation != Some(Mutation::EventsAreNotCompared)
+            {
                 return;
             }
             // A read includes the events before it, unless Redis had lost them by then.
@@ -277,16 +306,31 @@ impl Stream {
     }
 
     fn take_read(&mut self, read: Read, mutation: Option<Mutation>) {
-        let Read { fact, as_of, is_overtaken } = read;
-        let report = Known { fact, as_of: Some(as_of) };
-        let Some(known) = self.known else { return self.learn(report) };
+        let Read {
+            fact,
+            as_of,
+            is_overtaken,
+        } = read;
+        let report = Known {
+            fact,
+            as_of: Some(as_of),
+        };
+        let Some(known) = self.known else {
+            return self.learn(report);
+        };
         let is_newer = !is_overtaken || mutation == Some(Mutation::ReadsUndoEvents);
         if (fact.presence, fact.version) == (known.fact.presence, known.fact.version) {
             if is_newer {
                 self.overtake_reads();
-                self.known = Some(Known { as_of: known.as_of.map(|_| as_of), ..known });
+                self.known = Some(Known {
+                    as_of: known.as_of.map(|_| as_of),
+                    ..known
+                });
             } else if mutation != Some(Mutation::AgreementIsIgnored) {
-                self.known = Some(Known { as_of: known.as_of.map(|known| known.max(as_of)), ..known });
+                self.known = Some(Known {
+                    as_of: known.as_of.map(|known| known.max(as_of)),
+                    ..known
+                });
             }
             return;
         }
@@ -322,6 +366,10 @@ impl Stream {
 
 impl Read {
     fn now(around: &Surroundings<'_>) -> Self {
-        Self { fact: around.redis.fact(), as_of: around.now, is_overtaken: false }
+        Self {
+            fact: around.redis.fact(),
+            as_of: around.now,
+            is_overtaken: false,
+        }
     }
 }

@@ -21,11 +21,17 @@ const SMALL: Bounds = Bounds {
 };
 
 /// The smallest bounds in which each rule of watching makes a difference.
-const WATCHED: Bounds =
-    Bounds { ticks: 2, has_matches: false, is_network_reliable: true, is_watched: true, interruptions: 1, ..SMALL };
+const WATCHED: Bounds = Bounds {
+    ticks: 2,
+    has_matches: false,
+    is_network_reliable: true,
+    is_watched: true,
+    interruptions: 1,
+    ..SMALL
+};
 
-/// The smallest bounds in which each rule of gateways that hold leases makes a difference. Leases of connections do not
-/// expire within the bounds, like those with a long TTL.
+/// The smallest bounds in which each rule of gateways that hold leases makes a difference. Leases
+/// of connections do not expire within the bounds, like those with a long TTL.
 const WITH_GATEWAYS: Bounds = Bounds {
     ticks: 3,
     ttl: 7,
@@ -33,7 +39,13 @@ const WITH_GATEWAYS: Bounds = Bounds {
     relays: 0,
     has_matches: false,
     is_network_reliable: true,
-    gateways: GatewayBounds { gateways: 1, sweepers: 1, have_deaths: true, have_closing: true, ..GatewayBounds::NONE },
+    gateways: GatewayBounds {
+        gateways: 1,
+        sweepers: 1,
+        have_deaths: true,
+        have_closing: true,
+        ..GatewayBounds::NONE
+    },
     ..SMALL
 };
 
@@ -76,39 +88,82 @@ const WITH_THREE_GATEWAYS: Bounds = Bounds {
 };
 
 /// The smallest bounds in which each rule of activities makes a difference.
-const WITH_ACTIVITIES: Bounds = Bounds { ticks: 3, activities: 2, is_network_reliable: true, ..SMALL };
+const WITH_ACTIVITIES: Bounds = Bounds {
+    ticks: 3,
+    activities: 2,
+    is_network_reliable: true,
+    ..SMALL
+};
 
 /// Checks every state. Fails with the path to the first state that violates a property.
 fn hold_in_every_state(bounds: Bounds) {
-    let checker = Protocol { bounds, mutation: None }.checker().threads(2).spawn_bfs().join();
-    eprintln!("{} states, at most {} steps away", checker.unique_state_count(), checker.max_depth());
-    assert!(checker.is_done(), "every state within the bounds was visited");
+    let checker = Protocol {
+        bounds,
+        mutation: None,
+    }
+    .checker()
+    .threads(2)
+    .spawn_bfs()
+    .join();
+    eprintln!(
+        "{} states, at most {} steps away",
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    assert!(
+        checker.is_done(),
+        "every state within the bounds was visited"
+    );
     checker.assert_properties();
 }
 
 #[test]
 fn all_properties_hold_for_two_connections() {
-    hold_in_every_state(Bounds { connections: 2, relays: 0, has_matches: false, ..SMALL });
+    hold_in_every_state(Bounds {
+        connections: 2,
+        relays: 0,
+        has_matches: false,
+        ..SMALL
+    });
 }
 
 #[test]
 fn all_properties_hold_in_a_grace() {
-    hold_in_every_state(Bounds { grace: 1, relays: 0, ticks: 6, ..SMALL });
+    hold_in_every_state(Bounds {
+        grace: 1,
+        relays: 0,
+        ticks: 6,
+        ..SMALL
+    });
 }
 
 #[test]
 fn all_properties_hold_with_two_sweepers() {
-    hold_in_every_state(Bounds { sweepers: 2, relays: 0, ticks: 6, ..SMALL });
+    hold_in_every_state(Bounds {
+        sweepers: 2,
+        relays: 0,
+        ticks: 6,
+        ..SMALL
+    });
 }
 
 #[test]
 fn all_properties_hold_with_two_relays() {
-    hold_in_every_state(Bounds { relays: 2, has_matches: false, ..SMALL });
+    hold_in_every_state(Bounds {
+        relays: 2,
+        has_matches: false,
+        ..SMALL
+    });
 }
 
 #[test]
 fn all_properties_hold_when_redis_is_flushed() {
-    hold_in_every_state(Bounds { flushes: 1, has_matches: false, ticks: 5, ..SMALL });
+    hold_in_every_state(Bounds {
+        flushes: 1,
+        has_matches: false,
+        ticks: 5,
+        ..SMALL
+    });
 }
 
 #[test]
@@ -123,29 +178,53 @@ fn all_properties_hold_for_a_watcher_whose_streams_break() {
 
 #[test]
 fn all_properties_hold_for_a_watcher_when_redis_is_flushed() {
-    hold_in_every_state(Bounds { flushes: 1, interruptions: 1, ..WATCHED });
+    hold_in_every_state(Bounds {
+        flushes: 1,
+        interruptions: 1,
+        ..WATCHED
+    });
 }
 
 #[test]
 fn all_properties_hold_for_a_gateway_that_dies_leaves_and_returns() {
-    let gateways = GatewayBounds { have_leaving: true, have_restarts: true, ..WITH_GATEWAYS.gateways };
-    hold_in_every_state(Bounds { gateways, sweepers: 1, ..WITH_GATEWAYS });
+    let gateways = GatewayBounds {
+        have_leaving: true,
+        have_restarts: true,
+        ..WITH_GATEWAYS.gateways
+    };
+    hold_in_every_state(Bounds {
+        gateways,
+        sweepers: 1,
+        ..WITH_GATEWAYS
+    });
 }
 
 #[test]
 fn all_properties_hold_for_a_gateway_whose_calls_are_late_lost_and_duplicated() {
-    hold_in_every_state(Bounds { is_network_reliable: false, ..WITH_GATEWAYS });
+    hold_in_every_state(Bounds {
+        is_network_reliable: false,
+        ..WITH_GATEWAYS
+    });
 }
 
 #[test]
 fn all_properties_hold_for_a_gateway_when_redis_is_flushed() {
-    hold_in_every_state(Bounds { flushes: 1, ..WITH_GATEWAYS });
+    hold_in_every_state(Bounds {
+        flushes: 1,
+        ..WITH_GATEWAYS
+    });
 }
 
 #[test]
 fn all_properties_hold_for_two_sweepers_of_gateways() {
-    let gateways = GatewayBounds { sweepers: 2, ..WITH_GATEWAYS.gateways };
-    hold_in_every_state(Bounds { gateways, ..WITH_GATEWAYS });
+    let gateways = GatewayBounds {
+        sweepers: 2,
+        ..WITH_GATEWAYS.gateways
+    };
+    hold_in_every_state(Bounds {
+        gateways,
+        ..WITH_GATEWAYS
+    });
 }
 
 #[test]
@@ -170,19 +249,38 @@ fn all_properties_hold_for_activities() {
 
 #[test]
 fn all_properties_hold_for_activities_in_a_grace() {
-    hold_in_every_state(Bounds { grace: 1, relays: 0, ..WITH_ACTIVITIES });
+    hold_in_every_state(Bounds {
+        grace: 1,
+        relays: 0,
+        ..WITH_ACTIVITIES
+    });
 }
 
 #[test]
 fn all_properties_hold_for_a_watcher_of_activities() {
-    hold_in_every_state(Bounds { activities: 2, interruptions: 0, ..WATCHED });
+    hold_in_every_state(Bounds {
+        activities: 2,
+        interruptions: 0,
+        ..WATCHED
+    });
 }
 
 /// Checks that a property fails without this rule of the protocol.
 fn fails_without(mutation: Mutation, property: &'static str, bounds: Bounds) {
-    let checker = Protocol { bounds, mutation: Some(mutation) }.checker().threads(2);
-    let checker = checker.finish_when(HasDiscoveries::AllOf([property].into())).spawn_bfs().join();
-    assert!(checker.discovery(property).is_some(), "{mutation:?} is not detected by: {property}");
+    let checker = Protocol {
+        bounds,
+        mutation: Some(mutation),
+    }
+    .checker()
+    .threads(2);
+    let checker = checker
+        .finish_when(HasDiscoveries::AllOf([property].into()))
+        .spawn_bfs()
+        .join();
+    assert!(
+        checker.discovery(property).is_some(),
+        "{mutation:?} is not detected by: {property}"
+    );
 }
 
 #[test]
@@ -206,13 +304,32 @@ fn each_rule_that_is_left_out_is_detected() {
 
 #[test]
 fn each_rule_of_activities_that_is_left_out_is_detected() {
-    let watched = Bounds { activities: 1, interruptions: 0, ..WATCHED };
+    let watched = Bounds {
+        activities: 1,
+        interruptions: 0,
+        ..WATCHED
+    };
     for (mutation, property, bounds) in [
         (Mutation::ActivityIsSilent, property::TRUTH, WITH_ACTIVITIES),
         (Mutation::ActivityIsSilent, property::WATCHER_TRUTH, watched),
-        (Mutation::OnlyItsOwnEventsCarryTheActivity, property::TRUTH, WITH_ACTIVITIES),
-        (Mutation::OnlyItsOwnEventsCarryTheActivity, property::WATCHER_TRUTH, Bounds { has_matches: true, ..watched }),
-        (Mutation::ActivityOutlivesOffline, property::ACTIVITY_ENDS, WITH_ACTIVITIES),
+        (
+            Mutation::OnlyItsOwnEventsCarryTheActivity,
+            property::TRUTH,
+            WITH_ACTIVITIES,
+        ),
+        (
+            Mutation::OnlyItsOwnEventsCarryTheActivity,
+            property::WATCHER_TRUTH,
+            Bounds {
+                has_matches: true,
+                ..watched
+            },
+        ),
+        (
+            Mutation::ActivityOutlivesOffline,
+            property::ACTIVITY_ENDS,
+            WITH_ACTIVITIES,
+        ),
     ] {
         fails_without(mutation, property, bounds);
     }
@@ -220,16 +337,55 @@ fn each_rule_of_activities_that_is_left_out_is_detected() {
 
 #[test]
 fn each_rule_of_watching_that_is_left_out_is_detected() {
-    let flushed = Bounds { flushes: 1, interruptions: 0, ..WATCHED };
+    let flushed = Bounds {
+        flushes: 1,
+        interruptions: 0,
+        ..WATCHED
+    };
     for (mutation, property, bounds) in [
-        (Mutation::SnapshotBeforeSubscription, property::WATCHER_TRUTH, WATCHED),
-        (Mutation::KnownIsTrusted, property::WATCHER_SNAPSHOT, WATCHED),
-        (Mutation::EventsAreNotCompared, property::WATCHER_VERSIONS, Bounds { connections: 2, relays: 2, ..flushed }),
-        (Mutation::OldEventsAreAccepted, property::WATCHER_TRUTH, flushed),
-        (Mutation::ReadsUndoEvents, property::WATCHER_VERSIONS, WATCHED),
-        (Mutation::AgreementIsIgnored, property::WATCHER_TRUTH, Bounds { interruptions: 1, ..flushed }),
+        (
+            Mutation::SnapshotBeforeSubscription,
+            property::WATCHER_TRUTH,
+            WATCHED,
+        ),
+        (
+            Mutation::KnownIsTrusted,
+            property::WATCHER_SNAPSHOT,
+            WATCHED,
+        ),
+        (
+            Mutation::EventsAreNotCompared,
+            property::WATCHER_VERSIONS,
+            Bounds {
+                connections: 2,
+                relays: 2,
+                ..flushed
+            },
+        ),
+        (
+            Mutation::OldEventsAreAccepted,
+            property::WATCHER_TRUTH,
+            flushed,
+        ),
+        (
+            Mutation::ReadsUndoEvents,
+            property::WATCHER_VERSIONS,
+            WATCHED,
+        ),
+        (
+            Mutation::AgreementIsIgnored,
+            property::WATCHER_TRUTH,
+            Bounds {
+                interruptions: 1,
+                ..flushed
+            },
+        ),
         (Mutation::DoubtIsIgnored, property::WATCHER_TRUTH, WATCHED),
-        (Mutation::LostEventsAreIgnored, property::WATCHER_TRUTH, WATCHED),
+        (
+            Mutation::LostEventsAreIgnored,
+            property::WATCHER_TRUTH,
+            WATCHED,
+        ),
         (Mutation::FlushIsIgnored, property::WATCHER_TRUTH, flushed),
     ] {
         fails_without(mutation, property, bounds);
@@ -238,21 +394,68 @@ fn each_rule_of_watching_that_is_left_out_is_detected() {
 
 #[test]
 fn each_rule_of_gateways_that_is_left_out_is_detected() {
-    let moving = Bounds { connections: 1, ..MOVING };
+    let moving = Bounds {
+        connections: 1,
+        ..MOVING
+    };
     for (mutation, property, bounds) in [
-        (Mutation::ConnectLeavesTheOwners, property::DEAD_GATEWAY, WITH_GATEWAYS),
-        (Mutation::DisconnectLeavesTheOwners, property::OWNERS, WITH_GATEWAYS),
-        (Mutation::UnnamedHeartbeatDropsTheGateway, property::DEAD_GATEWAY, WITH_TWO_GATEWAYS),
-        (Mutation::RenewalIsNeverNew, property::LIVE_GATEWAY, WITH_GATEWAYS),
-        (Mutation::LossIsNotRecorded, property::DEAD_GATEWAY, WITH_GATEWAYS),
-        (Mutation::EndsLeasesOfOtherGateways, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
-        (Mutation::EndsRenewedLeases, property::NO_FALSE_END, WITH_GATEWAYS),
-        (Mutation::EndIgnoresOtherDevices, property::NO_FALSE_END, WITH_TWO_GATEWAYS),
-        (Mutation::EndedIsClosed, property::NOT_REFUSED, WITH_GATEWAYS),
+        (
+            Mutation::ConnectLeavesTheOwners,
+            property::DEAD_GATEWAY,
+            WITH_GATEWAYS,
+        ),
+        (
+            Mutation::DisconnectLeavesTheOwners,
+            property::OWNERS,
+            WITH_GATEWAYS,
+        ),
+        (
+            Mutation::UnnamedHeartbeatDropsTheGateway,
+            property::DEAD_GATEWAY,
+            WITH_TWO_GATEWAYS,
+        ),
+        (
+            Mutation::RenewalIsNeverNew,
+            property::LIVE_GATEWAY,
+            WITH_GATEWAYS,
+        ),
+        (
+            Mutation::LossIsNotRecorded,
+            property::DEAD_GATEWAY,
+            WITH_GATEWAYS,
+        ),
+        (
+            Mutation::EndsLeasesOfOtherGateways,
+            property::NO_FALSE_END,
+            WITH_TWO_GATEWAYS,
+        ),
+        (
+            Mutation::EndsRenewedLeases,
+            property::NO_FALSE_END,
+            WITH_GATEWAYS,
+        ),
+        (
+            Mutation::EndIgnoresOtherDevices,
+            property::NO_FALSE_END,
+            WITH_TWO_GATEWAYS,
+        ),
+        (
+            Mutation::EndedIsClosed,
+            property::NOT_REFUSED,
+            WITH_GATEWAYS,
+        ),
         (Mutation::MovingHasNoGrace, property::MOVE, moving),
         (Mutation::NoHold, property::HELD, WITH_THREE_GATEWAYS),
-        (Mutation::NoHold, property::NO_FALSE_END, WITH_THREE_GATEWAYS),
-        (Mutation::HoldIsProlonged, property::NOT_PROLONGED, WITH_THREE_GATEWAYS),
+        (
+            Mutation::NoHold,
+            property::NO_FALSE_END,
+            WITH_THREE_GATEWAYS,
+        ),
+        (
+            Mutation::HoldIsProlonged,
+            property::NOT_PROLONGED,
+            WITH_THREE_GATEWAYS,
+        ),
     ] {
         fails_without(mutation, property, bounds);
     }

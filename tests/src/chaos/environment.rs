@@ -46,13 +46,21 @@ impl Environment {
     /// Starts all processes.
     pub(super) async fn start(plan: &Plan, recorder: &Recorder) -> Self {
         let (store, nats) = (Store::start(plan.topology).await, NatsServer::start().await);
-        let nats_addresses = [MovingEndpoint::start(nats.port()).await, MovingEndpoint::start(nats.port()).await];
+        let nats_addresses = [
+            MovingEndpoint::start(nats.port()).await,
+            MovingEndpoint::start(nats.port()).await,
+        ];
         let pace = recorder.lock().pace;
-        let nats_urls = nats_addresses.each_ref().map(|address| format!("nats://127.0.0.1:{}", address.port()));
+        let nats_urls = nats_addresses
+            .each_ref()
+            .map(|address| format!("nats://127.0.0.1:{}", address.port()));
         let mut variables = vec![
             ("PRESENCE_NATS_URL", nats_urls.join(",")),
             ("PRESENCE_TTL", format!("{}ms", pace.ttl)),
-            ("PRESENCE_HEARTBEAT_INTERVAL", format!("{}ms", pace.heartbeat)),
+            (
+                "PRESENCE_HEARTBEAT_INTERVAL",
+                format!("{}ms", pace.heartbeat),
+            ),
             ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
             ("PRESENCE_GATEWAY_TTL", format!("{}ms", pace.gateway_ttl)),
             ("PRESENCE_MOVE_GRACE", format!("{}ms", pace.move_grace)),
@@ -100,7 +108,9 @@ impl Environment {
     }
 
     pub(super) fn set_network_faults(&self, network: NetworkFaults) {
-        self.proxies.iter().for_each(|proxy| proxy.set_network_faults(network));
+        self.proxies
+            .iter()
+            .for_each(|proxy| proxy.set_network_faults(network));
     }
 
     /// Injects a fault into a process, waits until it works again, and records the fault.
@@ -108,7 +118,10 @@ impl Environment {
         let fault = match fault.part {
             Part::Redis => self.store.inject(fault).await,
             Part::Nats => self.inject_into_nats(self.nats.lock().await, fault).await,
-            Part::Server(number) => self.inject_into_server(self.servers[number].lock().await, fault).await,
+            Part::Server(number) => {
+                self.inject_into_server(self.servers[number].lock().await, fault)
+                    .await
+            }
             Part::Gateway(number) => self.inject_into_gateway(number, fault).await,
             Part::Watcher(_) | Part::Machine => return, // they are not processes
         };
@@ -118,14 +131,20 @@ impl Environment {
     /// The whole stream, in order.
     pub(super) async fn events(&self) -> Vec<Event> {
         let messages = self.nats.lock().await.messages(STREAM).await;
-        messages.iter().filter_map(|message| self.event(message)).collect()
+        messages
+            .iter()
+            .filter_map(|message| self.event(message))
+            .collect()
     }
 
     fn event(&self, message: &async_nats::jetstream::Message) -> Option<Event> {
         let body: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
         let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
         let state = |member: &str| serde_json::from_value(body[member].clone()).ok();
-        let message_id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
+        let message_id = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Msg-Id"));
         let info = message.info().ok()?;
         let event = || {
             Some(Event {
@@ -144,12 +163,17 @@ impl Environment {
         };
         let event = event();
         if event.is_none() {
-            self.recorder.record_anomaly(format!("the stream holds an invalid event: {body}"));
+            self.recorder
+                .record_anomaly(format!("the stream holds an invalid event: {body}"));
         }
         event
     }
 
-    async fn inject_into_nats(&self, mut nats: MutexGuard<'_, NatsServer>, fault: PlannedFault) -> Fault {
+    async fn inject_into_nats(
+        &self,
+        mut nats: MutexGuard<'_, NatsServer>,
+        fault: PlannedFault,
+    ) -> Fault {
         let from = now();
         let time = Duration::from_millis(fault.lasts);
         match fault.kind {
@@ -173,7 +197,11 @@ impl Environment {
         over(fault, from)
     }
 
-    async fn inject_into_server(&self, mut server: MutexGuard<'_, Server>, fault: PlannedFault) -> Fault {
+    async fn inject_into_server(
+        &self,
+        mut server: MutexGuard<'_, Server>,
+        fault: PlannedFault,
+    ) -> Fault {
         let (from, time) = (now(), Duration::from_millis(fault.lasts));
         if fault.kind == Kind::Freeze {
             server.pause();
@@ -184,7 +212,8 @@ impl Environment {
         if fault.kind == Kind::Kill {
             server.kill();
         } else if !server.terminate().await.success() {
-            self.recorder.record_anomaly("a server did not exit with success after SIGTERM".to_owned());
+            self.recorder
+                .record_anomaly("a server did not exit with success after SIGTERM".to_owned());
         }
         sleep(time).await;
         let address = server.address().to_owned();
@@ -219,7 +248,9 @@ impl Environment {
         gateway.signal("TERM");
         while !gateway.has_ended() {
             if begin.elapsed() > STOP_TIMEOUT {
-                return self.recorder.record_anomaly(format!("a gateway still ran {STOP_TIMEOUT:?} after SIGTERM"));
+                return self.recorder.record_anomaly(format!(
+                    "a gateway still ran {STOP_TIMEOUT:?} after SIGTERM"
+                ));
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -231,12 +262,18 @@ fn over(fault: PlannedFault, from: u64) -> Fault {
 }
 
 fn start_server(variables: &[(&'static str, String)], bind: &str) -> Server {
-    let mut variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut variables: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     variables.push(("PRESENCE_BIND", bind));
     Server::start(&variables)
 }
 
 fn start_gateway(proxy: &Proxy, heartbeat: u64) -> Gateway {
     let interval = format!("{heartbeat}ms");
-    Gateway::start(&[("GATEWAY_PRESENCE_URL", proxy.url()), ("GATEWAY_HEARTBEAT_INTERVAL", &interval)])
+    Gateway::start(&[
+        ("GATEWAY_PRESENCE_URL", proxy.url()),
+        ("GATEWAY_HEARTBEAT_INTERVAL", &interval),
+    ])
 }

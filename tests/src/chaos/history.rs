@@ -18,7 +18,9 @@ pub(super) type Millis = u64;
 
 /// The present time.
 pub(super) fn now() -> Millis {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_millis() as Millis)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| elapsed.as_millis() as Millis)
 }
 
 /// Everything that was seen in one run.
@@ -84,7 +86,8 @@ pub enum Part {
     Gateway(usize),
     /// One of the watchers.
     Watcher(usize),
-    /// The machine, which did not run the chaos test itself for a while. Such a fault is not planned.
+    /// The machine, which did not run the chaos test itself for a while. Such a fault is not
+    /// planned.
     Machine,
 }
 
@@ -99,10 +102,11 @@ pub enum Kind {
     Terminate,
     /// All keys are deleted. Redis only.
     Flush,
-    /// The primary becomes a replica, its connections stay open, and the endpoint moves to the new primary.
+    /// The primary becomes a replica, its connections stay open, and the endpoint moves to the new
+    /// primary.
     Demote,
-    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica. For NATS, one of two addresses falls silent:
-    /// open connections for good, new ones until the fault is over.
+    /// SIGSTOP, the endpoint moves to the replica, SIGCONT as a replica. For NATS, one of two
+    /// addresses falls silent: open connections for good, new ones until the fault is over.
     Hang,
     /// The network loses every byte of open connections, and the endpoint moves to the replica.
     Isolate,
@@ -340,7 +344,10 @@ pub(super) struct Recorder(Arc<Mutex<History>>);
 impl Recorder {
     /// An empty history.
     pub(super) fn new(pace: Pace) -> Self {
-        Self(Arc::new(Mutex::new(History { pace, ..History::default() })))
+        Self(Arc::new(Mutex::new(History {
+            pace,
+            ..History::default()
+        })))
     }
 
     /// The history so far. The lock must not be held across an await.
@@ -371,15 +378,32 @@ impl History {
 
     /// The number of gateways and of open sockets whose leases were not renewed from `since` on.
     pub(super) fn not_renewed_since(&self, since: Millis) -> usize {
-        let lease_calls = self.lease_calls.iter().filter(|call| call.sent >= since && !call.is_leaving);
-        let gateways: HashSet<_> = lease_calls.filter(|call| call.status.is_some()).map(|call| call.gateway).collect();
+        let lease_calls = self
+            .lease_calls
+            .iter()
+            .filter(|call| call.sent >= since && !call.is_leaving);
+        let gateways: HashSet<_> = lease_calls
+            .filter(|call| call.status.is_some())
+            .map(|call| call.gateway)
+            .collect();
         // Calls are in the order in which they ended.
-        let calls = self.calls.iter().rev().take_while(|call| call.ended >= since).filter(|call| call.sent >= since);
-        let renewals = calls
-            .filter(|call| matches!(call.verb, Verb::Connect | Verb::Heartbeat) && call.outcome == Outcome::Accepted);
-        let connections: HashSet<_> = renewals.filter_map(|call| call.connection.as_ref()).collect();
+        let calls = self
+            .calls
+            .iter()
+            .rev()
+            .take_while(|call| call.ended >= since)
+            .filter(|call| call.sent >= since);
+        let renewals = calls.filter(|call| {
+            matches!(call.verb, Verb::Connect | Verb::Heartbeat)
+                && call.outcome == Outcome::Accepted
+        });
+        let connections: HashSet<_> = renewals
+            .filter_map(|call| call.connection.as_ref())
+            .collect();
         let open = self.sockets.iter().filter(|socket| socket.closed.is_none());
-        let missing = open.filter(|socket| !connections.contains(&socket.connection)).count();
+        let missing = open
+            .filter(|socket| !connections.contains(&socket.connection))
+            .count();
         GATEWAYS - gateways.len() + missing
     }
 }
@@ -387,7 +411,14 @@ impl History {
 impl Fault {
     /// A fault that is over now, lost nothing and affects all players.
     pub(super) fn over(part: Part, kind: Kind, from: Millis) -> Self {
-        Self { part, kind, slots: Vec::new(), loss: Loss::Nothing, from, to: now() }
+        Self {
+            part,
+            kind,
+            slots: Vec::new(),
+            loss: Loss::Nothing,
+            from,
+            to: now(),
+        }
     }
 
     /// Whether it affects the player's hash slot.
@@ -401,11 +432,16 @@ impl Fault {
     }
 
     fn concerns_slot(&self, slot: u16) -> bool {
-        self.slots.is_empty() || self.slots.iter().any(|(first, last)| (*first..=*last).contains(&slot))
+        self.slots.is_empty()
+            || self
+                .slots
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&slot))
     }
 }
 
-/// The hash slot of keys that exist once: they are in the first partition, which begins with the first hash slot.
+/// The hash slot of keys that exist once: they are in the first partition, which begins with the
+/// first hash slot.
 const GATEWAYS_SLOT: u16 = 0;
 
 /// The id of a player.

@@ -30,7 +30,12 @@ impl Observer {
     pub(super) fn new(environment: Arc<Environment>, recorder: Recorder, players: u32) -> Self {
         let ids: Vec<_> = (0..players).map(player_id).collect();
         let body = Arc::new(json!({"player_ids": ids, "history": true}));
-        Self { environment, recorder, http: reqwest::Client::new(), body }
+        Self {
+            environment,
+            recorder,
+            http: reqwest::Client::new(),
+            body,
+        }
     }
 
     /// Reads from the servers in turn, indefinitely.
@@ -41,14 +46,18 @@ impl Observer {
         }
     }
 
-    /// Waits until both servers' responses agree with the sockets. If they do not within `timeout`, that is recorded as
-    /// an anomaly.
+    /// Waits until both servers' responses agree with the sockets. If they do not within `timeout`,
+    /// that is recorded as an anomaly.
     pub(super) async fn until_agreed(&self, timeout: Duration) -> bool {
         self.until_states_agree(&BTreeMap::new(), timeout).await
     }
 
     /// As [`until_agreed`](Self::until_agreed), and also with the states that players have set.
-    pub(super) async fn until_states_agree(&self, states: &BTreeMap<u32, State>, timeout: Duration) -> bool {
+    pub(super) async fn until_states_agree(
+        &self,
+        states: &BTreeMap<u32, State>,
+        timeout: Duration,
+    ) -> bool {
         match self.agree(states, timeout).await {
             Ok(()) => true,
             Err(wrong) => {
@@ -58,15 +67,23 @@ impl Observer {
         }
     }
 
-    /// As [`until_states_agree`](Self::until_states_agree), but a disagreement after `timeout` is returned as the
-    /// error.
-    pub(super) async fn agree(&self, states: &BTreeMap<u32, State>, timeout: Duration) -> Result<(), String> {
+    /// As [`until_states_agree`](Self::until_states_agree), but a disagreement after `timeout` is
+    /// returned as the error.
+    pub(super) async fn agree(
+        &self,
+        states: &BTreeMap<u32, State>,
+        timeout: Duration,
+    ) -> Result<(), String> {
         let begin = Instant::now();
         loop {
             let (before, mut wrong) = (self.recorder.lock().open_sockets(), Vec::new());
             for server in 0..SERVERS {
                 match self.look(server).await {
-                    Some(reads) => wrong.extend(reads.into_iter().filter(|read| !agrees(read, &before, states))),
+                    Some(reads) => wrong.extend(
+                        reads
+                            .into_iter()
+                            .filter(|read| !agrees(read, &before, states)),
+                    ),
                     None => wrong.push(Read::nothing()),
                 }
             }
@@ -76,9 +93,15 @@ impl Observer {
             }
             if begin.elapsed() > timeout {
                 let open = |read: &Read| before.get(&read.player).copied().unwrap_or_default();
-                let first: Vec<_> =
-                    wrong.iter().take(3).map(|read| format!("{read:?}, {} sockets", open(read))).collect();
-                return Err(format!("{} responses are wrong {timeout:?} after the last fault: {first:?}", wrong.len()));
+                let first: Vec<_> = wrong
+                    .iter()
+                    .take(3)
+                    .map(|read| format!("{read:?}, {} sockets", open(read)))
+                    .collect();
+                return Err(format!(
+                    "{} responses are wrong {timeout:?} after the last fault: {first:?}",
+                    wrong.len()
+                ));
             }
             sleep(READ_INTERVAL).await;
         }
@@ -88,7 +111,12 @@ impl Observer {
     pub(super) async fn look(&self, server: usize) -> Option<Vec<Read>> {
         let sent = now();
         let reads = self.ask(server).await;
-        let attempt = Attempt { server, sent, ended: now(), is_answered: reads.is_some() };
+        let attempt = Attempt {
+            server,
+            sent,
+            ended: now(),
+            is_answered: reads.is_some(),
+        };
         let mut history = self.recorder.lock();
         history.attempts.push(attempt);
         history.reads.extend(reads.iter().flatten());
@@ -96,29 +124,58 @@ impl Observer {
     }
 
     async fn ask(&self, server: usize) -> Option<Vec<Read>> {
-        let url = format!("http://{}/presence/friends", self.environment.address(server));
-        let response = self.http.post(url).timeout(READ_TIMEOUT).json(&*self.body).send().await.ok()?;
+        let url = format!(
+            "http://{}/presence/friends",
+            self.environment.address(server)
+        );
+        let response = self
+            .http
+            .post(url)
+            .timeout(READ_TIMEOUT)
+            .json(&*self.body)
+            .send()
+            .await
+            .ok()?;
         let body: Value = response.error_for_status().ok()?.json().await.ok()?;
         let (ended, as_of) = (now(), body["as_of"].as_u64()?);
-        (0..).zip(body["presences"].as_array()?).map(|read| parse(read, as_of, ended)).collect()
+        (0..)
+            .zip(body["presences"].as_array()?)
+            .map(|read| parse(read, as_of, ended))
+            .collect()
     }
 }
 
 impl Read {
     fn nothing() -> Self {
-        Self { player: 0, as_of: 0, ended: 0, state: State::Offline, count: 0, version: None }
+        Self {
+            player: 0,
+            as_of: 0,
+            ended: 0,
+            state: State::Offline,
+            count: 0,
+            version: None,
+        }
     }
 }
 
 fn parse((player, presence): (u32, &Value), as_of: Millis, ended: Millis) -> Option<Read> {
     let state = serde_json::from_value(presence["state"].clone()).ok()?;
     let count = u32::try_from(presence["connection_count"].as_u64()?).ok()?;
-    Some(Read { player, as_of, ended, state, count, version: presence["version"].as_u64() })
+    Some(Read {
+        player,
+        as_of,
+        ended,
+        state,
+        count,
+        version: presence["version"].as_u64(),
+    })
 }
 
 fn agrees(read: &Read, open: &BTreeMap<u32, u32>, states: &BTreeMap<u32, State>) -> bool {
     let sockets = open.get(&read.player).copied().unwrap_or_default();
     let is_there = read.state != State::Offline;
-    let has_state = states.get(&read.player).is_none_or(|state| sockets == 0 || read.state == *state);
+    let has_state = states
+        .get(&read.player)
+        .is_none_or(|state| sockets == 0 || read.state == *state);
     read.count == sockets && is_there == (sockets > 0) && has_state
 }

@@ -112,8 +112,8 @@ const PARTS: usize = 2 + SERVERS + GATEWAYS;
 const PAUSES: Range<Millis> = 300..1_200;
 /// From the end of a fault to the next one of the same target.
 const RECOVERY: Millis = 500;
-/// As [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have found the new primary
-/// before.
+/// As [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have
+/// found the new primary before.
 const LONG_RECOVERY: Millis = 7_000;
 /// From one fault of a watcher to its next one.
 const WATCHER_PAUSES: Range<Millis> = 1_000..5_000;
@@ -121,31 +121,42 @@ const WATCHER_PAUSES: Range<Millis> = 1_000..5_000;
 const NETWORK_INTERVALS: Range<Millis> = 2_000..4_000;
 /// From one planned restart of a gateway to the next, in a storm.
 const DRAIN_PAUSES: Range<Millis> = 2_000..7_000;
-/// How long half of the gateways are frozen together. Their leases expire, and the service ends nothing for another
-/// gateway TTL, in which the gateways are back.
+/// How long half of the gateways are frozen together. Their leases expire, and the service ends
+/// nothing for another gateway TTL, in which the gateways are back.
 const GATEWAYS_FREEZE: Range<Millis> = 3_000..3_300;
 /// How long Redis is frozen for all gateways' leases to expire.
 const REDIS_FREEZE: Range<Millis> = 2_700..2_900;
 
 impl Scale {
     /// For `make test`.
-    pub const SHORT: Self = Self { players: 250, storms: 1, storm: 6_000 };
+    pub const SHORT: Self = Self {
+        players: 250,
+        storms: 1,
+        storm: 6_000,
+    };
     /// For `make chaos`.
-    pub const FULL: Self = Self { players: 2_000, storms: 3, storm: 10_000 };
+    pub const FULL: Self = Self {
+        players: 2_000,
+        storms: 3,
+        storm: 10_000,
+    };
 }
 
 impl Plan {
     /// Draws the plan of a seed.
     pub fn new(seed: u64, scale: Scale, topology: Topology) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut first: Vec<_> =
-            (0..scale.players).map(|player| Action::Open(player, rng.random_range(0..GATEWAYS))).collect();
+        let mut first: Vec<_> = (0..scale.players)
+            .map(|player| Action::Open(player, rng.random_range(0..GATEWAYS)))
+            .collect();
         for player in 0..scale.players {
             if rng.random_ratio(3, 10) {
                 first.push(Action::Open(player, rng.random_range(0..GATEWAYS)));
             }
         }
-        let mut storms: Vec<_> = (0..scale.storms).map(|_| storm(&mut rng, scale, topology)).collect();
+        let mut storms: Vec<_> = (0..scale.storms)
+            .map(|_| storm(&mut rng, scale, topology))
+            .collect();
         for storm in &mut storms {
             for watcher in 0..WATCHERS {
                 storm.extend(watcher_faults(&mut rng, scale.storm, watcher));
@@ -157,7 +168,14 @@ impl Plan {
             storm.sort_by_key(|(at, _)| *at);
         }
         let trials = trials(&mut rng, topology);
-        Self { seed, scale, topology, first, storms, trials }
+        Self {
+            seed,
+            scale,
+            topology,
+            first,
+            storms,
+            trials,
+        }
     }
 }
 
@@ -170,10 +188,24 @@ impl fmt::Display for Plan {
             Topology::Cluster => "a Redis Cluster",
         };
         let steps = self.storms.iter().flatten();
-        let of_storms = steps.filter_map(|(_, step)| if let Step::Fault(fault) = step { Some(fault) } else { None });
+        let of_storms = steps.filter_map(|(_, step)| {
+            if let Step::Fault(fault) = step {
+                Some(fault)
+            } else {
+                None
+            }
+        });
         let faults: Vec<_> = of_storms.chain(self.trials.iter().flatten()).collect();
-        write!(f, "{redis}, {} players, {} storms, {} faults:", self.scale.players, self.scale.storms, faults.len())?;
-        faults.iter().try_for_each(|fault| write!(f, " {:?} {:?} {} ms;", fault.kind, fault.part, fault.lasts))
+        write!(
+            f,
+            "{redis}, {} players, {} storms, {} faults:",
+            self.scale.players,
+            self.scale.storms,
+            faults.len()
+        )?;
+        faults.iter().try_for_each(|fault| {
+            write!(f, " {:?} {:?} {} ms;", fault.kind, fault.part, fault.lasts)
+        })
     }
 }
 
@@ -185,7 +217,10 @@ fn storm(rng: &mut StdRng, scale: Scale, topology: Topology) -> Vec<(Millis, Ste
         at += rng.random_range(NETWORK_INTERVALS);
     }
     for _ in 0..u64::from(scale.players) * scale.storm / 12_000 {
-        steps.push((rng.random_range(0..scale.storm), Step::Action(act(rng, scale.players))));
+        steps.push((
+            rng.random_range(0..scale.storm),
+            Step::Action(act(rng, scale.players)),
+        ));
     }
     steps.sort_by_key(|(at, _)| *at);
     steps
@@ -196,7 +231,10 @@ fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, S
     let mut busy_until = HashMap::<_, Millis>::new();
     let (mut at, mut steps) = (rng.random_range(0..500), Vec::new());
     while at < storm {
-        let first_free = busy_until.values().min().filter(|_| busy_until.len() == PARTS);
+        let first_free = busy_until
+            .values()
+            .min()
+            .filter(|_| busy_until.len() == PARTS);
         at = first_free.map_or(at, |until| at.max(until + 1));
         let fault = fault(rng, topology);
         let name = format!("{:?}", fault.part);
@@ -213,9 +251,18 @@ fn watcher_faults(rng: &mut StdRng, storm: Millis, watcher: usize) -> Vec<(Milli
     let mut steps = Vec::new();
     let mut at = rng.random_range(WATCHER_PAUSES);
     while at < storm {
-        let (kind, lasts) = if rng.random() { (Kind::Kill, 1..1_500) } else { (Kind::Freeze, 300..4_000) };
+        let (kind, lasts) = if rng.random() {
+            (Kind::Kill, 1..1_500)
+        } else {
+            (Kind::Freeze, 300..4_000)
+        };
         let lasts = rng.random_range(lasts);
-        let fault = PlannedFault { part: Part::Watcher(watcher), which: rng.random_range(0..6), kind, lasts };
+        let fault = PlannedFault {
+            part: Part::Watcher(watcher),
+            which: rng.random_range(0..6),
+            kind,
+            lasts,
+        };
         steps.push((at, Step::Fault(fault)));
         at += lasts + rng.random_range(WATCHER_PAUSES);
     }
@@ -235,24 +282,45 @@ fn drains(rng: &mut StdRng, storm: Millis) -> Vec<(Millis, Step)> {
 }
 
 fn drain(gateway: usize, rng: &mut StdRng) -> PlannedFault {
-    PlannedFault { part: Part::Gateway(gateway), which: 0, kind: Kind::Terminate, lasts: rng.random_range(100..1_000) }
+    PlannedFault {
+        part: Part::Gateway(gateway),
+        which: 0,
+        kind: Kind::Terminate,
+        lasts: rng.random_range(100..1_000),
+    }
 }
 
-/// A planned restart and a crash of a gateway, and two faults that the service must not take for a crash of gateways. In
-/// a cluster, a replica takes over from a master that is frozen for so long, as in storms.
+/// A planned restart and a crash of a gateway, and two faults that the service must not take for a
+/// crash of gateways. In a cluster, a replica takes over from a master that is frozen for so long,
+/// as in storms.
 fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<PlannedFault>> {
     let spared = rng.random_range(0..GATEWAYS);
     let lasts = rng.random_range(GATEWAYS_FREEZE);
-    let freeze = |part, lasts| PlannedFault { part, which: 0, kind: Kind::Freeze, lasts };
+    let freeze = |part, lasts| PlannedFault {
+        part,
+        which: 0,
+        kind: Kind::Freeze,
+        lasts,
+    };
     let others = (0..GATEWAYS).filter(|gateway| *gateway != spared);
-    let mut trials = vec![others.map(|gateway| freeze(Part::Gateway(gateway), lasts)).collect()];
+    let mut trials = vec![
+        others
+            .map(|gateway| freeze(Part::Gateway(gateway), lasts))
+            .collect(),
+    ];
     let drained = rng.random_range(0..GATEWAYS);
     // The crash is that of another gateway: the one that restarted has no players.
     let crashed = (drained + 1) % GATEWAYS;
     trials.push(vec![drain(drained, rng)]);
     let lasts = rng.random_range(100..1_000);
-    trials.push(vec![PlannedFault { part: Part::Gateway(crashed), which: 0, kind: Kind::Kill, lasts }]);
-    // A frozen Redis comes last: some of its calls may still take effect when the next trial would begin.
+    trials.push(vec![PlannedFault {
+        part: Part::Gateway(crashed),
+        which: 0,
+        kind: Kind::Kill,
+        lasts,
+    }]);
+    // A frozen Redis comes last: some of its calls may still take effect when the next trial would
+    // begin.
     let redis_lasts = rng.random_range(REDIS_FREEZE);
     if topology != Topology::Cluster {
         trials.push(vec![freeze(Part::Redis, redis_lasts)]);
@@ -275,9 +343,12 @@ fn fault(rng: &mut StdRng, topology: Topology) -> PlannedFault {
         _ => Part::Gateway(which % GATEWAYS),
     };
     let kinds: &[(Kind, Range<Millis>)] = match (part, topology) {
-        (Part::Redis, Topology::Standalone) => {
-            &[(Kind::Freeze, 200..1_500), (Kind::Freeze, 1_000..3_500), (Kind::Kill, 100..1_500), (Kind::Flush, 1..2)]
-        }
+        (Part::Redis, Topology::Standalone) => &[
+            (Kind::Freeze, 200..1_500),
+            (Kind::Freeze, 1_000..3_500),
+            (Kind::Kill, 100..1_500),
+            (Kind::Flush, 1..2),
+        ],
         (Part::Redis, Topology::Endpoint) => &[
             (Kind::Demote, 300..4_000),
             (Kind::Demote, 300..4_000),
@@ -295,25 +366,49 @@ fn fault(rng: &mut StdRng, topology: Topology) -> PlannedFault {
             (Kind::Freeze, 200..1_500),
             (Kind::Flush, 1..2),
         ],
-        // Below the nodes' time limit of a second, no replica takes over; above it, the freeze lasts until one has.
-        (Part::Redis, Topology::Cluster) => {
-            &[(Kind::Freeze, 100..500), (Kind::Freeze, 2_500..4_000), (Kind::Kill, 2_500..4_000), (Kind::Flush, 1..2)]
-        }
-        (Part::Server(_), _) => &[(Kind::Freeze, 300..4_000), (Kind::Kill, 100..1_500), (Kind::Terminate, 100..1_000)],
-        (Part::Nats, Topology::Endpoint) => {
-            &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000), (Kind::Hang, 1_000..6_000)]
-        }
+        // Below the nodes' time limit of a second, no replica takes over; above it, the freeze
+        // lasts until one has.
+        (Part::Redis, Topology::Cluster) => &[
+            (Kind::Freeze, 100..500),
+            (Kind::Freeze, 2_500..4_000),
+            (Kind::Kill, 2_500..4_000),
+            (Kind::Flush, 1..2),
+        ],
+        (Part::Server(_), _) => &[
+            (Kind::Freeze, 300..4_000),
+            (Kind::Kill, 100..1_500),
+            (Kind::Terminate, 100..1_000),
+        ],
+        (Part::Nats, Topology::Endpoint) => &[
+            (Kind::Freeze, 300..3_500),
+            (Kind::Kill, 300..3_000),
+            (Kind::Hang, 1_000..6_000),
+        ],
         (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
         (Part::Gateway(_) | Part::Watcher(_) | Part::Machine, _) => {
             &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)]
         }
     };
-    let (kind, lasts) = kinds.choose(rng).cloned().unwrap_or((Kind::Freeze, 300..1_000));
-    PlannedFault { part, which, kind, lasts: rng.random_range(lasts) }
+    let (kind, lasts) = kinds
+        .choose(rng)
+        .cloned()
+        .unwrap_or((Kind::Freeze, 300..1_000));
+    PlannedFault {
+        part,
+        which,
+        kind,
+        lasts: rng.random_range(lasts),
+    }
 }
 
 fn network_faults(rng: &mut StdRng) -> NetworkFaults {
-    let mut share = |most| if rng.random_bool(0.5) { rng.random_range(0..most) } else { 0 };
+    let mut share = |most| {
+        if rng.random_bool(0.5) {
+            rng.random_range(0..most)
+        } else {
+            0
+        }
+    };
     NetworkFaults {
         delayed: share(200),
         lost: share(150),
@@ -331,7 +426,10 @@ fn act(rng: &mut StdRng, players: u32) -> Action {
         55..70 => Action::Break(player),
         70..97 => {
             let states = [State::Online, State::InQueue, State::InMatch, State::Away];
-            Action::SetState(player, states.choose(rng).copied().unwrap_or(State::Offline))
+            Action::SetState(
+                player,
+                states.choose(rng).copied().unwrap_or(State::Offline),
+            )
         }
         _ => Action::SetState(player, State::Offline),
     }
@@ -345,8 +443,15 @@ mod tests {
     fn a_storm_ends_even_if_everything_fails_at_once() {
         for seed in 0..3_000 {
             for topology in [Topology::Standalone, Topology::Endpoint, Topology::Sentinel] {
-                let steps = faults(&mut StdRng::seed_from_u64(seed), Scale::FULL.storm, topology);
-                assert!(steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000), "{seed}");
+                let steps = faults(
+                    &mut StdRng::seed_from_u64(seed),
+                    Scale::FULL.storm,
+                    topology,
+                );
+                assert!(
+                    steps.iter().all(|(at, _)| *at < Scale::FULL.storm + 8_000),
+                    "{seed}"
+                );
             }
         }
     }

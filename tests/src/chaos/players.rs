@@ -28,8 +28,9 @@ const MAX_MOVING: usize = 50;
 /// Of this many players whose gateway has a planned restart, one does not connect again.
 const PLAYERS_PER_LEAVER: u32 = 4;
 
-/// The pause of a device before it connects to another gateway: the shortest one, and the step to the next ones. They
-/// spread the connects, and most connects come after the call with which the gateway leaves.
+/// The pause of a device before it connects to another gateway: the shortest one, and the step to
+/// the next ones. They spread the connects, and most connects come after the call with which the
+/// gateway leaves.
 const MOVE_DELAY: Duration = Duration::from_millis(300);
 const MOVE_DELAY_STEP: Duration = Duration::from_millis(100);
 const MOVE_DELAYS: u32 = 8;
@@ -50,10 +51,16 @@ pub(super) struct Players {
 
 impl Players {
     pub(super) fn new(environment: Arc<Environment>, recorder: Recorder) -> Self {
-        Self { environment, recorder, devices: Arc::default(), moving: Arc::new(Semaphore::new(MAX_MOVING)) }
+        Self {
+            environment,
+            recorder,
+            devices: Arc::default(),
+            moving: Arc::new(Semaphore::new(MAX_MOVING)),
+        }
     }
 
-    /// Performs an action of a player, if that is possible: some actions need a gateway that is up, or a device.
+    /// Performs an action of a player, if that is possible: some actions need a gateway that is up,
+    /// or a device.
     pub(super) async fn act(&self, act: Action) {
         match act {
             Action::Open(player, gateway) => _ = self.open(player, gateway).await,
@@ -80,14 +87,24 @@ impl Players {
 
     /// Opens a socket. Returns whether that succeeded.
     async fn open(&self, player: u32, gateway: usize) -> bool {
-        let Some(url) = self.environment.gateway_url(gateway, &player_id(player)) else { return false };
-        let Ok(Ok(device)) = timeout(CALL_TIMEOUT, Device::open(&url)).await else { return false };
+        let Some(url) = self.environment.gateway_url(gateway, &player_id(player)) else {
+            return false;
+        };
+        let Ok(Ok(device)) = timeout(CALL_TIMEOUT, Device::open(&url)).await else {
+            return false;
+        };
         let connection: Arc<str> = Arc::from(device.connection());
         let closed = device.closed();
         let index = {
             let mut history = self.recorder.lock();
             let connection = Arc::clone(&connection);
-            history.sockets.push(Socket { player, connection, gateway, opened: now(), closed: None });
+            history.sockets.push(Socket {
+                player,
+                connection,
+                gateway,
+                opened: now(),
+                closed: None,
+            });
             history.sockets.len() - 1
         };
         let players = self.clone();
@@ -95,7 +112,8 @@ impl Players {
             closed.await;
             players.recorder.lock().sockets[index].closed = Some(now());
             // The device of a player who quit was removed before.
-            let is_moving = players.environment.is_draining(gateway) && players.take_out(player, &connection);
+            let is_moving =
+                players.environment.is_draining(gateway) && players.take_out(player, &connection);
             if is_moving && !player.is_multiple_of(PLAYERS_PER_LEAVER) {
                 players.move_from(gateway, player).await;
             }
@@ -105,10 +123,16 @@ impl Players {
     }
 
     /// Connects a player whose gateway stops to one of the other gateways.
-    fn move_from(&self, gateway: usize, player: u32) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    fn move_from(
+        &self,
+        gateway: usize,
+        player: u32,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             sleep(MOVE_DELAY + MOVE_DELAY_STEP * (player % MOVE_DELAYS)).await;
-            let Ok(_permit) = self.moving.acquire().await else { return };
+            let Ok(_permit) = self.moving.acquire().await else {
+                return;
+            };
             for attempt in 0..MOVE_ATTEMPTS {
                 let distance = 1 + (player as usize + attempt) % (GATEWAYS - 1);
                 if self.open(player, (gateway + distance) % GATEWAYS).await {
@@ -120,7 +144,9 @@ impl Players {
     }
 
     async fn say(&self, player: u32, state: State) {
-        let Some(device) = self.take(player) else { return };
+        let Some(device) = self.take(player) else {
+            return;
+        };
         let _ = timeout(CALL_TIMEOUT, device.say(state.as_str())).await; // a frozen gateway reads it later
         self.devices().entry(player).or_default().push_front(device);
     }
@@ -138,8 +164,12 @@ impl Players {
     /// Removes the device of a connection. Returns whether the player still had it.
     fn take_out(&self, player: u32, connection: &str) -> bool {
         let mut devices = self.devices();
-        let Some(devices) = devices.get_mut(&player) else { return false };
-        let place = devices.iter().position(|device| device.connection() == connection);
+        let Some(devices) = devices.get_mut(&player) else {
+            return false;
+        };
+        let place = devices
+            .iter()
+            .position(|device| device.connection() == connection);
         place.and_then(|place| devices.remove(place)).is_some()
     }
 

@@ -1,5 +1,5 @@
-//! Network between one gateway and the servers: it delays, loses, doubles and holds back calls, and records which calls
-//! reached a server and how the server responded.
+//! Network between one gateway and the servers: it delays, loses, doubles and holds back calls, and
+//! records which calls reached a server and how the server responded.
 
 use std::{
     collections::HashSet,
@@ -30,7 +30,8 @@ use super::{
 /// The longest body of a gateway's call, in bytes.
 const MAX_BODY: usize = 2 << 20;
 
-/// A server that has not responded for this time is ejected for [`EJECTION_PERIOD`], as by a load balancer.
+/// A server that has not responded for this time is ejected for [`EJECTION_PERIOD`], as by a load
+/// balancer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 const EJECTION_PERIOD: Millis = 1_500;
 
@@ -85,12 +86,27 @@ impl Proxy {
     ///
     /// # Panics
     /// Panics if there is no free port.
-    pub(super) async fn start(gateway: usize, servers: [String; SERVERS], seed: u64, recorder: Recorder) -> Self {
+    pub(super) async fn start(
+        gateway: usize,
+        servers: [String; SERVERS],
+        seed: u64,
+        recorder: Recorder,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("the port's number"));
+        let url = format!(
+            "http://{}",
+            listener.local_addr().expect("the port's number")
+        );
         let chance = Mutex::new((StdRng::seed_from_u64(seed), NetworkFaults::default()));
         let (http, ejected_until) = (reqwest::Client::new(), Default::default());
-        let inner = Arc::new(Inner { gateway, servers, ejected_until, http, chance, recorder });
+        let inner = Arc::new(Inner {
+            gateway,
+            servers,
+            ejected_until,
+            http,
+            chance,
+            recorder,
+        });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
         tokio::spawn(async { axum::serve(listener, router).await });
         Self { url, inner }
@@ -103,13 +119,19 @@ impl Proxy {
 
     /// Sets the share of calls that are affected from now on.
     pub(super) fn set_network_faults(&self, network: NetworkFaults) {
-        self.inner.chance.lock().unwrap_or_else(PoisonError::into_inner).1 = network;
+        self.inner
+            .chance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .1 = network;
     }
 }
 
 async fn pass(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
     let (asked, path) = (now(), request.uri().path().to_owned());
-    let Ok(body) = to_bytes(request.into_body(), MAX_BODY).await else { return broken() };
+    let Ok(body) = to_bytes(request.into_body(), MAX_BODY).await else {
+        return broken();
+    };
     let message = Message { path, body, asked };
     let (fate, first) = inner.draw(&message);
     let forward = |server| inner.forward(&message, server);
@@ -144,7 +166,11 @@ impl Inner {
         let mut chance = rng.random_range(0..1_000);
         let mut is = |share| {
             let is_so = chance < share;
-            chance = if is_so { u32::MAX } else { chance.saturating_sub(share) };
+            chance = if is_so {
+                u32::MAX
+            } else {
+                chance.saturating_sub(share)
+            };
             is_so
         };
         let fate = if is(network.delayed) {
@@ -164,10 +190,14 @@ impl Inner {
         (fate, server)
     }
 
-    /// Sends a call to a server, or to the other one if that cannot be reached. Waits for the response even after the
-    /// gateway was sent an error.
+    /// Sends a call to a server, or to the other one if that cannot be reached. Waits for the
+    /// response even after the gateway was sent an error.
     async fn forward(self: &Arc<Self>, message: &Message, server: usize) -> Response {
-        let server = if self.ejected_until[server].load(Ordering::Relaxed) > now() { 1 - server } else { server };
+        let server = if self.ejected_until[server].load(Ordering::Relaxed) > now() {
+            1 - server
+        } else {
+            server
+        };
         let (inner, message) = (Arc::clone(self), message.clone());
         let exchange = tokio::spawn(async move {
             match inner.exchange(&message, server).await {
@@ -186,13 +216,24 @@ impl Inner {
     }
 
     async fn exchange(&self, message: &Message, server: usize) -> reqwest::Result<Reply> {
-        let request = self.http.post(format!("http://{}{}", self.servers[server], message.path));
-        let request = request.header(header::CONTENT_TYPE, "application/json").body(message.body.clone());
+        let request = self
+            .http
+            .post(format!("http://{}{}", self.servers[server], message.path));
+        let request = request
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(message.body.clone());
         let sent = now();
         let reply = async {
             let response = request.timeout(RESPONSE_TIMEOUT).send().await?;
-            let (status, retry_after) = (response.status(), response.headers().get(header::RETRY_AFTER).cloned());
-            Ok(Reply { status, retry_after, body: response.bytes().await? })
+            let (status, retry_after) = (
+                response.status(),
+                response.headers().get(header::RETRY_AFTER).cloned(),
+            );
+            Ok(Reply {
+                status,
+                retry_after,
+                body: response.bytes().await?,
+            })
         };
         let reply: reqwest::Result<Reply> = reply.await;
         if !reply.as_ref().is_err_and(reqwest::Error::is_connect) {
@@ -206,14 +247,33 @@ impl Inner {
     }
 
     /// The entries of a call, with the outcomes in its response.
-    fn calls(&self, message: &Message, server: usize, sent: Millis, reply: Option<&Reply>) -> Vec<Call> {
+    fn calls(
+        &self,
+        message: &Message,
+        server: usize,
+        sent: Millis,
+        reply: Option<&Reply>,
+    ) -> Vec<Call> {
         let body: Value = serde_json::from_slice(&message.body).unwrap_or_default();
-        let replied: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
+        let replied: Value = reply
+            .and_then(|reply| serde_json::from_slice(&reply.body).ok())
+            .unwrap_or_default();
         let status = reply.map(|reply| reply.status.as_u16());
-        let listed = |member: &str| replied[member].as_array().into_iter().flatten().map(names).collect::<HashSet<_>>();
+        let listed = |member: &str| {
+            replied[member]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(names)
+                .collect::<HashSet<_>>()
+        };
         let (closed, failed) = (listed("closed"), listed("failed"));
-        let entries = body["connections"].as_array().map_or(std::slice::from_ref(&body), Vec::as_slice);
-        let seen = replied["version"].as_u64().zip(serde_json::from_value::<State>(replied["state"].clone()).ok());
+        let entries = body["connections"]
+            .as_array()
+            .map_or(std::slice::from_ref(&body), Vec::as_slice);
+        let seen = replied["version"]
+            .as_u64()
+            .zip(serde_json::from_value::<State>(replied["state"].clone()).ok());
         let owner: Option<Arc<str>> = body["gateway_id"].as_str().map(Into::into);
         let calls = entries.iter().filter_map(|entry| {
             let verb = verb(&message.path, &body)?;
@@ -242,14 +302,23 @@ impl Inner {
         calls.collect()
     }
 
-    /// A call about the gateway's own lease, with the status in its response; `None` for calls about connections.
-    fn lease_call(&self, message: &Message, server: usize, sent: Millis, reply: Option<&Reply>) -> Option<LeaseCall> {
+    /// A call about the gateway's own lease, with the status in its response; `None` for calls
+    /// about connections.
+    fn lease_call(
+        &self,
+        message: &Message,
+        server: usize,
+        sent: Millis,
+        reply: Option<&Reply>,
+    ) -> Option<LeaseCall> {
         if message.path != "/presence/gateway" {
             return None;
         }
         let body: Value = serde_json::from_slice(&message.body).ok()?;
         let reply = reply.filter(|reply| reply.status == StatusCode::OK);
-        let replied: Value = reply.and_then(|reply| serde_json::from_slice(&reply.body).ok()).unwrap_or_default();
+        let replied: Value = reply
+            .and_then(|reply| serde_json::from_slice(&reply.body).ok())
+            .unwrap_or_default();
         Some(LeaseCall {
             gateway: self.gateway,
             id: body["gateway_id"].as_str()?.into(),
@@ -264,7 +333,9 @@ impl Inner {
 
 impl Reply {
     fn into_response(self) -> Response {
-        let mut response = Response::builder().status(self.status).header(header::CONTENT_TYPE, "application/json");
+        let mut response = Response::builder()
+            .status(self.status)
+            .header(header::CONTENT_TYPE, "application/json");
         if let Some(retry_after) = self.retry_after {
             response = response.header(header::RETRY_AFTER, retry_after);
         }
@@ -290,11 +361,16 @@ fn names(entry: &Value) -> (String, String) {
 }
 
 fn empty(status: StatusCode) -> Response {
-    Response::builder().status(status).body(Body::empty()).expect("a response")
+    Response::builder()
+        .status(status)
+        .body(Body::empty())
+        .expect("a response")
 }
 
 /// A response that ends before its first byte, like a broken socket.
 fn broken() -> Response {
     let error = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    Response::new(Body::from_stream(stream::once(async { Err::<Bytes, _>(error) })))
+    Response::new(Body::from_stream(stream::once(async {
+        Err::<Bytes, _>(error)
+    })))
 }

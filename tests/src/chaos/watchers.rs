@@ -23,7 +23,8 @@ use super::{
     Task,
     environment::Environment,
     history::{
-        Delivery, Fault, Kind, Part, Read, Recorder, Snapshot, State, WatchStream, now, player_id, player_number,
+        Delivery, Fault, Kind, Part, Read, Recorder, Snapshot, State, WatchStream, now, player_id,
+        player_number,
     },
     observer::Observer,
     plan::{PlannedFault, SERVERS, WATCHERS},
@@ -35,7 +36,8 @@ const BATCH: u32 = 250;
 /// Time timeout for the handshake of a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pause before a stream is opened again, and before a request is repeated that could not be answered.
+/// The pause before a stream is opened again, and before a request is repeated that could not be
+/// answered.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What a watcher was sent of each player last: its state and version.
@@ -93,32 +95,49 @@ impl Watchers {
             let task = tokio::spawn(watcher.clone().run()).abort_handle();
             (watcher, Task(task))
         };
-        Self { watchers: (0..WATCHERS).map(start).collect(), recorder: recorder.clone() }
+        Self {
+            watchers: (0..WATCHERS).map(start).collect(),
+            recorder: recorder.clone(),
+        }
     }
 
     /// Injects a fault into a watcher, and records it.
     pub(super) async fn inject(&self, fault: PlannedFault) {
-        let Part::Watcher(number) = fault.part else { return };
-        let Some((watcher, _)) = self.watchers.get(number) else { return };
+        let Part::Watcher(number) = fault.part else {
+            return;
+        };
+        let Some((watcher, _)) = self.watchers.get(number) else {
+            return;
+        };
         let from = now();
-        let order = if fault.kind == Kind::Freeze { Order::Freeze } else { Order::Die };
+        let order = if fault.kind == Kind::Freeze {
+            Order::Freeze
+        } else {
+            Order::Die
+        };
         if order == Order::Die && fault.which.is_multiple_of(2) {
             watcher.held().clear(); // it returns as a new caller, which holds nothing
         }
         watcher.orders.send_replace(order);
         sleep(Duration::from_millis(fault.lasts)).await;
         watcher.orders.send_replace(Order::Read);
-        self.recorder.lock().faults.push(Fault::over(fault.part, fault.kind, from));
+        self.recorder
+            .lock()
+            .faults
+            .push(Fault::over(fault.part, fault.kind, from));
     }
 
-    /// Waits until all watchers hold what a server responds. If they do not within `timeout`, that is recorded as an
-    /// anomaly.
+    /// Waits until all watchers hold what a server responds. If they do not within `timeout`, that
+    /// is recorded as an anomaly.
     pub(super) async fn until_agreed(&self, observer: &Observer, timeout: Duration) -> bool {
         let begin = Instant::now();
         loop {
-            let Some(wrong) = self.compare(&observer.look(0).await.unwrap_or_default()) else { return true };
+            let Some(wrong) = self.compare(&observer.look(0).await.unwrap_or_default()) else {
+                return true;
+            };
             if begin.elapsed() > timeout {
-                self.recorder.record_anomaly(format!("{wrong}, {timeout:?} after the last fault"));
+                self.recorder
+                    .record_anomaly(format!("{wrong}, {timeout:?} after the last fault"));
                 return false;
             }
             sleep(RETRY_DELAY).await;
@@ -138,7 +157,11 @@ impl Watchers {
                     *state != read.state || (version.is_some() && *version != read.version)
                 })
             })?;
-            Some(format!("watcher {} holds {:?} of {wrong:?}", watcher.number, held.get(&wrong.player)))
+            Some(format!(
+                "watcher {} holds {:?} of {wrong:?}",
+                watcher.number,
+                held.get(&wrong.player)
+            ))
         })
     }
 }
@@ -162,8 +185,12 @@ impl Watcher {
         }
     }
 
-    async fn open(&self, server: usize) -> Result<Session<'_>, Box<tokio_tungstenite::tungstenite::Error>> {
-        let (socket, _) = connect_async(format!("ws://{}/watch", self.environment.address(server))).await?;
+    async fn open(
+        &self,
+        server: usize,
+    ) -> Result<Session<'_>, Box<tokio_tungstenite::tungstenite::Error>> {
+        let (socket, _) =
+            connect_async(format!("ws://{}/watch", self.environment.address(server))).await?;
         let mut history = self.recorder.lock();
         let knows_nothing = self.held().is_empty();
         history.streams.push(WatchStream {
@@ -174,7 +201,13 @@ impl Watcher {
             snapshots: Vec::new(),
             ended: None,
         });
-        Ok(Session { watcher: self, socket, index: history.streams.len() - 1, first: 0, sent: 0 })
+        Ok(Session {
+            watcher: self,
+            socket,
+            index: history.streams.len() - 1,
+            first: 0,
+            sent: 0,
+        })
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -182,7 +215,8 @@ impl Watcher {
     }
 
     fn record_anomaly(&self, text: &str) {
-        self.recorder.record_anomaly(format!("watcher {}: {text}", self.number));
+        self.recorder
+            .record_anomaly(format!("watcher {}: {text}", self.number));
     }
 }
 
@@ -198,7 +232,8 @@ impl Session<'_> {
                 Some(Ok(Message::Close(frame))) => {
                     // Only a server that ends closes a stream.
                     if let Some(frame) = frame.filter(|frame| frame.code != CloseCode::Away) {
-                        self.watcher.record_anomaly(&format!("the stream was closed: {frame:?}"));
+                        self.watcher
+                            .record_anomaly(&format!("the stream was closed: {frame:?}"));
                     }
                     ControlFlow::Break(())
                 }
@@ -216,7 +251,9 @@ impl Session<'_> {
         let players: Vec<_> = self.batch().map(player_id).collect();
         let known: HashMap<_, _> = {
             let held = self.watcher.held();
-            let known = self.batch().filter_map(|player| Some((player_id(player), held.get(&player)?.1.unwrap_or(0))));
+            let known = self
+                .batch()
+                .filter_map(|player| Some((player_id(player), held.get(&player)?.1.unwrap_or(0))));
             known.collect()
         };
         self.sent = now();
@@ -233,8 +270,15 @@ impl Session<'_> {
             self.take_presences(presences);
         } else if message["watching"].is_u64() {
             let players = self.batch();
-            let snapshot = Snapshot { first: players.start, end: players.end, sent: self.sent, completed: now() };
-            self.watcher.recorder.lock().streams[self.index].snapshots.push(snapshot);
+            let snapshot = Snapshot {
+                first: players.start,
+                end: players.end,
+                sent: self.sent,
+                completed: now(),
+            };
+            self.watcher.recorder.lock().streams[self.index]
+                .snapshots
+                .push(snapshot);
             self.first = players.end;
             if self.first < self.watcher.players {
                 return self.request().await;
@@ -243,7 +287,8 @@ impl Session<'_> {
             sleep(RETRY_DELAY).await;
             return self.request().await;
         } else if !message["feed"].is_string() {
-            self.watcher.record_anomaly(&format!("it was sent {message}"));
+            self.watcher
+                .record_anomaly(&format!("it was sent {message}"));
         }
         ControlFlow::Continue(())
     }
@@ -255,15 +300,26 @@ impl Session<'_> {
             let player = presence["player_id"].as_str().and_then(player_number);
             let state = serde_json::from_value(presence["state"].clone());
             let (Some(player), Ok(state)) = (player, state) else {
-                history.anomalies.push(format!("a watcher was sent {presence}"));
+                history
+                    .anomalies
+                    .push(format!("a watcher was sent {presence}"));
                 continue;
             };
             if !named.insert(player) {
-                history.anomalies.push(format!("a watcher was sent {} twice in a message", player_id(player)));
+                history.anomalies.push(format!(
+                    "a watcher was sent {} twice in a message",
+                    player_id(player)
+                ));
             }
             let version = presence["version"].as_u64();
             held.insert(player, (state, version));
-            history.deliveries.push(Delivery { stream: self.index, player, at, state, version });
+            history.deliveries.push(Delivery {
+                stream: self.index,
+                player,
+                at,
+                state,
+                version,
+            });
         }
     }
 }

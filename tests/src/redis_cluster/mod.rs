@@ -41,16 +41,24 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_masters_with_replicas(masters: usize) -> Self {
-        Self::of(2 * masters, 1, Kind::Plain).await.with_replicas_in_step().await
+        Self::of(2 * masters, 1, Kind::Plain)
+            .await
+            .with_replicas_in_step()
+            .await
     }
 
-    /// As [`start_masters_with_replicas`](Self::start_masters_with_replicas), of Valkey; `None` if there is none on this
-    /// machine.
+    /// As [`start_masters_with_replicas`](Self::start_masters_with_replicas), of Valkey; `None` if
+    /// there is none on this machine.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey_masters(masters: usize) -> Option<Self> {
-        Some(Self::of(2 * masters, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
+        Some(
+            Self::of(2 * masters, 1, Kind::Valkey(valkey()?))
+                .await
+                .with_replicas_in_step()
+                .await,
+        )
     }
 
     /// Starts three masters, each with a replica that replaces it a second after its end.
@@ -58,7 +66,10 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_with_replicas() -> Self {
-        Self::of(6, 1, Kind::Plain).await.with_replicas_in_step().await
+        Self::of(6, 1, Kind::Plain)
+            .await
+            .with_replicas_in_step()
+            .await
     }
 
     /// Starts three masters on the IPv6 loopback address; `None` if this machine has none.
@@ -70,29 +81,45 @@ impl RedisCluster {
         Some(Self::of(3, 0, Kind::Ipv6).await)
     }
 
-    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` if it is not installed.
+    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` if it is not
+    /// installed.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey() -> Option<Self> {
-        Some(Self::of(6, 1, Kind::Valkey(valkey()?)).await.with_replicas_in_step().await)
+        Some(
+            Self::of(6, 1, Kind::Valkey(valkey()?))
+                .await
+                .with_replicas_in_step()
+                .await,
+        )
     }
 
-    /// As [`start_with_replicas`](Self::start_with_replicas), reached by TLS, by users alone, and by hostname. The service's user may do no more than it
-    /// needs.
+    /// As [`start_with_replicas`](Self::start_with_replicas), reached by TLS, by users alone, and
+    /// by hostname. The service's user may do no more than it needs.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_secured() -> Self {
-        Self::of(6, 1, Kind::Secured(Authority::new())).await.with_replicas_in_step().await
+        Self::of(6, 1, Kind::Secured(Authority::new()))
+            .await
+            .with_replicas_in_step()
+            .await
     }
 
     async fn of(nodes: usize, replicas: usize, mut kind: Kind) -> Self {
         let masters = nodes / (replicas + 1);
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let nodes = (0..nodes).map(|number| Node::start(directory.path(), number, &kind)).collect();
-            let mut cluster = Self { nodes, masters, kind, _directory: directory };
+            let nodes = (0..nodes)
+                .map(|number| Node::start(directory.path(), number, &kind))
+                .collect();
+            let mut cluster = Self {
+                nodes,
+                masters,
+                kind,
+                _directory: directory,
+            };
             if cluster.nodes.iter_mut().all(Node::is_up) && cluster.create(replicas) {
                 cluster.agree().await;
                 return cluster;
@@ -103,20 +130,30 @@ impl RedisCluster {
 
     fn create(&self, replicas: usize) -> bool {
         let mut create = Command::new("redis-cli");
-        create.args(self.kind.access()).args(["--cluster", "create"]).args(self.nodes.iter().map(Node::address));
+        create
+            .args(self.kind.access())
+            .args(["--cluster", "create"])
+            .args(self.nodes.iter().map(Node::address));
         create.args(["--cluster-yes", "--cluster-replicas", &replicas.to_string()]);
         create.output().expect("redis-cli runs").status.success()
     }
 
     async fn agree(&self) {
-        while !self.nodes.iter().all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+        while !self
+            .nodes
+            .iter()
+            .all(|node| node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"))
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     async fn with_replicas_in_step(self) -> Self {
         for node in &self.nodes[self.masters..] {
-            while !node.ask(&["INFO", "replication"]).contains("master_link_status:up") {
+            while !node
+                .ask(&["INFO", "replication"])
+                .contains("master_link_status:up")
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
@@ -125,7 +162,11 @@ impl RedisCluster {
 
     /// The seeds, as `PRESENCE_REDIS_URL` takes them.
     pub fn urls(&self) -> String {
-        self.nodes.iter().map(|node| self.kind.url(node.port)).collect::<Vec<_>>().join(",")
+        self.nodes
+            .iter()
+            .map(|node| self.kind.url(node.port))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// Whom clients have to trust.
@@ -146,7 +187,10 @@ impl RedisCluster {
     pub async fn connection(&self) -> ClusterConnection {
         let urls = self.nodes.iter().map(|node| self.kind.url(node.port));
         let client = ClusterClient::new(urls).expect("a cluster client");
-        client.get_async_connection().await.expect("the cluster answers")
+        client
+            .get_async_connection()
+            .await
+            .expect("the cluster answers")
     }
 
     /// The number of the node that holds the slot of `key` as its master.
@@ -174,7 +218,9 @@ impl RedisCluster {
         let id = self.ask(master, &["CLUSTER", "MYID"]);
         let is_its = |number: &usize| {
             let nodes = self.ask(*number, &["CLUSTER", "NODES"]);
-            nodes.lines().any(|node| node.contains("myself,slave") && node.contains(&id))
+            nodes
+                .lines()
+                .any(|node| node.contains("myself,slave") && node.contains(&id))
         };
         (0..self.nodes.len()).find(is_its).expect("a replica")
     }
@@ -236,12 +282,16 @@ impl RedisCluster {
         }
     }
 
-    /// The commands of all nodes since they were last [forgotten](Self::forget_commands), those in scripts included, but for
-    /// those of the harness.
+    /// The commands of all nodes since they were last [forgotten](Self::forget_commands), those in
+    /// scripts included, but for those of the harness.
     pub fn commands(&self) -> BTreeMap<String, u64> {
         let mut sum = BTreeMap::new();
         for node in &self.nodes {
-            for (name, count) in node.ask(&["INFO", "commandstats"]).lines().filter_map(parse_count) {
+            for (name, count) in node
+                .ask(&["INFO", "commandstats"])
+                .lines()
+                .filter_map(parse_count)
+            {
                 *sum.entry(name).or_default() += count;
             }
         }
@@ -265,8 +315,14 @@ impl RedisCluster {
     pub fn begin_to_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.ask(from, &["CLUSTER", "KEYSLOT", key]);
         let id = |number| self.ask(number, &["CLUSTER", "MYID"]);
-        assert_eq!(self.ask(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]), "OK");
-        assert_eq!(self.ask(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]), "OK");
+        assert_eq!(
+            self.ask(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]),
+            "OK"
+        );
+        assert_eq!(
+            self.ask(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]),
+            "OK"
+        );
     }
 
     /// Moves a key of a slot that is being moved.
@@ -275,7 +331,13 @@ impl RedisCluster {
     /// If a node refuses.
     pub fn move_key(&self, key: &str, from: usize, to: usize) {
         let port = self.nodes[to].port.to_string();
-        assert_eq!(self.ask(from, &["MIGRATE", self.nodes[to].host, &port, key, "0", "1000"]), "OK");
+        assert_eq!(
+            self.ask(
+                from,
+                &["MIGRATE", self.nodes[to].host, &port, key, "0", "1000"]
+            ),
+            "OK"
+        );
     }
 
     /// Moves the remaining keys of the slot of `key`, and makes the target its master.
@@ -284,12 +346,18 @@ impl RedisCluster {
     /// If a node refuses.
     pub fn end_to_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.ask(from, &["CLUSTER", "KEYSLOT", key]);
-        for key in self.ask(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]).lines() {
+        for key in self
+            .ask(from, &["CLUSTER", "GETKEYSINSLOT", &slot, "1000"])
+            .lines()
+        {
             self.move_key(key, from, to);
         }
         let id = self.ask(to, &["CLUSTER", "MYID"]);
         for number in [to, from] {
-            assert_eq!(self.ask(number, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]), "OK");
+            assert_eq!(
+                self.ask(number, &["CLUSTER", "SETSLOT", &slot, "NODE", &id]),
+                "OK"
+            );
         }
     }
 
@@ -300,10 +368,26 @@ impl RedisCluster {
     pub async fn move_slots(&self, from: usize, to: usize, count: usize) {
         let id = |number: usize| self.nodes[number].ask(&["CLUSTER", "MYID"]);
         let mut reshard = tokio::process::Command::new("redis-cli");
-        reshard.args(self.kind.access()).args(["--cluster", "reshard", &self.nodes[to].address(), "--cluster-yes"]);
-        reshard.args(["--cluster-from", &id(from), "--cluster-to", &id(to), "--cluster-slots", &count.to_string()]);
+        reshard.args(self.kind.access()).args([
+            "--cluster",
+            "reshard",
+            &self.nodes[to].address(),
+            "--cluster-yes",
+        ]);
+        reshard.args([
+            "--cluster-from",
+            &id(from),
+            "--cluster-to",
+            &id(to),
+            "--cluster-slots",
+            &count.to_string(),
+        ]);
         let output = reshard.output().await.expect("redis-cli runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stdout)
+        );
     }
 }
 
@@ -317,8 +401,13 @@ fn parse_count(line: &str) -> Option<(String, u64)> {
 
 /// Where `scripts/setup valkey` puts it, or the system has it.
 pub(crate) fn valkey() -> Option<PathBuf> {
-    let unpacked = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/valkey/usr/bin");
+    let unpacked = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/tools/valkey/usr/bin"
+    );
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::iter::once(PathBuf::from(unpacked)).chain(std::env::split_paths(&path));
-    directories.map(|directory| directory.join("valkey-server")).find(|program| program.exists())
+    directories
+        .map(|directory| directory.join("valkey-server"))
+        .find(|program| program.exists())
 }

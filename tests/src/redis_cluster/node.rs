@@ -94,11 +94,18 @@ impl Node {
         fs::write(&file, settings).expect("a configuration file");
         let process = Process::start(Command::new(kind.program()).arg(&file));
         let (host, access, program) = (kind.host(), kind.access(), kind.program().to_owned());
-        Self { process, host, port, access, program, configuration: file }
+        Self {
+            process,
+            host,
+            port,
+            access,
+            program,
+            configuration: file,
+        }
     }
 
-    /// Waits for the process's first reply; `false` if it ended instead, because another process took its port or its bus
-    /// port.
+    /// Waits for the process's first reply; `false` if it ended instead, because another process
+    /// took its port or its bus port.
     pub(super) fn is_up(&mut self) -> bool {
         let own = format!("process_id:{}\r", self.process.id());
         while !self.process.has_ended() {
@@ -125,7 +132,9 @@ impl Node {
     /// Sends the node a command, without following redirections.
     pub(super) fn ask(&self, command: &[&str]) -> String {
         let mut cli = Command::new("redis-cli");
-        cli.args(["-h", self.host, "-p", &self.port.to_string()]).args(&self.access).args(command);
+        cli.args(["-h", self.host, "-p", &self.port.to_string()])
+            .args(&self.access)
+            .args(command);
         let output = cli.output().expect("redis-cli runs");
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }

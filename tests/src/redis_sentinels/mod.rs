@@ -37,13 +37,17 @@ impl RedisSentinels {
         Self::of(Kind::Plain).await
     }
 
-    /// Starts nodes with a password, and Sentinels with another one or none. The URLs have that of the nodes.
-    pub async fn start_with_passwords(nodes: &'static str, sentinels: Option<&'static str>) -> Self {
+    /// Starts nodes with a password, and Sentinels with another one or none. The URLs have that of
+    /// the nodes.
+    pub async fn start_with_passwords(
+        nodes: &'static str,
+        sentinels: Option<&'static str>,
+    ) -> Self {
         Self::of(Kind::Passwords { nodes, sentinels }).await
     }
 
-    /// Starts nodes and Sentinels that are reached by TLS, by users alone, and by hostname. The service's user may do no
-    /// more than it needs.
+    /// Starts nodes and Sentinels that are reached by TLS, by users alone, and by hostname. The
+    /// service's user may do no more than it needs.
     pub async fn start_secured() -> Self {
         Self::of(Kind::Secured(Authority::new())).await
     }
@@ -51,7 +55,12 @@ impl RedisSentinels {
     async fn of(mut kind: Kind) -> Self {
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
-            let mut started = Self { nodes: Vec::new(), sentinels: Vec::new(), kind, _directory: directory };
+            let mut started = Self {
+                nodes: Vec::new(),
+                sentinels: Vec::new(),
+                kind,
+                _directory: directory,
+            };
             started.start_nodes();
             started.start_sentinels();
             if started.is_up().await {
@@ -74,13 +83,22 @@ impl RedisSentinels {
     fn start_nodes(&mut self) {
         for _ in 0..2 {
             let port = free_port();
-            let settings = self.kind.node_settings(port, self.nodes.first().map(|primary| primary.port));
-            let node = Node::start(self._directory.path(), port, self.kind.node_access(), &[], &settings);
+            let settings = self
+                .kind
+                .node_settings(port, self.nodes.first().map(|primary| primary.port));
+            let node = Node::start(
+                self._directory.path(),
+                port,
+                self.kind.node_access(),
+                &[],
+                &settings,
+            );
             self.nodes.push(node);
         }
     }
 
-    /// Starts Sentinels that know each other and the replica from the start: they would find out within seconds.
+    /// Starts Sentinels that know each other and the replica from the start: they would find out
+    /// within seconds.
     fn start_sentinels(&mut self) {
         let ports: Vec<_> = (0..3).map(|_| free_port()).collect();
         let id = |number: usize| format!("{:040x}", number + 1);
@@ -97,11 +115,25 @@ impl RedisSentinels {
                 self.kind.sentinel_access(NAME),
                 self.nodes[1].port
             );
-            for (other, port) in ports.iter().enumerate().filter(|(other, _)| *other != number) {
-                let _ = writeln!(settings, "sentinel known-sentinel {NAME} {host} {port} {}", id(other));
+            for (other, port) in ports
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number)
+            {
+                let _ = writeln!(
+                    settings,
+                    "sentinel known-sentinel {NAME} {host} {port} {}",
+                    id(other)
+                );
             }
             let access = self.kind.sentinel_cli_access();
-            let sentinel = Node::start(self._directory.path(), *port, access, &["--sentinel"], &settings);
+            let sentinel = Node::start(
+                self._directory.path(),
+                *port,
+                access,
+                &["--sentinel"],
+                &settings,
+            );
             self.sentinels.push(sentinel);
         }
     }
@@ -110,8 +142,11 @@ impl RedisSentinels {
     async fn await_agreement(&self) {
         self.await_replica().await;
         for sentinel in &self.sentinels {
-            // On a busy machine a Sentinel would take its own pauses for a clock that jumps, and do nothing for 30 s.
-            sentinel.ask(&["SENTINEL", "DEBUG", "TILT-TRIGGER", "60000"]).await;
+            // On a busy machine a Sentinel would take its own pauses for a clock that jumps, and do
+            // nothing for 30 s.
+            sentinel
+                .ask(&["SENTINEL", "DEBUG", "TILT-TRIGGER", "60000"])
+                .await;
             let is_ready = async || {
                 let replicas = sentinel.ask(&["SENTINEL", "REPLICAS", NAME]).await;
                 let quorum = sentinel.ask(&["SENTINEL", "CKQUORUM", NAME]).await;
@@ -123,12 +158,19 @@ impl RedisSentinels {
 
     /// The variables that lead a program to the primary.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
-        vec![("PRESENCE_REDIS_MODE", "sentinel".to_owned()), ("PRESENCE_REDIS_URL", self.urls())]
+        vec![
+            ("PRESENCE_REDIS_MODE", "sentinel".to_owned()),
+            ("PRESENCE_REDIS_URL", self.urls()),
+        ]
     }
 
     /// The Sentinels, as `PRESENCE_REDIS_URL` takes them.
     pub fn urls(&self) -> String {
-        self.sentinels.iter().map(|sentinel| self.kind.url(sentinel.port)).collect::<Vec<_>>().join(",")
+        self.sentinels
+            .iter()
+            .map(|sentinel| self.kind.url(sentinel.port))
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// The certificate authority that clients have to trust.
@@ -149,7 +191,9 @@ impl RedisSentinels {
 
     /// The number of the node that a Sentinel names. `None` if it does not answer.
     pub async fn named_by(&self, sentinel: usize) -> Option<usize> {
-        let answer = self.ask_sentinel(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]).await;
+        let answer = self
+            .ask_sentinel(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
+            .await;
         let port = answer.lines().nth(1)?.parse::<u16>().ok()?;
         self.nodes.iter().position(|node| node.port == port)
     }
@@ -158,10 +202,17 @@ impl RedisSentinels {
     pub async fn await_primary(&self, number: usize) {
         let is_agreed = async || {
             let named = tokio::join!(self.named_by(0), self.named_by(1), self.named_by(2));
-            [named.0, named.1, named.2].into_iter().filter(|node| *node == Some(number)).count() >= 2
+            [named.0, named.1, named.2]
+                .into_iter()
+                .filter(|node| *node == Some(number))
+                .count()
+                >= 2
         };
         let what = format!("node {number} is the primary, and two Sentinels say so");
-        until(&what, async || self.ask(number, &["ROLE"]).await.starts_with("master") && is_agreed().await).await;
+        until(&what, async || {
+            self.ask(number, &["ROLE"]).await.starts_with("master") && is_agreed().await
+        })
+        .await;
     }
 
     /// Waits until the replica holds everything that was written so far.
@@ -169,29 +220,50 @@ impl RedisSentinels {
     /// # Panics
     /// If the first node is no longer the primary.
     pub async fn await_replica(&self) {
-        until("the replica is connected", async || self.replication(1, "master_link_status:").await == "up").await;
-        let written: u64 = self.replication(0, "master_repl_offset:").await.parse().expect("an offset");
-        let copied = async || self.replication(1, "slave_repl_offset:").await.parse::<u64>();
-        until("the replica has copied everything", async || copied().await.is_ok_and(|copied| copied >= written)).await;
+        until("the replica is connected", async || {
+            self.replication(1, "master_link_status:").await == "up"
+        })
+        .await;
+        let written: u64 = self
+            .replication(0, "master_repl_offset:")
+            .await
+            .parse()
+            .expect("an offset");
+        let copied = async || {
+            self.replication(1, "slave_repl_offset:")
+                .await
+                .parse::<u64>()
+        };
+        until("the replica has copied everything", async || {
+            copied().await.is_ok_and(|copied| copied >= written)
+        })
+        .await;
     }
 
     /// The value that follows `label` in a node's report on its replication.
     async fn replication(&self, number: usize, label: &str) -> String {
         let info = self.ask(number, &["INFO", "replication"]).await;
-        info.lines().find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned())).unwrap_or_default()
+        info.lines()
+            .find_map(|line| Some(line.strip_prefix(label)?.trim().to_owned()))
+            .unwrap_or_default()
     }
 
     /// Asks a Sentinel to promote the replica.
     pub async fn fail_over(&self) {
-        until("a failover begins", async || self.ask_sentinel(0, &["SENTINEL", "FAILOVER", NAME]).await == "OK").await;
+        until("a failover begins", async || {
+            self.ask_sentinel(0, &["SENTINEL", "FAILOVER", NAME]).await == "OK"
+        })
+        .await;
     }
 
-    /// Sends a node a command, as a user who may do anything. The answer is empty if it does not answer.
+    /// Sends a node a command, as a user who may do anything. The answer is empty if it does not
+    /// answer.
     pub async fn ask(&self, number: usize, command: &[&str]) -> String {
         self.nodes[number].ask(command).await
     }
 
-    /// Sends a Sentinel a command, as a user who may do anything. The answer is empty if it does not answer.
+    /// Sends a Sentinel a command, as a user who may do anything. The answer is empty if it does
+    /// not answer.
     pub async fn ask_sentinel(&self, number: usize, command: &[&str]) -> String {
         self.sentinels[number].ask(command).await
     }
@@ -232,12 +304,15 @@ impl RedisSentinels {
     }
 }
 
-/// Waits until a condition holds. A test that is ended for its time would not say what it waited for.
+/// Waits until a condition holds. A test that is ended for its time would not say what it waited
+/// for.
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     let wait = async {
         while !is_so().await {
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(DEADLINE, wait).await.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+    tokio::time::timeout(DEADLINE, wait)
+        .await
+        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
 }

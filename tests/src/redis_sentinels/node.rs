@@ -19,9 +19,14 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) enum Kind {
     /// Without TLS and passwords.
     Plain,
-    /// Without TLS, with passwords for the default users of nodes and, if they have one, of Sentinels.
-    Passwords { nodes: &'static str, sentinels: Option<&'static str> },
-    /// By TLS, by users alone, and by hostname. The service's user may do no more than it needs, in both.
+    /// Without TLS, with passwords for the default users of nodes and, if they have one, of
+    /// Sentinels.
+    Passwords {
+        nodes: &'static str,
+        sentinels: Option<&'static str>,
+    },
+    /// By TLS, by users alone, and by hostname. The service's user may do no more than it needs, in
+    /// both.
     Secured(Authority),
 }
 
@@ -57,20 +62,31 @@ impl Kind {
     pub(super) fn node_settings(&self, port: u16, primary: Option<u16>) -> String {
         let settings = match self {
             Self::Plain => format!("port {port}\n"),
-            Self::Passwords { nodes, .. } => format!("port {port}\nrequirepass {nodes}\nmasterauth {nodes}\n"),
+            Self::Passwords { nodes, .. } => {
+                format!("port {port}\nrequirepass {nodes}\nmasterauth {nodes}\n")
+            }
             Self::Secured(authority) => {
-                secured::redis_replication_settings(authority, port) + "replica-announce-ip localhost\n"
+                secured::redis_replication_settings(authority, port)
+                    + "replica-announce-ip localhost\n"
             }
         };
-        let replica_of = primary.map(|primary| format!("replicaof {} {primary}\n", self.host())).unwrap_or_default();
+        let replica_of = primary
+            .map(|primary| format!("replicaof {} {primary}\n", self.host()))
+            .unwrap_or_default();
         format!("save \"\"\nappendonly no\nrepl-diskless-sync-delay 0\n{settings}{replica_of}")
     }
 
     /// The settings of a Sentinel, without what it watches.
     pub(super) fn sentinel_settings(&self, port: u16) -> String {
         match self {
-            Self::Plain | Self::Passwords { sentinels: None, .. } => format!("port {port}\n"),
-            Self::Passwords { sentinels: Some(password), .. } => format!("port {port}\nrequirepass {password}\n"),
+            Self::Plain
+            | Self::Passwords {
+                sentinels: None, ..
+            } => format!("port {port}\n"),
+            Self::Passwords {
+                sentinels: Some(password),
+                ..
+            } => format!("port {port}\nrequirepass {password}\n"),
             Self::Secured(authority) => secured::sentinel_settings(authority, port),
         }
     }
@@ -80,7 +96,9 @@ impl Kind {
         match self {
             Self::Plain => String::new(),
             Self::Passwords { nodes, .. } => format!("sentinel auth-pass {name} {nodes}\n"),
-            Self::Secured(_) => format!("sentinel auth-user {name} admin\nsentinel auth-pass {name} admin\n"),
+            Self::Secured(_) => {
+                format!("sentinel auth-user {name} admin\nsentinel auth-pass {name} admin\n")
+            }
         }
     }
 
@@ -95,8 +113,14 @@ impl Kind {
     /// The arguments that authenticate redis-cli at a Sentinel.
     pub(super) fn sentinel_cli_access(&self) -> Vec<String> {
         match self {
-            Self::Plain | Self::Passwords { sentinels: None, .. } => Vec::new(),
-            Self::Passwords { sentinels: Some(password), .. } => vec!["-a".to_owned(), (*password).to_owned()],
+            Self::Plain
+            | Self::Passwords {
+                sentinels: None, ..
+            } => Vec::new(),
+            Self::Passwords {
+                sentinels: Some(password),
+                ..
+            } => vec!["-a".to_owned(), (*password).to_owned()],
             Self::Secured(authority) => secured::redis_cli_access(authority),
         }
     }
@@ -115,7 +139,13 @@ impl Node {
         let settings = format!("bind 127.0.0.1\ndir {}\n{settings}", directory.display());
         fs::write(&file, settings).expect("a configuration file");
         let process = Process::start(Command::new("redis-server").arg(&file).args(arguments));
-        Self { process, port, access, file, arguments }
+        Self {
+            process,
+            port,
+            access,
+            file,
+            arguments,
+        }
     }
 
     /// Waits until the process answers. `false` if it ended instead, because its port was taken.
@@ -134,7 +164,11 @@ impl Node {
     pub(super) async fn restart(&mut self) {
         self.process.kill();
         while {
-            self.process = Process::start(Command::new("redis-server").arg(&self.file).args(self.arguments));
+            self.process = Process::start(
+                Command::new("redis-server")
+                    .arg(&self.file)
+                    .args(self.arguments),
+            );
             !self.is_up().await
         } {}
     }
@@ -142,9 +176,14 @@ impl Node {
     /// Sends a command by redis-cli; the answer is empty if the process does not answer.
     pub(super) async fn ask(&self, command: &[&str]) -> String {
         let mut cli = tokio::process::Command::new("redis-cli");
-        cli.args(["-p", &self.port.to_string()]).args(&self.access).args(command).kill_on_drop(true);
+        cli.args(["-p", &self.port.to_string()])
+            .args(&self.access)
+            .args(command)
+            .kill_on_drop(true);
         match timeout(ANSWER_TIMEOUT, cli.output()).await {
-            Ok(output) => String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).trim().to_owned(),
+            Ok(output) => String::from_utf8_lossy(&output.expect("redis-cli runs").stdout)
+                .trim()
+                .to_owned(),
             Err(_) => String::new(),
         }
     }

@@ -18,8 +18,7 @@ use tokio::{
 };
 
 /// The credentials that ECS and EKS give to a container.
-const CREDENTIALS: &str =
-    r#"{"AccessKeyId":"CONTAINER","SecretAccessKey":"key","Token":"t","Expiration":"2030-01-01T00:00:00Z"}"#;
+const CREDENTIALS: &str = r#"{"AccessKeyId":"CONTAINER","SecretAccessKey":"key","Token":"t","Expiration":"2030-01-01T00:00:00Z"}"#;
 
 /// A proxy to Redis that records the bytes of clients.
 struct Tap {
@@ -46,7 +45,10 @@ impl Tap {
     /// The tokens that were sent so far.
     fn tokens(&self) -> Vec<String> {
         let sent = String::from_utf8_lossy(&self.sent.lock().unwrap()).into_owned();
-        sent.split("\r\n").filter(|text| text.contains("Action=connect")).map(str::to_owned).collect()
+        sent.split("\r\n")
+            .filter(|text| text.contains("Action=connect"))
+            .map(str::to_owned)
+            .collect()
     }
 }
 
@@ -69,19 +71,31 @@ async fn forward(client: TcpStream, server: TcpStream, recorded: Arc<Mutex<Vec<u
 
 async fn redis(server: &RedisServer, command: &[&str]) -> redis::Value {
     let mut raw = server.connection().await;
-    redis::cmd(command[0]).arg(&command[1..]).query_async(&mut raw).await.unwrap()
+    redis::cmd(command[0])
+        .arg(&command[1..])
+        .query_async(&mut raw)
+        .await
+        .unwrap()
 }
 
 async fn connect(function: &Function) -> Value {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
-    function.invoke(event::post("/presence/connect", &body)).await.unwrap()
+    function
+        .invoke(event::post("/presence/connect", &body))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
 async fn each_connection_sends_a_new_token() {
     let server = RedisServer::start().await;
-    // Only ElastiCache can check a token. Here, Redis checks the user name, and the tap records the token.
-    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    // Only ElastiCache can check a token. Here, Redis checks the user name, and the tap records the
+    // token.
+    redis(
+        &server,
+        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
+    )
+    .await;
     let tap = Tap::on(&server).await;
     let url = format!("redis://presence@127.0.0.1:{}", tap.port);
     let variables = [
@@ -96,10 +110,15 @@ async fn each_connection_sends_a_new_token() {
     let function = Function::start("connect", &variables).await;
     assert_eq!(connect(&function).await["statusCode"], 200);
     let first = tap.tokens()[0].clone();
-    assert!(first.starts_with("game/?Action=connect&User=presence&X-Amz-Algorithm=AWS4-HMAC-SHA256"), "{first}");
-    for part in
-        ["%2Feu-central-1%2Felasticache%2Faws4_request", "X-Amz-Expires=900", "X-Amz-Security-Token=FwoGZXIvYXdz"]
-    {
+    assert!(
+        first.starts_with("game/?Action=connect&User=presence&X-Amz-Algorithm=AWS4-HMAC-SHA256"),
+        "{first}"
+    );
+    for part in [
+        "%2Feu-central-1%2Felasticache%2Faws4_request",
+        "X-Amz-Expires=900",
+        "X-Amz-Security-Token=FwoGZXIvYXdz",
+    ] {
         assert!(first.contains(part), "{part}: {first}");
     }
 
@@ -107,7 +126,11 @@ async fn each_connection_sends_a_new_token() {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(since.as_secs() + 1) - since).await;
     let killed = redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
-    assert_eq!(killed, redis::Value::Int(1), "the function is connected as the user presence");
+    assert_eq!(
+        killed,
+        redis::Value::Int(1),
+        "the function is connected as the user presence"
+    );
     assert_eq!(connect(&function).await["statusCode"], 200);
     let last = tap.tokens().pop().unwrap();
     assert!(last.starts_with("game/?Action=connect") && last != first);
@@ -116,7 +139,11 @@ async fn each_connection_sends_a_new_token() {
 #[tokio::test]
 async fn a_container_gets_its_credentials_from_its_host() {
     let server = RedisServer::start().await;
-    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    redis(
+        &server,
+        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
+    )
+    .await;
     let tap = Tap::on(&server).await;
     let respond = async |headers: HeaderMap| match headers.get("authorization") {
         Some(token) if token == "of-the-pod" => (StatusCode::OK, CREDENTIALS),
@@ -124,7 +151,13 @@ async fn a_container_gets_its_credentials_from_its_host() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/v1/credentials", get(respond))).await });
+    tokio::spawn(async move {
+        axum::serve(
+            listener,
+            Router::new().route("/v1/credentials", get(respond)),
+        )
+        .await
+    });
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "of-the-pod").unwrap();
 
@@ -135,10 +168,20 @@ async fn a_container_gets_its_credentials_from_its_host() {
         ("PRESENCE_STORE_TIMEOUT", "5s"),
         ("AWS_REGION", "eu-central-1"),
         ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &endpoint),
-        ("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", token.path().to_str().unwrap()),
+        (
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+            token.path().to_str().unwrap(),
+        ),
     ];
-    assert_eq!(connect(&Function::start("connect", &variables).await).await["statusCode"], 200);
-    assert!(tap.tokens()[0].contains("X-Amz-Credential=CONTAINER%2F"), "{}", tap.tokens()[0]);
+    assert_eq!(
+        connect(&Function::start("connect", &variables).await).await["statusCode"],
+        200
+    );
+    assert!(
+        tap.tokens()[0].contains("X-Amz-Credential=CONTAINER%2F"),
+        "{}",
+        tap.tokens()[0]
+    );
 }
 
 /// What STS answers to the token of a Kubernetes service account.
@@ -150,7 +193,11 @@ const ASSUMED_ROLE: &str = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWe
 #[tokio::test]
 async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
     let server = RedisServer::start().await;
-    redis(&server, &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"]).await;
+    redis(
+        &server,
+        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
+    )
+    .await;
     let tap = Tap::on(&server).await;
     let requests = Arc::<Mutex<Vec<String>>>::default();
     let received = Arc::clone(&requests);
@@ -160,7 +207,9 @@ async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, Router::new().route("/", post(respond))).await });
+    tokio::spawn(
+        async move { axum::serve(listener, Router::new().route("/", post(respond))).await },
+    );
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "of-the-service-account").unwrap();
 
@@ -171,17 +220,27 @@ async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
         ("PRESENCE_STORE_TIMEOUT", "5s"),
         ("AWS_REGION", "eu-central-1"),
         ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/presence"),
-        ("AWS_WEB_IDENTITY_TOKEN_FILE", token.path().to_str().unwrap()),
+        (
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            token.path().to_str().unwrap(),
+        ),
         ("AWS_ENDPOINT_URL_STS", &endpoint),
     ];
     let function = Function::start("connect", &variables).await;
     assert_eq!(connect(&function).await["statusCode"], 200);
-    assert!(tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"), "{}", tap.tokens()[0]);
+    assert!(
+        tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"),
+        "{}",
+        tap.tokens()[0]
+    );
     redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
     assert_eq!(connect(&function).await["statusCode"], 200);
     let requests = requests.lock().unwrap();
     assert_eq!(requests.len(), 1, "credentials are kept until they expire");
-    assert!(requests[0].contains("of-the-service-account"), "{requests:?}");
+    assert!(
+        requests[0].contains("of-the-service-account"),
+        "{requests:?}"
+    );
 }
 
 #[tokio::test]
@@ -194,5 +253,8 @@ async fn without_credentials_the_store_is_unavailable() {
         ("AWS_REGION", "eu-central-1"),
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
-    assert_eq!(connect(&Function::start("connect", &variables).await).await["statusCode"], 503);
+    assert_eq!(
+        connect(&Function::start("connect", &variables).await).await["statusCode"],
+        503
+    );
 }

@@ -5,12 +5,21 @@ use presence_tests::chaos::{Plan, Scale, Topology, check, play};
 async fn run_storm(seed: u64, topology: Topology) {
     let history = play(&Plan::new(seed, Scale::SHORT, topology)).await;
     let report = check(&history);
-    assert!(report.violations.is_empty(), "seed {seed}:\n{}", report.explain(&history));
+    assert!(
+        report.violations.is_empty(),
+        "seed {seed}:\n{}",
+        report.explain(&history)
+    );
     // A check that is not applied finds nothing.
-    for what in ["responses about a player with a certain lease", "OFFLINE events", "versions in responses"] {
+    for what in [
+        "responses about a player with a certain lease",
+        "OFFLINE events",
+        "versions in responses",
+    ] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
-    // With a long TTL, the leases of a gateway's connections end with the gateway's own before they expire.
+    // With a long TTL, the leases of a gateway's connections end with the gateway's own before they
+    // expire.
     let by_gateways = "OFFLINE events that a lost gateway may have caused";
     let unannounced = report.counted("expiries") + report.counted(by_gateways);
     assert!(unannounced > 20, "{:?}", report.counts);
@@ -23,7 +32,11 @@ async fn run_storm(seed: u64, topology: Topology) {
     ] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
-    for what in ["snapshots of a player", "presences sent to watchers", "comparisons of a watcher with Redis"] {
+    for what in [
+        "snapshots of a player",
+        "presences sent to watchers",
+        "comparisons of a watcher with Redis",
+    ] {
         assert!(report.counted(what) > 20, "{:?}", report.counts);
     }
 }

@@ -34,12 +34,18 @@ impl Fleet {
             ("PRESENCE_GATEWAY_TTL", "3s"),
             ("PRESENCE_SWEEP_INTERVAL", "1s"),
         ]);
-        let fleet = Self { redis, nats, server };
+        let fleet = Self {
+            redis,
+            nats,
+            server,
+        };
         let connecting = async {
             for gateway in 0..GATEWAYS {
                 fleet.report("connect", gateway, own(gateway)).await;
             }
-            let second = (0..WITH_TWO_DEVICES).map(|player| entry(player, "phone")).collect();
+            let second = (0..WITH_TWO_DEVICES)
+                .map(|player| entry(player, "phone"))
+                .collect();
             fleet.report("connect", 1, second).await;
             fleet.await_events(PLAYERS).await;
         };
@@ -55,9 +61,17 @@ impl Fleet {
         }
     }
 
-    /// Renews a gateway's lease; returns the status, or what the server says if Redis does not answer.
+    /// Renews a gateway's lease; returns the status, or what the server says if Redis does not
+    /// answer.
     async fn renew(&self, gateway: usize) -> String {
-        let body = self.server.post("/presence/gateway", json!({"gateway_id": format!("g{gateway}")})).await.body;
+        let body = self
+            .server
+            .post(
+                "/presence/gateway",
+                json!({"gateway_id": format!("g{gateway}")}),
+            )
+            .await
+            .body;
         body["status"].as_str().unwrap_or("unknown").to_owned()
     }
 
@@ -75,16 +89,27 @@ impl Fleet {
     async fn report(&self, verb: &str, gateway: usize, connections: Vec<Value>) {
         let count = connections.len();
         let body = json!({"gateway_id": format!("g{gateway}"), "connections": connections});
-        let answer = self.server.post(&format!("/presence/{verb}"), body).await.body;
+        let answer = self
+            .server
+            .post(&format!("/presence/{verb}"), body)
+            .await
+            .body;
         assert_eq!(answer["accepted"], count, "{answer}");
     }
 
     /// The players that read OFFLINE.
     async fn offline(&self) -> BTreeSet<usize> {
         let ids: Vec<_> = (0..PLAYERS).map(|player| format!("p{player}")).collect();
-        let answer = self.server.post("/presence/friends", json!({"player_ids": ids})).await.body;
+        let answer = self
+            .server
+            .post("/presence/friends", json!({"player_ids": ids}))
+            .await
+            .body;
         let presences = answer["presences"].as_array().unwrap().iter().enumerate();
-        presences.filter(|(_, presence)| presence["state"] == "OFFLINE").map(|(player, _)| player).collect()
+        presences
+            .filter(|(_, presence)| presence["state"] == "OFFLINE")
+            .map(|(player, _)| player)
+            .collect()
     }
 
     async fn await_offline(&self, expected: &BTreeSet<usize>) {
@@ -102,10 +127,14 @@ impl Fleet {
     /// The events after those of the first connects, as player and reason.
     async fn later_events(&self) -> Vec<(String, String)> {
         let messages = self.nats.messages("PRESENCE_EVENTS").await;
-        let events = messages.iter().map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap());
+        let events = messages
+            .iter()
+            .map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap());
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        let mut later: Vec<_> =
-            events.skip(PLAYERS).map(|event| (text(&event["player_id"]), text(&event["reason"]))).collect();
+        let mut later: Vec<_> = events
+            .skip(PLAYERS)
+            .map(|event| (text(&event["player_id"]), text(&event["reason"])))
+            .collect();
         later.sort();
         later
     }
@@ -115,7 +144,11 @@ impl Fleet {
         let mut raw = self.redis.connection().await;
         loop {
             let looks = raw.hgetall("presence:{all}:gateways-seen").await.unwrap();
-            let time = |name: &str| looks.get(name).map_or(0, |time| time.parse::<u64>().unwrap());
+            let time = |name: &str| {
+                looks
+                    .get(name)
+                    .map_or(0, |time| time.parse::<u64>().unwrap())
+            };
             if time("held_until") > 0 && time("seen") > time("held_until") {
                 return;
             }
@@ -130,7 +163,9 @@ fn entry(player: usize, connection: &str) -> Value {
 
 /// The connections of a gateway's own players.
 fn own(gateway: usize) -> Vec<Value> {
-    (gateway * PER_GATEWAY..(gateway + 1) * PER_GATEWAY).map(|player| entry(player, "c")).collect()
+    (gateway * PER_GATEWAY..(gateway + 1) * PER_GATEWAY)
+        .map(|player| entry(player, "c"))
+        .collect()
 }
 
 /// The players of the first gateway who have no other device.
@@ -141,7 +176,11 @@ fn lost_with_the_first() -> BTreeSet<usize> {
 fn events(players: &BTreeSet<usize>, reasons: &[&str]) -> Vec<(String, String)> {
     let mut events = Vec::new();
     for player in players {
-        events.extend(reasons.iter().map(|reason| (format!("p{player}"), (*reason).to_owned())));
+        events.extend(
+            reasons
+                .iter()
+                .map(|reason| (format!("p{player}"), (*reason).to_owned())),
+        );
     }
     events.sort();
     events
@@ -155,7 +194,11 @@ async fn one_of_ten_gateways_dies_and_its_players_without_another_device_go_offl
         it.await_offline(&lost).await;
         it.await_events(PLAYERS + lost.len()).await;
         assert_eq!(it.later_events().await, events(&lost, &["lost"]));
-        assert_eq!(it.offline().await, lost, "players with a second device, and those of other gateways, stay");
+        assert_eq!(
+            it.offline().await,
+            lost,
+            "players with a second device, and those of other gateways, stay"
+        );
     };
     it.while_kept(1..GATEWAYS, showing).await;
 }
@@ -169,13 +212,19 @@ async fn a_gateway_that_returns_has_its_players_online_again_and_no_ghost() {
     let returning = async {
         it.report("heartbeat", 0, own(0)).await;
         assert_eq!(it.offline().await, BTreeSet::new());
-        assert_eq!(it.server.get("/presence/p0").await.body["connection_count"], 2);
+        assert_eq!(
+            it.server.get("/presence/p0").await.body["connection_count"],
+            2
+        );
     };
     it.while_kept(0..GATEWAYS, returning).await;
     let dying_for_good = async {
         it.await_offline(&lost).await;
         it.await_events(PLAYERS + 3 * lost.len()).await;
-        assert_eq!(it.later_events().await, events(&lost, &["lost", "lost", "restore"]));
+        assert_eq!(
+            it.later_events().await,
+            events(&lost, &["lost", "lost", "restore"])
+        );
     };
     it.while_kept(1..GATEWAYS, dying_for_good).await;
 }

@@ -16,7 +16,8 @@ struct Fixture {
 impl Fixture {
     async fn new() -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        // Whatever is shown in the time of a test comes from events, not from looking at Redis now and then.
+        // Whatever is shown in the time of a test comes from events, not from looking at Redis now
+        // and then.
         let server = Server::start(&[
             ("PRESENCE_REDIS_URL", &*redis.url()),
             ("PRESENCE_NATS_URL", &*nats.url()),
@@ -24,7 +25,12 @@ impl Fixture {
         ]);
         let url = server.url("");
         let gateways = [0, 1].map(|_| Gateway::start(&[("GATEWAY_PRESENCE_URL", &*url)]));
-        Self { redis, nats, server, gateways }
+        Self {
+            redis,
+            nats,
+            server,
+            gateways,
+        }
     }
 
     /// Ends the server as kill -9 does, and starts another one at its address.
@@ -52,7 +58,10 @@ impl Player {
     }
 
     async fn say(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.unwrap();
+        self.0
+            .send(Message::text(message.to_string()))
+            .await
+            .unwrap();
     }
 
     async fn hear(&mut self) -> Value {
@@ -65,15 +74,23 @@ impl Player {
 
     /// Reads until this state of a friend arrives; returns the friend's activity.
     async fn until(&mut self, friend: &str, state: &str) -> Option<Value> {
-        self.until_sent(friend, |presence| presence["state"] == state).await.get("activity").cloned()
+        self.until_sent(friend, |presence| presence["state"] == state)
+            .await
+            .get("activity")
+            .cloned()
     }
 
     /// Reads until such a presence of a friend arrives.
     async fn until_sent(&mut self, friend: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         loop {
             let mut message = self.hear().await;
-            let presences = message["presences"].as_array_mut().map(std::mem::take).unwrap_or_default();
-            if let Some(presence) = presences.into_iter().find(|presence| presence["player_id"] == friend)
+            let presences = message["presences"]
+                .as_array_mut()
+                .map(std::mem::take)
+                .unwrap_or_default();
+            if let Some(presence) = presences
+                .into_iter()
+                .find(|presence| presence["player_id"] == friend)
                 && is_it(&presence)
             {
                 return presence;
@@ -100,7 +117,9 @@ async fn a_player_hears_of_friends_on_another_gateway_until_they_are_unwatched()
     alice.say(json!({"what": 1})).await;
     while alice.hear().await["error"].is_null() {}
     bob.say("IN_MATCH").await;
-    let _carol = Device::open(&fixture.gateways[1].url("carol")).await.unwrap();
+    let _carol = Device::open(&fixture.gateways[1].url("carol"))
+        .await
+        .unwrap();
     loop {
         let message = alice.hear().await;
         assert!(!message.to_string().contains("bob"), "{message}");
@@ -118,19 +137,38 @@ async fn a_player_hears_what_friends_are_doing_as_it_changes() {
     alice.say(json!({"watch": ["bob"]})).await;
     assert_eq!(alice.until("bob", "ONLINE").await, None);
     for (message, state, activity) in [
-        (json!({"state": "IN_MATCH", "activity": ranked(2)}), "IN_MATCH", Some(ranked(2))),
+        (
+            json!({"state": "IN_MATCH", "activity": ranked(2)}),
+            "IN_MATCH",
+            Some(ranked(2)),
+        ),
         (json!({"activity": ranked(3)}), "IN_MATCH", Some(ranked(3))),
         (json!({"state": "AWAY"}), "AWAY", Some(ranked(3))),
         (json!({"activity": null}), "AWAY", None),
-        (json!({"activity": {"custom": {"\u{2028}\"": [[], {}, 9_007_199_254_740_992_u64]}}}), "AWAY", None),
+        (
+            json!({"activity": {"custom": {"\u{2028}\"": [[], {}, 9_007_199_254_740_992_u64]}}}),
+            "AWAY",
+            None,
+        ),
     ] {
-        let expected = activity.or_else(|| message.get("activity").filter(|activity| !activity.is_null()).cloned());
+        let expected = activity.or_else(|| {
+            message
+                .get("activity")
+                .filter(|activity| !activity.is_null())
+                .cloned()
+        });
         bob.say(message).await;
-        let is_it = |presence: &Value| presence["state"] == state && presence.get("activity") == expected.as_ref();
+        let is_it = |presence: &Value| {
+            presence["state"] == state && presence.get("activity") == expected.as_ref()
+        };
         alice.until_sent("bob", is_it).await;
     }
     drop(bob);
-    assert_eq!(alice.until("bob", "OFFLINE").await, None, "it ends with the last connection");
+    assert_eq!(
+        alice.until("bob", "OFFLINE").await,
+        None,
+        "it ends with the last connection"
+    );
 }
 
 #[tokio::test]
@@ -159,7 +197,10 @@ async fn a_gateway_without_a_service_says_that_friends_cannot_be_watched() {
     let gateway = Gateway::start(&[]);
     let mut alice = Player::open(&gateway, "alice").await;
     alice.say(json!({"watch": ["bob"]})).await;
-    assert_eq!(alice.hear().await, json!({"error": "this gateway has no presence service"}));
+    assert_eq!(
+        alice.hear().await,
+        json!({"error": "this gateway has no presence service"})
+    );
 }
 
 #[tokio::test]
@@ -171,27 +212,53 @@ async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced(
     browser.until_shown("#connection", "Connected").await;
     for friend in ["bob", "carol"] {
         browser.enter("#friend", friend).await;
-        browser.until_shown(&format!("[data-player={friend}] .state"), "OFFLINE").await;
+        browser
+            .until_shown(&format!("[data-player={friend}] .state"), "OFFLINE")
+            .await;
     }
     let bob = fixture.bob().await;
-    browser.until_shown("[data-player=bob] .state", "ONLINE").await;
+    browser
+        .until_shown("[data-player=bob] .state", "ONLINE")
+        .await;
     // Alice is a player herself: the page keeps her online.
-    assert_eq!(fixture.server.get("/presence/alice").await.body["state"], "ONLINE");
+    assert_eq!(
+        fixture.server.get("/presence/alice").await.body["state"],
+        "ONLINE"
+    );
 
     fixture.replace_server().await;
     bob.say("IN_MATCH").await;
-    browser.until_shown("[data-player=bob] .state", "IN_MATCH").await;
-    browser.until("!document.querySelector('#friends.outdated')").await;
+    browser
+        .until_shown("[data-player=bob] .state", "IN_MATCH")
+        .await;
+    browser
+        .until("!document.querySelector('#friends.outdated')")
+        .await;
 
     bob.quit().await;
-    browser.until_shown("[data-player=bob] .state", "OFFLINE").await;
-    browser.evaluate("document.querySelector('[data-player=bob] button').click()").await;
-    assert_eq!(browser.evaluate("document.querySelectorAll('#friends li').length").await, 1);
-    browser.evaluate("document.querySelector('[data-state=AWAY]').click()").await;
+    browser
+        .until_shown("[data-player=bob] .state", "OFFLINE")
+        .await;
+    browser
+        .evaluate("document.querySelector('[data-player=bob] button').click()")
+        .await;
+    assert_eq!(
+        browser
+            .evaluate("document.querySelectorAll('#friends li').length")
+            .await,
+        1
+    );
+    browser
+        .evaluate("document.querySelector('[data-state=AWAY]').click()")
+        .await;
     while fixture.server.get("/presence/alice").await.body["state"] != "AWAY" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+    assert!(
+        browser.complaints().is_empty(),
+        "{:?}",
+        browser.complaints()
+    );
 }
 
 #[tokio::test]
@@ -202,21 +269,46 @@ async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
     browser.enter("#player", "alice").await;
     browser.enter("#friend", "bob").await;
     let bob = fixture.bob().await;
-    browser.until_shown("[data-player=bob] .state", "ONLINE").await;
-    for (size, shown) in [(2, "Ranked, 2/4, joinable"), (3, "Ranked, 3/4, joinable"), (4, "Ranked, 4/4")] {
+    browser
+        .until_shown("[data-player=bob] .state", "ONLINE")
+        .await;
+    for (size, shown) in [
+        (2, "Ranked, 2/4, joinable"),
+        (3, "Ranked, 3/4, joinable"),
+        (4, "Ranked, 4/4"),
+    ] {
         bob.show(&ranked(size)).await;
-        browser.until(&format!("document.querySelector('[data-player=bob] .activity').innerText === {shown:?}")).await;
+        browser
+            .until(&format!(
+                "document.querySelector('[data-player=bob] .activity').innerText === {shown:?}"
+            ))
+            .await;
     }
     // What others write is text.
     let html = "<img src=x onerror=alert(1)><b>\"&amp;";
     bob.show(&json!({"details": html})).await;
-    browser.until_shown("[data-player=bob] .activity", html).await;
-    assert_eq!(browser.evaluate("document.querySelector('#friends img, #friends b')").await, Value::Null);
+    browser
+        .until_shown("[data-player=bob] .activity", html)
+        .await;
+    assert_eq!(
+        browser
+            .evaluate("document.querySelector('#friends img, #friends b')")
+            .await,
+        Value::Null
+    );
     bob.show(&Value::Null).await;
-    browser.until("document.querySelector('[data-player=bob] .activity').innerText === ''").await;
+    browser
+        .until("document.querySelector('[data-player=bob] .activity').innerText === ''")
+        .await;
 
-    browser.evaluate("document.querySelector('#size').value = 2; document.querySelector('#max').value = 4").await;
-    browser.evaluate("document.querySelector('#joinable').checked = true").await;
+    browser
+        .evaluate(
+            "document.querySelector('#size').value = 2; document.querySelector('#max').value = 4",
+        )
+        .await;
+    browser
+        .evaluate("document.querySelector('#joinable').checked = true")
+        .await;
     browser.enter("#details", "Ranked").await;
     let mut expected = ranked(2);
     expected["party"]["id"] = json!("alice");
@@ -224,9 +316,15 @@ async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
     // The activity ends with the socket, and the page says it again on the next one.
     browser.evaluate("socket.close()").await;
     while version_with(&fixture.server, Some(&expected)).await == version {}
-    browser.evaluate("document.querySelector('#nothing').click()").await;
+    browser
+        .evaluate("document.querySelector('#nothing').click()")
+        .await;
     version_with(&fixture.server, None).await;
-    assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
+    assert!(
+        browser.complaints().is_empty(),
+        "{:?}",
+        browser.complaints()
+    );
 }
 
 /// Waits until alice has this activity, or none; returns the version.

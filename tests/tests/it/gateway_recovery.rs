@@ -23,13 +23,23 @@ fn state(n: usize) -> Option<&'static str> {
 
 async fn states(server: &Server, players: usize) -> Vec<Value> {
     let ids: Vec<_> = (0..players).map(player).collect();
-    let mut answer = server.post("/presence/friends", json!({"player_ids": ids})).await;
-    let presences = answer.body["presences"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    presences.into_iter().map(|mut presence| presence["state"].take()).collect()
+    let mut answer = server
+        .post("/presence/friends", json!({"player_ids": ids}))
+        .await;
+    let presences = answer.body["presences"]
+        .as_array_mut()
+        .map(std::mem::take)
+        .unwrap_or_default();
+    presences
+        .into_iter()
+        .map(|mut presence| presence["state"].take())
+        .collect()
 }
 
 async fn until_all_are_as_set(server: &Server, players: usize) {
-    let expected: Vec<_> = (0..players).map(|n| json!(state(n).unwrap_or("ONLINE"))).collect();
+    let expected: Vec<_> = (0..players)
+        .map(|n| json!(state(n).unwrap_or("ONLINE")))
+        .collect();
     let wait = async {
         while states(server, players).await != expected {
             sleep(Duration::from_millis(50)).await;
@@ -55,13 +65,21 @@ async fn open(gateway: &Gateway, players: usize) -> Vec<Device> {
 async fn everybody_is_back_with_their_states_after_redis_was_flushed() {
     const PLAYERS: usize = 200;
     let redis = RedisServer::start().await;
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_HEARTBEAT_INTERVAL", "500ms")]);
-    let gateway =
-        Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "500ms")]);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &*redis.url()),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "500ms"),
+    ]);
+    let gateway = Gateway::start(&[
+        ("GATEWAY_PRESENCE_URL", &*server.url("")),
+        ("GATEWAY_HEARTBEAT_INTERVAL", "500ms"),
+    ]);
     let devices = open(&gateway, PLAYERS).await;
     until_all_are_as_set(&server, PLAYERS).await;
     for _ in 0..2 {
-        let _: () = redis::cmd("FLUSHALL").query_async(&mut redis.connection().await).await.unwrap();
+        let _: () = redis::cmd("FLUSHALL")
+            .query_async(&mut redis.connection().await)
+            .await
+            .unwrap();
         until_all_are_as_set(&server, PLAYERS).await;
     }
     drop(devices);
@@ -80,20 +98,28 @@ async fn everybody_is_back_with_their_states_after_an_outage_longer_than_the_ttl
         ("PRESENCE_HEARTBEAT_INTERVAL", "500ms"),
     ];
     let mut server = Server::start(&variables);
-    let gateway =
-        Gateway::start(&[("GATEWAY_PRESENCE_URL", &*server.url("")), ("GATEWAY_HEARTBEAT_INTERVAL", "500ms")]);
+    let gateway = Gateway::start(&[
+        ("GATEWAY_PRESENCE_URL", &*server.url("")),
+        ("GATEWAY_HEARTBEAT_INTERVAL", "500ms"),
+    ]);
     let devices = open(&gateway, PLAYERS).await;
     until_all_are_as_set(&server, PLAYERS).await;
     server.kill();
     let mut connection = redis.connection().await;
     let expired = async {
         for n in 0..PLAYERS {
-            while connection.exists::<_, bool>(format!("presence:{}", player(n))).await.unwrap() {
+            while connection
+                .exists::<_, bool>(format!("presence:{}", player(n)))
+                .await
+                .unwrap()
+            {
                 sleep(Duration::from_millis(50)).await;
             }
         }
     };
-    timeout(PATIENCE, expired).await.expect("the records expire");
+    timeout(PATIENCE, expired)
+        .await
+        .expect("the records expire");
     let server = Server::start(&variables);
     until_all_are_as_set(&server, PLAYERS).await;
     drop(devices);

@@ -7,13 +7,19 @@ use std::{
 
 use futures_util::future::join_all;
 use presence::operator::HealthStatus;
-use presence_tests::{NatsServer, RedisCluster, RedisServer, Server, Socket, app, cluster_app, event};
+use presence_tests::{
+    NatsServer, RedisCluster, RedisServer, Server, Socket, app, cluster_app, event,
+};
 use serde_json::Value;
 
-/// How often each command was called since the last reset, but for those of the harness, and for the check that every
-/// connection makes once a second.
+/// How often each command was called since the last reset, but for those of the harness, and for
+/// the check that every connection makes once a second.
 async fn calls(raw: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, u64> {
-    let stats: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await.unwrap();
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(raw)
+        .await
+        .unwrap();
     let count = |line: &str| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
         Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
@@ -26,14 +32,21 @@ async fn calls(raw: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, 
 }
 
 async fn reset(raw: &mut redis::aio::MultiplexedConnection) {
-    redis::cmd("CONFIG").arg("RESETSTAT").exec_async(raw).await.unwrap();
+    redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .exec_async(raw)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
     let redis = RedisServer::start().await;
     // Neither sweep nor relay is to be counted.
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_SWEEP_INTERVAL", "1h")]);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &redis.url()),
+        ("PRESENCE_SWEEP_INTERVAL", "1h"),
+    ]);
     assert_eq!(server.get("/health/ready").await.status, 200);
     let mut raw = redis.connection().await;
     reset(&mut raw).await;
@@ -41,16 +54,26 @@ async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
     let probe = async || {
         let mut socket = Socket::connect(&server).await;
         for _ in 0..50 {
-            let answer = socket.ask("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
-            assert_eq!((answer.status, &answer.body["status"]), (200, &Value::from("ok")));
+            let answer = socket
+                .ask("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await;
+            assert_eq!(
+                (answer.status, &answer.body["status"]),
+                (200, &Value::from("ok"))
+            );
         }
         // Those that do not wait for the answer cost no more.
-        socket.send("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        socket
+            .send("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await;
     };
     join_all((0..20).map(|_| probe())).await;
     let checks = begin.elapsed().as_secs() + 2; // one at the beginning, and one of the gauges
     let calls = calls(&mut raw).await;
-    assert!(calls.values().all(|count| *count <= 4 * checks), "{calls:?} of {checks} checks at most");
+    assert!(
+        calls.values().all(|count| *count <= 4 * checks),
+        "{calls:?} of {checks} checks at most"
+    );
 }
 
 #[tokio::test]
@@ -108,7 +131,9 @@ async fn the_age_of_the_outbox_is_what_the_relay_saw() {
     let age = async || {
         let ready = server.get("/health/ready").await;
         assert_eq!(ready.status, 200);
-        ready.body["checks"]["outbox"]["age_ms"].as_u64().unwrap_or_default()
+        ready.body["checks"]["outbox"]["age_ms"]
+            .as_u64()
+            .unwrap_or_default()
     };
     while age().await < 1_000 {
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -122,7 +147,8 @@ async fn the_age_of_the_outbox_is_what_the_relay_saw() {
 #[tokio::test]
 async fn the_functions_probe_shares_a_check_as_well() {
     let redis = RedisServer::start().await;
-    let function = presence_tests::Function::start("health", &[("PRESENCE_REDIS_URL", &*redis.url())]).await;
+    let function =
+        presence_tests::Function::start("health", &[("PRESENCE_REDIS_URL", &*redis.url())]).await;
     let probe = async || function.invoke(event::get("/health/ready")).await.unwrap();
     assert_eq!(probe().await["statusCode"], 200);
     let mut raw = redis.connection().await;
@@ -133,5 +159,8 @@ async fn the_functions_probe_shares_a_check_as_well() {
     }
     let checks = begin.elapsed().as_secs() + 1;
     let calls = calls(&mut raw).await;
-    assert!(calls.values().all(|count| *count <= 4 * checks), "{calls:?} of {checks} checks at most");
+    assert!(
+        calls.values().all(|count| *count <= 4 * checks),
+        "{calls:?} of {checks} checks at most"
+    );
 }

@@ -1,4 +1,5 @@
-//! HTTP as the server speaks it: what it refuses before any handler, and what all answers have in common.
+//! HTTP as the server speaks it: what it refuses before any handler, and what all answers have in
+//! common.
 
 use presence_tests::{RedisServer, Server, Socket, answer};
 use serde_json::json;
@@ -19,29 +20,67 @@ async fn answers_to_requests_that_cannot_be_read_are_problems() {
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
     for (request, status, slug) in [
         ("nonsense\r\n\r\n".to_owned(), 400, "invalid-request"),
-        ("GET /health/live HTTP/9.9\r\nhost: localhost\r\n\r\n".to_owned(), 400, "invalid-request"),
-        ("GET /health/live HTTP/1.1\r\nhost: localhost\r\nno colon\r\n\r\n".to_owned(), 400, "invalid-request"),
-        ("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: \0\r\n\r\n".to_owned(), 400, "invalid-request"),
         (
-            "POST /presence/state HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n".to_owned(),
+            "GET /health/live HTTP/9.9\r\nhost: localhost\r\n\r\n".to_owned(),
             400,
             "invalid-request",
         ),
         (
-            "POST /presence/state HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\n".to_owned(),
+            "GET /health/live HTTP/1.1\r\nhost: localhost\r\nno colon\r\n\r\n".to_owned(),
             400,
             "invalid-request",
         ),
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400, "invalid-request"),
-        (format!("GET /presence/{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"), 431, "headers-too-large"),
-        (format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"), 431, "headers-too-large"),
-        (format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"), 431, "headers-too-large"),
+        (
+            "GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: \0\r\n\r\n".to_owned(),
+            400,
+            "invalid-request",
+        ),
+        (
+            "POST /presence/state HTTP/1.1\r\nhost: localhost\r\ncontent-length: x\r\n\r\n"
+                .to_owned(),
+            400,
+            "invalid-request",
+        ),
+        (
+            "POST /presence/state HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: gzip\r\n\r\n"
+                .to_owned(),
+            400,
+            "invalid-request",
+        ),
+        (
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
+            400,
+            "invalid-request",
+        ),
+        (
+            format!("GET /presence/{long} HTTP/1.1\r\nhost: localhost\r\n\r\n"),
+            431,
+            "headers-too-large",
+        ),
+        (
+            format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: {long}\r\n\r\n"),
+            431,
+            "headers-too-large",
+        ),
+        (
+            format!("GET /health/live HTTP/1.1\r\nhost: localhost\r\n{many}\r\n"),
+            431,
+            "headers-too-large",
+        ),
     ] {
         let mut socket = Socket::connect(&server).await;
         let refused = socket.ask(&request).await;
         let request = &request[..request.len().min(60)];
-        assert_eq!((refused.status, refused.slug()), (status, slug), "{request}");
-        assert!(refused.has("content-type: application/problem+json"), "{request}: {}", refused.head);
+        assert_eq!(
+            (refused.status, refused.slug()),
+            (status, slug),
+            "{request}"
+        );
+        assert!(
+            refused.has("content-type: application/problem+json"),
+            "{request}: {}",
+            refused.head
+        );
         assert_eq!(refused.body["status"], status, "{request}");
         assert!(socket.is_closed().await, "{request}");
     }
@@ -56,7 +95,11 @@ async fn what_comes_before_a_request_that_cannot_be_read_is_answered() {
     for status in [200, 200, 400] {
         let answer = socket.response().await.unwrap();
         assert_eq!(answer.status, status);
-        assert!(answer.body["status"] == "ok" || answer.slug() == "invalid-request", "{:?}", answer.body);
+        assert!(
+            answer.body["status"] == "ok" || answer.slug() == "invalid-request",
+            "{:?}",
+            answer.body
+        );
     }
     assert!(socket.is_closed().await);
 }
@@ -78,27 +121,51 @@ async fn half_a_head_is_a_408_and_silence_is_a_closed_socket() {
 async fn the_second_head_of_a_connection_has_the_same_time_limit() {
     let (_redis, server) = start(&[]).await;
     let mut socket = Socket::connect(&server).await;
-    assert_eq!(socket.ask("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n").await.status, 200);
+    assert_eq!(
+        socket
+            .ask("GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .await
+            .status,
+        200
+    );
     assert_eq!(socket.ask("GET /health/live HT").await.status, 408);
 }
 
 #[tokio::test]
 async fn a_request_has_one_host_on_every_route() {
     let (_redis, server) = start(&[]).await;
-    for path in
-        ["/presence/alice", "/presence", "/health/live", "/health/ready", "/metrics", "/console", "/openapi.json", "/"]
-    {
+    for path in [
+        "/presence/alice",
+        "/presence",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/console",
+        "/openapi.json",
+        "/",
+    ] {
         for hosts in ["", "host: localhost\r\nhost: localhost\r\n"] {
             for version in ["1.0", "1.1"] {
                 let mut socket = Socket::connect(&server).await;
-                let refused = socket.ask(&format!("GET {path} HTTP/{version}\r\n{hosts}\r\n")).await;
-                assert_eq!((refused.status, refused.slug()), (400, "invalid-request"), "{path} {hosts} {version}");
+                let refused = socket
+                    .ask(&format!("GET {path} HTTP/{version}\r\n{hosts}\r\n"))
+                    .await;
+                assert_eq!(
+                    (refused.status, refused.slug()),
+                    (400, "invalid-request"),
+                    "{path} {hosts} {version}"
+                );
             }
         }
     }
-    for target in ["http://localhost/health/live", "http://127.0.0.1:1/health/live"] {
+    for target in [
+        "http://localhost/health/live",
+        "http://127.0.0.1:1/health/live",
+    ] {
         let mut socket = Socket::connect(&server).await;
-        let answer = socket.ask(&format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+        let answer = socket
+            .ask(&format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
+            .await;
         assert_eq!(answer.status, 200, "{target}");
     }
 }
@@ -109,18 +176,37 @@ async fn bodies_come_in_no_encoding() {
     let body = json!({"player_id": "alice", "connection_id": "c1"}).to_string();
     for (name, value, status, slug) in [
         ("content-encoding", "gzip", 415, "unsupported-media-type"),
-        ("content-encoding", "identity", 415, "unsupported-media-type"),
+        (
+            "content-encoding",
+            "identity",
+            415,
+            "unsupported-media-type",
+        ),
         ("transfer-encoding", "gzip, chunked", 400, "invalid-request"),
-        ("transfer-encoding", "identity, chunked", 400, "invalid-request"),
+        (
+            "transfer-encoding",
+            "identity, chunked",
+            400,
+            "invalid-request",
+        ),
     ] {
-        let length =
-            if name == "transfer-encoding" { String::new() } else { format!("content-length: {}\r\n", body.len()) };
+        let length = if name == "transfer-encoding" {
+            String::new()
+        } else {
+            format!("content-length: {}\r\n", body.len())
+        };
         let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
         let sent = if length.is_empty() { &chunked } else { &body };
         let mut socket = Socket::connect(&server).await;
-        let head = format!("POST /presence/connect HTTP/1.1\r\nhost: localhost\r\n{name}: {value}\r\n{length}\r\n");
+        let head = format!(
+            "POST /presence/connect HTTP/1.1\r\nhost: localhost\r\n{name}: {value}\r\n{length}\r\n"
+        );
         let refused = socket.ask(&format!("{head}{sent}")).await;
-        assert_eq!((refused.status, refused.slug()), (status, slug), "{name}: {value}");
+        assert_eq!(
+            (refused.status, refused.slug()),
+            (status, slug),
+            "{name}: {value}"
+        );
     }
     assert_eq!(server.get("/presence/alice").await.body["state"], "OFFLINE");
 }
@@ -128,23 +214,62 @@ async fn bodies_come_in_no_encoding() {
 #[tokio::test]
 async fn a_slash_at_the_end_changes_nothing() {
     let (_redis, server) = start(&[]).await;
-    let connected = server.post("/presence/connect/", json!({"player_id": "alice", "connection_id": "c1"})).await;
-    assert_eq!((connected.status, &connected.body["state"]), (200, &json!("ONLINE")));
-    server.post("/presence/heartbeat/", json!({"player_id": "alice", "connection_id": "c1"})).await;
-    server.post("/presence/state/", json!({"player_id": "alice", "state": "IN_QUEUE"})).await;
-    let friends = server.post("/presence/friends/", json!({"player_ids": ["alice"]})).await;
+    let connected = server
+        .post(
+            "/presence/connect/",
+            json!({"player_id": "alice", "connection_id": "c1"}),
+        )
+        .await;
+    assert_eq!(
+        (connected.status, &connected.body["state"]),
+        (200, &json!("ONLINE"))
+    );
+    server
+        .post(
+            "/presence/heartbeat/",
+            json!({"player_id": "alice", "connection_id": "c1"}),
+        )
+        .await;
+    server
+        .post(
+            "/presence/state/",
+            json!({"player_id": "alice", "state": "IN_QUEUE"}),
+        )
+        .await;
+    let friends = server
+        .post("/presence/friends/", json!({"player_ids": ["alice"]}))
+        .await;
     assert_eq!(friends.body["presences"][0]["state"], "IN_QUEUE");
     for path in ["/presence/alice/", "/presence/alice/?history=true"] {
         assert_eq!(server.get(path).await.body["state"], "IN_QUEUE", "{path}");
     }
-    assert_eq!(server.get("/presence/connect/").await.body["player_id"], "connect");
-    assert_eq!(server.get("/console/players/alice/").await.body["presence"]["state"], "IN_QUEUE");
-    for path in ["/health/live/", "/health/ready/", "/metrics/", "/openapi.json/"] {
+    assert_eq!(
+        server.get("/presence/connect/").await.body["player_id"],
+        "connect"
+    );
+    assert_eq!(
+        server.get("/console/players/alice/").await.body["presence"]["state"],
+        "IN_QUEUE"
+    );
+    for path in [
+        "/health/live/",
+        "/health/ready/",
+        "/metrics/",
+        "/openapi.json/",
+    ] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
     let put = answer(reqwest::Client::new().put(server.url("/presence/connect/"))).await;
-    assert_eq!((put.status, put.headers["allow"].to_str().unwrap()), (405, "GET,HEAD,POST"));
-    server.post("/presence/disconnect/", json!({"player_id": "alice", "connection_id": "c1"})).await;
+    assert_eq!(
+        (put.status, put.headers["allow"].to_str().unwrap()),
+        (405, "GET,HEAD,POST")
+    );
+    server
+        .post(
+            "/presence/disconnect/",
+            json!({"player_id": "alice", "connection_id": "c1"}),
+        )
+        .await;
     assert_eq!(server.get("/presence/alice").await.body["state"], "OFFLINE");
 }
 
@@ -154,14 +279,33 @@ async fn answers_about_players_and_health_are_not_cached() {
     let body = || json!({"player_id": "alice", "connection_id": "c1"});
     for call in ["connect", "heartbeat", "disconnect", "connect"] {
         let answer = server.post(&format!("/presence/{call}"), body()).await;
-        assert_eq!(answer.headers["cache-control"], "no-store", "{call}: {}", answer.status); // 410 in the end
+        assert_eq!(
+            answer.headers["cache-control"], "no-store",
+            "{call}: {}",
+            answer.status
+        ); // 410 in the end
     }
-    let paths = ["/presence/alice", "/presence", "/console/players/alice", "/health/live", "/health/ready", "/nothing"];
+    let paths = [
+        "/presence/alice",
+        "/presence",
+        "/console/players/alice",
+        "/health/live",
+        "/health/ready",
+        "/nothing",
+    ];
     for path in paths {
-        assert_eq!(server.get(path).await.headers["cache-control"], "no-store", "{path}");
+        assert_eq!(
+            server.get(path).await.headers["cache-control"],
+            "no-store",
+            "{path}"
+        );
     }
     redis.kill();
     for path in paths {
-        assert_eq!(server.get(path).await.headers["cache-control"], "no-store", "{path}");
+        assert_eq!(
+            server.get(path).await.headers["cache-control"],
+            "no-store",
+            "{path}"
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! How many instructions the parts take that every call passes, as valgrind counts them, against the least that could be
-//! done with the same JSON: finding its end. Neither figure depends on what else the machine does. Without optimisation, as
-//! tests are built, the ratios were 2.2, 2.3 and 2.7 when this was written: there is room for another compiler, and for
-//! no second pass over the text.
+//! How many instructions the parts take that every call passes, as valgrind counts them, against
+//! the least that could be done with the same JSON: finding its end. Neither figure depends on what
+//! else the machine does. Without optimisation, as tests are built, the ratios were 2.2, 2.3 and
+//! 2.7 when this was written: there is room for another compiler, and for no second pass over the
+//! text.
 //!
-//! In the same way, what heartbeats of players with an activity take in Redis, against those without one.
+//! In the same way, what heartbeats of players with an activity take in Redis, against those
+//! without one.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -38,7 +40,10 @@ fn answering_with_friends_takes_few_times_what_finding_the_answers_end_does() {
 
 fn assert_at_most(most: f64, part: &str, reference: &str) {
     let ratio = instructions(part) / instructions(reference);
-    assert!(ratio <= most, "{part} takes {ratio:.2} times the instructions of {reference}, not {most} at most");
+    assert!(
+        ratio <= most,
+        "{part} takes {ratio:.2} times the instructions of {reference}, not {most} at most"
+    );
 }
 
 /// The instructions that a part of `tests/examples/hot.rs` takes each time.
@@ -47,7 +52,10 @@ fn instructions(part: &str) -> f64 {
 }
 
 fn count(part: &str, times: u64) -> u64 {
-    let output = valgrind().arg(binary("examples/hot")).args([part, &times.to_string()]).output();
+    let output = valgrind()
+        .arg(binary("examples/hot"))
+        .args([part, &times.to_string()])
+        .output();
     let output = output.expect("valgrind: scripts/setup valgrind");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
@@ -62,20 +70,27 @@ fn valgrind() -> Command {
 
 /// The instructions that valgrind's report counts.
 fn collected(report: &str) -> u64 {
-    let collected = report.lines().find_map(|line| line.split_once("Collected : "));
-    collected.and_then(|(_, count)| count.trim().parse().ok()).expect("a count")
+    let collected = report
+        .lines()
+        .find_map(|line| line.split_once("Collected : "));
+    collected
+        .and_then(|(_, count)| count.trim().parse().ok())
+        .expect("a count")
 }
 
-/// In Redis: each string in Lua costs instructions per byte, so the longest activity costs more than the usual one of some
-/// hundred bytes.
+/// In Redis: each string in Lua costs instructions per byte, so the longest activity costs more
+/// than the usual one of some hundred bytes.
 #[tokio::test]
 async fn a_heartbeat_with_an_activity_takes_few_more_instructions_than_one_without() {
     for devices in [&["phone"][..], &["phone", "console"]] {
         let without = heartbeat_instructions(devices, &ActivityChange::Keep).await;
         for length in [256, 1_024] {
-            let with = heartbeat_instructions(devices, &ActivityChange::Set(activity(length))).await;
+            let with =
+                heartbeat_instructions(devices, &ActivityChange::Set(activity(length))).await;
             let ratio = with / without;
-            println!("{devices:?}, {length} bytes: {ratio:.2} times the {without:.0} instructions without an activity");
+            println!(
+                "{devices:?}, {length} bytes: {ratio:.2} times the {without:.0} instructions without an activity"
+            );
             assert!(
                 ratio <= 1.3,
                 "{devices:?}, {length} bytes: {ratio:.2} times the {without:.0} instructions without"
@@ -86,12 +101,15 @@ async fn a_heartbeat_with_an_activity_takes_few_more_instructions_than_one_witho
 
 /// An activity of this length as compact JSON.
 fn activity(length: usize) -> presence::model::Activity {
-    let frame = json!({"custom": {"map": ""}, "details": "Ranked, 2/4", "joinable": true}).to_string();
+    let frame =
+        json!({"custom": {"map": ""}, "details": "Ranked, 2/4", "joinable": true}).to_string();
     let text = "x".repeat(length - frame.len());
-    serde_json::from_str(&frame.replace(r#""map":"""#, &format!(r#""map":"{text}""#))).expect("an activity")
+    serde_json::from_str(&frame.replace(r#""map":"""#, &format!(r#""map":"{text}""#)))
+        .expect("an activity")
 }
 
-/// The instructions that Redis takes for each heartbeat of a player with these devices and this activity.
+/// The instructions that Redis takes for each heartbeat of a player with these devices and this
+/// activity.
 async fn heartbeat_instructions(devices: &[&str], activity: &ActivityChange) -> f64 {
     const BEATS: usize = 500;
     let few = redis_instructions(devices, activity, BEATS).await;
@@ -101,15 +119,28 @@ async fn heartbeat_instructions(devices: &[&str], activity: &ActivityChange) -> 
 
 async fn redis_instructions(devices: &[&str], activity: &ActivityChange, beats: usize) -> u64 {
     let redis = CountedRedis::start().await;
-    let settings = [("PRESENCE_REDIS_URL", &*redis.url), ("PRESENCE_STORE_TIMEOUT", "60s"), ("PRESENCE_TTL", "10m")];
+    let settings = [
+        ("PRESENCE_REDIS_URL", &*redis.url),
+        ("PRESENCE_STORE_TIMEOUT", "60s"),
+        ("PRESENCE_TTL", "10m"),
+    ];
     let app = app_with(&settings);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
-    let connections: Vec<_> = devices.iter().map(|device| connection("alice", device)).collect();
+    let connections: Vec<_> = devices
+        .iter()
+        .map(|device| connection("alice", device))
+        .collect();
     for connection in &connections {
         presence.connect(connection, &trace).await.unwrap();
     }
-    let change = StateChange { state: Some(State::InMatch), activity: activity.clone() };
-    presence.set_state(&player("alice"), change, &trace).await.unwrap();
+    let change = StateChange {
+        state: Some(State::InMatch),
+        activity: activity.clone(),
+    };
+    presence
+        .set_state(&player("alice"), change, &trace)
+        .await
+        .unwrap();
     for connection in connections.iter().cycle().take(beats) {
         presence.heartbeat(connection, &trace).await.unwrap();
     }
@@ -125,24 +156,56 @@ struct CountedRedis {
 
 impl CountedRedis {
     async fn start() -> Self {
-        let (port, directory) = (free_port(), tempfile::tempdir().expect("a temporary directory"));
+        let (port, directory) = (
+            free_port(),
+            tempfile::tempdir().expect("a temporary directory"),
+        );
         let mut command = valgrind();
-        command.arg(format!("--log-file={}", directory.path().join("log").display()));
-        command.args(["redis-server", "--save", "", "--hz", "1", "--port", &port.to_string(), "--dir"]);
-        let process = command.arg(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        command.arg(format!(
+            "--log-file={}",
+            directory.path().join("log").display()
+        ));
+        command.args([
+            "redis-server",
+            "--save",
+            "",
+            "--hz",
+            "1",
+            "--port",
+            &port.to_string(),
+            "--dir",
+        ]);
+        let process = command
+            .arg(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn();
         let process = process.expect("valgrind: scripts/setup valgrind");
-        while tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        while tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Self { process, url: format!("redis://127.0.0.1:{port}"), directory }
+        Self {
+            process,
+            url: format!("redis://127.0.0.1:{port}"),
+            directory,
+        }
     }
 
     /// Ends it, and returns the instructions that it took.
     async fn stop(mut self) -> u64 {
         let client = redis::Client::open(&*self.url).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("Redis answers");
+        let mut connection = client
+            .get_multiplexed_async_connection()
+            .await
+            .expect("Redis answers");
         // Redis does not answer this one.
-        _ = redis::cmd("SHUTDOWN").arg("NOSAVE").exec_async(&mut connection).await;
+        _ = redis::cmd("SHUTDOWN")
+            .arg("NOSAVE")
+            .exec_async(&mut connection)
+            .await;
         _ = self.process.wait();
         collected(&std::fs::read_to_string(self.directory.path().join("log")).expect("a report"))
     }

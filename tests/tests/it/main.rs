@@ -1,6 +1,9 @@
 //! What only real servers can show.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, in its helpers too")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails, in its helpers too"
+)]
 
 mod access;
 mod activity;

@@ -19,29 +19,55 @@ const BY_CRATE: &str = "SELECT";
 /// Each user may execute this command, whatever its rights.
 const FREE: &str = "AUTH";
 
-/// The commands in a user's rights. Those that are limited to a subcommand are `COMMAND|SUBCOMMAND`.
+/// The commands in a user's rights. Those that are limited to a subcommand are
+/// `COMMAND|SUBCOMMAND`.
 fn allowed(users: &str) -> BTreeSet<String> {
-    users.split_whitespace().filter_map(|rule| rule.strip_prefix('+')).map(str::to_uppercase).collect()
+    users
+        .split_whitespace()
+        .filter_map(|rule| rule.strip_prefix('+'))
+        .map(str::to_uppercase)
+        .collect()
 }
 
 /// The source files of a folder and of its folders, without those of tests.
 fn sources(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let files = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
-    let is_source = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lua" || extension == "rs");
-    files.filter(|path| is_source(path) && !path.ends_with("tests.rs")).collect()
+    let entries = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| {
+        if path.is_dir() {
+            sources(&path)
+        } else {
+            vec![path]
+        }
+    });
+    let is_source = |path: &PathBuf| {
+        path.extension()
+            .is_some_and(|extension| extension == "lua" || extension == "rs")
+    };
+    files
+        .filter(|path| is_source(path) && !path.ends_with("tests.rs"))
+        .collect()
 }
 
-/// The quoted words in capital letters in the scripts and in the crate that sends commands. Hyphens may be part of them.
+/// The quoted words in capital letters in the scripts and in the crate that sends commands. Hyphens
+/// may be part of them.
 fn quoted_words() -> BTreeSet<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut words = BTreeSet::new();
-    for file in ["lua", "shared/src"].iter().flat_map(|folder| sources(&root.join(folder))) {
+    for file in ["lua", "shared/src"]
+        .iter()
+        .flat_map(|folder| sources(&root.join(folder)))
+    {
         let text = fs::read_to_string(file).unwrap();
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let quoted = code.split(['\'', '"']);
-        let is_name =
-            |word: &&str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+        let is_name = |word: &&str| {
+            !word.is_empty()
+                && word
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'-')
+        };
         words.extend(quoted.filter(is_name).map(str::to_owned));
     }
     words
@@ -61,15 +87,24 @@ async fn a_redis_user_may_execute_the_commands_of_the_service_and_no_others() {
     let mut named = BTreeSet::new();
     for rule in &allowed {
         let (command, subcommand) = rule.split_once('|').unwrap_or((rule, ""));
-        assert!(subcommand.is_empty() || words.contains(subcommand), "the code does not use {rule}");
+        assert!(
+            subcommand.is_empty() || words.contains(subcommand),
+            "the code does not use {rule}"
+        );
         named.insert(command.to_owned());
     }
-    assert_eq!(used, named, "the commands in the code, and those in deploy/redis/users.acl");
+    assert_eq!(
+        used, named,
+        "the commands in the code, and those in deploy/redis/users.acl"
+    );
 }
 
 #[test]
 fn a_user_of_sentinels_may_execute_the_only_command_that_they_are_sent() {
-    assert_eq!(allowed(SENTINEL_USERS), BTreeSet::from(["SENTINEL|GET-MASTER-ADDR-BY-NAME".to_owned()]));
+    assert_eq!(
+        allowed(SENTINEL_USERS),
+        BTreeSet::from(["SENTINEL|GET-MASTER-ADDR-BY-NAME".to_owned()])
+    );
     let words = quoted_words();
     assert!(words.contains("SENTINEL") && words.contains("GET-MASTER-ADDR-BY-NAME"));
 }
@@ -79,8 +114,16 @@ async fn a_user_with_these_rights_may_use_a_database_other_than_the_first() {
     let redis = SecuredRedis::start().await;
     let url = format!("{}/3", redis.url());
     let certificate = redis.authority().certificate().display().to_string();
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &*url), ("SSL_CERT_FILE", &*certificate)]);
-    let answer = server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"})).await;
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &*url),
+        ("SSL_CERT_FILE", &*certificate),
+    ]);
+    let answer = server
+        .post(
+            "/presence/connect",
+            json!({"player_id": "alice", "connection_id": "c1"}),
+        )
+        .await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
     assert!(redis.ask(&["INFO", "keyspace"]).contains("db3:"));
 }

@@ -1,4 +1,5 @@
-//! A rolling restart of gateways: each one drains with `moving`, and its players reconnect to the others.
+//! A rolling restart of gateways: each one drains with `moving`, and its players reconnect to the
+//! others.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -30,15 +31,28 @@ impl Fixture {
     async fn new(players: usize, state_every: usize) -> Self {
         let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
         let (redis_url, nats_url) = (redis.url(), nats.url());
-        let server =
-            Server::start(&[("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url), STORE_TIMEOUT]);
-        Self { _redis: redis, nats, server, players, state_every }
+        let server = Server::start(&[
+            ("PRESENCE_REDIS_URL", &*redis_url),
+            ("PRESENCE_NATS_URL", &*nats_url),
+            STORE_TIMEOUT,
+        ]);
+        Self {
+            _redis: redis,
+            nats,
+            server,
+            players,
+            state_every,
+        }
     }
 
     /// The state of each player; those who never set one are ONLINE.
     fn state(&self, n: usize) -> State {
         let sets_one = n.is_multiple_of(self.state_every);
-        if sets_one { STATES[n / self.state_every % STATES.len()] } else { State::Online }
+        if sets_one {
+            STATES[n / self.state_every % STATES.len()]
+        } else {
+            State::Online
+        }
     }
 
     /// What the service says of all players; fewer if it has too much to do just now.
@@ -46,7 +60,10 @@ impl Fixture {
         let ids: Vec<_> = (0..self.players).map(player).collect();
         let mut all = Vec::with_capacity(self.players);
         for ids in ids.chunks(2_000) {
-            let mut answer = self.server.post("/presence/friends", json!({"player_ids": ids})).await;
+            let mut answer = self
+                .server
+                .post("/presence/friends", json!({"player_ids": ids}))
+                .await;
             if let Some(presences) = answer.body["presences"].as_array_mut() {
                 all.append(presences);
             }
@@ -63,17 +80,26 @@ impl Fixture {
             loop {
                 let presences = self.presences().await;
                 if presences.len() == self.players && presences.iter().enumerate().all(is_there) {
-                    return presences.into_iter().map(|mut presence| presence["version"].take()).collect();
+                    return presences
+                        .into_iter()
+                        .map(|mut presence| presence["version"].take())
+                        .collect();
                 }
                 sleep(Duration::from_millis(500)).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("all players are there")
+        timeout(PATIENCE, wait)
+            .await
+            .expect("all players are there")
     }
 
-    /// The number of events that there have to be: a connect of each player, and each state that was set.
+    /// The number of events that there have to be: a connect of each player, and each state that
+    /// was set.
     fn expected_events(&self) -> usize {
-        self.players + (0..self.players).filter(|n| self.state(*n) != State::Online).count()
+        self.players
+            + (0..self.players)
+                .filter(|n| self.state(*n) != State::Online)
+                .count()
     }
 
     /// Nothing changed for the friends of any player: no version rose, and no event was made.
@@ -87,8 +113,16 @@ impl Fixture {
         };
         timeout(PATIENCE, wait).await.expect("the events arrive");
         assert_eq!(count().await, self.expected_events());
-        let metrics = reqwest::get(self.server.url("/metrics")).await.unwrap().text().await.unwrap();
-        assert!(metrics.contains("presence_gateways_lost_total 0"), "leaving is not a crash");
+        let metrics = reqwest::get(self.server.url("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert!(
+            metrics.contains("presence_gateways_lost_total 0"),
+            "leaving is not a crash"
+        );
     }
 }
 
@@ -101,7 +135,9 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
     let mut gateways: Vec<_> = (0..GATEWAYS).map(|_| start()).collect();
     let mut devices = HashMap::new();
     for n in 0..PLAYERS {
-        let device = Device::open(&gateways[n % GATEWAYS].url(&player(n))).await.unwrap();
+        let device = Device::open(&gateways[n % GATEWAYS].url(&player(n)))
+            .await
+            .unwrap();
         if it.state(n) != State::Online {
             device.say(it.state(n).as_str()).await;
         }
@@ -112,10 +148,19 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
     for restarted in 0..GATEWAYS {
         let next = (restarted + 1) % GATEWAYS;
         gateways[restarted].signal("TERM");
-        let moving: Vec<_> = devices.iter().filter(|(_, (on, _))| *on == restarted).map(|(n, _)| *n).collect();
+        let moving: Vec<_> = devices
+            .iter()
+            .filter(|(_, (on, _))| *on == restarted)
+            .map(|(n, _)| *n)
+            .collect();
         let reconnected = join_all(moving.into_iter().map(async |n| {
-            timeout(PATIENCE, devices[&n].1.closed()).await.expect("the gateway closes the socket");
-            (n, Device::open(&gateways[next].url(&player(n))).await.unwrap())
+            timeout(PATIENCE, devices[&n].1.closed())
+                .await
+                .expect("the gateway closes the socket");
+            (
+                n,
+                Device::open(&gateways[next].url(&player(n))).await.unwrap(),
+            )
         }));
         for (n, device) in reconnected.await {
             devices.insert(n, (next, device));
@@ -130,11 +175,17 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
     }
     it.assert_no_news_since(&versions).await;
     let those_that_left_are_gone = async {
-        while it.server.get("/gateways").await.body["gateways"].as_array().map(Vec::len) != Some(GATEWAYS) {
+        while it.server.get("/gateways").await.body["gateways"]
+            .as_array()
+            .map(Vec::len)
+            != Some(GATEWAYS)
+        {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(PATIENCE, those_that_left_are_gone).await.expect("as many leases as gateways");
+    timeout(PATIENCE, those_that_left_are_gone)
+        .await
+        .expect("as many leases as gateways");
 }
 
 /// A gateway without sockets: what it reports is what a gateway with sockets reports.
@@ -146,13 +197,17 @@ struct SocketlessGateway {
 impl SocketlessGateway {
     fn start(server: &Server) -> Self {
         let endpoint = Endpoint::parse(&server.url("")).unwrap();
-        Self { notifier: Arc::new(HttpNotifier::builder(endpoint).start().unwrap()), players: Vec::new() }
+        Self {
+            notifier: Arc::new(HttpNotifier::builder(endpoint).start().unwrap()),
+            players: Vec::new(),
+        }
     }
 
     fn connect(&mut self, players: impl IntoIterator<Item = usize>, generation: usize) {
         for n in players {
             let connection = ConnectionId::parse(&format!("c{n}-{generation}")).unwrap();
-            self.notifier.connected(&PlayerId::parse(&player(n)).unwrap(), &connection);
+            self.notifier
+                .connected(&PlayerId::parse(&player(n)).unwrap(), &connection);
             self.players.push(n);
         }
     }
@@ -160,16 +215,21 @@ impl SocketlessGateway {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes: make rolling-restart"]
-async fn a_rolling_restart_of_20_gateways_with_5000_players_each_makes_no_event_and_loses_no_state() {
+async fn a_rolling_restart_of_20_gateways_with_5000_players_each_makes_no_event_and_loses_no_state()
+{
     const GATEWAYS: usize = 20;
     const PLAYERS_PER_GATEWAY: usize = 5_000;
     let it = Fixture::new(GATEWAYS * PLAYERS_PER_GATEWAY, 40).await;
-    let mut gateways: Vec<_> = (0..GATEWAYS).map(|_| SocketlessGateway::start(&it.server)).collect();
+    let mut gateways: Vec<_> = (0..GATEWAYS)
+        .map(|_| SocketlessGateway::start(&it.server))
+        .collect();
     for (index, gateway) in gateways.iter_mut().enumerate() {
         let players = index * PLAYERS_PER_GATEWAY..(index + 1) * PLAYERS_PER_GATEWAY;
         gateway.connect(players.clone(), 0);
         for n in players.filter(|n| it.state(*n) != State::Online) {
-            gateway.notifier.state_changed(&PlayerId::parse(&player(n)).unwrap(), it.state(n));
+            gateway
+                .notifier
+                .state_changed(&PlayerId::parse(&player(n)).unwrap(), it.state(n));
         }
     }
     let versions = it.until_all_are_there().await;
@@ -180,10 +240,15 @@ async fn a_rolling_restart_of_20_gateways_with_5000_players_each_makes_no_event_
         // The players come back through all the others while the gateway drains.
         let drain = tokio::spawn({
             let notifier = Arc::clone(&old.notifier);
-            async move { notifier.drain(Reason::Moving, Duration::from_secs(30)).await }
+            async move {
+                notifier
+                    .drain(Reason::Moving, Duration::from_secs(30))
+                    .await
+            }
         });
         for (index, n) in old.players.into_iter().enumerate() {
-            gateways[(restarted + 1 + index % (GATEWAYS - 1)) % GATEWAYS].connect([n], restarted + 1);
+            gateways[(restarted + 1 + index % (GATEWAYS - 1)) % GATEWAYS]
+                .connect([n], restarted + 1);
         }
         drain.await.unwrap().expect("everything is delivered");
     }

@@ -40,20 +40,32 @@ async fn the_sweep_goes_on_until_its_deadline_is_near() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let connect = start("connect", &redis.url(), &nats.url()).await;
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
-    sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
+    sweep
+        .invoke_within(schedule(), Duration::from_secs(1))
+        .await
+        .unwrap();
     let begin = Instant::now();
     let sweeping = sweep.invoke_within(schedule(), Duration::from_secs(8));
-    let connecting = connect.invoke(event::post("/presence/connect", &json!({"player_id": "a", "connection_id": "c"})));
+    let connecting = connect.invoke(event::post(
+        "/presence/connect",
+        &json!({"player_id": "a", "connection_id": "c"}),
+    ));
     let (report, connected) = tokio::join!(sweeping, connecting);
     connected.unwrap();
     let report = report.unwrap();
 
     let elapsed = begin.elapsed();
-    assert!((Duration::from_secs(6)..Duration::from_secs(8)).contains(&elapsed), "{elapsed:?}");
+    assert!(
+        (Duration::from_secs(6)..Duration::from_secs(8)).contains(&elapsed),
+        "{elapsed:?}"
+    );
     assert!(report["passes"].as_u64().unwrap() >= 10, "{report}");
     assert_eq!(report["expired"], 1);
     // The sweep may have published the connect as well, before the function struck it.
-    assert!((1..=2).contains(&report["published"].as_u64().unwrap()), "{report}");
+    assert!(
+        (1..=2).contains(&report["published"].as_u64().unwrap()),
+        "{report}"
+    );
     let kinds: Vec<_> = nats
         .messages("PRESENCE_EVENTS")
         .await
@@ -70,7 +82,10 @@ async fn the_sweep_goes_on_until_its_deadline_is_near() {
 async fn a_sweep_with_little_time_still_makes_one_pass() {
     let redis = RedisServer::start().await;
     let sweep = start("sweep", &redis.url(), "").await;
-    let report = sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
+    let report = sweep
+        .invoke_within(schedule(), Duration::from_secs(1))
+        .await
+        .unwrap();
     assert_eq!(report["passes"], 1);
 }
 
@@ -79,12 +94,29 @@ async fn a_sweep_with_little_time_still_relays_what_waits() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let event = r#"{"id":"alice:1","type":"PresenceOnline","player_id":"alice","occurred_at":1}"#;
     for _ in 0..600 {
-        redis.connection().await.xadd("presence:{all}:outbox", "*", &[("event", event)]).await.unwrap();
+        redis
+            .connection()
+            .await
+            .xadd("presence:{all}:outbox", "*", &[("event", event)])
+            .await
+            .unwrap();
     }
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
-    let report = sweep.invoke_within(schedule(), Duration::from_secs(3)).await.unwrap();
+    let report = sweep
+        .invoke_within(schedule(), Duration::from_secs(3))
+        .await
+        .unwrap();
     assert!(report["passes"].as_u64().unwrap() >= 1, "{report}");
-    assert_eq!(redis.connection().await.xlen("presence:{all}:outbox").await.unwrap(), 0, "{report}");
+    assert_eq!(
+        redis
+            .connection()
+            .await
+            .xlen("presence:{all}:outbox")
+            .await
+            .unwrap(),
+        0,
+        "{report}"
+    );
     assert_eq!(nats.messages("PRESENCE_EVENTS").await.len(), 1);
 }
 
@@ -94,19 +126,46 @@ async fn a_sweep_ends_before_its_deadline_though_nats_hangs_or_redis() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let connect = start("connect", &redis.url(), "nats://127.0.0.1:1").await;
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
-    sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
+    sweep
+        .invoke_within(schedule(), Duration::from_secs(1))
+        .await
+        .unwrap();
     let alice = json!({"player_id": "a", "connection_id": "c"});
-    connect.invoke(event::post("/presence/connect", &alice)).await.unwrap();
+    connect
+        .invoke(event::post("/presence/connect", &alice))
+        .await
+        .unwrap();
     nats.pause();
     let begin = Instant::now();
-    let report = sweep.invoke_within(schedule(), Duration::from_secs(4)).await.unwrap();
-    assert!((Duration::from_secs(2)..Duration::from_secs(4)).contains(&begin.elapsed()), "{:?}", begin.elapsed());
-    assert_eq!((&report["expired"], &report["published"]), (&json!(1), &json!(0)), "events wait: {report}");
+    let report = sweep
+        .invoke_within(schedule(), Duration::from_secs(4))
+        .await
+        .unwrap();
+    assert!(
+        (Duration::from_secs(2)..Duration::from_secs(4)).contains(&begin.elapsed()),
+        "{:?}",
+        begin.elapsed()
+    );
+    assert_eq!(
+        (&report["expired"], &report["published"]),
+        (&json!(1), &json!(0)),
+        "events wait: {report}"
+    );
     nats.resume();
     redis.pause();
     let begin = Instant::now();
-    assert!(sweep.invoke_within(schedule(), Duration::from_secs(4)).await.is_err(), "Redis away fails the invocation");
-    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    assert!(
+        sweep
+            .invoke_within(schedule(), Duration::from_secs(4))
+            .await
+            .is_err(),
+        "Redis away fails the invocation"
+    );
+    assert!(
+        begin.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begin.elapsed()
+    );
     redis.resume();
 }
 
@@ -122,25 +181,46 @@ async fn health_tells_of_every_part() {
     let health = start("health", &redis.url(), &nats.url()).await;
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(report["status"], "ok", "no sweep seen yet is no fault");
-    let statuses =
-        |report: &Value| ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone());
+    let statuses = |report: &Value| {
+        ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone())
+    };
     assert_eq!(statuses(&report), ["ok", "ok", "unknown", "ok"]);
 
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
-    sweep.invoke_within(schedule(), Duration::from_secs(1)).await.unwrap();
+    sweep
+        .invoke_within(schedule(), Duration::from_secs(1))
+        .await
+        .unwrap();
     nats.kill();
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(
         (&report["status"], statuses(&report)),
-        (&json!("degraded"), ["ok", "unavailable", "ok", "ok"].map(Value::from))
+        (
+            &json!("degraded"),
+            ["ok", "unavailable", "ok", "ok"].map(Value::from)
+        )
     );
 
-    redis.connection().await.set("presence:{all}:swept", 1_700_000_000_000_u64).await.unwrap();
-    assert_eq!(health.invoke(schedule()).await.unwrap()["checks"]["sweep"]["status"], "degraded");
+    redis
+        .connection()
+        .await
+        .set("presence:{all}:swept", 1_700_000_000_000_u64)
+        .await
+        .unwrap();
+    assert_eq!(
+        health.invoke(schedule()).await.unwrap()["checks"]["sweep"]["status"],
+        "degraded"
+    );
 
     redis.kill();
     let error = health.invoke(schedule()).await.unwrap_err();
-    assert!(error["errorMessage"].as_str().unwrap().contains("unavailable"), "{error}");
+    assert!(
+        error["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("unavailable"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -153,9 +233,15 @@ async fn health_answers_http_too() {
     assert_eq!(body["checks"]["nats"]["status"], "disabled");
     for kind in Kind::ALL {
         for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
-            let answer = health.invoke(HttpEvent::new(kind, method, "/health/ready/").build()).await.unwrap();
+            let answer = health
+                .invoke(HttpEvent::new(kind, method, "/health/ready/").build())
+                .await
+                .unwrap();
             assert_eq!(answer["statusCode"], status, "{kind:?} {method}");
-            assert_eq!(answer["headers"]["cache-control"], "no-store", "{kind:?} {method}");
+            assert_eq!(
+                answer["headers"]["cache-control"], "no-store",
+                "{kind:?} {method}"
+            );
             assert_eq!(
                 answer["headers"]["allow"].as_str(),
                 (status == 405).then_some("GET, HEAD"),
@@ -171,7 +257,10 @@ async fn health_answers_http_too() {
             break answer;
         }
     };
-    assert_eq!((&answer["statusCode"], &answer["headers"]["retry-after"]), (&json!(503), &json!("1")));
+    assert_eq!(
+        (&answer["statusCode"], &answer["headers"]["retry-after"]),
+        (&json!(503), &json!("1"))
+    );
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["status"], "unavailable");
 }

@@ -23,19 +23,29 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
+        Self {
+            redis: RedisServer::start().await,
+            nats: NatsServer::start().await,
+        }
     }
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
         let (redis, nats) = (self.redis.url(), self.nats.url());
-        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats), STORE_TIMEOUT];
+        let mut variables = vec![
+            ("PRESENCE_REDIS_URL", &*redis),
+            ("PRESENCE_NATS_URL", &*nats),
+            STORE_TIMEOUT,
+        ];
         variables.extend(more);
         Server::start(&variables)
     }
 
     async fn events(&self) -> Vec<Value> {
         let messages = self.nats.messages(STREAM).await;
-        messages.iter().map(|message| serde_json::from_slice(&message.payload).unwrap()).collect()
+        messages
+            .iter()
+            .map(|message| serde_json::from_slice(&message.payload).unwrap())
+            .collect()
     }
 
     /// Waits until the stream holds `count` events; the test's own time limit is the only one.
@@ -59,16 +69,46 @@ async fn the_server_serves_the_life_cycle_and_its_events() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     let connected = server.post("/presence/connect", one("alice", "c1")).await;
-    assert_eq!((connected.status, &connected.body["heartbeat_interval_ms"]), (200, &json!(15_000)));
-    server.post("/presence/heartbeat", json!({"connections": [one("alice", "c1"), one("bob", "c2")]})).await;
-    server.post("/presence/state", json!({"player_id": "alice", "state": "IN_QUEUE"})).await;
-    let friends = server.post("/presence/friends", json!({"player_ids": ["bob", "alice", "eve"]})).await;
-    let states: Vec<_> = friends.body["presences"].as_array().unwrap().iter().map(|friend| &friend["state"]).collect();
+    assert_eq!(
+        (connected.status, &connected.body["heartbeat_interval_ms"]),
+        (200, &json!(15_000))
+    );
+    server
+        .post(
+            "/presence/heartbeat",
+            json!({"connections": [one("alice", "c1"), one("bob", "c2")]}),
+        )
+        .await;
+    server
+        .post(
+            "/presence/state",
+            json!({"player_id": "alice", "state": "IN_QUEUE"}),
+        )
+        .await;
+    let friends = server
+        .post(
+            "/presence/friends",
+            json!({"player_ids": ["bob", "alice", "eve"]}),
+        )
+        .await;
+    let states: Vec<_> = friends.body["presences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|friend| &friend["state"])
+        .collect();
     assert_eq!(states, ["ONLINE", "IN_QUEUE", "OFFLINE"]);
-    server.post("/presence/disconnect", one("alice", "c1")).await;
+    server
+        .post("/presence/disconnect", one("alice", "c1"))
+        .await;
     assert_eq!(server.get("/presence/alice").await.body["state"], "OFFLINE");
 
-    let reasons: Vec<_> = fixture.await_events(4).await.iter().map(|event| event["reason"].clone()).collect();
+    let reasons: Vec<_> = fixture
+        .await_events(4)
+        .await
+        .iter()
+        .map(|event| event["reason"].clone())
+        .collect();
     assert_eq!(reasons, ["connect", "restore", "set_state", "disconnect"]);
 }
 
@@ -77,21 +117,96 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "old, new")]);
     let client = reqwest::Client::new();
-    let slug = |answer: &Value| answer["type"].as_str().unwrap_or_default().replace("urn:presence:", "");
+    let slug = |answer: &Value| {
+        answer["type"]
+            .as_str()
+            .unwrap_or_default()
+            .replace("urn:presence:", "")
+    };
     let large = "x".repeat(1024 * 1024 + 1);
     for (method, path, token, content_type, body, status, expected) in [
-        ("PUT", "/nothing", "", "text/plain", &*large, 404, "not-found"),
-        ("PUT", "/presence/connect", "", "text/plain", &*large, 405, "method-not-allowed"),
-        ("POST", "/presence/alice", "new", "text/plain", &*large, 405, "method-not-allowed"),
-        ("POST", "/presence/connect", "", "text/plain", &*large, 401, "unauthorized"),
-        ("POST", "/presence/connect", "newer", "text/plain", &*large, 401, "unauthorized"),
-        ("POST", "/presence/connect", "new", "text/plain", &*large, 413, "too-large"),
-        ("POST", "/presence/connect", "old", "text/plain", "{}", 415, "unsupported-media-type"),
-        ("POST", "/presence/connect", "old", "application/json", "{}", 400, "invalid-request"),
+        (
+            "PUT",
+            "/nothing",
+            "",
+            "text/plain",
+            &*large,
+            404,
+            "not-found",
+        ),
+        (
+            "PUT",
+            "/presence/connect",
+            "",
+            "text/plain",
+            &*large,
+            405,
+            "method-not-allowed",
+        ),
+        (
+            "POST",
+            "/presence/alice",
+            "new",
+            "text/plain",
+            &*large,
+            405,
+            "method-not-allowed",
+        ),
+        (
+            "POST",
+            "/presence/connect",
+            "",
+            "text/plain",
+            &*large,
+            401,
+            "unauthorized",
+        ),
+        (
+            "POST",
+            "/presence/connect",
+            "newer",
+            "text/plain",
+            &*large,
+            401,
+            "unauthorized",
+        ),
+        (
+            "POST",
+            "/presence/connect",
+            "new",
+            "text/plain",
+            &*large,
+            413,
+            "too-large",
+        ),
+        (
+            "POST",
+            "/presence/connect",
+            "old",
+            "text/plain",
+            "{}",
+            415,
+            "unsupported-media-type",
+        ),
+        (
+            "POST",
+            "/presence/connect",
+            "old",
+            "application/json",
+            "{}",
+            400,
+            "invalid-request",
+        ),
     ] {
-        let request = client.request(method.parse().unwrap(), server.url(path)).header("content-type", content_type);
+        let request = client
+            .request(method.parse().unwrap(), server.url(path))
+            .header("content-type", content_type);
         let answer = answer(request.bearer_auth(token).body(body.to_owned())).await;
-        assert_eq!((answer.status, &*slug(&answer.body)), (status, expected), "{method} {path} {token}");
+        assert_eq!(
+            (answer.status, &*slug(&answer.body)),
+            (status, expected),
+            "{method} {path} {token}"
+        );
         assert_eq!(answer.headers["content-type"], "application/problem+json");
         assert_eq!(answer.body["status"], status);
         assert_eq!(answer.headers.contains_key("allow"), status == 405);
@@ -115,7 +230,13 @@ async fn get_on_the_path_of_a_call_reads_the_player_of_that_name() {
     let server = fixture.server(&[]);
     server.post("/presence/connect", one("friends", "c1")).await;
     let answer = server.get("/presence/friends").await;
-    assert_eq!((answer.body["player_id"].as_str(), answer.body["state"].as_str()), (Some("friends"), Some("ONLINE")));
+    assert_eq!(
+        (
+            answer.body["player_id"].as_str(),
+            answer.body["state"].as_str()
+        ),
+        (Some("friends"), Some("ONLINE"))
+    );
 }
 
 #[tokio::test]
@@ -128,7 +249,11 @@ async fn an_open_server_on_every_address_refuses_to_start() {
         .output()
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+    assert_eq!(
+        (output.status.code(), error.lines().count()),
+        (Some(2), 1),
+        "{error}"
+    );
     assert!(error.starts_with("PRESENCE_AUTH_TOKENS "), "{error}");
 }
 
@@ -138,13 +263,25 @@ async fn a_server_works_as_soon_as_redis_is_there() {
     fixture.redis.kill();
     let server = fixture.server(&[]);
     let answer = server.post("/presence/connect", one("alice", "c1")).await;
-    assert_eq!((answer.status, answer.body["type"].as_str()), (503, Some("urn:presence:store-unavailable")));
+    assert_eq!(
+        (answer.status, answer.body["type"].as_str()),
+        (503, Some("urn:presence:store-unavailable"))
+    );
     assert!(answer.headers.contains_key("retry-after"));
     let ready = server.get("/health/ready").await;
-    assert_eq!((ready.status, ready.body["status"].as_str()), (503, Some("unavailable")));
+    assert_eq!(
+        (ready.status, ready.body["status"].as_str()),
+        (503, Some("unavailable"))
+    );
     assert_eq!(server.get("/health/live").await.status, 200);
     fixture.redis.restart().await;
-    assert_eq!(server.post("/presence/connect", one("alice", "c1")).await.status, 200);
+    assert_eq!(
+        server
+            .post("/presence/connect", one("alice", "c1"))
+            .await
+            .status,
+        200
+    );
     while server.get("/health/ready").await.status != 200 {} // a check is shared for a second
 }
 
@@ -156,7 +293,13 @@ async fn with_nats_away_the_server_is_degraded_and_ready() {
     while server.get("/health/ready").await.body["status"] != "degraded" {} // a check is shared for a second
     assert_eq!(server.get("/health/ready").await.status, 200);
     for n in 0..20 {
-        assert_eq!(server.post("/presence/connect", one(&format!("p{n}"), "c")).await.status, 200);
+        assert_eq!(
+            server
+                .post("/presence/connect", one(&format!("p{n}"), "c"))
+                .await
+                .status,
+            200
+        );
     }
     fixture.nats.restart().await;
     assert_eq!(fixture.await_events(20).await.len(), 20);
@@ -168,21 +311,31 @@ async fn players_who_fall_silent_are_noticed_by_the_next_sweep() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_TTL", "2s"), ("PRESENCE_SWEEP_INTERVAL", "4s")]);
     let connections: Vec<_> = (0..PLAYERS).map(|n| one(&format!("p{n}"), "c")).collect();
-    let answer = server.post("/presence/connect", json!({"connections": connections})).await;
+    let answer = server
+        .post("/presence/connect", json!({"connections": connections}))
+        .await;
     assert_eq!(answer.body["accepted"], PLAYERS);
 
     let events = fixture.await_events(2 * PLAYERS).await;
     let mut ended = HashSet::new();
-    for event in events.iter().filter(|event| event["type"] == "PresenceOffline") {
+    for event in events
+        .iter()
+        .filter(|event| event["type"] == "PresenceOffline")
+    {
         assert_eq!(event["reason"], "expired");
-        let late = event["occurred_at"].as_u64().unwrap() - event["last_seen"].as_u64().unwrap() - 2_000;
+        let late =
+            event["occurred_at"].as_u64().unwrap() - event["last_seen"].as_u64().unwrap() - 2_000;
         assert!(late <= 4_000 + 2_500, "{late} ms after its TTL"); // the machine may be busy
-        assert!(ended.insert(event["player_id"].to_string()), "{event} twice");
+        assert!(
+            ended.insert(event["player_id"].to_string()),
+            "{event} twice"
+        );
     }
     assert_eq!(ended.len(), PLAYERS);
 }
 
-/// Every call that was answered before the end of the server must be true in Redis, and its event in the stream.
+/// Every call that was answered before the end of the server must be true in Redis, and its event
+/// in the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing() {
     let fixture = Fixture::new().await;
@@ -220,11 +373,16 @@ async fn sigterm_under_load_loses_nothing() {
     assert_eq!(status.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(10));
 
-    let answered: Vec<String> = futures_util::stream::iter(calls).then(async |call| call.await.unwrap()).concat().await;
+    let answered: Vec<String> = futures_util::stream::iter(calls)
+        .then(async |call| call.await.unwrap())
+        .concat()
+        .await;
     let records: HashSet<_> = fixture.redis.keys().await.into_iter().collect();
     let mut events = HashMap::<String, usize>::new();
     for event in fixture.events().await {
-        *events.entry(event["player_id"].as_str().unwrap().to_owned()).or_default() += 1;
+        *events
+            .entry(event["player_id"].as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     for player in &answered {
         assert!(records.contains(&format!("presence:{player}")), "{player}");
@@ -238,16 +396,23 @@ async fn a_killed_servers_events_are_published_by_another() {
     let other = fixture.server(&[("PRESENCE_SWEEP_INTERVAL", "100ms")]);
     for round in 0..5_u64 {
         let mut server = fixture.server(&[]);
-        server.post("/presence/connect", one(&format!("p{round}"), "warm")).await;
+        server
+            .post("/presence/connect", one(&format!("p{round}"), "warm"))
+            .await;
         let call = server.post("/presence/connect", one(&format!("q{round}"), "c"));
         let _ = tokio::time::timeout(Duration::from_micros(400 * round), call).await;
         server.kill();
     }
     let records = fixture.redis.keys().await;
-    let players: HashSet<_> =
-        records.iter().filter_map(|key| key.strip_prefix("presence:").filter(|id| !id.contains('{'))).collect();
+    let players: HashSet<_> = records
+        .iter()
+        .filter_map(|key| key.strip_prefix("presence:").filter(|id| !id.contains('{')))
+        .collect();
     let events = fixture.await_events(players.len()).await;
-    let announced: Vec<_> = events.iter().map(|event| event["player_id"].as_str().unwrap()).collect();
+    let announced: Vec<_> = events
+        .iter()
+        .map(|event| event["player_id"].as_str().unwrap())
+        .collect();
     assert_eq!(announced.len(), players.len());
     assert_eq!(announced.into_iter().collect::<HashSet<_>>(), players);
     drop(other);
@@ -260,7 +425,13 @@ async fn a_container_can_ask_whether_its_server_lives() {
     let bind = server.url("").replace("http://", "");
     let ask = |bind: &str| {
         let mut command = Command::new(presence_tests::binary("presence-server"));
-        command.arg("--health").env_clear().env("PRESENCE_BIND", bind).status().unwrap().code()
+        command
+            .arg("--health")
+            .env_clear()
+            .env("PRESENCE_BIND", bind)
+            .status()
+            .unwrap()
+            .code()
     };
     assert_eq!(ask(&bind), Some(0));
     drop(server);
@@ -285,11 +456,19 @@ async fn an_expirys_event_does_not_wait_for_the_next_interval() {
 #[tokio::test]
 async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     let mut fixture = Fixture::new().await;
-    let server = fixture.server(&[("PRESENCE_EVENTS_RETENTION", "1s"), ("PRESENCE_SWEEP_INTERVAL", "200ms")]);
+    let server = fixture.server(&[
+        ("PRESENCE_EVENTS_RETENTION", "1s"),
+        ("PRESENCE_SWEEP_INTERVAL", "200ms"),
+    ]);
     fixture.nats.kill();
     server.post("/presence/connect", one("stale", "c1")).await;
     let dropped = async || {
-        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        let metrics = reqwest::get(server.url("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         metrics.contains("presence_events_dropped_total 1")
     };
     while !dropped().await {
@@ -297,9 +476,14 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     }
     fixture.nats.restart().await;
     for n in 0.. {
-        server.post("/presence/connect", one(&format!("fresh{n}"), "c1")).await;
+        server
+            .post("/presence/connect", one(&format!("fresh{n}"), "c1"))
+            .await;
         let events = fixture.events().await;
-        assert!(events.iter().all(|event| event["player_id"] != "stale"), "{events:?}");
+        assert!(
+            events.iter().all(|event| event["player_id"] != "stale"),
+            "{events:?}"
+        );
         if !events.is_empty() {
             break;
         }

@@ -12,7 +12,9 @@ const READY: &str = "GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n";
 fn connect(player: usize) -> String {
     let body = json!({"player_id": format!("p{player}"), "connection_id": "c"}).to_string();
     let length = body.len();
-    format!("POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!(
+        "POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
 }
 
 async fn start(redis: &RedisServer) -> Server {
@@ -41,7 +43,11 @@ async fn no_busy_client_is_left_without_an_answer() {
         })
     });
     let clients: Vec<_> = clients.collect();
-    while server.get("/presence").await.body["players"].as_u64().unwrap_or_default() < 500 {
+    while server.get("/presence").await.body["players"]
+        .as_u64()
+        .unwrap_or_default()
+        < 500
+    {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.begin_termination();
@@ -55,24 +61,42 @@ async fn no_busy_client_is_left_without_an_answer() {
 async fn open_connections_and_new_ones_are_served_on_for_a_while() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
-    let (mut first, mut second) = (Socket::connect(&server).await, Socket::connect(&server).await);
+    let (mut first, mut second) = (
+        Socket::connect(&server).await,
+        Socket::connect(&server).await,
+    );
     for socket in [&mut first, &mut second] {
         let answer = socket.ask(LIVE).await;
-        assert!(answer.status == 200 && !answer.has("connection: close"), "{}", answer.head);
+        assert!(
+            answer.status == 200 && !answer.has("connection: close"),
+            "{}",
+            answer.head
+        );
     }
     server.begin_termination();
     server.await_log("is shutting down").await;
     let answer = first.ask(&connect(1)).await;
-    assert!(answer.status == 200 && answer.has("connection: close"), "{}", answer.head);
+    assert!(
+        answer.status == 200 && answer.has("connection: close"),
+        "{}",
+        answer.head
+    );
     assert!(first.is_closed().await);
     // As a load balancer sees it that has not noticed yet, or that asks.
     let mut late = Socket::connect(&server).await;
     let ready = late.ask(READY).await;
-    assert_eq!((ready.status, &ready.body["status"]), (503, &json!("unavailable")));
+    assert_eq!(
+        (ready.status, &ready.body["status"]),
+        (503, &json!("unavailable"))
+    );
     assert_eq!(ready.body["checks"]["redis"]["status"], "ok");
     assert_eq!(Socket::connect(&server).await.ask(LIVE).await.status, 200);
     let answer = second.ask(LIVE).await;
-    assert!(answer.status == 200 && answer.has("connection: close"), "{}", answer.head);
+    assert!(
+        answer.status == 200 && answer.has("connection: close"),
+        "{}",
+        answer.head
+    );
     assert_eq!(server.ended().await.code(), Some(0));
 }
 
@@ -80,8 +104,11 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
 async fn calls_that_are_under_way_are_answered_and_idle_connections_hold_nothing_up() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
-    let (silent, mut idle, mut half) =
-        (Socket::connect(&server).await, Socket::connect(&server).await, Socket::connect(&server).await);
+    let (silent, mut idle, mut half) = (
+        Socket::connect(&server).await,
+        Socket::connect(&server).await,
+        Socket::connect(&server).await,
+    );
     idle.ask(LIVE).await;
     let request = connect(7);
     let (begin, end) = request.split_at(request.len() - 5);
@@ -90,7 +117,11 @@ async fn calls_that_are_under_way_are_answered_and_idle_connections_hold_nothing
     assert!(idle.is_closed().await); // after the time in which it may be used
     half.send(end).await;
     let answer = half.response().await.unwrap();
-    assert!(answer.status == 200 && answer.has("connection: close"), "{}", answer.head);
+    assert!(
+        answer.status == 200 && answer.has("connection: close"),
+        "{}",
+        answer.head
+    );
     assert_eq!(server.ended().await.code(), Some(0));
     drop(silent);
     assert!(redis.keys().await.contains(&"presence:p7".to_owned()));
@@ -103,8 +134,11 @@ async fn a_half_sent_request_does_not_keep_the_server_from_ending() {
     let mut head = Socket::connect(&server).await;
     head.send("POST /presence/connect HTT").await;
     let mut body = Socket::connect(&server).await;
-    body.send("POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{").await;
+    body.send("POST /presence/connect HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{")
+        .await;
     let mut unread = Socket::connect(&server).await;
-    unread.send(&"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1_000)).await;
+    unread
+        .send(&"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n".repeat(1_000))
+        .await;
     assert_eq!(server.terminate().await.code(), Some(0));
 }

@@ -12,13 +12,15 @@ pub(crate) struct LoadArgs {
     /// Players, each with one connection. Their ids begin with load- and a random number.
     #[arg(long, value_name = "NUMBER", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) players: u32,
-    /// Gateways that hold the players' connections [default: one per 10,000 players, but at least 2]
+    /// Gateways that hold the players' connections [default: one per 10,000 players, but at least
+    /// 2]
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) gateways: Option<u32>,
     /// How long the load is measured, once all players are connected.
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub(crate) duration: Duration,
-    /// How long connecting the players takes; 0s connects all of them at once [default: 1 s per 5,000 players]
+    /// How long connecting the players takes; 0s connects all of them at once [default: 1 s per
+    /// 5,000 players]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) ramp: Option<Duration>,
     /// Players that leave and come back, in percent per minute.
@@ -46,12 +48,18 @@ pub(crate) struct LoadArgs {
 
 fn rate(text: &str) -> Result<f64, String> {
     let is_rate = |rate: &f64| (0.0..=1e6).contains(rate);
-    text.parse().ok().filter(is_rate).ok_or_else(|| "expected a number from 0 to 1000000".to_owned())
+    text.parse()
+        .ok()
+        .filter(is_rate)
+        .ok_or_else(|| "expected a number from 0 to 1000000".to_owned())
 }
 
 fn percentage(text: &str) -> Result<f64, String> {
     let is_percentage = |percentage: &f64| (0.0..=100.0).contains(percentage);
-    text.parse().ok().filter(is_percentage).ok_or_else(|| "expected a number from 0 to 100".to_owned())
+    text.parse()
+        .ok()
+        .filter(is_percentage)
+        .ok_or_else(|| "expected a number from 0 to 100".to_owned())
 }
 
 #[cfg(test)]

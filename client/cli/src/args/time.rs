@@ -6,15 +6,23 @@ use std::time::Duration;
 const MAX_DURATION: Duration = Duration::from_secs(86_400);
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let duration =
-        humantime::parse_duration(text).map_err(|error| format!("{error}; expected a duration such as 30s or 5m"))?;
-    if duration <= MAX_DURATION { Ok(duration) } else { Err("expected at most 24h".to_owned()) }
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; expected a duration such as 30s or 5m"))?;
+    if duration <= MAX_DURATION {
+        Ok(duration)
+    } else {
+        Err("expected at most 24h".to_owned())
+    }
 }
 
 /// A time limit, which is above zero.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = duration(text)?;
-    if timeout.is_zero() { Err("expected more than 0".to_owned()) } else { Ok(timeout) }
+    if timeout.is_zero() {
+        Err("expected more than 0".to_owned())
+    } else {
+        Ok(timeout)
+    }
 }
 
 #[cfg(test)]
@@ -26,7 +34,13 @@ mod tests {
         for text in ["", "5", "-1s", "2d"] {
             assert!(duration(text).is_err(), "{text}");
         }
-        assert_eq!((duration("90s"), duration("0s")), (Ok(Duration::from_secs(90)), Ok(Duration::ZERO)));
-        assert_eq!((timeout("500ms"), timeout("0s").is_err()), (Ok(Duration::from_millis(500)), true));
+        assert_eq!(
+            (duration("90s"), duration("0s")),
+            (Ok(Duration::from_secs(90)), Ok(Duration::ZERO))
+        );
+        assert_eq!(
+            (timeout("500ms"), timeout("0s").is_err()),
+            (Ok(Duration::from_millis(500)), true)
+        );
     }
 }

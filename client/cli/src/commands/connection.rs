@@ -1,4 +1,5 @@
-//! `presence connect`, `presence heartbeat` and `presence disconnect`: the calls of gateways, to try them out.
+//! `presence connect`, `presence heartbeat` and `presence disconnect`: the calls of gateways, to
+//! try them out.
 
 use presence_client::{ConnectionId, PlayerId, Presence, Reason};
 
@@ -16,9 +17,16 @@ pub(super) async fn connect(
     connection: &ConnectionId,
     output: Output,
 ) -> Result<Status, Failure> {
-    let connected = service.players.connect(player, connection).await.map_err(|error| service.failure(&error))?;
+    let connected = service
+        .players
+        .connect(player, connection)
+        .await
+        .map_err(|error| service.failure(&error))?;
     let text = || {
-        let (ttl, interval) = (span(connected.ttl_ms), span(connected.heartbeat_interval_ms));
+        let (ttl, interval) = (
+            span(connected.ttl_ms),
+            span(connected.heartbeat_interval_ms),
+        );
         let table = players::table(&[&connected.presence]);
         format!(
             "{table}\n{FAINT}The connection expires in {ttl}. A gateway sends a heartbeat every {interval}.{FAINT:#}\n"
@@ -34,7 +42,11 @@ pub(super) async fn heartbeat(
     connection: &ConnectionId,
     output: Output,
 ) -> Result<Status, Failure> {
-    let presence = service.players.heartbeat(player, connection).await.map_err(|error| service.failure(&error))?;
+    let presence = service
+        .players
+        .heartbeat(player, connection)
+        .await
+        .map_err(|error| service.failure(&error))?;
     show(&presence, output)
 }
 

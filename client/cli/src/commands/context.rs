@@ -30,11 +30,20 @@ impl<'a> Listed<'a> {
             (None, true) => "signature",
             (None, false) => "none",
         };
-        Self { name, url: &context.url, authentication, is_current: current == Some(name) }
+        Self {
+            name,
+            url: &context.url,
+            authentication,
+            is_current: current == Some(name),
+        }
     }
 }
 
-pub(super) fn run(command: ContextCommand, target: Target, output: Output) -> Result<Status, Failure> {
+pub(super) fn run(
+    command: ContextCommand,
+    target: Target,
+    output: Output,
+) -> Result<Status, Failure> {
     let (mut contexts, path) = Contexts::open()?;
     match command {
         ContextCommand::List => return list(&contexts, output),
@@ -48,7 +57,10 @@ pub(super) fn run(command: ContextCommand, target: Target, output: Output) -> Re
             contexts.current = Some(name);
         }
         ContextCommand::Remove { name } => {
-            contexts.contexts.remove(&name).ok_or_else(|| unknown(&name))?;
+            contexts
+                .contexts
+                .remove(&name)
+                .ok_or_else(|| unknown(&name))?;
             contexts.current = contexts.current.filter(|current| *current != name);
         }
     }
@@ -59,10 +71,19 @@ pub(super) fn run(command: ContextCommand, target: Target, output: Output) -> Re
 /// The service that flags and variables describe.
 fn given(target: Target) -> Result<Context, Failure> {
     let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-    let url = target.url.clone().or_else(|| variable("PRESENCE_URL")).ok_or_else(|| {
-        Failure::new(Status::Usage, "a context needs a URL").with_hint("--url or PRESENCE_URL gives it.")
-    })?;
-    let token = target.token.clone().or_else(|| variable("PRESENCE_TOKEN")).filter(|token| !token.is_empty());
+    let url = target
+        .url
+        .clone()
+        .or_else(|| variable("PRESENCE_URL"))
+        .ok_or_else(|| {
+            Failure::new(Status::Usage, "a context needs a URL")
+                .with_hint("--url or PRESENCE_URL gives it.")
+        })?;
+    let token = target
+        .token
+        .clone()
+        .or_else(|| variable("PRESENCE_TOKEN"))
+        .filter(|token| !token.is_empty());
     let (_, authentication) = target.endpoint(|name| env::var_os(name))?; // a service that cannot be used is not saved
     Ok(Context {
         url,
@@ -73,12 +94,27 @@ fn given(target: Target) -> Result<Context, Failure> {
 
 fn list(contexts: &Contexts, output: Output) -> Result<Status, Failure> {
     let current = contexts.current.as_deref();
-    let listed: Vec<_> = contexts.contexts.iter().map(|(name, context)| Listed::new(name, context, current)).collect();
+    let listed: Vec<_> = contexts
+        .contexts
+        .iter()
+        .map(|(name, context)| Listed::new(name, context, current))
+        .collect();
     let text = || {
         let mut table = Table::new(["CONTEXT", "URL", "AUTHENTICATION", "CURRENT"]);
-        for Listed { name, url, authentication, is_current } in &listed {
+        for Listed {
+            name,
+            url,
+            authentication,
+            is_current,
+        } in &listed
+        {
             let mark = if *is_current { "yes" } else { "-" };
-            table.push([Cell::plain(name), Cell::plain(url), Cell::plain(authentication), Cell::plain(mark)]);
+            table.push([
+                Cell::plain(name),
+                Cell::plain(url),
+                Cell::plain(authentication),
+                Cell::plain(mark),
+            ]);
         }
         table
     };

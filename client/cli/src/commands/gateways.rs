@@ -25,10 +25,20 @@ fn text(list: &Gateways) -> String {
         return format!("No gateway holds a lease. {FAINT}Read at {as_of}.{FAINT:#}\n");
     }
     let mut table = Table::new(["GATEWAY", "CONNECTIONS", "EXPIRES IN", "STATE"]);
-    list.gateways.iter().for_each(|gateway| table.push(row(gateway)));
-    let connections = grouped(list.gateways.iter().map(|gateway| gateway.connections).sum());
+    list.gateways
+        .iter()
+        .for_each(|gateway| table.push(row(gateway)));
+    let connections = grouped(
+        list.gateways
+            .iter()
+            .map(|gateway| gateway.connections)
+            .sum(),
+    );
     let mut text = table.to_string();
-    let _ = writeln!(text, "\nThey have {connections} connections. {FAINT}Read at {as_of}.{FAINT:#}");
+    let _ = writeln!(
+        text,
+        "\nThey have {connections} connections. {FAINT}Read at {as_of}.{FAINT:#}"
+    );
     text
 }
 
@@ -52,11 +62,19 @@ mod tests {
     use super::*;
 
     fn gateway(id: &str, connections: u64, expires_in_ms: u64, state: GatewayState) -> Gateway {
-        Gateway { gateway_id: GatewayId::parse(id).unwrap(), connections, expires_in_ms, state }
+        Gateway {
+            gateway_id: GatewayId::parse(id).unwrap(),
+            connections,
+            expires_in_ms,
+            state,
+        }
     }
 
     fn shown(gateways: Vec<Gateway>) -> String {
-        let list = Gateways { as_of: 1_795_493_786_449, gateways };
+        let list = Gateways {
+            as_of: 1_795_493_786_449,
+            gateways,
+        };
         anstream::adapter::strip_str(&text(&list)).to_string()
     }
 
@@ -80,6 +98,9 @@ mod tests {
 
     #[test]
     fn without_gateways_there_is_no_table() {
-        assert_eq!(shown(Vec::new()), "No gateway holds a lease. Read at 2026-11-24T04:16:26Z.\n");
+        assert_eq!(
+            shown(Vec::new()),
+            "No gateway holds a lease. Read at 2026-11-24T04:16:26Z.\n"
+        );
     }
 }

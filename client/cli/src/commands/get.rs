@@ -15,7 +15,11 @@ pub(super) async fn run(
     history: History,
     output: Output,
 ) -> Result<Status, Failure> {
-    let presence = service.players.get(player, history).await.map_err(|error| service.failure(&error))?;
+    let presence = service
+        .players
+        .get(player, history)
+        .await
+        .map_err(|error| service.failure(&error))?;
     output.show(&presence, || players::table(&[&presence]))?;
     Ok(Status::Done)
 }

@@ -31,45 +31,80 @@ use crate::{
 
 /// Runs the command that was given.
 pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
-    let output = if args.json { Output::Json } else { Output::Text };
+    let output = if args.json {
+        Output::Json
+    } else {
+        Output::Text
+    };
     let command = match args.command {
         Command::Completions { shell } => return completions::run(shell),
         Command::Context { command } => return context::run(command, args.target, output),
         command => command,
     };
-    let context = selected(args.context.as_deref(), args.target.url.is_some(), |name| env::var_os(name))?;
+    let context = selected(args.context.as_deref(), args.target.url.is_some(), |name| {
+        env::var_os(name)
+    })?;
     let variable = |name: &str| match &context {
         Some(context) => context.variable(name),
         None => env::var_os(name),
     };
     let (endpoint, authentication) = args.target.endpoint(variable)?;
-    let endpoint = if authentication == Authentication::Signature { target::sign(endpoint).await? } else { endpoint };
+    let endpoint = if authentication == Authentication::Signature {
+        target::sign(endpoint).await?
+    } else {
+        endpoint
+    };
     let endpoint = match args.timeout {
         Some(timeout) => endpoint.with_timeouts(timeout, timeout),
         None => endpoint,
     };
     let service = Service::new(endpoint, authentication)?;
     match command {
-        Command::Get { player, history } => get::run(&service, &player, history_from_flag(history), output).await,
-        Command::Friends { players, history } => {
-            friends::run(&service, &ids::expand(players)?, history_from_flag(history), output).await
+        Command::Get { player, history } => {
+            get::run(&service, &player, history_from_flag(history), output).await
         }
-        Command::Connect { player, connection } => connection::connect(&service, &player, &connection, output).await,
+        Command::Friends { players, history } => {
+            friends::run(
+                &service,
+                &ids::expand(players)?,
+                history_from_flag(history),
+                output,
+            )
+            .await
+        }
+        Command::Connect { player, connection } => {
+            connection::connect(&service, &player, &connection, output).await
+        }
         Command::Heartbeat { player, connection } => {
             connection::heartbeat(&service, &player, &connection, output).await
         }
-        Command::Disconnect { player, connection, reason } => {
-            connection::disconnect(&service, &player, &connection, reason, output).await
-        }
-        Command::SetState { player, state, activity, yes } => {
-            let change = Change { state, activity: activity.map(|activity| activity.0) };
+        Command::Disconnect {
+            player,
+            connection,
+            reason,
+        } => connection::disconnect(&service, &player, &connection, reason, output).await,
+        Command::SetState {
+            player,
+            state,
+            activity,
+            yes,
+        } => {
+            let change = Change {
+                state,
+                activity: activity.map(|activity| activity.0),
+            };
             set_state::run(&service, &player, &change, yes, output).await
         }
         Command::SignOut { player, yes } => {
-            let change = Change { state: Some(State::Offline), activity: None };
+            let change = Change {
+                state: Some(State::Offline),
+                activity: None,
+            };
             set_state::run(&service, &player, &change, yes, output).await
         }
-        Command::Watch { players, count } => watch::run(&service, ids::expand(players)?, count, output).await,
+        Command::Watch { players, count } => {
+            watch::run(&service, ids::expand(players)?, count, output).await
+        }
         Command::Explain { player } => explain::run(&service, &player, output).await,
         Command::Online { live: false } => online::run(&service, output).await,
         Command::Online { live: true } => online::live(&service, output).await,
@@ -82,5 +117,9 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
 }
 
 fn history_from_flag(is_wanted: bool) -> History {
-    if is_wanted { History::Include } else { History::Omit }
+    if is_wanted {
+        History::Include
+    } else {
+        History::Omit
+    }
 }

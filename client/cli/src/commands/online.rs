@@ -42,7 +42,13 @@ pub(super) async fn live(service: &Service, output: Output) -> Result<Status, Fa
                     write!(io::stdout(), "\x1b[{lines}A\x1b[J")?; // clear from the first line on
                 }
                 lines = text.lines().count();
-                output.show(&statistics, || if is_rewritten || !was_shown { text } else { format!("\n{text}") })?;
+                output.show(&statistics, || {
+                    if is_rewritten || !was_shown {
+                        text
+                    } else {
+                        format!("\n{text}")
+                    }
+                })?;
                 (was_shown, is_failing) = (true, false);
             }
             Err(error) if was_shown && error.is_transient() => {
@@ -65,7 +71,11 @@ fn text(statistics: &Statistics) -> String {
     table.push([Cell::new("all", STRONG), Cell::number(statistics.players)]);
     let mut text = table.to_string();
     let connections = grouped(statistics.connections);
-    let _ = writeln!(text, "\nThey have {connections} connections. {}", accuracy(statistics));
+    let _ = writeln!(
+        text,
+        "\nThey have {connections} connections. {}",
+        accuracy(statistics)
+    );
     text
 }
 
@@ -89,7 +99,12 @@ mod tests {
 
     #[test]
     fn an_estimate_is_marked_as_one() {
-        let states = States { online: 700_000, in_queue: 0, in_match: 299_000, away: 1_000 };
+        let states = States {
+            online: 700_000,
+            in_queue: 0,
+            in_match: 299_000,
+            away: 1_000,
+        };
         let mut statistics = Statistics {
             as_of: 1_795_493_786_449,
             players: 1_000_000,

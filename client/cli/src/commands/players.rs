@@ -13,14 +13,19 @@ use crate::{
 pub(super) fn table(presences: &[&Presence]) -> String {
     if presences.iter().all(|presence| presence.activity.is_none()) {
         let mut table = Table::new(HEAD);
-        presences.iter().for_each(|presence| table.push(row(presence)));
+        presences
+            .iter()
+            .for_each(|presence| table.push(row(presence)));
         return table.to_string();
     }
     let [player, state, connections, last_seen] = HEAD;
     let mut table = Table::new([player, state, connections, last_seen, "ACTIVITY"]);
     for presence in presences {
         let [player, state, connections, last_seen] = row(presence);
-        let activity = presence.activity.as_ref().map_or_else(|| "-".to_owned(), activity::summary);
+        let activity = presence
+            .activity
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), activity::summary);
         table.push([player, state, connections, last_seen, Cell::plain(activity)]);
     }
     table.to_string()

@@ -30,12 +30,25 @@ pub(super) async fn run(
     }
     let players = &service.players;
     let presence = match change {
-        Change { state: Some(state), activity: None } => players.set_state(player, *state).await,
-        Change { state: Some(state), activity: Some(activity) } => {
-            players.set_state_and_activity(player, *state, activity.as_ref()).await
+        Change {
+            state: Some(state),
+            activity: None,
+        } => players.set_state(player, *state).await,
+        Change {
+            state: Some(state),
+            activity: Some(activity),
+        } => {
+            players
+                .set_state_and_activity(player, *state, activity.as_ref())
+                .await
         }
-        Change { state: None, activity } => {
-            players.set_activity(player, activity.as_ref().and_then(Option::as_ref)).await
+        Change {
+            state: None,
+            activity,
+        } => {
+            players
+                .set_activity(player, activity.as_ref().and_then(Option::as_ref))
+                .await
         }
     };
     let presence = presence.map_err(|error| service.failure(&error))?;
@@ -46,14 +59,20 @@ pub(super) async fn run(
 /// Asks for confirmation of a sign-out, which cannot be undone: the connections stay closed.
 fn confirm(player: &PlayerId) -> Result<(), Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::new(Status::Usage, "a sign-out needs confirmation, and standard input is not a terminal")
-            .with_hint("--yes confirms it."));
+        return Err(Failure::new(
+            Status::Usage,
+            "a sign-out needs confirmation, and standard input is not a terminal",
+        )
+        .with_hint("--yes confirms it."));
     }
     anstream::eprint!("Sign {player} out, on every device? [y/N] ");
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Status::Usage, format!("{player} was not signed out"))),
+        _ => Err(Failure::new(
+            Status::Usage,
+            format!("{player} was not signed out"),
+        )),
     }
 }

@@ -11,7 +11,10 @@ use crate::{Activity, CallError, Reason, State};
 const SECOND: Duration = Duration::from_secs(1);
 
 fn activity(details: impl ToString) -> Activity {
-    Activity { details: Some(details.to_string()), ..Activity::default() }
+    Activity {
+        details: Some(details.to_string()),
+        ..Activity::default()
+    }
 }
 
 /// A simulation in which the service knows player 1 with one connection.
@@ -37,7 +40,10 @@ fn the_first_change_is_sent_at_once_and_then_the_latest_once_per_second() {
     assert!(begin < SECOND + SECOND / 10, "at once: {begin:?}");
     let after: Vec<_> = calls.iter().map(|at| *at - begin).collect();
     assert_eq!(after, [Duration::ZERO, SECOND, 2 * SECOND, 3 * SECOND]);
-    assert_eq!(simulation.received(1)[0], Task::SetActivity(Some(activity(0))));
+    assert_eq!(
+        simulation.received(1)[0],
+        Task::SetActivity(Some(activity(0)))
+    );
 }
 
 #[test]
@@ -47,25 +53,37 @@ fn a_player_who_reconnects_within_a_second_has_no_second_change_in_it() {
     for number in 0..20 {
         simulation.set_activity(1, Some(activity(number)));
         simulation.run(SECOND / 20);
-        simulation.scheduler.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+        simulation
+            .scheduler
+            .disconnected(&player(1), &id, Reason::Quit, simulation.now);
         simulation.run(SECOND / 20);
         id = connection(100 + number);
-        simulation.scheduler.connected(&player(1), &id, simulation.now);
+        simulation
+            .scheduler
+            .connected(&player(1), &id, simulation.now);
         simulation.run(SECOND / 20);
     }
     simulation.set_activity(1, Some(activity("last")));
     simulation.run(2 * SECOND);
     assert_eq!(simulation.activity(1), Some(activity("last")));
     let calls = simulation.activity_calls(1);
-    assert!(calls.is_sorted_by(|one, next| *one + SECOND <= *next), "{calls:?}");
+    assert!(
+        calls.is_sorted_by(|one, next| *one + SECOND <= *next),
+        "{calls:?}"
+    );
 
     simulation.set_activity(1, None);
-    simulation.scheduler.disconnected(&player(1), &id, Reason::Quit, simulation.now);
+    simulation
+        .scheduler
+        .disconnected(&player(1), &id, Reason::Quit, simulation.now);
     simulation.connect(2); // so that further calls are made
     simulation.run(2 * INTERVAL);
     simulation.disconnect(2, Reason::Quit);
     simulation.run(SECOND);
-    assert!(simulation.scheduler.players.is_empty(), "nothing is kept for players who left");
+    assert!(
+        simulation.scheduler.players.is_empty(),
+        "nothing is kept for players who left"
+    );
 }
 
 #[test]
@@ -77,15 +95,26 @@ fn an_activity_is_sent_after_the_connect_and_delays_no_state() {
     simulation.set_activity(1, Some(activity("b")));
     simulation.set_state(1, State::InMatch);
     simulation.run(SECOND / 10);
-    let first = [Task::Connect(connection(1)), Task::SetState(State::InMatch), Task::SetActivity(Some(activity("b")))];
+    let first = [
+        Task::Connect(connection(1)),
+        Task::SetState(State::InMatch),
+        Task::SetActivity(Some(activity("b"))),
+    ];
     assert_eq!(simulation.received(1), first);
     simulation.set_activity(1, None);
     simulation.set_state(1, State::Away);
     simulation.run(SECOND / 10);
-    assert_eq!(simulation.received(1)[3..], [Task::SetState(State::Away)], "the activity waits for the next second");
+    assert_eq!(
+        simulation.received(1)[3..],
+        [Task::SetState(State::Away)],
+        "the activity waits for the next second"
+    );
     simulation.run(SECOND);
     assert_eq!(simulation.received(1)[4..], [Task::SetActivity(None)]);
-    assert_eq!((simulation.state(1), simulation.activity(1)), (State::Away, None));
+    assert_eq!(
+        (simulation.state(1), simulation.activity(1)),
+        (State::Away, None)
+    );
 }
 
 #[test]
@@ -102,8 +131,18 @@ fn activities_are_reported_again_after_the_service_lost_its_data() {
     simulation.service.flush();
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    assert_eq!(simulation.received(1), [Task::SetState(State::InMatch), Task::SetActivity(Some(activity("a")))]);
-    assert_eq!((simulation.received(2), simulation.received(3)), (vec![], vec![]), "there is nothing to report");
+    assert_eq!(
+        simulation.received(1),
+        [
+            Task::SetState(State::InMatch),
+            Task::SetActivity(Some(activity("a")))
+        ]
+    );
+    assert_eq!(
+        (simulation.received(2), simulation.received(3)),
+        (vec![], vec![]),
+        "there is nothing to report"
+    );
     assert_eq!(simulation.activity(1), Some(activity("a")));
     simulation.run(2 * TTL);
     assert_eq!(simulation.received(1).len(), 2, "once for each loss");
@@ -139,7 +178,8 @@ fn an_activity_that_the_service_rejects_before_it_knows_the_player_again_is_not_
 fn an_activity_that_the_service_refuses_is_not_sent_again() {
     let mut simulation = connected();
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetActivity).then(|| Fault::Before(problem(400, Some("activity.details"))))
+        (call.kind == CallKind::SetActivity)
+            .then(|| Fault::Before(problem(400, Some("activity.details"))))
     }));
     simulation.set_activity(1, Some(activity("")));
     simulation.run(SECOND);
@@ -152,18 +192,28 @@ fn an_activity_that_the_service_refuses_is_not_sent_again() {
 #[test]
 fn the_activity_ends_with_the_last_connection_and_with_a_sign_out() {
     let mut simulation = connected();
-    simulation.scheduler.connected(&player(1), &connection(10), simulation.now);
+    simulation
+        .scheduler
+        .connected(&player(1), &connection(10), simulation.now);
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(SECOND);
     simulation.disconnect(1, Reason::Quit);
     simulation.run(SECOND);
-    assert_eq!(simulation.activity(1), Some(activity("a")), "with the last one");
+    assert_eq!(
+        simulation.activity(1),
+        Some(activity("a")),
+        "with the last one"
+    );
     simulation.set_activity(1, Some(activity("b")));
-    simulation.scheduler.disconnected(&player(1), &connection(10), Reason::Quit, simulation.now);
+    simulation
+        .scheduler
+        .disconnected(&player(1), &connection(10), Reason::Quit, simulation.now);
     simulation.set_activity(1, Some(activity("c")));
     simulation.run(SECOND);
     assert_eq!(simulation.scheduler.stats().queue_length, 0);
-    simulation.scheduler.connected(&player(1), &connection(11), simulation.now);
+    simulation
+        .scheduler
+        .connected(&player(1), &connection(11), simulation.now);
     simulation.run(2 * SECOND);
     assert_eq!(simulation.activity(1), None, "the activity has ended");
 
@@ -171,22 +221,31 @@ fn the_activity_ends_with_the_last_connection_and_with_a_sign_out() {
     simulation.run(SECOND);
     simulation.set_state(1, State::Offline);
     simulation.run(SECOND);
-    simulation.scheduler.connected(&player(1), &connection(12), simulation.now);
+    simulation
+        .scheduler
+        .connected(&player(1), &connection(12), simulation.now);
     simulation.run(2 * SECOND);
-    assert_eq!((simulation.state(1), simulation.activity(1)), (State::Online, None));
+    assert_eq!(
+        (simulation.state(1), simulation.activity(1)),
+        (State::Online, None)
+    );
 }
 
 #[test]
 fn an_activity_that_cannot_be_reported_delays_nothing_and_is_reported_later() {
     let mut simulation = connected();
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.kind == CallKind::SetActivity).then(|| Fault::Before(CallError::TimedOut))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::SetActivity).then(|| Fault::Before(CallError::TimedOut))
+    }));
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(SECOND);
     simulation.set_state(1, State::InMatch);
     simulation.set_activity(1, Some(activity("b")));
     simulation.run(10 * TTL);
-    assert_eq!((simulation.state(1), simulation.activity(1)), (State::InMatch, None));
+    assert_eq!(
+        (simulation.state(1), simulation.activity(1)),
+        (State::InMatch, None)
+    );
     simulation.service.inject_fault = None;
     simulation.run(INTERVAL);
     assert_eq!(simulation.activity(1), Some(activity("b")));

@@ -1,4 +1,5 @@
-//! Drain at the end of a gateway: waiting tasks are sent first, then one call ends the leases of all connections.
+//! Drain at the end of a gateway: waiting tasks are sent first, then one call ends the leases of
+//! all connections.
 
 use std::time::Duration;
 
@@ -32,15 +33,23 @@ pub(super) struct Leaving {
 }
 
 impl CallScheduler {
-    /// Accepts no further connections, and ends all open ones: in one call if the service supports leases of gateways.
+    /// Accepts no further connections, and ends all open ones: in one call if the service supports
+    /// leases of gateways.
     pub(in super::super) fn drain(&mut self, reason: Reason, timeout: Duration, now: Instant) {
         self.refused = 0;
         match &self.lease {
-            Some(lease) if lease.can_leave() && (lease.may_be_held() || !self.players.is_empty()) => {
+            Some(lease)
+                if lease.can_leave() && (lease.may_be_held() || !self.players.is_empty()) =>
+            {
                 // A second drain does not delay the first one.
                 if !self.is_leaving() {
                     let leave_by = now + timeout / 2;
-                    self.drain = Drain::Leaving(Leaving { reason, began_at: now, leave_by, was_early: false });
+                    self.drain = Drain::Leaving(Leaving {
+                        reason,
+                        began_at: now,
+                        leave_by,
+                        was_early: false,
+                    });
                 }
             }
             Some(lease) if !lease.can_leave() => {
@@ -54,14 +63,19 @@ impl CallScheduler {
         }
     }
 
-    /// The number of tasks that are not delivered yet, plus one per connection that has not ended yet.
+    /// The number of tasks that are not delivered yet, plus one per connection that has not ended
+    /// yet.
     pub(in super::super) fn undelivered(&self) -> usize {
         let is_leaving = self.is_leaving();
         if self.players.is_empty() {
             return usize::from(is_leaving);
         }
         let (open, tasks) = self.players.count();
-        if is_leaving { (open + tasks).max(1) } else { tasks }
+        if is_leaving {
+            (open + tasks).max(1)
+        } else {
+            tasks
+        }
     }
 
     /// The number of disconnects and states that were refused or given up since the drain began.
@@ -73,8 +87,8 @@ impl CallScheduler {
         matches!(self.drain, Drain::Leaving(_))
     }
 
-    /// Whether the end of the gateway's lease also ends a connection that is closed for this reason. A player who
-    /// quits does not return, so that needs a report of its own.
+    /// Whether the end of the gateway's lease also ends a connection that is closed for this
+    /// reason. A player who quits does not return, so that needs a report of its own.
     pub(super) fn is_ended_by_leaving(&self, reason: Reason) -> bool {
         matches!(self.drain, Drain::Leaving(leaving) if reason != Reason::Quit || leaving.reason == Reason::Quit)
     }
@@ -93,7 +107,9 @@ impl CallScheduler {
     /// The reason with which the lease is ended now; `None` if it is renewed.
     pub(super) fn reason_to_leave(&self, now: Instant) -> Option<Reason> {
         match self.drain {
-            Drain::Leaving(leaving) if self.is_idle() || leaving.leave_by <= now => Some(leaving.reason),
+            Drain::Leaving(leaving) if self.is_idle() || leaving.leave_by <= now => {
+                Some(leaving.reason)
+            }
             _ => None,
         }
     }
@@ -107,10 +123,13 @@ impl CallScheduler {
         self.lease.as_mut().map(|lease| lease.leave(reason, now))
     }
 
-    /// Records that the lease has ended, and with it the leases of this many connections. If some connection may still
-    /// have a lease, all are disconnected, which changes nothing for those that have ended.
+    /// Records that the lease has ended, and with it the leases of this many connections. If some
+    /// connection may still have a lease, all are disconnected, which changes nothing for those
+    /// that have ended.
     pub(super) fn left(&mut self, connections: u64, now: Instant) {
-        let Drain::Leaving(leaving) = self.drain else { return };
+        let Drain::Leaving(leaving) = self.drain else {
+            return;
+        };
         self.drain = Drain::Disconnecting(leaving.reason);
         let (open, _) = self.players.count();
         if leaving.was_early || connections < open as u64 {
@@ -120,7 +139,8 @@ impl CallScheduler {
         }
     }
 
-    /// Disconnects all connections, if the service turned out not to support leases of gateways during a drain.
+    /// Disconnects all connections, if the service turned out not to support leases of gateways
+    /// during a drain.
     pub(super) fn disconnect_instead_of_leaving(&mut self, now: Instant) {
         if let Drain::Leaving(leaving) = self.drain {
             self.drain = Drain::Disconnecting(reason_for_older_service(leaving.reason));
@@ -129,9 +149,16 @@ impl CallScheduler {
     }
 
     fn disconnect_all(&mut self, now: Instant) {
-        let Drain::Disconnecting(reason) = self.drain else { return };
-        for Connection { player_id, connection_id } in self.players.open() {
-            self.players.disconnected(&player_id, &connection_id, reason, now);
+        let Drain::Disconnecting(reason) = self.drain else {
+            return;
+        };
+        for Connection {
+            player_id,
+            connection_id,
+        } in self.players.open()
+        {
+            self.players
+                .disconnected(&player_id, &connection_id, reason, now);
         }
     }
 
@@ -143,5 +170,9 @@ impl CallScheduler {
 
 /// The reason that a service without leases of gateways accepts: it does not know `moving`.
 fn reason_for_older_service(reason: Reason) -> Reason {
-    if reason == Reason::Moving { Reason::Lost } else { reason }
+    if reason == Reason::Moving {
+        Reason::Lost
+    } else {
+        reason
+    }
 }

@@ -30,7 +30,8 @@ pub(super) struct Gateways {
     log: Vec<(Duration, Option<Reason>)>,
     /// Errors for the next calls, and whether these calls take effect all the same.
     failures: Vec<(CallError, bool)>,
-    /// Whether calls about connections that name a gateway are refused, as if one of two servers were an older one.
+    /// Whether calls about connections that name a gateway are refused, as if one of two servers
+    /// were an older one.
     refuses_gateway_ids: bool,
 }
 
@@ -49,7 +50,9 @@ impl Service {
         since_start: Duration,
     ) -> Result<LeaseResponse, CallError> {
         self.expire(now);
-        let Some(gateways) = &mut self.gateways else { return Err(problem(404, None)) };
+        let Some(gateways) = &mut self.gateways else {
+            return Err(problem(404, None));
+        };
         gateways.log.push((since_start, call.leaving()));
         let failure = gateways.failures.pop();
         if let Some((error, false)) = failure {
@@ -64,9 +67,14 @@ impl Service {
 
     fn renew_gateway(&mut self, now: Instant) -> LeaseResponse {
         let gateways = self.gateways.as_mut();
-        let previous_expiry = gateways.and_then(|gateways| gateways.expires_at.replace(now + GATEWAY_TTL));
+        let previous_expiry =
+            gateways.and_then(|gateways| gateways.expires_at.replace(now + GATEWAY_TTL));
         LeaseResponse {
-            status: if previous_expiry.is_some() { GatewayStatus::Alive } else { GatewayStatus::New },
+            status: if previous_expiry.is_some() {
+                GatewayStatus::Alive
+            } else {
+                GatewayStatus::New
+            },
             ttl_ms: Some(GATEWAY_TTL.as_millis() as u64),
             heartbeat_interval_ms: Some(RENEWAL_INTERVAL.as_millis() as u64),
             connections: 0,
@@ -75,22 +83,34 @@ impl Service {
 
     fn leave(&mut self) -> LeaseResponse {
         let connections = self.end_owned();
-        LeaseResponse { status: GatewayStatus::Left, connections, ..LeaseResponse::default() }
+        LeaseResponse {
+            status: GatewayStatus::Left,
+            connections,
+            ..LeaseResponse::default()
+        }
     }
 
     /// Ends the gateway's lease and those of its connections.
     fn end_owned(&mut self) -> u64 {
-        let Some(gateways) = &mut self.gateways else { return 0 };
+        let Some(gateways) = &mut self.gateways else {
+            return 0;
+        };
         gateways.expires_at = None;
         let owned = std::mem::take(&mut gateways.owned);
-        let ended = owned.into_iter().filter(|connection| self.leases.remove(connection).is_some()).count();
+        let ended = owned
+            .into_iter()
+            .filter(|connection| self.leases.remove(connection).is_some())
+            .count();
         self.end_records();
         ended as u64
     }
 
     pub(super) fn expire_gateway(&mut self, now: Instant) {
         let gateways = self.gateways.as_ref();
-        if gateways.and_then(|gateways| gateways.expires_at).is_some_and(|expires_at| expires_at < now) {
+        if gateways
+            .and_then(|gateways| gateways.expires_at)
+            .is_some_and(|expires_at| expires_at < now)
+        {
             self.end_owned();
         }
     }
@@ -100,10 +120,18 @@ impl Service {
         if call.gateway.is_none() {
             return Ok(());
         }
-        let Some(gateways) = self.gateways.as_mut().filter(|gateways| !gateways.refuses_gateway_ids) else {
+        let Some(gateways) = self
+            .gateways
+            .as_mut()
+            .filter(|gateways| !gateways.refuses_gateway_ids)
+        else {
             return Err(problem(400, Some("gateway_id")));
         };
-        gateways.owned.extend(call.tasks.iter().filter_map(|(player, task)| task.connection(player)));
+        gateways.owned.extend(
+            call.tasks
+                .iter()
+                .filter_map(|(player, task)| task.connection(player)),
+        );
         Ok(())
     }
 }
@@ -120,7 +148,11 @@ impl Simulation {
 
     /// The reasons of the calls that end the lease.
     fn leave_calls(&mut self) -> Vec<Reason> {
-        self.gateways().log.iter().filter_map(|(_, leaving)| *leaving).collect()
+        self.gateways()
+            .log
+            .iter()
+            .filter_map(|(_, leaving)| *leaving)
+            .collect()
     }
 
     fn drain(&mut self, reason: Reason) {
@@ -142,8 +174,19 @@ fn the_lease_is_renewed_at_the_interval_that_the_service_requests() {
     simulation.run(58 * SECOND);
     let calls = simulation.lease_calls();
     assert_eq!((calls.len(), calls[0]), (24, Duration::ZERO));
-    assert!(calls.windows(2).all(|pair| pair[1] - pair[0] == RENEWAL_INTERVAL), "{calls:?}");
-    assert!(simulation.service.log.iter().all(|received| received.names_gateway));
+    assert!(
+        calls
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] == RENEWAL_INTERVAL),
+        "{calls:?}"
+    );
+    assert!(
+        simulation
+            .service
+            .log
+            .iter()
+            .all(|received| received.names_gateway)
+    );
     assert_eq!(simulation.scheduler.stats().restored, 0);
 }
 
@@ -157,7 +200,10 @@ fn a_failed_renewal_is_repeated_well_before_the_lease_expires() {
     let calls = simulation.lease_calls();
     let pauses: Vec<_> = calls.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let retries = (RENEWAL_INTERVAL / 5)..=(RENEWAL_INTERVAL * 2 / 5 + SECOND / 100);
-    assert!(pauses[1..4].iter().all(|pause| retries.contains(pause)), "{pauses:?}");
+    assert!(
+        pauses[1..4].iter().all(|pause| retries.contains(pause)),
+        "{pauses:?}"
+    );
 }
 
 #[test]
@@ -170,7 +216,10 @@ fn all_connections_are_announced_within_seconds_after_the_service_lost_its_data_
     assert_eq!(simulation.service.leases.len(), 10_000);
     let calls = simulation.calls(CallKind::Heartbeat);
     assert!(calls.iter().all(|(_, size)| *size <= 1_000), "{calls:?}");
-    assert!(calls.len() <= 10 + 6, "the announcement, and the regular heartbeats until then: {calls:?}");
+    assert!(
+        calls.len() <= 10 + 6,
+        "the announcement, and the regular heartbeats until then: {calls:?}"
+    );
     // No connection is announced twice: from here on, heartbeats are spread as before.
     simulation.service.log.clear();
     simulation.run(INTERVAL);
@@ -189,7 +238,12 @@ fn a_connect_that_was_in_flight_while_the_service_lost_its_data_is_announced_too
     // The renewal after the flush is answered before the connect.
     simulation.latency = SECOND / 10;
     simulation.run(RENEWAL_INTERVAL + 4 * SECOND);
-    assert!(simulation.service.leases.contains_key(&Connection::new(&player(2), &connection(2))));
+    assert!(
+        simulation
+            .service
+            .leases
+            .contains_key(&Connection::new(&player(2), &connection(2)))
+    );
 }
 
 #[test]
@@ -221,7 +275,13 @@ fn an_older_service_gets_the_same_calls_as_without_a_lease_and_fewer_and_fewer_r
     assert_eq!(owned, 10, "after the service was replaced by a newer one");
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    assert!(simulation.service.log.iter().all(|received| received.names_gateway));
+    assert!(
+        simulation
+            .service
+            .log
+            .iter()
+            .all(|received| received.names_gateway)
+    );
 }
 
 #[test]
@@ -233,7 +293,12 @@ fn a_connect_that_an_older_service_refuses_for_its_gateway_id_is_sent_again_with
     assert_eq!(simulation.service.leases.len(), 10);
     assert_eq!(simulation.calls(CallKind::Connect).len(), 2);
     simulation.run(60 * SECOND);
-    let refused = simulation.service.log.iter().filter(|received| received.names_gateway).count();
+    let refused = simulation
+        .service
+        .log
+        .iter()
+        .filter(|received| received.names_gateway)
+        .count();
     assert!(refused <= 2, "{refused}");
     assert_eq!(simulation.scheduler.stats().dropped, 0);
 }
@@ -248,10 +313,23 @@ fn draining_ends_everything_in_one_call() {
     simulation.run(SECOND);
     assert_eq!(simulation.leave_calls(), [Reason::Moving]);
     assert_eq!(simulation.service.log.len(), 0);
-    assert_eq!((simulation.service.leases.len(), simulation.scheduler.undelivered()), (0, 0));
+    assert_eq!(
+        (
+            simulation.service.leases.len(),
+            simulation.scheduler.undelivered()
+        ),
+        (0, 0)
+    );
     (5_000..10_000).for_each(|number| simulation.disconnect(number, Reason::Lost));
     simulation.run(10 * INTERVAL);
-    assert_eq!((simulation.service.log.len(), simulation.scheduler.next_call_at()), (0, None), "nothing follows");
+    assert_eq!(
+        (
+            simulation.service.log.len(),
+            simulation.scheduler.next_call_at()
+        ),
+        (0, None),
+        "nothing follows"
+    );
 }
 
 #[test]
@@ -266,9 +344,18 @@ fn waiting_tasks_are_delivered_before_the_lease_ends() {
     simulation.connect(11);
     simulation.run(SECOND);
     assert_eq!(simulation.received(10).len(), 2);
-    assert_eq!((simulation.received(1).len(), simulation.received(11).len()), (2, 0));
-    let closed: Vec<_> = (0..12).filter(|n| simulation.service.closed.contains(&connection_of(*n))).collect();
-    assert_eq!(closed, [2, 3], "one disconnect before the drain, one of a player who quit");
+    assert_eq!(
+        (simulation.received(1).len(), simulation.received(11).len()),
+        (2, 0)
+    );
+    let closed: Vec<_> = (0..12)
+        .filter(|n| simulation.service.closed.contains(&connection_of(*n)))
+        .collect();
+    assert_eq!(
+        closed,
+        [2, 3],
+        "one disconnect before the drain, one of a player who quit"
+    );
     assert_eq!(simulation.leave_calls(), [Reason::Moving]);
     assert_eq!(simulation.scheduler.undelivered(), 0);
 }
@@ -289,16 +376,31 @@ fn no_heartbeat_is_in_flight_when_the_lease_ends_nor_sent_later() {
 }
 
 #[test]
-fn a_failed_call_that_ends_the_lease_is_repeated_and_connections_that_it_may_have_missed_are_disconnected() {
+fn a_failed_call_that_ends_the_lease_is_repeated_and_connections_that_it_may_have_missed_are_disconnected()
+ {
     for took_effect in [false, true] {
         let mut simulation = Simulation::with_connections(10);
         simulation.gateways().failures = vec![(CallError::TimedOut, took_effect)];
         simulation.drain(Reason::Moving);
         simulation.run(2 * SECOND);
-        assert_eq!(simulation.leave_calls(), [Reason::Moving; 2], "{took_effect}");
-        assert_eq!((simulation.service.leases.len(), simulation.scheduler.undelivered()), (0, 0));
-        // The second call ends no lease of a connection: the notifier cannot know that the first one did.
-        assert_eq!(simulation.calls(CallKind::Moving).len(), usize::from(took_effect));
+        assert_eq!(
+            simulation.leave_calls(),
+            [Reason::Moving; 2],
+            "{took_effect}"
+        );
+        assert_eq!(
+            (
+                simulation.service.leases.len(),
+                simulation.scheduler.undelivered()
+            ),
+            (0, 0)
+        );
+        // The second call ends no lease of a connection: the notifier cannot know that the first
+        // one did.
+        assert_eq!(
+            simulation.calls(CallKind::Moving).len(),
+            usize::from(took_effect)
+        );
     }
 }
 
@@ -315,15 +417,20 @@ fn connections_that_the_service_does_not_assign_to_the_gateway_are_disconnected(
 #[test]
 fn the_lease_ends_in_time_even_if_other_calls_fail() {
     let mut simulation = Simulation::with_connections(10);
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.kind == CallKind::SetState).then(|| Fault::Before(problem(503, None)))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::SetState).then(|| Fault::Before(problem(503, None)))
+    }));
     simulation.set_state(1, State::Away);
     simulation.run(SECOND);
     simulation.drain(Reason::Moving);
     simulation.run(DRAIN_TIMEOUT / 2 + SECOND);
     assert_eq!(simulation.leave_calls(), [Reason::Moving]);
     assert_eq!(simulation.service.leases.len(), 0);
-    assert_eq!(simulation.scheduler.undelivered(), 2, "the state, and the disconnect behind it");
+    assert_eq!(
+        simulation.scheduler.undelivered(),
+        2,
+        "the state, and the disconnect behind it"
+    );
 }
 
 #[test]
@@ -335,8 +442,20 @@ fn draining_with_an_older_service_disconnects_with_a_reason_that_it_knows() {
     simulation.run(SECOND / 50);
     simulation.drain(Reason::Moving); // before the first response
     simulation.run(SECOND);
-    assert_eq!((simulation.calls(CallKind::Lost).len(), simulation.calls(CallKind::Moving).len()), (1, 0));
-    assert_eq!((simulation.service.leases.len(), simulation.scheduler.undelivered()), (0, 0));
+    assert_eq!(
+        (
+            simulation.calls(CallKind::Lost).len(),
+            simulation.calls(CallKind::Moving).len()
+        ),
+        (1, 0)
+    );
+    assert_eq!(
+        (
+            simulation.service.leases.len(),
+            simulation.scheduler.undelivered()
+        ),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -357,7 +476,10 @@ fn a_gateway_without_connections_leaves_as_well() {
     simulation.drain(Reason::Quit);
     assert_eq!(simulation.scheduler.undelivered(), 1);
     simulation.run(SECOND);
-    assert_eq!((simulation.leave_calls(), simulation.scheduler.undelivered()), (vec![Reason::Quit], 0));
+    assert_eq!(
+        (simulation.leave_calls(), simulation.scheduler.undelivered()),
+        (vec![Reason::Quit], 0)
+    );
 }
 
 #[test]
@@ -368,7 +490,12 @@ fn connections_outlast_a_lease_that_cannot_be_renewed() {
     simulation.gateways().failures = (0..200).map(|_| (CallError::TimedOut, false)).collect();
     while simulation.now < end {
         simulation.run(INTERVAL);
-        assert_eq!(simulation.service.leases.len(), 10, "heartbeats restore them: {:?}", simulation.now - start);
+        assert_eq!(
+            simulation.service.leases.len(),
+            10,
+            "heartbeats restore them: {:?}",
+            simulation.now - start
+        );
     }
 }
 

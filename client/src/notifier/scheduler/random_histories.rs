@@ -52,7 +52,14 @@ const FAULTS: &[Faults] = &[
 ];
 
 fn step() -> impl Strategy<Value = Step> {
-    let states = [State::Online, State::Away, State::InQueue, State::InMatch, State::Offline].to_vec();
+    let states = [
+        State::Online,
+        State::Away,
+        State::InQueue,
+        State::InMatch,
+        State::Offline,
+    ]
+    .to_vec();
     let state = prop::sample::select(states);
     let reason = prop_oneof![Just(Reason::Quit), Just(Reason::Lost)];
     let pause = prop_oneof![0..50_u64, 0..3_000_u64, 0..60_000_u64];
@@ -77,7 +84,9 @@ fn set_faults(simulation: &mut Simulation, faults: Faults) {
         match faults {
             Faults::CallsLost => Some(Fault::Before(problem(503, None))),
             Faults::ResponsesLost => Some(Fault::After(CallError::TimedOut)),
-            Faults::HalfTheResponsesLost if calls % 2 == 0 => Some(Fault::After(CallError::TimedOut)),
+            Faults::HalfTheResponsesLost if calls % 2 == 0 => {
+                Some(Fault::After(CallError::TimedOut))
+            }
             _ => None,
         }
     }));
@@ -88,13 +97,16 @@ struct Expected {
     open: HashSet<Connection>,
     /// The last state that was set while a connection was open, of players who never signed out.
     states: HashMap<usize, State>,
-    /// The last activity that was set while a connection was open, of the same players. It ends with the last
-    /// connection.
+    /// The last activity that was set while a connection was open, of the same players. It ends
+    /// with the last connection.
     activities: HashMap<usize, Option<Activity>>,
 }
 
 fn activity(number: u16) -> Activity {
-    Activity { details: Some(number.to_string()), ..Activity::default() }
+    Activity {
+        details: Some(number.to_string()),
+        ..Activity::default()
+    }
 }
 
 fn apply_steps(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
@@ -106,17 +118,38 @@ fn apply_steps(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
         match step {
             Step::Open(player_number) => {
                 let connection_id = ConnectionId::parse(&format!("c{number}")).unwrap();
-                let connection = Connection { player_id: player(player_number), connection_id };
-                simulation.scheduler.connected(&connection.player_id, &connection.connection_id, simulation.now);
-                if !open.iter().any(|open| open.player_id == connection.player_id) {
+                let connection = Connection {
+                    player_id: player(player_number),
+                    connection_id,
+                };
+                simulation.scheduler.connected(
+                    &connection.player_id,
+                    &connection.connection_id,
+                    simulation.now,
+                );
+                if !open
+                    .iter()
+                    .any(|open| open.player_id == connection.player_id)
+                {
                     states.remove(&player_number);
                 }
                 open.push(connection);
             }
             Step::Close(player_number, reason) => {
-                if let Some(index) = open.iter().position(|open| open.player_id == player(player_number)) {
-                    let Connection { player_id, connection_id } = open.remove(index);
-                    simulation.scheduler.disconnected(&player_id, &connection_id, reason, simulation.now);
+                if let Some(index) = open
+                    .iter()
+                    .position(|open| open.player_id == player(player_number))
+                {
+                    let Connection {
+                        player_id,
+                        connection_id,
+                    } = open.remove(index);
+                    simulation.scheduler.disconnected(
+                        &player_id,
+                        &connection_id,
+                        reason,
+                        simulation.now,
+                    );
                     if !open.iter().any(|open| open.player_id == player_id) {
                         activities.remove(&player_number);
                     }
@@ -126,13 +159,20 @@ fn apply_steps(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
                 simulation.set_state(player_number, state);
                 states.insert(player_number, state);
                 // A state without a connection has no owner: its fate is not checked here.
-                if state == State::Offline || !open.iter().any(|open| open.player_id == player(player_number)) {
+                if state == State::Offline
+                    || !open
+                        .iter()
+                        .any(|open| open.player_id == player(player_number))
+                {
                     unchecked.insert(player_number);
                 }
             }
             Step::SetActivity(player_number, number) => {
                 simulation.set_activity(player_number, number.map(activity));
-                if open.iter().any(|open| open.player_id == player(player_number)) {
+                if open
+                    .iter()
+                    .any(|open| open.player_id == player(player_number))
+                {
                     activities.insert(player_number, number.map(activity));
                 }
             }
@@ -142,7 +182,11 @@ fn apply_steps(simulation: &mut Simulation, steps: Vec<Step>) -> Expected {
     }
     states.retain(|number, _| !unchecked.contains(number));
     activities.retain(|number, _| !unchecked.contains(number));
-    Expected { open: open.into_iter().collect(), states, activities }
+    Expected {
+        open: open.into_iter().collect(),
+        states,
+        activities,
+    }
 }
 
 proptest! {

@@ -12,7 +12,9 @@ const SECOND: Duration = Duration::from_secs(1);
 
 impl Simulation {
     fn refuse_all(&mut self, status: u16) {
-        self.service.inject_fault = Some(Box::new(move |_| Some(Fault::Before(problem(status, None)))));
+        self.service.inject_fault = Some(Box::new(move |_| {
+            Some(Fault::Before(problem(status, None)))
+        }));
     }
 }
 
@@ -34,7 +36,14 @@ fn a_call_refused_for_its_token_or_path_is_sent_again_after_pauses_until_it_is_a
 
         simulation.service.inject_fault = None;
         simulation.run(INTERVAL);
-        assert_eq!((simulation.service.leases.len(), simulation.scheduler.stats().queue_length), (450, 0), "{status}");
+        assert_eq!(
+            (
+                simulation.service.leases.len(),
+                simulation.scheduler.stats().queue_length
+            ),
+            (450, 0),
+            "{status}"
+        );
         assert_eq!(simulation.state(150), State::Away);
     }
 }
@@ -46,10 +55,15 @@ fn a_drain_counts_refused_reports() {
         (0..10).for_each(|number| simulation.connect(number));
         simulation.run(SECOND);
         simulation.refuse_all(status);
-        simulation.scheduler.drain(Reason::Lost, 10 * SECOND, simulation.now);
+        simulation
+            .scheduler
+            .drain(Reason::Lost, 10 * SECOND, simulation.now);
         simulation.run(10 * SECOND);
         assert_eq!(
-            (simulation.scheduler.undelivered(), simulation.scheduler.refused()),
+            (
+                simulation.scheduler.undelivered(),
+                simulation.scheduler.refused()
+            ),
             (undelivered, refused),
             "{status}"
         );
@@ -82,7 +96,10 @@ fn an_episode_is_logged_once_for_all_kinds_of_calls() {
     simulation.service.inject_fault = None;
     simulation.run(2 * INTERVAL);
     let end = "presence calls succeed again";
-    assert_eq!(simulation.scheduler.failure_log.lines, ["presence calls are not accepted; they are repeated", end]);
+    assert_eq!(
+        simulation.scheduler.failure_log.lines,
+        ["presence calls are not accepted; they are repeated", end]
+    );
 
     simulation.scheduler.failure_log.lines.clear();
     simulation.set_down(true);
@@ -91,8 +108,10 @@ fn an_episode_is_logged_once_for_all_kinds_of_calls() {
     simulation.run(TTL);
     simulation.service.inject_fault = None;
     simulation.run(2 * INTERVAL);
-    let [first, second] =
-        ["presence calls fail; they are repeated", "presence calls are not accepted; they are repeated"];
+    let [first, second] = [
+        "presence calls fail; they are repeated",
+        "presence calls are not accepted; they are repeated",
+    ];
     assert_eq!(simulation.scheduler.failure_log.lines, [first, second, end]);
 }
 
@@ -101,9 +120,15 @@ fn calls_that_are_no_longer_needed_do_not_prolong_an_episode() {
     let mut simulation = Simulation::new();
     (0..2).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))
+    }));
     simulation.disconnect(0, Reason::Quit);
     simulation.run(3 * TTL); // the disconnect is given up
-    assert_eq!(simulation.scheduler.failure_log.lines.len(), 2, "{:?}", simulation.scheduler.failure_log.lines);
+    assert_eq!(
+        simulation.scheduler.failure_log.lines.len(),
+        2,
+        "{:?}",
+        simulation.scheduler.failure_log.lines
+    );
 }

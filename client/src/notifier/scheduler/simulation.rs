@@ -97,7 +97,11 @@ impl Simulation {
 
     fn with_gateway(gateway: Option<GatewayId>) -> Self {
         let now = Instant::now();
-        let timing = Timing { heartbeat_interval: INTERVAL, ttl: TTL, max_batch: 1_000 };
+        let timing = Timing {
+            heartbeat_interval: INTERVAL,
+            ttl: TTL,
+            max_batch: 1_000,
+        };
         Self {
             scheduler: CallScheduler::new(&timing, gateway, now),
             service: Service::default(),
@@ -112,19 +116,23 @@ impl Simulation {
     }
 
     pub(super) fn connect(&mut self, number: usize) {
-        self.scheduler.connected(&player(number), &connection(number), self.now);
+        self.scheduler
+            .connected(&player(number), &connection(number), self.now);
     }
 
     pub(super) fn disconnect(&mut self, number: usize, reason: Reason) {
-        self.scheduler.disconnected(&player(number), &connection(number), reason, self.now);
+        self.scheduler
+            .disconnected(&player(number), &connection(number), reason, self.now);
     }
 
     pub(super) fn set_state(&mut self, number: usize, state: State) {
-        self.scheduler.state_changed(&player(number), state, self.now);
+        self.scheduler
+            .state_changed(&player(number), state, self.now);
     }
 
     pub(super) fn set_activity(&mut self, number: usize, activity: Option<Activity>) {
-        self.scheduler.activity_changed(&player(number), activity, self.now);
+        self.scheduler
+            .activity_changed(&player(number), activity, self.now);
     }
 
     /// The activity of a player, according to the service.
@@ -139,11 +147,17 @@ impl Simulation {
         loop {
             while let Some(pending) = self.next_call() {
                 self.calls += 1;
-                self.in_flight.insert((self.now + self.latency, self.calls), pending);
+                self.in_flight
+                    .insert((self.now + self.latency, self.calls), pending);
             }
             let response_at = self.in_flight.first_key_value().map(|((at, _), _)| *at);
-            let next = [response_at, self.scheduler.next_call_at()].into_iter().flatten().min();
-            let Some(next) = next.filter(|next| *next <= end) else { break };
+            let next = [response_at, self.scheduler.next_call_at()]
+                .into_iter()
+                .flatten()
+                .min();
+            let Some(next) = next.filter(|next| *next <= end) else {
+                break;
+            };
             self.now = self.now.max(next);
             if response_at.is_some_and(|at| at <= self.now)
                 && let Some((_, pending)) = self.in_flight.pop_first()
@@ -157,7 +171,9 @@ impl Simulation {
     fn next_call(&mut self) -> Option<PendingResponse> {
         let since_start = self.now - self.start;
         if let Some(call) = self.scheduler.next_lease_call(self.now) {
-            let result = self.service.respond_to_lease_call(&call, self.now, since_start);
+            let result = self
+                .service
+                .respond_to_lease_call(&call, self.now, since_start);
             return Some(PendingResponse::LeaseCall(call, result));
         }
         let call = self.scheduler.next_call(self.now)?;
@@ -167,7 +183,9 @@ impl Simulation {
 
     fn settle(&mut self, pending: PendingResponse) {
         match pending {
-            PendingResponse::LeaseCall(call, result) => self.scheduler.settle_lease(&call, &result, self.now),
+            PendingResponse::LeaseCall(call, result) => {
+                self.scheduler.settle_lease(&call, &result, self.now)
+            }
             PendingResponse::Call(call, result) => {
                 let notices = self.scheduler.settle(call, result, self.now);
                 self.record_notices(notices);
@@ -186,28 +204,44 @@ impl Simulation {
 
     /// The calls of a kind: the time since the start, and the number of tasks.
     pub(super) fn calls(&self, kind: CallKind) -> Vec<(Duration, usize)> {
-        let calls = self.service.log.iter().filter(|received| received.kind == kind);
-        calls.map(|received| (received.at, received.tasks.len())).collect()
+        let calls = self
+            .service
+            .log
+            .iter()
+            .filter(|received| received.kind == kind);
+        calls
+            .map(|received| (received.at, received.tasks.len()))
+            .collect()
     }
 
     /// The tasks of one player that the service received, except heartbeats.
     pub(super) fn received(&self, number: usize) -> Vec<Task> {
         let all_tasks = self.service.log.iter().flat_map(|received| &received.tasks);
-        let tasks_of_player =
-            all_tasks.filter(|(owner, task)| *owner == player(number) && task.kind() != CallKind::Heartbeat);
+        let tasks_of_player = all_tasks
+            .filter(|(owner, task)| *owner == player(number) && task.kind() != CallKind::Heartbeat);
         tasks_of_player.map(|(_, task)| task.clone()).collect()
     }
 
     /// The times since the start at which a player's activity was sent.
     pub(super) fn activity_calls(&self, number: usize) -> Vec<Duration> {
-        let calls = self.service.log.iter().filter(|received| received.kind == CallKind::SetActivity);
-        calls.filter(|received| received.tasks[0].0 == player(number)).map(|received| received.at).collect()
+        let calls = self
+            .service
+            .log
+            .iter()
+            .filter(|received| received.kind == CallKind::SetActivity);
+        calls
+            .filter(|received| received.tasks[0].0 == player(number))
+            .map(|received| received.at)
+            .collect()
     }
 
     /// The state of a player, according to the service.
     pub(super) fn state(&mut self, number: usize) -> State {
         self.service.expire(self.now);
-        self.service.records.get(&player(number)).map_or(State::Offline, |(state, _)| *state)
+        self.service
+            .records
+            .get(&player(number))
+            .map_or(State::Offline, |(state, _)| *state)
     }
 
     /// Makes the service unreachable, or reachable again.
@@ -218,12 +252,27 @@ impl Simulation {
 }
 
 impl Service {
-    fn respond(&mut self, call: &Call, now: Instant, since_start: Duration) -> Result<CallResponse, CallError> {
+    fn respond(
+        &mut self,
+        call: &Call,
+        now: Instant,
+        since_start: Duration,
+    ) -> Result<CallResponse, CallError> {
         let names_gateway = call.gateway.is_some();
         let waited = call.sent_at - call.due_at;
         let tasks = call.tasks.clone();
-        self.log.push(ReceivedCall { at: since_start, kind: call.kind, tasks, names_gateway, waited });
-        match self.inject_fault.as_mut().and_then(|inject_fault| inject_fault(call)) {
+        self.log.push(ReceivedCall {
+            at: since_start,
+            kind: call.kind,
+            tasks,
+            names_gateway,
+            waited,
+        });
+        match self
+            .inject_fault
+            .as_mut()
+            .and_then(|inject_fault| inject_fault(call))
+        {
             Some(Fault::Before(error)) => return Err(error),
             Some(Fault::After(error)) => {
                 let _ = self.apply(call, now);
@@ -252,31 +301,44 @@ impl Service {
 
     /// Removes the records of players without a lease.
     pub(super) fn end_records(&mut self) {
-        let connected: HashSet<_> = self.leases.keys().map(|lease| lease.player_id.clone()).collect();
+        let connected: HashSet<_> = self
+            .leases
+            .keys()
+            .map(|lease| lease.player_id.clone())
+            .collect();
         self.records.retain(|player, _| connected.contains(player));
     }
 
     fn end_activities(&mut self) {
-        self.activities.retain(|player, _| self.records.contains_key(player));
+        self.activities
+            .retain(|player, _| self.records.contains_key(player));
     }
 
     fn apply(&mut self, call: &Call, now: Instant) -> Result<CallResponse, CallError> {
         self.expire(now);
         self.record_owner(call)?;
-        let mut response =
-            CallResponse { heartbeat_interval_ms: self.heartbeat_interval.map(ms), ..CallResponse::default() };
+        let mut response = CallResponse {
+            heartbeat_interval_ms: self.heartbeat_interval.map(ms),
+            ..CallResponse::default()
+        };
         for (player, task) in &call.tasks {
             match (task.connection(player), task) {
-                (Some(connection), _) if self.unavailable.contains(player) => response.failed.push(connection),
+                (Some(connection), _) if self.unavailable.contains(player) => {
+                    response.failed.push(connection)
+                }
                 (Some(connection), Task::Disconnect(..)) => self.disconnect(connection),
-                (Some(connection), _) if self.closed.contains(&connection) => response.closed.push(connection),
+                (Some(connection), _) if self.closed.contains(&connection) => {
+                    response.closed.push(connection)
+                }
                 (Some(connection), _) => {
                     if self.renew(connection.clone(), now) && matches!(task, Task::Heartbeat(_)) {
                         response.restored.push(connection);
                     }
                 }
                 (None, Task::SetState(state)) => self.set_state(player, *state, now)?,
-                (None, Task::SetActivity(activity)) => self.set_activity(player, activity.clone())?,
+                (None, Task::SetActivity(activity)) => {
+                    self.set_activity(player, activity.clone())?
+                }
                 (None, _) => {}
             }
             self.end_activities();
@@ -286,16 +348,26 @@ impl Service {
 
     /// Renews a connection's lease. Returns whether the lease is new.
     fn renew(&mut self, connection: Connection, now: Instant) -> bool {
-        let record = self.records.entry(connection.player_id.clone()).or_insert((State::Online, now));
+        let record = self
+            .records
+            .entry(connection.player_id.clone())
+            .or_insert((State::Online, now));
         record.1 = now + TTL;
         self.leases.insert(connection, now + TTL).is_none()
     }
 
     fn disconnect(&mut self, connection: Connection) {
         let had_lease = self.leases.remove(&connection).is_some();
-        let remaining = self.leases.iter().filter(|(lease, _)| lease.player_id == connection.player_id);
+        let remaining = self
+            .leases
+            .iter()
+            .filter(|(lease, _)| lease.player_id == connection.player_id);
         let last_expiry = remaining.map(|(_, expires_at)| *expires_at).max();
-        match (had_lease, last_expiry, self.records.get_mut(&connection.player_id)) {
+        match (
+            had_lease,
+            last_expiry,
+            self.records.get_mut(&connection.player_id),
+        ) {
             (true, Some(last_expiry), Some((_, expires_at))) => *expires_at = last_expiry,
             (true, None, _) => _ = self.records.remove(&connection.player_id),
             _ => {}
@@ -303,10 +375,18 @@ impl Service {
         self.closed.insert(connection);
     }
 
-    fn set_state(&mut self, player: &PlayerId, state: State, now: Instant) -> Result<(), CallError> {
+    fn set_state(
+        &mut self,
+        player: &PlayerId,
+        state: State,
+        now: Instant,
+    ) -> Result<(), CallError> {
         match (state, self.records.get_mut(player)) {
             (State::Offline, _) => {
-                let (closed, remaining) = self.leases.drain().partition(|(lease, _)| lease.player_id == *player);
+                let (closed, remaining) = self
+                    .leases
+                    .drain()
+                    .partition(|(lease, _)| lease.player_id == *player);
                 self.leases = remaining;
                 self.closed.extend(HashMap::into_keys(closed));
                 self.records.remove(player);
@@ -318,7 +398,11 @@ impl Service {
         Ok(())
     }
 
-    fn set_activity(&mut self, player: &PlayerId, activity: Option<Activity>) -> Result<(), CallError> {
+    fn set_activity(
+        &mut self,
+        player: &PlayerId,
+        activity: Option<Activity>,
+    ) -> Result<(), CallError> {
         match activity {
             Some(_) if !self.records.contains_key(player) => return Err(problem(409, None)),
             Some(activity) => _ = self.activities.insert(player.clone(), activity),

@@ -20,13 +20,24 @@ fn heartbeats_of_ten_thousand_connections_are_ten_evenly_spread_calls_per_interv
     (0..10_000).for_each(|number| simulation.connect(number));
     simulation.run(40 * INTERVAL);
     let heartbeats = simulation.calls(CallKind::Heartbeat);
-    assert!(heartbeats.iter().all(|(_, size)| *size == 1_000), "{:?}", sizes(&heartbeats));
-    assert!((399..=400).contains(&heartbeats.len()), "{}", heartbeats.len());
+    assert!(
+        heartbeats.iter().all(|(_, size)| *size == 1_000),
+        "{:?}",
+        sizes(&heartbeats)
+    );
+    assert!(
+        (399..=400).contains(&heartbeats.len()),
+        "{}",
+        heartbeats.len()
+    );
     for pair in heartbeats.windows(2) {
         let gap = (pair[1].0 - pair[0].0).as_millis();
         assert!((1_490..=1_510).contains(&gap), "{gap}");
     }
-    assert_eq!(simulation.scheduler.stats().heartbeats, heartbeats.len() as u64 * 1_000);
+    assert_eq!(
+        simulation.scheduler.stats().heartbeats,
+        heartbeats.len() as u64 * 1_000
+    );
     assert_eq!(simulation.scheduler.stats().dropped, 0);
 }
 
@@ -43,7 +54,10 @@ fn a_single_connect_is_sent_within_a_few_milliseconds() {
     let mut simulation = Simulation::new();
     simulation.connect(1);
     simulation.run(SECOND);
-    assert_eq!(simulation.calls(CallKind::Connect), [(Duration::from_millis(5), 1)]);
+    assert_eq!(
+        simulation.calls(CallKind::Connect),
+        [(Duration::from_millis(5), 1)]
+    );
 }
 
 #[test]
@@ -56,15 +70,31 @@ fn what_could_not_be_sent_has_waited_since_it_was_reported() {
     simulation.run(10 * SECOND);
     simulation.set_down(false);
     simulation.run(20 * SECOND);
-    let connects = simulation.service.log.iter().filter(|call| call.kind == CallKind::Connect);
+    let connects = simulation
+        .service
+        .log
+        .iter()
+        .filter(|call| call.kind == CallKind::Connect);
     let connects: Vec<_> = connects.collect();
     assert_eq!(connects[0].waited, Duration::from_millis(5));
     for (call, next) in connects[1..].iter().zip(&connects[2..]) {
-        assert_eq!(next.waited - call.waited, next.at - call.at, "all of them carry the connect of player 2");
+        assert_eq!(
+            next.waited - call.waited,
+            next.at - call.at,
+            "all of them carry the connect of player 2"
+        );
     }
     assert!(connects.last().unwrap().waited >= 10 * SECOND);
-    let mut heartbeats = simulation.service.log.iter().filter(|call| call.kind == CallKind::Heartbeat);
-    assert_eq!(heartbeats.next_back().unwrap().waited, Duration::ZERO, "it is on time again");
+    let mut heartbeats = simulation
+        .service
+        .log
+        .iter()
+        .filter(|call| call.kind == CallKind::Heartbeat);
+    assert_eq!(
+        heartbeats.next_back().unwrap().waited,
+        Duration::ZERO,
+        "it is on time again"
+    );
 }
 
 #[test]
@@ -93,7 +123,9 @@ fn no_connection_waits_longer_than_an_interval_for_its_heartbeat_while_others_co
                 Task::Disconnect(..) => last_reports.remove(player),
                 _ => last_reports.insert(player.clone(), call.at),
             };
-            let gap = previous_at.map(|previous_at| call.at - previous_at).unwrap_or_default();
+            let gap = previous_at
+                .map(|previous_at| call.at - previous_at)
+                .unwrap_or_default();
             assert!(gap <= INTERVAL + SECOND / 100, "{gap:?}");
         }
     }
@@ -113,7 +145,9 @@ fn tasks_of_one_player_are_sent_in_order() {
     simulation.run(SECOND);
     simulation.set_state(1, State::InMatch);
     simulation.disconnect(1, Reason::Lost);
-    simulation.scheduler.connected(&player(1), &connection(2), simulation.now);
+    simulation
+        .scheduler
+        .connected(&player(1), &connection(2), simulation.now);
     simulation.set_state(1, State::Away);
     simulation.run(SECOND);
     // The match was over before its state was sent.
@@ -130,11 +164,22 @@ fn tasks_of_one_player_are_sent_in_order() {
 fn a_state_that_still_waits_is_replaced_by_the_next_but_a_sign_out_is_not() {
     let mut simulation = Simulation::new();
     simulation.connect(1);
-    for state in [State::InQueue, State::InMatch, State::Offline, State::Offline, State::Away, State::Online] {
+    for state in [
+        State::InQueue,
+        State::InMatch,
+        State::Offline,
+        State::Offline,
+        State::Away,
+        State::Online,
+    ] {
         simulation.set_state(1, state);
     }
     simulation.run(SECOND);
-    let expected = [Task::Connect(connection(1)), Task::SetState(State::Offline), Task::SetState(State::Online)];
+    let expected = [
+        Task::Connect(connection(1)),
+        Task::SetState(State::Offline),
+        Task::SetState(State::Online),
+    ];
     assert_eq!(simulation.received(1), expected);
 }
 
@@ -160,7 +205,10 @@ fn a_connect_that_may_have_arrived_is_not_repeated_after_its_disconnect_which_is
     simulation.service.log.clear();
     simulation.set_down(false);
     simulation.run(10 * SECOND);
-    assert_eq!(simulation.received(1), [Task::Disconnect(connection(1), Reason::Quit)]);
+    assert_eq!(
+        simulation.received(1),
+        [Task::Disconnect(connection(1), Reason::Quit)]
+    );
 }
 
 #[test]
@@ -174,7 +222,13 @@ fn a_connect_that_fails_while_its_disconnect_waits_is_not_repeated() {
     simulation.set_state(1, State::Away);
     simulation.disconnect(1, Reason::Quit);
     simulation.run(10 * SECOND);
-    assert_eq!(simulation.received(1), [Task::Connect(connection(1)), Task::Disconnect(connection(1), Reason::Quit)]);
+    assert_eq!(
+        simulation.received(1),
+        [
+            Task::Connect(connection(1)),
+            Task::Disconnect(connection(1), Reason::Quit)
+        ]
+    );
 }
 
 #[test]
@@ -199,7 +253,8 @@ fn after_hours_without_the_service_its_data_is_correct_again_and_memory_was_boun
         simulation.run(SECOND);
         longest = longest.max(simulation.scheduler.stats().queue_length);
     }
-    // Connect and state of each open connection, and the disconnects of connections that the service may know.
+    // Connect and state of each open connection, and the disconnects of connections that the
+    // service may know.
     assert!(longest <= 4 * SOCKETS as u64, "{longest}");
     let attempts = simulation.service.log.len();
     assert!(attempts < HOURS * 3_600 * 5 / 3, "{attempts}");
@@ -207,8 +262,16 @@ fn after_hours_without_the_service_its_data_is_correct_again_and_memory_was_boun
     simulation.set_down(false);
     simulation.run(2 * INTERVAL);
     let stats = simulation.scheduler.stats();
-    assert_eq!((stats.open_connections, stats.queue_length), (SOCKETS as u64, 0));
-    let mut leases: Vec<_> = simulation.service.leases.keys().map(|lease| lease.connection_id.clone()).collect();
+    assert_eq!(
+        (stats.open_connections, stats.queue_length),
+        (SOCKETS as u64, 0)
+    );
+    let mut leases: Vec<_> = simulation
+        .service
+        .leases
+        .keys()
+        .map(|lease| lease.connection_id.clone())
+        .collect();
     let mut open: Vec<_> = (oldest..newest).map(connection).collect();
     leases.sort();
     open.sort();
@@ -233,8 +296,9 @@ fn a_disconnect_is_given_up_long_after_its_lease_expired() {
 #[test]
 fn heartbeats_make_up_for_a_connect_that_was_never_delivered() {
     let mut simulation = Simulation::new();
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.kind == CallKind::Connect).then(|| Fault::Before(problem(500, None)))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::Connect).then(|| Fault::Before(problem(500, None)))
+    }));
     simulation.connect(1);
     simulation.run(2 * TTL + 20 * SECOND + INTERVAL);
     assert_eq!(simulation.service.leases.len(), 1);
@@ -261,14 +325,21 @@ fn a_kind_of_call_that_keeps_failing_does_not_delay_the_others() {
     let mut simulation = Simulation::new();
     (0..10).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))
+    }));
     simulation.disconnect(0, Reason::Quit);
     simulation.disconnect(1, Reason::Lost);
     simulation.run(2 * INTERVAL);
     assert_eq!(simulation.service.leases.len(), 9);
     assert_eq!(simulation.calls(CallKind::Heartbeat).len(), 2);
-    assert!(!simulation.service.leases.keys().any(|lease| lease.player_id == player(1)));
+    assert!(
+        !simulation
+            .service
+            .leases
+            .keys()
+            .any(|lease| lease.player_id == player(1))
+    );
 }
 
 #[test]
@@ -289,21 +360,37 @@ fn an_invalid_entry_costs_one_call_and_the_other_entries_are_delivered() {
 #[test]
 fn a_connection_whose_id_the_service_refuses_is_removed() {
     let mut simulation = Simulation::new();
-    simulation.service.inject_fault = Some(Box::new(|_| Some(Fault::Before(problem(400, Some("player_id"))))));
+    simulation.service.inject_fault = Some(Box::new(|_| {
+        Some(Fault::Before(problem(400, Some("player_id"))))
+    }));
     simulation.connect(1);
     simulation.run(2 * INTERVAL);
-    assert_eq!((simulation.service.log.len(), simulation.scheduler.next_call_at()), (1, None));
+    assert_eq!(
+        (
+            simulation.service.log.len(),
+            simulation.scheduler.next_call_at()
+        ),
+        (1, None)
+    );
 }
 
 #[test]
 fn batches_are_halved_for_a_service_that_accepts_fewer_entries() {
     let mut simulation = Simulation::new();
-    simulation.service.inject_fault =
-        Some(Box::new(|call| (call.tasks.len() > 300).then(|| Fault::Before(problem(400, Some("connections"))))));
+    simulation.service.inject_fault = Some(Box::new(|call| {
+        (call.tasks.len() > 300).then(|| Fault::Before(problem(400, Some("connections"))))
+    }));
     (0..1_000).for_each(|number| simulation.connect(number));
     simulation.run(2 * INTERVAL + SECOND);
-    assert_eq!(sizes(&simulation.calls(CallKind::Connect)), [1_000, 500, 500, 250, 250, 250, 250]);
-    assert!(sizes(&simulation.calls(CallKind::Heartbeat)).iter().all(|size| *size == 250));
+    assert_eq!(
+        sizes(&simulation.calls(CallKind::Connect)),
+        [1_000, 500, 500, 250, 250, 250, 250]
+    );
+    assert!(
+        sizes(&simulation.calls(CallKind::Heartbeat))
+            .iter()
+            .all(|size| *size == 250)
+    );
     assert_eq!(simulation.service.leases.len(), 1_000);
 }
 
@@ -314,7 +401,11 @@ fn a_connection_that_the_service_closed_is_reported_once_and_gets_no_more_heartb
     simulation.run(SECOND);
     simulation.set_state(1, State::Offline);
     simulation.run(3 * INTERVAL);
-    let closed: Vec<_> = simulation.closed_notices.iter().map(|closed| closed.connection_id.clone()).collect();
+    let closed: Vec<_> = simulation
+        .closed_notices
+        .iter()
+        .map(|closed| closed.connection_id.clone())
+        .collect();
     assert_eq!(closed, [connection(1)]);
     assert_eq!(sizes(&simulation.calls(CallKind::Heartbeat)), [3, 2, 2]);
     simulation.disconnect(1, Reason::Lost);
@@ -343,7 +434,11 @@ fn entries_that_a_node_of_the_store_failed_are_sent_again_in_few_calls_until_it_
     simulation.service.unavailable.clear();
     simulation.run(3 * SECOND);
     assert!(
-        simulation.service.leases.values().all(|expires_at| *expires_at > simulation.now + TTL - INTERVAL - SECOND)
+        simulation
+            .service
+            .leases
+            .values()
+            .all(|expires_at| *expires_at > simulation.now + TTL - INTERVAL - SECOND)
     );
 }
 
@@ -364,11 +459,19 @@ fn draining_disconnects_all_in_batches_and_accepts_no_more() {
     let mut simulation = Simulation::new();
     (0..5_000).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
-    simulation.scheduler.drain(Reason::Lost, 10 * SECOND, simulation.now);
+    simulation
+        .scheduler
+        .drain(Reason::Lost, 10 * SECOND, simulation.now);
     simulation.connect(5_000);
     simulation.run(SECOND);
     assert_eq!(sizes(&simulation.calls(CallKind::Lost)), [1_000; 5]);
-    assert_eq!((simulation.service.leases.len(), simulation.scheduler.undelivered()), (0, 0));
+    assert_eq!(
+        (
+            simulation.service.leases.len(),
+            simulation.scheduler.undelivered()
+        ),
+        (0, 0)
+    );
     assert_eq!(simulation.scheduler.next_call_at(), None);
 }
 
@@ -379,8 +482,15 @@ fn a_late_response_to_a_heartbeat_does_not_bring_back_a_connection() {
     simulation.run(SECOND);
     let now = simulation.now + INTERVAL;
     let heartbeat = simulation.scheduler.next_call(now).unwrap();
-    simulation.scheduler.disconnected(&player(1), &connection(1), Reason::Quit, now);
-    assert_eq!(simulation.scheduler.settle(heartbeat, Err(CallError::TimedOut), now), []);
+    simulation
+        .scheduler
+        .disconnected(&player(1), &connection(1), Reason::Quit, now);
+    assert_eq!(
+        simulation
+            .scheduler
+            .settle(heartbeat, Err(CallError::TimedOut), now),
+        []
+    );
     simulation.now = now;
     simulation.run(2 * INTERVAL);
     assert_eq!(simulation.scheduler.next_call_at(), None);
@@ -393,7 +503,14 @@ fn the_service_sets_the_heartbeat_interval() {
     simulation.service.heartbeat_interval = Some(SECOND);
     simulation.connect(1);
     simulation.run(INTERVAL + SECOND);
-    let heartbeats: Vec<_> = simulation.calls(CallKind::Heartbeat).into_iter().map(|(at, _)| at.as_millis()).collect();
+    let heartbeats: Vec<_> = simulation
+        .calls(CallKind::Heartbeat)
+        .into_iter()
+        .map(|(at, _)| at.as_millis())
+        .collect();
     assert_eq!(heartbeats.len(), 15, "{heartbeats:?}");
-    assert!(heartbeats.windows(2).all(|pair| pair[1] - pair[0] == 1_000), "{heartbeats:?}");
+    assert!(
+        heartbeats.windows(2).all(|pair| pair[1] - pair[0] == 1_000),
+        "{heartbeats:?}"
+    );
 }

@@ -27,14 +27,20 @@ struct Step {
 
 impl From<Option<u64>> for Step {
     fn from(expiry: Option<u64>) -> Self {
-        Self { delay: Duration::ZERO, expiry }
+        Self {
+            delay: Duration::ZERO,
+            expiry,
+        }
     }
 }
 
 impl Step {
     /// A result after so many seconds.
     fn after(seconds: u64, expiry: Option<u64>) -> Self {
-        Self { delay: Duration::from_secs(seconds), expiry }
+        Self {
+            delay: Duration::from_secs(seconds),
+            expiry,
+        }
     }
 }
 
@@ -75,13 +81,21 @@ struct Fixture {
 impl Fixture {
     fn new<S: Into<Step>>(results: impl IntoIterator<Item = S>) -> Self {
         let results = results.into_iter().map(Into::into).collect();
-        let script = Arc::new(Script { results, calls: AtomicUsize::new(0) });
+        let script = Arc::new(Script {
+            results,
+            calls: AtomicUsize::new(0),
+        });
         let provider: Arc<dyn ProvideCredentials> = script.clone();
         let cache = CachedCredentials::new(SharedCredentialsProvider::from(provider));
-        Self { cache, script, started_at: Instant::now() }
+        Self {
+            cache,
+            script,
+            started_at: Instant::now(),
+        }
     }
 
-    /// Gets credentials at this second. Returns the second at which they expire, and the number of fetches so far.
+    /// Gets credentials at this second. Returns the second at which they expire, and the number of
+    /// fetches so far.
     async fn get_at(&self, second: u64) -> (Option<u64>, usize) {
         tokio::time::sleep_until(self.started_at + Duration::from_secs(second)).await;
         let expiry = self.get().await.ok();
@@ -92,7 +106,9 @@ impl Fixture {
     /// Gets credentials now. Returns the second at which they expire.
     async fn get(&self) -> Result<u64, Arc<CredentialsError>> {
         let credentials = self.cache.get(self.now()).await?;
-        Ok(credentials.expiry().map_or(NEVER, |expiry| expiry.duration_since(start()).unwrap().as_secs()))
+        Ok(credentials.expiry().map_or(NEVER, |expiry| {
+            expiry.duration_since(start()).unwrap().as_secs()
+        }))
     }
 
     /// Lets a fetch start, and end if its provider responds at once.
@@ -126,32 +142,87 @@ async fn get<S: Into<Step>>(
 
 #[tokio::test(start_paused = true)]
 async fn credentials_are_fetched_again_five_minutes_before_they_expire() {
-    let outcomes = get([Some(3_600), Some(7_200)], [0, 3_299, 3_300, 3_301, 3_600, 6_899]).await;
+    let outcomes = get(
+        [Some(3_600), Some(7_200)],
+        [0, 3_299, 3_300, 3_301, 3_600, 6_899],
+    )
+    .await;
     let first = Some(3_600);
     let second = Some(7_200);
-    assert_eq!(outcomes, [(first, 1), (first, 1), (first, 2), (second, 2), (second, 2), (second, 2)]);
+    assert_eq!(
+        outcomes,
+        [
+            (first, 1),
+            (first, 1),
+            (first, 2),
+            (second, 2),
+            (second, 2),
+            (second, 2)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn credentials_without_an_expiry_are_fetched_again_every_five_minutes() {
-    let outcomes = get([Some(NEVER), Some(NEVER), None, Some(NEVER)], [0, 299, 300, 599, 600, 629, 630]).await;
+    let outcomes = get(
+        [Some(NEVER), Some(NEVER), None, Some(NEVER)],
+        [0, 299, 300, 599, 600, 629, 630],
+    )
+    .await;
     let keys = Some(NEVER);
-    assert_eq!(outcomes, [(keys, 1), (keys, 1), (keys, 2), (keys, 2), (keys, 3), (keys, 3), (keys, 4)]);
+    assert_eq!(
+        outcomes,
+        [
+            (keys, 1),
+            (keys, 1),
+            (keys, 2),
+            (keys, 2),
+            (keys, 3),
+            (keys, 3),
+            (keys, 4)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_refresh_is_repeated_after_a_pause_and_the_current_credentials_are_used_until_they_expire() {
+async fn a_failed_refresh_is_repeated_after_a_pause_and_the_current_credentials_are_used_until_they_expire()
+ {
     let results = [Some(3_600), None, None, None, None];
     let outcomes = get(results, [0, 3_300, 3_329, 3_330, 3_599, 3_600]).await;
     let first = Some(3_600);
-    assert_eq!(outcomes, [(first, 1), (first, 2), (first, 2), (first, 3), (first, 4), (None, 5)]);
+    assert_eq!(
+        outcomes,
+        [
+            (first, 1),
+            (first, 2),
+            (first, 2),
+            (first, 3),
+            (first, 4),
+            (None, 5)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn credentials_that_a_provider_returns_again_are_not_fetched_for_each_call() {
-    let outcomes = get([Some(100), Some(100), Some(4_000)], [0, 1, 29, 30, 59, 60, 61]).await;
+    let outcomes = get(
+        [Some(100), Some(100), Some(4_000)],
+        [0, 1, 29, 30, 59, 60, 61],
+    )
+    .await;
     let same = Some(100);
-    assert_eq!(outcomes, [(same, 1), (same, 1), (same, 1), (same, 2), (same, 2), (same, 3), (Some(4_000), 3)]);
+    assert_eq!(
+        outcomes,
+        [
+            (same, 1),
+            (same, 1),
+            (same, 1),
+            (same, 2),
+            (same, 2),
+            (same, 3),
+            (Some(4_000), 3)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,13 +230,31 @@ async fn there_are_several_attempts_before_credentials_of_a_short_life_expire() 
     let results = [Some(20), Some(20), None, Some(4_000)];
     let outcomes = get(results, [0, 9, 10, 14, 15, 17, 18]).await;
     let short = Some(20);
-    assert_eq!(outcomes, [(short, 1), (short, 1), (short, 2), (short, 2), (short, 3), (short, 3), (short, 4)]);
+    assert_eq!(
+        outcomes,
+        [
+            (short, 1),
+            (short, 1),
+            (short, 2),
+            (short, 2),
+            (short, 3),
+            (short, 3),
+            (short, 4)
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn expired_credentials_are_not_used() {
-    let outcomes = get([Some(3_600), None, Some(3_601), Some(8_000)], [0, 3_600, 3_601, 3_602]).await;
-    assert_eq!(outcomes, [(Some(3_600), 1), (None, 2), (None, 3), (Some(8_000), 4)]);
+    let outcomes = get(
+        [Some(3_600), None, Some(3_601), Some(8_000)],
+        [0, 3_600, 3_601, 3_602],
+    )
+    .await;
+    assert_eq!(
+        outcomes,
+        [(Some(3_600), 1), (None, 2), (None, 3), (Some(8_000), 4)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -174,7 +263,11 @@ async fn a_refresh_delays_no_call_however_long_it_takes() {
     assert_eq!(fixture.get_at(0).await, (Some(3_600), 1));
     for second in [3_300, 3_310, 3_349] {
         assert_eq!(fixture.get_at(second).await, (Some(3_600), 2), "{second}");
-        assert_eq!(fixture.now(), start() + Duration::from_secs(second), "the call did not wait");
+        assert_eq!(
+            fixture.now(),
+            start() + Duration::from_secs(second),
+            "the call did not wait"
+        );
     }
     assert_eq!(fixture.get_at(3_351).await, (Some(7_200), 2));
 }
@@ -183,10 +276,17 @@ async fn a_refresh_delays_no_call_however_long_it_takes() {
 async fn a_fetch_goes_on_after_the_call_that_began_it_and_serves_the_next_ones() {
     let fixture = Fixture::new([Step::after(20, Some(3_600))]);
     for _ in 0..3 {
-        assert!(timeout(Duration::from_secs(6), fixture.get()).await.is_err());
+        assert!(
+            timeout(Duration::from_secs(6), fixture.get())
+                .await
+                .is_err()
+        );
     }
     let (first, second) = tokio::join!(fixture.get(), fixture.get());
-    assert_eq!((first.unwrap(), second.unwrap(), fixture.fetches()), (3_600, 3_600, 1));
+    assert_eq!(
+        (first.unwrap(), second.unwrap(), fixture.fetches()),
+        (3_600, 3_600, 1)
+    );
     assert_eq!(fixture.now(), start() + Duration::from_secs(20));
 }
 
@@ -195,7 +295,10 @@ async fn the_calls_that_wait_for_a_failing_fetch_return_its_error() {
     let fixture = Fixture::new([Step::after(2, None)]);
     let (first, second) = tokio::join!(fixture.get(), fixture.get());
     for error in [first.unwrap_err(), second.unwrap_err()] {
-        assert!(matches!(*error, CredentialsError::CredentialsNotLoaded(_)), "{error:?}");
+        assert!(
+            matches!(*error, CredentialsError::CredentialsNotLoaded(_)),
+            "{error:?}"
+        );
     }
     assert_eq!(fixture.fetches(), 1);
 }
@@ -204,21 +307,34 @@ async fn the_calls_that_wait_for_a_failing_fetch_return_its_error() {
 async fn a_provider_that_hangs_is_given_up_and_asked_again() {
     let fixture = Fixture::new([Step::after(1_000, Some(3_600)), Step::from(Some(3_600))]);
     let error = fixture.get().await.unwrap_err();
-    assert!(matches!(*error, CredentialsError::ProviderTimedOut(_)), "{error:?}");
+    assert!(
+        matches!(*error, CredentialsError::ProviderTimedOut(_)),
+        "{error:?}"
+    );
     assert_eq!(fixture.now(), start() + FETCH_TIMEOUT);
     assert_eq!(fixture.get().await.unwrap(), 3_600);
 }
 
 #[test]
 fn a_fetch_that_ended_with_its_runtime_is_begun_again() {
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap()
+    };
     let first = runtime();
     let fixture = {
         let _guard = first.enter();
         Fixture::new([Step::after(10, Some(3_600)), Step::from(Some(3_600))])
     };
     let now = start();
-    assert!(first.block_on(async { timeout(Duration::from_secs(1), fixture.cache.get(now)).await }).is_err());
+    assert!(
+        first
+            .block_on(async { timeout(Duration::from_secs(1), fixture.cache.get(now)).await })
+            .is_err()
+    );
     drop(first);
     assert!(runtime().block_on(fixture.cache.get(now)).is_ok());
     assert_eq!(fixture.fetches(), 2);
@@ -230,10 +346,20 @@ async fn refused_credentials_are_fetched_again_before_the_next_call() {
     assert_eq!(fixture.get_at(0).await, (Some(3_600), 1));
     assert_eq!(fixture.get_at(100).await, (Some(3_600), 1));
     fixture.cache.report_refusal(fixture.now());
-    assert_eq!(fixture.get().await.unwrap(), 7_200, "the call waits for the new ones");
+    assert_eq!(
+        fixture.get().await.unwrap(),
+        7_200,
+        "the call waits for the new ones"
+    );
     assert_eq!(fixture.now(), start() + Duration::from_secs(102));
-    fixture.cache.report_refusal(start() + Duration::from_secs(100));
-    assert_eq!(fixture.get_at(103).await, (Some(7_200), 2), "others were refused");
+    fixture
+        .cache
+        .report_refusal(start() + Duration::from_secs(100));
+    assert_eq!(
+        fixture.get_at(103).await,
+        (Some(7_200), 2),
+        "others were refused"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,7 +379,17 @@ async fn a_provider_that_hangs_delays_a_call_after_a_refusal_for_a_short_time_on
     fixture.get_at(100).await;
     fixture.cache.report_refusal(fixture.now());
     assert_eq!(fixture.get().await.unwrap(), 3_600);
-    assert_eq!(fixture.now(), start() + Duration::from_secs(100) + REFUSED_TIMEOUT);
-    assert_eq!(fixture.get().await.unwrap(), 3_600, "the next call does not wait");
-    assert_eq!(fixture.now(), start() + Duration::from_secs(100) + REFUSED_TIMEOUT);
+    assert_eq!(
+        fixture.now(),
+        start() + Duration::from_secs(100) + REFUSED_TIMEOUT
+    );
+    assert_eq!(
+        fixture.get().await.unwrap(),
+        3_600,
+        "the next call does not wait"
+    );
+    assert_eq!(
+        fixture.now(),
+        start() + Duration::from_secs(100) + REFUSED_TIMEOUT
+    );
 }

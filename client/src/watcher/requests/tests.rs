@@ -53,10 +53,15 @@ async fn on_a_new_stream_all_players_are_requested_with_their_known_versions() {
     queue.add(&player("c"));
     queue.restart();
     assert!(!queue.is_resumed());
-    let again = queue.next(Instant::now(), |name| (name == &player("b")).then_some(17)).unwrap();
+    let again = queue
+        .next(Instant::now(), |name| (name == &player("b")).then_some(17))
+        .unwrap();
     let mut requested = names(&again);
     requested.sort_unstable();
-    assert_eq!((requested, &again.known), (vec!["a", "b", "c"], &vec![(player("b"), 17)]));
+    assert_eq!(
+        (requested, &again.known),
+        (vec!["a", "b", "c"], &vec![(player("b"), 17)])
+    );
     assert_ne!(again.id, request.id);
     queue.add(&player("d"));
     queue.complete(again.id);
@@ -72,10 +77,17 @@ async fn a_player_that_is_removed_is_unwatched_only_if_it_was_requested() {
     queue.remove(&player("a"));
     queue.complete(request.id);
     let unwatch = next(&mut queue).unwrap();
-    assert_eq!((unwatch.kind, names(&unwatch)), (RequestKind::Unwatch, vec!["a"]));
+    assert_eq!(
+        (unwatch.kind, names(&unwatch)),
+        (RequestKind::Unwatch, vec!["a"])
+    );
     queue.add(&player("a"));
     queue.complete(unwatch.id);
-    assert_eq!(names(&next(&mut queue).unwrap()), ["a"], "requested again, since its presence is no longer known");
+    assert_eq!(
+        names(&next(&mut queue).unwrap()),
+        ["a"],
+        "requested again, since its presence is no longer known"
+    );
     assert!(!queue.is_empty());
 }
 
@@ -86,13 +98,20 @@ async fn a_refused_request_is_sent_again_after_a_growing_pause() {
     let mut pauses = Vec::new();
     for _ in 0..8 {
         let request = next(&mut queue).unwrap();
-        queue.refused(Some(request.id), &problem("store-unavailable", None), Instant::now());
+        queue.refused(
+            Some(request.id),
+            &problem("store-unavailable", None),
+            Instant::now(),
+        );
         assert!(next(&mut queue).is_none() && !queue.is_resumed());
         let pause = queue.next_at().unwrap() - Instant::now();
         pauses.push(pause.as_millis());
         tokio::time::advance(pause).await;
     }
-    assert!((100..=200).contains(&pauses[0]) && (2_000..=4_000).contains(&pauses[7]), "{pauses:?}");
+    assert!(
+        (100..=200).contains(&pauses[0]) && (2_000..=4_000).contains(&pauses[7]),
+        "{pauses:?}"
+    );
     let request = next(&mut queue).unwrap();
     queue.complete(request.id);
     assert!(queue.is_resumed());
@@ -125,7 +144,11 @@ async fn a_batch_that_is_too_long_is_halved() {
     while let Some(request) = next(&mut queue) {
         sizes.push(request.players.len());
         if request.players.len() > 1 {
-            queue.refused(Some(request.id), &problem("invalid-request", Some("watch")), Instant::now());
+            queue.refused(
+                Some(request.id),
+                &problem("invalid-request", Some("watch")),
+                Instant::now(),
+            );
         } else {
             queue.complete(request.id);
         }

@@ -32,18 +32,29 @@ const PONG: [u8; 6] = [0x8a, 0x80, 0, 0, 0, 0];
 impl Client {
     /// Connects a client to a server without Redis. The socket holds up to `buffer` unread bytes.
     fn connect(buffer: usize) -> Self {
-        let config =
-            Config::from_lookup(|name| (name == "PRESENCE_REDIS_URL").then(|| "redis://127.0.0.1:1".to_owned()));
+        let config = Config::from_lookup(|name| {
+            (name == "PRESENCE_REDIS_URL").then(|| "redis://127.0.0.1:1".to_owned())
+        });
         let app = App::new(config.unwrap()).unwrap();
         let seconds = Duration::from_secs;
-        let config = WatchConfig { max_streams: 1, max_players: 1, interval: seconds(1), poll_interval: seconds(5) };
+        let config = WatchConfig {
+            max_streams: 1,
+            max_players: 1,
+            interval: seconds(1),
+            poll_interval: seconds(5),
+        };
         let watch = app.watch(config);
         let upkeep = app.watch_upkeep(watch.clone());
         tokio::spawn(async move { upkeep.run().await });
         let (open, closing) = watch::channel(());
         let session = Session::new(watch.open().unwrap(), seconds(1), closing);
         let (socket, other) = duplex(buffer);
-        Self { socket, begin: Instant::now(), session: tokio::spawn(session.run(other)), open: Some(open) }
+        Self {
+            socket,
+            begin: Instant::now(),
+            session: tokio::spawn(session.run(other)),
+            open: Some(open),
+        }
     }
 
     /// Receives the next frame. Returns its first byte and its content.
@@ -70,7 +81,10 @@ impl Client {
 #[tokio::test(start_paused = true)]
 async fn the_feed_is_sent_first_and_a_ping_every_15_seconds() {
     let mut client = Client::connect(1_024);
-    assert_eq!(client.frame().await, (TEXT, br#"{"feed":"stale"}"#.to_vec()));
+    assert_eq!(
+        client.frame().await,
+        (TEXT, br#"{"feed":"stale"}"#.to_vec())
+    );
     for seconds in [15, 30] {
         assert_eq!(client.frame().await.0, PING);
         assert_eq!(client.seconds(), seconds);
@@ -106,7 +120,11 @@ async fn a_client_that_reads_nothing_is_dropped_after_60_seconds() {
     }
     assert!(!client.session.is_finished());
     client.session.await.unwrap();
-    assert_eq!(client.begin.elapsed().as_secs(), 61, "with a second for the last frame");
+    assert_eq!(
+        client.begin.elapsed().as_secs(),
+        61,
+        "with a second for the last frame"
+    );
 }
 
 #[tokio::test(start_paused = true)]

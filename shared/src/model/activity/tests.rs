@@ -54,13 +54,19 @@ fn an_activity_has_at_least_one_member_and_no_other() {
 
 #[test]
 fn details_are_counted_in_code_points() {
-    for (character, count, is_valid) in
-        [("a", 128, true), ("😀", 128, true), ("😀", 129, false), ("e\u{301}", 64, true)]
-    {
+    for (character, count, is_valid) in [
+        ("a", 128, true),
+        ("😀", 128, true),
+        ("😀", 129, false),
+        ("e\u{301}", 64, true),
+    ] {
         let details = json!({"details": character.repeat(count)}).to_string();
         assert_eq!(parse(&details).is_ok(), is_valid, "{count} of {character}");
     }
-    assert!(parse(&json!({"details": "e\u{301}".repeat(65)}).to_string()).is_err(), "130 code points");
+    assert!(
+        parse(&json!({"details": "e\u{301}".repeat(65)}).to_string()).is_err(),
+        "130 code points"
+    );
 }
 
 #[test]
@@ -68,7 +74,10 @@ fn the_limit_counts_compact_utf8() {
     let with_text = |text: &str| format!("{{ \"custom\" : {{ \"t\" : \"{text}\" }} }}");
     let frame = r#"{"custom":{"t":""}}"#.len();
     let longest = "x".repeat(MAX_LENGTH - frame);
-    assert_eq!(parse(&with_text(&longest)).unwrap().as_json().len(), MAX_LENGTH);
+    assert_eq!(
+        parse(&with_text(&longest)).unwrap().as_json().len(),
+        MAX_LENGTH
+    );
     assert!(parse(&with_text(&format!("{longest}x"))).is_err());
     // An escape counts as the character that it stands for, and a character as its bytes.
     let escaped = r"\u00e9".repeat((MAX_LENGTH - frame) / 2);
@@ -96,9 +105,13 @@ fn custom_comes_back_unchanged() {
 #[test]
 fn the_same_json_value_is_the_same_activity() {
     let one = parse(r#"{"custom":{"a":[1,{"x":1,"y":2}],"b":"\u0041"},"joinable":true}"#);
-    let other = parse(r#" { "joinable" : true , "custom" : { "b":"A", "a" : [ 1, {"y":2,"x":1} ] } } "#);
+    let other =
+        parse(r#" { "joinable" : true , "custom" : { "b":"A", "a" : [ 1, {"y":2,"x":1} ] } } "#);
     assert_eq!(one, other);
-    assert_ne!(one, parse(r#"{"custom":{"a":[{"x":1,"y":2},1],"b":"A"},"joinable":true}"#));
+    assert_ne!(
+        one,
+        parse(r#"{"custom":{"a":[{"x":1,"y":2},1],"b":"A"},"joinable":true}"#)
+    );
 }
 
 #[test]
@@ -119,14 +132,23 @@ fn a_repeated_key_or_half_a_character_is_refused_at_any_depth() {
 
 #[test]
 fn nesting_is_bounded() {
-    let nested = |levels: usize| custom(&format!(r#"{{"a":{}{}}}"#, "[".repeat(levels), "]".repeat(levels)));
+    let nested = |levels: usize| {
+        custom(&format!(
+            r#"{{"a":{}{}}}"#,
+            "[".repeat(levels),
+            "]".repeat(levels)
+        ))
+    };
     assert!(parse(&nested(MAX_DEPTH - 2)).is_ok());
     for levels in [MAX_DEPTH - 1, 200, 500] {
         assert!(parse(&nested(levels)).is_err(), "{levels}");
     }
     let deepest = parse(&nested(MAX_DEPTH - 2)).unwrap();
     let response = format!(r#"{{"presences":[{{"activity":{}}}]}}"#, deepest.as_json());
-    assert!(serde_json::from_str::<Value>(&response).is_ok(), "callers can read it");
+    assert!(
+        serde_json::from_str::<Value>(&response).is_ok(),
+        "callers can read it"
+    );
 }
 
 #[test]
@@ -146,11 +168,23 @@ fn its_debug_form_does_not_say_what_the_player_does() {
 
 #[test]
 fn no_semicolon_is_stored() {
-    for json in [r#"{";":"a;b","c":[";"]}"#, r#"{"a":"\\;\\\\;\"; "}"#, r#"{"a":"\\u003b;"}"#] {
+    for json in [
+        r#"{";":"a;b","c":[";"]}"#,
+        r#"{"a":"\\;\\\\;\"; "}"#,
+        r#"{"a":"\\u003b;"}"#,
+    ] {
         let activity = parse(&custom(json)).unwrap();
         assert!(!activity.stored().contains(';'), "{}", activity.stored());
-        assert_eq!(Activity::from_stored(&activity.stored()), Some(activity), "{json}");
+        assert_eq!(
+            Activity::from_stored(&activity.stored()),
+            Some(activity),
+            "{json}"
+        );
     }
-    let longest = parse(&custom(&format!(r#"{{"a":"{}"}}"#, ";".repeat(MAX_LENGTH - 20)))).unwrap();
+    let longest = parse(&custom(&format!(
+        r#"{{"a":"{}"}}"#,
+        ";".repeat(MAX_LENGTH - 20)
+    )))
+    .unwrap();
     assert_eq!(Activity::from_stored(&longest.stored()), Some(longest));
 }

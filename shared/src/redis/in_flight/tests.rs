@@ -19,13 +19,21 @@ struct Node {
 
 impl Node {
     fn new(per_second: usize) -> Self {
-        Self { per_second, busy: Serial::default(), slowest: Mutex::default(), served: AtomicUsize::new(0) }
+        Self {
+            per_second,
+            busy: Serial::default(),
+            slowest: Mutex::default(),
+            served: AtomicUsize::new(0),
+        }
     }
 
     async fn serve(&self, permit: Permit, entries: usize) {
         let sent_at = Instant::now();
         let turn = self.busy.lock().await;
-        sleep(Duration::from_secs_f64(entries as f64 / self.per_second as f64)).await;
+        sleep(Duration::from_secs_f64(
+            entries as f64 / self.per_second as f64,
+        ))
+        .await;
         drop(turn);
         self.served.fetch_add(entries, Ordering::Relaxed);
         permit.end(RoundTrip::Replied);
@@ -38,7 +46,8 @@ impl Node {
 async fn a_storm_waits_here_and_not_in_the_node() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let node = Node::new(20_000);
-    // 100 gateways that send batches of 1,000 as fast as they are answered: 5 s of work if all are sent at once.
+    // 100 gateways that send batches of 1,000 as fast as they are answered: 5 s of work if all are
+    // sent at once.
     let gateways = (0..100).map(async |_| {
         for _ in 0..5 {
             let permit = limit.acquire(1_000, Urgency::Normal).await.unwrap();
@@ -48,9 +57,17 @@ async fn a_storm_waits_here_and_not_in_the_node() {
     let start = Instant::now();
     join_all(gateways).await;
     assert_eq!(node.served.load(Ordering::Relaxed), 500_000);
-    assert!(*node.slowest.lock().unwrap() < STORE_TIMEOUT, "{:?}", node.slowest);
+    assert!(
+        *node.slowest.lock().unwrap() < STORE_TIMEOUT,
+        "{:?}",
+        node.slowest
+    );
     // The node is never idle meanwhile (the clock is paused: this is computed, not timed).
-    assert!(start.elapsed() < Duration::from_secs(26), "{:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(26),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,8 +112,16 @@ async fn work_whose_turn_comes_too_late_is_refused_with_the_time_to_wait() {
         })
         .collect();
     assert!(!pauses.is_empty() && pauses.len() < 40);
-    assert!(pauses.iter().all(|pause| (Duration::from_secs(1)..=MAX_RETRY_AFTER).contains(pause)), "{pauses:?}");
-    assert!(pauses.iter().any(|pause| *pause > Duration::from_secs(1)), "{pauses:?}");
+    assert!(
+        pauses
+            .iter()
+            .all(|pause| (Duration::from_secs(1)..=MAX_RETRY_AFTER).contains(pause)),
+        "{pauses:?}"
+    );
+    assert!(
+        pauses.iter().any(|pause| *pause > Duration::from_secs(1)),
+        "{pauses:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -126,13 +151,19 @@ async fn what_waits_for_a_silent_node_is_answered_with_its_first_timeout() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let in_flight = limit.acquire(1_000, Urgency::Normal).await.unwrap();
     let start = Instant::now();
-    let waiting = join_all([Urgency::Normal, Urgency::Renewal].map(|urgency| limit.acquire(1_000, urgency)));
+    let waiting =
+        join_all([Urgency::Normal, Urgency::Renewal].map(|urgency| limit.acquire(1_000, urgency)));
     let silent = async {
         sleep(STORE_TIMEOUT).await;
         in_flight.end(RoundTrip::TimedOut);
     };
     let (results, ()) = tokio::join!(waiting, silent);
-    assert!(results.iter().all(|result| matches!(result, Err(StoreError::Timeout(_)))), "{results:?}");
+    assert!(
+        results
+            .iter()
+            .all(|result| matches!(result, Err(StoreError::Timeout(_)))),
+        "{results:?}"
+    );
     assert_eq!(start.elapsed(), STORE_TIMEOUT);
 }
 
@@ -140,7 +171,11 @@ async fn what_waits_for_a_silent_node_is_answered_with_its_first_timeout() {
 async fn a_caller_that_gives_up_takes_nothing_along() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let in_flight = limit.acquire(1_000, Urgency::Normal).await.unwrap();
-    let gave_up = tokio::time::timeout(Duration::from_millis(1), limit.acquire(1_000, Urgency::Normal)).await;
+    let gave_up = tokio::time::timeout(
+        Duration::from_millis(1),
+        limit.acquire(1_000, Urgency::Normal),
+    )
+    .await;
     assert!(gave_up.is_err());
     drop(in_flight);
     assert_eq!(limit.lock().in_flight, 0);
@@ -166,5 +201,8 @@ async fn the_limit_follows_a_node_that_becomes_slower_and_faster() {
     let fast = limit_after(100_000).await;
     let slow = limit_after(10_000).await;
     let fast_again = limit_after(100_000).await;
-    assert!(slow < fast / 2.0 && fast_again > 2.0 * slow, "{fast} {slow} {fast_again}");
+    assert!(
+        slow < fast / 2.0 && fast_again > 2.0 * slow,
+        "{fast} {slow} {fast_again}"
+    );
 }

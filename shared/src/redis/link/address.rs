@@ -20,19 +20,38 @@ pub(super) fn config() -> AsyncConnectionConfig {
 pub(super) fn tcp(address: &ConnectionAddr) -> Result<(&str, u16, bool), RedisError> {
     match address {
         ConnectionAddr::Tcp(host, port) => Ok((host, *port, false)),
-        ConnectionAddr::TcpTls { host, port, insecure: false, .. } => Ok((host, *port, true)),
-        _ => Err((ErrorKind::InvalidClientConfig, "only redis:// and rediss:// with verified certificates").into()),
+        ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: false,
+            ..
+        } => Ok((host, *port, true)),
+        _ => Err((
+            ErrorKind::InvalidClientConfig,
+            "only redis:// and rediss:// with verified certificates",
+        )
+            .into()),
     }
 }
 
 /// Builds an address with the same TLS settings as `other`.
-pub(in crate::redis) fn reached_like(other: &ConnectionAddr, (host, port): &(String, u16)) -> ConnectionAddr {
+pub(in crate::redis) fn reached_like(
+    other: &ConnectionAddr,
+    (host, port): &(String, u16),
+) -> ConnectionAddr {
     let host = host.clone();
     let port = *port;
     match other {
-        ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
-            ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
-        }
+        ConnectionAddr::TcpTls {
+            insecure,
+            tls_params,
+            ..
+        } => ConnectionAddr::TcpTls {
+            host,
+            port,
+            insecure: *insecure,
+            tls_params: tls_params.clone(),
+        },
         _ => ConnectionAddr::Tcp(host, port),
     }
 }

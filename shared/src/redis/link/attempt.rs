@@ -19,8 +19,8 @@ use tokio::{
 use super::{Link, Live, check::Check, endpoint::Location, watch};
 use crate::redis::StoreError;
 
-/// The shortest time limit of an attempt, from the resolution of the name, or the first question to a Sentinel, to the
-/// reply of `ROLE`. The limit is as long as callers wait, within these bounds.
+/// The shortest time limit of an attempt, from the resolution of the name, or the first question to
+/// a Sentinel, to the reply of `ROLE`. The limit is as long as callers wait, within these bounds.
 const MIN_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The longest time limit of an attempt. See [`MIN_TIMEOUT`].
@@ -32,7 +32,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(5);
 /// The longest pause without jitter, which at most doubles it. Callers wait for its end.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// An attempt that is older than this, by the host's clock, was frozen with its process. No caller waits for it.
+/// An attempt that is older than this, by the host's clock, was frozen with its process. No caller
+/// waits for it.
 const FROZEN_AFTER: Duration = Duration::from_secs(3);
 
 /// The connection in service, and the attempt to open one.
@@ -82,8 +83,8 @@ impl Slot {
 }
 
 impl Link {
-    /// The connection in service, or a new one. An attempt that timed out is followed by another one: callers have time
-    /// limits of their own.
+    /// The connection in service, or a new one. An attempt that timed out is followed by another
+    /// one: callers have time limits of their own.
     pub(super) async fn connected(&self) -> Result<Arc<Live>, StoreError> {
         loop {
             let attempt = {
@@ -100,8 +101,8 @@ impl Link {
         }
     }
 
-    /// A replacement of `live`, which is silent, or `live` itself if that receives bytes first. Attempts are made until
-    /// one succeeds: the caller waits for `live` meanwhile.
+    /// A replacement of `live`, which is silent, or `live` itself if that receives bytes first.
+    /// Attempts are made until one succeeds: the caller waits for `live` meanwhile.
     pub(super) async fn replacement(&self, live: &Arc<Live>) -> Arc<Live> {
         loop {
             let attempt = {
@@ -128,16 +129,26 @@ impl Link {
         slot.attempts += 1;
         let number = slot.attempts;
         let received = slot.live.as_ref().map(|live| live.received());
-        let attempt = self.clone().make(number, received, slot.pauses.not_before, slot.timeout);
+        let attempt = self
+            .clone()
+            .make(number, received, slot.pauses.not_before, slot.timeout);
         let task = tokio::spawn(attempt);
         let abort = task.abort_handle();
-        let outcome = task.map(|outcome| outcome.unwrap_or(Err(ABANDONED))).boxed().shared();
-        slot.attempt = Some(Attempt { number, began: SystemTime::now(), task: abort, outcome: outcome.clone() });
+        let outcome = task
+            .map(|outcome| outcome.unwrap_or(Err(ABANDONED)))
+            .boxed()
+            .shared();
+        slot.attempt = Some(Attempt {
+            number,
+            began: SystemTime::now(),
+            task: abort,
+            outcome: outcome.clone(),
+        });
         outcome
     }
 
-    /// Opens a connection and puts it into service, unless the one that it replaces has received more than `received`
-    /// bytes meanwhile.
+    /// Opens a connection and puts it into service, unless the one that it replaces has received
+    /// more than `received` bytes meanwhile.
     async fn make(
         self,
         number: u64,
@@ -148,7 +159,9 @@ impl Link {
         if let Some(not_before) = not_before {
             sleep_until(not_before).await;
         }
-        let made = timeout(limit, self.make_checked()).await.unwrap_or(Err(StoreError::Timeout(limit)));
+        let made = timeout(limit, self.make_checked())
+            .await
+            .unwrap_or(Err(StoreError::Timeout(limit)));
         let mut slot = self.slot();
         slot.attempt.take_if(|attempt| attempt.number == number);
         slot.pauses.note(made.is_ok());
@@ -167,7 +180,9 @@ impl Link {
     async fn make_checked(&self) -> Result<Live, StoreError> {
         match &self.0.endpoint.location {
             Location::Fixed(info) => self.make_at(info.clone()).await,
-            Location::BySentinel(sentinels) => sentinels.connect(|info| self.make_at(info).boxed()).await,
+            Location::BySentinel(sentinels) => {
+                sentinels.connect(|info| self.make_at(info).boxed()).await
+            }
         }
     }
 
@@ -193,7 +208,11 @@ impl Pauses {
             .with_max_delay(longest)
             .without_max_times()
             .with_jitter();
-        Self { builder, delays: builder.build(), not_before: None }
+        Self {
+            builder,
+            delays: builder.build(),
+            not_before: None,
+        }
     }
 
     /// Records whether an attempt succeeded.
@@ -216,11 +235,16 @@ mod tests {
         let mut pauses = Pauses::new(MAX_PAUSE);
         let mut pause = |has_succeeded| {
             pauses.note(has_succeeded);
-            pauses.not_before.map(|at| (at - Instant::now()).as_millis())
+            pauses
+                .not_before
+                .map(|at| (at - Instant::now()).as_millis())
         };
         for expected in [5, 10, 20, 40, 50, 50] {
             let pause = pause(false).unwrap();
-            assert!((expected..=2 * expected).contains(&pause), "{pause} ms, not {expected} to twice that");
+            assert!(
+                (expected..=2 * expected).contains(&pause),
+                "{pause} ms, not {expected} to twice that"
+            );
         }
         assert_eq!(pause(true), None);
         assert!((5..=10).contains(&pause(false).unwrap()));

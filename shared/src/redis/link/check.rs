@@ -41,7 +41,10 @@ pub(super) struct Check {
 impl Check {
     /// Creates a check that is sent now.
     pub(super) fn of(role: Role) -> Self {
-        Self { role, sent_at_ms: now_ms() }
+        Self {
+            role,
+            sent_at_ms: now_ms(),
+        }
     }
 
     /// Checks a connection that has just been opened.
@@ -56,7 +59,9 @@ impl Ask for Check {
     type Reply = Result<(), StoreError>;
 
     async fn send(&self, mut connection: MultiplexedConnection) -> Result<Self::Reply, RedisError> {
-        let replies = connection.send_packed_commands(&QUESTIONS, 0, QUESTIONS.len()).await?;
+        let replies = connection
+            .send_packed_commands(&QUESTIONS, 0, QUESTIONS.len())
+            .await?;
         Ok(judge(replies, self.role))
     }
 
@@ -86,7 +91,10 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
         Err(error) if is_withheld(&error) => {
             if !IS_ROLE_HIDDEN.swap(true, Ordering::Relaxed) {
                 let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "Redis does not answer ROLE: allow it, or a demoted primary may be read");
+                tracing::warn!(
+                    error,
+                    "Redis does not answer ROLE: allow it, or a demoted primary may be read"
+                );
             }
             Ok(())
         }
@@ -94,10 +102,15 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
     }
 }
 
-/// Whether the Redis user lacks the permission: `deploy/redis/users.acl` grants it, an older file does not.
+/// Whether the Redis user lacks the permission: `deploy/redis/users.acl` grants it, an older file
+/// does not.
 fn is_withheld(error: &RedisError) -> bool {
     use redis::ErrorKind::Server;
-    let is_unknown = || error.detail().is_some_and(|detail| detail.contains("unknown command"));
+    let is_unknown = || {
+        error
+            .detail()
+            .is_some_and(|detail| detail.contains("unknown command"))
+    };
     match error.kind() {
         Server(ServerErrorKind::NoPerm) => true,
         Server(ServerErrorKind::ResponseError) => is_unknown(),
@@ -106,7 +119,9 @@ fn is_withheld(error: &RedisError) -> bool {
 }
 
 fn is_master(answer: &Value) -> bool {
-    let Value::Array(parts) = answer else { return false };
+    let Value::Array(parts) = answer else {
+        return false;
+    };
     matches!(parts.first(), Some(Value::BulkString(role)) if role == b"master")
 }
 
@@ -121,7 +136,8 @@ mod tests {
 
     const PONG: &str = "+PONG\r\n";
     const MASTER: &str = "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n";
-    const REPLICA: &str = "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n";
+    const REPLICA: &str =
+        "*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:0\r\n";
 
     #[test]
     fn a_primary_that_serves_passes() {
@@ -130,13 +146,19 @@ mod tests {
 
     #[test]
     fn a_replica_passes_only_if_any_role_will_do() {
-        assert!(matches!(verdict(PONG, REPLICA, Role::Primary), Err(StoreError::NotPrimary)));
+        assert!(matches!(
+            verdict(PONG, REPLICA, Role::Primary),
+            Err(StoreError::NotPrimary)
+        ));
         assert!(verdict(PONG, REPLICA, Role::Any).is_ok());
     }
 
     #[test]
     fn a_node_that_loads_or_lost_its_primary_does_not_pass() {
-        for refusal in ["-LOADING Redis is loading the dataset\r\n", "-MASTERDOWN Link is down\r\n"] {
+        for refusal in [
+            "-LOADING Redis is loading the dataset\r\n",
+            "-MASTERDOWN Link is down\r\n",
+        ] {
             for role in [Role::Primary, Role::Any] {
                 assert!(verdict(refusal, MASTER, role).is_err(), "{refusal}");
             }
@@ -147,7 +169,21 @@ mod tests {
     fn a_user_without_the_permission_is_served() {
         let denied = "-NOPERM this user has no permissions to run the 'role' command\r\n";
         assert!(verdict(denied, denied, Role::Primary).is_ok());
-        assert!(verdict(PONG, "-ERR unknown command 'ROLE', with args beginning with: \r\n", Role::Primary).is_ok());
-        assert!(verdict("-NOAUTH Authentication required.\r\n", MASTER, Role::Primary).is_err());
+        assert!(
+            verdict(
+                PONG,
+                "-ERR unknown command 'ROLE', with args beginning with: \r\n",
+                Role::Primary
+            )
+            .is_ok()
+        );
+        assert!(
+            verdict(
+                "-NOAUTH Authentication required.\r\n",
+                MASTER,
+                Role::Primary
+            )
+            .is_err()
+        );
     }
 }

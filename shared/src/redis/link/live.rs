@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::address::Address;
 
-/// How long a check is valid, in milliseconds. After that, a connection is checked before it is used. In a running
-/// process the background checks are more frequent; in a function the process was frozen meanwhile.
+/// How long a check is valid, in milliseconds. After that, a connection is checked before it is
+/// used. In a running process the background checks are more frequent; in a function the process
+/// was frozen meanwhile.
 const CHECK_VALIDITY_MS: u64 = 2_000;
 
 /// The value of `suspected_at` for a connection that is not suspected.
@@ -75,7 +76,8 @@ impl Live {
         self.opened.received.load(Ordering::Relaxed)
     }
 
-    /// Records that the node does not answer. Until it does, requests wait for a check instead of being sent.
+    /// Records that the node does not answer. Until it does, requests wait for a check instead of
+    /// being sent.
     pub(super) fn suspect(&self) {
         self.suspected_at.store(self.received(), Ordering::Relaxed);
     }
@@ -85,7 +87,8 @@ impl Live {
         self.checked_at_ms.store(at_ms, Ordering::Relaxed);
     }
 
-    /// Whether the connection has to be checked before it is used. A clock that was set back requires a check, too.
+    /// Whether the connection has to be checked before it is used. A clock that was set back
+    /// requires a check, too.
     pub(super) fn needs_check(&self) -> bool {
         let is_suspect = self.suspected_at.load(Ordering::Relaxed) == self.received();
         is_suspect || is_outdated(&self.checked_at_ms)
@@ -98,7 +101,8 @@ impl Live {
 
     /// Records that the Sentinels are asked now.
     pub(super) fn record_sentinels_asked(&self) {
-        self.sentinels_asked_at_ms.store(now_ms(), Ordering::Relaxed);
+        self.sentinels_asked_at_ms
+            .store(now_ms(), Ordering::Relaxed);
     }
 }
 
@@ -116,5 +120,7 @@ fn is_outdated(at_ms: &AtomicU64) -> bool {
 
 /// The host's clock in Unix milliseconds. The monotonic clock stops while a function is frozen.
 pub(super) fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_millis() as u64)
 }

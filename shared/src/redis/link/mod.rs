@@ -51,12 +51,12 @@ use live::Live;
 /// The interval of background checks that the connection in service leads to a primary.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time limit of a background check, before the next one. A replacement is sought as soon as the connection is silent,
-/// see [`MAX_SILENCE`].
+/// Time limit of a background check, before the next one. A replacement is sought as soon as the
+/// connection is silent, see [`MAX_SILENCE`].
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The time without a received byte after which a connection with unanswered requests is silent. Another connection is
-/// then opened in parallel.
+/// The time without a received byte after which a connection with unanswered requests is silent.
+/// Another connection is then opened in parallel.
 const MAX_SILENCE: Duration = Duration::from_millis(150);
 
 /// A connection to a Redis node.
@@ -87,9 +87,13 @@ pub(super) trait Ask: Sync {
     type Reply: Send;
 
     /// Sends the commands and waits for all replies.
-    fn send(&self, connection: MultiplexedConnection) -> impl Future<Output = Result<Self::Reply, RedisError>> + Send;
+    fn send(
+        &self,
+        connection: MultiplexedConnection,
+    ) -> impl Future<Output = Result<Self::Reply, RedisError>> + Send;
 
-    /// Whether the node refused because it is not a primary, or is loading. It did not execute what it refused.
+    /// Whether the node refused because it is not a primary, or is loading. It did not execute what
+    /// it refused.
     fn is_refused(reply: &Self::Reply) -> bool;
 
     /// Records that `live` answered without refusing.
@@ -97,18 +101,25 @@ pub(super) trait Ask: Sync {
 }
 
 impl Link {
-    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent before the first
-    /// request.
+    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent
+    /// before the first request.
     pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
         let silence = MAX_SILENCE.min(limit / 3);
-        Self(Arc::new(Inner { endpoint, role, limit, silence, slot: Mutex::new(Slot::new(limit)) }))
+        Self(Arc::new(Inner {
+            endpoint,
+            role,
+            limit,
+            silence,
+            slot: Mutex::new(Slot::new(limit)),
+        }))
     }
 
-    /// Sends a request, and waits for the reply until `deadline`. All requests to a node go through this method.
+    /// Sends a request, and waits for the reply until `deadline`. All requests to a node go through
+    /// this method.
     ///
     /// # Errors
-    /// [`StoreError::Timeout`], or the error because of which the node cannot be used. Refusals are replies, not
-    /// errors.
+    /// [`StoreError::Timeout`], or the error because of which the node cannot be used. Refusals are
+    /// replies, not errors.
     pub(super) async fn request<A: Ask>(
         &self,
         ask: &A,
@@ -116,7 +127,9 @@ impl Link {
         deadline: Instant,
     ) -> Result<A::Reply, StoreError> {
         let reply = match self.send(ask, repeat, deadline).await {
-            Err(StoreError::Redis(error)) if repeat == Repeat::Allowed && is_lost_socket(&error) => {
+            Err(StoreError::Redis(error))
+                if repeat == Repeat::Allowed && is_lost_socket(&error) =>
+            {
                 Box::pin(self.send(ask, repeat, deadline)).await
             }
             result => result,
@@ -133,7 +146,12 @@ impl Link {
         }
     }
 
-    async fn send<A: Ask>(&self, ask: &A, repeat: Repeat, deadline: Instant) -> Result<A::Reply, StoreError> {
+    async fn send<A: Ask>(
+        &self,
+        ask: &A,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<A::Reply, StoreError> {
         let live = match self.in_service() {
             Some(live) if !live.needs_check() => live,
             // Boxed, here and below: the future is large, and rarely polled.
@@ -157,12 +175,15 @@ impl Link {
             Ok(answer) => Ok(answer?),
             Err(_) => {
                 let late = Box::pin(self.await_late(live, received, ask, repeat, answer));
-                timeout_at(deadline, late).await.unwrap_or(Err(self.timed_out()))
+                timeout_at(deadline, late)
+                    .await
+                    .unwrap_or(Err(self.timed_out()))
             }
         }
     }
 
-    /// Waits for a late answer. `received` is the number of bytes that had been received when the request was sent.
+    /// Waits for a late answer. `received` is the number of bytes that had been received when the
+    /// request was sent.
     async fn await_late<A: Ask>(
         &self,
         live: &Arc<Live>,
@@ -200,22 +221,29 @@ impl Link {
     }
 
     /// The connection to use: `live`, after a check that it leads to a primary, or a new one.
-    async fn checked(&self, live: Option<Arc<Live>>, deadline: Instant) -> Result<Arc<Live>, StoreError> {
+    async fn checked(
+        &self,
+        live: Option<Arc<Live>>,
+        deadline: Instant,
+    ) -> Result<Arc<Live>, StoreError> {
         let check = async {
             if let Some(live) = live {
                 let _turn = live.checking.lock().await;
                 if live.needs_check() && self.is_in_service(&live) {
-                    // A failed check has dropped the connection, or the request itself will fail in the same way.
+                    // A failed check has dropped the connection, or the request itself will fail in
+                    // the same way.
                     let _ = self.check(&live, deadline).await;
                 }
             }
             self.connected().await
         };
-        timeout_at(deadline, check).await.unwrap_or(Err(self.timed_out()))
+        timeout_at(deadline, check)
+            .await
+            .unwrap_or(Err(self.timed_out()))
     }
 
-    /// Checks that a connection leads to a primary that serves, and to the one that the Sentinels name, if there are
-    /// any.
+    /// Checks that a connection leads to a primary that serves, and to the one that the Sentinels
+    /// name, if there are any.
     async fn check(&self, live: &Arc<Live>, deadline: Instant) -> Result<(), StoreError> {
         let check = Check::of(self.0.role);
         let answer = self.exchange(live, &check, Repeat::Allowed, deadline);
@@ -223,15 +251,21 @@ impl Link {
         verdict.and_then(|verdict| verdict)
     }
 
-    /// Takes a connection out of service if most Sentinels name another node: a primary that hung or was cut off keeps
-    /// the role in its own view until a Sentinel demotes it. If the Sentinels do not answer, the connection stays.
+    /// Takes a connection out of service if most Sentinels name another node: a primary that hung
+    /// or was cut off keeps the role in its own view until a Sentinel demotes it. If the Sentinels
+    /// do not answer, the connection stays.
     async fn check_sentinels(&self, live: &Arc<Live>) {
-        let Location::BySentinel(sentinels) = &self.0.endpoint.location else { return };
+        let Location::BySentinel(sentinels) = &self.0.endpoint.location else {
+            return;
+        };
         if !live.needs_sentinels() {
             return;
         }
         live.record_sentinels_asked();
-        if timeout(self.0.silence, sentinels.agree_on_another(live.address())).await.unwrap_or(false) {
+        if timeout(self.0.silence, sentinels.agree_on_another(live.address()))
+            .await
+            .unwrap_or(false)
+        {
             self.retire(live);
         }
     }
@@ -241,12 +275,15 @@ impl Link {
     }
 
     fn is_in_service(&self, live: &Arc<Live>) -> bool {
-        self.in_service().is_some_and(|current| Arc::ptr_eq(&current, live))
+        self.in_service()
+            .is_some_and(|current| Arc::ptr_eq(&current, live))
     }
 
     /// Takes a connection out of service. Requests that wait for its answers continue to wait.
     fn retire(&self, live: &Arc<Live>) {
-        self.slot().live.take_if(|current| Arc::ptr_eq(current, live));
+        self.slot()
+            .live
+            .take_if(|current| Arc::ptr_eq(current, live));
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -258,11 +295,14 @@ impl Link {
     }
 }
 
-/// Checks a connection periodically while it is in service, so that even an idle process notices a failover.
+/// Checks a connection periodically while it is in service, so that even an idle process notices a
+/// failover.
 async fn watch(link: Weak<Inner>, live: Weak<Live>) {
     loop {
         sleep(CHECK_INTERVAL).await;
-        let (Some(link), Some(live)) = (link.upgrade().map(Link), live.upgrade()) else { return };
+        let (Some(link), Some(live)) = (link.upgrade().map(Link), live.upgrade()) else {
+            return;
+        };
         if !link.is_in_service(&live) {
             return;
         }

@@ -20,14 +20,18 @@ impl<W: Clone> Hub<W> {
     /// Applies the report of an event.
     pub(in crate::watch) fn apply_event(&mut self, player: &str, fact: Fact, occurred_at: u64) {
         if let Some(handle) = self.players.find(player) {
-            self.learn(handle, |knowledge, now| knowledge.apply_event(fact, occurred_at, now));
+            self.learn(handle, |knowledge, now| {
+                knowledge.apply_event(fact, occurred_at, now)
+            });
         }
     }
 
     /// Applies the report of a read that was sent at `sent`. Redis held `fact` at `as_of`.
     pub(in crate::watch) fn read(&mut self, player: &str, fact: Fact, as_of: u64, sent: Tick) {
         if let Some(handle) = self.players.find(player) {
-            self.learn(handle, |knowledge, now| knowledge.read(fact, as_of, sent, now));
+            self.learn(handle, |knowledge, now| {
+                knowledge.read(fact, as_of, sent, now)
+            });
         }
     }
 
@@ -42,7 +46,9 @@ impl<W: Clone> Hub<W> {
         while doubts.len() < count
             && let Some(handle) = self.in_doubt.pop()
         {
-            let Some(player) = self.players.get_mut(handle) else { continue };
+            let Some(player) = self.players.get_mut(handle) else {
+                continue;
+            };
             if mem::take(&mut player.is_in_doubt) {
                 doubts.push(player.id.clone());
             }
@@ -59,18 +65,27 @@ impl<W: Clone> Hub<W> {
         }
     }
 
-    /// The watched players among the next `count` handles from `from` on, and the handle to continue with. `None` at
-    /// the end.
-    pub(in crate::watch) fn page(&self, from: Handle, count: u32) -> (Vec<PlayerId>, Option<Handle>) {
+    /// The watched players among the next `count` handles from `from` on, and the handle to
+    /// continue with. `None` at the end.
+    pub(in crate::watch) fn page(
+        &self,
+        from: Handle,
+        count: u32,
+    ) -> (Vec<PlayerId>, Option<Handle>) {
         let end = self.players.end();
         let next = from.saturating_add(count).min(end);
         let players = (from..next).filter_map(|handle| self.players.get(handle));
         let watched = players.filter(|player| !player.watchers.is_empty());
-        (watched.map(|player| player.id.clone()).collect(), (next < end).then_some(next))
+        (
+            watched.map(|player| player.id.clone()).collect(),
+            (next < end).then_some(next),
+        )
     }
 
     fn learn(&mut self, handle: Handle, report: impl FnOnce(&mut Knowledge, Tick) -> Verdict) {
-        let Some(player) = self.players.get_mut(handle) else { return };
+        let Some(player) = self.players.get_mut(handle) else {
+            return;
+        };
         if player.watchers.is_empty() {
             return;
         }
@@ -85,15 +100,29 @@ impl<W: Clone> Hub<W> {
     }
 
     fn note_change(&mut self, handle: Handle) {
-        let Self { players, streams, wakers, counts, .. } = self;
-        let Some(player) = players.get_mut(handle) else { return };
+        let Self {
+            players,
+            streams,
+            wakers,
+            counts,
+            ..
+        } = self;
+        let Some(player) = players.get_mut(handle) else {
+            return;
+        };
         // A stream whose snapshot is loading gets the change with its snapshot.
-        for watcher in player.watchers.iter_mut().filter(|watcher| !watcher.is_loading()) {
+        for watcher in player
+            .watchers
+            .iter_mut()
+            .filter(|watcher| !watcher.is_loading())
+        {
             if !watcher.note_change() {
                 counts.coalesced += 1;
                 continue;
             }
-            let Some(stream) = streams.get_mut(watcher.stream()) else { continue };
+            let Some(stream) = streams.get_mut(watcher.stream()) else {
+                continue;
+            };
             stream.changed.push_back(handle);
             if !mem::replace(&mut stream.is_woken, true) {
                 wakers.push(stream.waker.clone());
@@ -102,7 +131,9 @@ impl<W: Clone> Hub<W> {
     }
 
     fn doubt(&mut self, handle: Handle) {
-        let Some(player) = self.players.get_mut(handle) else { return };
+        let Some(player) = self.players.get_mut(handle) else {
+            return;
+        };
         if !player.watchers.is_empty() && !mem::replace(&mut player.is_in_doubt, true) {
             self.in_doubt.push(handle);
         }

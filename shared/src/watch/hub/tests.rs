@@ -29,7 +29,12 @@ impl Stored {
     fn fact(self) -> Fact {
         let state = self.state.filter(|_| !self.has_expired).unwrap_or(Offline);
         let version = (self.version != 0).then_some(self.version);
-        Fact { state, last_seen: version, version, activity: None }
+        Fact {
+            state,
+            last_seen: version,
+            version,
+            activity: None,
+        }
     }
 }
 
@@ -56,21 +61,45 @@ struct Caller {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Transition { player: usize, state: State },
-    Expire { player: usize },
-    Sweep { player: usize },
+    Transition {
+        player: usize,
+        state: State,
+    },
+    Expire {
+        player: usize,
+    },
+    Sweep {
+        player: usize,
+    },
     Flush,
-    RollBack { player: usize },
+    RollBack {
+        player: usize,
+    },
     Event,
     LoseEvents,
     Poll,
     Doubts,
-    Execute { read: usize },
-    Answer { read: usize },
-    Watch { stream: usize, players: Vec<usize>, with_known: bool },
-    Unwatch { stream: usize, players: Vec<usize> },
-    Send { stream: usize },
-    Close { stream: usize },
+    Execute {
+        read: usize,
+    },
+    Answer {
+        read: usize,
+    },
+    Watch {
+        stream: usize,
+        players: Vec<usize>,
+        with_known: bool,
+    },
+    Unwatch {
+        stream: usize,
+        players: Vec<usize>,
+    },
+    Send {
+        stream: usize,
+    },
+    Close {
+        stream: usize,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -119,7 +148,9 @@ impl World {
     fn take(&mut self, step: Step) {
         match step {
             Step::Transition { player, state } => self.transition(player, state),
-            Step::Expire { player } => self.stored[player].has_expired = self.stored[player].state.is_some(),
+            Step::Expire { player } => {
+                self.stored[player].has_expired = self.stored[player].state.is_some()
+            }
             Step::Sweep { player } => self.sweep(player),
             Step::Flush => {
                 self.stored = Default::default();
@@ -138,7 +169,11 @@ impl World {
             Step::Doubts => self.read_doubts(),
             Step::Execute { read } => self.execute(read),
             Step::Answer { read } => self.answer(read),
-            Step::Watch { stream, players, with_known } => self.watch(stream, players, with_known),
+            Step::Watch {
+                stream,
+                players,
+                with_known,
+            } => self.watch(stream, players, with_known),
             Step::Unwatch { stream, players } => self.unwatch(stream, &players),
             Step::Send { stream } => self.send_if_woken(stream),
             Step::Close { stream } => self.close(stream),
@@ -150,9 +185,19 @@ impl World {
         self.clock += 1;
         self.before[player] = self.stored[player];
         let version = self.clock.max(self.stored[player].version + 1);
-        self.stored[player] =
-            Stored { version, state: Some(state).filter(|state| *state != Offline), has_expired: false };
-        self.events.push_back((player, Fact { state, ..self.stored[player].fact() }, self.clock));
+        self.stored[player] = Stored {
+            version,
+            state: Some(state).filter(|state| *state != Offline),
+            has_expired: false,
+        };
+        self.events.push_back((
+            player,
+            Fact {
+                state,
+                ..self.stored[player].fact()
+            },
+            self.clock,
+        ));
     }
 
     fn sweep(&mut self, player: usize) {
@@ -164,7 +209,8 @@ impl World {
 
     fn hear(&mut self) {
         if let Some((player, fact, occurred_at)) = self.events.pop_front() {
-            self.hub.apply_event(&format!("p{player}"), fact, occurred_at);
+            self.hub
+                .apply_event(&format!("p{player}"), fact, occurred_at);
         }
     }
 
@@ -179,8 +225,16 @@ impl World {
     }
 
     fn begin_read(&mut self, players: &[PlayerId]) {
-        let players = players.iter().map(|player| player.as_str()[1..].parse().unwrap()).collect();
-        self.reads.push(Read { players, sent: self.hub.now(), found: None, watch: None });
+        let players = players
+            .iter()
+            .map(|player| player.as_str()[1..].parse().unwrap())
+            .collect();
+        self.reads.push(Read {
+            players,
+            sent: self.hub.now(),
+            found: None,
+            watch: None,
+        });
     }
 
     fn execute(&mut self, read: usize) {
@@ -190,7 +244,13 @@ impl World {
         if let Some(read) = self.reads.get_mut(read)
             && read.found.is_none()
         {
-            read.found = Some((read.players.iter().map(|player| stored[*player].fact()).collect(), clock));
+            read.found = Some((
+                read.players
+                    .iter()
+                    .map(|player| stored[*player].fact())
+                    .collect(),
+                clock,
+            ));
         }
     }
 
@@ -198,7 +258,12 @@ impl World {
         if self.reads.get(read).is_none_or(|read| read.found.is_none()) {
             return;
         }
-        let Read { players, sent, found, watch } = self.reads.swap_remove(read);
+        let Read {
+            players,
+            sent,
+            found,
+            watch,
+        } = self.reads.swap_remove(read);
         let (facts, as_of) = found.unwrap();
         for (player, fact) in players.iter().zip(facts) {
             self.hub.read(&format!("p{player}"), fact, as_of, sent);
@@ -225,7 +290,10 @@ impl World {
             self.shown[player] = self.shown[player].max(caller.receive(player, fact));
         }
         for player in players {
-            assert!(caller.held.contains_key(player), "p{player} is missing in a snapshot");
+            assert!(
+                caller.held.contains_key(player),
+                "p{player} is missing in a snapshot"
+            );
         }
     }
 
@@ -239,11 +307,25 @@ impl World {
         let stream = *caller.stream.get_or_insert_with(|| self.hub.open(number));
         let ids: Vec<_> = players.iter().map(|number| player(*number)).collect();
         self.hub.watch(stream, &ids, PLAYERS).unwrap();
-        let known = |player: &usize| Some((*player, caller.held.get(player)?.version.unwrap_or_default()));
-        let known = players.iter().filter(|_| with_known).filter_map(known).collect();
+        let known = |player: &usize| {
+            Some((
+                *player,
+                caller.held.get(player)?.version.unwrap_or_default(),
+            ))
+        };
+        let known = players
+            .iter()
+            .filter(|_| with_known)
+            .filter_map(known)
+            .collect();
         caller.watched.extend(&players);
         caller.is_waiting = true;
-        self.reads.push(Read { players, sent: self.hub.now(), found: None, watch: Some((number, known)) });
+        self.reads.push(Read {
+            players,
+            sent: self.hub.now(),
+            found: None,
+            watch: Some((number, known)),
+        });
     }
 
     fn unwatch(&mut self, number: usize, players: &[usize]) {
@@ -260,7 +342,10 @@ impl World {
         let Some(stream) = caller.stream else { return };
         let mut received: Vec<(usize, Fact)> = Vec::new();
         let has_more = self.hub.deliver_changes(stream, |delivery| {
-            received.push((delivery.player.as_str()[1..].parse().unwrap(), delivery.fact));
+            received.push((
+                delivery.player.as_str()[1..].parse().unwrap(),
+                delivery.fact,
+            ));
             received.len() < 2
         });
         for (player, fact) in received {
@@ -276,8 +361,15 @@ impl World {
             while !self.hub.close(stream, 1) {}
             // When the caller watches again on another stream, it names the versions that it holds.
             let held = mem::take(&mut self.callers[number].held);
-            self.callers[number] = Caller { held, ..Caller::default() };
-            self.reads.retain(|read| read.watch.as_ref().is_none_or(|(stream, _)| *stream != number));
+            self.callers[number] = Caller {
+                held,
+                ..Caller::default()
+            };
+            self.reads.retain(|read| {
+                read.watch
+                    .as_ref()
+                    .is_none_or(|(stream, _)| *stream != number)
+            });
         }
     }
 
@@ -295,7 +387,11 @@ impl World {
         for round in 0.. {
             assert!(round < 10, "doubts without an end");
             self.read_doubts();
-            if self.reads.last().is_some_and(|read| read.players.is_empty()) {
+            if self
+                .reads
+                .last()
+                .is_some_and(|read| read.players.is_empty())
+            {
                 break;
             }
             self.finish_reads();
@@ -325,10 +421,17 @@ impl World {
                 let stored = self.stored[*player].fact();
                 assert_eq!(held.state, stored.state, "p{player}");
                 let is_lower = stored.version.unwrap_or_default() < self.shown[*player];
-                assert!(held.version == stored.version || (held.version.is_none() && is_lower), "p{player}");
+                assert!(
+                    held.version == stored.version || (held.version.is_none() && is_lower),
+                    "p{player}"
+                );
             }
         }
-        let interests: usize = self.callers.iter().map(|caller| distinct(&caller.watched)).sum();
+        let interests: usize = self
+            .callers
+            .iter()
+            .map(|caller| distinct(&caller.watched))
+            .sum();
         assert_eq!(self.hub.counts().interests, interests);
     }
 }
@@ -338,7 +441,10 @@ impl Caller {
     fn receive(&mut self, player: usize, fact: Fact) -> u64 {
         let highest = self.highest.entry(player).or_default();
         if let Some(version) = fact.version {
-            assert!(version >= *highest, "p{player} went from {highest} back to {version}");
+            assert!(
+                version >= *highest,
+                "p{player} went from {highest} back to {version}"
+            );
             *highest = version;
         }
         self.held.insert(player, fact);
@@ -347,7 +453,10 @@ impl Caller {
 }
 
 fn distinct(players: &[usize]) -> usize {
-    players.iter().collect::<std::collections::BTreeSet<_>>().len()
+    players
+        .iter()
+        .collect::<std::collections::BTreeSet<_>>()
+        .len()
 }
 
 proptest! {

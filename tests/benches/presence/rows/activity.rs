@@ -33,10 +33,17 @@ struct Bench {
 pub(crate) async fn measure(report: &mut Report) {
     let server = bench::start().await;
     let (service, address) = super::server(&server, &[]).await;
-    let bench = Bench { raw: server.connection().await, service, address };
+    let bench = Bench {
+        raw: server.connection().await,
+        service,
+        address,
+    };
     let memory = bench.fill().await;
     let figure = format!("{:.0} bytes, {:.0} without", memory[1], memory[0]);
-    report.note("Redis memory per player with an activity of 256 bytes", &figure);
+    report.note(
+        "Redis memory per player with an activity of 256 bytes",
+        &figure,
+    );
 
     let hash = bench::load(&mut bench.raw.clone(), &bench::heartbeat_script()).await;
     let heartbeats = [0, PLAYERS].map(|first| bench_heartbeats(&hash, first));
@@ -47,12 +54,34 @@ pub(crate) async fn measure(report: &mut Report) {
     }
     let reference = format!("{without:.2} µs without");
     let what = "heartbeat script, players with activities";
-    report.add(what, format!("{with:.2} µs"), reference, with / without, Bar::AtMost(1.3));
+    report.add(
+        what,
+        format!("{with:.2} µs"),
+        reference,
+        with / without,
+        Bar::AtMost(1.3),
+    );
 
-    let beat = |n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, players::player(n), players::connection(n));
-    let requests = |first: usize| (first..first + PLAYERS).map(move |n| http::post("/presence/heartbeat", &beat(n)));
-    let [without, with] = bench.compare([0, PLAYERS].map(|first| requests(first).collect())).await;
-    Bench::add(report, "heartbeats, one a call, with activities", without, with, Bar::AtMost(1.3));
+    let beat = |n| {
+        format!(
+            r#"{{"player_id":"{}","connection_id":"{}"}}"#,
+            players::player(n),
+            players::connection(n)
+        )
+    };
+    let requests = |first: usize| {
+        (first..first + PLAYERS).map(move |n| http::post("/presence/heartbeat", &beat(n)))
+    };
+    let [without, with] = bench
+        .compare([0, PLAYERS].map(|first| requests(first).collect()))
+        .await;
+    Bench::add(
+        report,
+        "heartbeats, one a call, with activities",
+        without,
+        with,
+        Bar::AtMost(1.3),
+    );
 
     let ids = |call, first| friends::friends(call, FRIENDS, PLAYERS).map(move |n| first + n);
     let request = |call, first| http::post("/presence/friends", &friends::body(ids(call, first)));
@@ -71,24 +100,41 @@ fn bench_heartbeats(hash: &str, first: usize) -> Vec<::redis::Cmd> {
 
 /// An activity of 256 bytes as compact JSON.
 fn activity() -> String {
-    let [before, after] = [r#"{"custom":{"map":""#, r#""},"details":"Ranked, 2/4","joinable":true}"#];
-    format!("{before}{}{after}", "x".repeat(256 - before.len() - after.len()))
+    let [before, after] = [
+        r#"{"custom":{"map":""#,
+        r#""},"details":"Ranked, 2/4","joinable":true}"#,
+    ];
+    format!(
+        "{before}{}{after}",
+        "x".repeat(256 - before.len() - after.len())
+    )
 }
 
 impl Bench {
-    /// Connects all players, and sets the activities of the second half. Returns the bytes in Redis per player without
-    /// and with an activity.
+    /// Connects all players, and sets the activities of the second half. Returns the bytes in Redis
+    /// per player without and with an activity.
     async fn fill(&self) -> [f64; 2] {
         let empty = self.used_memory().await;
         super::connect(&self.address, 2 * PLAYERS).await;
         self.beat_all().await;
         let connected = self.used_memory().await;
-        let body = |n| format!(r#"{{"player_id":"{}","activity":{}}}"#, players::player(n), activity());
-        let requests: Vec<_> = (PLAYERS..2 * PLAYERS).map(|n| http::post("/presence/state", &body(n))).collect();
+        let body = |n| {
+            format!(
+                r#"{{"player_id":"{}","activity":{}}}"#,
+                players::player(n),
+                activity()
+            )
+        };
+        let requests: Vec<_> = (PLAYERS..2 * PLAYERS)
+            .map(|n| http::post("/presence/state", &body(n)))
+            .collect();
         http::load(&self.address, 4, &requests).await;
         self.beat_all().await; // the first heartbeat after a change is another case
         let without = (connected - empty) / (2 * PLAYERS) as f64;
-        [without, without + (self.used_memory().await - connected) / PLAYERS as f64]
+        [
+            without,
+            without + (self.used_memory().await - connected) / PLAYERS as f64,
+        ]
     }
 
     async fn beat_all(&self) {
@@ -110,11 +156,17 @@ impl Bench {
 
     /// What each of two kinds of requests costs, at best.
     async fn compare(&self, requests: [Vec<Vec<u8>>; 2]) -> [Cost; 2] {
-        let mut best = [Cost { redis: f64::MAX, service: f64::MAX }; 2];
+        let mut best = [Cost {
+            redis: f64::MAX,
+            service: f64::MAX,
+        }; 2];
         for _ in 0..ROUNDS {
             for (best, requests) in best.iter_mut().zip(&requests) {
                 let Cost { redis, service } = self.cost(requests).await;
-                *best = Cost { redis: best.redis.min(redis), service: best.service.min(service) };
+                *best = Cost {
+                    redis: best.redis.min(redis),
+                    service: best.service.min(service),
+                };
             }
         }
         best
@@ -127,17 +179,25 @@ impl Bench {
         http::load(&self.address, 4, requests).await;
         let service = cpu::time_of(self.service.id()) - service_before;
         let redis = bench::cpu_time(&mut raw).await - redis_before;
-        let [redis, service] = [redis, service].map(|time| time.as_secs_f64() * 1e6 / requests.len() as f64);
+        let [redis, service] =
+            [redis, service].map(|time| time.as_secs_f64() * 1e6 / requests.len() as f64);
         Cost { redis, service }
     }
 
     /// Adds a row for each program.
     fn add(report: &mut Report, what: &str, without: Cost, with: Cost, bar: Bar) {
-        for (program, with, without) in
-            [("Redis", with.redis, without.redis), ("service", with.service, without.service)]
-        {
+        for (program, with, without) in [
+            ("Redis", with.redis, without.redis),
+            ("service", with.service, without.service),
+        ] {
             let reference = format!("{without:.1} µs without");
-            report.add(&format!("{program} CPU, {what}"), format!("{with:.1} µs"), reference, with / without, bar);
+            report.add(
+                &format!("{program} CPU, {what}"),
+                format!("{with:.1} µs"),
+                reference,
+                with / without,
+                bar,
+            );
         }
     }
 }

@@ -27,19 +27,51 @@ pub(crate) async fn measure(report: &mut Report) {
         let before = cpu::time_of(service.id());
         ours += http::load(&address, 4, &requests).await.as_secs_f64();
         service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
-        let calls = (0..PLAYERS).step_by(50).map(|n| redis::heartbeat_batch(&own, n..n + 50));
+        let calls = (0..PLAYERS)
+            .step_by(50)
+            .map(|n| redis::heartbeat_batch(&own, n..n + 50));
         script += redis::pipelined(&connection, calls, 20).await.as_secs_f64();
-        bare += redis::pipelined(&connection, (0..PLAYERS).map(|n| redis::least(&least, n)), 1_000).await.as_secs_f64();
+        bare += redis::pipelined(
+            &connection,
+            (0..PLAYERS).map(|n| redis::least(&least, n)),
+            1_000,
+        )
+        .await
+        .as_secs_f64();
     }
     let heartbeats = (ROUNDS * PLAYERS) as f64;
     let rate = |seconds: f64| format!("{:.0} a second", heartbeats / seconds);
     let what = "batch heartbeats of 1,000";
-    report.add(what, rate(ours), format!("{} least script", rate(bare)), bare / ours, Bar::AtLeast(0.9));
-    report.add(what, rate(ours), format!("{} own script", rate(script)), script / ours, Bar::AtLeast(0.95));
+    report.add(
+        what,
+        rate(ours),
+        format!("{} least script", rate(bare)),
+        bare / ours,
+        Bar::AtLeast(0.9),
+    );
+    report.add(
+        what,
+        rate(ours),
+        format!("{} own script", rate(script)),
+        script / ours,
+        Bar::AtLeast(0.95),
+    );
     let micros = service_time * 1e6 / heartbeats;
     let what = "service CPU a heartbeat, in batches";
-    report.add(what, format!("{micros:.2} µs"), "–".to_owned(), micros, Bar::AtMost(0.5));
+    report.add(
+        what,
+        format!("{micros:.2} µs"),
+        "–".to_owned(),
+        micros,
+        Bar::AtMost(0.5),
+    );
     let memory = cpu::peak_memory_of(service.id());
     let what = format!("service peak RSS, {} players", players::thousands(PLAYERS));
-    report.add(&what, format!("{memory:.0} MiB"), "–".to_owned(), memory, Bar::AtMost(64.0));
+    report.add(
+        &what,
+        format!("{memory:.0} MiB"),
+        "–".to_owned(),
+        memory,
+        Bar::AtMost(64.0),
+    );
 }

@@ -1,6 +1,8 @@
 //! Redis Cluster: three masters on this machine, compared with one standalone Redis.
 
-use presence_tests::{NatsServer, RedisCluster, Server, commands_per_health_probe, idle_commands_per_second};
+use presence_tests::{
+    NatsServer, RedisCluster, Server, commands_per_health_probe, idle_commands_per_second,
+};
 
 use crate::{
     cpu, http,
@@ -46,9 +48,17 @@ async fn calls(report: &mut Report) {
     let cluster = start_cluster().await;
     let single = redis::start().await;
     let (service, address) = super::cluster_server(&cluster, &[]).await;
-    let clustered = Deployment { service, address, nodes: cluster.ids() };
+    let clustered = Deployment {
+        service,
+        address,
+        nodes: cluster.ids(),
+    };
     let (service, address) = super::server(&single, &[]).await;
-    let standalone = Deployment { service, address, nodes: vec![single.id()] };
+    let standalone = Deployment {
+        service,
+        address,
+        nodes: vec![single.id()],
+    };
 
     let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
     for deployment in [&clustered, &standalone] {
@@ -57,35 +67,81 @@ async fn calls(report: &mut Report) {
     }
     cluster.forget_commands();
     let (ours, reference) = take_turns(&clustered, &standalone, &heartbeats).await;
-    let calls = cluster.commands().get("evalsha").copied().unwrap_or_default() as f64;
+    let calls = cluster
+        .commands()
+        .get("evalsha")
+        .copied()
+        .unwrap_or_default() as f64;
     let per_heartbeat = (ROUNDS * PLAYERS) as f64;
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
     let what = "three masters: Redis CPU per heartbeat, in batches of 1,000";
     let figure = format!("{} all masters", micros(ours.redis));
     let standalone_figure = format!("{} standalone", micros(reference.redis));
-    report.add(what, figure, standalone_figure, ours.redis / reference.redis, Bar::AtMost(1.35));
-    let figure = format!("{}, {} standalone", micros(ours.service), micros(reference.service));
-    report.note("three masters: service CPU per heartbeat, in batches of 1,000", &figure);
+    report.add(
+        what,
+        figure,
+        standalone_figure,
+        ours.redis / reference.redis,
+        Bar::AtMost(1.35),
+    );
+    let figure = format!(
+        "{}, {} standalone",
+        micros(ours.service),
+        micros(reference.service)
+    );
+    report.note(
+        "three masters: service CPU per heartbeat, in batches of 1,000",
+        &figure,
+    );
     let calls_per_batch = calls * 1_000.0 / per_heartbeat;
-    report.note("three masters: script calls per batch of 1,000", &format!("{calls_per_batch:.0}, 20 standalone"));
+    report.note(
+        "three masters: script calls per batch of 1,000",
+        &format!("{calls_per_batch:.0}, 20 standalone"),
+    );
 
     let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
-    let requests: Vec<_> = (0..FRIENDS_CALLS).map(|call| http::post("/presence/friends", &body(call))).collect();
+    let requests: Vec<_> = (0..FRIENDS_CALLS)
+        .map(|call| http::post("/presence/friends", &body(call)))
+        .collect();
     cluster.forget_commands();
     let (ours, reference) = take_turns(&clustered, &standalone, &requests).await;
-    let commands: u64 = ["get", "mget", "time"].iter().filter_map(|name| cluster.commands().get(*name).copied()).sum();
+    let commands: u64 = ["get", "mget", "time"]
+        .iter()
+        .filter_map(|name| cluster.commands().get(*name).copied())
+        .sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
-    let figure = format!("{} all masters, {} standalone", micros(ours.redis), micros(reference.redis));
-    report.note(&format!("three masters: Redis CPU, friends, {FRIENDS} per call"), &figure);
-    let figure = format!("{}, {} standalone", micros(ours.service), micros(reference.service));
-    report.note(&format!("three masters: service CPU, friends, {FRIENDS} per call"), &figure);
+    let figure = format!(
+        "{} all masters, {} standalone",
+        micros(ours.redis),
+        micros(reference.redis)
+    );
+    report.note(
+        &format!("three masters: Redis CPU, friends, {FRIENDS} per call"),
+        &figure,
+    );
+    let figure = format!(
+        "{}, {} standalone",
+        micros(ours.service),
+        micros(reference.service)
+    );
+    report.note(
+        &format!("three masters: service CPU, friends, {FRIENDS} per call"),
+        &figure,
+    );
     let figure = format!("{:.0}, 2 standalone", commands as f64 / calls);
-    report.note(&format!("three masters: commands, friends, {FRIENDS} per call"), &figure);
+    report.note(
+        &format!("three masters: commands, friends, {FRIENDS} per call"),
+        &figure,
+    );
 }
 
 /// Sends all requests to both deployments, in turns.
-async fn take_turns(clustered: &Deployment, standalone: &Deployment, requests: &[Vec<u8>]) -> (Spent, Spent) {
+async fn take_turns(
+    clustered: &Deployment,
+    standalone: &Deployment,
+    requests: &[Vec<u8>],
+) -> (Spent, Spent) {
     let mut spent = (Spent::default(), Spent::default());
     for _ in 0..ROUNDS {
         clustered.serve(requests, &mut spent.0).await;
@@ -105,7 +161,10 @@ impl Deployment {
     }
 
     fn redis_time(&self) -> f64 {
-        self.nodes.iter().map(|node| cpu::time_of(*node).as_secs_f64()).sum()
+        self.nodes
+            .iter()
+            .map(|node| cpu::time_of(*node).as_secs_f64())
+            .sum()
     }
 
     fn service_time(&self) -> f64 {
@@ -127,7 +186,13 @@ async fn idle(report: &mut Report) {
         let cluster = RedisCluster::start().await;
         let rate = idle_commands_per_second(&cluster, servers).await;
         let what = format!("three masters: commands per second, idle servers: {servers}");
-        report.add(&what, thousands(rate as usize), "–".to_owned(), rate, Bar::AtMost(limit));
+        report.add(
+            &what,
+            thousands(rate as usize),
+            "–".to_owned(),
+            rate,
+            Bar::AtMost(limit),
+        );
     }
 }
 
@@ -136,7 +201,13 @@ async fn probes(report: &mut Report) {
         let cluster = RedisCluster::start_masters(masters).await;
         let commands = commands_per_health_probe(&cluster).await;
         let what = format!("{masters} masters: commands of a health probe");
-        report.add(&what, commands.to_string(), "–".to_owned(), commands as f64, Bar::AtMost(limit));
+        report.add(
+            &what,
+            commands.to_string(),
+            "–".to_owned(),
+            commands as f64,
+            Bar::AtMost(limit),
+        );
     }
 }
 

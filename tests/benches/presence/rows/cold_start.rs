@@ -1,4 +1,5 @@
-//! Cold start of functions, from exec to the first request for an event, compared with a minimal function.
+//! Cold start of functions, from exec to the first request for an event, compared with a minimal
+//! function.
 
 use std::{
     io::Read as _,
@@ -24,7 +25,14 @@ pub(crate) fn measure(report: &mut Report) {
         // In turns, so that other load on the machine affects all of them alike.
         hello.push(start(&mut minimal(&address), &api));
         for (name, starts) in &mut ours {
-            starts.push(start(&mut command(name, &address, &[("PRESENCE_NATS_URL", "nats://127.0.0.1:9")]), &api));
+            starts.push(start(
+                &mut command(
+                    name,
+                    &address,
+                    &[("PRESENCE_NATS_URL", "nats://127.0.0.1:9")],
+                ),
+                &api,
+            ));
         }
     }
     let hello = median(hello);
@@ -46,7 +54,11 @@ pub(crate) fn measure(report: &mut Report) {
 fn minimal(address: &str) -> Command {
     let mut command = Command::new(binary("examples/hello"));
     command.env_clear().env("AWS_LAMBDA_RUNTIME_API", address);
-    for (name, value) in [("FUNCTION_NAME", "hello"), ("FUNCTION_VERSION", "1"), ("FUNCTION_MEMORY_SIZE", "128")] {
+    for (name, value) in [
+        ("FUNCTION_NAME", "hello"),
+        ("FUNCTION_VERSION", "1"),
+        ("FUNCTION_MEMORY_SIZE", "128"),
+    ] {
         command.env(format!("AWS_LAMBDA_{name}"), value);
     }
     command
@@ -55,7 +67,11 @@ fn minimal(address: &str) -> Command {
 /// Starts a function, and returns the time until it requests its first event from the Runtime API.
 fn start(command: &mut Command, api: &TcpListener) -> Duration {
     let begin = Instant::now();
-    let mut process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a function");
+    let mut process = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("a function");
     let (mut request, _) = api.accept().expect("a connection");
     let mut head = [0; 64];
     let length = request.read(&mut head).expect("a request");

@@ -16,7 +16,9 @@ const MAX_CONNECTIONS: usize = 256;
 
 /// The connection with this number of each player.
 fn connection_of_each(number: usize) -> Vec<Connection> {
-    (0..PLAYERS).map(|player| connection(&format!("p{player}"), &format!("connection-{number:04}"))).collect()
+    (0..PLAYERS)
+        .map(|player| connection(&format!("p{player}"), &format!("connection-{number:04}")))
+        .collect()
 }
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -25,9 +27,15 @@ pub(crate) async fn measure(report: &mut Report) {
     let presence = service(&server, &[("PRESENCE_MAX_CONNECTIONS", &limit)]);
     let trace = TraceContext::new_root();
     for number in 0..MAX_CONNECTIONS {
-        presence.connect_batch(connection_of_each(number), &trace).await.expect("a result");
+        presence
+            .connect_batch(connection_of_each(number), &trace)
+            .await
+            .expect("a result");
     }
-    presence.heartbeat_batch(connection_of_each(0), &trace).await.expect("a result"); // Redis caches the script
+    presence
+        .heartbeat_batch(connection_of_each(0), &trace)
+        .await
+        .expect("a result"); // Redis caches the script
 
     let mut raw = server.connection().await;
     redis::reset(&mut raw).await;
@@ -40,10 +48,19 @@ pub(crate) async fn measure(report: &mut Report) {
             &format!("{:.1} ms", spent.as_secs_f64() * 1e3),
         );
     };
-    presence.heartbeat_batch(connection_of_each(0), &trace).await.expect("a result");
+    presence
+        .heartbeat_batch(connection_of_each(0), &trace)
+        .await
+        .expect("a result");
     note("heartbeat").await;
-    presence.connect_batch(connection_of_each(MAX_CONNECTIONS), &trace).await.expect("a result");
+    presence
+        .connect_batch(connection_of_each(MAX_CONNECTIONS), &trace)
+        .await
+        .expect("a result");
     note("connect of one more").await;
-    presence.disconnect_batch(connection_of_each(5), Reason::Quit, &trace).await.expect("a result");
+    presence
+        .disconnect_batch(connection_of_each(5), Reason::Quit, &trace)
+        .await
+        .expect("a result");
     note("disconnect").await;
 }

@@ -34,11 +34,20 @@ pub(crate) async fn measure(report: &mut Report) {
 
 /// The configuration of the server that is measured.
 pub(crate) fn variables(nats_url: &str) -> [(&str, &str); 3] {
-    [("PRESENCE_NATS_URL", nats_url), ("PRESENCE_TTL", TTL.0), ("PRESENCE_SWEEP_INTERVAL", SWEEP_INTERVAL.0)]
+    [
+        ("PRESENCE_NATS_URL", nats_url),
+        ("PRESENCE_TTL", TTL.0),
+        ("PRESENCE_SWEEP_INTERVAL", SWEEP_INTERVAL.0),
+    ]
 }
 
 /// Measures a server. `prefix` comes before the labels of the rows.
-pub(crate) async fn measure_at(report: &mut Report, prefix: &str, nats: &NatsServer, address: &str) {
+pub(crate) async fn measure_at(
+    report: &mut Report,
+    prefix: &str,
+    nats: &NatsServer,
+    address: &str,
+) {
     super::connect(address, 1).await;
     while nats.count("PRESENCE_EVENTS").await == 0 {
         tokio::time::sleep(Duration::from_millis(50)).await; // the first event creates the stream
@@ -50,8 +59,12 @@ pub(crate) async fn measure_at(report: &mut Report, prefix: &str, nats: &NatsSer
     let mut players = HashSet::with_capacity(PLAYERS);
     let mut timeout = TTL.1 + DUPLICATE_TIMEOUT;
     while let Ok(Some(message)) = tokio::time::timeout(timeout, messages.next()).await {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_millis() as f64;
-        let event: Value = serde_json::from_slice(&message.expect("a message").payload).expect("an event");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock after 1970")
+            .as_millis() as f64;
+        let event: Value =
+            serde_json::from_slice(&message.expect("a message").payload).expect("an event");
         if event["type"] == "PresenceOffline" {
             let due = event["last_seen"].as_f64().expect("a time") + TTL.1.as_millis() as f64;
             lateness.push((now - due) / 1_000.0);
@@ -62,12 +75,27 @@ pub(crate) async fn measure_at(report: &mut Report, prefix: &str, nats: &NatsSer
         }
     }
     lateness.sort_by(f64::total_cmp);
-    let p99 = lateness.get(lateness.len() * 99 / 100).copied().unwrap_or(f64::MAX);
+    let p99 = lateness
+        .get(lateness.len() * 99 / 100)
+        .copied()
+        .unwrap_or(f64::MAX);
     let bar = SWEEP_INTERVAL.1.as_secs_f64() + 0.5;
     let row = format!("{prefix}expiry to event, p99, 20,000 players at once");
-    report.add(&row, format!("{p99:.2} s"), "–".to_owned(), p99, Bar::AtMost(bar));
+    report.add(
+        &row,
+        format!("{p99:.2} s"),
+        "–".to_owned(),
+        p99,
+        Bar::AtMost(bar),
+    );
     let wrong = (PLAYERS - players.len() + lateness.len() - players.len()) as f64;
     let figure = format!("{} events of {} players", lateness.len(), players.len());
     let row = format!("{prefix}their events missing or sent twice");
-    report.add(&row, figure, format!("{PLAYERS} expiries"), wrong, Bar::AtMost(0.0));
+    report.add(
+        &row,
+        figure,
+        format!("{PLAYERS} expiries"),
+        wrong,
+        Bar::AtMost(0.0),
+    );
 }

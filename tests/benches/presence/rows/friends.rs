@@ -20,7 +20,10 @@ pub(crate) fn friends(call: usize, count: usize, players: usize) -> impl Iterato
 
 pub(crate) fn body(ids: impl Iterator<Item = usize>) -> String {
     let ids = ids.map(|n| format!("\"{}\"", players::player(n)));
-    format!(r#"{{"player_ids":[{}]}}"#, ids.collect::<Vec<_>>().join(","))
+    format!(
+        r#"{{"player_ids":[{}]}}"#,
+        ids.collect::<Vec<_>>().join(",")
+    )
 }
 
 fn mget(ids: impl Iterator<Item = usize>) -> Cmd {
@@ -37,27 +40,48 @@ pub(crate) async fn measure(report: &mut Report) {
     super::connect(&address, PLAYERS).await;
     let mut connection = server.connection().await;
     let calls = |call| friends(call, FRIENDS, PLAYERS);
-    let requests: Vec<_> = (0..CALLS).map(|call| http::post("/presence/friends", &body(calls(call)))).collect();
+    let requests: Vec<_> = (0..CALLS)
+        .map(|call| http::post("/presence/friends", &body(calls(call))))
+        .collect();
     let commands: Vec<_> = (0..CALLS).map(|call| mget(calls(call))).collect();
 
     let [mut ours, mut raw, mut service_time, mut redis_time] = [0.0; 4];
     for _ in 0..ROUNDS {
-        let before = (cpu::time_of(service.id()), redis::cpu_time(&mut connection).await);
-        ours += http::load(&address, CONNECTIONS, &requests).await.as_secs_f64();
+        let before = (
+            cpu::time_of(service.id()),
+            redis::cpu_time(&mut connection).await,
+        );
+        ours += http::load(&address, CONNECTIONS, &requests)
+            .await
+            .as_secs_f64();
         service_time += (cpu::time_of(service.id()) - before.0).as_secs_f64();
         redis_time += (redis::cpu_time(&mut connection).await - before.1).as_secs_f64();
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             connections.push(server.connection().await);
         }
-        raw += redis::one_by_one(connections, &commands).await.as_secs_f64();
+        raw += redis::one_by_one(connections, &commands)
+            .await
+            .as_secs_f64();
     }
     let calls = (ROUNDS * CALLS) as f64;
     let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
     let what = format!("friends, {FRIENDS} per call");
-    report.add(&what, rate(ours), format!("{} raw MGET", rate(raw)), raw / ours, Bar::AtLeast(0.9));
+    report.add(
+        &what,
+        rate(ours),
+        format!("{} raw MGET", rate(raw)),
+        raw / ours,
+        Bar::AtLeast(0.9),
+    );
     let what = format!("service CPU, friends, {FRIENDS} per call");
     let reference = format!("{} Redis", micros(redis_time));
-    report.add(&what, micros(service_time), reference, service_time / redis_time, Bar::AtMost(0.55));
+    report.add(
+        &what,
+        micros(service_time),
+        reference,
+        service_time / redis_time,
+        Bar::AtMost(0.55),
+    );
 }

@@ -1,5 +1,5 @@
-//! A million players on gateways that hold leases: what a long TTL saves in Redis, and how soon the crash of a gateway
-//! shows.
+//! A million players on gateways that hold leases: what a long TTL saves in Redis, and how soon the
+//! crash of a gateway shows.
 
 use std::{
     collections::HashSet,
@@ -27,10 +27,16 @@ const BATCH: usize = 1_000;
 const DURATION: Duration = Duration::from_secs(30);
 
 /// Heartbeats without gateway leases.
-const SHORT: Pace = Pace { ttl: "45s", interval: Duration::from_secs(15) };
+const SHORT: Pace = Pace {
+    ttl: "45s",
+    interval: Duration::from_secs(15),
+};
 
 /// The pace that gateway leases allow.
-pub(super) const LONG: Pace = Pace { ttl: "10m", interval: Duration::from_secs(200) };
+pub(super) const LONG: Pace = Pace {
+    ttl: "10m",
+    interval: Duration::from_secs(200),
+};
 
 /// From one renewal of a gateway's lease to the next: a third of the default TTL of 7.5 s.
 const RENEWAL_INTERVAL: Duration = Duration::from_millis(2_500);
@@ -38,8 +44,8 @@ const RENEWAL_INTERVAL: Duration = Duration::from_millis(2_500);
 /// Renewals wait for what Redis is doing, so that one connection is too slow for all of them.
 const RENEWING_CONNECTIONS: usize = 64;
 
-/// From the crash of a gateway on, the time within which its players' states are read as OFFLINE, and in which the
-/// events are in the stream.
+/// From the crash of a gateway on, the time within which its players' states are read as OFFLINE,
+/// and in which the events are in the stream.
 const READ_BAR: f64 = 10.0;
 const EVENTS_BAR: f64 = 12.0;
 
@@ -53,9 +59,15 @@ pub(crate) async fn measure(report: &mut Report) {
     let short = measure_short().await;
     let (server, nats) = (redis::start().await, NatsServer::start().await);
     cpu::pin(nats.id(), "0,1");
-    let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_TTL", LONG.ttl)];
+    let variables = [
+        ("PRESENCE_NATS_URL", &*nats.url()),
+        ("PRESENCE_TTL", LONG.ttl),
+    ];
     let (_service, address) = super::server(&server, &variables).await;
-    eprintln!("{} players connect through {GATEWAYS} gateways …", players::thousands(PLAYERS));
+    eprintln!(
+        "{} players connect through {GATEWAYS} gateways …",
+        players::thousands(PLAYERS)
+    );
     let connecting = async {
         connect(&address, PLAYERS, PER_GATEWAY).await;
         million::settle(&nats, PLAYERS as u64).await;
@@ -99,11 +111,21 @@ fn owned_heartbeat(players: Range<usize>) -> String {
     players::batch_of_gateway(players.start / PER_GATEWAY, players)
 }
 
-/// The CPU time per second that Redis needs for all that happens while heartbeats come at a pace. The sweep reschedules
-/// each player once per TTL: with a long one that is not within the time measured.
-async fn cpu_share(server: &RedisServer, address: &str, pace: Pace, body: fn(Range<usize>) -> String) -> f64 {
+/// The CPU time per second that Redis needs for all that happens while heartbeats come at a pace.
+/// The sweep reschedules each player once per TTL: with a long one that is not within the time
+/// measured.
+async fn cpu_share(
+    server: &RedisServer,
+    address: &str,
+    pace: Pace,
+    body: fn(Range<usize>) -> String,
+) -> f64 {
     let mut connection = server.connection().await;
-    eprintln!("and send heartbeats every {} s, for {} s …", pace.interval.as_secs(), DURATION.as_secs());
+    eprintln!(
+        "and send heartbeats every {} s, for {} s …",
+        pace.interval.as_secs(),
+        DURATION.as_secs()
+    );
     let per_second = (PLAYERS / BATCH) as f64 / pace.interval.as_secs_f64();
     let calls = (DURATION.as_secs_f64() * per_second) as usize;
     let heartbeat = |call: usize| {
@@ -112,7 +134,15 @@ async fn cpu_share(server: &RedisServer, address: &str, pace: Pace, body: fn(Ran
     };
     let before = redis::cpu_time(&mut connection).await;
     let start = Instant::now();
-    let tally = million::paced(address, start, calls, per_second, heartbeat, million::is_accepted).await;
+    let tally = million::paced(
+        address,
+        start,
+        calls,
+        per_second,
+        heartbeat,
+        million::is_accepted,
+    )
+    .await;
     sleep_until((start + DURATION).into()).await;
     assert_eq!(tally.wrong, 0, "every heartbeat finds its lease");
     (redis::cpu_time(&mut connection).await - before).as_secs_f64() / start.elapsed().as_secs_f64()
@@ -123,14 +153,21 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
     let mut messages = nats.follow_new("PRESENCE_EVENTS").await;
     renew(&mut http::Connection::open(address).await, 0).await;
     let crashed_at = Instant::now();
-    eprintln!("a gateway of {} players dies …", players::thousands(PER_GATEWAY));
+    eprintln!(
+        "a gateway of {} players dies …",
+        players::thousands(PER_GATEWAY)
+    );
     let (mut offline, mut doubled) = (HashSet::with_capacity(PER_GATEWAY), 0);
     let mut shown_at = MAX_DURATION;
     let listening = async {
-        while let Ok(Some(message)) =
-            timeout(MAX_DURATION.min(remaining(offline.len(), crashed_at)), messages.next()).await
+        while let Ok(Some(message)) = timeout(
+            MAX_DURATION.min(remaining(offline.len(), crashed_at)),
+            messages.next(),
+        )
+        .await
         {
-            let event: Value = serde_json::from_slice(&message.expect("a message").payload).expect("an event");
+            let event: Value =
+                serde_json::from_slice(&message.expect("a message").payload).expect("an event");
             if event["type"] == "PresenceOffline" {
                 doubled += usize::from(!offline.insert(event["player_id"].to_string()));
             }
@@ -145,7 +182,13 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
     };
     let (read, shown) = (read_at.as_secs_f64(), shown_at.as_secs_f64());
     let what = "crash of a gateway of 10,000 players: the last one reads OFFLINE";
-    report.add(what, format!("{read:.1} s"), "–".to_owned(), read, Bar::AtMost(READ_BAR));
+    report.add(
+        what,
+        format!("{read:.1} s"),
+        "–".to_owned(),
+        read,
+        Bar::AtMost(READ_BAR),
+    );
     report.add(
         "its last event is in the stream",
         format!("{shown:.1} s"),
@@ -154,7 +197,11 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
         Bar::AtMost(EVENTS_BAR),
     );
     let wrong = (PER_GATEWAY.abs_diff(offline.len()) + doubled) as f64;
-    let figure = format!("{} events of {} players", offline.len() + doubled, offline.len());
+    let figure = format!(
+        "{} events of {} players",
+        offline.len() + doubled,
+        offline.len()
+    );
     report.add(
         "events missing, too many or doubled",
         figure,
@@ -166,7 +213,11 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
 
 /// How long the next event is waited for.
 fn remaining(found: usize, crashed_at: Instant) -> Duration {
-    if found >= PER_GATEWAY { AFTERWARDS } else { MAX_DURATION.saturating_sub(crashed_at.elapsed()) }
+    if found >= PER_GATEWAY {
+        AFTERWARDS
+    } else {
+        MAX_DURATION.saturating_sub(crashed_at.elapsed())
+    }
 }
 
 /// Reads the first gateway's players until all are OFFLINE; returns the time since the crash.
@@ -174,7 +225,12 @@ async fn until_offline(address: &str, crashed_at: Instant) -> Duration {
     let mut connection = http::Connection::open(address).await;
     let requests: Vec<_> = (0..PER_GATEWAY).step_by(BATCH).map(read).collect();
     for request in &requests {
-        while connection.call(request).await.windows(8).any(|text| text == br#""ONLINE""#) {
+        while connection
+            .call(request)
+            .await
+            .windows(8)
+            .any(|text| text == br#""ONLINE""#)
+        {
             if crashed_at.elapsed() > MAX_DURATION {
                 return MAX_DURATION;
             }
@@ -185,8 +241,13 @@ async fn until_offline(address: &str, crashed_at: Instant) -> Duration {
 }
 
 fn read(first: usize) -> Vec<u8> {
-    let ids: Vec<_> = (first..first + BATCH).map(|number| format!(r#""{}""#, players::player(number))).collect();
-    http::post("/presence/friends", &format!(r#"{{"player_ids":[{}]}}"#, ids.join(",")))
+    let ids: Vec<_> = (first..first + BATCH)
+        .map(|number| format!(r#""{}""#, players::player(number)))
+        .collect();
+    http::post(
+        "/presence/friends",
+        &format!(r#"{{"player_ids":[{}]}}"#, ids.join(",")),
+    )
 }
 
 /// Connects players, each batch through its gateway.
@@ -198,7 +259,9 @@ pub(super) async fn connect(address: &str, players: usize, per_gateway: usize) {
         for batch in (lane..batches).step_by(CONNECTIONS) {
             let first = batch * BATCH;
             let body = players::batch_of_gateway(first / per_gateway, first..first + BATCH);
-            connection.call(&http::post("/presence/connect", &body)).await;
+            connection
+                .call(&http::post("/presence/connect", &body))
+                .await;
         }
     };
     join_all((0..CONNECTIONS).map(load)).await;
@@ -214,7 +277,8 @@ pub(super) async fn keep_leases(address: &str, gateways: Range<usize>) {
             let mut connection = http::Connection::open(address).await;
             for round in 0.. {
                 for (place, gateway) in own.iter().enumerate() {
-                    let offset = RENEWAL_INTERVAL.mul_f64((place * lanes + lane) as f64 / count as f64);
+                    let offset =
+                        RENEWAL_INTERVAL.mul_f64((place * lanes + lane) as f64 / count as f64);
                     sleep_until((start + RENEWAL_INTERVAL * round + offset).into()).await;
                     renew(&mut connection, *gateway).await;
                 }
@@ -226,5 +290,7 @@ pub(super) async fn keep_leases(address: &str, gateways: Range<usize>) {
 
 async fn renew(connection: &mut http::Connection, gateway: usize) {
     let body = format!(r#"{{"gateway_id":"{}"}}"#, players::gateway(gateway));
-    connection.call(&http::post("/presence/gateway", &body)).await;
+    connection
+        .call(&http::post("/presence/gateway", &body))
+        .await;
 }

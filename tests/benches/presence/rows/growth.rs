@@ -37,33 +37,56 @@ pub(crate) async fn measure(report: &mut Report) {
     let (mut service, mut redis) = (Vec::new(), Vec::new());
     let mut known = 0;
     for players in PLAYERS {
-        let connects: Vec<_> = super::batches("/presence/connect", players).skip(known / 1_000).collect();
+        let connects: Vec<_> = super::batches("/presence/connect", players)
+            .skip(known / 1_000)
+            .collect();
         http::load(&bench.address, 4, &connects).await;
         known = players;
         let heartbeats: Vec<_> = super::batches("/presence/heartbeat", players).collect();
-        let [ours, theirs] = bench.spent(4, &heartbeats, HEARTBEATS.div_ceil(players), players).await;
-        report.note(&format!("heartbeats of {} players", thousands(players)), &costs(ours, theirs));
+        let [ours, theirs] = bench
+            .spent(4, &heartbeats, HEARTBEATS.div_ceil(players), players)
+            .await;
+        report.note(
+            &format!("heartbeats of {} players", thousands(players)),
+            &costs(ours, theirs),
+        );
         service.push(ours);
         redis.push(theirs);
     }
     let lines = [("Redis", redis), ("the service", service)];
     let x_ticks = PLAYERS.map(thousands);
-    Plot { title: "µs of CPU per heartbeat, in batches of 1,000", x: "players", x_ticks: &x_ticks, lines: &lines }
-        .write("heartbeats");
+    Plot {
+        title: "µs of CPU per heartbeat, in batches of 1,000",
+        x: "players",
+        x_ticks: &x_ticks,
+        lines: &lines,
+    }
+    .write("heartbeats");
 
     let (mut service, mut redis) = (Vec::new(), Vec::new());
     for count in FRIENDS {
         let calls = FRIENDS_READ / count;
         let body = |call| friends::body(friends::friends(call, count, known));
-        let requests: Vec<_> = (0..calls).map(|call| http::post("/presence/friends", &body(call))).collect();
+        let requests: Vec<_> = (0..calls)
+            .map(|call| http::post("/presence/friends", &body(call)))
+            .collect();
         let [ours, theirs] = bench.spent(4, &requests, 1, calls).await;
-        report.note(&format!("friends, {} per call", thousands(count)), &costs(ours, theirs));
+        report.note(
+            &format!("friends, {} per call", thousands(count)),
+            &costs(ours, theirs),
+        );
         service.push(ours);
         redis.push(theirs);
     }
     let lines = [("Redis", redis), ("the service", service)];
     let x_ticks = FRIENDS.map(thousands);
-    Plot { title: "µs of CPU per friends call", x: "friends", x_ticks: &x_ticks, lines: &lines }.write("friends");
+    Plot {
+        title: "µs of CPU per friends call",
+        x: "friends",
+        x_ticks: &x_ticks,
+        lines: &lines,
+    }
+    .write("friends");
 
     for devices in DEVICES {
         measure_devices(report, devices).await;
@@ -75,33 +98,64 @@ async fn measure_devices(report: &mut Report, devices: usize) {
     let bench = Bench::start().await;
     // One batch holds one device of each player, as each device has a gateway of its own.
     let batches = |path: &'static str| {
-        let chunks = (0..devices).flat_map(|device| (0..OWNERS).step_by(1_000).map(move |first| (device, first)));
-        let entry =
-            |device, n| format!(r#"{{"player_id":"{}","connection_id":"conn-{device}-{n:05}"}}"#, players::player(n));
+        let chunks = (0..devices)
+            .flat_map(|device| (0..OWNERS).step_by(1_000).map(move |first| (device, first)));
+        let entry = |device, n| {
+            format!(
+                r#"{{"player_id":"{}","connection_id":"conn-{device}-{n:05}"}}"#,
+                players::player(n)
+            )
+        };
         chunks.map(move |(device, first)| {
             let entries: Vec<_> = (first..first + 1_000).map(|n| entry(device, n)).collect();
-            http::post(path, &format!(r#"{{"connections":[{}]}}"#, entries.join(",")))
+            http::post(
+                path,
+                &format!(r#"{{"connections":[{}]}}"#, entries.join(",")),
+            )
         })
     };
-    http::load(&bench.address, 1, &batches("/presence/connect").collect::<Vec<_>>()).await;
+    http::load(
+        &bench.address,
+        1,
+        &batches("/presence/connect").collect::<Vec<_>>(),
+    )
+    .await;
     let heartbeats: Vec<_> = batches("/presence/heartbeat").collect();
     let rounds = HEARTBEATS.div_ceil(devices * OWNERS);
     let [ours, theirs] = bench.spent(1, &heartbeats, rounds, devices * OWNERS).await;
-    report.note(&format!("heartbeats of players with {devices} devices"), &costs(ours, theirs));
+    report.note(
+        &format!("heartbeats of players with {devices} devices"),
+        &costs(ours, theirs),
+    );
 }
 
 impl Bench {
     async fn start() -> Self {
         let redis = bench::start().await;
         let (service, address) = super::server(&redis, &[]).await;
-        Self { raw: redis.connection().await, _redis: redis, service, address }
+        Self {
+            raw: redis.connection().await,
+            _redis: redis,
+            service,
+            address,
+        }
     }
 
-    /// The CPU time of service and Redis in µs per entry, if `requests` contain `count` entries together.
-    async fn spent(&self, connections: usize, requests: &[Vec<u8>], rounds: usize, count: usize) -> [f64; 2] {
+    /// The CPU time of service and Redis in µs per entry, if `requests` contain `count` entries
+    /// together.
+    async fn spent(
+        &self,
+        connections: usize,
+        requests: &[Vec<u8>],
+        rounds: usize,
+        count: usize,
+    ) -> [f64; 2] {
         let mut raw = self.raw.clone();
         http::load(&self.address, connections, requests).await; // to warm up
-        let before = (cpu::time_of(self.service.id()), bench::cpu_time(&mut raw).await);
+        let before = (
+            cpu::time_of(self.service.id()),
+            bench::cpu_time(&mut raw).await,
+        );
         for _ in 0..rounds {
             http::load(&self.address, connections, requests).await;
         }

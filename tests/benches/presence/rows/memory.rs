@@ -17,5 +17,11 @@ pub(crate) async fn measure(report: &mut Report) {
     crate::http::load(&address, 4, &heartbeats).await;
     let after = redis::number(&mut connection, "memory", "used_memory").await;
     let bytes = (after - before) / PLAYERS as f64;
-    report.add("Redis memory per player", format!("{bytes:.0} bytes"), "–".to_owned(), bytes, Bar::AtMost(500.0));
+    report.add(
+        "Redis memory per player",
+        format!("{bytes:.0} bytes"),
+        "–".to_owned(),
+        bytes,
+        Bar::AtMost(500.0),
+    );
 }

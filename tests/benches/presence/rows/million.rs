@@ -1,4 +1,5 @@
-//! A million players who send heartbeats for a minute, while some connect and disconnect and others read their friends.
+//! A million players who send heartbeats for a minute, while some connect and disconnect and others
+//! read their friends.
 
 use std::time::{Duration, Instant};
 
@@ -55,20 +56,46 @@ pub(crate) async fn measure(report: &mut Report) {
     let start = Instant::now();
     let heartbeat = |call: usize| heartbeats[call % heartbeats.len()].clone();
     let (renewed, looked_up, churned) = tokio::join!(
-        paced(&address, start, batches, batches_per_second, heartbeat, is_accepted),
+        paced(
+            &address,
+            start,
+            batches,
+            batches_per_second,
+            heartbeat,
+            is_accepted
+        ),
         paced(&address, start, lookups, LOOKUPS as f64, lookup, are_online),
         paced(&address, start, churns, 2.0, churn, is_accepted),
     );
     let spent = (redis::cpu_time(&mut connection).await - before).as_secs_f64();
     let events = settle(&nats, (PLAYERS + churns * CHURN) as u64).await;
 
-    let lag = [&renewed, &looked_up, &churned].map(|tally| tally.lag).into_iter().max().unwrap_or_default();
+    let lag = [&renewed, &looked_up, &churned]
+        .map(|tally| tally.lag)
+        .into_iter()
+        .max()
+        .unwrap_or_default();
     let seconds = lag.as_secs_f64();
     let what = "a million players for 60 s: latest start of a call";
-    report.add(what, format!("{seconds:.2} s late"), "–".to_owned(), seconds, Bar::AtMost(MAX_LAG.as_secs_f64()));
+    report.add(
+        what,
+        format!("{seconds:.2} s late"),
+        "–".to_owned(),
+        seconds,
+        Bar::AtMost(MAX_LAG.as_secs_f64()),
+    );
     let wrong = (renewed.wrong + looked_up.wrong + churned.wrong) as f64;
-    let figure = format!("{} heartbeats", players::thousands(renewed.accepted as usize));
-    report.add("restored, closed, failed or OFFLINE among them", figure, "–".to_owned(), wrong, Bar::AtMost(0.0));
+    let figure = format!(
+        "{} heartbeats",
+        players::thousands(renewed.accepted as usize)
+    );
+    report.add(
+        "restored, closed, failed or OFFLINE among them",
+        figure,
+        "–".to_owned(),
+        wrong,
+        Bar::AtMost(0.0),
+    );
     let expected = (PLAYERS + churns * CHURN) as f64;
     let figure = players::thousands(events as usize);
     report.add(
@@ -122,22 +149,39 @@ pub(super) async fn paced(
 /// Connects some players, and disconnects them half a second later.
 fn churn(call: usize) -> Vec<u8> {
     let first = PLAYERS + call / 2 * CHURN;
-    let path = if call.is_multiple_of(2) { "/presence/connect" } else { "/presence/disconnect" };
+    let path = if call.is_multiple_of(2) {
+        "/presence/connect"
+    } else {
+        "/presence/disconnect"
+    };
     http::post(path, &players::batch(first..first + CHURN))
 }
 
 fn lookup(call: usize) -> Vec<u8> {
-    http::post("/presence/friends", &friends::body(friends::friends(call, FRIENDS, PLAYERS)))
+    http::post(
+        "/presence/friends",
+        &friends::body(friends::friends(call, FRIENDS, PLAYERS)),
+    )
 }
 
 pub(super) fn is_accepted(batch: &Value) -> (u64, u64) {
-    let wrong = ["restored", "closed", "failed"].map(|list| batch[list].as_array().map_or(1, Vec::len) as u64);
-    (batch["accepted"].as_u64().unwrap_or_default(), wrong.iter().sum())
+    let wrong = ["restored", "closed", "failed"]
+        .map(|list| batch[list].as_array().map_or(1, Vec::len) as u64);
+    (
+        batch["accepted"].as_u64().unwrap_or_default(),
+        wrong.iter().sum(),
+    )
 }
 
 pub(super) fn are_online(response: &Value) -> (u64, u64) {
-    let presences = response["presences"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let online = presences.iter().filter(|presence| presence["state"] == "ONLINE").count();
+    let presences = response["presences"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let online = presences
+        .iter()
+        .filter(|presence| presence["state"] == "ONLINE")
+        .count();
     (online as u64, (FRIENDS - online) as u64)
 }
 

@@ -26,8 +26,16 @@ use presence_tests::{RedisCluster, RedisServer, Server};
 use crate::{cpu, http, players};
 
 /// The names of all functions.
-const FUNCTIONS: [&str; 8] =
-    ["connect", "heartbeat", "disconnect", "set-state", "get-state", "friends", "sweep", "health"];
+const FUNCTIONS: [&str; 8] = [
+    "connect",
+    "heartbeat",
+    "disconnect",
+    "set-state",
+    "get-state",
+    "friends",
+    "sweep",
+    "health",
+];
 
 /// How often players send heartbeats, and how long their leases last.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +51,13 @@ async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, Str
 
 /// Starts a server on a cluster. Returns it with its address.
 async fn cluster_server(cluster: &RedisCluster, variables: &[(&str, &str)]) -> (Server, String) {
-    start_server(&[("PRESENCE_REDIS_URL", &cluster.urls()), ("PRESENCE_REDIS_MODE", "cluster")], variables)
+    start_server(
+        &[
+            ("PRESENCE_REDIS_URL", &cluster.urls()),
+            ("PRESENCE_REDIS_MODE", "cluster"),
+        ],
+        variables,
+    )
 }
 
 /// Starts a server. It and this program are pinned to the second CPU, as Redis has the first one.

@@ -1,4 +1,5 @@
-//! The heartbeat script against the least script that could do, and against another presence service's.
+//! The heartbeat script against the least script that could do, and against another presence
+//! service's.
 
 use ::redis::aio::MultiplexedConnection;
 
@@ -31,20 +32,42 @@ pub(crate) async fn measure(report: &mut Report) {
     let [mut ours, mut bulk, mut theirs, mut bare, mut other] = [f64::MAX; 5];
     redis::reset(&mut connection).await;
     for round in 0..ROUNDS {
-        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&own, n)), 500).await;
+        redis::pipelined(
+            &connection,
+            scattered().map(|n| redis::heartbeat(&own, n)),
+            500,
+        )
+        .await;
         ours = ours.min(spent(&mut connection).await);
         redis::pipelined(
             &connection,
-            (0..PLAYERS).step_by(50).map(|n| redis::heartbeat_batch(&own_batch, n..n + 50)),
+            (0..PLAYERS)
+                .step_by(50)
+                .map(|n| redis::heartbeat_batch(&own_batch, n..n + 50)),
             10,
         )
         .await;
         bulk = bulk.min(spent(&mut connection).await);
-        redis::pipelined(&connection, scattered().map(|n| redis::least(&least, n)), 500).await;
+        redis::pipelined(
+            &connection,
+            scattered().map(|n| redis::least(&least, n)),
+            500,
+        )
+        .await;
         theirs = theirs.min(spent(&mut connection).await);
-        redis::pipelined(&connection, scattered().map(|n| redis::heartbeat(&unchecked, n)), 500).await;
+        redis::pipelined(
+            &connection,
+            scattered().map(|n| redis::heartbeat(&unchecked, n)),
+            500,
+        )
+        .await;
         bare = bare.min(spent(&mut connection).await);
-        redis::pipelined(&connection, scattered().map(|n| redis::centrifugo(&centrifugo, n, 15 * round)), 500).await;
+        redis::pipelined(
+            &connection,
+            scattered().map(|n| redis::centrifugo(&centrifugo, n, 15 * round)),
+            500,
+        )
+        .await;
         other = other.min(spent(&mut connection).await);
     }
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
@@ -58,9 +81,21 @@ pub(crate) async fn measure(report: &mut Report) {
     );
     let share = format!("{}, {:.2} of the least script", micros(bare), bare / theirs);
     report.note("the same commands, unchecked", &share);
-    report.add("heartbeat script, 50 players a call", micros(bulk), reference, bulk / theirs, Bar::AtMost(1.15));
+    report.add(
+        "heartbeat script, 50 players a call",
+        micros(bulk),
+        reference,
+        bulk / theirs,
+        Bar::AtMost(1.15),
+    );
     let reference = format!("{} Centrifugo's script", micros(other));
-    report.add("heartbeat script, one player a call", micros(ours), reference, ours / other, Bar::AtMost(0.65));
+    report.add(
+        "heartbeat script, one player a call",
+        micros(ours),
+        reference,
+        ours / other,
+        Bar::AtMost(0.65),
+    );
 }
 
 /// What the scripts took since the last time, in seconds.

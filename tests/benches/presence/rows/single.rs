@@ -1,7 +1,8 @@
 //! One heartbeat a call.
 //!
-//! Here everything may run on both CPUs: the reference spends Redis's time, the service its own, and neither is to be kept
-//! from a CPU that would be idle. The server has one worker, as the echo has one thread.
+//! Here everything may run on both CPUs: the reference spends Redis's time, the service its own,
+//! and neither is to be kept from a CPU that would be idle. The server has one worker, as the echo
+//! has one thread.
 
 use crate::{
     cpu, http, players, redis,
@@ -22,15 +23,35 @@ pub(crate) async fn measure(report: &mut Report) {
     let (mut echo, echo_address) = http::start_echo();
     let hash = redis::load(&mut server.connection().await, &redis::heartbeat_script()).await;
     let commands: Vec<_> = (0..CALLS).map(|n| redis::heartbeat(&hash, n)).collect();
-    let body = |n| format!(r#"{{"player_id":"{}","connection_id":"{}"}}"#, players::player(n), players::connection(n));
-    let requests: Vec<_> = (0..CALLS).map(|n| http::post("/presence/heartbeat", &body(n))).collect();
+    let body = |n| {
+        format!(
+            r#"{{"player_id":"{}","connection_id":"{}"}}"#,
+            players::player(n),
+            players::connection(n)
+        )
+    };
+    let requests: Vec<_> = (0..CALLS)
+        .map(|n| http::post("/presence/heartbeat", &body(n)))
+        .collect();
 
     let mut raw = server.connection().await;
-    let [mut ours, mut script, mut service_time, mut echo_time, mut redis_time, mut load_time] = [0.0; 6];
+    let [
+        mut ours,
+        mut script,
+        mut service_time,
+        mut echo_time,
+        mut redis_time,
+        mut load_time,
+    ] = [0.0; 6];
     for _ in 0..ROUNDS {
         let before = cpu::time_of(service.id());
-        let (redis_before, load_before) = (redis::cpu_time(&mut raw).await, cpu::time_of(std::process::id()));
-        ours += http::load(&address, CONNECTIONS, &requests).await.as_secs_f64();
+        let (redis_before, load_before) = (
+            redis::cpu_time(&mut raw).await,
+            cpu::time_of(std::process::id()),
+        );
+        ours += http::load(&address, CONNECTIONS, &requests)
+            .await
+            .as_secs_f64();
         service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
         redis_time += (redis::cpu_time(&mut raw).await - redis_before).as_secs_f64();
         load_time += (cpu::time_of(std::process::id()) - load_before).as_secs_f64();
@@ -38,7 +59,9 @@ pub(crate) async fn measure(report: &mut Report) {
         for _ in 0..CONNECTIONS {
             connections.push(server.connection().await);
         }
-        script += redis::one_by_one(connections, &commands).await.as_secs_f64();
+        script += redis::one_by_one(connections, &commands)
+            .await
+            .as_secs_f64();
         let before = cpu::time_of(echo.id());
         http::load(&echo_address, CONNECTIONS, &requests).await;
         echo_time += (cpu::time_of(echo.id()) - before).as_secs_f64();
@@ -48,10 +71,22 @@ pub(crate) async fn measure(report: &mut Report) {
     let rate = |seconds: f64| format!("{:.0} a second", calls / seconds);
     let micros = |seconds: f64| format!("{:.1} µs", seconds * 1e6 / calls);
     let reference = format!("{} own script, {CONNECTIONS} clients", rate(script));
-    report.add("heartbeats, one a call", rate(ours), reference, script / ours, Bar::AtLeast(1.0));
+    report.add(
+        "heartbeats, one a call",
+        rate(ours),
+        reference,
+        script / ours,
+        Bar::AtLeast(1.0),
+    );
     let reference = format!("{} HTTP echo", micros(echo_time));
     let what = "service CPU a heartbeat, one a call";
-    report.add(what, micros(service_time), reference, service_time / echo_time, Bar::AtMost(1.6));
+    report.add(
+        what,
+        micros(service_time),
+        reference,
+        service_time / echo_time,
+        Bar::AtMost(1.6),
+    );
     let busy = 100.0 * (service_time + redis_time + load_time) / (2.0 * ours);
     let [service, redis, load] = [service_time, redis_time, load_time].map(micros);
     let costs = format!("{load} load, {service} service, {redis} Redis: {busy:.0} % of two CPUs");

@@ -11,8 +11,8 @@ use crate::{
 
 const PLAYERS: usize = 200_000;
 
-// With the default settings (a TTL of 45 s, a heartbeat every 15 s, a pass per second), the sweep checks a live player
-// once per TTL.
+// With the default settings (a TTL of 45 s, a heartbeat every 15 s, a pass per second), the sweep
+// checks a live player once per TTL.
 
 /// Heartbeats of a player between two checks by the sweep.
 const HEARTBEATS_PER_CHECK: f64 = 3.0;
@@ -42,17 +42,33 @@ pub(crate) async fn measure(report: &mut Report) {
     let (_service, address) = super::server(&server, &VARIABLES).await;
     let sweeper = app(&server, &VARIABLES).sweeper(RelaySignal::default());
     let indexes = vec!["presence:{all}:expiry".to_owned()];
-    let bench = Bench { address, sweeper, indexes, nodes: vec![server.id()] };
-    bench.measure(report, "", &mut server.connection().await).await;
+    let bench = Bench {
+        address,
+        sweeper,
+        indexes,
+        nodes: vec![server.id()],
+    };
+    bench
+        .measure(report, "", &mut server.connection().await)
+        .await;
 }
 
 /// Measures the sweep of a cluster.
 pub(crate) async fn measure_cluster(report: &mut Report, cluster: &RedisCluster) {
     let (_service, address) = super::cluster_server(cluster, &VARIABLES).await;
     let sweeper = cluster_app(cluster, &VARIABLES).sweeper(RelaySignal::default());
-    let indexes = (0..256).map(|partition| partition_key(partition, "expiry")).collect();
-    let bench = Bench { address, sweeper, indexes, nodes: cluster.ids() };
-    bench.measure(report, "three masters: ", &mut cluster.connection().await).await;
+    let indexes = (0..256)
+        .map(|partition| partition_key(partition, "expiry"))
+        .collect();
+    let bench = Bench {
+        address,
+        sweeper,
+        indexes,
+        nodes: cluster.ids(),
+    };
+    bench
+        .measure(report, "three masters: ", &mut cluster.connection().await)
+        .await;
 }
 
 impl Bench {
@@ -70,7 +86,11 @@ impl Bench {
         for _ in 0..PASSES_PER_CHECK {
             for index in &self.indexes {
                 let mut make_due = ::redis::cmd("EVAL");
-                make_due.arg(MAKE_DUE).arg(1).arg(index).arg(PASSES_PER_CHECK);
+                make_due
+                    .arg(MAKE_DUE)
+                    .arg(1)
+                    .arg(index)
+                    .arg(PASSES_PER_CHECK);
                 let () = make_due.query_async(raw).await.expect("an index");
             }
             let before = self.redis_time();
@@ -79,11 +99,15 @@ impl Bench {
             assert_eq!(swept.expired, 0, "all players are alive");
             checks += swept.rescheduled;
         }
-        assert!(checks >= PLAYERS as u64, "all players were checked: {checks}");
+        assert!(
+            checks >= PLAYERS as u64,
+            "all players were checked: {checks}"
+        );
         let per_check = spent / checks as f64;
         let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
-        let what =
-            format!("{prefix}Redis CPU per player that the sweep finds alive, share of the heartbeats in between");
+        let what = format!(
+            "{prefix}Redis CPU per player that the sweep finds alive, share of the heartbeats in between"
+        );
         let reference = format!("{} per heartbeat, in batches", micros(heartbeat));
         report.add(
             &what,
@@ -95,6 +119,9 @@ impl Bench {
     }
 
     fn redis_time(&self) -> f64 {
-        self.nodes.iter().map(|node| cpu::main_thread_time_of(*node).as_secs_f64()).sum()
+        self.nodes
+            .iter()
+            .map(|node| cpu::main_thread_time_of(*node).as_secs_f64())
+            .sum()
     }
 }

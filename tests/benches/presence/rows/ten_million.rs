@@ -23,7 +23,8 @@ const DURATION: Duration = Duration::from_secs(60);
 /// Redis, and all that runs beside it, in MiB.
 const MEMORY: u64 = 8_000;
 
-/// The first players' leases have to outlive the connecting of the last ones, and the time until their heartbeats.
+/// The first players' leases have to outlive the connecting of the last ones, and the time until
+/// their heartbeats.
 const MAX_CONNECTING: Duration = Duration::from_secs(480);
 
 /// Calls that are all late are given up after this time.
@@ -35,18 +36,29 @@ const CHURN: usize = 300;
 pub(crate) async fn measure(report: &mut Report) {
     let available = available_memory().unwrap_or_default();
     if available < MEMORY {
-        eprintln!("ten million players need {MEMORY} MiB of memory, and this machine has {available} MiB available");
+        eprintln!(
+            "ten million players need {MEMORY} MiB of memory, and this machine has {available} MiB available"
+        );
         std::process::exit(1);
     }
     let (server, nats) = (redis::start().await, NatsServer::start().await);
     cpu::pin(nats.id(), "0,1");
-    eprintln!("{} players connect through {GATEWAYS} gateways …", players::thousands(PLAYERS));
+    eprintln!(
+        "{} players connect through {GATEWAYS} gateways …",
+        players::thousands(PLAYERS)
+    );
     let start = Instant::now();
     if timeout(MAX_CONNECTING, connect(&server)).await.is_err() {
         return give_up(report, "ten million players connect", MAX_CONNECTING);
     }
-    report.note("ten million players connect", &format!("{:.0} s", start.elapsed().as_secs_f64()));
-    let variables = [("PRESENCE_TTL", gateways::LONG.ttl), ("PRESENCE_NATS_URL", &*nats.url())];
+    report.note(
+        "ten million players connect",
+        &format!("{:.0} s", start.elapsed().as_secs_f64()),
+    );
+    let variables = [
+        ("PRESENCE_TTL", gateways::LONG.ttl),
+        ("PRESENCE_NATS_URL", &*nats.url()),
+    ];
     let (service, address) = super::server(&server, &variables).await;
     let beating = async {
         tokio::select! {
@@ -58,16 +70,26 @@ pub(crate) async fn measure(report: &mut Report) {
         return give_up(report, "ten million players for 60 s", MAX_BEATING);
     }
     let memory = cpu::peak_memory_of(service.id());
-    report.note("service peak RSS, ten million players", &format!("{memory:.0} MiB"));
+    report.note(
+        "service peak RSS, ten million players",
+        &format!("{memory:.0} MiB"),
+    );
 }
 
 /// A row for what took too long.
 fn give_up(report: &mut Report, what: &str, limit: Duration) {
     let seconds = limit.as_secs_f64();
-    report.add(what, format!("given up after {seconds:.0} s"), "–".to_owned(), f64::INFINITY, Bar::AtMost(seconds));
+    report.add(
+        what,
+        format!("given up after {seconds:.0} s"),
+        "–".to_owned(),
+        f64::INFINITY,
+        Bar::AtMost(seconds),
+    );
 }
 
-/// Connects all players, with a server of its own that makes no events: those of so many connects would fill the disk.
+/// Connects all players, with a server of its own that makes no events: those of so many connects
+/// would fill the disk.
 async fn connect(server: &RedisServer) {
     let (_service, address) = super::server(server, &[("PRESENCE_TTL", gateways::LONG.ttl)]).await;
     tokio::select! {
@@ -80,7 +102,11 @@ async fn connect(server: &RedisServer) {
 async fn beat(report: &mut Report, server: &RedisServer, nats: &NatsServer, address: &str) {
     let mut connection = server.connection().await;
     let interval = gateways::LONG.interval;
-    eprintln!("and send heartbeats every {} s, for {} s …", interval.as_secs(), DURATION.as_secs());
+    eprintln!(
+        "and send heartbeats every {} s, for {} s …",
+        interval.as_secs(),
+        DURATION.as_secs()
+    );
     let per_second = (PLAYERS / BATCH) as f64 / interval.as_secs_f64();
     let calls = (DURATION.as_secs_f64() * per_second) as usize;
     let churns = 2 * DURATION.as_secs() as usize;
@@ -88,8 +114,22 @@ async fn beat(report: &mut Report, server: &RedisServer, nats: &NatsServer, addr
     let before = redis::cpu_time(&mut connection).await;
     let start = Instant::now();
     let (beating, looking, churning) = tokio::join!(
-        million::paced(address, start, calls, per_second, heartbeat, million::is_accepted),
-        million::paced(address, start, lookups, LOOKUPS as f64, look_up, million::are_online),
+        million::paced(
+            address,
+            start,
+            calls,
+            per_second,
+            heartbeat,
+            million::is_accepted
+        ),
+        million::paced(
+            address,
+            start,
+            lookups,
+            LOOKUPS as f64,
+            look_up,
+            million::are_online
+        ),
         million::paced(address, start, churns, 2.0, churn, million::is_accepted),
     );
     let spent = (redis::cpu_time(&mut connection).await - before).as_secs_f64();
@@ -100,18 +140,46 @@ async fn beat(report: &mut Report, server: &RedisServer, nats: &NatsServer, addr
     let lags = [&beating, &looking, &churning].map(|tally| tally.lag);
     let lag = lags.into_iter().max().unwrap_or_default().as_secs_f64();
     let what = "ten million players for 60 s: latest start of a call";
-    report.add(what, format!("{lag:.2} s late"), "–".to_owned(), lag, Bar::AtMost(MAX_LAG.as_secs_f64()));
+    report.add(
+        what,
+        format!("{lag:.2} s late"),
+        "–".to_owned(),
+        lag,
+        Bar::AtMost(MAX_LAG.as_secs_f64()),
+    );
     let wrong = (beating.wrong + looking.wrong + churning.wrong) as f64;
-    let figure = format!("{} heartbeats", players::thousands(beating.accepted as usize));
-    report.add("restored, closed, failed or OFFLINE among them", figure, "–".to_owned(), wrong, Bar::AtMost(0.0));
+    let figure = format!(
+        "{} heartbeats",
+        players::thousands(beating.accepted as usize)
+    );
+    report.add(
+        "restored, closed, failed or OFFLINE among them",
+        figure,
+        "–".to_owned(),
+        wrong,
+        Bar::AtMost(0.0),
+    );
     let figure = players::thousands(events as usize);
     let reference = format!("{expected} transitions");
-    report.add("events missing or too many", figure, reference, events.abs_diff(expected) as f64, Bar::AtMost(0.0));
-    report.note("Redis CPU, all calls counted", &format!("{:.1} % of a core", 100.0 * share));
+    report.add(
+        "events missing or too many",
+        figure,
+        reference,
+        events.abs_diff(expected) as f64,
+        Bar::AtMost(0.0),
+    );
+    report.note(
+        "Redis CPU, all calls counted",
+        &format!("{:.1} % of a core", 100.0 * share),
+    );
     let memory = redis::number(&mut connection, "memory", "used_memory").await;
     report.note(
         "Redis memory",
-        &format!("{:.1} GiB, {:.0} bytes per player", memory / 1_073_741_824.0, memory / PLAYERS as f64),
+        &format!(
+            "{:.1} GiB, {:.0} bytes per player",
+            memory / 1_073_741_824.0,
+            memory / PLAYERS as f64
+        ),
     );
 }
 
@@ -123,7 +191,10 @@ fn heartbeat(call: usize) -> Vec<u8> {
 }
 
 fn look_up(call: usize) -> Vec<u8> {
-    http::post("/presence/friends", &friends::body(friends::friends(call, FRIENDS, PLAYERS)))
+    http::post(
+        "/presence/friends",
+        &friends::body(friends::friends(call, FRIENDS, PLAYERS)),
+    )
 }
 
 /// Some players come, and half a second later they go.
@@ -131,7 +202,10 @@ fn churn(call: usize) -> Vec<u8> {
     let first = PLAYERS + call / 2 * CHURN;
     let players = first..first + CHURN;
     if call.is_multiple_of(2) {
-        return http::post("/presence/connect", &players::batch_of_gateway(call % GATEWAYS, players));
+        return http::post(
+            "/presence/connect",
+            &players::batch_of_gateway(call % GATEWAYS, players),
+        );
     }
     http::post("/presence/disconnect", &players::batch(players))
 }

@@ -14,7 +14,9 @@ use tokio::{
     task::AbortHandle,
     time::{sleep, sleep_until},
 };
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite::Message,
+};
 
 use crate::{
     cpu, http, players, redis,
@@ -85,7 +87,13 @@ pub(crate) async fn measure(report: &mut Report) {
     let mut states = STATES.into_iter().cycle();
     let mut next_round = async |rate, text: &str| {
         eprintln!("{} transitions/s, {text} …", players::thousands(rate));
-        set_states(&address, service.id(), rate, states.next().unwrap_or_default()).await
+        set_states(
+            &address,
+            service.id(),
+            rate,
+            states.next().unwrap_or_default(),
+        )
+        .await
     };
 
     let mut unwatched = Vec::new();
@@ -94,31 +102,52 @@ pub(crate) async fn measure(report: &mut Report) {
     }
 
     let memory = Memory::of(service.id());
-    let mut watchers = join_all((0..STREAMS).map(|number| Watcher::open(&address, sample(number)))).await;
+    let mut watchers =
+        join_all((0..STREAMS).map(|number| Watcher::open(&address, sample(number)))).await;
     watch(&mut watchers, false).await;
     memory.add_row(report, "watch: memory per watched player and stream");
     for (rate, unwatched) in RATES.into_iter().zip(unwatched.clone()) {
-        watchers.iter().for_each(|watcher| watcher.seen().arrivals.clear());
+        watchers
+            .iter()
+            .for_each(|watcher| watcher.seen().arrivals.clear());
         let round = next_round(rate, "20 streams").await;
-        add_rows(report, rate, &round, unwatched, &arrivals(&watchers, round.answered.len()).await);
+        add_rows(
+            report,
+            rate,
+            &round,
+            unwatched,
+            &arrivals(&watchers, round.answered.len()).await,
+        );
     }
     memory.add_row(report, "watch: memory after all transitions");
     change_one_by_one(report, &address, &watchers[0]).await;
 
     let memory = Memory::of(service.id());
-    let mut stalled = join_all((0..STREAMS).map(|number| Watcher::with_small_buffer(&address, sample(number)))).await;
+    let mut stalled =
+        join_all((0..STREAMS).map(|number| Watcher::with_small_buffer(&address, sample(number))))
+            .await;
     watch(&mut stalled, false).await;
     stalled.iter().for_each(|watcher| watcher.reader.abort());
     next_round(RATES[2], "20 more streams that read nothing").await;
-    memory.add_row(report, "watch: memory per player of a stream that reads nothing");
+    memory.add_row(
+        report,
+        "watch: memory per player of a stream that reads nothing",
+    );
     drop(stalled);
 
     reconnect(report, &address, watchers).await;
     sleep(Duration::from_secs(1)).await; // until the streams have ended
     let after = next_round(RATES[1], "no streams left").await;
     let per_call = |spent: Duration| spent.as_secs_f64() * 1e6 / after.answered.len() as f64;
-    let figure = format!("{:.1} µs, before the first one {:.1} µs", per_call(after.spent), per_call(unwatched[1]));
-    report.note("watch: service CPU per transition after the last stream has ended", &figure);
+    let figure = format!(
+        "{:.1} µs, before the first one {:.1} µs",
+        per_call(after.spent),
+        per_call(unwatched[1])
+    );
+    report.note(
+        "watch: service CPU per transition after the last stream has ended",
+        &figure,
+    );
 }
 
 /// The memory of a process at the beginning of a measurement.
@@ -129,13 +158,23 @@ struct Memory {
 
 impl Memory {
     fn of(process: u32) -> Self {
-        Self { process, before: cpu::memory_of(process) }
+        Self {
+            process,
+            before: cpu::memory_of(process),
+        }
     }
 
     /// Adds a row: the growth since the beginning, per watched player and stream.
     fn add_row(&self, report: &mut Report, what: &str) {
-        let bytes = (cpu::memory_of(self.process) - self.before) * 1024.0 * 1024.0 / (STREAMS * WATCHED) as f64;
-        report.add(what, format!("{bytes:.0} bytes"), "–".to_owned(), bytes, Bar::AtMost(200.0));
+        let bytes = (cpu::memory_of(self.process) - self.before) * 1024.0 * 1024.0
+            / (STREAMS * WATCHED) as f64;
+        report.add(
+            what,
+            format!("{bytes:.0} bytes"),
+            "–".to_owned(),
+            bytes,
+            Bar::AtMost(200.0),
+        );
     }
 }
 
@@ -147,14 +186,21 @@ async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher
     for player in &watcher.players[..SINGLE_CHANGES] {
         sleep(3 * INTERVAL).await;
         watcher.seen().arrivals.clear();
-        let body = format!(r#"{{"player_id":"{}","state":"AWAY"}}"#, players::player(*player));
+        let body = format!(
+            r#"{{"player_id":"{}","state":"AWAY"}}"#,
+            players::player(*player)
+        );
         connection.call(&http::post("/presence/state", &body)).await;
         let answered = Instant::now();
         while watcher.seen().arrivals.is_empty() {
             assert!(answered.elapsed() < MAX_SILENCE, "a change does not arrive");
             sleep(Duration::from_millis(1)).await;
         }
-        delays.push(watcher.seen().arrivals[0].1.saturating_duration_since(answered));
+        delays.push(
+            watcher.seen().arrivals[0]
+                .1
+                .saturating_duration_since(answered),
+        );
     }
     delays.sort_unstable();
     let [p50, p95] = [50, 95].map(|percent| delays[delays.len() * percent / 100]);
@@ -183,8 +229,14 @@ async fn reconnect(report: &mut Report, address: &str, watchers: Vec<Watcher>) {
     let end = watch(&mut reconnected, true).await;
     let took = format!("{:.0?}", end - begin);
     report.note("watch: reconnect of all streams with `known`", &took);
-    let sent: usize = reconnected.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
-    report.note("watch: players sent again after it", &format!("{sent} of {}", players::thousands(STREAMS * WATCHED)));
+    let sent: usize = reconnected
+        .iter()
+        .map(|watcher| watcher.seen().arrivals.len())
+        .sum();
+    report.note(
+        "watch: players sent again after it",
+        &format!("{sent} of {}", players::thousands(STREAMS * WATCHED)),
+    );
 }
 
 fn sample(number: usize) -> Vec<usize> {
@@ -195,7 +247,11 @@ fn sample(number: usize) -> Vec<usize> {
 /// Watches all players on all streams. Returns when the last reply arrived.
 async fn watch(watchers: &mut [Watcher], with_known: bool) -> Instant {
     join_all(watchers.iter_mut().map(|watcher| watcher.watch(with_known))).await;
-    watchers.iter().filter_map(|watcher| watcher.seen().last_reply).max().unwrap_or_else(Instant::now)
+    watchers
+        .iter()
+        .filter_map(|watcher| watcher.seen().last_reply)
+        .max()
+        .unwrap_or_else(Instant::now)
 }
 
 /// Sets the state of one player after the other at a rate.
@@ -207,9 +263,13 @@ async fn set_states(address: &str, service: u32, rate: usize, state: &str) -> Ro
         let mut connection = http::Connection::open(address).await;
         let mut answered = Vec::with_capacity(count / CALLERS + 1);
         for player in (caller..count).step_by(CALLERS) {
-            let body = format!(r#"{{"player_id":"{}","state":"{state}"}}"#, players::player(player));
+            let body = format!(
+                r#"{{"player_id":"{}","state":"{state}"}}"#,
+                players::player(player)
+            );
             let request = http::post("/presence/state", &body);
-            sleep_until((start + Duration::from_secs_f64(player as f64 / rate as f64)).into()).await;
+            sleep_until((start + Duration::from_secs_f64(player as f64 / rate as f64)).into())
+                .await;
             connection.call(&request).await;
             answered.push((player, Instant::now()));
         }
@@ -220,23 +280,32 @@ async fn set_states(address: &str, service: u32, rate: usize, state: &str) -> Ro
     // The relay and the streams still process the last transitions.
     sleep(Duration::from_secs(1)).await;
     let spent = cpu::time_of(service) - before;
-    Round { answered: answered.into_iter().map(|(_, at)| at).collect(), spent }
+    Round {
+        answered: answered.into_iter().map(|(_, at)| at).collect(),
+        spent,
+    }
 }
 
-/// Waits for the changes of the first `changed` players. Returns the arrivals and their expected number.
+/// Waits for the changes of the first `changed` players. Returns the arrivals and their expected
+/// number.
 async fn arrivals(watchers: &[Watcher], changed: usize) -> (Vec<(usize, Instant)>, usize) {
     let watched = watchers.iter().flat_map(|watcher| &watcher.players);
     let expected = watched.filter(|player| **player < changed).count();
     let mut last = 0;
     let mut last_change = Instant::now();
     loop {
-        let arrived: usize = watchers.iter().map(|watcher| watcher.seen().arrivals.len()).sum();
+        let arrived: usize = watchers
+            .iter()
+            .map(|watcher| watcher.seen().arrivals.len())
+            .sum();
         if arrived > last {
             last = arrived;
             last_change = Instant::now();
         }
         if arrived >= expected || last_change.elapsed() > MAX_SILENCE {
-            let all = watchers.iter().flat_map(|watcher| std::mem::take(&mut watcher.seen().arrivals));
+            let all = watchers
+                .iter()
+                .flat_map(|watcher| std::mem::take(&mut watcher.seen().arrivals));
             return (all.collect(), expected);
         }
         sleep(Duration::from_millis(20)).await;
@@ -251,26 +320,48 @@ fn add_rows(
     (arrivals, expected): &(Vec<(usize, Instant)>, usize),
 ) {
     let rate = format!("watch, {} transitions/s", players::thousands(rate));
-    let delay = |(player, at): &(usize, Instant)| Some(at.saturating_duration_since(*round.answered.get(*player)?));
+    let delay = |(player, at): &(usize, Instant)| {
+        Some(at.saturating_duration_since(*round.answered.get(*player)?))
+    };
     let mut delays: Vec<_> = arrivals.iter().filter_map(delay).collect();
     delays.sort_unstable();
-    let percentile = |percent: usize| delays.get(delays.len() * percent / 100).copied().unwrap_or_default();
+    let percentile = |percent: usize| {
+        delays
+            .get(delays.len() * percent / 100)
+            .copied()
+            .unwrap_or_default()
+    };
     let (p50, p99) = (percentile(50), percentile(99));
     let what = format!("{rate}: answer to frame, p50 and p99");
-    report.add(&what, format!("{p50:.0?}, {p99:.0?}"), "–".to_owned(), p99.as_secs_f64() * 1e3, Bar::AtMost(300.0));
+    report.add(
+        &what,
+        format!("{p50:.0?}, {p99:.0?}"),
+        "–".to_owned(),
+        p99.as_secs_f64() * 1e3,
+        Bar::AtMost(300.0),
+    );
     let missing = expected.abs_diff(delays.len()) as f64;
     let figure = format!("{} entries", players::thousands(delays.len()));
-    report.add(&format!("{rate}: missing or sent twice"), figure, "–".to_owned(), missing, Bar::AtMost(0.0));
+    report.add(
+        &format!("{rate}: missing or sent twice"),
+        figure,
+        "–".to_owned(),
+        missing,
+        Bar::AtMost(0.0),
+    );
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let per_entry = (micros(round.spent) - micros(unwatched)) / delays.len() as f64;
     let per_call = micros(unwatched) / round.answered.len() as f64;
-    let figure = format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
+    let figure =
+        format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
     report.note(&format!("{rate}: service CPU per delivered entry"), &figure);
 }
 
 impl Watcher {
     async fn open(address: &str, players: Vec<usize>) -> Self {
-        let (socket, _) = connect_async(format!("ws://{address}/watch")).await.expect("a stream");
+        let (socket, _) = connect_async(format!("ws://{address}/watch"))
+            .await
+            .expect("a stream");
         Self::new(socket, players)
     }
 
@@ -278,8 +369,15 @@ impl Watcher {
     async fn with_small_buffer(address: &str, players: Vec<usize>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-        let socket = socket.connect(address.parse().expect("an address")).await.expect("a connection");
-        let socket = client_async(format!("ws://{address}/watch"), MaybeTlsStream::Plain(socket)).await;
+        let socket = socket
+            .connect(address.parse().expect("an address"))
+            .await
+            .expect("a connection");
+        let socket = client_async(
+            format!("ws://{address}/watch"),
+            MaybeTlsStream::Plain(socket),
+        )
+        .await;
         Self::new(socket.expect("a stream").0, players)
     }
 
@@ -290,23 +388,41 @@ impl Watcher {
         let reader = tokio::spawn(async move {
             while let Some(Ok(message)) = messages.next().await {
                 if let Message::Text(text) = message {
-                    shared.lock().unwrap_or_else(PoisonError::into_inner).record(&text);
+                    shared
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .record(&text);
                 }
             }
         });
-        Self { players, requests, seen, reader: reader.abort_handle() }
+        Self {
+            players,
+            requests,
+            seen,
+            reader: reader.abort_handle(),
+        }
     }
 
     async fn watch(&mut self, with_known: bool) {
         for players in self.players.chunks(BATCH) {
-            let ids: Vec<_> = players.iter().map(|player| format!(r#""{}""#, players::player(*player))).collect();
-            let known = if with_known { self.seen().known(players) } else { String::new() };
+            let ids: Vec<_> = players
+                .iter()
+                .map(|player| format!(r#""{}""#, players::player(*player)))
+                .collect();
+            let known = if with_known {
+                self.seen().known(players)
+            } else {
+                String::new()
+            };
             let request = format!(r#"{{"watch":[{}],"known":{{{known}}}}}"#, ids.join(","));
             let before = self.seen().replies;
             // A refused request is repeated.
             while self.seen().replies == before {
                 self.seen().is_refused = false;
-                self.requests.send(Message::text(request.clone())).await.expect("a stream that takes requests");
+                self.requests
+                    .send(Message::text(request.clone()))
+                    .await
+                    .expect("a stream that takes requests");
                 while self.seen().replies == before && !self.seen().is_refused {
                     sleep(Duration::from_millis(5)).await;
                 }
@@ -331,7 +447,9 @@ impl Seen {
         let now = Instant::now();
         for entry in text.split(r#""player_id":"player-"#).skip(1) {
             let player = number(entry) as usize;
-            let version = entry.split_once(r#""version":"#).map_or(0, |(_, rest)| number(rest));
+            let version = entry
+                .split_once(r#""version":"#)
+                .map_or(0, |(_, rest)| number(rest));
             self.versions.insert(player, version);
             self.arrivals.push((player, now));
         }
@@ -347,12 +465,16 @@ impl Seen {
 
     fn known(&self, players: &[usize]) -> String {
         let version = |player: &usize| self.versions.get(player).copied().unwrap_or_default();
-        let known = players.iter().map(|player| format!(r#""{}":{}"#, players::player(*player), version(player)));
+        let known = players
+            .iter()
+            .map(|player| format!(r#""{}":{}"#, players::player(*player), version(player)));
         known.collect::<Vec<_>>().join(",")
     }
 }
 
 /// The number at the beginning of a text.
 fn number(text: &str) -> u64 {
-    text.bytes().take_while(u8::is_ascii_digit).fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
+    text.bytes()
+        .take_while(u8::is_ascii_digit)
+        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }

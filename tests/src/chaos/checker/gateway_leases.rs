@@ -37,9 +37,11 @@ struct Silence {
     next_sent: Millis,
     /// When a renewal is certain to count again; the maximum if none is.
     ends: Millis,
-    /// From when to when the service may have counted the gateway as lost; `None` if it may not have at all.
+    /// From when to when the service may have counted the gateway as lost; `None` if it may not
+    /// have at all.
     loss: Option<(Millis, Millis)>,
-    /// When the service has certainly counted the gateway as lost and ended the leases of its connections.
+    /// When the service has certainly counted the gateway as lost and ended the leases of its
+    /// connections.
     ended_by: Option<Millis>,
 }
 
@@ -47,7 +49,11 @@ impl<'a> GatewayLeases<'a> {
     pub(super) fn new(history: &'a History, tolerances: &Tolerances<'_>) -> Self {
         let mut gateways = BTreeMap::<&str, GatewayLease<'_>>::new();
         for call in &history.lease_calls {
-            let new = || GatewayLease { renewals: Vec::new(), leaves: Vec::new(), silences: Vec::new() };
+            let new = || GatewayLease {
+                renewals: Vec::new(),
+                leaves: Vec::new(),
+                silences: Vec::new(),
+            };
             let gateway = gateways.entry(&*call.id).or_insert_with(new);
             if call.is_leaving {
                 gateway.leaves.push(call);
@@ -63,7 +69,11 @@ impl<'a> GatewayLeases<'a> {
             gateway.silences = gateway.find_silences(ttl, tolerances);
         }
         let mut leases = Self(gateways);
-        let judged: Vec<_> = leases.0.keys().map(|id| leases.judge(id, history, tolerances)).collect();
+        let judged: Vec<_> = leases
+            .0
+            .keys()
+            .map(|id| leases.judge(id, history, tolerances))
+            .collect();
         for (gateway, silences) in leases.0.values_mut().zip(judged) {
             gateway.silences = silences;
         }
@@ -80,19 +90,25 @@ impl<'a> GatewayLeases<'a> {
             for renewal in &gateway.renewals {
                 let call = renewal.call;
                 report.count("renewals of gateway leases");
-                if call.status == Some(GatewayStatus::New) && !gateway.may_be_unknown(call, tolerances) {
-                    let text = format!("gateway {id} was unknown, and its lease had not expired, or was held");
+                if call.status == Some(GatewayStatus::New)
+                    && !gateway.may_be_unknown(call, tolerances)
+                {
+                    let text = format!(
+                        "gateway {id} was unknown, and its lease had not expired, or was held"
+                    );
                     report.violate(Invariant::NoFalseLoss, None, call.sent, text);
                 }
                 if call.status == Some(GatewayStatus::Alive) && gateway.must_be_unknown(call) {
-                    let text = format!("gateway {id} was known, and its lease had expired long before");
+                    let text =
+                        format!("gateway {id} was known, and its lease had expired long before");
                     report.violate(Invariant::PromptEnd, None, call.sent, text);
                 }
             }
         }
     }
 
-    /// Decides whether a gateway may have been lost in its silences. That depends on the silences of all gateways.
+    /// Decides whether a gateway may have been lost in its silences. That depends on the silences
+    /// of all gateways.
     fn judge(&self, id: &str, history: &History, tolerances: &Tolerances<'_>) -> Vec<Silence> {
         let gateway = &self.0[id];
         let pace = history.pace;
@@ -108,11 +124,17 @@ impl<'a> GatewayLeases<'a> {
             let unless_held = tolerances.gateway_ended_by(silence.expired_by, 0);
             let begin = silence.expired_at.saturating_sub(3 * pace.gateway_ttl);
             let is_alone = self.count_expiries(begin, unless_held.min(silence.ends)) == 1;
-            let ended_by =
-                if is_alone { unless_held } else { tolerances.gateway_ended_by(silence.expired_by, pace.gateway_ttl) };
+            let ended_by = if is_alone {
+                unless_held
+            } else {
+                tolerances.gateway_ended_by(silence.expired_by, pace.gateway_ttl)
+            };
             let is_ended = ended_by < silence.next_sent
                 && gateway.leaves.is_empty()
-                && !tolerances.has_lost_gateways(silence.expired_at.saturating_sub(pace.gateway_ttl), ended_by);
+                && !tolerances.has_lost_gateways(
+                    silence.expired_at.saturating_sub(pace.gateway_ttl),
+                    ended_by,
+                );
             Silence {
                 loss: may_be_lost.then_some((from, silence.ends)),
                 ended_by: is_ended.then_some(ended_by),
@@ -125,25 +147,49 @@ impl<'a> GatewayLeases<'a> {
     /// The number of leases that may have expired between two moments.
     fn count_expiries(&self, from: Millis, to: Millis) -> usize {
         let silences = self.0.values().flat_map(|gateway| &gateway.silences);
-        silences.filter(|silence| silence.expired_at <= to && silence.expired_by >= from).count()
+        silences
+            .filter(|silence| silence.expired_at <= to && silence.expired_by >= from)
+            .count()
     }
 
-    /// Whether a gateway is certainly one of half of the known ones that expire within one TTL, and not the first of
-    /// them: then nothing is ended for another TTL.
-    fn is_mass_expiry(&self, id: &str, silence: &Silence, history: &History, tolerances: &Tolerances<'_>) -> bool {
+    /// Whether a gateway is certainly one of half of the known ones that expire within one TTL, and
+    /// not the first of them: then nothing is ended for another TTL.
+    fn is_mass_expiry(
+        &self,
+        id: &str,
+        silence: &Silence,
+        history: &History,
+        tolerances: &Tolerances<'_>,
+    ) -> bool {
         let ttl = history.pace.gateway_ttl;
-        let (begin, expired_at) = (silence.expired_at.saturating_sub(3 * ttl), silence.expired_at);
+        let (begin, expired_at) = (
+            silence.expired_at.saturating_sub(3 * ttl),
+            silence.expired_at,
+        );
         let looked_by = silence.expired_by + history.pace.sweep + LOOK_SLACK;
         if !tolerances.is_calm_for_gateways(begin, looked_by) {
             return false;
         }
         let is_before = |other: &&Silence| {
-            other.expired_by <= expired_at && other.expired_at + ttl > silence.expired_by && other.next_sent > looked_by
+            other.expired_by <= expired_at
+                && other.expired_at + ttl > silence.expired_by
+                && other.next_sent > looked_by
         };
         let others = self.0.iter().filter(|(other, _)| **other != id);
-        let expired = 1 + others.filter(|(_, other)| other.silences.iter().any(|other| is_before(&other))).count();
-        let may_be_known = self.0.values().filter(|gateway| gateway.may_be_known(begin, looked_by)).count();
-        let are_known = self.0.values().filter(|gateway| gateway.is_certain(expired_at)).count() + expired;
+        let expired = 1 + others
+            .filter(|(_, other)| other.silences.iter().any(|other| is_before(&other)))
+            .count();
+        let may_be_known = self
+            .0
+            .values()
+            .filter(|gateway| gateway.may_be_known(begin, looked_by))
+            .count();
+        let are_known = self
+            .0
+            .values()
+            .filter(|gateway| gateway.is_certain(expired_at))
+            .count()
+            + expired;
         // An earlier hold would have ended by itself, and with it what waited for its end.
         let is_first = self.count_expiries(begin, expired_at) <= expired;
         expired >= 2 && 2 * expired >= may_be_known && are_known >= 3 && is_first
@@ -151,10 +197,11 @@ impl<'a> GatewayLeases<'a> {
 }
 
 impl GatewayLease<'_> {
-    /// Whether the leases of the gateway's connections may have been ended between two moments. An end does not concern
-    /// leases that are renewed later.
+    /// Whether the leases of the gateway's connections may have been ended between two moments. An
+    /// end does not concern leases that are renewed later.
     pub(super) fn may_end(&self, since: Millis, until: Millis) -> bool {
-        self.leaves.first().is_some_and(|leave| leave.sent <= until) || self.may_be_lost(since, until)
+        self.leaves.first().is_some_and(|leave| leave.sent <= until)
+            || self.may_be_lost(since, until)
     }
 
     /// Whether the gateway may have been lost between two moments.
@@ -167,22 +214,29 @@ impl GatewayLease<'_> {
         self.silences.iter().filter_map(|silence| silence.loss)
     }
 
-    /// Whether a lease of a connection that was last renewed at `renewed` has certainly ended with the gateway's before
-    /// `at`. Also returns the time at which that began.
+    /// Whether a lease of a connection that was last renewed at `renewed` has certainly ended with
+    /// the gateway's before `at`. Also returns the time at which that began.
     pub(super) fn ended_at(&self, renewed: Millis, at: Millis) -> Option<Millis> {
-        let crash = self
-            .silences
-            .iter()
-            .find(|silence| silence.ended_by.is_some_and(|ended_by| ended_by < at) && renewed < silence.expired_at);
-        let leave = self.leave().filter(|leave| leave.ended < at && renewed < leave.sent);
-        crash.map(|silence| silence.expired_at).or(leave.map(|leave| leave.sent))
+        let crash = self.silences.iter().find(|silence| {
+            silence.ended_by.is_some_and(|ended_by| ended_by < at) && renewed < silence.expired_at
+        });
+        let leave = self
+            .leave()
+            .filter(|leave| leave.ended < at && renewed < leave.sent);
+        crash
+            .map(|silence| silence.expired_at)
+            .or(leave.map(|leave| leave.sent))
     }
 
-    /// The call that has certainly ended the lease and those of all connections; `None` if it is not certain that the
-    /// service knew the gateway, or the call failed.
+    /// The call that has certainly ended the lease and those of all connections; `None` if it is
+    /// not certain that the service knew the gateway, or the call failed.
     pub(super) fn leave(&self) -> Option<&LeaseCall> {
-        let leave = self.leaves.first().filter(|leave| leave.status == Some(GatewayStatus::Left))?;
-        (self.is_certain(leave.sent) && !self.may_be_lost(leave.sent, leave.ended)).then_some(*leave)
+        let leave = self
+            .leaves
+            .first()
+            .filter(|leave| leave.status == Some(GatewayStatus::Left))?;
+        (self.is_certain(leave.sent) && !self.may_be_lost(leave.sent, leave.ended))
+            .then_some(*leave)
     }
 
     /// The calls that may have ended the lease.
@@ -193,19 +247,30 @@ impl GatewayLease<'_> {
     /// Whether the lease certainly counts at a moment.
     fn is_certain(&self, at: Millis) -> bool {
         let is_silent = |silence: &Silence| silence.expired_at <= at && at <= silence.ends;
-        self.renewals.iter().any(|renewal| renewal.call.status.is_some() && renewal.call.ended < at)
+        self.renewals
+            .iter()
+            .any(|renewal| renewal.call.status.is_some() && renewal.call.ended < at)
             && !self.silences.iter().any(is_silent)
             && !self.leaves.iter().any(|leave| leave.sent < at)
     }
 
     fn may_be_known(&self, from: Millis, to: Millis) -> bool {
-        self.renewals.iter().any(|renewal| renewal.call.sent <= to && renewal.latest >= from)
+        self.renewals
+            .iter()
+            .any(|renewal| renewal.call.sent <= to && renewal.latest >= from)
     }
 
-    /// From the moment at which the lease may have expired to the moment from which on a renewal is certain to count.
+    /// From the moment at which the lease may have expired to the moment from which on a renewal is
+    /// certain to count.
     fn find_silences(&self, ttl: Millis, tolerances: &Tolerances<'_>) -> Vec<Silence> {
-        let Some(first) = self.renewals.first() else { return Vec::new() };
-        let mut accepted: Vec<_> = self.renewals.iter().filter(|renewal| renewal.call.status.is_some()).collect();
+        let Some(first) = self.renewals.first() else {
+            return Vec::new();
+        };
+        let mut accepted: Vec<_> = self
+            .renewals
+            .iter()
+            .filter(|renewal| renewal.call.status.is_some())
+            .collect();
         accepted.sort_by_key(|renewal| renewal.call.ended);
         let mut silences = Vec::new();
         let mut certain_until = first.call.sent + ttl;
@@ -224,41 +289,70 @@ impl GatewayLease<'_> {
     }
 
     fn silence(&self, expired_at: Millis, ends: Millis, ttl: Millis) -> Silence {
-        let (before, after): (Vec<_>, Vec<_>) = self.renewals.iter().partition(|call| call.call.sent <= expired_at);
-        let expired_by = before.iter().map(|renewal| renewal.latest + ttl).fold(expired_at, Millis::max);
-        let next_sent = after.first().map_or(Millis::MAX, |renewal| renewal.call.sent);
-        Silence { expired_at, expired_by, next_sent, ends, loss: None, ended_by: None }
-    }
-
-    /// Whether the renewal that ends a silence found the gateway known: then it was not lost. The same must hold for
-    /// all others that may have taken effect in the silence.
-    fn was_known_at_end(&self, silence: &Silence, ttl: Millis, tolerances: &Tolerances<'_>) -> bool {
-        let mut during = self
+        let (before, after): (Vec<_>, Vec<_>) = self
             .renewals
             .iter()
-            .filter(|renewal| renewal.call.sent <= silence.ends && renewal.latest >= silence.expired_at);
+            .partition(|call| call.call.sent <= expired_at);
+        let expired_by = before
+            .iter()
+            .map(|renewal| renewal.latest + ttl)
+            .fold(expired_at, Millis::max);
+        let next_sent = after
+            .first()
+            .map_or(Millis::MAX, |renewal| renewal.call.sent);
+        Silence {
+            expired_at,
+            expired_by,
+            next_sent,
+            ends,
+            loss: None,
+            ended_by: None,
+        }
+    }
+
+    /// Whether the renewal that ends a silence found the gateway known: then it was not lost. The
+    /// same must hold for all others that may have taken effect in the silence.
+    fn was_known_at_end(
+        &self,
+        silence: &Silence,
+        ttl: Millis,
+        tolerances: &Tolerances<'_>,
+    ) -> bool {
+        let mut during = self.renewals.iter().filter(|renewal| {
+            renewal.call.sent <= silence.ends && renewal.latest >= silence.expired_at
+        });
         silence.ends != Millis::MAX
             && during.all(|renewal| renewal.call.status == Some(GatewayStatus::Alive))
             && !tolerances.has_lost_gateways(silence.expired_at.saturating_sub(ttl), silence.ends)
     }
 
-    /// Whether the gateway has certainly left before its lease could expire, and no late renewal made it known again.
+    /// Whether the gateway has certainly left before its lease could expire, and no late renewal
+    /// made it known again.
     fn has_left_before(&self, silence: &Silence) -> bool {
         self.leave().is_some_and(|leave| {
-            leave.sent < silence.expired_at && self.renewals.iter().all(|renewal| renewal.latest < leave.sent)
+            leave.sent < silence.expired_at
+                && self
+                    .renewals
+                    .iter()
+                    .all(|renewal| renewal.latest < leave.sent)
         })
     }
 
     /// Whether there is a reason why a renewal found the gateway unknown.
     fn may_be_unknown(&self, call: &LeaseCall, tolerances: &Tolerances<'_>) -> bool {
-        let mut accepted = self.renewals.iter().filter(|renewal| renewal.call.status.is_some());
-        let Some(earlier) = accepted.rfind(|earlier| earlier.call.ended < call.sent) else { return true };
+        let mut accepted = self
+            .renewals
+            .iter()
+            .filter(|renewal| renewal.call.status.is_some());
+        let Some(earlier) = accepted.rfind(|earlier| earlier.call.ended < call.sent) else {
+            return true;
+        };
         let since = earlier.call.sent;
         self.may_end(since, call.ended) || tolerances.has_lost_gateways(since, call.ended)
     }
 
-    /// Whether the service cannot have known the gateway any more when a renewal was sent: no other one was sent since
-    /// it was lost.
+    /// Whether the service cannot have known the gateway any more when a renewal was sent: no other
+    /// one was sent since it was lost.
     fn must_be_unknown(&self, call: &LeaseCall) -> bool {
         let mut silences = self.silences.iter();
         silences.any(|silence| silence.ended_by.is_some() && silence.next_sent == call.sent)

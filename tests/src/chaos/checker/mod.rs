@@ -1,4 +1,5 @@
-//! Checker of a history. It knows the contract and nothing of the code. Each check reports violations of one invariant.
+//! Checker of a history. It knows the contract and nothing of the code. Each check reports
+//! violations of one invariant.
 
 mod failure_report;
 mod gateway_leases;
@@ -27,7 +28,8 @@ use tolerances::Tolerances;
 /// An invariant of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Invariant {
-    /// A player who is not OFFLINE in a response, and each connection that it counts, was reported within the TTL.
+    /// A player who is not OFFLINE in a response, and each connection that it counts, was reported
+    /// within the TTL.
     NoGhost,
     /// A player with a certain lease is not OFFLINE in a response, and the lease is counted.
     NoFalseOffline,
@@ -35,12 +37,13 @@ pub enum Invariant {
     NoFalseOfflineEvent,
     /// A record that expired has an OFFLINE event within a sweep interval.
     PromptExpiry,
-    /// The state and version in a response are those of an event in the stream, and no response is older than the
-    /// stream.
+    /// The state and version in a response are those of an event in the stream, and no response is
+    /// older than the stream.
     NoTransitionWithoutEvent,
     /// The stream holds each event once.
     NoEventTwice,
-    /// A player's versions rise, in events and in responses, and are never below the time of the transition.
+    /// A player's versions rise, in events and in responses, and are never below the time of the
+    /// transition.
     RisingVersions,
     /// The `previous_state` of a player's event is the `state` of the event before.
     UnbrokenChain,
@@ -58,14 +61,15 @@ pub enum Invariant {
     FreshSnapshot,
     /// Soon after the last fault and the last transition, a watcher holds what Redis does.
     WatcherTruth,
-    /// A gateway is lost only after its lease expired, and not while a fault between gateways and Redis is more likely:
-    /// after an outage, or if half of the gateways expire at once.
+    /// A gateway is lost only after its lease expired, and not while a fault between gateways and
+    /// Redis is more likely: after an outage, or if half of the gateways expire at once.
     NoFalseLoss,
     /// The connections of a gateway that left, or whose lease expired, soon no longer count.
     PromptEnd,
     /// A player whose gateway restarts as planned is not OFFLINE within the move grace.
     QuietMove,
-    /// After the last fault, responses agree with the sockets; at the end no player and no key is left.
+    /// After the last fault, responses agree with the sockets; at the end no player and no key is
+    /// left.
     FinalTruth,
 }
 
@@ -87,7 +91,8 @@ pub struct Violation {
 pub struct Report {
     /// All violations.
     pub violations: Vec<Violation>,
-    /// How often each check was applied, how often an anomaly was allowed, and the longest recovery.
+    /// How often each check was applied, how often an anomaly was allowed, and the longest
+    /// recovery.
     pub counts: BTreeMap<&'static str, usize>,
 }
 
@@ -124,7 +129,12 @@ pub fn check(history: &History) -> Report {
     gateways.check(&tolerances, &mut report);
     for player in players(history) {
         let leases = Leases::new(&player.calls, &gateways, &tolerances, player.number);
-        let context = Context { player, leases, history, tolerances: &tolerances };
+        let context = Context {
+            player,
+            leases,
+            history,
+            tolerances: &tolerances,
+        };
         responses::check(&context, &mut report);
         stream::check(&context, &mut report);
         gateways::check(&context, &mut report);
@@ -137,7 +147,12 @@ pub fn check(history: &History) -> Report {
 
 impl Report {
     fn violate(&mut self, invariant: Invariant, player: Option<u32>, at: Millis, text: String) {
-        self.violations.push(Violation { invariant, player, at, text });
+        self.violations.push(Violation {
+            invariant,
+            player,
+            at,
+            text,
+        });
     }
 
     fn count(&mut self, what: &'static str) {
@@ -154,13 +169,24 @@ impl Report {
         self.counts.get(what).copied().unwrap_or_default()
     }
 
-    /// The first violation of each invariant, with everything that was seen of its player around that time.
+    /// The first violation of each invariant, with everything that was seen of its player around
+    /// that time.
     pub fn explain(&self, history: &History) -> String {
         let mut reported = HashSet::new();
-        let first = self.violations.iter().filter(|violation| reported.insert(violation.invariant as usize));
+        let first = self
+            .violations
+            .iter()
+            .filter(|violation| reported.insert(violation.invariant as usize));
         let text = |violation: &Violation| {
-            let count = self.violations.iter().filter(|other| other.invariant == violation.invariant).count();
-            format!("{violation} ({count} of this kind)\n{}", failure_report::describe(history, violation))
+            let count = self
+                .violations
+                .iter()
+                .filter(|other| other.invariant == violation.invariant)
+                .count();
+            format!(
+                "{violation} ({count} of this kind)\n{}",
+                failure_report::describe(history, violation)
+            )
         };
         first.map(text).collect()
     }
@@ -169,7 +195,11 @@ impl Report {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let player = self.player.map(player_id).unwrap_or_default();
-        write!(f, "{:?} {player} at {}: {}", self.invariant, self.at, self.text)
+        write!(
+            f,
+            "{:?} {player} at {}: {}",
+            self.invariant, self.at, self.text
+        )
     }
 }
 
@@ -184,19 +214,39 @@ fn players(history: &History) -> Vec<Player<'_>> {
         deliveries: Vec::new(),
     };
     for call in &history.calls {
-        players.entry(call.player).or_insert_with(|| new(call.player)).calls.push(call);
+        players
+            .entry(call.player)
+            .or_insert_with(|| new(call.player))
+            .calls
+            .push(call);
     }
     for read in &history.reads {
-        players.entry(read.player).or_insert_with(|| new(read.player)).reads.push(read);
+        players
+            .entry(read.player)
+            .or_insert_with(|| new(read.player))
+            .reads
+            .push(read);
     }
     for event in &history.events {
-        players.entry(event.player).or_insert_with(|| new(event.player)).events.push(event);
+        players
+            .entry(event.player)
+            .or_insert_with(|| new(event.player))
+            .events
+            .push(event);
     }
     for socket in &history.sockets {
-        players.entry(socket.player).or_insert_with(|| new(socket.player)).sockets.push(socket);
+        players
+            .entry(socket.player)
+            .or_insert_with(|| new(socket.player))
+            .sockets
+            .push(socket);
     }
     for delivery in &history.deliveries {
-        players.entry(delivery.player).or_insert_with(|| new(delivery.player)).deliveries.push(delivery);
+        players
+            .entry(delivery.player)
+            .or_insert_with(|| new(delivery.player))
+            .deliveries
+            .push(delivery);
     }
     for player in players.values_mut() {
         player.calls.sort_by_key(|call| call.sent);

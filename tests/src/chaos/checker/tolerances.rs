@@ -13,13 +13,15 @@ pub(super) const SWEEP_SLACK: Millis = 2_500;
 /// Events are published within this time while NATS and a server work.
 const PUBLISHING: Millis = 1_500;
 
-/// A relay whose publishing failed pauses for 5 s, and the client of NATS needs some time to connect again.
+/// A relay whose publishing failed pauses for 5 s, and the client of NATS needs some time to
+/// connect again.
 const NATS_BREAKER_PAUSE: Millis = 8_000;
 
 /// A server notices within this time that its connection to NATS is silent.
 const NATS_DETECTION: Millis = 30_000;
 
-/// A server notices within this time that its connection leads to a node that is no longer the primary.
+/// A server notices within this time that its connection leads to a node that is no longer the
+/// primary.
 pub(super) const DETECTION: Millis = 5_000;
 
 /// The anomalies that the faults of a run allow.
@@ -31,25 +33,41 @@ pub(super) struct Tolerances<'a> {
 
 impl<'a> Tolerances<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        let faults_of = |server| history.faults.iter().filter(move |fault| fault.part == Part::Server(server));
-        let both = faults_of(0)
-            .flat_map(|one| faults_of(1).map(move |other| (one.from.max(other.from), one.to.min(other.to))));
-        Self { history, without_server: both.filter(|(from, to)| from <= to).collect() }
+        let faults_of = |server| {
+            history
+                .faults
+                .iter()
+                .filter(move |fault| fault.part == Part::Server(server))
+        };
+        let both = faults_of(0).flat_map(|one| {
+            faults_of(1).map(move |other| (one.from.max(other.from), one.to.min(other.to)))
+        });
+        Self {
+            history,
+            without_server: both.filter(|(from, to)| from <= to).collect(),
+        }
     }
 
     /// Whether Redis may have lost data of the player between two moments.
     pub(super) fn has_lost(&self, player: u32, from: Millis, to: Millis) -> bool {
-        self.losses(player).any(|fault| fault.has_lost(from, to, to))
+        self.losses(player)
+            .any(|fault| fault.has_lost(from, to, to))
     }
 
-    /// Whether data that was written between two moments may have been lost until a third one. A replica that was
-    /// promoted has everything that it had received before.
-    pub(super) fn has_lost_write(&self, player: u32, written: RangeInclusive<Millis>, until: Millis) -> bool {
-        self.losses(player).any(|fault| fault.has_lost(*written.start(), *written.end(), until))
+    /// Whether data that was written between two moments may have been lost until a third one. A
+    /// replica that was promoted has everything that it had received before.
+    pub(super) fn has_lost_write(
+        &self,
+        player: u32,
+        written: RangeInclusive<Millis>,
+        until: Millis,
+    ) -> bool {
+        self.losses(player)
+            .any(|fault| fault.has_lost(*written.start(), *written.end(), until))
     }
 
-    /// The moments whose data a response may have. The data of a node that was demoted is as old as its demotion, for
-    /// as long as a server may take to notice.
+    /// The moments whose data a response may have. The data of a node that was demoted is as old as
+    /// its demotion, for as long as a server may take to notice.
     pub(super) fn moments(&self, read: &Read) -> RangeInclusive<Millis> {
         self.moments_between(read.as_of, read.ended)
     }
@@ -57,14 +75,22 @@ impl<'a> Tolerances<'a> {
     /// The moments whose data a read between two moments may have.
     pub(super) fn moments_between(&self, from: Millis, to: Millis) -> RangeInclusive<Millis> {
         let is_stale = |fault: &&Fault| {
-            matches!(fault.kind, Kind::Demote | Kind::Hang) && fault.from <= to && from <= fault.to + DETECTION
+            matches!(fault.kind, Kind::Demote | Kind::Hang)
+                && fault.from <= to
+                && from <= fault.to + DETECTION
         };
-        let demotions = self.history.faults.iter().filter(is_stale).map(|fault| fault.from);
+        let demotions = self
+            .history
+            .faults
+            .iter()
+            .filter(is_stale)
+            .map(|fault| fault.from);
         demotions.fold(from, Millis::min)..=to
     }
 
-    /// The latest moment at which a call may have taken effect: before its response, if there was one. A call that
-    /// failed may still wait in the socket of a frozen process, which executes it when it resumes.
+    /// The latest moment at which a call may have taken effect: before its response, if there was
+    /// one. A call that failed may still wait in the socket of a frozen process, which executes it
+    /// when it resumes.
     pub(super) fn latest_effect(&self, sent: Millis, ended: Millis, is_answered: bool) -> Millis {
         if is_answered {
             return ended;
@@ -74,7 +100,13 @@ impl<'a> Tolerances<'a> {
                 && matches!(fault.part, Part::Redis | Part::Server(_) | Part::Machine)
                 && fault.to >= sent
         };
-        let freezes = || self.history.faults.iter().filter(is_frozen).map(|fault| (fault.from, fault.to));
+        let freezes = || {
+            self.history
+                .faults
+                .iter()
+                .filter(is_frozen)
+                .map(|fault| (fault.from, fault.to))
+        };
         extend(ended + SLACK, SLACK, freezes)
     }
 
@@ -82,11 +114,23 @@ impl<'a> Tolerances<'a> {
     pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
         let patience = self.history.pace.sweep + SWEEP_SLACK;
         let of_redis = |fault: &&Fault| {
-            matches!(fault.part, Part::Redis | Part::Machine) && fault.concerns(player) && fault.outage().1 >= due
+            matches!(fault.part, Part::Redis | Part::Machine)
+                && fault.concerns(player)
+                && fault.outage().1 >= due
         };
         let outages = || {
-            let redis = self.history.faults.iter().filter(of_redis).map(Fault::outage);
-            redis.chain(self.without_server.iter().copied().filter(|(_, to)| *to >= due))
+            let redis = self
+                .history
+                .faults
+                .iter()
+                .filter(of_redis)
+                .map(Fault::outage);
+            redis.chain(
+                self.without_server
+                    .iter()
+                    .copied()
+                    .filter(|(_, to)| *to >= due),
+            )
         };
         extend(due + patience, patience, outages)
     }
@@ -96,20 +140,27 @@ impl<'a> Tolerances<'a> {
         self.losses(player).any(|fault| match &fault.loss {
             Loss::Nothing => false,
             Loss::Everything => {
-                version <= fault.to && (version + PUBLISHING >= fault.from || self.was_held_up(version, fault.from))
+                version <= fault.to
+                    && (version + PUBLISHING >= fault.from || self.was_held_up(version, fault.from))
             }
             // The outbox of a replica that took over has all events but the latest.
-            Loss::Writes(lost) => lost.iter().any(|(from, to)| (*from..=*to).contains(&version)),
+            Loss::Writes(lost) => lost
+                .iter()
+                .any(|(from, to)| (*from..=*to).contains(&version)),
         })
     }
 
-    /// Whether Redis may have lost an expired record before the sweep made the transition, or the event of that.
+    /// Whether Redis may have lost an expired record before the sweep made the transition, or the
+    /// event of that.
     pub(super) fn has_lost_end(&self, player: u32, ran_out: Millis, swept_by: Millis) -> bool {
         self.has_lost(player, ran_out, swept_by)
-            || [ran_out, swept_by].iter().any(|at| self.has_lost_event(player, *at))
+            || [ran_out, swept_by]
+                .iter()
+                .any(|at| self.has_lost_event(player, *at))
     }
 
-    /// Whether no fault between two moments may have delayed a stream of this watcher to this server.
+    /// Whether no fault between two moments may have delayed a stream of this watcher to this
+    /// server.
     pub(super) fn is_calm(&self, stream: &WatchStream, from: Millis, to: Millis) -> bool {
         !self.history.faults.iter().any(|fault| {
             let is_concerned = match fault.part {
@@ -122,21 +173,42 @@ impl<'a> Tolerances<'a> {
         })
     }
 
-    /// Whether an event may not have been published until `until`, as NATS or both servers were unavailable.
+    /// Whether an event may not have been published until `until`, as NATS or both servers were
+    /// unavailable.
     fn was_held_up(&self, version: u64, until: Millis) -> bool {
-        let nats = self.history.faults.iter().filter(|fault| fault.part == Part::Nats);
+        let nats = self
+            .history
+            .faults
+            .iter()
+            .filter(|fault| fault.part == Part::Nats);
         let nats = nats.map(|fault| {
-            let recovery = if fault.kind == Kind::Hang { NATS_DETECTION } else { NATS_BREAKER_PAUSE };
+            let recovery = if fault.kind == Kind::Hang {
+                NATS_DETECTION
+            } else {
+                NATS_BREAKER_PAUSE
+            };
             (fault.from, fault.to + recovery)
         });
-        let servers = self.without_server.iter().map(|(from, to)| (*from, to + PUBLISHING));
-        let stalls = self.history.faults.iter().filter(|fault| fault.part == Part::Machine);
+        let servers = self
+            .without_server
+            .iter()
+            .map(|(from, to)| (*from, to + PUBLISHING));
+        let stalls = self
+            .history
+            .faults
+            .iter()
+            .filter(|fault| fault.part == Part::Machine);
         let stalls = stalls.map(|stall| (stall.from, stall.to + PUBLISHING));
-        nats.chain(servers).chain(stalls).any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
+        nats.chain(servers)
+            .chain(stalls)
+            .any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)
     }
 
     fn losses(&self, player: u32) -> impl Iterator<Item = &Fault> {
-        self.history.faults.iter().filter(move |fault| fault.part == Part::Redis && fault.concerns(player))
+        self.history
+            .faults
+            .iter()
+            .filter(move |fault| fault.part == Part::Redis && fault.concerns(player))
     }
 }
 
@@ -146,26 +218,36 @@ impl Fault {
         match &self.loss {
             Loss::Nothing => false,
             Loss::Everything => self.from <= until && from <= self.to,
-            Loss::Writes(lost) => lost.iter().any(|(begin, end)| *begin <= to.min(until) && from <= *end),
+            Loss::Writes(lost) => lost
+                .iter()
+                .any(|(begin, end)| *begin <= to.min(until) && from <= *end),
         }
     }
 
     /// When Redis may be unavailable to the service because of this fault.
     pub(in crate::chaos) fn outage(&self) -> (Millis, Millis) {
         let has_moved = matches!(self.kind, Kind::Demote | Kind::Hang | Kind::Isolate);
-        (self.from, if has_moved { self.to + DETECTION } else { self.to })
+        (
+            self.from,
+            if has_moved {
+                self.to + DETECTION
+            } else {
+                self.to
+            },
+        )
     }
 }
 
-/// Moves a moment to `patience` after the end of each period that it lies in, or that ended less than `patience`
-/// before.
+/// Moves a moment to `patience` after the end of each period that it lies in, or that ended less
+/// than `patience` before.
 pub(super) fn extend<I: Iterator<Item = (Millis, Millis)>>(
     moment: Millis,
     patience: Millis,
     periods: impl Fn() -> I,
 ) -> Millis {
     let mut moment = moment;
-    while let Some((_, to)) = periods().find(|(from, to)| *from <= moment && moment < to + patience) {
+    while let Some((_, to)) = periods().find(|(from, to)| *from <= moment && moment < to + patience)
+    {
         moment = to + patience;
     }
     moment

@@ -25,7 +25,8 @@ struct Member {
 }
 
 impl Store {
-    /// Records each failover that was not planned: to Redis, a node on a busy machine may look dead.
+    /// Records each failover that was not planned: to Redis, a node on a busy machine may look
+    /// dead.
     pub(in crate::chaos) async fn watch_epochs(&self, recorder: Recorder) {
         let mut known = (self.epoch().await, now());
         loop {
@@ -44,15 +45,23 @@ impl Store {
     async fn epoch(&self) -> u64 {
         let mut latest = 0;
         for port in &self.ports {
-            let info: String = ask(*port, redis::cmd("CLUSTER").arg("INFO")).await.unwrap_or_default();
-            let epoch = info.lines().find_map(|line| line.strip_prefix("cluster_current_epoch:"));
-            latest = latest.max(epoch.and_then(|epoch| epoch.trim().parse().ok()).unwrap_or_default());
+            let info: String = ask(*port, redis::cmd("CLUSTER").arg("INFO"))
+                .await
+                .unwrap_or_default();
+            let epoch = info
+                .lines()
+                .find_map(|line| line.strip_prefix("cluster_current_epoch:"));
+            latest = latest.max(
+                epoch
+                    .and_then(|epoch| epoch.trim().parse().ok())
+                    .unwrap_or_default(),
+            );
         }
         latest
     }
 
-    /// Injects a fault into a master. If that lasts long enough, its replica takes over, and the master returns as a
-    /// replica.
+    /// Injects a fault into a master. If that lasts long enough, its replica takes over, and the
+    /// master returns as a replica.
     pub(super) async fn inject_into_cluster(
         &self,
         cluster: &mut RedisCluster,
@@ -60,11 +69,24 @@ impl Store {
         kind: Kind,
         time: Duration,
     ) -> Fault {
-        let masters: Vec<_> =
-            self.members(&self.ports).await.into_iter().filter(|node| !node.slots.is_empty()).collect();
+        let masters: Vec<_> = self
+            .members(&self.ports)
+            .await
+            .into_iter()
+            .filter(|node| !node.slots.is_empty())
+            .collect();
         let master = masters[which % masters.len()].clone();
-        let number = self.ports.iter().position(|port| *port == master.port).unwrap_or_default();
-        let others: Vec<_> = self.ports.iter().copied().filter(|port| *port != master.port).collect();
+        let number = self
+            .ports
+            .iter()
+            .position(|port| *port == master.port)
+            .unwrap_or_default();
+        let others: Vec<_> = self
+            .ports
+            .iter()
+            .copied()
+            .filter(|port| *port != master.port)
+            .collect();
         let from = now();
         self.planned_until.store(Millis::MAX, Ordering::Relaxed);
         match kind {
@@ -74,7 +96,10 @@ impl Store {
         sleep(time).await;
         let is_long = time > Duration::from_secs(1);
         if is_long {
-            self.until(&others, |node| node.port != master.port || node.slots.is_empty()).await;
+            self.until(&others, |node| {
+                node.port != master.port || node.slots.is_empty()
+            })
+            .await;
         }
         match kind {
             Kind::Kill => cluster.restart(number),
@@ -82,23 +107,46 @@ impl Store {
         }
         if !is_long {
             self.planned_until.store(0, Ordering::Relaxed);
-            let loss = if kind == Kind::Kill { Loss::Everything } else { Loss::Nothing };
-            return Fault { slots: master.slots, loss, ..Fault::over(Part::Redis, kind, from) };
+            let loss = if kind == Kind::Kill {
+                Loss::Everything
+            } else {
+                Loss::Nothing
+            };
+            return Fault {
+                slots: master.slots,
+                loss,
+                ..Fault::over(Part::Redis, kind, from)
+            };
         }
-        self.until(&self.ports, |node| node.port != master.port || !node.is_master).await;
+        self.until(&self.ports, |node| {
+            node.port != master.port || !node.is_master
+        })
+        .await;
         until_in_step(master.port).await;
         self.planned_until.store(now() + 2_000, Ordering::Relaxed);
-        let loss = Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), now() + DEMOTION)]);
-        Fault { slots: master.slots, loss, ..Fault::over(Part::Redis, kind, from) }
+        let loss = Loss::Writes(vec![(
+            from.saturating_sub(REPLICATION_LAG),
+            now() + DEMOTION,
+        )]);
+        Fault {
+            slots: master.slots,
+            loss,
+            ..Fault::over(Part::Redis, kind, from)
+        }
     }
 
-    /// Waits until, according to all of `ports`, `is_so` holds for every node and each slot is assigned.
+    /// Waits until, according to all of `ports`, `is_so` holds for every node and each slot is
+    /// assigned.
     async fn until(&self, ports: &[u16], is_so: impl Fn(&Member) -> bool) {
         loop {
             let mut is_agreed = true;
             for port in ports {
                 let members = self.members(&[*port]).await;
-                let slots: u32 = members.iter().flat_map(|node| &node.slots).map(|(a, b)| u32::from(b - a) + 1).sum();
+                let slots: u32 = members
+                    .iter()
+                    .flat_map(|node| &node.slots)
+                    .map(|(a, b)| u32::from(b - a) + 1)
+                    .sum();
                 is_agreed &= slots == 16_384 && members.iter().all(&is_so);
             }
             if is_agreed {
@@ -123,12 +171,23 @@ impl Member {
     /// `<id> <ip>:<port>@<bus> <flags> <master> <ping> <pong> <epoch> <link> <slot> …`
     fn parse(line: &str) -> Option<Self> {
         let words: Vec<_> = line.split(' ').collect();
-        let port = words.get(1)?.split_once(':')?.1.split('@').next()?.parse().ok()?;
+        let port = words
+            .get(1)?
+            .split_once(':')?
+            .1
+            .split('@')
+            .next()?
+            .parse()
+            .ok()?;
         let is_master = words.get(2)?.split(',').any(|flag| flag == "master");
         let range = |word: &&str| {
             let (first, last) = word.split_once('-').unwrap_or((word, word));
             Some((first.parse().ok()?, last.parse().ok()?))
         };
-        Some(Self { port, is_master, slots: words[8..].iter().filter_map(range).collect() })
+        Some(Self {
+            port,
+            is_master,
+            slots: words[8..].iter().filter_map(range).collect(),
+        })
     }
 }

@@ -34,12 +34,14 @@ impl Front {
     pub(super) fn move_to(&self, port: u16) {
         match self {
             Self::Endpoint(endpoint) => endpoint.move_to(port),
-            Self::Sentinels(sentinels) => sentinels.iter().for_each(|sentinel| sentinel.set(names(port))),
+            Self::Sentinels(sentinels) => sentinels
+                .iter()
+                .for_each(|sentinel| sentinel.set(names(port))),
         }
     }
 
-    /// Silences open connections. Sentinels are not between the service and the primary: plans have no such fault for
-    /// them.
+    /// Silences open connections. Sentinels are not between the service and the primary: plans have
+    /// no such fault for them.
     pub(super) fn silence_all(&self) {
         if let Self::Endpoint(endpoint) = self {
             endpoint.silence_all();

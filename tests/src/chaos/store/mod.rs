@@ -92,12 +92,21 @@ impl Store {
             Topology::Sentinel => "sentinel",
             Topology::Cluster => "cluster",
         };
-        Self { redis: Mutex::new(redis), urls, mode, ports, planned_until: AtomicU64::new(0) }
+        Self {
+            redis: Mutex::new(redis),
+            urls,
+            mode,
+            ports,
+            planned_until: AtomicU64::new(0),
+        }
     }
 
     /// The variables of the service.
     pub(super) fn variables(&self) -> [(&'static str, String); 2] {
-        [("PRESENCE_REDIS_URL", self.urls.clone()), ("PRESENCE_REDIS_MODE", self.mode.to_owned())]
+        [
+            ("PRESENCE_REDIS_URL", self.urls.clone()),
+            ("PRESENCE_REDIS_MODE", self.mode.to_owned()),
+        ]
     }
 
     /// Injects a fault into Redis, and waits until it works again.
@@ -107,18 +116,31 @@ impl Store {
             (_, Kind::Flush) => self.flush().await,
             (Redis::Standalone(redis), kind) => inject_into_standalone(redis, kind, time).await,
             (Redis::Pair(pair), kind) => pair.inject(kind, fault.which, time).await,
-            (Redis::Cluster(cluster), kind) => self.inject_into_cluster(cluster, fault.which, kind, time).await,
+            (Redis::Cluster(cluster), kind) => {
+                self.inject_into_cluster(cluster, fault.which, kind, time)
+                    .await
+            }
         }
     }
 
-    /// Keys that should not be left at the end: players' records, entries of an index, entries of an outbox.
+    /// Keys that should not be left at the end: players' records, entries of an index, entries of
+    /// an outbox.
     pub(super) async fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for port in &self.ports {
-            let keys: Vec<String> = ask(*port, redis::cmd("KEYS").arg("*")).await.unwrap_or_default();
-            for key in keys.into_iter().filter(|key| !KEPT_KEYS.iter().any(|name| key.ends_with(name))) {
+            let keys: Vec<String> = ask(*port, redis::cmd("KEYS").arg("*"))
+                .await
+                .unwrap_or_default();
+            for key in keys
+                .into_iter()
+                .filter(|key| !KEPT_KEYS.iter().any(|name| key.ends_with(name)))
+            {
                 let is_outbox = key.ends_with("outbox");
-                let length = if is_outbox { ask(*port, redis::cmd("XLEN").arg(&key)).await } else { Some(1) };
+                let length = if is_outbox {
+                    ask(*port, redis::cmd("XLEN").arg(&key)).await
+                } else {
+                    Some(1)
+                };
                 if length.is_some_and(|length| length > 0) {
                     left.push(key);
                 }
@@ -132,7 +154,10 @@ impl Store {
         for port in &self.ports {
             let _: Option<String> = ask(*port, &redis::cmd("FLUSHALL")).await; // a replica refuses
         }
-        Fault { loss: Loss::Everything, ..Fault::over(Part::Redis, Kind::Flush, from) }
+        Fault {
+            loss: Loss::Everything,
+            ..Fault::over(Part::Redis, Kind::Flush, from)
+        }
     }
 }
 
@@ -144,7 +169,10 @@ async fn inject_into_standalone(redis: &mut RedisServer, kind: Kind, time: Durat
     redis.kill();
     sleep(time).await;
     redis.restart().await;
-    Fault { loss: Loss::Everything, ..Fault::over(Part::Redis, kind, from) }
+    Fault {
+        loss: Loss::Everything,
+        ..Fault::over(Part::Redis, kind, from)
+    }
 }
 
 async fn freeze(redis: &RedisServer, time: Duration) -> Fault {
@@ -164,7 +192,9 @@ async fn until_in_step(replica: u16) {
 
 /// A node's `INFO replication`; empty if it does not respond.
 async fn replication(port: u16) -> String {
-    ask(port, redis::cmd("INFO").arg("replication")).await.unwrap_or_default()
+    ask(port, redis::cmd("INFO").arg("replication"))
+        .await
+        .unwrap_or_default()
 }
 
 async fn ask<T: FromRedisValue>(port: u16, command: &Cmd) -> Option<T> {
@@ -172,7 +202,9 @@ async fn ask<T: FromRedisValue>(port: u16, command: &Cmd) -> Option<T> {
         .set_connection_timeout(Some(QUERY_TIMEOUT))
         .set_response_timeout(Some(QUERY_TIMEOUT));
     let client = redis::Client::open(("127.0.0.1", port)).ok()?;
-    let mut connection: MultiplexedConnection =
-        client.get_multiplexed_async_connection_with_config(&config).await.ok()?;
+    let mut connection: MultiplexedConnection = client
+        .get_multiplexed_async_connection_with_config(&config)
+        .await
+        .ok()?;
     command.query_async(&mut connection).await.ok()
 }

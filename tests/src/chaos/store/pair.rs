@@ -1,6 +1,8 @@
-//! Primary and replica behind one address or three Sentinels, and the faults after which these lead to the other node.
+//! Primary and replica behind one address or three Sentinels, and the faults after which these lead
+//! to the other node.
 //!
-//! The replica is promoted only when it has read everything that the primary sent, so that little is lost.
+//! The replica is promoted only when it has read everything that the primary sent, so that little
+//! is lost.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -48,7 +50,11 @@ impl Pair {
         for node in &nodes {
             copy_at_once(node).await;
         }
-        let pair = Self { nodes, primary: 0, front };
+        let pair = Self {
+            nodes,
+            primary: 0,
+            front,
+        };
         follow(pair.replica().port(), pair.primary().port()).await;
         until_in_step(pair.replica().port()).await;
         pair
@@ -64,7 +70,8 @@ impl Pair {
         self.nodes.iter().map(RedisServer::port).collect()
     }
 
-    /// Injects a fault into the primary, and waits until there is a primary with a replica in sync again.
+    /// Injects a fault into the primary, and waits until there is a primary with a replica in sync
+    /// again.
     pub(super) async fn inject(&mut self, kind: Kind, which: usize, time: Duration) -> Fault {
         match kind {
             Kind::Demote if which.is_multiple_of(2) => self.demote_in_order(time).await,
@@ -80,7 +87,12 @@ impl Pair {
     async fn demote_in_order(&mut self, time: Duration) -> Fault {
         let (from, old, new) = (now(), self.primary().port(), self.replica().port());
         let mut command = redis::cmd("FAILOVER");
-        command.arg("TO").arg("127.0.0.1").arg(new).arg("TIMEOUT").arg(5_000);
+        command
+            .arg("TO")
+            .arg("127.0.0.1")
+            .arg(new)
+            .arg("TIMEOUT")
+            .arg(5_000);
         while !replication(new).await.contains("role:master") {
             let _: Option<String> = ask(old, &command).await; // refused during a failover
             sleep(POLL_INTERVAL).await;
@@ -91,7 +103,8 @@ impl Pair {
         fault
     }
 
-    /// A failover in which the former primary becomes a replica without a primary: its replies are stale.
+    /// A failover in which the former primary becomes a replica without a primary: its replies are
+    /// stale.
     async fn demote_abruptly(&mut self, time: Duration) -> Fault {
         let (from, old, new) = (now(), self.primary().port(), self.replica().port());
         promote(new).await;
@@ -101,7 +114,10 @@ impl Pair {
         sleep(time).await;
         follow(old, new).await;
         until_in_step(old).await;
-        Fault { loss: Loss::Writes(vec![lost]), ..fault }
+        Fault {
+            loss: Loss::Writes(vec![lost]),
+            ..fault
+        }
     }
 
     /// The primary hangs, and is a primary for a moment when it resumes.
@@ -112,9 +128,15 @@ impl Pair {
         sleep(time).await;
         let resumed = now();
         self.resume_as_replica(old).await;
-        let lost = vec![(from.saturating_sub(REPLICATION_LAG), from), (resumed, now())];
+        let lost = vec![
+            (from.saturating_sub(REPLICATION_LAG), from),
+            (resumed, now()),
+        ];
         until_in_step(self.nodes[old].port()).await;
-        Fault { loss: Loss::Writes(lost), ..fault }
+        Fault {
+            loss: Loss::Writes(lost),
+            ..fault
+        }
     }
 
     /// The primary dies, and restarts empty.
@@ -127,11 +149,14 @@ impl Pair {
         copy_at_once(&self.nodes[old]).await;
         follow(self.nodes[old].port(), self.primary().port()).await;
         until_in_step(self.nodes[old].port()).await;
-        Fault { loss: Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), from)]), ..fault }
+        Fault {
+            loss: Loss::Writes(vec![(from.saturating_sub(REPLICATION_LAG), from)]),
+            ..fault
+        }
     }
 
-    /// The network between the service and the primary loses everything. The two nodes still reach each other, so the
-    /// replica has every acknowledged write.
+    /// The network between the service and the primary loses everything. The two nodes still reach
+    /// each other, so the replica has every acknowledged write.
     async fn isolate(&mut self, time: Duration) -> Fault {
         let (from, old) = (now(), self.primary().port());
         self.front.silence_all();
@@ -167,12 +192,18 @@ impl Pair {
         Fault::over(Part::Redis, kind, from)
     }
 
-    /// Resumes a node. The command to become a replica already waits in its socket, behind the commands of its clients.
+    /// Resumes a node. The command to become a replica already waits in its socket, behind the
+    /// commands of its clients.
     async fn resume_as_replica(&self, number: usize) {
         let port = self.nodes[number].port();
-        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the kernel accepts");
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+            .await
+            .expect("the kernel accepts");
         let order = format!("REPLICAOF 127.0.0.1 {}\r\n", self.primary().port());
-        socket.write_all(order.as_bytes()).await.expect("the kernel takes it");
+        socket
+            .write_all(order.as_bytes())
+            .await
+            .expect("the kernel takes it");
         self.nodes[number].resume();
         socket.read_exact(&mut [0; 5]).await.expect("+OK");
     }
@@ -203,11 +234,19 @@ async fn order(port: u16, command: &redis::Cmd) {
 
 /// Has a node send its data to a new replica at once, without waiting for others.
 async fn copy_at_once(node: &RedisServer) {
-    order(node.port(), redis::cmd("CONFIG").arg("SET").arg("repl-diskless-sync-delay").arg(0)).await;
+    order(
+        node.port(),
+        redis::cmd("CONFIG")
+            .arg("SET")
+            .arg("repl-diskless-sync-delay")
+            .arg(0),
+    )
+    .await;
 }
 
 /// The replication offset of a replica.
 async fn copied(port: u16) -> Option<u64> {
     let info = replication(port).await;
-    info.lines().find_map(|line| line.strip_prefix("slave_repl_offset:")?.trim().parse().ok())
+    info.lines()
+        .find_map(|line| line.strip_prefix("slave_repl_offset:")?.trim().parse().ok())
 }

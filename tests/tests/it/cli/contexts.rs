@@ -18,8 +18,15 @@ struct Home {
 impl Home {
     async fn new() -> Self {
         let redis = RedisServer::start().await;
-        let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_AUTH_TOKENS", "hunter2")]);
-        Self { directory: tempfile::tempdir().unwrap(), server, _redis: redis }
+        let server = Server::start(&[
+            ("PRESENCE_REDIS_URL", &redis.url()),
+            ("PRESENCE_AUTH_TOKENS", "hunter2"),
+        ]);
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            server,
+            _redis: redis,
+        }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -34,7 +41,10 @@ impl Home {
 
     fn save(&self, name: &str) {
         let url = self.server.url("");
-        let saved = finish(self.command(&["context", "save", name, "--url", &url]).env("PRESENCE_TOKEN", "hunter2"));
+        let saved = finish(
+            self.command(&["context", "save", name, "--url", &url])
+                .env("PRESENCE_TOKEN", "hunter2"),
+        );
         assert_eq!((saved.status, &*saved.out, &*saved.err), (Some(0), "", ""));
     }
 }
@@ -44,14 +54,37 @@ async fn a_context_is_saved_used_listed_and_removed() {
     let home = Home::new().await;
     home.save("prod");
     home.save("test");
-    let signed = ["context", "save", "signed", "--url", "https://api.example.com/prod", "--sigv4"];
+    let signed = [
+        "context",
+        "save",
+        "signed",
+        "--url",
+        "https://api.example.com/prod",
+        "--sigv4",
+    ];
     // A token of another service is not saved with a context that signs.
-    assert_eq!(finish(home.command(&signed).env("PRESENCE_TOKEN", "hunter2")).status, Some(0));
+    assert_eq!(
+        finish(home.command(&signed).env("PRESENCE_TOKEN", "hunter2")).status,
+        Some(0)
+    );
     let file = home.directory.path().join(".config/presence/contexts.json");
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
 
-    assert_eq!(home.run(&["get", "alice", "--context", "prod"]).status, Some(0));
-    assert_eq!(finish(home.command(&["get", "alice"]).env("PRESENCE_CONTEXT", "prod")).status, Some(0));
+    assert_eq!(
+        home.run(&["get", "alice", "--context", "prod"]).status,
+        Some(0)
+    );
+    assert_eq!(
+        finish(
+            home.command(&["get", "alice"])
+                .env("PRESENCE_CONTEXT", "prod")
+        )
+        .status,
+        Some(0)
+    );
     assert_eq!(home.run(&["context", "use", "prod"]).status, Some(0));
     assert_eq!(home.run(&["get", "alice"]).status, Some(0));
 
@@ -64,12 +97,17 @@ async fn a_context_is_saved_used_listed_and_removed() {
         {"name": "signed", "url": "https://api.example.com/prod", "authentication": "signature", "is_current": false},
         {"name": "test", "url": url, "authentication": "token", "is_current": false},
     ]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&listed).unwrap(), expected);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&listed).unwrap(),
+        expected
+    );
 
     assert_eq!(home.run(&["context", "remove", "prod"]).status, Some(0));
-    for unknown in
-        [&["get", "alice", "--context", "prod"][..], &["context", "use", "prod"], &["context", "remove", "x"]]
-    {
+    for unknown in [
+        &["get", "alice", "--context", "prod"][..],
+        &["context", "use", "prod"],
+        &["context", "remove", "x"],
+    ] {
         let refused = home.run(unknown);
         assert_eq!(refused.status, Some(2));
         assert!(refused.err.contains("there is no context"), "{refused:?}");
@@ -89,7 +127,11 @@ async fn the_token_of_a_context_is_not_sent_to_another_service() {
         assert_eq!(without.status, Some(3));
         assert!(without.err.contains("requires a token"), "{without:?}");
     }
-    assert_eq!(home.run(&["get", "alice", "--url", &url, "--context", "prod"]).status, Some(2));
+    assert_eq!(
+        home.run(&["get", "alice", "--url", &url, "--context", "prod"])
+            .status,
+        Some(2)
+    );
     let other = home.run(&["get", "alice", "--token", "swordfish"]);
     assert!(other.err.contains("does not accept the token"), "{other:?}");
 }
@@ -97,15 +139,30 @@ async fn the_token_of_a_context_is_not_sent_to_another_service() {
 #[tokio::test]
 async fn an_invalid_context_is_not_saved_and_an_invalid_file_is_named_without_its_content() {
     let home = Home::new().await;
-    for bad in [&["context", "save", "x"][..], &["context", "save", "x", "--url", "presence:8080"]] {
+    for bad in [
+        &["context", "save", "x"][..],
+        &["context", "save", "x", "--url", "presence:8080"],
+    ] {
         assert_eq!(home.run(bad).status, Some(2), "{bad:?}");
     }
     let directory = home.directory.path().join(".config/presence");
     assert!(!directory.exists());
     fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join("contexts.json"), r#"{"contexts":{"prod":{"url":"x","tokn":"hunter2"}}}"#).unwrap();
+    fs::write(
+        directory.join("contexts.json"),
+        r#"{"contexts":{"prod":{"url":"x","tokn":"hunter2"}}}"#,
+    )
+    .unwrap();
     let broken = home.run(&["get", "alice"]);
     assert_eq!(broken.status, Some(2));
-    assert!(broken.err.contains("contexts.json") && !broken.err.contains("hunter2"), "{broken:?}");
-    assert_ne!(home.run(&["get", "alice", "--url", &home.server.url("")]).status, Some(2), "no context is needed");
+    assert!(
+        broken.err.contains("contexts.json") && !broken.err.contains("hunter2"),
+        "{broken:?}"
+    );
+    assert_ne!(
+        home.run(&["get", "alice", "--url", &home.server.url("")])
+            .status,
+        Some(2),
+        "no context is needed"
+    );
 }

@@ -41,12 +41,19 @@ impl Fixture {
             ("PRESENCE_SWEEP_INTERVAL", "1h"),
             ("PRESENCE_BIND", &*bind),
         ]);
-        Self { redis, nats, server }
+        Self {
+            redis,
+            nats,
+            server,
+        }
     }
 
     async fn connect(&self, player: &str, connection: &str) {
         let body = json!({"player_id": player, "connection_id": connection});
-        assert_eq!(self.server.post("/presence/connect", body).await.status, 200);
+        assert_eq!(
+            self.server.post("/presence/connect", body).await.status,
+            200
+        );
     }
 
     async fn state_of(&self, player: &str) -> Value {
@@ -59,7 +66,15 @@ impl Fixture {
 
     fn json(&self, arguments: &[&str]) -> Value {
         let finished = self.run(&[arguments, &["--json"]].concat());
-        assert_eq!((finished.status, &*finished.err, finished.out.lines().count()), (Some(0), "", 1), "{finished:?}");
+        assert_eq!(
+            (
+                finished.status,
+                &*finished.err,
+                finished.out.lines().count()
+            ),
+            (Some(0), "", 1),
+            "{finished:?}"
+        );
         serde_json::from_str(&finished.out).unwrap()
     }
 }
@@ -67,12 +82,20 @@ impl Fixture {
 /// `presence`, with only the service's address in its environment.
 fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary("presence"));
-    command.env_clear().env("PRESENCE_URL", url).args(arguments).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("PRESENCE_URL", url)
+        .args(arguments)
+        .stdin(Stdio::null());
     command
 }
 
 fn finish(command: &mut Command) -> Finished {
     let output = command.output().unwrap();
     let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
-    Finished { status: output.status.code(), out, err }
+    Finished {
+        status: output.status.code(),
+        out,
+        err,
+    }
 }

@@ -27,10 +27,17 @@ async fn a_watch_over_tls_shows_changes_and_is_resumed() {
     let lost = watch.err.next_line().await.unwrap().unwrap();
     assert!(lost.ends_with("trying again"), "{lost}");
     let (redis, nats) = (fixture.redis.url(), fixture.nats.url());
-    let variables = [("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats), ("PRESENCE_BIND", &*address)];
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*redis),
+        ("PRESENCE_NATS_URL", &*nats),
+        ("PRESENCE_BIND", &*address),
+    ];
     fixture.server = Server::start(&variables);
     let state = serde_json::json!({"player_id": "alice", "state": "IN_QUEUE"});
-    assert_eq!(fixture.server.post("/presence/state", state).await.status, 200);
+    assert_eq!(
+        fixture.server.post("/presence/state", state).await.status,
+        200
+    );
     assert_eq!(watch.line().await, "alice ONLINE → IN_QUEUE");
 }
 
@@ -41,9 +48,19 @@ async fn a_certificate_that_is_not_trusted_is_named_as_the_reason() {
     let stranger = Authority::new();
     for arguments in [&["watch", "alice"][..], &["get", "alice"]] {
         let finished = finish(&mut trusting(&stranger, &front.url(), arguments));
-        assert_eq!((finished.status, &*finished.out), (Some(1), ""), "{finished:?}");
-        let reason = format!("presence: {} cannot be reached: invalid peer certificate: ", front.url());
+        assert_eq!(
+            (finished.status, &*finished.out),
+            (Some(1), ""),
+            "{finished:?}"
+        );
+        let reason = format!(
+            "presence: {} cannot be reached: invalid peer certificate: ",
+            front.url()
+        );
         assert!(finished.err.starts_with(&reason), "{finished:?}");
-        assert!(finished.err.contains("SSL_CERT_FILE") && !finished.err.contains("Is it running"), "{finished:?}");
+        assert!(
+            finished.err.contains("SSL_CERT_FILE") && !finished.err.contains("Is it running"),
+            "{finished:?}"
+        );
     }
 }

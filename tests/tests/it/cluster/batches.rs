@@ -17,7 +17,10 @@ const BATCH: usize = 500;
 
 /// Connections of different players, in batches.
 fn batches(count: usize) -> Vec<Vec<Connection>> {
-    presence_tests::connections(count * BATCH).chunks(BATCH).map(<[Connection]>::to_vec).collect()
+    presence_tests::connections(count * BATCH)
+        .chunks(BATCH)
+        .map(<[Connection]>::to_vec)
+        .collect()
 }
 
 /// Each of these batches alone would be some 220 calls.
@@ -31,16 +34,27 @@ async fn batches_that_wait_for_each_other_share_script_calls() {
     for batch in &batches {
         presence.connect_batch(batch.clone(), &trace).await.unwrap();
     }
-    presence.heartbeat_batch(batches[0].clone(), &trace).await.unwrap();
+    presence
+        .heartbeat_batch(batches[0].clone(), &trace)
+        .await
+        .unwrap();
     cluster.forget_commands();
-    let renewals = batches.into_iter().map(|batch| presence.heartbeat_batch(batch, &trace));
+    let renewals = batches
+        .into_iter()
+        .map(|batch| presence.heartbeat_batch(batch, &trace));
     for outcome in join_all(renewals).await {
         let outcome = outcome.unwrap();
         assert_eq!((outcome.accepted, outcome.restored.len()), (BATCH, 0));
     }
     let commands = cluster.commands();
-    assert!(commands["evalsha"] <= 2 * 256, "the first batch and all others together: {commands:?}");
-    assert_eq!((commands["set"], commands["setrange"]), ((BATCHES * BATCH) as u64, (BATCHES * BATCH) as u64));
+    assert!(
+        commands["evalsha"] <= 2 * 256,
+        "the first batch and all others together: {commands:?}"
+    );
+    assert_eq!(
+        (commands["set"], commands["setrange"]),
+        ((BATCHES * BATCH) as u64, (BATCHES * BATCH) as u64)
+    );
 }
 
 #[tokio::test]
@@ -51,26 +65,53 @@ async fn each_caller_gets_its_own_outcomes_and_its_events_continue_its_own_trace
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", "nats://127.0.0.1:1")]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     let mut batches = batches(BATCHES);
-    presence.connect_batch(batches[0].clone(), &trace).await.unwrap();
+    presence
+        .connect_batch(batches[0].clone(), &trace)
+        .await
+        .unwrap();
     // A connection that was closed, and one that every batch names.
     let closed = connection("closed", "c");
-    presence.disconnect(&closed, Reason::Quit, &trace).await.unwrap();
+    presence
+        .disconnect(&closed, Reason::Quit, &trace)
+        .await
+        .unwrap();
     batches[2].push(closed.clone());
     let shared = connection("shared", "c");
-    batches.iter_mut().for_each(|batch| batch.push(shared.clone()));
+    batches
+        .iter_mut()
+        .for_each(|batch| batch.push(shared.clone()));
     let traces = [(); BATCHES].map(|()| TraceContext::new_root());
-    let renewals = batches.iter().zip(&traces).map(|(batch, trace)| presence.heartbeat_batch(batch.clone(), trace));
+    let renewals = batches
+        .iter()
+        .zip(&traces)
+        .map(|(batch, trace)| presence.heartbeat_batch(batch.clone(), trace));
     for (number, outcome) in join_all(renewals).await.into_iter().enumerate() {
         let outcome = outcome.unwrap();
         assert_eq!(outcome.accepted, BATCH + 1, "batch {number}");
         let is_connected = number == 0;
-        assert!(outcome.restored.len() >= if is_connected { 0 } else { BATCH }, "batch {number}");
-        assert_eq!(outcome.closed, if number == 2 { vec![closed.clone()] } else { vec![] });
+        assert!(
+            outcome.restored.len() >= if is_connected { 0 } else { BATCH },
+            "batch {number}"
+        );
+        assert_eq!(
+            outcome.closed,
+            if number == 2 {
+                vec![closed.clone()]
+            } else {
+                vec![]
+            }
+        );
     }
     let traces_by_player = traces_in_outboxes(&cluster).await;
     for (batch, trace) in batches.iter().zip(&traces).skip(1) {
-        for connection in batch.iter().filter(|connection| **connection != closed && **connection != shared) {
-            assert_eq!(traces_by_player[connection.player_id.as_str()], trace.traceparent());
+        for connection in batch
+            .iter()
+            .filter(|connection| **connection != closed && **connection != shared)
+        {
+            assert_eq!(
+                traces_by_player[connection.player_id.as_str()],
+                trace.traceparent()
+            );
         }
     }
 }
@@ -80,11 +121,17 @@ async fn traces_in_outboxes(cluster: &RedisCluster) -> HashMap<String, String> {
     let mut raw = cluster.connection().await;
     let mut traces = HashMap::new();
     for partition in 0..256 {
-        let events: StreamRangeReply = raw.xrange_all(partition_key(partition, "outbox")).await.unwrap();
+        let events: StreamRangeReply = raw
+            .xrange_all(partition_key(partition, "outbox"))
+            .await
+            .unwrap();
         for entry in events.ids {
             let event: String = entry.get("event").unwrap();
             let event: Value = serde_json::from_str(&event).unwrap();
-            traces.insert(event["player_id"].as_str().unwrap().to_owned(), entry.get("traceparent").unwrap());
+            traces.insert(
+                event["player_id"].as_str().unwrap().to_owned(),
+                entry.get("traceparent").unwrap(),
+            );
         }
     }
     traces
@@ -97,16 +144,37 @@ async fn a_batch_waits_for_no_node_but_its_own() {
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     let everywhere = super::connections();
     let on_another_node = held_by(&cluster, 0);
-    presence.connect_batch(everywhere.clone(), &trace).await.unwrap();
-    presence.heartbeat_batch(everywhere.clone(), &trace).await.unwrap();
+    presence
+        .connect_batch(everywhere.clone(), &trace)
+        .await
+        .unwrap();
+    presence
+        .heartbeat_batch(everywhere.clone(), &trace)
+        .await
+        .unwrap();
     cluster.pause(1);
     let renewals = [everywhere, on_another_node].map(|batch| {
         let (presence, trace) = (&presence, &trace);
-        async move { presence.heartbeat_batch(batch, trace).await.unwrap().failed.len() }
+        async move {
+            presence
+                .heartbeat_batch(batch, trace)
+                .await
+                .unwrap()
+                .failed
+                .len()
+        }
     });
-    let failed: Vec<_> = renewals.into_iter().collect::<FuturesUnordered<_>>().collect().await;
+    let failed: Vec<_> = renewals
+        .into_iter()
+        .collect::<FuturesUnordered<_>>()
+        .collect()
+        .await;
     cluster.resume(1);
-    assert_eq!((failed[0], failed[1] > 0), (0, true), "in the order of the answers");
+    assert_eq!(
+        (failed[0], failed[1] > 0),
+        (0, true),
+        "in the order of the answers"
+    );
 }
 
 #[tokio::test]
@@ -117,11 +185,20 @@ async fn a_caller_that_leaves_takes_no_other_batch_along() {
     let batches = batches(4);
     for batch in &batches {
         presence.connect_batch(batch.clone(), &trace).await.unwrap();
-        presence.heartbeat_batch(batch.clone(), &trace).await.unwrap();
+        presence
+            .heartbeat_batch(batch.clone(), &trace)
+            .await
+            .unwrap();
     }
-    let mut renewals: Vec<_> =
-        batches.into_iter().map(|batch| Box::pin(presence.heartbeat_batch(batch, &trace))).collect();
-    assert!(renewals.iter_mut().all(|renewal| renewal.now_or_never().is_none()));
+    let mut renewals: Vec<_> = batches
+        .into_iter()
+        .map(|batch| Box::pin(presence.heartbeat_batch(batch, &trace)))
+        .collect();
+    assert!(
+        renewals
+            .iter_mut()
+            .all(|renewal| renewal.now_or_never().is_none())
+    );
     // The first one has made its calls, the others wait for it.
     drop(renewals.remove(0));
     for outcome in join_all(renewals).await {

@@ -4,7 +4,9 @@ use presence::{
     model::{Connection, PlayerId},
     telemetry::TraceContext,
 };
-use presence_tests::{NatsServer, RedisCluster, cluster_app, commands_per_health_probe, idle_commands_per_second};
+use presence_tests::{
+    NatsServer, RedisCluster, cluster_app, commands_per_health_probe, idle_commands_per_second,
+};
 
 #[tokio::test]
 async fn an_idle_server_costs_commands_by_its_partitions() {
@@ -47,10 +49,17 @@ async fn a_health_probe_beside_a_relay_counts_the_players() {
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
     app.relay().unwrap().pass().await.unwrap();
     cluster.forget_commands();
-    let health = app.health_probe().check_and_count(&app.operator_queries()).await;
+    let health = app
+        .health_probe()
+        .check_and_count(&app.operator_queries())
+        .await;
     assert!(health.is_available());
     let commands = cluster.commands();
-    assert_eq!((commands.get("zcard"), commands.get("xrange")), (Some(&256), None), "{commands:?}");
+    assert_eq!(
+        (commands.get("zcard"), commands.get("xrange")),
+        (Some(&256), None),
+        "{commands:?}"
+    );
 }
 
 #[tokio::test]
@@ -59,14 +68,26 @@ async fn calls_share_commands_within_a_partition() {
     let app = cluster_app(&cluster, &[]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     let connections: Vec<Connection> = presence_tests::connections(1_000);
-    let players: Vec<PlayerId> = connections.iter().map(|connection| connection.player_id.clone()).collect();
-    presence.connect_batch(connections.clone(), &trace).await.unwrap();
-    presence.heartbeat_batch(connections.clone(), &trace).await.unwrap();
+    let players: Vec<PlayerId> = connections
+        .iter()
+        .map(|connection| connection.player_id.clone())
+        .collect();
+    presence
+        .connect_batch(connections.clone(), &trace)
+        .await
+        .unwrap();
+    presence
+        .heartbeat_batch(connections.clone(), &trace)
+        .await
+        .unwrap();
     cluster.forget_commands();
     presence.heartbeat_batch(connections, &trace).await.unwrap();
     presence.presences(&players, false).await.unwrap();
     let commands = cluster.commands();
     assert!(commands["evalsha"] <= 256, "{commands:?}");
-    assert!(commands["mget"] + commands.get("get").copied().unwrap_or_default() - 1_000 <= 256, "{commands:?}");
+    assert!(
+        commands["mget"] + commands.get("get").copied().unwrap_or_default() - 1_000 <= 256,
+        "{commands:?}"
+    );
     assert_eq!((commands["set"], commands["setrange"]), (1_000, 1_000));
 }

@@ -14,7 +14,11 @@ use super::{PLAYERS, are_online, connections, held_by, players};
 
 /// Beats until every connection is accepted.
 async fn beat_until_healed(presence: &PresenceService, trace: &TraceContext) {
-    while !presence.heartbeat_batch(connections(), trace).await.is_ok_and(|batch| batch.failed.is_empty()) {
+    while !presence
+        .heartbeat_batch(connections(), trace)
+        .await
+        .is_ok_and(|batch| batch.failed.is_empty())
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -28,7 +32,9 @@ async fn a_failover_heals_within_one_heartbeat_interval() {
 async fn a_failover_of_valkey_heals_within_one_heartbeat_interval() {
     match RedisCluster::start_valkey().await {
         Some(cluster) => heals(cluster).await,
-        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+        None => eprintln!(
+            "skipped: there is no valkey-server on this machine, and none could be installed"
+        ),
     }
 }
 
@@ -41,7 +47,9 @@ async fn a_failover_of_one_of_six_masters_heals() {
 async fn a_failover_of_one_of_six_masters_of_valkey_heals() {
     match RedisCluster::start_valkey_masters(6).await {
         Some(cluster) => heals(cluster).await,
-        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+        None => eprintln!(
+            "skipped: there is no valkey-server on this machine, and none could be installed"
+        ),
     }
 }
 
@@ -53,10 +61,20 @@ async fn heals(mut cluster: RedisCluster) {
     let killed_at = Instant::now();
     cluster.kill(2);
     beat_until_healed(&presence, &trace).await;
-    eprintln!("healed {:?} after the master was killed", killed_at.elapsed());
-    assert!(killed_at.elapsed() < presence.lifetimes().heartbeat_interval, "{:?}", killed_at.elapsed());
+    eprintln!(
+        "healed {:?} after the master was killed",
+        killed_at.elapsed()
+    );
+    assert!(
+        killed_at.elapsed() < presence.lifetimes().heartbeat_interval,
+        "{:?}",
+        killed_at.elapsed()
+    );
     assert!(are_online(&presence, &players()).await);
-    let again = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    let again = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
     assert_eq!((again.accepted, again.restored.len()), (PLAYERS, 0));
 }
 
@@ -72,43 +90,96 @@ async fn what_a_promoted_replica_lacks_is_restored_by_the_next_heartbeat() {
     cluster.kill(0);
     beat_until_healed(&presence, &trace).await;
     assert_eq!(cluster.ask(replica, &["FLUSHALL"]), "OK");
-    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
-    assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, lost.len()));
+    let batch = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
+    assert_eq!(
+        (batch.accepted, batch.restored.len()),
+        (PLAYERS, lost.len())
+    );
     assert!(are_online(&presence, &players()).await);
 }
 
 #[tokio::test]
 async fn a_promoted_replica_learns_every_script() {
     let mut cluster = RedisCluster::start_with_replicas().await;
-    let app = cluster_app(&cluster, &[("PRESENCE_TTL", "3s"), ("PRESENCE_HEARTBEAT_INTERVAL", "1s")]);
+    let app = cluster_app(
+        &cluster,
+        &[
+            ("PRESENCE_TTL", "3s"),
+            ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
+        ],
+    );
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     let theirs = held_by(&cluster, 1);
     let replica = cluster.replica_of(1);
     cluster.kill(1);
-    while !presence.connect_batch(theirs.clone(), &trace).await.is_ok_and(|batch| batch.failed.is_empty()) {}
+    while !presence
+        .connect_batch(theirs.clone(), &trace)
+        .await
+        .is_ok_and(|batch| batch.failed.is_empty())
+    {}
 
     let forget = || assert_eq!(cluster.ask(replica, &["SCRIPT", "FLUSH"]), "OK");
-    let [first, second, third, ..] = &theirs[..] else { panic!("three players") };
+    let [first, second, third, ..] = &theirs[..] else {
+        panic!("three players")
+    };
     forget();
-    assert_eq!(presence.connect(first, &trace).await.unwrap().connection_count, 1);
+    assert_eq!(
+        presence
+            .connect(first, &trace)
+            .await
+            .unwrap()
+            .connection_count,
+        1
+    );
     forget();
-    assert_eq!(presence.heartbeat(first, &trace).await.unwrap().connection_count, 1);
+    assert_eq!(
+        presence
+            .heartbeat(first, &trace)
+            .await
+            .unwrap()
+            .connection_count,
+        1
+    );
     forget();
-    let away = presence.set_state(&first.player_id, State::Away, &trace).await.unwrap();
+    let away = presence
+        .set_state(&first.player_id, State::Away, &trace)
+        .await
+        .unwrap();
     assert_eq!(away.state, State::Away);
     forget();
-    let gone = presence.disconnect(first, Reason::Quit, &trace).await.unwrap();
+    let gone = presence
+        .disconnect(first, Reason::Quit, &trace)
+        .await
+        .unwrap();
     assert_eq!(gone.state, State::Offline);
     forget();
-    assert_eq!(presence.heartbeat_batch(vec![second.clone(), third.clone()], &trace).await.unwrap().accepted, 2);
+    assert_eq!(
+        presence
+            .heartbeat_batch(vec![second.clone(), third.clone()], &trace)
+            .await
+            .unwrap()
+            .accepted,
+        2
+    );
     forget();
-    let quit = presence.disconnect_batch(vec![second.clone()], Reason::Quit, &trace).await.unwrap();
+    let quit = presence
+        .disconnect_batch(vec![second.clone()], Reason::Quit, &trace)
+        .await
+        .unwrap();
     assert_eq!(quit.accepted, 1);
 
     let mut expired = 0;
     while expired < theirs.len() as u64 - 2 {
         forget(); // all but the two who left run out
-        expired += app.sweeper(RelaySignal::default()).pass().await.unwrap().expired;
+        expired += app
+            .sweeper(RelaySignal::default())
+            .pass()
+            .await
+            .unwrap()
+            .expired;
     }
     forget();
     assert!(app.health_probe().check().await.is_available());
@@ -124,11 +195,17 @@ async fn a_planned_failover_fails_no_call() {
         let replica = cluster.replica_of(master);
         assert_eq!(cluster.ask(replica, &["CLUSTER", "FAILOVER"]), "OK");
         while !cluster.is_master(replica) || cluster.is_master(master) {
-            let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+            let batch = presence
+                .heartbeat_batch(connections(), &trace)
+                .await
+                .unwrap();
             assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0));
             assert!(are_online(&presence, &players()).await);
         }
     }
-    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    let batch = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
     assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0));
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use presence::{
-    PresenceError, events::RelaySignal, model::Connection, operator::HealthStatus, telemetry::TraceContext,
+    PresenceError, events::RelaySignal, model::Connection, operator::HealthStatus,
+    telemetry::TraceContext,
 };
 use presence_tests::{RedisCluster, cluster_app, connection, partition_key};
 
@@ -17,21 +18,47 @@ async fn a_dead_node_fails_its_own_players_and_nobody_else() {
     let (presence, trace) = (app.presence(), TraceContext::new_root());
     presence.connect_batch(connections(), &trace).await.unwrap();
     let lost = held_by(&cluster, 1);
-    let spared: Vec<_> = connections().into_iter().filter(|connection| !lost.contains(connection)).collect();
+    let spared: Vec<_> = connections()
+        .into_iter()
+        .filter(|connection| !lost.contains(connection))
+        .collect();
     cluster.kill(1);
 
-    let mut batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
-    batch.failed.sort_by_key(|connection| lost.iter().position(|other| other == connection));
-    assert_eq!((batch.accepted, batch.restored.len(), batch.closed.len()), (spared.len(), 0, 0));
+    let mut batch = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
+    batch
+        .failed
+        .sort_by_key(|connection| lost.iter().position(|other| other == connection));
+    assert_eq!(
+        (batch.accepted, batch.restored.len(), batch.closed.len()),
+        (spared.len(), 0, 0)
+    );
     assert_eq!(batch.failed, lost);
     presence.heartbeat(&spared[0], &trace).await.unwrap();
-    assert!(matches!(presence.heartbeat(&lost[0], &trace).await, Err(PresenceError::Store(_))));
-    assert!(matches!(presence.heartbeat_batch(lost.clone(), &trace).await, Err(PresenceError::Store(_))));
+    assert!(matches!(
+        presence.heartbeat(&lost[0], &trace).await,
+        Err(PresenceError::Store(_))
+    ));
+    assert!(matches!(
+        presence.heartbeat_batch(lost.clone(), &trace).await,
+        Err(PresenceError::Store(_))
+    ));
 
-    assert!(presence.presences(&players(), false).await.is_err(), "unknown is not OFFLINE");
-    let spared: Vec<_> = spared.into_iter().map(|connection| connection.player_id).collect();
+    assert!(
+        presence.presences(&players(), false).await.is_err(),
+        "unknown is not OFFLINE"
+    );
+    let spared: Vec<_> = spared
+        .into_iter()
+        .map(|connection| connection.player_id)
+        .collect();
     assert!(are_online(&presence, &spared).await);
-    assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Degraded);
+    assert_eq!(
+        app.health_probe().check().await.checks.redis.status,
+        HealthStatus::Degraded
+    );
 }
 
 #[tokio::test]
@@ -39,19 +66,34 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "3s")]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
-    let [hanging, ..] = &held_by(&cluster, 1)[..] else { panic!("a player") };
-    let [alone, both, ..] = &held_by(&cluster, 0)[..] else { panic!("two players") };
+    let [hanging, ..] = &held_by(&cluster, 1)[..] else {
+        panic!("a player")
+    };
+    let [alone, both, ..] = &held_by(&cluster, 0)[..] else {
+        panic!("two players")
+    };
     let tablet = |player: &Connection| connection(player.player_id.as_str(), "tablet");
     let all = [hanging, &tablet(hanging), alone, both, &tablet(both)];
-    presence.connect_batch(all.map(Clone::clone).to_vec(), &trace).await.unwrap();
+    presence
+        .connect_batch(all.map(Clone::clone).to_vec(), &trace)
+        .await
+        .unwrap();
     cluster.pause(1);
 
     let beats = all.map(|connection| {
         let (presence, trace) = (&presence, &trace);
         async move { presence.heartbeat(connection, trace).await.is_ok() }
     });
-    let answers: Vec<_> = beats.into_iter().collect::<FuturesUnordered<_>>().collect().await;
-    assert_eq!(answers, [true, true, true, false, false], "in the order of the answers");
+    let answers: Vec<_> = beats
+        .into_iter()
+        .collect::<FuturesUnordered<_>>()
+        .collect()
+        .await;
+    assert_eq!(
+        answers,
+        [true, true, true, false, false],
+        "in the order of the answers"
+    );
     cluster.resume(1);
 }
 
@@ -59,7 +101,10 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
 async fn the_sweep_goes_on_without_a_dead_node() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_TTL", "200ms")]);
-    app.presence().connect_batch(connections(), &TraceContext::new_root()).await.unwrap();
+    app.presence()
+        .connect_batch(connections(), &TraceContext::new_root())
+        .await
+        .unwrap();
     let spared = held_by(&cluster, 1);
     cluster.kill(0);
     let has_ended = |connection: &_| {
@@ -71,24 +116,38 @@ async fn the_sweep_goes_on_without_a_dead_node() {
         sweeper.pass().await.unwrap_err();
     }
     let expired = sweeper.total().expired as usize;
-    assert!(expired >= spared.len(), "what was done is counted: {expired} of {}", spared.len());
+    assert!(
+        expired >= spared.len(),
+        "what was done is counted: {expired} of {}",
+        spared.len()
+    );
 }
 
-/// A node that dies in the middle of a pass: it has said who is due, and carries out nothing any more.
+/// A node that dies in the middle of a pass: it has said who is due, and carries out nothing any
+/// more.
 #[tokio::test]
 async fn players_of_other_nodes_expire_while_the_sweep_waits_for_one() {
     const DUE: usize = 3_000;
     let cluster = RedisCluster::start().await;
     // The pass does not give up the node while the test runs.
-    let app = cluster_app(&cluster, &[("PRESENCE_TTL", "100ms"), ("PRESENCE_STORE_TIMEOUT", "10m")]);
-    app.presence().connect_batch(presence_tests::connections(DUE), &TraceContext::new_root()).await.unwrap();
+    let app = cluster_app(
+        &cluster,
+        &[("PRESENCE_TTL", "100ms"), ("PRESENCE_STORE_TIMEOUT", "10m")],
+    );
+    app.presence()
+        .connect_batch(presence_tests::connections(DUE), &TraceContext::new_root())
+        .await
+        .unwrap();
     let all_due = || (0..3).map(|node| due_on(&cluster, node)).sum::<usize>();
     while all_due() < DUE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let on_the_node = due_on(&cluster, 0);
     // Reads are still answered, so the pass begins work on each partition of this node.
-    assert_eq!(cluster.ask(0, &["CLIENT", "PAUSE", "600000", "WRITE"]), "OK");
+    assert_eq!(
+        cluster.ask(0, &["CLIENT", "PAUSE", "600000", "WRITE"]),
+        "OK"
+    );
     let others_have_expired = async {
         while due_on(&cluster, 1) + due_on(&cluster, 2) > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -103,7 +162,8 @@ async fn players_of_other_nodes_expire_while_the_sweep_waits_for_one() {
     cluster.ask(0, &["CLIENT", "UNPAUSE"]);
 }
 
-/// The number of players on a node who are due, the swept ones excluded. A node whose writes are paused says so as well.
+/// The number of players on a node who are due, the swept ones excluded. A node whose writes are
+/// paused says so as well.
 fn due_on(cluster: &RedisCluster, node: usize) -> usize {
     const COUNT: &str = "local time, due = redis.call('TIME'), 0 \
         for _, index in ipairs(redis.call('KEYS', '*#expiry')) do \
@@ -126,9 +186,15 @@ async fn a_player_in_another_partitions_index_is_removed_from_it() {
 async fn without_any_node_nothing_is_answered() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    app.presence().connect_batch(connections(), &TraceContext::new_root()).await.unwrap();
+    app.presence()
+        .connect_batch(connections(), &TraceContext::new_root())
+        .await
+        .unwrap();
     (0..3).for_each(|number| cluster.kill(number));
-    let batch = app.presence().heartbeat_batch(connections(), &TraceContext::new_root()).await;
+    let batch = app
+        .presence()
+        .heartbeat_batch(connections(), &TraceContext::new_root())
+        .await;
     assert!(matches!(batch, Err(PresenceError::Store(_))));
     assert!(!app.health_probe().check().await.is_available());
 }
@@ -138,16 +204,37 @@ async fn a_hanging_master_holds_up_its_own_players_only_until_its_replica_takes_
     let mut cluster = RedisCluster::start_with_replicas().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "500ms")]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
-    while presence.connect_batch(connections(), &trace).await.is_ok_and(|batch| !batch.failed.is_empty()) {}
+    while presence
+        .connect_batch(connections(), &trace)
+        .await
+        .is_ok_and(|batch| !batch.failed.is_empty())
+    {}
     let lost = held_by(&cluster, 1);
     cluster.pause(1);
-    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
-    assert_eq!((batch.accepted, batch.failed.len()), (PLAYERS - lost.len(), lost.len()));
-    while !presence.heartbeat_batch(connections(), &trace).await.is_ok_and(|batch| batch.failed.is_empty()) {}
+    let batch = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
+    assert_eq!(
+        (batch.accepted, batch.failed.len()),
+        (PLAYERS - lost.len(), lost.len())
+    );
+    while !presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .is_ok_and(|batch| batch.failed.is_empty())
+    {}
     cluster.resume(1);
     for _ in 0..20 {
-        let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
-        assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0), "the old master is no master any more");
+        let batch = presence
+            .heartbeat_batch(connections(), &trace)
+            .await
+            .unwrap();
+        assert_eq!(
+            (batch.accepted, batch.restored.len()),
+            (PLAYERS, 0),
+            "the old master is no master any more"
+        );
     }
     assert!(are_online(&presence, &players()).await);
 }
@@ -158,13 +245,23 @@ async fn what_was_sent_elsewhere_does_not_wait_for_a_node_that_hangs() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "1s")]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
-    while presence.connect_batch(connections(), &trace).await.is_ok_and(|batch| !batch.failed.is_empty()) {}
+    while presence
+        .connect_batch(connections(), &trace)
+        .await
+        .is_ok_and(|batch| !batch.failed.is_empty())
+    {}
     cluster.move_slots(0, 2, 2_000).await;
     let lost = held_by(&cluster, 1);
     cluster.pause(1);
-    let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+    let batch = presence
+        .heartbeat_batch(connections(), &trace)
+        .await
+        .unwrap();
     cluster.resume(1);
-    assert_eq!((batch.accepted, batch.failed.len()), (PLAYERS - lost.len(), lost.len()));
+    assert_eq!(
+        (batch.accepted, batch.failed.len()),
+        (PLAYERS - lost.len(), lost.len())
+    );
 }
 
 #[tokio::test]
@@ -174,7 +271,10 @@ async fn a_node_that_hangs_does_not_keep_a_new_process_from_serving_the_others()
     cluster.pause(0);
     for _ in 0..5 {
         let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "500ms")]);
-        app.presence().connect(&spared[0], &TraceContext::new_root()).await.unwrap();
+        app.presence()
+            .connect(&spared[0], &TraceContext::new_root())
+            .await
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     cluster.resume(0);

@@ -33,10 +33,16 @@ fn record(connection: &Connection) -> String {
 
 /// The connections of the players whose partitions a node holds.
 fn held_by(cluster: &RedisCluster, number: usize) -> Vec<Connection> {
-    connections().into_iter().filter(|connection| cluster.holds(number, &record(connection))).collect()
+    connections()
+        .into_iter()
+        .filter(|connection| cluster.holds(number, &record(connection)))
+        .collect()
 }
 
 async fn are_online(presence: &PresenceService, players: &[PlayerId]) -> bool {
     let snapshot = presence.presences(players, false).await.unwrap();
-    snapshot.presences.iter().all(|presence| presence.state == State::Online)
+    snapshot
+        .presences
+        .iter()
+        .all(|presence| presence.state == State::Online)
 }

@@ -22,7 +22,9 @@ async fn slots_move_between_six_masters_and_nothing_is_lost() {
 async fn slots_move_on_valkey_and_nothing_is_lost() {
     match RedisCluster::start_valkey().await {
         Some(cluster) => nothing_is_lost_while_slots_move(cluster, [200, 70]).await,
-        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+        None => eprintln!(
+            "skipped: there is no valkey-server on this machine, and none could be installed"
+        ),
     }
 }
 
@@ -42,11 +44,17 @@ async fn nothing_is_lost_while_slots_move(cluster: RedisCluster, slots: [usize; 
     let traffic = async {
         let mut rounds = 0;
         while !has_moved.load(Ordering::Relaxed) {
-            let batch = presence.heartbeat_batch(connections(), &trace).await.unwrap();
+            let batch = presence
+                .heartbeat_batch(connections(), &trace)
+                .await
+                .unwrap();
             assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0));
             let newcomer = connection(&format!("newcomer{rounds}"), "c");
             presence.connect(&newcomer, &trace).await.unwrap();
-            presence.set_state(&newcomer.player_id, State::InQueue, &trace).await.unwrap();
+            presence
+                .set_state(&newcomer.player_id, State::InQueue, &trace)
+                .await
+                .unwrap();
             assert!(are_online(&presence, &players()).await);
             rounds += 1;
         }
@@ -59,7 +67,11 @@ async fn nothing_is_lost_while_slots_move(cluster: RedisCluster, slots: [usize; 
     // Outboxes moved with their slots: what waits is found where it is now.
     app.relay().unwrap().pass().await.unwrap();
     let events = nats.messages("PRESENCE_EVENTS").await;
-    assert_eq!(events.len(), PLAYERS + 2 * rounds, "each transition is one event");
+    assert_eq!(
+        events.len(),
+        PLAYERS + 2 * rounds,
+        "each transition is one event"
+    );
 }
 
 #[tokio::test]
@@ -85,7 +97,10 @@ async fn serves_while_a_slot_moves(cluster: RedisCluster) {
 
     cluster.begin_to_move(&key, 0, 1);
     cluster.move_key(&key, 0, 1);
-    assert!(are_online(&presence, &players()).await, "the new node is asked for the record");
+    assert!(
+        are_online(&presence, &players()).await,
+        "the new node is asked for the record"
+    );
     let waits = presence.heartbeat_batch(connections(), &trace);
     let ends = async {
         tokio::task::yield_now().await; // the heartbeat meets the slot's keys on two nodes

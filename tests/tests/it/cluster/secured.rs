@@ -16,28 +16,77 @@ fn connection(n: usize) -> Value {
     json!({"player_id": format!("p{n}"), "connection_id": "c"})
 }
 
-/// Makes every call that there is, and waits until a gateway that no longer renews its lease is lost,
-/// and a player without heartbeats has expired.
+/// Makes every call that there is, and waits until a gateway that no longer renews its lease is
+/// lost, and a player without heartbeats has expired.
 async fn every_call_works(server: &Server) {
     let all: Vec<_> = (0..50).map(connection).collect();
-    let batch = server.post("/presence/connect", json!({ "connections": all })).await;
+    let batch = server
+        .post("/presence/connect", json!({ "connections": all }))
+        .await;
     assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)));
-    assert_eq!(server.post("/presence/heartbeat", connection(1)).await.status, 200);
-    assert_eq!(server.post("/presence/state", json!({"player_id": "p1", "state": "IN_QUEUE"})).await.status, 200);
-    assert_eq!(server.post("/presence/disconnect", connection(2)).await.body["state"], "OFFLINE");
-    assert_eq!(server.post("/presence/heartbeat", connection(2)).await.status, 410);
-    assert_eq!(server.post("/presence/state", json!({"player_id": "p3", "state": "OFFLINE"})).await.status, 200);
+    assert_eq!(
+        server
+            .post("/presence/heartbeat", connection(1))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        server
+            .post(
+                "/presence/state",
+                json!({"player_id": "p1", "state": "IN_QUEUE"})
+            )
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        server
+            .post("/presence/disconnect", connection(2))
+            .await
+            .body["state"],
+        "OFFLINE"
+    );
+    assert_eq!(
+        server
+            .post("/presence/heartbeat", connection(2))
+            .await
+            .status,
+        410
+    );
+    assert_eq!(
+        server
+            .post(
+                "/presence/state",
+                json!({"player_id": "p3", "state": "OFFLINE"})
+            )
+            .await
+            .status,
+        200
+    );
     let friends = json!({"player_ids": ["p1", "p2", "p3"], "history": true});
     assert_eq!(server.post("/presence/friends", friends).await.status, 200);
     assert_eq!(server.get("/presence/p2?history=true").await.status, 200);
     assert_eq!(server.get("/presence").await.status, 200);
     assert_eq!(server.get("/console/players/p1").await.status, 200);
     for gateway in ["g1", "g2"] {
-        assert_eq!(server.post("/presence/gateway", json!({ "gateway_id": gateway })).await.status, 200);
+        assert_eq!(
+            server
+                .post("/presence/gateway", json!({ "gateway_id": gateway }))
+                .await
+                .status,
+            200
+        );
     }
     let owned = json!({"gateway_id": "g1", "player_id": "p5", "connection_id": "c"});
     assert_eq!(server.post("/presence/heartbeat", owned).await.status, 200);
-    let left = server.post("/presence/gateway", json!({"gateway_id": "g1", "leaving": "moving"})).await;
+    let left = server
+        .post(
+            "/presence/gateway",
+            json!({"gateway_id": "g1", "leaving": "moving"}),
+        )
+        .await;
     assert_eq!((left.status, &left.body["status"]), (200, &json!("left")));
     loop {
         let gateways = server.get("/gateways").await;
@@ -57,7 +106,10 @@ async fn a_private_authority_is_trusted_by_its_file() {
     let redis = SecuredRedis::start().await;
     let url = redis.url();
     let server = start(redis.authority(), &[("PRESENCE_REDIS_URL", &url)]);
-    assert_eq!(server.post("/presence/connect", connection(1)).await.status, 200);
+    assert_eq!(
+        server.post("/presence/connect", connection(1)).await.status,
+        200
+    );
     assert_eq!(redis.ask(&["EXISTS", "presence:p1"]), "1");
 }
 
@@ -98,19 +150,28 @@ async fn redis_and_nats_let_the_service_do_what_it_needs() {
     every_call_works(&server).await;
     let mut seen = String::new();
     while !seen.contains("event: presence") {
-        seen.push_str(&String::from_utf8_lossy(&live.chunk().await.unwrap().unwrap()));
+        seen.push_str(&String::from_utf8_lossy(
+            &live.chunk().await.unwrap().unwrap(),
+        ));
     }
     let is_expired = |event: &Value| event["player_id"] == "p4" && event["reason"] == "expired";
     loop {
         let events = nats.messages("PRESENCE_EVENTS").await;
-        if events.iter().any(|message| is_expired(&serde_json::from_slice(&message.payload).unwrap())) {
+        if events
+            .iter()
+            .any(|message| is_expired(&serde_json::from_slice(&message.payload).unwrap()))
+        {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let ready = server.get("/health/ready").await.body;
     assert_eq!(ready["status"], "ok", "{ready}");
-    assert_eq!(redis.ask(&["ACL", "LOG"]), "", "the service tried something that it may not do");
+    assert_eq!(
+        redis.ask(&["ACL", "LOG"]),
+        "",
+        "the service tried something that it may not do"
+    );
 }
 
 #[tokio::test]
@@ -133,8 +194,15 @@ async fn a_secured_cluster_serves_every_call_and_heals() {
     // Each thread of the server has its own view of the cluster, and calls may go to any.
     let mut healed_calls = 0;
     while healed_calls < 10 {
-        let batch = server.post("/presence/connect", json!({ "connections": newcomers() })).await.body;
-        healed_calls = if batch["failed"] == json!([]) { healed_calls + 1 } else { 0 };
+        let batch = server
+            .post("/presence/connect", json!({ "connections": newcomers() }))
+            .await
+            .body;
+        healed_calls = if batch["failed"] == json!([]) {
+            healed_calls + 1
+        } else {
+            0
+        };
     }
     every_call_works_again(&server).await;
 }
@@ -146,10 +214,27 @@ fn newcomers() -> Vec<Value> {
 /// By connections that were never closed.
 async fn every_call_works_again(server: &Server) {
     for call in ["/presence/connect", "/presence/heartbeat"] {
-        let batch = server.post(call, json!({ "connections": newcomers() })).await;
-        assert_eq!((batch.status, &batch.body["accepted"]), (200, &json!(50)), "{call}: {}", batch.body);
+        let batch = server
+            .post(call, json!({ "connections": newcomers() }))
+            .await;
+        assert_eq!(
+            (batch.status, &batch.body["accepted"]),
+            (200, &json!(50)),
+            "{call}: {}",
+            batch.body
+        );
     }
     let friends: Vec<_> = (100..150).map(|n| format!("p{n}")).collect();
-    let friends = server.post("/presence/friends", json!({ "player_ids": friends })).await.body;
-    assert!(friends["presences"].as_array().unwrap().iter().all(|friend| friend["state"] == "ONLINE"), "{friends}");
+    let friends = server
+        .post("/presence/friends", json!({ "player_ids": friends }))
+        .await
+        .body;
+    assert!(
+        friends["presences"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|friend| friend["state"] == "ONLINE"),
+        "{friends}"
+    );
 }

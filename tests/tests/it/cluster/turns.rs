@@ -4,7 +4,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use presence::telemetry::TraceContext;
 use presence_tests::{
-    NatsServer, RedisCluster, RedisServer, Server, VirtualClock, cluster_app, connection, partition_key, script,
+    NatsServer, RedisCluster, RedisServer, Server, VirtualClock, cluster_app, connection,
+    partition_key, script,
 };
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
@@ -16,8 +17,14 @@ const PATIENCE: u64 = 400;
 async fn ask(redis: &RedisServer) -> u64 {
     let keys = ["began", "ended"];
     let mut call = redis::cmd("EVAL");
-    call.arg(script("turn")).arg(2).arg(&keys).arg(INTERVAL).arg(PATIENCE);
-    call.query_async(&mut redis.connection().await).await.unwrap()
+    call.arg(script("turn"))
+        .arg(2)
+        .arg(&keys)
+        .arg(INTERVAL)
+        .arg(PATIENCE);
+    call.query_async(&mut redis.connection().await)
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -48,8 +55,11 @@ async fn a_turn_is_given_once_per_interval_and_again_after_a_pass_that_died() {
 async fn several_servers_make_one_pass_per_interval_together() {
     let cluster = RedisCluster::start().await;
     let urls = cluster.urls();
-    let variables =
-        [("PRESENCE_REDIS_URL", &*urls), ("PRESENCE_REDIS_MODE", "cluster"), ("PRESENCE_SWEEP_INTERVAL", "2s")];
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*urls),
+        ("PRESENCE_REDIS_MODE", "cluster"),
+        ("PRESENCE_SWEEP_INTERVAL", "2s"),
+    ];
     let servers: Vec<_> = (0..3).map(|_| Server::start(&variables)).collect();
     for server in &servers {
         while server.get("/health/ready").await.body["checks"]["sweep"]["status"] != "ok" {
@@ -58,13 +68,21 @@ async fn several_servers_make_one_pass_per_interval_together() {
     }
     cluster.forget_commands();
     let ended = partition_key(0, "swept");
-    let swept = || cluster.ask(cluster.master_of(&ended), &["GET", &ended]).parse::<u64>().unwrap();
+    let swept = || {
+        cluster
+            .ask(cluster.master_of(&ended), &["GET", &ended])
+            .parse::<u64>()
+            .unwrap()
+    };
     let begin = swept();
     while swept() < begin + 6_000 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let passes = cluster.commands()["zrange"] / 256;
-    assert!((5..=9).contains(&passes), "{passes} passes in 6 to 7 s, each second one");
+    assert!(
+        (5..=9).contains(&passes),
+        "{passes} passes in 6 to 7 s, each second one"
+    );
 }
 
 /// A server with short times.
@@ -84,7 +102,12 @@ async fn until_published(nats: &NatsServer, player: &str, reason: &str) {
         let event: Value = serde_json::from_slice(&message.payload).unwrap();
         event["player_id"] == player && event["reason"] == reason
     };
-    while !nats.messages("PRESENCE_EVENTS").await.iter().any(|message| is_it(message)) {
+    while !nats
+        .messages("PRESENCE_EVENTS")
+        .await
+        .iter()
+        .any(|message| is_it(message))
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -99,7 +122,10 @@ async fn a_server_that_dies_during_its_pass_does_not_stop_the_others() {
         let player = format!("p{round}");
         let connect = json!({"player_id": player, "connection_id": "c"});
         assert_eq!(server.post("/presence/connect", connect).await.status, 200);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis() as u64;
         for key in ["sweeping", "relaying"] {
             raw.set(partition_key(0, key), now).await.unwrap();
         }
@@ -112,8 +138,17 @@ async fn a_server_that_dies_during_its_pass_does_not_stop_the_others() {
 async fn events_that_another_process_left_are_published() {
     let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
     let _server = server(&cluster, &nats);
-    let left = cluster_app(&cluster, &[("PRESENCE_NATS_URL", "nats://127.0.0.1:9"), ("PRESENCE_TTL", "1h")]);
-    left.presence().connect(&connection("alice", "c"), &TraceContext::new_root()).await.unwrap();
+    let left = cluster_app(
+        &cluster,
+        &[
+            ("PRESENCE_NATS_URL", "nats://127.0.0.1:9"),
+            ("PRESENCE_TTL", "1h"),
+        ],
+    );
+    left.presence()
+        .connect(&connection("alice", "c"), &TraceContext::new_root())
+        .await
+        .unwrap();
     until_published(&nats, "alice", "connect").await;
 }
 

@@ -20,14 +20,24 @@ impl Fixture {
         let nats = NatsServer::start().await;
         let redis_url = redis.url();
         let nats_url = nats.url();
-        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis_url), ("PRESENCE_NATS_URL", &*nats_url)];
+        let mut variables = vec![
+            ("PRESENCE_REDIS_URL", &*redis_url),
+            ("PRESENCE_NATS_URL", &*nats_url),
+        ];
         variables.extend(more);
         let server = Server::start(&variables);
-        Self { redis, nats, server }
+        Self {
+            redis,
+            nats,
+            server,
+        }
     }
 
     async fn connect(&self, player: &str, connection: &str) {
-        let answer = self.server.post("/presence/connect", one(player, connection)).await;
+        let answer = self
+            .server
+            .post("/presence/connect", one(player, connection))
+            .await;
         assert_eq!(answer.status, 200);
     }
 }

@@ -17,17 +17,31 @@ fn alice() -> Value {
 }
 
 async fn set(functions: &mut Functions, activity: Value) -> Response {
-    functions.post("set-state", &json!({"player_id": "alice", "activity": activity})).await
+    functions
+        .post(
+            "set-state",
+            &json!({"player_id": "alice", "activity": activity}),
+        )
+        .await
 }
 
 /// Sets an activity that is inserted into the body verbatim.
 async fn set_text(functions: &mut Functions, activity: &str) -> Response {
     let body = format!(r#"{{"player_id":"alice","activity":{activity}}}"#);
-    functions.invoke("set-state", HttpEvent::new(Kind::HttpApi, "POST", "/").body(body).build()).await
+    functions
+        .invoke(
+            "set-state",
+            HttpEvent::new(Kind::HttpApi, "POST", "/")
+                .body(body)
+                .build(),
+        )
+        .await
 }
 
 async fn read_with_history(functions: &mut Functions) -> Value {
-    let event = HttpEvent::new(Kind::HttpApi, "GET", "/presence/alice").query("history=true").build();
+    let event = HttpEvent::new(Kind::HttpApi, "GET", "/presence/alice")
+        .query("history=true")
+        .build();
     functions.invoke("get-state", event).await.ok()
 }
 
@@ -38,30 +52,57 @@ fn ranked() -> Value {
 #[tokio::test]
 async fn a_call_sets_the_state_the_activity_or_both() {
     let mut functions = with_alice().await;
-    let both = functions.accept("set-state", json!({"player_id": "alice", "state": "IN_MATCH", "activity": ranked()}));
+    let both = functions.accept(
+        "set-state",
+        json!({"player_id": "alice", "state": "IN_MATCH", "activity": ranked()}),
+    );
     let both = both.await;
-    assert_eq!((&both["state"], &both["activity"]), (&json!("IN_MATCH"), &ranked()));
-    let state = functions.accept("set-state", json!({"player_id": "alice", "state": "AWAY"})).await;
-    assert_eq!((&state["state"], &state["activity"]), (&json!("AWAY"), &ranked()), "a state keeps the activity");
+    assert_eq!(
+        (&both["state"], &both["activity"]),
+        (&json!("IN_MATCH"), &ranked())
+    );
+    let state = functions
+        .accept("set-state", json!({"player_id": "alice", "state": "AWAY"}))
+        .await;
+    assert_eq!(
+        (&state["state"], &state["activity"]),
+        (&json!("AWAY"), &ranked()),
+        "a state keeps the activity"
+    );
     let activity = set(&mut functions, json!({"joinable": false})).await.ok();
     assert_eq!(
         (&activity["state"], &activity["activity"]),
         (&json!("AWAY"), &json!({"joinable": false})),
         "the activity is replaced as a whole"
     );
-    let neither = functions.post("set-state", &json!({"player_id": "alice"})).await;
+    let neither = functions
+        .post("set-state", &json!({"player_id": "alice"}))
+        .await;
     neither.assert_problem(400, "invalid-request", "neither");
     assert_eq!(neither.body["field"], "state");
     for (member, body) in [
-        ("state", json!({"player_id": "alice", "state": null, "activity": ranked()})),
-        ("state", json!({"player_id": "alice", "state": "BUSY", "activity": ranked()})),
-        ("more", json!({"player_id": "alice", "activity": ranked(), "more": 1})),
+        (
+            "state",
+            json!({"player_id": "alice", "state": null, "activity": ranked()}),
+        ),
+        (
+            "state",
+            json!({"player_id": "alice", "state": "BUSY", "activity": ranked()}),
+        ),
+        (
+            "more",
+            json!({"player_id": "alice", "activity": ranked(), "more": 1}),
+        ),
     ] {
         let response = functions.post("set-state", &body).await;
         response.assert_problem(400, "invalid-request", member);
         assert_eq!(response.body["field"], member);
     }
-    assert_eq!(functions.get("/presence/alice").await.ok(), activity, "nothing was applied");
+    assert_eq!(
+        functions.get("/presence/alice").await.ok(),
+        activity,
+        "nothing was applied"
+    );
 }
 
 #[tokio::test]
@@ -71,15 +112,23 @@ async fn null_removes_the_activity() {
     let removed = set(&mut functions, Value::Null).await.ok();
     assert_eq!(removed.get("activity"), None);
     assert_eq!(functions.get("/presence/alice").await.ok(), removed);
-    assert_eq!(set(&mut functions, Value::Null).await.ok()["version"], removed["version"], "twice");
+    assert_eq!(
+        set(&mut functions, Value::Null).await.ok()["version"],
+        removed["version"],
+        "twice"
+    );
     let state = json!({"player_id": "alice", "state": "IN_MATCH", "activity": null});
-    assert_eq!(functions.accept("set-state", state).await["state"], "IN_MATCH");
+    assert_eq!(
+        functions.accept("set-state", state).await["state"],
+        "IN_MATCH"
+    );
 }
 
 #[tokio::test]
 async fn each_member_has_its_bounds() {
     let mut functions = with_alice().await;
-    let party = |id: &str, size: i64, max: i64| json!({"party": {"id": id, "size": size, "max": max}});
+    let party =
+        |id: &str, size: i64, max: i64| json!({"party": {"id": id, "size": size, "max": max}});
     for activity in [
         json!({"details": "a"}),
         json!({"details": "😀".repeat(128)}),
@@ -106,9 +155,18 @@ async fn each_member_has_its_bounds() {
         (json!({"party": null}), "activity.party"),
         (json!({"party": []}), "activity.party"),
         (json!({"party": {"size": 1, "max": 2}}), "activity.party.id"),
-        (json!({"party": {"id": "p", "max": 2}}), "activity.party.size"),
-        (json!({"party": {"id": "p", "size": 1}}), "activity.party.max"),
-        (json!({"party": {"id": "p", "size": 1, "max": 2, "more": 3}}), "activity.party.more"),
+        (
+            json!({"party": {"id": "p", "max": 2}}),
+            "activity.party.size",
+        ),
+        (
+            json!({"party": {"id": "p", "size": 1}}),
+            "activity.party.max",
+        ),
+        (
+            json!({"party": {"id": "p", "size": 1, "max": 2, "more": 3}}),
+            "activity.party.more",
+        ),
         (party("a b", 1, 2), "activity.party.id"),
         (party("", 1, 2), "activity.party.id"),
         (party(".", 1, 2), "activity.party.id"),
@@ -116,7 +174,10 @@ async fn each_member_has_its_bounds() {
         (party("p", -1, 2), "activity.party.size"),
         (party("p", 1, 1_001), "activity.party.max"),
         (party("p", 3, 2), "activity.party"),
-        (json!({"party": {"id": "p", "size": 1.5, "max": 2}}), "activity.party.size"),
+        (
+            json!({"party": {"id": "p", "size": 1.5, "max": 2}}),
+            "activity.party.size",
+        ),
         (json!({"custom": null}), "activity.custom"),
         (json!({"custom": []}), "activity.custom"),
         (json!({"custom": "x"}), "activity.custom"),
@@ -126,7 +187,11 @@ async fn each_member_has_its_bounds() {
         response.assert_problem(400, "invalid-request", &activity.to_string());
         assert_eq!(response.body["field"], field, "{activity}: {response:?}");
     }
-    assert_eq!(functions.get("/presence/alice").await.ok(), before, "nothing was applied");
+    assert_eq!(
+        functions.get("/presence/alice").await.ok(),
+        before,
+        "nothing was applied"
+    );
 }
 
 #[tokio::test]
@@ -134,9 +199,15 @@ async fn invalid_json_is_refused_at_every_position() {
     let mut functions = with_alice().await;
     for (activity, field) in [
         (r#"{"details":"a","details":"b"}"#, Some("activity.details")),
-        (r#"{"party":{"id":"p","size":1,"max":2,"size":1}}"#, Some("activity.party.size")),
+        (
+            r#"{"party":{"id":"p","size":1,"max":2,"size":1}}"#,
+            Some("activity.party.size"),
+        ),
         (r#"{"custom":{"a":1,"a":1}}"#, Some("activity.custom.a")),
-        (r#"{"custom":{"b":[{"a":1,"\u0061":2}]}}"#, Some("activity.custom.b[0].a")),
+        (
+            r#"{"custom":{"b":[{"a":1,"\u0061":2}]}}"#,
+            Some("activity.custom.b[0].a"),
+        ),
         (r#"{"details":"\ud800"}"#, None),
         (r#"{"custom":{"a":"\udc00\ud800"}}"#, None),
         (r#"{"custom":{"\udbff":1}}"#, None),
@@ -146,9 +217,16 @@ async fn invalid_json_is_refused_at_every_position() {
     ] {
         let response = set_text(&mut functions, activity).await;
         response.assert_problem(400, "invalid-request", activity);
-        assert_eq!(response.body.get("field").and_then(Value::as_str), field, "{activity}: {response:?}");
+        assert_eq!(
+            response.body.get("field").and_then(Value::as_str),
+            field,
+            "{activity}: {response:?}"
+        );
     }
-    assert_eq!(functions.get("/presence/alice").await.ok().get("activity"), None);
+    assert_eq!(
+        functions.get("/presence/alice").await.ok().get("activity"),
+        None
+    );
 }
 
 #[tokio::test]
@@ -156,16 +234,31 @@ async fn at_most_1_kib_of_compact_json_is_kept() {
     let mut functions = with_alice().await;
     let frame = r#"{"custom":{"t":""}}"#.len();
     let longest = "x".repeat(1_024 - frame);
-    let with_text = |text: &str| format!("{{ \"custom\" :\n{{ \"t\" : \"{text}\" }} {} }}", " ".repeat(2_000));
+    let with_text = |text: &str| {
+        format!(
+            "{{ \"custom\" :\n{{ \"t\" : \"{text}\" }} {} }}",
+            " ".repeat(2_000)
+        )
+    };
     set_text(&mut functions, &with_text(&longest)).await.ok();
     let response = set_text(&mut functions, &with_text(&format!("{longest}x"))).await;
     response.assert_problem(400, "invalid-request", "1025 bytes");
     assert_eq!(response.body["field"], "activity");
     // An escape counts as the character that it represents, and a character as its bytes in UTF-8.
-    set_text(&mut functions, &with_text(&r"\u0041".repeat(longest.len()))).await.ok();
-    set_text(&mut functions, &with_text(&";".repeat(longest.len()))).await.ok();
-    set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2))).await.ok();
-    let response = set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2 + 1))).await;
+    set_text(&mut functions, &with_text(&r"\u0041".repeat(longest.len())))
+        .await
+        .ok();
+    set_text(&mut functions, &with_text(&";".repeat(longest.len())))
+        .await
+        .ok();
+    set_text(&mut functions, &with_text(&"é".repeat(longest.len() / 2)))
+        .await
+        .ok();
+    let response = set_text(
+        &mut functions,
+        &with_text(&"é".repeat(longest.len() / 2 + 1)),
+    )
+    .await;
     response.assert_problem(400, "invalid-request", "in bytes");
 }
 
@@ -187,13 +280,26 @@ async fn an_activity_is_returned_unchanged_in_every_response() {
         });
         let set = set(&mut functions, activity.clone()).await.ok();
         assert_eq!(set["activity"], activity);
-        for _ in ["from the record as it was set", "renewed by its only connection", "again"] {
+        for _ in [
+            "from the record as it was set",
+            "renewed by its only connection",
+            "again",
+        ] {
             let read = functions.get("/presence/alice").await.ok();
-            assert_eq!((&read["activity"], &read["version"]), (&activity, &set["version"]));
+            assert_eq!(
+                (&read["activity"], &read["version"]),
+                (&activity, &set["version"])
+            );
             let heartbeat = functions.accept("heartbeat", alice()).await;
-            assert_eq!((&heartbeat["activity"], &heartbeat["version"]), (&activity, &set["version"]));
+            assert_eq!(
+                (&heartbeat["activity"], &heartbeat["version"]),
+                (&activity, &set["version"])
+            );
         }
-        assert_eq!(read_with_history(&mut functions).await["activity"], activity);
+        assert_eq!(
+            read_with_history(&mut functions).await["activity"],
+            activity
+        );
         for history in [false, true] {
             let request = json!({"player_ids": ["bob", "alice", "alice"], "history": history});
             let friends = functions.accept("friends", request).await;
@@ -203,14 +309,24 @@ async fn an_activity_is_returned_unchanged_in_every_response() {
         }
         // With a second device, heartbeats and the record have another form.
         let phone = json!({"player_id": "alice", "connection_id": "phone"});
-        for (name, body) in
-            [("connect", &phone), ("heartbeat", &alice()), ("heartbeat", &phone), ("heartbeat", &alice())]
-        {
+        for (name, body) in [
+            ("connect", &phone),
+            ("heartbeat", &alice()),
+            ("heartbeat", &phone),
+            ("heartbeat", &alice()),
+        ] {
             let response = functions.accept(name, body.clone()).await;
-            assert_eq!((&response["activity"], &response["connection_count"]), (&activity, &json!(2)), "{name}");
+            assert_eq!(
+                (&response["activity"], &response["connection_count"]),
+                (&activity, &json!(2)),
+                "{name}"
+            );
         }
         functions.redis(&["DEL", "{presence:alice}:closed"]).await;
-        assert_eq!(functions.accept("disconnect", phone).await["activity"], activity);
+        assert_eq!(
+            functions.accept("disconnect", phone).await["activity"],
+            activity
+        );
         functions.redis(&["DEL", "{presence:alice}:closed"]).await;
     }
 }
@@ -219,14 +335,40 @@ async fn an_activity_is_returned_unchanged_in_every_response() {
 async fn an_activity_ends_when_the_player_goes_offline() {
     let mut functions = with_alice().await;
     set(&mut functions, ranked()).await.ok();
-    assert_eq!(functions.accept("disconnect", alice()).await.get("activity"), None);
-    assert_eq!(functions.get("/presence/alice").await.ok().get("activity"), None);
-    assert_eq!(read_with_history(&mut functions).await.get("activity"), None);
+    assert_eq!(
+        functions
+            .accept("disconnect", alice())
+            .await
+            .get("activity"),
+        None
+    );
+    assert_eq!(
+        functions.get("/presence/alice").await.ok().get("activity"),
+        None
+    );
+    assert_eq!(
+        read_with_history(&mut functions).await.get("activity"),
+        None
+    );
     let other = json!({"player_id": "alice", "connection_id": "c2"});
-    assert_eq!(functions.accept("connect", other).await.get("activity"), None, "and does not come back");
+    assert_eq!(
+        functions.accept("connect", other).await.get("activity"),
+        None,
+        "and does not come back"
+    );
     set(&mut functions, ranked()).await.ok();
-    functions.accept("set-state", json!({"player_id": "alice", "state": "OFFLINE"})).await;
-    let online = functions.accept("set-state", json!({"player_id": "alice", "state": "ONLINE"})).await;
+    functions
+        .accept(
+            "set-state",
+            json!({"player_id": "alice", "state": "OFFLINE"}),
+        )
+        .await;
+    let online = functions
+        .accept(
+            "set-state",
+            json!({"player_id": "alice", "state": "ONLINE"}),
+        )
+        .await;
     assert_eq!(online.get("activity"), None);
 }
 
@@ -241,9 +383,10 @@ async fn an_offline_player_cannot_have_an_activity() {
         let response = functions.post("set-state", &body).await;
         response.assert_problem(409, "transition-rejected", &body.to_string());
     }
-    let removed = functions.accept("set-state", json!({"player_id": "alice", "activity": null})).await;
-    let expected =
-        json!({"player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null});
+    let removed = functions
+        .accept("set-state", json!({"player_id": "alice", "activity": null}))
+        .await;
+    let expected = json!({"player_id": "alice", "state": "OFFLINE", "last_seen": null, "connection_count": 0, "version": null});
     assert_eq!(removed, expected);
     assert_eq!(functions.redis.keys().await, [""; 0], "nothing was applied");
 
@@ -254,9 +397,16 @@ async fn an_offline_player_cannot_have_an_activity() {
         response.assert_problem(400, "invalid-request", "signed out with an activity");
         assert_eq!(response.body["field"], "activity");
     }
-    assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE", "nothing was applied");
+    assert_eq!(
+        functions.get("/presence/alice").await.ok()["state"],
+        "ONLINE",
+        "nothing was applied"
+    );
     let signed_out = json!({"player_id": "alice", "state": "OFFLINE", "activity": null});
-    assert_eq!(functions.accept("set-state", signed_out).await["state"], "OFFLINE");
+    assert_eq!(
+        functions.accept("set-state", signed_out).await["state"],
+        "OFFLINE"
+    );
 }
 
 #[tokio::test]
@@ -264,10 +414,21 @@ async fn an_activity_is_set_from_each_kind_of_event() {
     for kind in Kind::ALL {
         let mut functions = with_alice().await;
         let body = json!({"player_id": "alice", "activity": ranked()}).to_string();
-        let event = HttpEvent::new(kind, "POST", "/presence/state").body(body).build();
-        assert_eq!(functions.invoke("set-state", event).await.ok()["activity"], ranked(), "{kind:?}");
+        let event = HttpEvent::new(kind, "POST", "/presence/state")
+            .body(body)
+            .build();
+        assert_eq!(
+            functions.invoke("set-state", event).await.ok()["activity"],
+            ranked(),
+            "{kind:?}"
+        );
     }
     let mut functions = with_alice().await;
-    let nothing = functions.invoke("set-state", post("/", &json!({"player_id": "alice", "activity": {}}))).await;
+    let nothing = functions
+        .invoke(
+            "set-state",
+            post("/", &json!({"player_id": "alice", "activity": {}})),
+        )
+        .await;
     nothing.assert_problem(400, "invalid-request", "an empty activity");
 }

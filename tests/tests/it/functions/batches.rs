@@ -6,7 +6,11 @@ use super::Functions;
 
 /// Entries from names of the form `player/connection`.
 fn entries<const N: usize>(names: [&str; N]) -> Value {
-    names.iter().map(|name| name.split_once('/').unwrap()).map(entry).collect()
+    names
+        .iter()
+        .map(|name| name.split_once('/').unwrap())
+        .map(entry)
+        .collect()
 }
 
 fn entry((player, connection): (&str, &str)) -> Value {
@@ -14,7 +18,11 @@ fn entry((player, connection): (&str, &str)) -> Value {
 }
 
 /// The response to a connect or heartbeat batch without failures, with the default timing.
-fn response<const R: usize, const C: usize>(accepted: usize, restored: [&str; R], closed: [&str; C]) -> Value {
+fn response<const R: usize, const C: usize>(
+    accepted: usize,
+    restored: [&str; R],
+    closed: [&str; C],
+) -> Value {
     with_timing(accepted, entries(restored), entries(closed))
 }
 
@@ -25,13 +33,20 @@ fn with_timing(accepted: usize, restored: Value, closed: Value) -> Value {
     })
 }
 
-/// The response to a disconnect batch without failures. Its `closed` is always empty, and it has no timing.
+/// The response to a disconnect batch without failures. Its `closed` is always empty, and it has no
+/// timing.
 fn disconnected(accepted: usize) -> Value {
     json!({"accepted": accepted, "restored": [], "closed": [], "failed": []})
 }
 
-async fn send<const N: usize>(functions: &mut Functions, name: &'static str, names: [&str; N]) -> Value {
-    functions.accept(name, json!({"connections": entries(names)})).await
+async fn send<const N: usize>(
+    functions: &mut Functions,
+    name: &'static str,
+    names: [&str; N],
+) -> Value {
+    functions
+        .accept(name, json!({"connections": entries(names)}))
+        .await
 }
 
 async fn count(functions: &mut Functions, player: &str) -> Value {
@@ -42,9 +57,17 @@ async fn count(functions: &mut Functions, player: &str) -> Value {
 async fn a_connect_batch_reports_accepted_and_closed_connections() {
     let mut functions = Functions::start().await;
     send(&mut functions, "disconnect", ["bob/b1", "carol/c1"]).await;
-    let connected = send(&mut functions, "connect", ["alice/a1", "bob/b1", "alice/a2", "carol/c1", "bob/b2"]).await;
+    let connected = send(
+        &mut functions,
+        "connect",
+        ["alice/a1", "bob/b1", "alice/a2", "carol/c1", "bob/b2"],
+    )
+    .await;
     assert_eq!(connected, response(3, [], ["bob/b1", "carol/c1"]));
-    assert_eq!(send(&mut functions, "connect", ["alice/a1", "alice/a2"]).await, response(2, [], []));
+    assert_eq!(
+        send(&mut functions, "connect", ["alice/a1", "alice/a2"]).await,
+        response(2, [], [])
+    );
     assert_eq!(count(&mut functions, "alice").await, 2);
     assert_eq!(count(&mut functions, "bob").await, 1);
     assert_eq!(count(&mut functions, "carol").await, 0);
@@ -53,7 +76,12 @@ async fn a_connect_batch_reports_accepted_and_closed_connections() {
 #[tokio::test]
 async fn a_heartbeat_batch_reports_restored_connections() {
     let mut functions = Functions::start().await;
-    send(&mut functions, "connect", ["alice/a1", "bob/b1", "carol/c1"]).await;
+    send(
+        &mut functions,
+        "connect",
+        ["alice/a1", "bob/b1", "carol/c1"],
+    )
+    .await;
     send(&mut functions, "disconnect", ["carol/c1"]).await;
     functions.redis(&["DEL", "presence:bob"]).await;
     let heartbeats = ["alice/a1", "alice/a2", "bob/b1", "carol/c1", "carol/c2"];
@@ -61,31 +89,65 @@ async fn a_heartbeat_batch_reports_restored_connections() {
         send(&mut functions, "heartbeat", heartbeats).await,
         response(4, ["alice/a2", "bob/b1", "carol/c2"], ["carol/c1"])
     );
-    assert_eq!(send(&mut functions, "heartbeat", heartbeats).await, response(4, [], ["carol/c1"]));
+    assert_eq!(
+        send(&mut functions, "heartbeat", heartbeats).await,
+        response(4, [], ["carol/c1"])
+    );
     assert_eq!(count(&mut functions, "alice").await, 2);
 }
 
 #[tokio::test]
 async fn a_disconnect_batch_accepts_everything() {
     let mut functions = Functions::start().await;
-    send(&mut functions, "connect", ["alice/a1", "alice/a2", "bob/b1"]).await;
+    send(
+        &mut functions,
+        "connect",
+        ["alice/a1", "alice/a2", "bob/b1"],
+    )
+    .await;
     let closed = ["alice/a1", "bob/b1", "nobody/n1"];
-    assert_eq!(send(&mut functions, "disconnect", closed).await, disconnected(3));
-    assert_eq!(send(&mut functions, "disconnect", closed).await, disconnected(3));
+    assert_eq!(
+        send(&mut functions, "disconnect", closed).await,
+        disconnected(3)
+    );
+    assert_eq!(
+        send(&mut functions, "disconnect", closed).await,
+        disconnected(3)
+    );
     assert_eq!(count(&mut functions, "alice").await, 1);
-    assert_eq!(functions.get("/presence/bob").await.ok()["state"], "OFFLINE");
-    assert_eq!(send(&mut functions, "connect", ["nobody/n1"]).await, response(0, [], ["nobody/n1"]));
+    assert_eq!(
+        functions.get("/presence/bob").await.ok()["state"],
+        "OFFLINE"
+    );
+    assert_eq!(
+        send(&mut functions, "connect", ["nobody/n1"]).await,
+        response(0, [], ["nobody/n1"])
+    );
 }
 
 #[tokio::test]
 async fn an_entry_that_is_named_twice_has_one_result() {
     let mut functions = Functions::start().await;
-    let twice = ["alice/a1", "bob/b1", "alice/a1", "alice/b1", "bob/b1", "alice/a1"];
-    assert_eq!(send(&mut functions, "connect", twice).await, response(3, [], []));
+    let twice = [
+        "alice/a1", "bob/b1", "alice/a1", "alice/b1", "bob/b1", "alice/a1",
+    ];
+    assert_eq!(
+        send(&mut functions, "connect", twice).await,
+        response(3, [], [])
+    );
     functions.redis(&["FLUSHALL"]).await;
-    assert_eq!(send(&mut functions, "heartbeat", twice).await, response(3, ["alice/a1", "bob/b1", "alice/b1"], []));
-    assert_eq!(send(&mut functions, "disconnect", twice).await, disconnected(3));
-    assert_eq!(send(&mut functions, "heartbeat", twice).await, response(0, [], ["alice/a1", "bob/b1", "alice/b1"]));
+    assert_eq!(
+        send(&mut functions, "heartbeat", twice).await,
+        response(3, ["alice/a1", "bob/b1", "alice/b1"], [])
+    );
+    assert_eq!(
+        send(&mut functions, "disconnect", twice).await,
+        disconnected(3)
+    );
+    assert_eq!(
+        send(&mut functions, "heartbeat", twice).await,
+        response(0, [], ["alice/a1", "bob/b1", "alice/b1"])
+    );
 }
 
 #[tokio::test]
@@ -93,11 +155,21 @@ async fn the_reason_of_a_batch_applies_to_all_its_entries() {
     let mut functions = Functions::with(&[("PRESENCE_OFFLINE_GRACE", "20s")]).await;
     for (reason, state) in [("lost", "ONLINE"), ("quit", "OFFLINE")] {
         let connections = json!([entry(("alice", reason)), entry(("bob", reason))]);
-        functions.accept("connect", json!({"connections": connections})).await;
-        functions.accept("disconnect", json!({"connections": connections, "reason": reason})).await;
+        functions
+            .accept("connect", json!({"connections": connections}))
+            .await;
+        functions
+            .accept(
+                "disconnect",
+                json!({"connections": connections, "reason": reason}),
+            )
+            .await;
         for player in ["alice", "bob"] {
             let presence = functions.get(&format!("/presence/{player}")).await.ok();
-            assert_eq!((&presence["state"], &presence["connection_count"]), (&json!(state), &json!(0)));
+            assert_eq!(
+                (&presence["state"], &presence["connection_count"]),
+                (&json!(state), &json!(0))
+            );
         }
     }
 }
@@ -108,7 +180,10 @@ async fn one_invalid_entry_refuses_the_whole_batch() {
     for bad in [json!({"player_id": "b"}), json!(null), entry(("b c", "b1"))] {
         for name in ["connect", "heartbeat", "disconnect"] {
             let body = json!({"connections": [entry(("alice", "a1")), bad]});
-            functions.post(name, &body).await.assert_problem(400, "invalid-request", name);
+            functions
+                .post(name, &body)
+                .await
+                .assert_problem(400, "invalid-request", name);
         }
     }
     assert_eq!(functions.redis.keys().await, [""; 0]);
@@ -117,7 +192,9 @@ async fn one_invalid_entry_refuses_the_whole_batch() {
 #[tokio::test]
 async fn a_batch_of_the_maximum_length_counts_every_entry() {
     let mut functions = Functions::start().await;
-    let connections: Vec<_> = (0..2_000).map(|n| entry((&format!("p{}", n / 2), &format!("c{n}")))).collect();
+    let connections: Vec<_> = (0..2_000)
+        .map(|n| entry((&format!("p{}", n / 2), &format!("c{n}"))))
+        .collect();
     let body = json!({"connections": connections});
     let all = json!(connections);
     let connected = functions.accept("connect", body.clone()).await;
@@ -128,17 +205,31 @@ async fn a_batch_of_the_maximum_length_counts_every_entry() {
     functions.redis(&["FLUSHALL"]).await;
     let restored = functions.accept("heartbeat", body.clone()).await;
     assert_eq!(restored, with_timing(2_000, all.clone(), json!([])));
-    assert_eq!(functions.accept("disconnect", body.clone()).await, disconnected(2_000));
+    assert_eq!(
+        functions.accept("disconnect", body.clone()).await,
+        disconnected(2_000)
+    );
     let late = functions.accept("connect", body).await;
     assert_eq!(late, with_timing(0, json!([]), all));
 }
 
 #[tokio::test]
 async fn the_batch_response_has_the_configured_timing() {
-    let mut functions = Functions::with(&[("PRESENCE_TTL", "9s"), ("PRESENCE_HEARTBEAT_INTERVAL", "2500ms")]).await;
+    let mut functions = Functions::with(&[
+        ("PRESENCE_TTL", "9s"),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "2500ms"),
+    ])
+    .await;
     for name in ["connect", "heartbeat"] {
         let response = send(&mut functions, name, ["alice/a1"]).await;
-        assert_eq!((&response["heartbeat_interval_ms"], &response["ttl_ms"]), (&json!(2_500), &json!(9_000)), "{name}");
+        assert_eq!(
+            (&response["heartbeat_interval_ms"], &response["ttl_ms"]),
+            (&json!(2_500), &json!(9_000)),
+            "{name}"
+        );
     }
-    assert_eq!(send(&mut functions, "disconnect", ["alice/a1"]).await, disconnected(1));
+    assert_eq!(
+        send(&mut functions, "disconnect", ["alice/a1"]).await,
+        disconnected(1)
+    );
 }

@@ -69,11 +69,17 @@ const INVALID_VALUES: [(&str, &str); 60] = [
 
 /// Valid values at the boundaries.
 const VALID_VALUES: [(&str, &str); 25] = [
-    ("PRESENCE_REDIS_URL", "redis://user:p%40ss@localhost:6379/15"),
+    (
+        "PRESENCE_REDIS_URL",
+        "redis://user:p%40ss@localhost:6379/15",
+    ),
     ("PRESENCE_REDIS_URL", "redis://:password@[::1]"),
     ("PRESENCE_REDIS_MODE", "cluster"),
     ("PRESENCE_KEY_PREFIX", "p"),
-    ("PRESENCE_NATS_URL", "nats://127.0.0.1:4222,nats://localhost"),
+    (
+        "PRESENCE_NATS_URL",
+        "nats://127.0.0.1:4222,nats://localhost",
+    ),
     ("PRESENCE_EVENTS_RETENTION", "1h"),
     ("PRESENCE_TTL", "2ms"),
     ("PRESENCE_TTL", "500ms"),
@@ -111,10 +117,20 @@ const PROGRAMS: [&str; 10] = [
 
 /// Starts a function, which must stop immediately. Returns the line that it prints.
 fn error_line(function: &str, variable: &str, value: &str) -> String {
-    let output = command(function, "127.0.0.1:9", &[(variable, value)]).output().unwrap();
+    let output = command(function, "127.0.0.1:9", &[(variable, value)])
+        .output()
+        .unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(2), "{function} {variable}={value}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{function} {variable}={value}: {stderr}");
+    assert_eq!(
+        output.status.code(),
+        Some(2),
+        "{function} {variable}={value}: {stderr}"
+    );
+    assert_eq!(
+        stderr.lines().count(),
+        1,
+        "{function} {variable}={value}: {stderr}"
+    );
     assert!(output.stdout.is_empty(), "{function} {variable}={value}");
     stderr
 }
@@ -124,7 +140,10 @@ fn an_invalid_value_stops_a_function_with_one_line_that_names_the_variable() {
     for (variable, value) in INVALID_VALUES {
         let line = error_line("connect", variable, value);
         assert!(line.contains(variable), "{variable}={value}: {line}");
-        assert!(line.trim().len() > variable.len() + 10, "the line says what is accepted: {line}");
+        assert!(
+            line.trim().len() > variable.len() + 10,
+            "the line says what is accepted: {line}"
+        );
         assert!(!line.contains("hunter2"), "{line}");
     }
 }
@@ -134,7 +153,10 @@ fn an_invalid_value_stops_a_function_with_one_line_that_names_the_variable() {
 fn every_program_stops_for_an_invalid_value() {
     for function in PROGRAMS {
         for (variable, value) in [("PRESENCE_TTL", "0s"), ("RUST_LOG", "warning")] {
-            assert!(error_line(function, variable, value).contains(variable), "{function}");
+            assert!(
+                error_line(function, variable, value).contains(variable),
+                "{function}"
+            );
         }
     }
 }
@@ -144,7 +166,9 @@ async fn a_valid_value_starts_a_function() {
     for (variable, value) in VALID_VALUES {
         let function = Function::start("get-state", &[(variable, value)]).await;
         // The method is refused before Redis is needed, which may not exist.
-        let response = function.invoke(event::post("/presence/alice", &json!({}))).await;
+        let response = function
+            .invoke(event::post("/presence/alice", &json!({})))
+            .await;
         assert_eq!(response.unwrap()["statusCode"], 405, "{variable}={value}");
     }
 }
@@ -159,10 +183,23 @@ fn the_seeds_of_a_cluster_must_agree() {
         "redis://a,redis://:hunter2@b",
         "redis://a,redis://b?protocol=resp3",
     ] {
-        let output = command("connect", "127.0.0.1:9", &[cluster, ("PRESENCE_REDIS_URL", urls)]).output().unwrap();
+        let output = command(
+            "connect",
+            "127.0.0.1:9",
+            &[cluster, ("PRESENCE_REDIS_URL", urls)],
+        )
+        .output()
+        .unwrap();
         let line = String::from_utf8(output.stderr).unwrap();
-        assert_eq!((output.status.code(), line.lines().count()), (Some(2), 1), "{urls}: {line}");
-        assert!(line.starts_with("PRESENCE_REDIS_URL ") && !line.contains("hunter2"), "{urls}: {line}");
+        assert_eq!(
+            (output.status.code(), line.lines().count()),
+            (Some(2), 1),
+            "{urls}: {line}"
+        );
+        assert!(
+            line.starts_with("PRESENCE_REDIS_URL ") && !line.contains("hunter2"),
+            "{urls}: {line}"
+        );
     }
 }
 
@@ -177,11 +214,17 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 ------END USER NKEY SEED------
 ";
     let line = error_line("connect", "PRESENCE_NATS_CREDS", credentials);
-    assert!(line.starts_with("PRESENCE_NATS_CREDS ") && line.contains("PRESENCE_NATS_URL"), "{line}");
+    assert!(
+        line.starts_with("PRESENCE_NATS_CREDS ") && line.contains("PRESENCE_NATS_URL"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 #[should_panic(expected = "the function ended without an answer")]
 async fn an_invocation_of_a_function_that_ends_at_its_start_does_not_wait() {
-    let _ = Function::start("connect", &[("PRESENCE_TTL", "0s")]).await.invoke(Value::Null).await;
+    let _ = Function::start("connect", &[("PRESENCE_TTL", "0s")])
+        .await
+        .invoke(Value::Null)
+        .await;
 }

@@ -47,15 +47,27 @@ impl Functions {
     fn on(redis: RedisServer, variables: &[(&'static str, &str)]) -> Self {
         let url = ("PRESENCE_REDIS_URL", redis.url());
         // If a variable is given twice, the last value is used.
-        let others = [&STORE_TIMEOUT].into_iter().chain(variables).map(|(name, value)| (*name, (*value).to_owned()));
-        Self { variables: others.chain([url]).collect(), redis, running: HashMap::new() }
+        let others = [&STORE_TIMEOUT]
+            .into_iter()
+            .chain(variables)
+            .map(|(name, value)| (*name, (*value).to_owned()));
+        Self {
+            variables: others.chain([url]).collect(),
+            redis,
+            running: HashMap::new(),
+        }
     }
 
     /// Starts a function unless it is already running.
     async fn run(&mut self, name: &'static str) {
         if !self.running.contains_key(name) {
-            let variables: Vec<_> = self.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            self.running.insert(name, Function::start(name, &variables).await);
+            let variables: Vec<_> = self
+                .variables
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            self.running
+                .insert(name, Function::start(name, &variables).await);
         }
     }
 
@@ -86,7 +98,11 @@ impl Functions {
     /// Sends a command directly to Redis.
     async fn redis(&self, command: &[&str]) {
         let mut raw = self.redis.connection().await;
-        redis::cmd(command[0]).arg(&command[1..]).exec_async(&mut raw).await.unwrap();
+        redis::cmd(command[0])
+            .arg(&command[1..])
+            .exec_async(&mut raw)
+            .await
+            .unwrap();
     }
 }
 
@@ -94,9 +110,17 @@ impl Response {
     /// Parses the result of a function for API Gateway or a load balancer.
     fn parse(response: &Value) -> Self {
         let single = response["headers"].as_object().into_iter().flatten();
-        let multiple = response["multiValueHeaders"].as_object().into_iter().flatten();
+        let multiple = response["multiValueHeaders"]
+            .as_object()
+            .into_iter()
+            .flatten();
         let all = single.chain(multiple.map(|(name, values)| (name, &values[0])));
-        let headers = all.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str().unwrap().to_owned()));
+        let headers = all.map(|(name, value)| {
+            (
+                name.to_ascii_lowercase(),
+                value.as_str().unwrap().to_owned(),
+            )
+        });
         assert_eq!(response["isBase64Encoded"], false, "{response}");
         Self {
             status: response["statusCode"].as_u64().unwrap(),
@@ -107,7 +131,11 @@ impl Response {
 
     /// The body of a 200.
     fn ok(self) -> Value {
-        assert_eq!((self.status, self.header("content-type")), (200, Some("application/json")), "{self:?}");
+        assert_eq!(
+            (self.status, self.header("content-type")),
+            (200, Some("application/json")),
+            "{self:?}"
+        );
         self.body
     }
 
@@ -119,11 +147,20 @@ impl Response {
     #[track_caller]
     fn assert_problem(&self, status: u64, slug: &str, about: &str) {
         assert_eq!(self.status, status, "{about}: {self:?}");
-        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{about}");
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json"),
+            "{about}"
+        );
         assert_eq!(self.body["type"], format!("urn:presence:{slug}"), "{about}");
         assert_eq!(self.body["status"], status, "{about}");
         for member in ["title", "detail"] {
-            assert!(self.body[member].as_str().is_some_and(|text| !text.is_empty()), "{about}: {self:?}");
+            assert!(
+                self.body[member]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty()),
+                "{about}: {self:?}"
+            );
         }
         let mut members = self.body.as_object().unwrap().keys();
         assert!(

@@ -25,7 +25,8 @@ fn alice() -> Value {
 /// Valid calls of every function.
 fn calls() -> [(&'static str, Value); 11] {
     let post = |body: Value| event::post("/", &body);
-    let batch = || post(json!({"connections": [alice(), {"player_id": "bob", "connection_id": "c1"}]}));
+    let batch =
+        || post(json!({"connections": [alice(), {"player_id": "bob", "connection_id": "c1"}]}));
     [
         ("connect", post(alice())),
         ("connect", batch()),
@@ -33,11 +34,17 @@ fn calls() -> [(&'static str, Value); 11] {
         ("heartbeat", batch()),
         ("disconnect", post(alice())),
         ("disconnect", batch()),
-        ("set-state", post(json!({"player_id": "alice", "state": "ONLINE"}))),
+        (
+            "set-state",
+            post(json!({"player_id": "alice", "state": "ONLINE"})),
+        ),
         ("get-state", event::get("/presence/alice")),
         ("friends", post(json!({"player_ids": ["alice", "bob"]}))),
         ("gateway", post(json!({"gateway_id": "g1"}))),
-        ("gateway", post(json!({"gateway_id": "g1", "leaving": "moving"}))),
+        (
+            "gateway",
+            post(json!({"gateway_id": "g1", "leaving": "moving"})),
+        ),
     ]
 }
 
@@ -45,8 +52,20 @@ fn calls() -> [(&'static str, Value); 11] {
 #[track_caller]
 fn assert_unavailable(response: &Response, about: &str) {
     response.assert_problem(503, "store-unavailable", about);
-    assert_eq!(response.header("cache-control"), Some("no-store"), "{about}");
-    assert!(response.header("retry-after").unwrap().parse::<u64>().unwrap() > 0, "{about}");
+    assert_eq!(
+        response.header("cache-control"),
+        Some("no-store"),
+        "{about}"
+    );
+    assert!(
+        response
+            .header("retry-after")
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            > 0,
+        "{about}"
+    );
 }
 
 /// Calls all functions concurrently, as each call may take the timeout of the store.
@@ -60,7 +79,11 @@ async fn assert_all_unavailable(functions: &mut Functions) {
         for (_, event) in calls().into_iter().filter(|(other, _)| *other == name) {
             let begin = Instant::now();
             assert_unavailable(&functions.invoke_running(name, event).await, name);
-            assert!(begin.elapsed() < ONE_TIMEOUT.end, "{name} took {:?}", begin.elapsed());
+            assert!(
+                begin.elapsed() < ONE_TIMEOUT.end,
+                "{name} took {:?}",
+                begin.elapsed()
+            );
         }
     });
     join_all(invocations).await;
@@ -69,15 +92,30 @@ async fn assert_all_unavailable(functions: &mut Functions) {
 async fn assert_all_served(functions: &mut Functions) {
     for (name, event) in calls() {
         let response = functions.invoke(name, event).await;
-        // Earlier calls may have reached a frozen Redis and closed the connection: 410 is valid, too.
+        // Earlier calls may have reached a frozen Redis and closed the connection: 410 is valid,
+        // too.
         assert!(matches!(response.status, 200 | 410), "{name}: {response:?}");
     }
-    functions.accept("connect", json!({"player_id": "carol", "connection_id": "c1"})).await;
-    assert_eq!(functions.get("/presence/carol").await.ok()["state"], "ONLINE");
+    functions
+        .accept(
+            "connect",
+            json!({"player_id": "carol", "connection_id": "c1"}),
+        )
+        .await;
+    assert_eq!(
+        functions.get("/presence/carol").await.ok()["state"],
+        "ONLINE"
+    );
 }
 
 fn signal(redis: &RedisServer, signal: &str) {
-    assert!(Command::new("kill").args([signal, &redis.id().to_string()]).status().unwrap().success());
+    assert!(
+        Command::new("kill")
+            .args([signal, &redis.id().to_string()])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test]
@@ -124,24 +162,38 @@ async fn a_redis_that_thawed_serves_the_very_next_call() {
     let redis = RedisServer::start().await;
     signal(&redis, "-STOP");
     let mut functions = Functions::on(redis, &[("PRESENCE_STORE_TIMEOUT", "200ms")]);
-    // After two timeouts of the second function, the first one's last attempt to connect has ended, too.
+    // After two timeouts of the second function, the first one's last attempt to connect has ended,
+    // too.
     for name in ["connect", "heartbeat", "heartbeat"] {
         assert_unavailable(&functions.post(name, &alice()).await, name);
     }
     signal(&functions.redis, "-CONT");
-    assert_eq!(functions.accept("connect", alice()).await["state"], "ONLINE");
-    assert_eq!(functions.accept("heartbeat", alice()).await["connection_count"], 1);
+    assert_eq!(
+        functions.accept("connect", alice()).await["state"],
+        "ONLINE"
+    );
+    assert_eq!(
+        functions.accept("heartbeat", alice()).await["connection_count"],
+        1
+    );
 }
 
 #[tokio::test]
 async fn the_longest_lists_wait_no_longer_for_a_frozen_redis_than_a_single_entry() {
     let mut functions = Functions::with(&[STORE_TIMEOUT]).await;
     functions.accept("heartbeat", alice()).await;
-    functions.accept("friends", json!({"player_ids": ["alice"]})).await;
+    functions
+        .accept("friends", json!({"player_ids": ["alice"]}))
+        .await;
     signal(&functions.redis, "-STOP");
-    let entries: Vec<_> = (0..2_000).map(|n| json!({"player_id": format!("p{n}"), "connection_id": "c"})).collect();
+    let entries: Vec<_> = (0..2_000)
+        .map(|n| json!({"player_id": format!("p{n}"), "connection_id": "c"}))
+        .collect();
     let ids: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();
-    for (name, body) in [("heartbeat", json!({"connections": entries})), ("friends", json!({"player_ids": ids}))] {
+    for (name, body) in [
+        ("heartbeat", json!({"connections": entries})),
+        ("friends", json!({"player_ids": ids})),
+    ] {
         let begin = Instant::now();
         assert_unavailable(&functions.post(name, &body).await, name);
         let elapsed = begin.elapsed();
@@ -160,16 +212,29 @@ async fn a_redis_that_refuses_writes_is_503_for_writes_and_still_read() {
     for (name, event) in calls().into_iter().filter(|(name, _)| needs_memory(name)) {
         assert_unavailable(&functions.invoke(name, event).await, name);
     }
-    assert_unavailable(&functions.post("gateway", &json!({"gateway_id": "g1"})).await, "a gateway's lease");
-    assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE");
+    assert_unavailable(
+        &functions
+            .post("gateway", &json!({"gateway_id": "g1"}))
+            .await,
+        "a gateway's lease",
+    );
+    assert_eq!(
+        functions.get("/presence/alice").await.ok()["state"],
+        "ONLINE"
+    );
     functions.redis(&["CONFIG", "SET", "maxmemory", "0"]).await;
-    assert_eq!(functions.accept("heartbeat", alice()).await["connection_count"], 1);
+    assert_eq!(
+        functions.accept("heartbeat", alice()).await["connection_count"],
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_redis_that_requires_a_password_is_503_without_details() {
     let mut functions = Functions::start().await;
-    functions.redis(&["CONFIG", "SET", "requirepass", "hunter2"]).await;
+    functions
+        .redis(&["CONFIG", "SET", "requirepass", "hunter2"])
+        .await;
     for (name, event) in calls() {
         let response = functions.invoke(name, event).await;
         assert_unavailable(&response, name);
@@ -192,15 +257,37 @@ async fn scripts_that_redis_lost_are_sent_again() {
 async fn heartbeats_restore_what_redis_lost() {
     let mut functions = Functions::start().await;
     functions.accept("connect", alice()).await;
-    functions.accept("set-state", json!({"player_id": "alice", "state": "IN_MATCH"})).await;
+    functions
+        .accept(
+            "set-state",
+            json!({"player_id": "alice", "state": "IN_MATCH"}),
+        )
+        .await;
     functions.redis.restart().await;
-    assert_eq!(functions.get("/presence/alice").await.ok()["state"], "OFFLINE");
+    assert_eq!(
+        functions.get("/presence/alice").await.ok()["state"],
+        "OFFLINE"
+    );
     let restored = functions.accept("heartbeat", alice()).await;
-    assert_eq!((&restored["state"], &restored["connection_count"]), (&json!("ONLINE"), &json!(1)));
+    assert_eq!(
+        (&restored["state"], &restored["connection_count"]),
+        (&json!("ONLINE"), &json!(1))
+    );
 
     functions.redis(&["FLUSHALL"]).await;
-    let batch = functions.accept("heartbeat", json!({"connections": [alice()]})).await;
-    assert_eq!((&batch["accepted"], &batch["restored"]), (&json!(1), &json!([alice()])));
-    assert_eq!((&batch["closed"], &batch["failed"]), (&json!([]), &json!([])));
-    assert_eq!(functions.get("/presence/alice").await.ok()["state"], "ONLINE");
+    let batch = functions
+        .accept("heartbeat", json!({"connections": [alice()]}))
+        .await;
+    assert_eq!(
+        (&batch["accepted"], &batch["restored"]),
+        (&json!(1), &json!([alice()]))
+    );
+    assert_eq!(
+        (&batch["closed"], &batch["failed"]),
+        (&json!([]), &json!([]))
+    );
+    assert_eq!(
+        functions.get("/presence/alice").await.ok()["state"],
+        "ONLINE"
+    );
 }

@@ -8,7 +8,12 @@ use serde_json::json;
 use super::{Functions, Response};
 
 async fn get(functions: &mut Functions, kind: Kind, path: &str, query: &str) -> Response {
-    functions.invoke("get-state", HttpEvent::new(kind, "GET", path).query(query).build()).await
+    functions
+        .invoke(
+            "get-state",
+            HttpEvent::new(kind, "GET", path).query(query).build(),
+        )
+        .await
 }
 
 #[tokio::test]
@@ -32,7 +37,12 @@ async fn the_player_is_the_last_segment_of_the_path() {
         ("/%2e%2e/x/../presence/alice", "alice"),
         (&longest, &longest[10..]),
     ] {
-        functions.accept("connect", json!({"player_id": player, "connection_id": "c"})).await;
+        functions
+            .accept(
+                "connect",
+                json!({"player_id": player, "connection_id": "c"}),
+            )
+            .await;
         for kind in Kind::ALL {
             let presence = get(&mut functions, kind, path, "").await.ok();
             assert_eq!(
@@ -85,15 +95,38 @@ async fn a_path_that_names_no_player_is_refused() {
 #[tokio::test]
 async fn history_is_exactly_true_or_false() {
     let mut functions = Functions::start().await;
-    functions.accept("connect", json!({"player_id": "alice", "connection_id": "c"})).await;
-    functions.accept("disconnect", json!({"player_id": "alice", "connection_id": "c"})).await;
+    functions
+        .accept(
+            "connect",
+            json!({"player_id": "alice", "connection_id": "c"}),
+        )
+        .await;
+    functions
+        .accept(
+            "disconnect",
+            json!({"player_id": "alice", "connection_id": "c"}),
+        )
+        .await;
     for kind in Kind::ALL {
-        for (query, has_history) in
-            [("", false), ("history=false", false), ("history=true", true), ("a=1&history=true&b=", true)]
-        {
-            let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
-            assert_eq!(presence["last_seen"].is_u64(), has_history, "{kind:?} {query}");
-            assert_eq!(presence["version"].is_u64(), has_history, "{kind:?} {query}");
+        for (query, has_history) in [
+            ("", false),
+            ("history=false", false),
+            ("history=true", true),
+            ("a=1&history=true&b=", true),
+        ] {
+            let presence = get(&mut functions, kind, "/presence/alice", query)
+                .await
+                .ok();
+            assert_eq!(
+                presence["last_seen"].is_u64(),
+                has_history,
+                "{kind:?} {query}"
+            );
+            assert_eq!(
+                presence["version"].is_u64(),
+                has_history,
+                "{kind:?} {query}"
+            );
         }
         for query in [
             "history=",
@@ -129,21 +162,37 @@ async fn unknown_names_in_a_query_are_ignored() {
             "x=<y>",
             "=&&=",
         ] {
-            let presence = get(&mut functions, kind, "/presence/alice", query).await.ok();
+            let presence = get(&mut functions, kind, "/presence/alice", query)
+                .await
+                .ok();
             assert_eq!(presence["state"], "OFFLINE", "{kind:?} {query}");
         }
     }
 }
 
-/// `cargo lambda watch` reads the routes of `make run` from Cargo.toml, and matches paths literally.
+/// `cargo lambda watch` reads the routes of `make run` from Cargo.toml, and matches paths
+/// literally.
 #[test]
 fn make_run_serves_every_path_with_and_without_a_slash_at_its_end() {
     let manifest = include_str!("../../../../Cargo.toml");
-    let (_, router) = manifest.split_once("[workspace.metadata.lambda.watch.router]\n").unwrap();
-    let routes = router.split("\n\"").map(|route| route.trim_start_matches('"').split_once("\" = ").unwrap());
-    let routes: HashMap<_, _> = routes.map(|(path, functions)| (path, functions.trim())).collect();
-    let calls = ["{player_id}", "connect", "heartbeat", "disconnect", "state", "friends"]
-        .map(|call| format!("/presence/{call}"));
+    let (_, router) = manifest
+        .split_once("[workspace.metadata.lambda.watch.router]\n")
+        .unwrap();
+    let routes = router
+        .split("\n\"")
+        .map(|route| route.trim_start_matches('"').split_once("\" = ").unwrap());
+    let routes: HashMap<_, _> = routes
+        .map(|(path, functions)| (path, functions.trim()))
+        .collect();
+    let calls = [
+        "{player_id}",
+        "connect",
+        "heartbeat",
+        "disconnect",
+        "state",
+        "friends",
+    ]
+    .map(|call| format!("/presence/{call}"));
     for path in calls.iter().map(String::as_str).chain(["/health/ready"]) {
         assert!(routes.contains_key(path), "{path}");
         assert_eq!(routes.get(path), routes.get(&*format!("{path}/")), "{path}");

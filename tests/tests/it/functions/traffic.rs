@@ -19,7 +19,10 @@ impl Line {
     /// Parses `<time> [<db> <client>] "<word>" "<word>" …`.
     fn parse(line: &str) -> Self {
         let (head, words) = line.split_once("] ").unwrap();
-        Self { is_from_script: head.ends_with(" lua"), words: parse_words(words) }
+        Self {
+            is_from_script: head.ends_with(" lua"),
+            words: parse_words(words),
+        }
     }
 
     fn name(&self) -> String {
@@ -56,16 +59,27 @@ async fn traffic(functions: &mut Functions, name: &'static str, event: Value) ->
     let mut monitor: Monitor = client.get_async_monitor().await.unwrap();
     functions.invoke(name, event).await.ok();
     functions.redis(&["ECHO", "end of the call"]).await;
-    let lines = monitor.on_message::<String>().map(|line| Line::parse(&line));
-    let lines = lines.take_while(|line| std::future::ready(line.words.last().unwrap() != "end of the call"));
+    let lines = monitor
+        .on_message::<String>()
+        .map(|line| Line::parse(&line));
+    let lines = lines
+        .take_while(|line| std::future::ready(line.words.last().unwrap() != "end of the call"));
     let lines: Vec<_> = lines.collect().await;
-    // Commands of new connections: the one that sends the ECHO, and checks that a connection leads to a primary.
+    // Commands of new connections: the one that sends the ECHO, and checks that a connection leads
+    // to a primary.
     let of_connections = ["CLIENT", "HELLO", "PING", "ROLE"];
-    lines.into_iter().filter(|line| !of_connections.contains(&line.name().as_str())).collect()
+    lines
+        .into_iter()
+        .filter(|line| !of_connections.contains(&line.name().as_str()))
+        .collect()
 }
 
 fn names(lines: &[Line]) -> Vec<String> {
-    let mut names: Vec<_> = lines.iter().filter(|line| !line.is_from_script).map(Line::name).collect();
+    let mut names: Vec<_> = lines
+        .iter()
+        .filter(|line| !line.is_from_script)
+        .map(Line::name)
+        .collect();
     names.sort();
     names
 }
@@ -86,8 +100,16 @@ async fn a_read_is_one_command_and_one_time() {
     }
     let ids: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();
     for (name, event, command) in [
-        ("friends", post(json!({"player_ids": ["a", "b", "nobody", "a"]})), "MGET"),
-        ("friends", post(json!({"player_ids": ["a", "b", "nobody"], "history": true})), "MGET"),
+        (
+            "friends",
+            post(json!({"player_ids": ["a", "b", "nobody", "a"]})),
+            "MGET",
+        ),
+        (
+            "friends",
+            post(json!({"player_ids": ["a", "b", "nobody"], "history": true})),
+            "MGET",
+        ),
         ("friends", post(json!({"player_ids": ids})), "MGET"),
         ("get-state", event::get("/presence/a"), "GET"),
         ("get-state", event::get("/presence/nobody"), "GET"),
@@ -103,23 +125,50 @@ async fn a_read_is_one_command_and_one_time() {
 async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     let mut functions = Functions::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
     let batch = |connections: Value| post(json!({"connections": connections}));
-    // Heartbeats of known leases take the fast path. Those of unknown ones take the slow path: a single heartbeat by a
-    // second call.
+    // Heartbeats of known leases take the fast path. Those of unknown ones take the slow path: a
+    // single heartbeat by a second call.
     let calls = [
         ("connect", post(connection("a", "1"))),
         ("connect", post(connection("a", "2"))),
         ("connect", post(connection("a", "3"))), // evicts
         ("heartbeat", post(connection("a", "3"))),
         ("heartbeat", post(connection("b", "1"))), // restores
-        ("heartbeat", batch(json!([connection("a", "3"), connection("b", "1")]))),
-        ("heartbeat", batch(json!([connection("a", "3"), connection("b", "1"), connection("c", "1")]))),
-        ("set-state", post(json!({"player_id": "a", "state": "IN_MATCH"}))),
+        (
+            "heartbeat",
+            batch(json!([connection("a", "3"), connection("b", "1")])),
+        ),
+        (
+            "heartbeat",
+            batch(json!([
+                connection("a", "3"),
+                connection("b", "1"),
+                connection("c", "1")
+            ])),
+        ),
+        (
+            "set-state",
+            post(json!({"player_id": "a", "state": "IN_MATCH"})),
+        ),
         ("disconnect", post(connection("a", "3"))),
-        ("disconnect", batch(json!([connection("a", "2"), connection("b", "1"), connection("b", "2")]))),
-        ("set-state", post(json!({"player_id": "c", "state": "OFFLINE"}))),
-        ("connect", batch(json!([connection("a", "4"), connection("d", "1")]))),
+        (
+            "disconnect",
+            batch(json!([
+                connection("a", "2"),
+                connection("b", "1"),
+                connection("b", "2")
+            ])),
+        ),
+        (
+            "set-state",
+            post(json!({"player_id": "c", "state": "OFFLINE"})),
+        ),
+        (
+            "connect",
+            batch(json!([connection("a", "4"), connection("d", "1")])),
+        ),
     ];
-    // Redis has each script cached afterwards; a heartbeat of an unknown lease calls both of its scripts.
+    // Redis has each script cached afterwards; a heartbeat of an unknown lease calls both of its
+    // scripts.
     for name in super::WRITERS {
         let body = match name {
             "set-state" => json!({"player_id": "z", "state": "AWAY"}),
@@ -131,12 +180,20 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     for (name, event) in calls {
         let lines = traffic(&mut functions, name, event).await;
         let calls = names(&lines);
-        let is_restored = calls == ["EVALSHA", "EVALSHA"] && lines[0].keys() == ["presence:b", "{presence:b}:past"];
+        let is_restored = calls == ["EVALSHA", "EVALSHA"]
+            && lines[0].keys() == ["presence:b", "{presence:b}:past"];
         assert!(calls == ["EVALSHA"] || is_restored, "{name}: {lines:?}");
-        let passed: Vec<_> = lines.iter().filter(|line| !line.is_from_script).flat_map(Line::keys).collect();
+        let passed: Vec<_> = lines
+            .iter()
+            .filter(|line| !line.is_from_script)
+            .flat_map(Line::keys)
+            .collect();
         for line in &lines[1..] {
             for key in keys_of(&functions, line).await {
-                assert!(passed.contains(&&key), "{name}: {key} is not in {passed:?}, in {line:?}");
+                assert!(
+                    passed.contains(&&key),
+                    "{name}: {key} is not in {passed:?}, in {line:?}"
+                );
             }
         }
         assert!(lines.len() > 2, "{name}: {lines:?}");
@@ -149,5 +206,10 @@ async fn keys_of(functions: &Functions, line: &Line) -> Vec<String> {
         return Vec::new();
     }
     let mut raw = functions.redis.connection().await;
-    redis::cmd("COMMAND").arg("GETKEYS").arg(&line.words).query_async(&mut raw).await.unwrap()
+    redis::cmd("COMMAND")
+        .arg("GETKEYS")
+        .arg(&line.words)
+        .query_async(&mut raw)
+        .await
+        .unwrap()
 }

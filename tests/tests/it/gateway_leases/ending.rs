@@ -19,7 +19,11 @@ async fn a_gateway_is_new_until_it_is_known_and_again_after_its_connections_were
     assert_eq!(it.renew("g1").await, GatewayStatus::Alive);
     it.sweep().await;
     it.pass(EXPIRY).await;
-    assert_eq!(it.renew("g1").await, GatewayStatus::Alive, "expired, and no sweep came");
+    assert_eq!(
+        it.renew("g1").await,
+        GatewayStatus::Alive,
+        "expired, and no sweep came"
+    );
     it.pass(EXPIRY).await;
     it.sweep().await;
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
@@ -38,10 +42,21 @@ async fn a_lost_gateway_ends_the_leases_of_its_connections_and_of_no_others() {
     it.sweep().await;
     it.pass(EXPIRY).await;
     assert_eq!(it.sweep().await, 2);
-    assert_eq!((it.state("alice").await, it.state("bob").await, it.state("carol").await), (OFFLINE, ONLINE, ONLINE));
+    assert_eq!(
+        (
+            it.state("alice").await,
+            it.state("bob").await,
+            it.state("carol").await
+        ),
+        (OFFLINE, ONLINE, ONLINE)
+    );
     assert_eq!(it.owners().await, ["g2!bob c3", "g2!carol c4"]);
     it.pass(EXPIRY).await;
-    assert_eq!(it.sweep().await, 0, "a gateway without a lease cannot expire");
+    assert_eq!(
+        it.sweep().await,
+        0,
+        "a gateway without a lease cannot expire"
+    );
     assert_eq!(it.state("carol").await, ONLINE);
 }
 
@@ -68,8 +83,18 @@ async fn a_sign_out_closes_connections_that_were_ended() {
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
     it.leave("g1", Reason::Lost).await;
-    it.app.presence().set_state(&alice.player_id, State::Offline, &it.trace).await.unwrap();
-    assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
+    it.app
+        .presence()
+        .set_state(&alice.player_id, State::Offline, &it.trace)
+        .await
+        .unwrap();
+    assert!(
+        it.app
+            .presence()
+            .heartbeat(&alice, &it.trace)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -84,11 +109,26 @@ async fn a_sign_out_in_the_grace_closes_the_connections_of_a_gateway_that_has_en
         assert_eq!(it.leave("g1", reason).await, 2);
         assert_eq!(it.state(player_id).await, (State::Online, 0));
         // What is set meanwhile changes nothing about that.
-        it.app.presence().set_state(&player(player_id), State::InMatch, &it.trace).await.unwrap();
+        it.app
+            .presence()
+            .set_state(&player(player_id), State::InMatch, &it.trace)
+            .await
+            .unwrap();
         assert_eq!(it.state(player_id).await, (State::InMatch, 0));
-        it.app.presence().set_state(&player(player_id), State::Offline, &it.trace).await.unwrap();
+        it.app
+            .presence()
+            .set_state(&player(player_id), State::Offline, &it.trace)
+            .await
+            .unwrap();
         for device in &devices {
-            assert!(it.app.presence().heartbeat(device, &it.trace).await.is_err(), "{reason:?} {device:?}");
+            assert!(
+                it.app
+                    .presence()
+                    .heartbeat(device, &it.trace)
+                    .await
+                    .is_err(),
+                "{reason:?} {device:?}"
+            );
         }
         assert_eq!(it.state(player_id).await, OFFLINE);
     }
@@ -102,14 +142,35 @@ async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
     for device in &devices {
         it.connect(device, "g1").await;
     }
-    let set = it.app.presence().set_state(&player("alice"), State::Away, &it.trace).await.unwrap();
+    let set = it
+        .app
+        .presence()
+        .set_state(&player("alice"), State::Away, &it.trace)
+        .await
+        .unwrap();
     it.leave("g1", Reason::Lost).await;
-    let explained = it.app.operator_queries().explain(&player("alice")).await.unwrap();
+    let explained = it
+        .app
+        .operator_queries()
+        .explain(&player("alice"))
+        .await
+        .unwrap();
     assert!(explained.connections.is_empty(), "{explained:?}");
-    assert_eq!(explained.next_transition.unwrap().reason, Some(EventReason::Lost));
+    assert_eq!(
+        explained.next_transition.unwrap().reason,
+        Some(EventReason::Lost)
+    );
     for (device, count) in devices.iter().zip(1..) {
-        let back = it.app.presence().heartbeat(device, &it.trace).await.unwrap();
-        assert_eq!((back.state, back.connection_count, back.version), (State::Away, count, set.version));
+        let back = it
+            .app
+            .presence()
+            .heartbeat(device, &it.trace)
+            .await
+            .unwrap();
+        assert_eq!(
+            (back.state, back.connection_count, back.version),
+            (State::Away, count, set.version)
+        );
     }
     it.redis.pass(Duration::from_secs(30)).await;
     assert_eq!(it.state("alice").await, (State::Away, 2));
@@ -125,26 +186,53 @@ async fn after_the_grace_of_a_lost_gateway_a_sign_out_closes_its_connections_as_
     it.redis.pass(Duration::from_secs(21)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!(it.state("alice").await, OFFLINE);
-    it.app.presence().set_state(&alice.player_id, State::Offline, &it.trace).await.unwrap();
-    assert!(it.app.presence().heartbeat(&alice, &it.trace).await.is_err());
+    it.app
+        .presence()
+        .set_state(&alice.player_id, State::Offline, &it.trace)
+        .await
+        .unwrap();
+    assert!(
+        it.app
+            .presence()
+            .heartbeat(&alice, &it.trace)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
 async fn a_call_that_names_no_gateway_leaves_the_ownership_and_one_that_does_moves_it() {
     let it = Fixture::new(&[]).await;
-    let devices = [connection("alice", "c1"), connection("alice", "c2"), connection("bob", "c3")];
+    let devices = [
+        connection("alice", "c1"),
+        connection("alice", "c2"),
+        connection("bob", "c3"),
+    ];
     it.renew("g1").await;
     for device in &devices {
         it.connect(device, "g1").await;
         it.heartbeat(device, None).await;
     }
-    it.app.presence().set_state(&player("bob"), State::InMatch, &it.trace).await.unwrap();
+    it.app
+        .presence()
+        .set_state(&player("bob"), State::InMatch, &it.trace)
+        .await
+        .unwrap();
     it.heartbeat(&devices[2], None).await;
-    assert_eq!(it.owners().await, ["g1!alice c1", "g1!alice c2", "g1!bob c3"]);
+    assert_eq!(
+        it.owners().await,
+        ["g1!alice c1", "g1!alice c2", "g1!bob c3"]
+    );
     it.heartbeat(&devices[0], Some("g2")).await;
-    assert_eq!(it.owners().await, ["g1!alice c2", "g1!bob c3", "g2!alice c1"]);
+    assert_eq!(
+        it.owners().await,
+        ["g1!alice c2", "g1!bob c3", "g2!alice c1"]
+    );
     assert_eq!(it.leave("g1", Reason::Quit).await, 2);
-    assert_eq!((it.state("alice").await, it.state("bob").await), (ONLINE, OFFLINE));
+    assert_eq!(
+        (it.state("alice").await, it.state("bob").await),
+        (ONLINE, OFFLINE)
+    );
 }
 
 #[tokio::test]
@@ -154,9 +242,17 @@ async fn the_owners_follow_every_end_of_a_lease() {
         it.connect(&connection("alice", id), "g1").await;
     }
     assert_eq!(it.owners().await, ["g1!alice c2", "g1!alice c3"], "evicted");
-    it.app.presence().disconnect(&connection("alice", "c2"), Reason::Quit, &it.trace).await.unwrap();
+    it.app
+        .presence()
+        .disconnect(&connection("alice", "c2"), Reason::Quit, &it.trace)
+        .await
+        .unwrap();
     assert_eq!(it.owners().await, ["g1!alice c3"], "disconnected");
-    it.app.presence().set_state(&player("alice"), State::Offline, &it.trace).await.unwrap();
+    it.app
+        .presence()
+        .set_state(&player("alice"), State::Offline, &it.trace)
+        .await
+        .unwrap();
     assert!(it.owners().await.is_empty(), "signed out");
     it.connect(&connection("bob", "c4"), "g1").await;
     it.redis.pass(Duration::from_secs(46)).await;
@@ -185,20 +281,63 @@ async fn strange_and_missing_entries_of_the_owners_cost_no_correctness() {
 #[tokio::test]
 async fn three_sweepers_end_each_of_3000_leases_once_in_a_cluster() {
     let cluster = RedisCluster::start().await;
-    let apps =
-        [(); 3].map(|()| cluster_app(&cluster, &[("PRESENCE_MAX_BATCH", "3000"), ("PRESENCE_GATEWAY_TTL", "100ms")]));
+    let apps = [(); 3].map(|()| {
+        cluster_app(
+            &cluster,
+            &[
+                ("PRESENCE_MAX_BATCH", "3000"),
+                ("PRESENCE_GATEWAY_TTL", "100ms"),
+            ],
+        )
+    });
     let (presence, trace) = (apps[0].presence(), TraceContext::new_root());
-    let owned = OwnedConnections { connections: connections(3_000), gateway: Some(gateway("g1")) };
+    let owned = OwnedConnections {
+        connections: connections(3_000),
+        gateway: Some(gateway("g1")),
+    };
     presence.connect_batch(owned, &trace).await.unwrap();
-    let lone = OwnedConnections { connections: connections(10), gateway: None };
+    let lone = OwnedConnections {
+        connections: connections(10),
+        gateway: None,
+    };
     presence.heartbeat_batch(lone, &trace).await.unwrap();
     presence.renew_gateway(&gateway("g1")).await.unwrap();
-    assert_eq!(apps[0].operator_queries().gateways().await.unwrap().gateways[0].connections, 3_000);
-    while apps[0].operator_queries().gateways().await.unwrap().gateways[0].expires_in_ms > 0 {
+    assert_eq!(
+        apps[0]
+            .operator_queries()
+            .gateways()
+            .await
+            .unwrap()
+            .gateways[0]
+            .connections,
+        3_000
+    );
+    while apps[0]
+        .operator_queries()
+        .gateways()
+        .await
+        .unwrap()
+        .gateways[0]
+        .expires_in_ms
+        > 0
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let sweepers = apps.each_ref().map(|app| app.gateway_sweeper(RelaySignal::default()));
-    let ended = futures_util::future::try_join_all(sweepers.each_ref().map(|sweeper| sweeper.pass())).await.unwrap();
+    let sweepers = apps
+        .each_ref()
+        .map(|app| app.gateway_sweeper(RelaySignal::default()));
+    let ended =
+        futures_util::future::try_join_all(sweepers.each_ref().map(|sweeper| sweeper.pass()))
+            .await
+            .unwrap();
     assert_eq!(ended.iter().sum::<u64>(), 3_000);
-    assert_eq!(presence.presences(&[player("p0")], false).await.unwrap().presences[0].state, State::Offline);
+    assert_eq!(
+        presence
+            .presences(&[player("p0")], false)
+            .await
+            .unwrap()
+            .presences[0]
+            .state,
+        State::Offline
+    );
 }

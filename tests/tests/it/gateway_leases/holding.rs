@@ -31,7 +31,10 @@ async fn half_of_the_gateways_at_once_are_held_for_one_ttl_and_not_longer() {
     assert_eq!(it.sweep().await, 0, "still held");
     it.redis.pass(Duration::from_secs(3)).await;
     assert_eq!(it.sweep().await, 1, "no longer");
-    assert_eq!((it.state("alice").await, it.state("bob").await), (OFFLINE, ONLINE));
+    assert_eq!(
+        (it.state("alice").await, it.state("bob").await),
+        (OFFLINE, ONLINE)
+    );
 }
 
 #[tokio::test]
@@ -55,7 +58,10 @@ async fn after_a_pause_of_the_sweeps_nothing_ends_for_one_ttl() {
 async fn a_flush_is_not_an_outage() {
     let it = Fixture::new(&[]).await;
     it.sweep().await;
-    redis::cmd("FLUSHALL").exec_async(&mut it.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .exec_async(&mut it.redis.connection().await)
+        .await
+        .unwrap();
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
     it.connect(&connection("alice", "c1"), "g1").await;
     it.redis.pass(EXPIRY).await;
@@ -72,9 +78,17 @@ async fn connections_that_were_renewed_after_the_gateway_was_lost_stay() {
     it.sweep().await;
     // Lost a second ago; its connections have not been ended yet.
     let member = format!("g1!{}!lost!0", it.now().await);
-    it.redis.connection().await.zadd("presence:{all}:gateways-ending", member, 0).await.unwrap();
+    it.redis
+        .connection()
+        .await
+        .zadd("presence:{all}:gateways-ending", member, 0)
+        .await
+        .unwrap();
     it.redis.pass(Duration::from_secs(1)).await;
     it.heartbeat(&alice, Some("g1")).await;
     assert_eq!(it.sweep().await, 1);
-    assert_eq!((it.state("alice").await, it.state("bob").await), (ONLINE, OFFLINE));
+    assert_eq!(
+        (it.state("alice").await, it.state("bob").await),
+        (ONLINE, OFFLINE)
+    );
 }

@@ -36,31 +36,61 @@ impl Fixture {
     async fn new(variables: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
         let app = app(&redis, variables);
-        Self { redis, app, trace: TraceContext::new_root() }
+        Self {
+            redis,
+            app,
+            trace: TraceContext::new_root(),
+        }
     }
 
     async fn renew(&self, id: &str) -> GatewayStatus {
-        self.app.presence().renew_gateway(&gateway(id)).await.unwrap()
+        self.app
+            .presence()
+            .renew_gateway(&gateway(id))
+            .await
+            .unwrap()
     }
 
     async fn leave(&self, id: &str, reason: Reason) -> u64 {
-        self.app.presence().leave_gateway(&gateway(id), reason, &self.trace).await.unwrap()
+        self.app
+            .presence()
+            .leave_gateway(&gateway(id), reason, &self.trace)
+            .await
+            .unwrap()
     }
 
     async fn connect(&self, connection: &Connection, id: &str) {
-        let owned = OwnedConnection { connection, gateway: Some(&gateway(id)) };
-        self.app.presence().connect(owned, &self.trace).await.unwrap();
+        let owned = OwnedConnection {
+            connection,
+            gateway: Some(&gateway(id)),
+        };
+        self.app
+            .presence()
+            .connect(owned, &self.trace)
+            .await
+            .unwrap();
     }
 
     async fn heartbeat(&self, connection: &Connection, id: Option<&str>) {
         let id = id.map(gateway);
-        let owned = OwnedConnection { connection, gateway: id.as_ref() };
-        self.app.presence().heartbeat(owned, &self.trace).await.unwrap();
+        let owned = OwnedConnection {
+            connection,
+            gateway: id.as_ref(),
+        };
+        self.app
+            .presence()
+            .heartbeat(owned, &self.trace)
+            .await
+            .unwrap();
     }
 
     /// Sweeps gateways; returns the number of leases ended.
     async fn sweep(&self) -> u64 {
-        self.app.gateway_sweeper(RelaySignal::default()).pass().await.unwrap()
+        self.app
+            .gateway_sweeper(RelaySignal::default())
+            .pass()
+            .await
+            .unwrap()
     }
 
     /// Lets a time go by in which sweeps do not pause.
@@ -79,23 +109,44 @@ impl Fixture {
     }
 
     async fn now(&self) -> u64 {
-        let (seconds, micros): (u64, u64) =
-            redis::cmd("TIME").query_async(&mut self.redis.connection().await).await.unwrap();
+        let (seconds, micros): (u64, u64) = redis::cmd("TIME")
+            .query_async(&mut self.redis.connection().await)
+            .await
+            .unwrap();
         seconds * 1_000 + micros / 1_000
     }
 
     async fn state(&self, id: &str) -> (State, u32) {
-        let presence = self.app.presence().presences(&[player(id)], false).await.unwrap().presences.remove(0);
+        let presence = self
+            .app
+            .presence()
+            .presences(&[player(id)], false)
+            .await
+            .unwrap()
+            .presences
+            .remove(0);
         (presence.state, presence.connection_count)
     }
 
     async fn activities<const N: usize>(&self, ids: [&str; N]) -> [Option<Activity>; N] {
-        let read = self.app.presence().presences(&ids.map(player), false).await.unwrap();
-        <[_; N]>::try_from(read.presences).unwrap().map(|presence| presence.activity)
+        let read = self
+            .app
+            .presence()
+            .presences(&ids.map(player), false)
+            .await
+            .unwrap();
+        <[_; N]>::try_from(read.presences)
+            .unwrap()
+            .map(|presence| presence.activity)
     }
 
     async fn owners(&self) -> Vec<String> {
-        self.redis.connection().await.zrange("presence:{all}:owners", 0, -1).await.unwrap()
+        self.redis
+            .connection()
+            .await
+            .zrange("presence:{all}:owners", 0, -1)
+            .await
+            .unwrap()
     }
 }
 

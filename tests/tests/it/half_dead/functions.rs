@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, invoke};
 
-/// Long enough for a machine that is busy: what is tested is that no call waits for the lost connection.
+/// Long enough for a machine that is busy: what is tested is that no call waits for the lost
+/// connection.
 const TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
 
 async fn beat(function: &Function) -> Answer {
@@ -16,14 +17,25 @@ async fn beat(function: &Function) -> Answer {
 }
 
 async fn set_state(function: &Function, state: &str) -> Answer {
-    invoke(function, event::post("/presence/state", &json!({"player_id": "alice", "state": state}))).await
+    invoke(
+        function,
+        event::post(
+            "/presence/state",
+            &json!({"player_id": "alice", "state": state}),
+        ),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
     let redis = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(redis.port()).await;
-    let function = Function::start("heartbeat", &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT]).await;
+    let function = Function::start(
+        "heartbeat",
+        &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
+    )
+    .await;
     assert_eq!(beat(&function).await.0, 200);
     for round in 0..5 {
         function.freeze();
@@ -37,7 +49,11 @@ async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
 async fn five_rounds_of_freeze_cut_thaw_and_call_fail_no_call() {
     let redis = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(redis.port()).await;
-    let function = Function::start("heartbeat", &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT]).await;
+    let function = Function::start(
+        "heartbeat",
+        &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
+    )
+    .await;
     assert_eq!(beat(&function).await.0, 200);
     for round in 0..5 {
         function.freeze();
@@ -51,7 +67,11 @@ async fn five_rounds_of_freeze_cut_thaw_and_call_fail_no_call() {
 async fn what_may_not_be_repeated_is_not_sent_on_a_connection_that_was_lost_in_a_long_freeze() {
     let redis = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(redis.port()).await;
-    let function = Function::start("set-state", &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT]).await;
+    let function = Function::start(
+        "set-state",
+        &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
+    )
+    .await;
     assert_eq!(set_state(&function, "ONLINE").await.0, 200);
     function.freeze();
     endpoint.silence_open();
@@ -64,7 +84,11 @@ async fn what_may_not_be_repeated_is_not_sent_on_a_connection_that_was_lost_in_a
 async fn a_replica_that_a_frozen_function_wakes_up_to_is_not_believed() {
     let (old, new) = (RedisServer::start().await, RedisServer::start().await);
     let endpoint = MovingEndpoint::start(old.port()).await;
-    let function = Function::start("get-state", &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT]).await;
+    let function = Function::start(
+        "get-state",
+        &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
+    )
+    .await;
     let read = async || invoke(&function, event::get("/presence/alice")).await;
     assert_eq!(read().await, (200, offline()));
     function.freeze();

@@ -6,7 +6,13 @@ use presence::model::State;
 
 use super::{Fault, Pair, Service, heal, play};
 
-const FAULTS: [Fault; 5] = [Fault::Demoted, Fault::FailedOver, Fault::Hung, Fault::Swallowed, Fault::Killed];
+const FAULTS: [Fault; 5] = [
+    Fault::Demoted,
+    Fault::FailedOver,
+    Fault::Hung,
+    Fault::Swallowed,
+    Fault::Killed,
+];
 
 #[tokio::test]
 async fn a_server_follows_its_endpoint_to_the_new_primary() {
@@ -36,7 +42,10 @@ async fn a_warm_function_follows_its_endpoint_to_the_new_primary() {
 async fn an_endpoint_that_moves_later_is_found_then() {
     let mut pair = Pair::start().await;
     play(&pair.old, State::InMatch).await;
-    let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
+    let (server, functions) = (
+        Service::server(&pair.variables()),
+        Service::functions(&pair.variables()).await,
+    );
     for service in [&server, &functions] {
         heal(service, Fault::Hung).await;
     }
@@ -58,14 +67,20 @@ async fn an_endpoint_that_moves_later_is_found_then() {
 async fn a_network_that_swallows_everything_for_a_while_is_survived() {
     let pair = Pair::start().await;
     play(&pair.old, State::InMatch).await;
-    let (server, functions) = (Service::server(&pair.variables()), Service::functions(&pair.variables()).await);
+    let (server, functions) = (
+        Service::server(&pair.variables()),
+        Service::functions(&pair.variables()).await,
+    );
     for service in [&server, &functions] {
         heal(service, Fault::Swallowed).await;
     }
     pair.endpoint.silence_all();
     for service in [&server, &functions] {
         for _ in 0..3 {
-            assert_eq!((service.heartbeat().await.0, service.read().await.0), (503, 503));
+            assert_eq!(
+                (service.heartbeat().await.0, service.read().await.0),
+                (503, 503)
+            );
         }
     }
     pair.endpoint.end_silence();
@@ -78,13 +93,19 @@ async fn a_network_that_swallows_everything_for_a_while_is_survived() {
 async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
     let pair = Pair::start().await;
     play(&pair.old, State::InMatch).await;
-    let variables = [pair.variables()[0].clone(), ("PRESENCE_STORE_TIMEOUT", "20s".to_owned())];
+    let variables = [
+        pair.variables()[0].clone(),
+        ("PRESENCE_STORE_TIMEOUT", "20s".to_owned()),
+    ];
     let server = Service::server(&variables);
     heal(&server, Fault::Hung).await;
     pair.old.pause();
     let beat = async {
         let answer = server.heartbeat().await;
-        assert_eq!((answer.0, &answer.1["state"]), (200, &serde_json::json!("IN_MATCH")));
+        assert_eq!(
+            (answer.0, &answer.1["state"]),
+            (200, &serde_json::json!("IN_MATCH"))
+        );
     };
     let resume = async {
         let before = pair.endpoint.accepted();

@@ -11,12 +11,17 @@ async fn await_ready(server: &Server, status: u16) -> String {
         loop {
             let answer = server.get("/health/ready").await;
             if answer.status == status {
-                return answer.body["checks"]["redis"]["status"].as_str().unwrap().to_owned();
+                return answer.body["checks"]["redis"]["status"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned();
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(40), ready).await.unwrap_or_else(|_| panic!("never {status}"))
+    tokio::time::timeout(Duration::from_secs(40), ready)
+        .await
+        .unwrap_or_else(|_| panic!("never {status}"))
 }
 
 #[tokio::test]
@@ -25,8 +30,14 @@ async fn a_redis_that_takes_no_writes_is_unavailable() {
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     assert_eq!(await_ready(&server, 200).await, "ok");
     for (spoil, repair) in [
-        (["CONFIG", "SET", "maxmemory", "1"], ["CONFIG", "SET", "maxmemory", "0"]),
-        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]),
+        (
+            ["CONFIG", "SET", "maxmemory", "1"],
+            ["CONFIG", "SET", "maxmemory", "0"],
+        ),
+        (
+            ["CONFIG", "SET", "min-replicas-to-write", "1"],
+            ["CONFIG", "SET", "min-replicas-to-write", "0"],
+        ),
     ] {
         let () = redis.ask(&spoil).await;
         assert_eq!(await_ready(&server, 503).await, "unavailable", "{spoil:?}");
@@ -52,11 +63,22 @@ async fn the_key_that_the_health_check_writes_expires() {
 async fn every_master_is_written_to() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Ok);
+    assert_eq!(
+        app.health_probe().check().await.checks.redis.status,
+        HealthStatus::Ok
+    );
     for number in 0..3 {
-        assert_eq!(cluster.ask(number, &["DBSIZE"]), "1", "a key on node {number}");
+        assert_eq!(
+            cluster.ask(number, &["DBSIZE"]),
+            "1",
+            "a key on node {number}"
+        );
         cluster.ask(number, &["CONFIG", "SET", "maxmemory", "1"]);
-        assert_eq!(app.health_probe().check().await.checks.redis.status, HealthStatus::Degraded, "node {number}");
+        assert_eq!(
+            app.health_probe().check().await.checks.redis.status,
+            HealthStatus::Degraded,
+            "node {number}"
+        );
         cluster.ask(number, &["CONFIG", "SET", "maxmemory", "0"]);
     }
     (0..3).for_each(|number| drop(cluster.ask(number, &["CONFIG", "SET", "maxmemory", "1"])));

@@ -15,7 +15,9 @@ async fn a_redis_that_is_loading_is_503_and_loaded_it_is_used_again() {
     let mut redis = RedisServer::start().await;
     play(&redis, State::Away).await;
     for n in 0..KEYS {
-        let () = redis.ask(&["SET", &format!("filler{n}"), &"x".repeat(1_024)]).await;
+        let () = redis
+            .ask(&["SET", &format!("filler{n}"), &"x".repeat(1_024)])
+            .await;
     }
     let url = [("PRESENCE_REDIS_URL", redis.url())];
     let (server, functions) = (Service::server(&url), Service::functions(&url).await);
@@ -37,6 +39,9 @@ async fn a_redis_that_is_loading_is_503_and_loaded_it_is_used_again() {
             }
             was_loading |= detail.contains("loading");
         }
-        assert!(was_loading || matches!(service, Service::Functions { .. }), "the detail says that it is loading");
+        assert!(
+            was_loading || matches!(service, Service::Functions { .. }),
+            "the detail says that it is loading"
+        );
     }
 }

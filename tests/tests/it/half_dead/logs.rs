@@ -6,19 +6,40 @@ use presence_tests::{RedisServer, Server};
 use serde_json::{Value, json};
 
 fn lines(server: &Server, message: &str) -> Vec<Value> {
-    let is_it = |line: &Value| line["message"].as_str().is_some_and(|text| text.starts_with(message));
+    let is_it = |line: &Value| {
+        line["message"]
+            .as_str()
+            .is_some_and(|text| text.starts_with(message))
+    };
     let log = server.log();
-    log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter(is_it).collect()
+    log.lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .filter(is_it)
+        .collect()
 }
 
 async fn connect(server: &Server) -> u16 {
-    server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c1"})).await.status
+    server
+        .post(
+            "/presence/connect",
+            json!({"player_id": "alice", "connection_id": "c1"}),
+        )
+        .await
+        .status
 }
 
 async fn errors(server: &Server, kind: &str) -> u64 {
-    let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = reqwest::get(server.url("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     let name = format!("presence_store_errors_total{{kind=\"{kind}\"}} ");
-    metrics.lines().find_map(|line| line.strip_prefix(&name)).map_or(0, |count| count.parse().unwrap())
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(&name))
+        .map_or(0, |count| count.parse().unwrap())
 }
 
 #[tokio::test]
@@ -29,14 +50,34 @@ async fn refused_calls_are_one_line_with_their_cause_and_counted_each() {
     assert_eq!(connect(&server).await, 200);
     let () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for _ in 0..CALLS {
-        let answer = server.post("/presence/heartbeat", json!({"player_id": "alice", "connection_id": "c1"})).await;
+        let answer = server
+            .post(
+                "/presence/heartbeat",
+                json!({"player_id": "alice", "connection_id": "c1"}),
+            )
+            .await;
         assert_eq!(answer.status, 503);
-        assert!(answer.body["detail"].as_str().unwrap().contains("memory is full"), "{:?}", answer.body);
+        assert!(
+            answer.body["detail"]
+                .as_str()
+                .unwrap()
+                .contains("memory is full"),
+            "{:?}",
+            answer.body
+        );
     }
     let began = lines(&server, "Redis cannot be used");
     assert_eq!(began.len(), 1, "{began:?}");
-    assert_eq!((&began[0]["kind"], &began[0]["level"]), (&json!("out_of_memory"), &json!("ERROR")));
-    assert_eq!(began[0].to_string().matches("OOM").count(), 1, "the cause once: {}", began[0]);
+    assert_eq!(
+        (&began[0]["kind"], &began[0]["level"]),
+        (&json!("out_of_memory"), &json!("ERROR"))
+    );
+    assert_eq!(
+        began[0].to_string().matches("OOM").count(),
+        1,
+        "the cause once: {}",
+        began[0]
+    );
     assert_eq!(errors(&server, "out_of_memory").await, CALLS);
 
     let () = redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;

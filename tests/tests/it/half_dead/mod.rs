@@ -1,6 +1,8 @@
-//! A Redis that is neither alive nor dead: demoted, hung, loading, full, or behind a connection that swallows everything.
+//! A Redis that is neither alive nor dead: demoted, hung, loading, full, or behind a connection
+//! that swallows everything.
 //!
-//! The service reaches it by an endpoint whose target moves, as a DNS name's or a load balancer's does.
+//! The service reaches it by an endpoint whose target moves, as a DNS name's or a load balancer's
+//! does.
 
 mod functions;
 mod healing;
@@ -15,7 +17,8 @@ use std::{fmt::Debug, time::Duration};
 use presence_tests::{Function, MovingEndpoint, RedisServer, Server, event};
 use serde_json::{Value, json};
 
-/// Far longer than what the constants of the connection add up to (under 5 s): the machine may be busy.
+/// Far longer than what the constants of the connection add up to (under 5 s): the machine may be
+/// busy.
 const DEADLINE: Duration = Duration::from_secs(40);
 
 /// A primary and its replica, and the endpoint of the primary.
@@ -25,7 +28,8 @@ struct Pair {
     endpoint: MovingEndpoint,
 }
 
-/// What happens to the primary. The replica takes its place each time, and the endpoint moves to it.
+/// What happens to the primary. The replica takes its place each time, and the endpoint moves to
+/// it.
 #[derive(Debug, Clone, Copy)]
 enum Fault {
     /// `REPLICAOF`, by hand or by an operator's tool.
@@ -43,7 +47,10 @@ enum Fault {
 /// A player's presence service: the server, or functions that are warm.
 pub(crate) enum Service {
     Server(Server),
-    Functions { heartbeat: Function, get_state: Function },
+    Functions {
+        heartbeat: Function,
+        get_state: Function,
+    },
 }
 
 /// The status and the body of an answer.
@@ -63,7 +70,12 @@ impl Pair {
         self.old.await_replica().await;
         if matches!(fault, Fault::FailedOver) {
             let () = self.old.ask(&["FAILOVER"]).await;
-            while !self.new.ask::<String>(&["INFO", "replication"]).await.contains("role:master") {
+            while !self
+                .new
+                .ask::<String>(&["INFO", "replication"])
+                .await
+                .contains("role:master")
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         } else {
@@ -72,7 +84,10 @@ impl Pair {
         match fault {
             Fault::FailedOver => {}
             Fault::Demoted => {
-                let () = self.old.ask(&["REPLICAOF", "127.0.0.1", &self.new.port().to_string()]).await;
+                let () = self
+                    .old
+                    .ask(&["REPLICAOF", "127.0.0.1", &self.new.port().to_string()])
+                    .await;
             }
             Fault::Hung => self.old.pause(),
             Fault::Swallowed => self.endpoint.silence_open(),
@@ -89,7 +104,9 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         // A stopped process is ended all the same, once it goes on.
-        let _ = std::process::Command::new("kill").args(["-s", "CONT", &self.old.id().to_string()]).status();
+        let _ = std::process::Command::new("kill")
+            .args(["-s", "CONT", &self.old.id().to_string()])
+            .status();
     }
 }
 
@@ -101,27 +118,37 @@ impl Service {
     pub(crate) async fn functions(variables: &[(&'static str, String)]) -> Self {
         let heartbeat = Function::start("heartbeat", &borrowed(variables)).await;
         let get_state = Function::start("get-state", &borrowed(variables)).await;
-        Self::Functions { heartbeat, get_state }
+        Self::Functions {
+            heartbeat,
+            get_state,
+        }
     }
 
     pub(crate) async fn heartbeat(&self) -> Answer {
         let body = json!({"player_id": "alice", "connection_id": "c1"});
         match self {
             Self::Server(server) => of_server(server.post("/presence/heartbeat", body).await),
-            Self::Functions { heartbeat, .. } => invoke(heartbeat, event::post("/presence/heartbeat", &body)).await,
+            Self::Functions { heartbeat, .. } => {
+                invoke(heartbeat, event::post("/presence/heartbeat", &body)).await
+            }
         }
     }
 
     pub(crate) async fn read(&self) -> Answer {
         match self {
             Self::Server(server) => of_server(server.get("/presence/alice").await),
-            Self::Functions { get_state, .. } => invoke(get_state, event::get("/presence/alice")).await,
+            Self::Functions { get_state, .. } => {
+                invoke(get_state, event::get("/presence/alice")).await
+            }
         }
     }
 }
 
 pub(crate) fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)> {
-    variables.iter().map(|(name, value)| (*name, value.as_str())).collect()
+    variables
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect()
 }
 
 fn of_server(answer: presence_tests::Answer) -> Answer {
@@ -130,18 +157,28 @@ fn of_server(answer: presence_tests::Answer) -> Answer {
 
 pub(crate) async fn invoke(function: &Function, event: Value) -> Answer {
     let answer = function.invoke(event).await.expect("an answer");
-    (answer["statusCode"].as_u64().unwrap(), serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
+    (
+        answer["statusCode"].as_u64().unwrap(),
+        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+    )
 }
 
 /// Sets the state of alice, who has one connection.
 pub(crate) async fn play(redis: &RedisServer, state: presence::model::State) {
     let service = presence_tests::service(redis, &[]);
     let trace = presence::telemetry::TraceContext::new_root();
-    service.connect(&presence_tests::connection("alice", "c1"), &trace).await.unwrap();
-    service.set_state(&presence_tests::player("alice"), state, &trace).await.unwrap();
+    service
+        .connect(&presence_tests::connection("alice", "c1"), &trace)
+        .await
+        .unwrap();
+    service
+        .set_state(&presence_tests::player("alice"), state, &trace)
+        .await
+        .unwrap();
 }
 
-/// Beats and reads until both work again. A read is answered with the state, or not at all: never OFFLINE.
+/// Beats and reads until both work again. A read is answered with the state, or not at all: never
+/// OFFLINE.
 pub(crate) async fn heal(service: &Service, fault: impl Debug) {
     let healed = async {
         let mut in_a_row = 0;
@@ -150,10 +187,19 @@ pub(crate) async fn heal(service: &Service, fault: impl Debug) {
             let (read, presence) = service.read().await;
             for (status, body) in [(beat, &record), (read, &presence)] {
                 assert!(matches!(status, 200 | 503), "{fault:?}: {status} {body}");
-                assert!(status == 503 || body["state"] == "IN_MATCH", "{fault:?}: {body}");
+                assert!(
+                    status == 503 || body["state"] == "IN_MATCH",
+                    "{fault:?}: {body}"
+                );
             }
-            in_a_row = if (beat, read) == (200, 200) { in_a_row + 1 } else { 0 };
+            in_a_row = if (beat, read) == (200, 200) {
+                in_a_row + 1
+            } else {
+                0
+            };
         }
     };
-    tokio::time::timeout(DEADLINE, healed).await.unwrap_or_else(|_| panic!("{fault:?}: not healed"));
+    tokio::time::timeout(DEADLINE, healed)
+        .await
+        .unwrap_or_else(|_| panic!("{fault:?}: not healed"));
 }

@@ -10,7 +10,8 @@ use super::{Service, play};
 /// Far longer than the interval at which a connection is checked: the machine may be busy.
 const DEADLINE: Duration = Duration::from_secs(40);
 
-/// Reads until the answer is AWAY. What is read before is what the demoted node last knew, or nothing.
+/// Reads until the answer is AWAY. What is read before is what the demoted node last knew, or
+/// nothing.
 async fn await_away(service: &Service) {
     let found = async {
         loop {
@@ -23,7 +24,9 @@ async fn await_away(service: &Service) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, found).await.expect("the new primary is read");
+    tokio::time::timeout(DEADLINE, found)
+        .await
+        .expect("the new primary is read");
 }
 
 #[tokio::test]
@@ -53,8 +56,14 @@ async fn a_replica_is_never_read_even_if_it_is_all_there_is() {
     let service = Service::server(&[("PRESENCE_REDIS_URL", new.url())]);
     for _ in 0..3 {
         let (status, body) = service.read().await;
-        assert_eq!((status, &body["type"]), (503, &"urn:presence:store-unavailable".into()));
-        assert!(body["detail"].as_str().unwrap().contains("read-only"), "{body}");
+        assert_eq!(
+            (status, &body["type"]),
+            (503, &"urn:presence:store-unavailable".into())
+        );
+        assert!(
+            body["detail"].as_str().unwrap().contains("read-only"),
+            "{body}"
+        );
     }
     let () = new.ask(&["REPLICAOF", "NO", "ONE"]).await;
     while service.read().await.0 != 200 {}

@@ -1,5 +1,5 @@
-//! Order does not matter (rule 5): connects, heartbeats and disconnects, in any order and said any number of times, end
-//! in the same connections.
+//! Order does not matter (rule 5): connects, heartbeats and disconnects, in any order and said any
+//! number of times, end in the same connections.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,11 @@ fn manner() -> impl Strategy<Value = Manner> {
     select(&[Manner::OneByOne, Manner::AtTheSameTime, Manner::InBatches][..])
 }
 
-async fn make(service: &PresenceService, manner: Manner, calls: &[Call]) -> Result<(), PresenceError> {
+async fn make(
+    service: &PresenceService,
+    manner: Manner,
+    calls: &[Call],
+) -> Result<(), PresenceError> {
     match manner {
         Manner::OneByOne => {
             for call in calls {
@@ -82,11 +86,18 @@ async fn make_one(service: &PresenceService, call: &Call) -> Result<(), Presence
 }
 
 async fn make_batch(service: &PresenceService, calls: &[Call]) -> Result<(), PresenceError> {
-    let (connections, trace) = (calls.iter().map(subject).collect(), TraceContext::new_root());
+    let (connections, trace) = (
+        calls.iter().map(subject).collect(),
+        TraceContext::new_root(),
+    );
     match calls[0].0 {
         Verb::Connect => service.connect_batch(connections, &trace).await,
         Verb::Heartbeat => service.heartbeat_batch(connections, &trace).await,
-        Verb::Disconnect => service.disconnect_batch(connections, Reason::Quit, &trace).await,
+        Verb::Disconnect => {
+            service
+                .disconnect_batch(connections, Reason::Quit, &trace)
+                .await
+        }
     }
     .map(|_| ())
 }
@@ -95,31 +106,59 @@ fn subject((_, at, id): &Call) -> Connection {
     connection(PLAYERS[*at], id)
 }
 
-/// The connections that the calls leave open: those that were opened or beat, and that nothing closed.
+/// The connections that the calls leave open: those that were opened or beat, and that nothing
+/// closed.
 fn left_open(calls: &[Call], at: usize) -> BTreeSet<&str> {
     let of_player = || calls.iter().filter(move |call| call.1 == at);
-    let closed: BTreeSet<_> = of_player().filter(|call| call.0 == Verb::Disconnect).map(|call| call.2).collect();
-    let before = Some(BEFORE).filter(|before| before.0 == at).map(|before| before.1);
-    before.into_iter().chain(of_player().map(|call| call.2)).filter(|id| !closed.contains(id)).collect()
+    let closed: BTreeSet<_> = of_player()
+        .filter(|call| call.0 == Verb::Disconnect)
+        .map(|call| call.2)
+        .collect();
+    let before = Some(BEFORE)
+        .filter(|before| before.0 == at)
+        .map(|before| before.1);
+    before
+        .into_iter()
+        .chain(of_player().map(|call| call.2))
+        .filter(|id| !closed.contains(id))
+        .collect()
 }
 
 async fn compare(redis: &RedisServer, service: &PresenceService, calls: &[Call]) -> TestCaseResult {
     for (at, name) in PLAYERS.into_iter().enumerate() {
         let expected = left_open(calls, at);
-        let json = redis.connection().await.get(format!("presence:{name}")).await.unwrap();
+        let json = redis
+            .connection()
+            .await
+            .get(format!("presence:{name}"))
+            .await
+            .unwrap();
         let record: Value = json.map_or(Value::Null, |json| serde_json::from_str(&json).unwrap());
-        let past = redis.connection().await.get(format!("{{presence:{name}}}:past")).await.unwrap();
+        let past = redis
+            .connection()
+            .await
+            .get(format!("{{presence:{name}}}:past"))
+            .await
+            .unwrap();
         let leases = leases(&past.unwrap_or_default(), 45_000);
         let open: BTreeSet<_> = leases.iter().map(|(id, _)| id.as_str()).collect();
         prop_assert_eq!(&open, &expected, "{}", record);
 
-        let read = service.presences(&[player(name)], false).await.map_err(unexpected)?.presences.remove(0);
+        let read = service
+            .presences(&[player(name)], false)
+            .await
+            .map_err(unexpected)?
+            .presences
+            .remove(0);
         let state = match expected.is_empty() {
             true => State::Offline,
             false if at == BEFORE.0 => State::InMatch,
             false => State::Online,
         };
-        prop_assert_eq!((read.state, read.connection_count as usize), (state, expected.len()));
+        prop_assert_eq!(
+            (read.state, read.connection_count as usize),
+            (state, expected.len())
+        );
         prop_assert_eq!(record.is_null(), expected.is_empty());
     }
     Ok(())
@@ -131,11 +170,17 @@ fn calls_end_in_the_same_connections_in_whatever_order_they_come() {
     let redis = runtime.block_on(RedisServer::start());
     hold(&(calls(), manner()), |(calls, manner)| {
         runtime.block_on(async {
-            redis::cmd("FLUSHALL").exec_async(&mut redis.connection().await).await.unwrap();
+            redis::cmd("FLUSHALL")
+                .exec_async(&mut redis.connection().await)
+                .await
+                .unwrap();
             let (service, trace) = (service(&redis, &[]), TraceContext::new_root());
             let before = connection(PLAYERS[BEFORE.0], BEFORE.1);
             service.connect(&before, &trace).await.map_err(unexpected)?;
-            service.set_state(&before.player_id, State::InMatch, &trace).await.map_err(unexpected)?;
+            service
+                .set_state(&before.player_id, State::InMatch, &trace)
+                .await
+                .map_err(unexpected)?;
             make(&service, manner, &calls).await.map_err(unexpected)?;
             compare(&redis, &service, &calls).await
         })

@@ -1,6 +1,7 @@
 //! The rules hold in every history: random ones, played on a real Redis.
 //!
-//! `PROPTEST_CASES` asks for more of them than a quick run takes, `PROPTEST_RNG_SEED` for the very same ones again.
+//! `PROPTEST_CASES` asks for more of them than a quick run takes, `PROPTEST_RNG_SEED` for the very
+//! same ones again.
 
 mod commuting;
 #[cfg(target_os = "linux")]
@@ -22,7 +23,10 @@ const PLAYERS: [&str; 3] = ["alice", "alice:c", "steam|7.0@eu-_"];
 
 /// Runs a property, and says how to run it again if it fails.
 fn hold<S: Strategy>(strategy: &S, property: impl Fn(S::Value) -> TestCaseResult) {
-    let mut config = Config { failure_persistence: None, ..Config::default() };
+    let mut config = Config {
+        failure_persistence: None,
+        ..Config::default()
+    };
     if std::env::var_os("PROPTEST_CASES").is_none() {
         config.cases = CASES;
     }
@@ -33,7 +37,9 @@ fn hold<S: Strategy>(strategy: &S, property: impl Fn(S::Value) -> TestCaseResult
     let seed = config.rng_seed;
     match TestRunner::new(config).run(strategy, property) {
         Ok(()) => {}
-        Err(TestError::Fail(why, case)) => panic!("{why}\nin {case:?}\nthe same again: PROPTEST_RNG_SEED={seed}"),
+        Err(TestError::Fail(why, case)) => {
+            panic!("{why}\nin {case:?}\nthe same again: PROPTEST_RNG_SEED={seed}")
+        }
         Err(TestError::Abort(why)) => panic!("{why}"),
     }
 }
@@ -44,5 +50,8 @@ fn unexpected(error: PresenceError) -> TestCaseError {
 
 /// A runtime of the kind that the functions have.
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
 }

@@ -20,7 +20,12 @@ const OUTBOX: &str = "presence:{all}:outbox";
 const HEALING_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn connect(server: &Server, player: &str) {
-    let answer = server.post("/presence/connect", json!({"player_id": player, "connection_id": "c"})).await;
+    let answer = server
+        .post(
+            "/presence/connect",
+            json!({"player_id": player, "connection_id": "c"}),
+        )
+        .await;
     assert_eq!(answer.status, 200, "{:?}", answer.body);
 }
 
@@ -31,7 +36,10 @@ async fn players(nats: &NatsServer, stream: &str) -> Vec<String> {
         let event: Value = serde_json::from_slice(payload).unwrap();
         event["player_id"].as_str().unwrap().to_owned()
     };
-    messages.iter().map(|message| player(&message.payload)).collect()
+    messages
+        .iter()
+        .map(|message| player(&message.payload))
+        .collect()
 }
 
 async fn outbox_length(redis: &RedisServer) -> usize {
@@ -45,14 +53,23 @@ async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(timeout(HEALING_TIMEOUT, holds).await.is_ok(), "{what}: not within {HEALING_TIMEOUT:?}");
+    assert!(
+        timeout(HEALING_TIMEOUT, holds).await.is_ok(),
+        "{what}: not within {HEALING_TIMEOUT:?}"
+    );
 }
 
 async fn nats_check(server: &Server) -> String {
     let ready = server.get("/health/ready").await;
-    ready.body["checks"]["nats"]["status"].as_str().unwrap_or_default().to_owned()
+    ready.body["checks"]["nats"]["status"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 async fn until_nats_is(server: &Server, status: &str) {
-    until(&format!("nats is {status}"), async || nats_check(server).await == status).await;
+    until(&format!("nats is {status}"), async || {
+        nats_check(server).await == status
+    })
+    .await;
 }

@@ -12,7 +12,10 @@ use tokio::{
 use super::{STREAM, connect, nats_check, outbox_length, players, until, until_nats_is};
 
 fn start(redis: &RedisServer, nats_urls: &str) -> Server {
-    Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_NATS_URL", nats_urls)])
+    Server::start(&[
+        ("PRESENCE_REDIS_URL", &redis.url()),
+        ("PRESENCE_NATS_URL", nats_urls),
+    ])
 }
 
 #[tokio::test]
@@ -20,19 +23,34 @@ async fn a_server_that_accepts_and_never_speaks_does_not_keep_events_from_the_ot
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mute = format!("nats://{}", mute.local_addr().unwrap());
-    for (n, urls) in [format!("{mute},{}", nats.url()), format!("{},{mute}", nats.url())].iter().enumerate() {
+    for (n, urls) in [
+        format!("{mute},{}", nats.url()),
+        format!("{},{mute}", nats.url()),
+    ]
+    .iter()
+    .enumerate()
+    {
         let server = start(&redis, urls);
         connect(&server, &format!("p{n}")).await;
-        until("the event is published", async || nats.count(STREAM).await == n as u64 + 1).await;
+        until("the event is published", async || {
+            nats.count(STREAM).await == n as u64 + 1
+        })
+        .await;
     }
 }
 
 #[tokio::test]
 async fn a_connected_server_that_hangs_is_left_for_the_other_one() {
-    let (redis, nats) = (RedisServer::start().await, [NatsServer::start().await, NatsServer::start().await]);
+    let (redis, nats) = (
+        RedisServer::start().await,
+        [NatsServer::start().await, NatsServer::start().await],
+    );
     let server = start(&redis, &nats.each_ref().map(NatsServer::url).join(","));
     connect(&server, "first").await;
-    until("the event is published", async || outbox_length(&redis).await == 0).await;
+    until("the event is published", async || {
+        outbox_length(&redis).await == 0
+    })
+    .await;
     let first = usize::from(nats[1].count(STREAM).await == 1);
     let other = &nats[1 - first];
     nats[first].pause();
@@ -66,11 +84,17 @@ async fn a_connection_that_falls_silent_is_replaced() {
     let endpoint = MovingEndpoint::start(nats.port()).await;
     let server = start(&redis, &format!("nats://127.0.0.1:{}", endpoint.port()));
     connect(&server, "p0").await;
-    until("the first event is published", async || nats.count(STREAM).await == 1).await;
+    until("the first event is published", async || {
+        nats.count(STREAM).await == 1
+    })
+    .await;
     for round in 1..4 {
         endpoint.silence_open();
         connect(&server, &format!("p{round}")).await;
-        until("events flow again", async || nats.count(STREAM).await == round + 1).await;
+        until("events flow again", async || {
+            nats.count(STREAM).await == round + 1
+        })
+        .await;
     }
     until("nothing waits", async || outbox_length(&redis).await == 0).await;
 }
@@ -80,26 +104,42 @@ async fn a_connection_that_falls_silent_is_replaced() {
 async fn a_server_that_answers_pings_and_nothing_else_is_left_for_the_other_one() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let half_dead = half_dead_server().await;
-    for (n, urls) in [format!("{half_dead},{}", nats.url()), format!("{},{half_dead}", nats.url())].iter().enumerate() {
+    for (n, urls) in [
+        format!("{half_dead},{}", nats.url()),
+        format!("{},{half_dead}", nats.url()),
+    ]
+    .iter()
+    .enumerate()
+    {
         let server = start(&redis, urls);
         connect(&server, &format!("p{n}")).await;
-        until("the event is published", async || nats.count(STREAM).await == n as u64 + 1).await;
+        until("the event is published", async || {
+            nats.count(STREAM).await == n as u64 + 1
+        })
+        .await;
     }
 }
 
-/// AWS Lambda freezes a function between its calls; a firewall may forget its connections meanwhile.
+/// AWS Lambda freezes a function between its calls; a firewall may forget its connections
+/// meanwhile.
 #[tokio::test]
 async fn a_function_that_thaws_with_a_silent_connection_publishes_again() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let endpoint = MovingEndpoint::start(nats.port()).await;
     let nats_url = format!("nats://127.0.0.1:{}", endpoint.port());
-    let variables = [("PRESENCE_REDIS_URL", &*redis.url()), ("PRESENCE_NATS_URL", &*nats_url)];
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*redis.url()),
+        ("PRESENCE_NATS_URL", &*nats_url),
+    ];
     let function = Function::start("connect", &variables).await;
     let mut called = 0;
     let mut call = async || {
         let body = json!({"player_id": format!("p{called}"), "connection_id": "c"});
         called += 1;
-        let answer = function.invoke(event::post("/presence/connect", &body)).await.unwrap();
+        let answer = function
+            .invoke(event::post("/presence/connect", &body))
+            .await
+            .unwrap();
         assert_eq!(answer["statusCode"], 200);
     };
     call().await;
@@ -114,7 +154,9 @@ async fn a_function_that_thaws_with_a_silent_connection_publishes_again() {
         })
         .await;
     }
-    let relay = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]).relay().unwrap();
+    let relay = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())])
+        .relay()
+        .unwrap();
     until("what waited is published", async || {
         relay.pass().await.unwrap();
         outbox_length(&redis).await == 0
@@ -123,11 +165,17 @@ async fn a_function_that_thaws_with_a_silent_connection_publishes_again() {
     let mut published = players(&nats, STREAM).await;
     published.sort();
     published.dedup();
-    assert_eq!((published.len(), nats.count(STREAM).await), (called, called as u64), "each event once");
+    assert_eq!(
+        (published.len(), nats.count(STREAM).await),
+        (called, called as u64),
+        "each event once"
+    );
 }
 
 fn signal(function: &Function, name: &str) {
-    let status = std::process::Command::new("kill").args(["-s", name, &function.id().to_string()]).status();
+    let status = std::process::Command::new("kill")
+        .args(["-s", name, &function.id().to_string()])
+        .status();
     assert!(status.unwrap().success());
 }
 
@@ -149,7 +197,9 @@ async fn answer_pings(socket: TcpStream) -> std::io::Result<()> {
         "port": 4222, "headers": true, "max_payload": 1_048_576, "proto": 1, "client_id": 1, "jetstream": true,
     });
     let (reader, mut writer) = socket.into_split();
-    writer.write_all(format!("INFO {info}\r\n").as_bytes()).await?;
+    writer
+        .write_all(format!("INFO {info}\r\n").as_bytes())
+        .await?;
     let mut lines = BufReader::new(reader).split(b'\n');
     while let Some(line) = lines.next_segment().await? {
         if line.trim_ascii() == b"PING" {

@@ -8,7 +8,12 @@ use serde_json::json;
 use super::{OUTBOX, STREAM, connect, outbox_length, players, until};
 
 async fn put(redis: &RedisServer, fields: &[(&str, &[u8])]) {
-    redis.connection().await.xadd(OUTBOX, "*", fields).await.unwrap();
+    redis
+        .connection()
+        .await
+        .xadd(OUTBOX, "*", fields)
+        .await
+        .unwrap();
 }
 
 async fn put_event(redis: &RedisServer, id: &str, more: usize) {
@@ -19,8 +24,19 @@ async fn put_event(redis: &RedisServer, id: &str, more: usize) {
 }
 
 async fn metric(server: &Server, name: &str) -> u64 {
-    let text = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
-    let values = text.lines().filter_map(|line| line.strip_prefix(name)?.rsplit(' ').next()?.parse::<u64>().ok());
+    let text = reqwest::get(server.url("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let values = text.lines().filter_map(|line| {
+        line.strip_prefix(name)?
+            .rsplit(' ')
+            .next()?
+            .parse::<u64>()
+            .ok()
+    });
     values.sum()
 }
 
@@ -28,7 +44,8 @@ async fn metric(server: &Server, name: &str) -> u64 {
 async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
     let event = |id: &str, occurred_at: u64| {
-        json!({"id": id, "type": "PresenceOnline", "player_id": id, "occurred_at": occurred_at}).to_string()
+        json!({"id": id, "type": "PresenceOnline", "player_id": id, "occurred_at": occurred_at})
+            .to_string()
     };
     let poison: Vec<Vec<u8>> = vec![
         event("late:1", 253_402_300_800_000).into(),
@@ -47,16 +64,42 @@ async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
     put(&redis, &[("other", b"field")]).await;
     // The trace of an event is worth less than the event.
     let with_trace = event("traced", 1);
-    put(&redis, &[("event", with_trace.as_bytes()), ("traceparent", b"00-a\r\nb"), ("tracestate", b"a\r\nb")]).await;
-    put(&redis, &[("event", event("binary", 1).as_bytes()), ("traceparent", b"\xff"), ("tracestate", b"\xff")]).await;
+    put(
+        &redis,
+        &[
+            ("event", with_trace.as_bytes()),
+            ("traceparent", b"00-a\r\nb"),
+            ("tracestate", b"a\r\nb"),
+        ],
+    )
+    .await;
+    put(
+        &redis,
+        &[
+            ("event", event("binary", 1).as_bytes()),
+            ("traceparent", b"\xff"),
+            ("tracestate", b"\xff"),
+        ],
+    )
+    .await;
 
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_NATS_URL", &nats.url())]);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &redis.url()),
+        ("PRESENCE_NATS_URL", &nats.url()),
+    ]);
     connect(&server, "alice").await;
     until("nothing waits", async || outbox_length(&redis).await == 0).await;
     assert_eq!(players(&nats, STREAM).await, ["traced", "binary", "alice"]);
     let dropped = poison.len() as u64 + 1;
-    until("it is counted", async || metric(&server, "presence_events_dropped_total").await == dropped).await;
-    assert_eq!(metric(&server, "presence_events_published_total").await, 3, "what is dropped was not published");
+    until("it is counted", async || {
+        metric(&server, "presence_events_dropped_total").await == dropped
+    })
+    .await;
+    assert_eq!(
+        metric(&server, "presence_events_published_total").await,
+        3,
+        "what is dropped was not published"
+    );
     assert_eq!(metric(&server, "presence_task_restarts_total").await, 0);
     assert!(!server.log().contains("late:1"), "no ids in the log");
 }
@@ -70,11 +113,25 @@ async fn an_event_that_the_stream_refuses_for_good_lets_the_others_pass() {
         max_message_size: 2_000,
         ..Config::default()
     };
-    jetstream::new(nats.client().await).create_stream(config).await.unwrap();
-    for (id, size) in [("a", 1), ("huge", 4_000), ("b", 1), ("huger", 8_000), ("c", 1)] {
+    jetstream::new(nats.client().await)
+        .create_stream(config)
+        .await
+        .unwrap();
+    for (id, size) in [
+        ("a", 1),
+        ("huge", 4_000),
+        ("b", 1),
+        ("huger", 8_000),
+        ("c", 1),
+    ] {
         put_event(&redis, id, size).await;
     }
-    let relayed = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]).relay().unwrap().pass().await.unwrap();
+    let relayed = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())])
+        .relay()
+        .unwrap()
+        .pass()
+        .await
+        .unwrap();
     assert_eq!((relayed.published, relayed.dropped), (3, 2));
     assert_eq!(players(&nats, STREAM).await, ["a", "b", "c"]);
     assert_eq!(outbox_length(&redis).await, 0);
@@ -82,11 +139,16 @@ async fn an_event_that_the_stream_refuses_for_good_lets_the_others_pass() {
 
 #[tokio::test]
 async fn an_event_that_no_message_can_carry_lets_the_others_pass() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start_configured("max_payload: 4096").await);
+    let (redis, nats) = (
+        RedisServer::start().await,
+        NatsServer::start_configured("max_payload: 4096").await,
+    );
     for (id, size) in [("huge", 5_000), ("a", 1), ("huger", 1_000_000), ("b", 1)] {
         put_event(&redis, id, size).await;
     }
-    let relay = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]).relay().unwrap();
+    let relay = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())])
+        .relay()
+        .unwrap();
     let relayed = relay.pass().await.unwrap();
     assert_eq!((relayed.published, relayed.dropped), (2, 2));
     assert_eq!(relay.total(), relayed);
@@ -96,8 +158,16 @@ async fn an_event_that_no_message_can_carry_lets_the_others_pass() {
 #[tokio::test]
 async fn an_outbox_of_another_type_is_deleted_and_transitions_are_made_again() {
     let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-    redis.connection().await.set(OUTBOX, "a string").await.unwrap();
-    let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url()), ("PRESENCE_NATS_URL", &nats.url())]);
+    redis
+        .connection()
+        .await
+        .set(OUTBOX, "a string")
+        .await
+        .unwrap();
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &redis.url()),
+        ("PRESENCE_NATS_URL", &nats.url()),
+    ]);
     let mut last = 0;
     until("a transition is made", async || {
         last += 1;
@@ -105,5 +175,8 @@ async fn an_outbox_of_another_type_is_deleted_and_transitions_are_made_again() {
         server.post("/presence/connect", body).await.status == 200
     })
     .await;
-    until("its event is published", async || players(&nats, STREAM).await.contains(&format!("p{last}"))).await;
+    until("its event is published", async || {
+        players(&nats, STREAM).await.contains(&format!("p{last}"))
+    })
+    .await;
 }

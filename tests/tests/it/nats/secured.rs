@@ -3,7 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use presence::telemetry::TraceContext;
-use presence_tests::{NatsCluster, RedisServer, SecuredNats, SecuredRedis, Server, app, connection};
+use presence_tests::{
+    NatsCluster, RedisServer, SecuredNats, SecuredRedis, Server, app, connection,
+};
 use redis::AsyncTypedCommands as _;
 use serde_json::json;
 
@@ -13,8 +15,17 @@ use super::STREAM;
 async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed() {
     let (redis, mut nats) = (RedisServer::start().await, NatsCluster::start().await);
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.urls())]);
-    let (presence, relay, trace) = (app.presence(), app.relay().unwrap(), TraceContext::new_root());
-    let connect = async |n: usize| presence.connect(&connection(&format!("p{n}"), "c"), &trace).await.unwrap();
+    let (presence, relay, trace) = (
+        app.presence(),
+        app.relay().unwrap(),
+        TraceContext::new_root(),
+    );
+    let connect = async |n: usize| {
+        presence
+            .connect(&connection(&format!("p{n}"), "c"), &trace)
+            .await
+            .unwrap()
+    };
     connect(0).await;
     let mut outbox = redis.connection().await;
     let mut pass_until_empty = async || {
@@ -24,7 +35,11 @@ async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed(
         }
     };
     pass_until_empty().await;
-    assert_eq!(nats.replicas(STREAM).await, 3, "the stream was made with as many replicas as there are servers");
+    assert_eq!(
+        nats.replicas(STREAM).await,
+        3,
+        "the stream was made with as many replicas as there are servers"
+    );
 
     for n in 1..50 {
         connect(n).await;
@@ -36,8 +51,17 @@ async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed(
     }
     pass_until_empty().await;
     nats.heal(STREAM).await;
-    let players: Vec<_> = nats.bodies(STREAM).await.iter().map(|event| event["player_id"].to_string()).collect();
-    assert_eq!(players.iter().collect::<HashSet<_>>().len(), 100, "none is lost");
+    let players: Vec<_> = nats
+        .bodies(STREAM)
+        .await
+        .iter()
+        .map(|event| event["player_id"].to_string())
+        .collect();
+    assert_eq!(
+        players.iter().collect::<HashSet<_>>().len(),
+        100,
+        "none is lost"
+    );
     assert_eq!(players.len(), 100, "none is there twice");
 }
 
@@ -52,10 +76,18 @@ async fn without_credentials_events_wait_and_calls_go_on() {
         ("PRESENCE_REDIS_URL", &*redis_url),
         ("PRESENCE_NATS_URL", &*nats_url),
     ]);
-    let connect = server.post("/presence/connect", json!({"player_id": "alice", "connection_id": "c"})).await;
+    let connect = server
+        .post(
+            "/presence/connect",
+            json!({"player_id": "alice", "connection_id": "c"}),
+        )
+        .await;
     assert_eq!(connect.status, 200);
     let ready = server.get("/health/ready").await;
-    assert_eq!((ready.status, &ready.body["status"]), (200, &json!("degraded")));
+    assert_eq!(
+        (ready.status, &ready.body["status"]),
+        (200, &json!("degraded"))
+    );
     assert_eq!(ready.body["checks"]["nats"]["status"], "unavailable");
     assert_eq!(redis.ask(&["XLEN", "presence:{all}:outbox"]), "1");
     assert!(nats.messages(STREAM).await.is_empty());

@@ -19,25 +19,47 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
+        Self {
+            redis: RedisServer::start().await,
+            nats: NatsServer::start().await,
+        }
     }
 
     fn server(&self) -> Server {
-        Server::start(&[("PRESENCE_REDIS_URL", &self.redis.url()), ("PRESENCE_NATS_URL", &self.nats.url())])
+        Server::start(&[
+            ("PRESENCE_REDIS_URL", &self.redis.url()),
+            ("PRESENCE_NATS_URL", &self.nats.url()),
+        ])
     }
 
     async fn create(&self, name: &str, subject: &str, config: Config) {
-        let config = Config { name: name.into(), subjects: vec![subject.into()], ..config };
-        jetstream::new(self.nats.client().await).create_stream(config).await.unwrap();
+        let config = Config {
+            name: name.into(),
+            subjects: vec![subject.into()],
+            ..config
+        };
+        jetstream::new(self.nats.client().await)
+            .create_stream(config)
+            .await
+            .unwrap();
     }
 
     async fn delete(&self, name: &str) {
-        jetstream::new(self.nats.client().await).delete_stream(name).await.unwrap();
+        jetstream::new(self.nats.client().await)
+            .delete_stream(name)
+            .await
+            .unwrap();
     }
 
     async fn until_published(&self, expected: &[&str]) {
-        until("the events are published", async || players(&self.nats, STREAM).await == expected).await;
-        until("nothing waits", async || outbox_length(&self.redis).await == 0).await;
+        until("the events are published", async || {
+            players(&self.nats, STREAM).await == expected
+        })
+        .await;
+        until("nothing waits", async || {
+            outbox_length(&self.redis).await == 0
+        })
+        .await;
     }
 }
 
@@ -64,7 +86,9 @@ async fn a_subscriber_that_answers_is_not_taken_for_the_stream() {
     client.flush().await.unwrap();
     tokio::spawn(async move {
         for answer in ["hello", "{}", "", r#"{"stream":"x"}"#].iter().cycle() {
-            let Some(message) = subscriber.next().await else { return };
+            let Some(message) = subscriber.next().await else {
+                return;
+            };
             if let Some(reply) = message.reply {
                 client.publish(reply, (*answer).into()).await.unwrap();
             }
@@ -86,15 +110,28 @@ async fn a_foreign_stream_that_has_the_subject_is_reported_and_swallows_nothing(
     let server = fixture.server();
     until_nats_is(&server, "degraded").await;
     connect(&server, "alice").await;
-    until("it is logged", async || server.log().contains("events are not published")).await;
+    until("it is logged", async || {
+        server.log().contains("events are not published")
+    })
+    .await;
     assert_eq!(nats_check(&server).await, "degraded");
     assert!(server.log().contains("FOREIGN"), "{}", server.log());
-    assert_eq!((fixture.nats.count(FOREIGN).await, outbox_length(&fixture.redis).await), (0, 1));
+    assert_eq!(
+        (
+            fixture.nats.count(FOREIGN).await,
+            outbox_length(&fixture.redis).await
+        ),
+        (0, 1)
+    );
 
     fixture.delete(FOREIGN).await;
     fixture.until_published(&["alice"]).await;
     until_nats_is(&server, "ok").await;
-    let lines = server.log().lines().filter(|line| line.contains("events are not published")).count();
+    let lines = server
+        .log()
+        .lines()
+        .filter(|line| line.contains("events are not published"))
+        .count();
     assert_eq!(lines, 1, "one line per episode: {}", server.log());
 }
 
@@ -105,11 +142,17 @@ async fn an_acknowledgement_that_names_another_stream_is_none() {
     connect(&server, "alice").await;
     fixture.until_published(&["alice"]).await;
     fixture.delete(STREAM).await;
-    fixture.create(FOREIGN, "events.presence", Config::default()).await;
+    fixture
+        .create(FOREIGN, "events.presence", Config::default())
+        .await;
     connect(&server, "bob").await;
     until("it is logged", async || server.log().contains("FOREIGN")).await;
     until_nats_is(&server, "degraded").await;
-    assert_eq!(outbox_length(&fixture.redis).await, 1, "the event waits for its stream");
+    assert_eq!(
+        outbox_length(&fixture.redis).await,
+        1,
+        "the event waits for its stream"
+    );
     fixture.delete(FOREIGN).await;
     fixture.until_published(&["bob"]).await;
     until_nats_is(&server, "ok").await;
@@ -135,16 +178,32 @@ async fn a_stream_that_is_deleted_is_created_again_whoever_else_subscribes() {
 #[tokio::test]
 async fn a_stream_that_takes_no_events_is_degraded_until_it_does() {
     let fixture = Fixture::new().await;
-    let full = Config { max_messages: 1, discard: DiscardPolicy::New, ..Config::default() };
+    let full = Config {
+        max_messages: 1,
+        discard: DiscardPolicy::New,
+        ..Config::default()
+    };
     fixture.create(STREAM, "events.presence", full).await;
     let server = fixture.server();
     connect(&server, "alice").await;
     until_nats_is(&server, "degraded").await;
     connect(&server, "bob").await;
-    until("it is logged", async || server.log().contains("events are not published")).await;
-    assert_eq!((nats_check(&server).await, outbox_length(&fixture.redis).await), ("degraded".to_owned(), 1));
+    until("it is logged", async || {
+        server.log().contains("events are not published")
+    })
+    .await;
+    assert_eq!(
+        (
+            nats_check(&server).await,
+            outbox_length(&fixture.redis).await
+        ),
+        ("degraded".to_owned(), 1)
+    );
 
-    let stream = jetstream::new(fixture.nats.client().await).get_stream(STREAM).await.unwrap();
+    let stream = jetstream::new(fixture.nats.client().await)
+        .get_stream(STREAM)
+        .await
+        .unwrap();
     stream.purge().await.unwrap();
     fixture.until_published(&["bob"]).await;
 }
@@ -152,24 +211,44 @@ async fn a_stream_that_takes_no_events_is_degraded_until_it_does() {
 #[tokio::test]
 async fn a_stream_that_is_sealed_or_has_other_subjects_is_degraded_and_drops_nothing() {
     let fixture = Fixture::new().await;
-    fixture.create(STREAM, "events.presence", Config::default()).await;
+    fixture
+        .create(STREAM, "events.presence", Config::default())
+        .await;
     let jetstream = jetstream::new(fixture.nats.client().await);
-    let mut config = jetstream.get_stream(STREAM).await.unwrap().cached_info().config.clone();
+    let mut config = jetstream
+        .get_stream(STREAM)
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
     config.sealed = true;
     jetstream.update_stream(config).await.unwrap();
     let server = fixture.server();
     until_nats_is(&server, "degraded").await;
     connect(&server, "alice").await;
-    until("it is logged", async || server.log().contains("events are not published")).await;
-    assert_eq!(outbox_length(&fixture.redis).await, 1, "the stream is at fault, and not the event");
+    until("it is logged", async || {
+        server.log().contains("events are not published")
+    })
+    .await;
+    assert_eq!(
+        outbox_length(&fixture.redis).await,
+        1,
+        "the stream is at fault, and not the event"
+    );
 
     fixture.delete(STREAM).await;
     fixture.until_published(&["alice"]).await;
     fixture.delete(STREAM).await;
-    fixture.create(STREAM, "other.subject", Config::default()).await;
+    fixture
+        .create(STREAM, "other.subject", Config::default())
+        .await;
     until_nats_is(&server, "degraded").await;
     connect(&server, "bob").await;
-    until("it is logged", async || server.log().contains("does not take the subject")).await;
+    until("it is logged", async || {
+        server.log().contains("does not take the subject")
+    })
+    .await;
     fixture.delete(STREAM).await;
     fixture.until_published(&["bob"]).await;
 }
@@ -179,9 +258,15 @@ async fn a_function_without_events_never_connects_to_nats() {
     let fixture = Fixture::new().await;
     let endpoint = MovingEndpoint::start(fixture.nats.port()).await;
     let nats_url = format!("nats://127.0.0.1:{}", endpoint.port());
-    let variables = [("PRESENCE_REDIS_URL", &*fixture.redis.url()), ("PRESENCE_NATS_URL", &*nats_url)];
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*fixture.redis.url()),
+        ("PRESENCE_NATS_URL", &*nats_url),
+    ];
     let function = Function::start("get-state", &variables).await;
-    let answer = function.invoke(event::get("/presence/alice")).await.unwrap();
+    let answer = function
+        .invoke(event::get("/presence/alice"))
+        .await
+        .unwrap();
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["state"], "OFFLINE");
     assert_eq!(endpoint.accepted(), 0);

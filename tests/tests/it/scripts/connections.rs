@@ -19,10 +19,17 @@ async fn the_first_connect_makes_a_record_that_lives_for_the_ttl() {
     let record = test.record().await.unwrap();
     assert_eq!(record["state"], "ONLINE");
     assert_eq!(record["connection_count"], 1);
-    assert_eq!(test.past().await, format!("{} {};c1", record["last_seen"], record["version"]));
+    assert_eq!(
+        test.past().await,
+        format!("{} {};c1", record["last_seen"], record["version"])
+    );
     let pttl = test.pttl("presence:alice").await;
     assert!((TTL as i64 - 1_000..=TTL as i64).contains(&pttl), "{pttl}");
-    let keys = ["presence:alice", "presence:{all}:expiry", "{presence:alice}:past"];
+    let keys = [
+        "presence:alice",
+        "presence:{all}:expiry",
+        "{presence:alice}:past",
+    ];
     assert_eq!(test.redis.keys().await, keys);
 }
 
@@ -44,7 +51,10 @@ async fn the_last_disconnect_removes_the_record() {
     test.connect("c2").await;
     assert_eq!(test.disconnect("c1", Reason::Quit).await, State::Online);
     assert_eq!(test.disconnect("c2", Reason::Quit).await, State::Offline);
-    assert_eq!(test.redis.keys().await, ["{presence:alice}:closed", "{presence:alice}:past"]);
+    assert_eq!(
+        test.redis.keys().await,
+        ["{presence:alice}:closed", "{presence:alice}:past"]
+    );
 }
 
 #[tokio::test]
@@ -72,7 +82,10 @@ async fn a_dead_devices_lease_runs_out_while_the_other_beats() {
         test.pass(15).await;
         assert_eq!(test.heartbeat("laptop").await.unwrap(), expected);
     }
-    assert_eq!(leases(&test.past().await, TTL), [("laptop".to_owned(), TTL)]);
+    assert_eq!(
+        leases(&test.past().await, TTL),
+        [("laptop".to_owned(), TTL)]
+    );
 }
 
 #[tokio::test]
@@ -89,13 +102,24 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
     }
 
     let (record, past) = (test.record().await.unwrap(), test.past().await);
-    let [phone, laptop, tv] = &leases(&past, TTL)[..] else { panic!("{past}") };
+    let [phone, laptop, tv] = &leases(&past, TTL)[..] else {
+        panic!("{past}")
+    };
     assert!((TTL - 21_000..=TTL - 20_000).contains(&phone.1), "{past}");
     assert_eq!(laptop.1, TTL);
     assert!((TTL - 31_000..=TTL - 30_000).contains(&tv.1), "{past}");
     assert_eq!(record["leases"], json!([phone.1, laptop.1, tv.1]));
-    assert_eq!((&record["state"], &record["version"]), (&json!("AWAY"), &before["version"]));
-    assert!(past.starts_with(&format!("{} {} AWAY;phone ", record["last_seen"], record["version"])), "{past}");
+    assert_eq!(
+        (&record["state"], &record["version"]),
+        (&json!("AWAY"), &before["version"])
+    );
+    assert!(
+        past.starts_with(&format!(
+            "{} {} AWAY;phone ",
+            record["last_seen"], record["version"]
+        )),
+        "{past}"
+    );
     assert!(test.pttl("presence:alice").await > TTL as i64 - 1_000);
 }
 
@@ -118,20 +142,37 @@ async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
     test.disconnect("c1", Reason::Quit).await;
     for _ in 0..6 {
         test.pass(14).await;
-        assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
-        let connect = test.presence.connect(&connection("alice", "c1"), &test.trace).await;
+        assert!(matches!(
+            test.heartbeat("c1").await,
+            Err(PresenceError::ConnectionClosed)
+        ));
+        let connect = test
+            .presence
+            .connect(&connection("alice", "c1"), &test.trace)
+            .await;
         assert!(matches!(connect, Err(PresenceError::ConnectionClosed)));
         assert_eq!(test.heartbeat("c2").await.unwrap(), 1);
     }
     test.pass(7).await;
-    assert_eq!(test.redis.keys().await.iter().filter(|key| key.contains("closed")).count(), 0);
+    assert_eq!(
+        test.redis
+            .keys()
+            .await
+            .iter()
+            .filter(|key| key.contains("closed"))
+            .count(),
+        0
+    );
 }
 
 #[tokio::test]
 async fn a_disconnect_that_comes_first_wins() {
     let test = Fixture::new().await;
     assert_eq!(test.disconnect("c1", Reason::Quit).await, State::Offline);
-    assert!(matches!(test.heartbeat("c1").await, Err(PresenceError::ConnectionClosed)));
+    assert!(matches!(
+        test.heartbeat("c1").await,
+        Err(PresenceError::ConnectionClosed)
+    ));
     assert!(test.record().await.is_none());
 }
 
@@ -154,14 +195,24 @@ async fn one_connection_too_many_evicts_the_lease_that_runs_out_first() {
     test.pass(1).await;
     assert_eq!(test.heartbeat("c1").await.unwrap(), 2);
     assert_eq!(test.connect("c3").await, 2);
-    assert!(matches!(test.heartbeat("c2").await, Err(PresenceError::ConnectionClosed)));
+    assert!(matches!(
+        test.heartbeat("c2").await,
+        Err(PresenceError::ConnectionClosed)
+    ));
     assert_eq!(test.heartbeat("c1").await.unwrap(), 2);
 }
 
 #[tokio::test]
 async fn a_connection_may_have_the_name_of_a_member_of_the_record() {
     let test = Fixture::new().await;
-    let names = ["state", "leases", "version", "last_seen", "connection_count", "connections"];
+    let names = [
+        "state",
+        "leases",
+        "version",
+        "last_seen",
+        "connection_count",
+        "connections",
+    ];
     for (count, name) in names.iter().enumerate() {
         assert_eq!(test.heartbeat(name).await.unwrap(), count as u32 + 1);
         assert_eq!(test.heartbeat(name).await.unwrap(), count as u32 + 1);

@@ -10,7 +10,10 @@ use super::{Fixture, TTL};
 async fn a_heartbeat_restores_what_redis_forgot() {
     let test = Fixture::new().await;
     test.connect("c1").await;
-    redis::cmd("FLUSHALL").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .query_async::<()>(&mut test.redis.connection().await)
+        .await
+        .unwrap();
     assert_eq!(test.heartbeat("c1").await.unwrap(), 1);
     assert_eq!(test.state().await, State::Online);
 }
@@ -19,12 +22,31 @@ async fn a_heartbeat_restores_what_redis_forgot() {
 async fn scripts_reload_by_themselves() {
     let test = Fixture::new().await;
     test.connect("c1").await;
-    redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .query_async::<()>(&mut test.redis.connection().await)
+        .await
+        .unwrap();
     test.heartbeat("c1").await.unwrap();
-    redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .query_async::<()>(&mut test.redis.connection().await)
+        .await
+        .unwrap();
     let connections = connections(500);
-    let outcome = test.presence.heartbeat_batch(connections, &test.trace).await.unwrap();
-    assert_eq!((outcome.accepted, outcome.restored.len(), outcome.failed.len()), (500, 500, 0));
+    let outcome = test
+        .presence
+        .heartbeat_batch(connections, &test.trace)
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            outcome.accepted,
+            outcome.restored.len(),
+            outcome.failed.len()
+        ),
+        (500, 500, 0)
+    );
 }
 
 #[tokio::test]
@@ -40,20 +62,30 @@ async fn a_record_that_somebody_broke_is_healed_by_the_next_heartbeat() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     let mut raw = test.redis.connection().await;
-    let by_hand =
-        format!(r#"{{"state":"ONLINE","connection_count":1,"last_seen":1795492717576,"leases":{{"c1":{TTL}}}}}"#);
+    let by_hand = format!(
+        r#"{{"state":"ONLINE","connection_count":1,"last_seen":1795492717576,"leases":{{"c1":{TTL}}}}}"#
+    );
     for broken in ["", "{}", "null", r#"{"c1":1234567890123}"#, &by_hand] {
         raw.set("presence:alice", broken).await.unwrap();
         assert_eq!(test.heartbeat("c1").await.unwrap(), 1, "{broken}");
         assert_eq!(test.record().await.unwrap()["state"], "ONLINE");
     }
-    for broken in [None, Some(""), Some("0"), Some("1795492717576 1;c1"), Some(";c1")] {
+    for broken in [
+        None,
+        Some(""),
+        Some("0"),
+        Some("1795492717576 1;c1"),
+        Some(";c1"),
+    ] {
         match broken {
             Some(past) => raw.set("{presence:alice}:past", past).await.unwrap(),
             None => drop(raw.del("{presence:alice}:past").await.unwrap()),
         }
         assert_eq!(test.heartbeat("c1").await.unwrap(), 1, "{broken:?}");
         let record = test.record().await.unwrap();
-        assert_eq!(test.past().await, format!("{} {};c1", record["last_seen"], record["version"]));
+        assert_eq!(
+            test.past().await,
+            format!("{} {};c1", record["last_seen"], record["version"])
+        );
     }
 }

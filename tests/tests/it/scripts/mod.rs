@@ -37,40 +37,81 @@ impl Fixture {
     async fn with(variables: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start().await;
         let presence = service(&redis, variables);
-        Self { redis, presence, trace: TraceContext::new_root() }
+        Self {
+            redis,
+            presence,
+            trace: TraceContext::new_root(),
+        }
     }
 
     async fn connect(&self, id: &str) -> u32 {
-        self.presence.connect(&connection("alice", id), &self.trace).await.unwrap().connection_count
+        self.presence
+            .connect(&connection("alice", id), &self.trace)
+            .await
+            .unwrap()
+            .connection_count
     }
 
     async fn heartbeat(&self, id: &str) -> Result<u32, PresenceError> {
-        Ok(self.presence.heartbeat(&connection("alice", id), &self.trace).await?.connection_count)
+        Ok(self
+            .presence
+            .heartbeat(&connection("alice", id), &self.trace)
+            .await?
+            .connection_count)
     }
 
     async fn disconnect(&self, id: &str, reason: Reason) -> State {
-        self.presence.disconnect(&connection("alice", id), reason, &self.trace).await.unwrap().state
+        self.presence
+            .disconnect(&connection("alice", id), reason, &self.trace)
+            .await
+            .unwrap()
+            .state
     }
 
     async fn set_state(&self, state: State) -> Result<State, PresenceError> {
-        Ok(self.presence.set_state(&player("alice"), state, &self.trace).await?.state)
+        Ok(self
+            .presence
+            .set_state(&player("alice"), state, &self.trace)
+            .await?
+            .state)
     }
 
     async fn state(&self) -> State {
-        self.presence.presences(&[player("alice")], false).await.unwrap().presences[0].state
+        self.presence
+            .presences(&[player("alice")], false)
+            .await
+            .unwrap()
+            .presences[0]
+            .state
     }
 
     async fn record(&self) -> Option<Value> {
-        let record = self.redis.connection().await.get("presence:alice").await.unwrap();
+        let record = self
+            .redis
+            .connection()
+            .await
+            .get("presence:alice")
+            .await
+            .unwrap();
         record.map(|json| serde_json::from_str(&json).unwrap())
     }
 
     async fn past(&self) -> String {
-        self.redis.connection().await.get("{presence:alice}:past").await.unwrap().unwrap()
+        self.redis
+            .connection()
+            .await
+            .get("{presence:alice}:past")
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     async fn pttl(&self, key: &str) -> i64 {
-        redis::cmd("PTTL").arg(key).query_async(&mut self.redis.connection().await).await.unwrap()
+        redis::cmd("PTTL")
+            .arg(key)
+            .query_async(&mut self.redis.connection().await)
+            .await
+            .unwrap()
     }
 
     async fn pass(&self, seconds: u64) {

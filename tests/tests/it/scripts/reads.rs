@@ -16,20 +16,43 @@ async fn a_read_does_not_count_a_lease_that_ran_out() {
     test.pass(30).await;
     test.connect("laptop").await;
     test.pass(20).await;
-    let snapshot = test.presence.presences(&[player("alice")], false).await.unwrap();
+    let snapshot = test
+        .presence
+        .presences(&[player("alice")], false)
+        .await
+        .unwrap();
     assert_eq!(snapshot.presences[0].connection_count, 1);
 }
 
 #[tokio::test]
 async fn the_past_is_known_for_the_retention_and_no_longer() {
     let test = Fixture::with(&[("PRESENCE_LAST_SEEN_RETENTION", "1h")]).await;
-    let seen = test.presence.connect(&connection("alice", "c1"), &test.trace).await.unwrap();
-    let history = async || test.presence.presences(&[player("alice")], true).await.unwrap().presences.remove(0);
+    let seen = test
+        .presence
+        .connect(&connection("alice", "c1"), &test.trace)
+        .await
+        .unwrap();
+    let history = async || {
+        test.presence
+            .presences(&[player("alice")], true)
+            .await
+            .unwrap()
+            .presences
+            .remove(0)
+    };
     test.pass(60).await; // the record has expired, and no sweep has run yet
     let past = history().await;
     assert_eq!(past.last_seen, Some(seen.last_seen.unwrap() - 60_000));
     assert_eq!(past.version, seen.version);
-    assert_eq!(test.presence.presences(&[player("alice")], false).await.unwrap().presences[0].last_seen, None);
+    assert_eq!(
+        test.presence
+            .presences(&[player("alice")], false)
+            .await
+            .unwrap()
+            .presences[0]
+            .last_seen,
+        None
+    );
     test.pass(3_600).await;
     assert_eq!(history().await.last_seen, None);
 
@@ -48,15 +71,32 @@ async fn reads_change_nothing() {
     test.connect("c1").await;
     let mut raw = test.redis.connection().await;
     let commands = async |raw: &mut redis::aio::MultiplexedConnection| {
-        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(raw).await.unwrap();
-        let names =
-            stats.lines().filter_map(|line| line.strip_prefix("cmdstat_")?.split(':').next().map(str::to_owned));
+        let stats: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(raw)
+            .await
+            .unwrap();
+        let names = stats.lines().filter_map(|line| {
+            line.strip_prefix("cmdstat_")?
+                .split(':')
+                .next()
+                .map(str::to_owned)
+        });
         names
-            .filter(|name| !["info", "config|resetstat", "client|setinfo", "hello"].contains(&&**name))
+            .filter(|name| {
+                !["info", "config|resetstat", "client|setinfo", "hello"].contains(&&**name)
+            })
             .collect::<Vec<_>>()
     };
-    redis::cmd("CONFIG").arg("RESETSTAT").query_async::<()>(&mut raw).await.unwrap();
-    test.presence.presences(&[player("alice"), player("bob")], true).await.unwrap();
+    redis::cmd("CONFIG")
+        .arg("RESETSTAT")
+        .query_async::<()>(&mut raw)
+        .await
+        .unwrap();
+    test.presence
+        .presences(&[player("alice"), player("bob")], true)
+        .await
+        .unwrap();
     let mut names = commands(&mut raw).await;
     names.sort();
     assert_eq!(names, ["mget", "time"]);
@@ -69,14 +109,37 @@ async fn what_is_no_record_is_not_offline() {
     raw.set("presence:alice", "by hand").await.unwrap();
     raw.rpush("presence:bob", "by hand").await.unwrap();
     for id in ["alice", "bob"] {
-        assert!(test.presence.presences(&[player(id)], false).await.is_err(), "{id}");
+        assert!(
+            test.presence.presences(&[player(id)], false).await.is_err(),
+            "{id}"
+        );
     }
-    assert!(test.presence.presences(&[player("alice"), player("carol")], false).await.is_err());
+    assert!(
+        test.presence
+            .presences(&[player("alice"), player("carol")], false)
+            .await
+            .is_err()
+    );
 
     // Nor does it keep others from beating, and the next heartbeat puts it right.
-    let beats = ["alice", "bob", "carol"].map(|id| connection(id, "c1")).to_vec();
-    let batch = test.presence.heartbeat_batch(beats, &TraceContext::new_root()).await.unwrap();
+    let beats = ["alice", "bob", "carol"]
+        .map(|id| connection(id, "c1"))
+        .to_vec();
+    let batch = test
+        .presence
+        .heartbeat_batch(beats, &TraceContext::new_root())
+        .await
+        .unwrap();
     assert_eq!((batch.accepted, batch.restored.len()), (3, 3));
-    let presences = test.presence.presences(&["alice", "bob", "carol"].map(player), false).await.unwrap().presences;
-    assert!(presences.iter().all(|presence| presence.state == State::Online));
+    let presences = test
+        .presence
+        .presences(&["alice", "bob", "carol"].map(player), false)
+        .await
+        .unwrap()
+        .presences;
+    assert!(
+        presences
+            .iter()
+            .all(|presence| presence.state == State::Online)
+    );
 }

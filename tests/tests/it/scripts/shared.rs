@@ -17,8 +17,16 @@ use super::Fixture;
 const FIFTY: usize = 50;
 
 impl Fixture {
-    async fn beat_at_once(&self, connections: &[Connection]) -> Vec<Result<Presence, PresenceError>> {
-        join_all(connections.iter().map(|connection| self.presence.heartbeat(connection, &self.trace))).await
+    async fn beat_at_once(
+        &self,
+        connections: &[Connection],
+    ) -> Vec<Result<Presence, PresenceError>> {
+        join_all(
+            connections
+                .iter()
+                .map(|connection| self.presence.heartbeat(connection, &self.trace)),
+        )
+        .await
     }
 }
 
@@ -26,19 +34,38 @@ impl Fixture {
 async fn each_heartbeat_gets_its_own_answer() {
     let test = Fixture::new().await;
     let connections = ["known", "restored", "closed", "early", "phone", "laptop"].map(|id| {
-        let player = if ["phone", "laptop"].contains(&id) { "both" } else { id };
+        let player = if ["phone", "laptop"].contains(&id) {
+            "both"
+        } else {
+            id
+        };
         connection(player, id)
     });
     let [known, _, closed, early, phone, laptop] = &connections;
     for connection in [known, closed, phone, laptop] {
-        test.presence.connect(connection, &test.trace).await.unwrap();
+        test.presence
+            .connect(connection, &test.trace)
+            .await
+            .unwrap();
     }
-    test.presence.set_state(&known.player_id, State::InMatch, &test.trace).await.unwrap();
-    test.presence.disconnect(closed, Reason::Quit, &test.trace).await.unwrap();
-    test.presence.disconnect(early, Reason::Quit, &test.trace).await.unwrap();
+    test.presence
+        .set_state(&known.player_id, State::InMatch, &test.trace)
+        .await
+        .unwrap();
+    test.presence
+        .disconnect(closed, Reason::Quit, &test.trace)
+        .await
+        .unwrap();
+    test.presence
+        .disconnect(early, Reason::Quit, &test.trace)
+        .await
+        .unwrap();
 
     let mut answers = Vec::new();
-    for (connection, answer) in connections.iter().zip(test.beat_at_once(&connections).await) {
+    for (connection, answer) in connections
+        .iter()
+        .zip(test.beat_at_once(&connections).await)
+    {
         answers.push(match answer {
             Ok(presence) => {
                 assert_eq!(presence.player_id, connection.player_id);
@@ -50,24 +77,44 @@ async fn each_heartbeat_gets_its_own_answer() {
     }
     let online = |count| Some((State::Online, count));
     let in_match = Some((State::InMatch, 1));
-    assert_eq!(answers, [in_match, online(1), None, None, online(2), online(2)]);
+    assert_eq!(
+        answers,
+        [in_match, online(1), None, None, online(2), online(2)]
+    );
 }
 
 #[tokio::test]
 async fn an_event_continues_the_trace_of_its_own_caller() {
     let test = Fixture::with(&[("PRESENCE_NATS_URL", "nats://127.0.0.1:1")]).await;
     let connections = connections(FIFTY);
-    let traces: Vec<_> = connections.iter().map(|_| TraceContext::new_root()).collect();
-    let beats = connections.iter().zip(&traces).map(|(connection, trace)| test.presence.heartbeat(connection, trace));
+    let traces: Vec<_> = connections
+        .iter()
+        .map(|_| TraceContext::new_root())
+        .collect();
+    let beats = connections
+        .iter()
+        .zip(&traces)
+        .map(|(connection, trace)| test.presence.heartbeat(connection, trace));
     for answer in join_all(beats).await {
         answer.unwrap();
     }
 
-    let outbox = test.redis.connection().await.xrange_all("presence:{all}:outbox").await.unwrap();
+    let outbox = test
+        .redis
+        .connection()
+        .await
+        .xrange_all("presence:{all}:outbox")
+        .await
+        .unwrap();
     assert_eq!(outbox.ids.len(), connections.len());
     for entry in outbox.ids {
         let text = |name: &str| String::from_redis_value(entry.map[name].clone()).unwrap();
-        let of = |place: &usize| text("event").contains(&format!(r#""player_id":"{}""#, connections[*place].player_id));
+        let of = |place: &usize| {
+            text("event").contains(&format!(
+                r#""player_id":"{}""#,
+                connections[*place].player_id
+            ))
+        };
         let place = (0..connections.len()).find(of).unwrap();
         assert_eq!(text("traceparent")[..35], traces[place].traceparent()[..35]);
     }
@@ -76,8 +123,15 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
 #[tokio::test]
 async fn a_redis_that_forgot_the_script_learns_it_again() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
-    redis::cmd("SCRIPT").arg("FLUSH").exec_async(&mut test.redis.connection().await).await.unwrap();
+    test.presence
+        .connect_batch(connections(FIFTY), &test.trace)
+        .await
+        .unwrap();
+    redis::cmd("SCRIPT")
+        .arg("FLUSH")
+        .exec_async(&mut test.redis.connection().await)
+        .await
+        .unwrap();
     for answer in test.beat_at_once(&connections(FIFTY)).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
@@ -86,10 +140,16 @@ async fn a_redis_that_forgot_the_script_learns_it_again() {
 #[tokio::test]
 async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
     let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "200ms")]).await;
-    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+    test.presence
+        .connect_batch(connections(FIFTY), &test.trace)
+        .await
+        .unwrap();
     test.redis.pause();
     for answer in test.beat_at_once(&connections(FIFTY)).await {
-        assert!(matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))), "{answer:?}");
+        assert!(
+            matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))),
+            "{answer:?}"
+        );
     }
     test.redis.resume();
     for answer in test.beat_at_once(&connections(FIFTY)).await {
@@ -103,7 +163,11 @@ async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
     test.redis.pause();
     let began = Instant::now();
     test.heartbeat("c1").await.unwrap_err();
-    assert!(began.elapsed() < Duration::from_secs(2 * 4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2 * 4),
+        "{:?}",
+        began.elapsed()
+    );
     test.redis.resume();
 }
 
@@ -111,7 +175,10 @@ async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
 async fn one_more_than_a_call_carries_is_answered_as_well() {
     let test = Fixture::new().await;
     let connections = connections(FIFTY + 1);
-    test.presence.connect_batch(connections.clone(), &test.trace).await.unwrap();
+    test.presence
+        .connect_batch(connections.clone(), &test.trace)
+        .await
+        .unwrap();
     for answer in test.beat_at_once(&connections).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
@@ -120,10 +187,15 @@ async fn one_more_than_a_call_carries_is_answered_as_well() {
 #[tokio::test]
 async fn a_caller_who_hangs_up_takes_nobody_along() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+    test.presence
+        .connect_batch(connections(FIFTY), &test.trace)
+        .await
+        .unwrap();
     let connections = connections(FIFTY);
-    let mut beats: Vec<_> =
-        connections.iter().map(|connection| Box::pin(test.presence.heartbeat(connection, &test.trace))).collect();
+    let mut beats: Vec<_> = connections
+        .iter()
+        .map(|connection| Box::pin(test.presence.heartbeat(connection, &test.trace)))
+        .collect();
     for beat in &mut beats {
         assert!(beat.as_mut().now_or_never().is_none());
     }
@@ -138,7 +210,12 @@ async fn the_same_heartbeat_twice_is_answered_twice() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     let twice = [connection("alice", "c1"), connection("alice", "c1")];
-    let answers: Vec<_> = test.beat_at_once(&twice).await.into_iter().map(Result::unwrap).collect();
+    let answers: Vec<_> = test
+        .beat_at_once(&twice)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .collect();
     assert_eq!(answers[0], answers[1]);
     assert_eq!(answers[0].connection_count, 1);
 }
@@ -146,13 +223,23 @@ async fn the_same_heartbeat_twice_is_answered_twice() {
 #[tokio::test]
 async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
     let test = Fixture::new().await;
-    test.presence.connect_batch(connections(FIFTY), &test.trace).await.unwrap();
+    test.presence
+        .connect_batch(connections(FIFTY), &test.trace)
+        .await
+        .unwrap();
     let mut raw = test.redis.connection().await;
     raw.del("presence:p7").await.unwrap();
-    raw.set("{presence:p7}:closed", "no sorted set").await.unwrap();
+    raw.set("{presence:p7}:closed", "no sorted set")
+        .await
+        .unwrap();
     raw.del("{presence:p8}:past").await.unwrap();
     raw.rpush("{presence:p8}:past", "a list").await.unwrap(); // which the next heartbeat replaces
-    for (n, answer) in test.beat_at_once(&connections(FIFTY)).await.into_iter().enumerate() {
+    for (n, answer) in test
+        .beat_at_once(&connections(FIFTY))
+        .await
+        .into_iter()
+        .enumerate()
+    {
         assert_eq!(answer.is_ok(), n != 7, "p{n}: {answer:?}");
     }
 }

@@ -14,7 +14,10 @@ use super::Fixture;
 async fn an_offline_player_can_neither_queue_nor_play() {
     let test = Fixture::new().await;
     for state in [State::InQueue, State::InMatch] {
-        assert!(matches!(test.set_state(state).await, Err(PresenceError::TransitionRejected(_))));
+        assert!(matches!(
+            test.set_state(state).await,
+            Err(PresenceError::TransitionRejected(_))
+        ));
     }
     assert_eq!(test.redis.keys().await, [""; 0]);
 }
@@ -41,7 +44,10 @@ async fn a_state_set_on_an_offline_player_lives_for_one_ttl_without_connections(
     assert_eq!(test.record().await.unwrap()["connection_count"], 0);
     test.pass(30).await;
     test.set_state(State::Online).await.unwrap();
-    assert!(test.pttl("presence:alice").await <= 15_000, "setting a state renews nothing");
+    assert!(
+        test.pttl("presence:alice").await <= 15_000,
+        "setting a state renews nothing"
+    );
     test.pass(16).await;
     assert_eq!(test.state().await, State::Offline);
 }
@@ -53,7 +59,10 @@ async fn signing_out_closes_all_connections() {
     test.connect("c2").await;
     test.set_state(State::Offline).await.unwrap();
     for id in ["c1", "c2"] {
-        assert!(matches!(test.heartbeat(id).await, Err(PresenceError::ConnectionClosed)));
+        assert!(matches!(
+            test.heartbeat(id).await,
+            Err(PresenceError::ConnectionClosed)
+        ));
     }
     assert_eq!(test.state().await, State::Offline);
 }
@@ -70,7 +79,10 @@ async fn a_lost_player_has_the_grace_to_come_back() {
     test.pass(19).await;
     test.connect("c2").await;
     let record = test.record().await.unwrap();
-    assert_eq!((&record["state"], &record["version"]), (&"IN_MATCH".into(), &version));
+    assert_eq!(
+        (&record["state"], &record["version"]),
+        (&"IN_MATCH".into(), &version)
+    );
 
     test.disconnect("c2", Reason::Lost).await;
     test.pass(21).await;
@@ -88,13 +100,34 @@ async fn a_player_who_quits_has_no_grace() {
 async fn versions_rise_across_offline_and_a_flush() {
     let test = Fixture::new().await;
     let alice = connection("alice", "c1");
-    let mut versions = vec![test.presence.connect(&alice, &test.trace).await.unwrap().version];
+    let mut versions = vec![
+        test.presence
+            .connect(&alice, &test.trace)
+            .await
+            .unwrap()
+            .version,
+    ];
     for state in [State::InQueue, State::Offline, State::Online] {
-        versions.push(test.presence.set_state(&player("alice"), state, &test.trace).await.unwrap().version);
+        versions.push(
+            test.presence
+                .set_state(&player("alice"), state, &test.trace)
+                .await
+                .unwrap()
+                .version,
+        );
     }
-    redis::cmd("FLUSHALL").query_async::<()>(&mut test.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .query_async::<()>(&mut test.redis.connection().await)
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_millis(5)).await; // at most one transition a millisecond, on average
-    versions.push(test.presence.heartbeat(&connection("alice", "c2"), &test.trace).await.unwrap().version);
+    versions.push(
+        test.presence
+            .heartbeat(&connection("alice", "c2"), &test.trace)
+            .await
+            .unwrap()
+            .version,
+    );
     let versions: Vec<_> = versions.into_iter().flatten().collect();
     assert_eq!(versions.len(), 4, "an OFFLINE answer has no version");
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");

@@ -14,14 +14,21 @@ const DEADLINE: Duration = Duration::from_secs(40);
 /// Three Sentinels that answer this.
 async fn sentinels(answers: [SentinelAnswer; 3]) -> [SentinelStub; 3] {
     let [first, second, third] = answers;
-    [SentinelStub::start(first).await, SentinelStub::start(second).await, SentinelStub::start(third).await]
+    [
+        SentinelStub::start(first).await,
+        SentinelStub::start(second).await,
+        SentinelStub::start(third).await,
+    ]
 }
 
 async fn services(sentinels: &[SentinelStub; 3]) -> [Service; 2] {
     let mut variables = variables(&sentinels.each_ref());
     // What is tested is that no call fails, not how long it takes.
     variables.push(("PRESENCE_STORE_TIMEOUT", "5s".to_owned()));
-    [Service::server(&variables), Service::functions(&variables).await]
+    [
+        Service::server(&variables),
+        Service::functions(&variables).await,
+    ]
 }
 
 /// Two primaries, each without the other's data: alice is AWAY on the second one.
@@ -44,7 +51,9 @@ async fn await_away(service: &Service) {
             assert_eq!(body["state"], "IN_MATCH");
         }
     };
-    tokio::time::timeout(DEADLINE, away).await.expect("the node that most Sentinels name is read");
+    tokio::time::timeout(DEADLINE, away)
+        .await
+        .expect("the node that most Sentinels name is read");
 }
 
 #[tokio::test]
@@ -80,7 +89,12 @@ async fn a_sentinel_that_names_a_node_that_hangs_fails_no_call() {
 async fn sentinels_that_know_nothing_say_nothing_or_hang_up_are_passed_over() {
     let redis = RedisServer::start().await;
     play(&redis, State::InMatch).await;
-    let sentinels = sentinels([SentinelAnswer::Unknown, SentinelAnswer::Silence, names(&redis)]).await;
+    let sentinels = sentinels([
+        SentinelAnswer::Unknown,
+        SentinelAnswer::Silence,
+        names(&redis),
+    ])
+    .await;
     for service in services(&sentinels).await {
         heal(&service, "unknown and silence").await;
     }
@@ -100,7 +114,8 @@ async fn a_primary_that_is_named_by_its_hostname_is_found() {
     }
 }
 
-/// An old primary that answers, and that is connected, is left once most Sentinels name another node.
+/// An old primary that answers, and that is connected, is left once most Sentinels name another
+/// node.
 #[tokio::test]
 async fn a_connection_follows_the_majority_of_the_sentinels() {
     let [old, new] = two_primaries().await;
@@ -111,7 +126,8 @@ async fn a_connection_follows_the_majority_of_the_sentinels() {
     }
     sentinels[0].set(names(&new));
     sentinels[1].set(names(&new));
-    // A function is checked when it has not been called for 2 s; here it is called all the time, and checks by itself.
+    // A function is checked when it has not been called for 2 s; here it is called all the time,
+    // and checks by itself.
     for service in &services {
         await_away(service).await;
     }
@@ -122,7 +138,8 @@ async fn a_connection_is_kept_if_one_sentinel_names_another_node() {
     let [old, other] = two_primaries().await;
     let sentinels = sentinels([names(&old), names(&old), names(&old)]).await;
     let variables = variables(&sentinels.each_ref());
-    // In this process, as it has one connection; each thread of the server has one, and may make it when it likes.
+    // In this process, as it has one connection; each thread of the server has one, and may make it
+    // when it likes.
     let service = app_with(&borrowed(&variables)).presence();
     let alice = [player("alice")];
     let read = async || service.presences(&alice, false).await.unwrap().presences[0].state;
@@ -139,6 +156,9 @@ async fn a_connection_is_kept_if_one_sentinel_names_another_node() {
 
 async fn role_calls(redis: &RedisServer) -> u64 {
     let stats: String = redis.ask(&["INFO", "commandstats"]).await;
-    let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_role:calls=")).unwrap_or("0,");
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_role:calls="))
+        .unwrap_or("0,");
     calls.split(',').next().unwrap().parse().unwrap()
 }

@@ -23,7 +23,11 @@ async fn a_primary_that_is_killed_is_replaced() {
     // It comes back without a key, and as a primary until a Sentinel has demoted it.
     fixture.redis.restart(0).await;
     fixture.heal("the return").await;
-    assert_eq!(fixture.redis.ask(0, &["EXISTS", "presence:alice"]).await, "0", "the old primary gets no calls");
+    assert_eq!(
+        fixture.redis.ask(0, &["EXISTS", "presence:alice"]).await,
+        "0",
+        "the old primary gets no calls"
+    );
 }
 
 #[tokio::test]
@@ -46,17 +50,23 @@ async fn a_second_failover_is_followed_as_well() {
     fixture.heal("the second").await;
 }
 
-/// A node that hung says that it is a primary until a Sentinel demotes it, 8 s after it goes on at the earliest.
+/// A node that hung says that it is a primary until a Sentinel demotes it, 8 s after it goes on at
+/// the earliest.
 #[tokio::test]
 async fn an_old_primary_that_goes_on_is_not_believed() {
-    let Fixture { redis, services: [server, functions] } = Fixture::start().await;
+    let Fixture {
+        redis,
+        services: [server, functions],
+    } = Fixture::start().await;
     freeze(&server);
     freeze(&functions);
     redis.pause(0);
     redis.await_primary(1).await;
     for sentinel in 0..3 {
         // It is demoted after four of these periods.
-        redis.ask_sentinel(sentinel, &["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"]).await;
+        redis
+            .ask_sentinel(sentinel, &["SENTINEL", "DEBUG", "PUBLISH-PERIOD", "60000"])
+            .await;
     }
     set_state(&redis, State::Away).await;
     redis.resume(0);
@@ -77,19 +87,28 @@ async fn an_old_primary_that_goes_on_is_not_believed() {
 async fn await_away(service: &Service) {
     loop {
         let (status, body) = service.read().await;
-        assert!(status == 503 || body["state"] != "OFFLINE", "{status} {body}");
+        assert!(
+            status == 503 || body["state"] != "OFFLINE",
+            "{status} {body}"
+        );
         if (status, &body["state"]) == (200, &json!("AWAY")) {
             return;
         }
         // A thread of the server may read a last time before it looks at the clock.
-        assert!(status == 503 || matches!(service, Service::Server(_)), "{status} {body}");
+        assert!(
+            status == 503 || matches!(service, Service::Server(_)),
+            "{status} {body}"
+        );
     }
 }
 
 fn freeze(service: &Service) {
     match service {
         Service::Server(server) => server.pause(),
-        Service::Functions { heartbeat, get_state } => {
+        Service::Functions {
+            heartbeat,
+            get_state,
+        } => {
             heartbeat.freeze();
             get_state.freeze();
         }
@@ -99,7 +118,10 @@ fn freeze(service: &Service) {
 fn thaw(service: &Service) {
     match service {
         Service::Server(server) => server.resume(),
-        Service::Functions { heartbeat, get_state } => {
+        Service::Functions {
+            heartbeat,
+            get_state,
+        } => {
             heartbeat.thaw();
             get_state.thaw();
         }

@@ -12,14 +12,15 @@ use presence_tests::{RedisSentinels, app_with, connection, player};
 
 use crate::half_dead::{Service, borrowed, heal};
 
-/// A step of the time within which the service finds a new primary. On a busy machine a step takes longer, and so does the
-/// work of the service.
+/// A step of the time within which the service finds a new primary. On a busy machine a step takes
+/// longer, and so does the work of the service.
 const STEP: Duration = Duration::from_millis(50);
 
 /// The steps of 5 s.
 const STEPS: u32 = 100;
 
-/// A primary, a replica and Sentinels; alice is in a match. And the service: its server, and functions that are warm.
+/// A primary, a replica and Sentinels; alice is in a match. And the service: its server, and
+/// functions that are warm.
 struct Fixture {
     redis: RedisSentinels,
     services: [Service; 2],
@@ -31,21 +32,25 @@ impl Fixture {
         set_state(&redis, State::InMatch).await;
         redis.await_replica().await;
         let variables = redis.variables();
-        let services = [Service::server(&variables), Service::functions(&variables).await];
+        let services = [
+            Service::server(&variables),
+            Service::functions(&variables).await,
+        ];
         let fixture = Self { redis, services };
         fixture.heal("the start").await;
         fixture
     }
 
-    /// Sends heartbeats and reads until both work everywhere, and checks that alice is never answered OFFLINE.
+    /// Sends heartbeats and reads until both work everywhere, and checks that alice is never
+    /// answered OFFLINE.
     async fn heal(&self, fault: impl Debug) {
         for service in &self.services {
             heal(service, &fault).await;
         }
     }
 
-    /// Waits until the replica is the primary, under heartbeats and reads all the while; then until both work, 5 s at
-    /// most.
+    /// Waits until the replica is the primary, under heartbeats and reads all the while; then until
+    /// both work, 5 s at most.
     async fn heal_at_new_primary(&self, fault: impl Debug) {
         let [server, functions] = &self.services;
         tokio::select! {
@@ -76,7 +81,10 @@ async fn within_promise<T>(fault: impl Debug, found: impl Future<Output = T>) ->
 async fn never_offline(service: &Service) {
     loop {
         for (status, body) in [service.heartbeat().await, service.read().await] {
-            assert!(status == 503 || (status == 200 && body["state"] == "IN_MATCH"), "{status} {body}");
+            assert!(
+                status == 503 || (status == 200 && body["state"] == "IN_MATCH"),
+                "{status} {body}"
+            );
         }
     }
 }
@@ -85,6 +93,12 @@ async fn never_offline(service: &Service) {
 async fn set_state(redis: &RedisSentinels, state: State) {
     let service = app_with(&borrowed(&redis.variables())).presence();
     let trace = TraceContext::new_root();
-    service.heartbeat(&connection("alice", "c1"), &trace).await.unwrap();
-    service.set_state(&player("alice"), state, &trace).await.unwrap();
+    service
+        .heartbeat(&connection("alice", "c1"), &trace)
+        .await
+        .unwrap();
+    service
+        .set_state(&player("alice"), state, &trace)
+        .await
+        .unwrap();
 }

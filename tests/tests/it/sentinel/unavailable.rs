@@ -11,7 +11,10 @@ use crate::half_dead::{Service, borrowed};
 /// The variables of a service that asks stand-ins for Sentinels.
 pub(super) fn variables(sentinels: &[&SentinelStub]) -> Vec<(&'static str, String)> {
     let urls: Vec<_> = sentinels.iter().map(|sentinel| sentinel.url()).collect();
-    vec![("PRESENCE_REDIS_MODE", "sentinel".to_owned()), ("PRESENCE_REDIS_URL", urls.join(","))]
+    vec![
+        ("PRESENCE_REDIS_MODE", "sentinel".to_owned()),
+        ("PRESENCE_REDIS_URL", urls.join(",")),
+    ]
 }
 
 pub(super) fn names(redis: &RedisServer) -> SentinelAnswer {
@@ -24,7 +27,10 @@ async fn one_sentinel_that_is_down_and_one_that_hangs_do_not_matter() {
     fixture.redis.kill_sentinel(0);
     fixture.redis.pause_sentinel(1);
     let variables = fixture.redis.variables();
-    for service in [Service::server(&variables), Service::functions(&variables).await] {
+    for service in [
+        Service::server(&variables),
+        Service::functions(&variables).await,
+    ] {
         crate::half_dead::heal(&service, "the start").await;
     }
     fixture.heal("a Sentinel that hangs").await;
@@ -35,7 +41,9 @@ async fn a_failover_is_followed_without_one_of_the_sentinels() {
     let mut fixture = Fixture::start().await;
     fixture.redis.pause_sentinel(0);
     fixture.redis.kill(0);
-    fixture.heal_at_new_primary("kill -9, and a Sentinel that hangs").await;
+    fixture
+        .heal_at_new_primary("kill -9, and a Sentinel that hangs")
+        .await;
 }
 
 #[tokio::test]
@@ -46,16 +54,24 @@ async fn without_any_sentinel_the_connection_goes_on() {
     }
     let checks = async || {
         let stats = fixture.redis.ask(0, &["INFO", "commandstats"]).await;
-        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_role:calls=")).unwrap_or("0,");
+        let calls = stats
+            .lines()
+            .find_map(|line| line.strip_prefix("cmdstat_role:calls="))
+            .unwrap_or("0,");
         calls.split(',').next().unwrap().parse::<u64>().unwrap()
     };
-    // Each connection of the server is checked once per second, by ROLE, and every third time by Sentinel.
+    // Each connection of the server is checked once per second, by ROLE, and every third time by
+    // Sentinel.
     let before = checks().await;
     let threads = std::thread::available_parallelism().unwrap().get() as u64 + 1;
     while checks().await < before + 6 * threads {
         for service in &fixture.services {
             for (status, body) in [service.heartbeat().await, service.read().await] {
-                assert_eq!((status, &body["state"]), (200, &json!("IN_MATCH")), "{body}");
+                assert_eq!(
+                    (status, &body["state"]),
+                    (200, &json!("IN_MATCH")),
+                    "{body}"
+                );
             }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -70,9 +86,15 @@ async fn programs_start_before_redis_and_its_sentinels() {
     }
     redis.kill(0);
     let variables = redis.variables();
-    let services = [Service::server(&variables), Service::functions(&variables).await];
+    let services = [
+        Service::server(&variables),
+        Service::functions(&variables).await,
+    ];
     for service in &services {
-        assert_eq!((service.heartbeat().await.0, service.read().await.0), (503, 503));
+        assert_eq!(
+            (service.heartbeat().await.0, service.read().await.0),
+            (503, 503)
+        );
     }
     redis.restart(0).await;
     for sentinel in 0..3 {
@@ -91,23 +113,48 @@ async fn a_name_that_no_sentinel_knows_is_an_unavailable_store_whose_log_says_wh
     variables.push(("PRESENCE_REDIS_SENTINEL_NAME", "other".to_owned()));
     let server = Server::start(&borrowed(&variables));
     let answer = server.get("/presence/alice").await;
-    assert_eq!((answer.status, &answer.body["type"]), (503, &json!("urn:presence:store-unavailable")));
+    assert_eq!(
+        (answer.status, &answer.body["type"]),
+        (503, &json!("urn:presence:store-unavailable"))
+    );
     assert_eq!(server.get("/health/ready").await.status, 503);
     let line = server.await_log("Redis cannot be used").await;
-    assert!(line["causes"].as_str().unwrap().contains("PRESENCE_REDIS_SENTINEL_NAME"), "{line}");
-    assert!(line["node"].as_str().unwrap().starts_with("other by Sentinel at 127.0.0.1:"), "{line}");
+    assert!(
+        line["causes"]
+            .as_str()
+            .unwrap()
+            .contains("PRESENCE_REDIS_SENTINEL_NAME"),
+        "{line}"
+    );
+    assert!(
+        line["node"]
+            .as_str()
+            .unwrap()
+            .starts_with("other by Sentinel at 127.0.0.1:"),
+        "{line}"
+    );
 }
 
 #[tokio::test]
 async fn a_redis_in_place_of_a_sentinel_is_an_unavailable_store_whose_log_says_why() {
     let redis = RedisServer::start().await;
-    let server = Server::start(&[("PRESENCE_REDIS_MODE", "sentinel"), ("PRESENCE_REDIS_URL", &redis.url())]);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_MODE", "sentinel"),
+        ("PRESENCE_REDIS_URL", &redis.url()),
+    ]);
     assert_eq!(server.get("/presence/alice").await.status, 503);
     let line = server.await_log("Redis cannot be used").await;
-    assert!(line["causes"].as_str().unwrap().contains("unknown command 'SENTINEL'"), "{line}");
+    assert!(
+        line["causes"]
+            .as_str()
+            .unwrap()
+            .contains("unknown command 'SENTINEL'"),
+        "{line}"
+    );
 }
 
-/// Of several failures the log has the one that helps: not that a Sentinel is down, but what the node said.
+/// Of several failures the log has the one that helps: not that a Sentinel is down, but what the
+/// node said.
 #[tokio::test]
 async fn the_failure_of_a_node_counts_more_than_that_of_a_sentinel() {
     let redis = RedisServer::start().await;
@@ -120,5 +167,12 @@ async fn the_failure_of_a_node_counts_more_than_that_of_a_sentinel() {
     let server = Server::start(&borrowed(&variables(&stubs.each_ref())));
     let answer = server.get("/presence/alice").await;
     assert_eq!(answer.status, 503);
-    assert!(answer.body["detail"].as_str().unwrap().contains("read-only"), "{:?}", answer.body);
+    assert!(
+        answer.body["detail"]
+            .as_str()
+            .unwrap()
+            .contains("read-only"),
+        "{:?}",
+        answer.body
+    );
 }

@@ -6,7 +6,12 @@ use serde_json::{Value, json};
 use super::{Fixture, connect, disconnect, read, set_state};
 
 async fn set_activity(server: &Server, player: &str, activity: Value) -> Value {
-    let answer = server.post("/presence/state", json!({"player_id": player, "activity": activity})).await;
+    let answer = server
+        .post(
+            "/presence/state",
+            json!({"player_id": player, "activity": activity}),
+        )
+        .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body
 }
@@ -40,12 +45,22 @@ async fn every_changed_activity_of_a_watched_player_is_sent_and_no_equal_one() {
         let set = set_activity(&server, "alice", ranked(size)).await;
         until_read(&mut watcher, &server).await;
         let held = watcher.held("alice");
-        assert_eq!((&held["activity"], &held["version"]), (&ranked(size), &set["version"]));
-        assert_eq!(set_activity(&server, "alice", ranked(size)).await["version"], set["version"]);
+        assert_eq!(
+            (&held["activity"], &held["version"]),
+            (&ranked(size), &set["version"])
+        );
+        assert_eq!(
+            set_activity(&server, "alice", ranked(size)).await["version"],
+            set["version"]
+        );
     }
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
-    assert_eq!(watcher.held("alice")["activity"], ranked(4), "a state keeps it");
+    assert_eq!(
+        watcher.held("alice")["activity"],
+        ranked(4),
+        "a state keeps it"
+    );
     set_activity(&server, "alice", Value::Null).await;
     until_read(&mut watcher, &server).await;
     assert_eq!(watcher.held("alice").get("activity"), None);
@@ -92,8 +107,12 @@ async fn long_activities_of_many_players_come_in_several_messages() {
     connect(&server, &players).await;
     let activity = json!({"custom": {"text": "x".repeat(1_000)}});
     for chunk in players.chunks(50) {
-        futures_util::future::join_all(chunk.iter().map(|player| set_activity(&server, player, activity.clone())))
-            .await;
+        futures_util::future::join_all(
+            chunk
+                .iter()
+                .map(|player| set_activity(&server, player, activity.clone())),
+        )
+        .await;
     }
     let mut watcher = Watcher::open(&server).await;
     watcher.send(json!({"watch": players})).await;

@@ -36,7 +36,10 @@ async fn the_first_change_after_a_pause_does_not_wait_for_the_interval() {
     let begin = std::time::Instant::now();
     set_state(&server, "alice", "AWAY").await;
     watcher.until("alice", "AWAY").await;
-    assert!(begin.elapsed() < std::time::Duration::from_secs(50), "it waited for the interval");
+    assert!(
+        begin.elapsed() < std::time::Duration::from_secs(50),
+        "it waited for the interval"
+    );
 }
 
 #[tokio::test]
@@ -51,8 +54,14 @@ async fn snapshots_and_replies_do_not_wait_for_the_interval() {
     watcher.until("alice", "AWAY").await;
     set_state(&server, "alice", "IN_MATCH").await; // has to wait
     assert_eq!(watcher.watch(&["bob"]).await, [read(&server, "bob").await]);
-    assert_eq!(watcher.watch(&["alice"]).await, [read(&server, "alice").await]);
-    assert_eq!(watcher.ask(json!({"unwatch": ["bob"]})).await.1, json!({"watching": 1}));
+    assert_eq!(
+        watcher.watch(&["alice"]).await,
+        [read(&server, "alice").await]
+    );
+    assert_eq!(
+        watcher.ask(json!({"unwatch": ["bob"]})).await.1,
+        json!({"watching": 1})
+    );
 }
 
 #[tokio::test]
@@ -70,7 +79,12 @@ async fn later_changes_come_together_with_the_newest_of_each_player_once() {
         set_state(&server, "bob", state).await;
     }
     let second = watcher.next().await;
-    let states: Vec<_> = second["presences"].as_array().unwrap().iter().map(|entry| &entry["state"]).collect();
+    let states: Vec<_> = second["presences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| &entry["state"])
+        .collect();
     assert_eq!(states, ["IN_MATCH", "IN_MATCH"]);
 }
 
@@ -97,7 +111,12 @@ async fn versions_rise_through_unwatch_and_watch_while_states_change() {
     let mut watcher = Watcher::open(&server).await; // which checks the versions
     let changes = async {
         for round in 0..ROUNDS * 3 {
-            set_state(&server, "alice", ["IN_MATCH", "AWAY", "IN_QUEUE"][round % 3]).await;
+            set_state(
+                &server,
+                "alice",
+                ["IN_MATCH", "AWAY", "IN_QUEUE"][round % 3],
+            )
+            .await;
         }
     };
     let requests = async {

@@ -1,6 +1,8 @@
 //! The client's `Watcher`: what a gateway gets of `GET /watch`.
 
-use presence_client::{CallError, Endpoint, FeedState, PlayerId, State, Subscription, WatchedPresence, Watcher};
+use presence_client::{
+    CallError, Endpoint, FeedState, PlayerId, State, Subscription, WatchedPresence, Watcher,
+};
 use presence_tests::Server;
 
 use super::{Fixture, connect, disconnect, eventually, set_state};
@@ -19,7 +21,9 @@ pub(super) fn watcher(server: &Server) -> Watcher {
 
 /// The next change, as player and state.
 pub(super) async fn next(subscription: &mut Subscription) -> (String, State) {
-    let WatchedPresence { player_id, state, .. } = subscription.recv().await;
+    let WatchedPresence {
+        player_id, state, ..
+    } = subscription.recv().await;
     (player_id.as_str().to_owned(), state)
 }
 
@@ -33,15 +37,28 @@ fn change(player: &str, state: State) -> (String, State) {
     (player.to_owned(), state)
 }
 
-/// What a subscription has to deliver now; the change of a marker player shows that nothing came before it.
-pub(super) async fn nothing_but(subscription: &mut Subscription, server: &Server, marker: &str, state: State) {
+/// What a subscription has to deliver now; the change of a marker player shows that nothing came
+/// before it.
+pub(super) async fn nothing_but(
+    subscription: &mut Subscription,
+    server: &Server,
+    marker: &str,
+    state: State,
+) {
     set_state(server, marker, state.as_str()).await;
     assert_eq!(next(subscription).await, change(marker, state));
 }
 
 async fn metric(server: &Server, name: &str) -> u64 {
-    let text = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    let text = reqwest::get(server.url("/metrics"))
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
     value.unwrap_or_else(|| panic!("{name} in {text}"))
 }
 
@@ -54,23 +71,44 @@ async fn a_subscription_delivers_what_each_player_is_then_each_change() {
     let watcher = watcher(&server);
     assert_eq!(watcher.status().feed, FeedState::Disconnected);
     let mut subscription = watcher.watch(&players(&["alice", "bob", "carol"]));
-    let mut first = [subscription.recv().await, subscription.recv().await, subscription.recv().await];
+    let mut first = [
+        subscription.recv().await,
+        subscription.recv().await,
+        subscription.recv().await,
+    ];
     first.sort_by(|one, other| one.player_id.cmp(&other.player_id));
-    assert_eq!(first.each_ref().map(|presence| presence.state), [State::Online, State::Offline, State::Offline]);
+    assert_eq!(
+        first.each_ref().map(|presence| presence.state),
+        [State::Online, State::Offline, State::Offline]
+    );
     let [alice, bob, carol] = first;
-    assert!(bob.version.is_some() && bob.last_seen.is_some(), "the history comes along: {bob:?}");
+    assert!(
+        bob.version.is_some() && bob.last_seen.is_some(),
+        "the history comes along: {bob:?}"
+    );
     assert_eq!((carol.version, carol.last_seen), (None, None));
     until_feed(&watcher, FeedState::Live).await;
     let mut version = alice.version;
     for state in [State::InQueue, State::InMatch, State::Away, State::Offline] {
         set_state(&server, "alice", state.as_str()).await;
         let changed = subscription.recv().await;
-        assert_eq!((&changed.player_id, changed.state), (&player("alice"), state));
+        assert_eq!(
+            (&changed.player_id, changed.state),
+            (&player("alice"), state)
+        );
         assert!(changed.version > version, "{changed:?}");
         version = changed.version;
     }
     let stats = watcher.stats();
-    assert_eq!((stats.subscriptions, stats.players, stats.waiting, stats.streams), (1, 3, 0, 1));
+    assert_eq!(
+        (
+            stats.subscriptions,
+            stats.players,
+            stats.waiting,
+            stats.streams
+        ),
+        (1, 3, 0, 1)
+    );
     assert_eq!(stats.changes, 7);
 }
 
@@ -84,7 +122,11 @@ async fn players_of_several_subscriptions_are_requested_once_and_until_the_last_
     next(&mut first).await;
     next(&mut first).await;
     let mut second = watcher.clone().watch(&players(&["alice"]));
-    assert_eq!(next(&mut second).await, change("alice", State::Online), "known already");
+    assert_eq!(
+        next(&mut second).await,
+        change("alice", State::Online),
+        "known already"
+    );
     until_feed(&watcher, FeedState::Live).await;
     assert_eq!(metric(&server, "presence_watch_interests ").await, 2);
     assert_eq!(metric(&server, "presence_watch_streams ").await, 1);
@@ -135,8 +177,18 @@ async fn a_subscription_that_is_not_read_gets_the_newest_presence_and_delays_no_
         all.extend(slow.recv_many(100).await);
     }
     all.sort_by(|one, other| one.player_id.cmp(&other.player_id));
-    let states: Vec<_> = all.iter().map(|presence| (presence.player_id.as_str(), presence.state)).collect();
-    assert_eq!(states, [("alice", State::Away), ("bob", State::Online), ("marker", State::Online)]);
+    let states: Vec<_> = all
+        .iter()
+        .map(|presence| (presence.player_id.as_str(), presence.state))
+        .collect();
+    assert_eq!(
+        states,
+        [
+            ("alice", State::Away),
+            ("bob", State::Online),
+            ("marker", State::Online)
+        ]
+    );
     nothing_but(&mut slow, &server, "marker", State::Away).await;
 }
 
@@ -144,14 +196,19 @@ async fn a_subscription_that_is_not_read_gets_the_newest_presence_and_delays_no_
 async fn many_players_are_watched_in_batches_that_the_service_takes() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_MAX_BATCH", "40")]);
-    let ids: Vec<_> = (0..500).map(|number| player(&format!("p{number}"))).collect();
+    let ids: Vec<_> = (0..500)
+        .map(|number| player(&format!("p{number}")))
+        .collect();
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&ids);
     let mut found = std::collections::BTreeSet::new();
     while found.len() < ids.len() {
         let presence = subscription.recv().await;
         assert_eq!(presence.state, State::Offline);
-        assert!(found.insert(presence.player_id.clone()), "{presence:?} twice");
+        assert!(
+            found.insert(presence.player_id.clone()),
+            "{presence:?} twice"
+        );
     }
     until_feed(&watcher, FeedState::Live).await;
     assert_eq!(watcher.stats().waiting, 0);
@@ -164,7 +221,10 @@ async fn a_token_that_is_not_accepted_is_reported_and_a_new_one_is_used_at_once(
         ("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"),
         ("PRESENCE_READ_TOKENS", "a-token-that-only-reads"),
     ]);
-    let endpoint = Endpoint::parse(&server.url("")).unwrap().with_token("a-token-of-yesterday").unwrap();
+    let endpoint = Endpoint::parse(&server.url(""))
+        .unwrap()
+        .with_token("a-token-of-yesterday")
+        .unwrap();
     let watcher = Watcher::start(endpoint).unwrap();
     let mut subscription = watcher.watch(&players(&["alice"]));
     let mut changes = watcher.status_changes();
@@ -173,11 +233,16 @@ async fn a_token_that_is_not_accepted_is_reported_and_a_new_one_is_used_at_once(
             break error;
         }
     };
-    let CallError::Problem(problem) = &*error else { panic!("{error:?}") };
+    let CallError::Problem(problem) = &*error else {
+        panic!("{error:?}")
+    };
     assert_eq!((problem.status, &*problem.slug), (401, "unauthorized"));
     assert!(watcher.set_token("not a token").is_err());
     watcher.set_token("a-token-that-only-reads").unwrap();
-    assert_eq!(next(&mut subscription).await, change("alice", State::Offline));
+    assert_eq!(
+        next(&mut subscription).await,
+        change("alice", State::Offline)
+    );
     until_feed(&watcher, FeedState::Live).await;
     assert!(watcher.status().error.is_none());
 }
@@ -194,9 +259,14 @@ async fn more_players_than_the_service_allows_are_reported_and_watched_once_ther
     let mut changes = watcher.status_changes();
     while changes.next().await.unwrap().error.is_none() {}
     let error = watcher.status().error.unwrap();
-    let CallError::Problem(problem) = &*error else { panic!("{error:?}") };
+    let CallError::Problem(problem) = &*error else {
+        panic!("{error:?}")
+    };
     assert_eq!(&*problem.slug, "too-many");
     assert_eq!(watcher.stats().waiting, 1);
     subscription.unwatch(&players(&["alice"]));
-    assert_eq!(next(&mut subscription).await, change("carol", State::Offline));
+    assert_eq!(
+        next(&mut subscription).await,
+        change("carol", State::Offline)
+    );
 }

@@ -25,8 +25,12 @@ async fn after_a_servers_end_only_what_has_changed_meanwhile_is_delivered() {
     for _ in 0..4 {
         next(&mut subscription).await;
     }
-    for (round, (alice, marker)) in
-        [(State::InMatch, State::InQueue), (State::Away, State::InMatch)].into_iter().enumerate()
+    for (round, (alice, marker)) in [
+        (State::InMatch, State::InQueue),
+        (State::Away, State::InMatch),
+    ]
+    .into_iter()
+    .enumerate()
     {
         until_feed(&watcher, FeedState::Live).await;
         if round == 0 {
@@ -59,9 +63,15 @@ async fn players_that_are_watched_while_the_server_is_down_are_delivered_once_it
     while changes.next().await.unwrap().error.is_none() {}
     drop(dropped);
     let server = successor(&fixture, &address);
-    assert_eq!(next(&mut subscription).await, ("alice".to_owned(), State::Offline));
+    assert_eq!(
+        next(&mut subscription).await,
+        ("alice".to_owned(), State::Offline)
+    );
     connect(&server, &["alice", "bob"]).await;
-    assert_eq!(next(&mut subscription).await, ("alice".to_owned(), State::Online));
+    assert_eq!(
+        next(&mut subscription).await,
+        ("alice".to_owned(), State::Online)
+    );
     assert_eq!(watcher.stats().players, 1);
 }
 
@@ -101,7 +111,10 @@ async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_delivered_as_offl
     while changes.next().await.unwrap().error.is_none() {}
     assert_eq!(watcher.stats().waiting, 1);
     fixture.redis.resume();
-    assert_eq!(next(&mut subscription).await, ("bob".to_owned(), State::Online));
+    assert_eq!(
+        next(&mut subscription).await,
+        ("bob".to_owned(), State::Online)
+    );
     until_feed(&watcher, FeedState::Live).await;
     assert!(watcher.status().error.is_none());
 }
@@ -114,10 +127,16 @@ async fn a_loss_of_data_is_delivered_without_a_version_and_the_next_version_is_h
     let watcher = watcher(&server);
     let mut subscription = watcher.watch(&players(&["alice"]));
     let before = subscription.recv().await;
-    redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .exec_async(&mut fixture.redis.connection().await)
+        .await
+        .unwrap();
     let lost = subscription.recv().await;
     assert_eq!((lost.state, lost.version), (State::Offline, None));
     connect(&server, &["alice"]).await;
     let after = subscription.recv().await;
-    assert!(after.state == State::Online && after.version > before.version, "{before:?} {after:?}");
+    assert!(
+        after.state == State::Online && after.version > before.version,
+        "{before:?} {after:?}"
+    );
 }

@@ -50,22 +50,39 @@ async fn a_flush_of_one_master_is_noticed() {
         assert_eq!(cluster.ask(master, &["FLUSHALL"]), "OK");
         until_equal(&server, &mut watcher).await;
     }
-    assert!(players().iter().all(|player| watcher.held(player)["version"] == Value::Null));
+    assert!(
+        players()
+            .iter()
+            .all(|player| watcher.held(player)["version"] == Value::Null)
+    );
     set_state(&server, "p1", "AWAY").await;
     watcher.until("p1", "AWAY").await;
 }
 
 #[tokio::test]
 async fn a_failover_is_stale_for_a_while_and_right_afterwards() {
-    let (mut cluster, nats) = (RedisCluster::start_with_replicas().await, NatsServer::start().await);
+    let (mut cluster, nats) = (
+        RedisCluster::start_with_replicas().await,
+        NatsServer::start().await,
+    );
     let server = server(&cluster, &nats);
     let mut watcher = watched(&server).await;
     cluster.kill(0);
     watcher.until_feed("stale").await;
     for player in players() {
-        assert_eq!(watcher.held(&player)["state"], "ONLINE", "unknown is not OFFLINE");
+        assert_eq!(
+            watcher.held(&player)["state"],
+            "ONLINE",
+            "unknown is not OFFLINE"
+        );
         let body = json!({"player_id": player, "state": "IN_MATCH"});
-        eventually(async || matches!(server.post("/presence/state", body.clone()).await.status, 200 | 409)).await;
+        eventually(async || {
+            matches!(
+                server.post("/presence/state", body.clone()).await.status,
+                200 | 409
+            )
+        })
+        .await;
     }
     watcher.until_feed("live").await;
     until_equal(&server, &mut watcher).await;

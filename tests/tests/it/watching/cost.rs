@@ -9,14 +9,22 @@ use super::{Fixture, connect, eventually};
 /// How often Redis was asked by commands of this name.
 async fn calls(fixture: &Fixture, command: &str) -> u64 {
     let mut connection = fixture.redis.connection().await;
-    let text: String = redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await.unwrap();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    let text: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
 }
 
 async fn consumers(fixture: &Fixture) -> usize {
     let context = jetstream::new(fixture.nats.client().await);
-    let Ok(mut stream) = context.get_stream("PRESENCE_EVENTS").await else { return 0 };
+    let Ok(mut stream) = context.get_stream("PRESENCE_EVENTS").await else {
+        return 0;
+    };
     stream.info().await.unwrap().state.consumer_count
 }
 
@@ -50,7 +58,11 @@ async fn a_snapshot_is_read_in_batches() {
     let (presences, _) = watcher.ask(json!({"watch": players})).await;
     assert_eq!(presences.len(), 2_000);
     let after = calls(&fixture, "mget").await;
-    assert!(after - before <= 8, "{} commands for 2,000 players", after - before);
+    assert!(
+        after - before <= 8,
+        "{} commands for 2,000 players",
+        after - before
+    );
 }
 
 /// A stream keeps a buffer as long as its longest message.
@@ -64,7 +76,11 @@ async fn a_snapshot_is_sent_in_short_messages() {
     let mut entries = 0;
     while entries < 2_000 {
         let message = watcher.next().await;
-        assert!(message.to_string().len() < 64 * 1024, "{} bytes", message.to_string().len());
+        assert!(
+            message.to_string().len() < 64 * 1024,
+            "{} bytes",
+            message.to_string().len()
+        );
         entries += message["presences"].as_array().map_or(0, Vec::len);
     }
 }
@@ -81,12 +97,25 @@ async fn each_player_is_polled_once_however_many_streams_watch() {
         watchers.push(watcher);
     }
     let reads = async || {
-        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix("presence_watch_reads_total "));
+        let metrics = reqwest::get(server.url("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("presence_watch_reads_total "));
         line.unwrap().parse::<u64>().unwrap()
     };
     let (commands, players) = (calls(&fixture, "mget").await, reads().await);
     eventually(async || calls(&fixture, "mget").await >= commands + 5).await;
-    let (commands, players) = (calls(&fixture, "mget").await - commands, reads().await - players);
-    assert!(players <= 2 * (commands + 2), "{players} players were read by {commands} commands");
+    let (commands, players) = (
+        calls(&fixture, "mget").await - commands,
+        reads().await - players,
+    );
+    assert!(
+        players <= 2 * (commands + 2),
+        "{players} players were read by {commands} commands"
+    );
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::{Fixture, connect, disconnect, eventually, read, set_state};
 
-/// A transition that this server makes by itself counts as a write: heartbeats of a test would be, too.
+/// A transition that this server makes by itself counts as a write: heartbeats of a test would be,
+/// too.
 const SLOW: (&str, &str) = ("PRESENCE_TTL", "60s");
 
 async fn opened(server: &Server, players: &[&str]) -> Watcher {
@@ -57,7 +58,10 @@ async fn a_stream_that_was_deleted_is_followed_again() {
     connect(&server, &["alice", "bob"]).await;
     let mut watcher = opened(&server, &["alice", "bob"]).await;
     for state in ["AWAY", "IN_MATCH", "ONLINE"] {
-        jetstream::new(fixture.nats.client().await).delete_stream("PRESENCE_EVENTS").await.unwrap();
+        jetstream::new(fixture.nats.client().await)
+            .delete_stream("PRESENCE_EVENTS")
+            .await
+            .unwrap();
         set_state(&server, "alice", state).await;
         watcher.until("alice", state).await;
     }
@@ -69,7 +73,10 @@ async fn a_consumer_that_was_deleted_is_made_again_and_misses_nothing() {
     let server = fixture.server(&[SLOW]);
     connect(&server, &["alice"]).await;
     let mut watcher = opened(&server, &["alice"]).await;
-    let stream = jetstream::new(fixture.nats.client().await).get_stream("PRESENCE_EVENTS").await.unwrap();
+    let stream = jetstream::new(fixture.nats.client().await)
+        .get_stream("PRESENCE_EVENTS")
+        .await
+        .unwrap();
     let names: Vec<_> = futures_util::StreamExt::collect::<Vec<_>>(stream.consumer_names()).await;
     for name in names {
         stream.delete_consumer(&name.unwrap()).await.unwrap();
@@ -86,7 +93,10 @@ async fn a_flush_is_noticed_although_it_makes_no_event() {
     disconnect(&server, "bob").await;
     let mut watcher = opened(&server, &["alice", "bob"]).await;
     for _ in 0..3 {
-        redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
+        redis::cmd("FLUSHALL")
+            .exec_async(&mut fixture.redis.connection().await)
+            .await
+            .unwrap();
         watcher.until("alice", "OFFLINE").await;
         while watcher.held("bob")["version"] != Value::Null {
             watcher.next().await;
@@ -111,7 +121,8 @@ async fn a_redis_that_restarts_empty_is_noticed() {
     watcher.until("alice", "ONLINE").await;
 }
 
-/// A failover to a replica that lags behind loses the newest transitions: what is older comes back without a version.
+/// A failover to a replica that lags behind loses the newest transitions: what is older comes back
+/// without a version.
 #[tokio::test]
 async fn a_data_set_that_goes_back_in_time_is_told_without_a_lower_version() {
     let fixture = Fixture::new().await;
@@ -119,19 +130,37 @@ async fn a_data_set_that_goes_back_in_time_is_told_without_a_lower_version() {
     connect(&server, &["alice"]).await;
     let mut connection = fixture.redis.connection().await;
     let dump = async |connection: &mut _, key: &str| {
-        redis::cmd("DUMP").arg(key).query_async::<Vec<u8>>(connection).await.unwrap()
+        redis::cmd("DUMP")
+            .arg(key)
+            .query_async::<Vec<u8>>(connection)
+            .await
+            .unwrap()
     };
     let (record, past) = ("presence:alice", "{presence:alice}:past");
-    let (old_record, old_past) = (dump(&mut connection, record).await, dump(&mut connection, past).await);
+    let (old_record, old_past) = (
+        dump(&mut connection, record).await,
+        dump(&mut connection, past).await,
+    );
     let mut watcher = opened(&server, &["alice"]).await;
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
     for (key, ttl, value) in [(record, 60_000, old_record), (past, 0, old_past)] {
         let mut restore = redis::cmd("RESTORE");
-        restore.arg(key).arg(ttl).arg(value).arg("REPLACE").exec_async(&mut connection).await.unwrap();
+        restore
+            .arg(key)
+            .arg(ttl)
+            .arg(value)
+            .arg("REPLACE")
+            .exec_async(&mut connection)
+            .await
+            .unwrap();
     }
     // The mark of the data set goes as it would in a failover.
-    redis::cmd("DEL").arg("presence:{all}:dataset").exec_async(&mut connection).await.unwrap();
+    redis::cmd("DEL")
+        .arg("presence:{all}:dataset")
+        .exec_async(&mut connection)
+        .await
+        .unwrap();
     watcher.until("alice", "ONLINE").await;
     assert_eq!(watcher.held("alice")["version"], Value::Null);
     set_state(&server, "alice", "AWAY").await;
@@ -168,7 +197,8 @@ async fn a_killed_server_is_replaced_by_another_one_from_what_the_caller_knows()
     assert_eq!(watcher.close_code().await, None);
     set_state(&second, "alice", "IN_MATCH").await;
     let mut watcher = Watcher::open(&second).await;
-    let request = serde_json::json!({"watch": ["alice", "bob"], "known": {"alice": alice, "bob": known}});
+    let request =
+        serde_json::json!({"watch": ["alice", "bob"], "known": {"alice": alice, "bob": known}});
     let (presences, _) = watcher.ask(request).await;
     assert_eq!(presences, [read(&second, "alice").await]);
 }
@@ -199,7 +229,8 @@ async fn with_several_faults_at_once_all_callers_agree_with_redis_at_the_end() {
         for player in players.iter().skip(round).step_by(2) {
             let state = if round % 2 == 0 { "AWAY" } else { "IN_MATCH" };
             let body = serde_json::json!({"player_id": player, "state": state});
-            eventually(async || server.post("/presence/state", body.clone()).await.status == 200).await;
+            eventually(async || server.post("/presence/state", body.clone()).await.status == 200)
+                .await;
         }
     }
     for watcher in &mut watchers {

@@ -15,7 +15,10 @@ async fn without_nats_players_are_polled() {
     watcher.watch(&["alice"]).await;
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
-    redis::cmd("FLUSHALL").exec_async(&mut fixture.redis.connection().await).await.unwrap();
+    redis::cmd("FLUSHALL")
+        .exec_async(&mut fixture.redis.connection().await)
+        .await
+        .unwrap();
     watcher.until("alice", "OFFLINE").await;
 }
 
@@ -45,7 +48,10 @@ async fn a_redis_that_cannot_be_read_is_stale_and_no_player_is_offline() {
     watcher.until_feed("stale").await;
     watcher.send(json!({"watch": ["bob"], "id": 5})).await;
     let error = watcher.next().await;
-    assert_eq!((&error["id"], &error["error"]["type"]), (&json!(5), &json!("urn:presence:store-unavailable")));
+    assert_eq!(
+        (&error["id"], &error["error"]["type"]),
+        (&json!(5), &json!("urn:presence:store-unavailable"))
+    );
     assert_eq!(error["error"]["status"], 503);
     assert_eq!(watcher.held("alice")["state"], "ONLINE");
     fixture.redis.resume();
@@ -73,10 +79,21 @@ async fn metrics_say_what_watchers_get() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
-    let metrics = async || reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = async || {
+        reqwest::get(server.url("/metrics"))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
     let has = |text: &str, line: &str| text.lines().any(|other| other == line);
     let before = metrics().await;
-    for line in ["presence_watch_streams 0", "presence_watch_changes_total 0", "presence_watch_coalesced_total 0"] {
+    for line in [
+        "presence_watch_streams 0",
+        "presence_watch_changes_total 0",
+        "presence_watch_coalesced_total 0",
+    ] {
         assert!(has(&before, line), "{line}: {before}");
     }
     let mut watchers = vec![Watcher::open(&server).await, Watcher::open(&server).await];

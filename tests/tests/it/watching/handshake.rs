@@ -13,15 +13,20 @@ const HANDSHAKE: [(&str, &str); 4] = [
 
 async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_tests::Answer {
     let request = reqwest::Client::new().get(server.url(path));
-    answer(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
+    answer(headers.iter().fold(request, |request, (name, value)| {
+        request.header(*name, *value)
+    }))
+    .await
 }
 
 #[tokio::test]
 async fn whatever_is_not_a_handshake_is_told_what_to_upgrade_to() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
-    let other_version: Vec<_> =
-        HANDSHAKE.iter().map(|(name, value)| (*name, if *value == "13" { "8" } else { value })).collect();
+    let other_version: Vec<_> = HANDSHAKE
+        .iter()
+        .map(|(name, value)| (*name, if *value == "13" { "8" } else { value }))
+        .collect();
     for (path, headers) in [
         ("/watch", vec![]),
         ("/watch?players=alice", vec![]),
@@ -46,7 +51,10 @@ async fn other_methods_are_not_allowed() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     let answer = server.post("/watch", serde_json::json!({})).await;
-    assert_eq!((answer.status, answer.body["type"].as_str()), (405, Some("urn:presence:method-not-allowed")));
+    assert_eq!(
+        (answer.status, answer.body["type"].as_str()),
+        (405, Some("urn:presence:method-not-allowed"))
+    );
     assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
 }
 
@@ -56,24 +64,41 @@ async fn a_token_is_asked_for_first() {
     let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "a-token-of-some-length")]);
     for headers in [&HANDSHAKE[..], &[("accept", "text/event-stream")], &[]] {
         let answer = ask(&server, "/watch?players=alice", headers).await;
-        assert_eq!((answer.status, answer.body["type"].as_str()), (401, Some("urn:presence:unauthorized")));
+        assert_eq!(
+            (answer.status, answer.body["type"].as_str()),
+            (401, Some("urn:presence:unauthorized"))
+        );
     }
-    let token = [&HANDSHAKE[..], &[("authorization", "Bearer a-token-of-some-length")]].concat();
-    let response = token
-        .iter()
-        .fold(reqwest::Client::new().get(server.url("/watch")), |request, (name, value)| request.header(*name, *value));
+    let token = [
+        &HANDSHAKE[..],
+        &[("authorization", "Bearer a-token-of-some-length")],
+    ]
+    .concat();
+    let response = token.iter().fold(
+        reqwest::Client::new().get(server.url("/watch")),
+        |request, (name, value)| request.header(*name, *value),
+    );
     assert_eq!(response.send().await.unwrap().status(), 101);
 }
 
 #[tokio::test]
 async fn a_read_token_may_watch_and_a_page_of_another_site_may_not() {
     let fixture = Fixture::new().await;
-    let tokens =
-        [("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"), ("PRESENCE_READ_TOKENS", "a-token-that-only-reads")];
+    let tokens = [
+        ("PRESENCE_AUTH_TOKENS", "a-token-of-some-length"),
+        ("PRESENCE_READ_TOKENS", "a-token-that-only-reads"),
+    ];
     let server = fixture.server(&tokens);
-    let headers = [&HANDSHAKE[..], &[("authorization", "Bearer a-token-that-only-reads")]].concat();
+    let headers = [
+        &HANDSHAKE[..],
+        &[("authorization", "Bearer a-token-that-only-reads")],
+    ]
+    .concat();
     assert_eq!(ask(&server, "/watch", &headers).await.status, 101);
     let headers = [&headers[..], &[("origin", "https://elsewhere.example")]].concat();
     let answer = ask(&server, "/watch", &headers).await;
-    assert_eq!((answer.status, answer.body["type"].as_str()), (403, Some("urn:presence:forbidden")));
+    assert_eq!(
+        (answer.status, answer.body["type"].as_str()),
+        (403, Some("urn:presence:forbidden"))
+    );
 }

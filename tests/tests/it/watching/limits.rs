@@ -19,11 +19,16 @@ async fn more_streams_than_allowed_are_refused_until_one_ends() {
     let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "2")]);
     let first = Watcher::open(&server).await;
     let _second = Watcher::open(&server).await;
-    let Err(error) = Watcher::connect(&server).await else { panic!("a third stream") };
-    let Error::Http(response) = *error else { panic!("{error}") };
+    let Err(error) = Watcher::connect(&server).await else {
+        panic!("a third stream")
+    };
+    let Error::Http(response) = *error else {
+        panic!("{error}")
+    };
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
-    let body: serde_json::Value = serde_json::from_slice(response.body().as_deref().unwrap()).unwrap();
+    let body: serde_json::Value =
+        serde_json::from_slice(response.body().as_deref().unwrap()).unwrap();
     assert_eq!(body["type"], "urn:presence:overloaded");
     drop(first);
     eventually(async || Watcher::connect(&server).await.is_ok()).await;
@@ -35,8 +40,13 @@ async fn more_players_than_allowed_are_an_error_that_adds_none() {
     let server = fixture.server(&[("PRESENCE_WATCH_PLAYERS", "3")]);
     let mut watcher = Watcher::open(&server).await;
     watcher.watch(&["a", "b"]).await;
-    let (_, reply) = watcher.ask(json!({"watch": ["b", "c", "d"], "id": 1})).await;
-    assert_eq!((&reply["error"]["type"], &reply["error"]["status"]), (&json!("urn:presence:too-many"), &json!(409)));
+    let (_, reply) = watcher
+        .ask(json!({"watch": ["b", "c", "d"], "id": 1}))
+        .await;
+    assert_eq!(
+        (&reply["error"]["type"], &reply["error"]["status"]),
+        (&json!("urn:presence:too-many"), &json!(409))
+    );
     let (_, reply) = watcher.ask(json!({"watch": ["b", "c"], "id": 2})).await;
     assert_eq!(reply, json!({"id": 2, "watching": 3}));
 }
@@ -50,9 +60,16 @@ async fn messages_that_are_not_text_of_at_most_a_mebibyte_end_the_stream() {
     watcher.send_message(Message::binary(vec![1])).await;
     assert_eq!(watcher.close_code().await, Some(CloseCode::Unsupported));
     let mut watcher = Watcher::open(&server).await;
-    watcher.send_message(Message::text("x".repeat(mebibyte))).await;
-    assert_eq!(watcher.next().await["error"]["type"], "urn:presence:invalid-request");
-    watcher.send_message(Message::text("x".repeat(mebibyte + 1))).await;
+    watcher
+        .send_message(Message::text("x".repeat(mebibyte)))
+        .await;
+    assert_eq!(
+        watcher.next().await["error"]["type"],
+        "urn:presence:invalid-request"
+    );
+    watcher
+        .send_message(Message::text("x".repeat(mebibyte + 1)))
+        .await;
     assert_eq!(watcher.close_code().await, Some(CloseCode::Size));
 }
 
@@ -67,7 +84,10 @@ async fn raw(server: &Server) -> TcpStream {
         head.push(socket.read_u8().await.unwrap());
     }
     let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
-    assert!(head.starts_with("http/1.1 101 ") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="), "{head}");
+    assert!(
+        head.starts_with("http/1.1 101 ") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="),
+        "{head}"
+    );
     socket
 }
 
@@ -114,10 +134,17 @@ async fn a_message_in_fragments_is_one_message() {
     let mut socket = raw(&server).await;
     let text = br#"{"watch":["alice"],"id":3}"#;
     for (number, byte) in text.iter().enumerate() {
-        let opcode = if number == 0 { 1 } else { 0 } | if number == text.len() - 1 { 0x80 } else { 0 };
-        socket.write_all(&[opcode, 0x81, 0, 0, 0, 0, *byte]).await.unwrap();
+        let opcode =
+            if number == 0 { 1 } else { 0 } | if number == text.len() - 1 { 0x80 } else { 0 };
+        socket
+            .write_all(&[opcode, 0x81, 0, 0, 0, 0, *byte])
+            .await
+            .unwrap();
         if number == 5 {
-            socket.write_all(&[0x89, 0x81, 0, 0, 0, 0, b'!']).await.unwrap(); // a ping in between
+            socket
+                .write_all(&[0x89, 0x81, 0, 0, 0, 0, b'!'])
+                .await
+                .unwrap(); // a ping in between
         }
     }
     let (mut received, mut buffer) = (String::new(), [0; 1024]);
@@ -151,22 +178,29 @@ async fn sigterm_sends_what_is_pending_and_says_that_the_server_goes_away() {
     drop(other);
 }
 
-/// A caller that does not read gets the newest presence of each player when it reads again, not all that happened.
+/// A caller that does not read gets the newest presence of each player when it reads again, not all
+/// that happened.
 #[tokio::test]
 async fn a_slow_reader_gets_fewer_and_newer_messages() {
     const PLAYERS: usize = 2_000;
     const ROUNDS: usize = 8;
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_WATCH_INTERVAL", "1ms"), ("PRESENCE_TTL", "10m")]);
-    let names: Vec<_> = (0..PLAYERS).map(|number| format!("{number:0>120}")).collect();
+    let names: Vec<_> = (0..PLAYERS)
+        .map(|number| format!("{number:0>120}"))
+        .collect();
     let players: Vec<_> = names.iter().map(String::as_str).collect();
     let mut slow = Watcher::with_small_buffer(&server).await;
     slow.watch(&players).await;
     let mut quick = Watcher::open(&server).await;
     quick.watch(&players).await;
     for round in 0..ROUNDS {
-        for (path, state) in [("/presence/connect", "ONLINE"), ("/presence/disconnect", "OFFLINE")] {
-            let connection = |player| json!({"player_id": player, "connection_id": format!("c{round}")});
+        for (path, state) in [
+            ("/presence/connect", "ONLINE"),
+            ("/presence/disconnect", "OFFLINE"),
+        ] {
+            let connection =
+                |player| json!({"player_id": player, "connection_id": format!("c{round}")});
             let connections: Vec<_> = players.iter().map(connection).collect();
             let answer = server.post(path, json!({"connections": connections})).await;
             assert_eq!(answer.body["accepted"], PLAYERS);
@@ -176,7 +210,9 @@ async fn a_slow_reader_gets_fewer_and_newer_messages() {
     let last = read(&server, players[PLAYERS - 1]).await;
     let mut entries = 0;
     while slow.held(players[PLAYERS - 1]) != &last {
-        entries += slow.next().await["presences"].as_array().map_or(0, Vec::len);
+        entries += slow.next().await["presences"]
+            .as_array()
+            .map_or(0, Vec::len);
     }
     assert!(entries < 2 * PLAYERS * ROUNDS * 3 / 4, "{entries} entries");
     for player in players {
@@ -206,12 +242,24 @@ async fn a_client_that_ends_without_a_word_gives_its_place_back() {
         })
         .await;
         eventually(async || {
-            let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+            let metrics = reqwest::get(server.url("/metrics"))
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
             metrics.contains("presence_watch_streams 0")
         })
         .await;
     }
-    let (mut sink, _) = tokio_tungstenite::connect_async(server.url("/watch").replacen("http", "ws", 1)).await.unwrap();
+    let (mut sink, _) =
+        tokio_tungstenite::connect_async(server.url("/watch").replacen("http", "ws", 1))
+            .await
+            .unwrap();
     sink.send(Message::Close(None)).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(60), async { while sink.next().await.is_some() {} }).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), async {
+        while sink.next().await.is_some() {}
+    })
+    .await
+    .unwrap();
 }

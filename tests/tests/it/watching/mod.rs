@@ -26,12 +26,19 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        Self { redis: RedisServer::start().await, nats: NatsServer::start().await }
+        Self {
+            redis: RedisServer::start().await,
+            nats: NatsServer::start().await,
+        }
     }
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
         let (redis, nats) = (self.redis.url(), self.nats.url());
-        let mut variables = vec![("PRESENCE_REDIS_URL", &*redis), ("PRESENCE_NATS_URL", &*nats), STORE_TIMEOUT];
+        let mut variables = vec![
+            ("PRESENCE_REDIS_URL", &*redis),
+            ("PRESENCE_NATS_URL", &*nats),
+            STORE_TIMEOUT,
+        ];
         variables.extend(more);
         Server::start(&variables)
     }
@@ -47,27 +54,45 @@ impl Fixture {
 
 /// Connects players, one connection each.
 async fn connect(server: &Server, players: &[&str]) {
-    let connections: Vec<_> =
-        players.iter().map(|player| json!({"player_id": player, "connection_id": format!("{player}-1")})).collect();
-    let answer = server.post("/presence/connect", json!({"connections": connections})).await;
+    let connections: Vec<_> = players
+        .iter()
+        .map(|player| json!({"player_id": player, "connection_id": format!("{player}-1")}))
+        .collect();
+    let answer = server
+        .post("/presence/connect", json!({"connections": connections}))
+        .await;
     assert_eq!(answer.body["accepted"], players.len(), "{answer:?}");
 }
 
 async fn disconnect(server: &Server, player: &str) {
     let connection = json!({"player_id": player, "connection_id": format!("{player}-1")});
-    assert_eq!(server.post("/presence/disconnect", connection).await.status, 200);
+    assert_eq!(
+        server.post("/presence/disconnect", connection).await.status,
+        200
+    );
 }
 
 async fn set_state(server: &Server, player: &str, state: &str) -> Value {
-    let answer = server.post("/presence/state", json!({"player_id": player, "state": state})).await;
+    let answer = server
+        .post(
+            "/presence/state",
+            json!({"player_id": player, "state": state}),
+        )
+        .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer.body
 }
 
 /// What a read with the history says, as far as watchers are sent it.
 async fn read(server: &Server, player: &str) -> Value {
-    let mut presence = server.get(&format!("/presence/{player}?history=true")).await.body;
-    presence.as_object_mut().expect("a presence").remove("connection_count");
+    let mut presence = server
+        .get(&format!("/presence/{player}?history=true"))
+        .await
+        .body;
+    presence
+        .as_object_mut()
+        .expect("a presence")
+        .remove("connection_count");
     presence
 }
 

@@ -1,4 +1,5 @@
-//! Watching with the rights that `docs/operations.md` and `deploy/redis/users.acl` give, and no others.
+//! Watching with the rights that `docs/operations.md` and `deploy/redis/users.acl` give, and no
+//! others.
 
 use presence_tests::{SecuredNats, SecuredRedis, Server, Watcher};
 

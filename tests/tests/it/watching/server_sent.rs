@@ -14,22 +14,35 @@ impl Events {
     async fn open(server: &Server, players: &str) -> Self {
         let response = request(server, players).send().await.unwrap();
         assert_eq!(
-            (response.status().as_u16(), &response.headers()["content-type"]),
+            (
+                response.status().as_u16(),
+                &response.headers()["content-type"]
+            ),
             (200, &"text/event-stream".parse().unwrap())
         );
         assert_eq!(response.headers()["cache-control"], "no-store");
-        Self { response, buffer: String::new() }
+        Self {
+            response,
+            buffer: String::new(),
+        }
     }
 
     /// The next event's name and data; `None` at the end.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
-                let line = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                let line = |name: &str| {
+                    event
+                        .lines()
+                        .find_map(|line| line.strip_prefix(name))
+                        .map(str::to_owned)
+                };
                 let found = line("event: ").zip(line("data: "));
                 self.buffer = rest.to_owned();
                 match found {
-                    Some((name, data)) => return Some((name, serde_json::from_str(&data).unwrap())),
+                    Some((name, data)) => {
+                        return Some((name, serde_json::from_str(&data).unwrap()));
+                    }
                     None => continue, // a comment
                 }
             }
@@ -41,7 +54,9 @@ impl Events {
 
 fn request(server: &Server, players: &str) -> reqwest::RequestBuilder {
     let url = server.url(&format!("/watch?players={players}"));
-    reqwest::Client::new().get(url).header("accept", "text/event-stream")
+    reqwest::Client::new()
+        .get(url)
+        .header("accept", "text/event-stream")
 }
 
 #[tokio::test]
@@ -50,19 +65,36 @@ async fn events_have_the_same_json_as_messages() {
     let mut server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
     let mut events = Events::open(&server, "alice,bob").await;
-    assert_eq!(events.next().await.unwrap(), ("feed".to_owned(), json!({"feed": "live"})));
+    assert_eq!(
+        events.next().await.unwrap(),
+        ("feed".to_owned(), json!({"feed": "live"}))
+    );
     let bob = json!({"player_id": "bob", "state": "OFFLINE", "last_seen": null, "version": null});
     let snapshot = json!({"presences": [read(&server, "alice").await, bob]});
-    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), snapshot));
+    assert_eq!(
+        events.next().await.unwrap(),
+        ("presences".to_owned(), snapshot)
+    );
     set_state(&server, "alice", "IN_MATCH").await;
     let change = json!({"presences": [read(&server, "alice").await]});
-    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), change));
+    assert_eq!(
+        events.next().await.unwrap(),
+        ("presences".to_owned(), change)
+    );
     // What an activity holds cannot end an event.
     let activity = json!({"details": "a\n\nevent: feed\r\ndata: {}\u{2028}\n\n"});
-    server.post("/presence/state", json!({"player_id": "alice", "activity": activity})).await;
+    server
+        .post(
+            "/presence/state",
+            json!({"player_id": "alice", "activity": activity}),
+        )
+        .await;
     let change = json!({"presences": [read(&server, "alice").await]});
     assert_eq!(change["presences"][0]["activity"], activity);
-    assert_eq!(events.next().await.unwrap(), ("presences".to_owned(), change));
+    assert_eq!(
+        events.next().await.unwrap(),
+        ("presences".to_owned(), change)
+    );
     let (status, end) = tokio::join!(server.terminate(), events.next());
     assert_eq!((status.code(), end), (Some(0), None));
 }
@@ -72,9 +104,17 @@ async fn a_bad_list_is_an_invalid_request() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     let many = vec!["a"; 501].join(",");
-    for (players, field) in [("", "players"), ("a,b%20c", "players[1]"), ("a,,b", "players[1]"), (&*many, "players")] {
+    for (players, field) in [
+        ("", "players"),
+        ("a,b%20c", "players[1]"),
+        ("a,,b", "players[1]"),
+        (&*many, "players"),
+    ] {
         let answer = answer(request(&server, players)).await;
-        assert_eq!((answer.status, answer.body["type"].as_str()), (400, Some("urn:presence:invalid-request")));
+        assert_eq!(
+            (answer.status, answer.body["type"].as_str()),
+            (400, Some("urn:presence:invalid-request"))
+        );
         assert_eq!(answer.body["field"], field);
     }
 }
@@ -85,7 +125,10 @@ async fn a_snapshot_that_cannot_be_read_is_unavailable() {
     let server = fixture.server(&[]);
     fixture.redis.kill();
     let answer = answer(request(&server, "alice")).await;
-    assert_eq!((answer.status, answer.body["type"].as_str()), (503, Some("urn:presence:store-unavailable")));
+    assert_eq!(
+        (answer.status, answer.body["type"].as_str()),
+        (503, Some("urn:presence:store-unavailable"))
+    );
     assert!(answer.headers.contains_key("retry-after"));
 }
 
@@ -95,7 +138,10 @@ async fn a_stream_of_events_counts_as_a_stream() {
     let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
     let events = Events::open(&server, "alice").await;
     let refused = answer(request(&server, "alice")).await;
-    assert_eq!((refused.status, refused.body["type"].as_str()), (503, Some("urn:presence:overloaded")));
+    assert_eq!(
+        (refused.status, refused.body["type"].as_str()),
+        (503, Some("urn:presence:overloaded"))
+    );
     assert!(Watcher::connect(&server).await.is_err());
     drop(events);
     eventually(async || Watcher::connect(&server).await.is_ok()).await;

@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use super::{findings::WatchFound, gateway::Gateway, run::Load};
 
-/// The time limit for calls that were due before the end, and again for changes to reach the watchers: enough for a service
-/// without events, which reads the watched players every few seconds.
+/// The time limit for calls that were due before the end, and again for changes to reach the
+/// watchers: enough for a service without events, which reads the watched players every few
+/// seconds.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The pause between two checks.
@@ -22,7 +23,8 @@ const CRASH_INTERVAL: Duration = Duration::from_millis(100);
 const BATCH: u32 = 1_000;
 
 impl Load<'_> {
-    /// Waits for calls that were due before the end, because their latencies count. Returns how many have no answer.
+    /// Waits for calls that were due before the end, because their latencies count. Returns how
+    /// many have no answer.
     pub(super) async fn settle(&mut self) -> u64 {
         let end = Instant::now() + SETTLE_TIMEOUT;
         loop {
@@ -44,7 +46,10 @@ impl Load<'_> {
         loop {
             let missing = views().map(|view| view.missing(&self.roster)).sum();
             if missing == 0 || Instant::now() >= end {
-                return Some(WatchFound { missing, was_live: views().all(|view| view.was_live()) });
+                return Some(WatchFound {
+                    missing,
+                    was_live: views().all(|view| view.was_live()),
+                });
             }
             sleep(SETTLE_INTERVAL).await;
         }
@@ -69,7 +74,10 @@ impl Load<'_> {
         self.gateways.truncate(number as usize);
         let crashed_at = Instant::now();
         let players = (number..self.started).step_by(self.plan.gateways as usize);
-        let players: Vec<_> = players.take(BATCH as usize).map(|number| self.roster.id(number)).collect();
+        let players: Vec<_> = players
+            .take(BATCH as usize)
+            .map(|number| self.roster.id(number))
+            .collect();
         let is_offline = |presence: &Presence| presence.state == State::Offline;
         while crashed_at.elapsed() < CRASH_TIMEOUT {
             let friends = self.service.players.friends(&players, History::Omit).await;
@@ -83,9 +91,16 @@ impl Load<'_> {
 
     /// Reads the states of players. If the service accepts only shorter lists, the list is halved.
     pub(super) async fn states(&self, numbers: Range<u32>) -> Result<Vec<State>, CallError> {
-        let ids: Vec<PlayerId> = numbers.clone().map(|number| self.roster.id(number)).collect();
+        let ids: Vec<PlayerId> = numbers
+            .clone()
+            .map(|number| self.roster.id(number))
+            .collect();
         match self.service.players.friends(&ids, History::Omit).await {
-            Ok(friends) => Ok(friends.presences.iter().map(|presence| presence.state).collect()),
+            Ok(friends) => Ok(friends
+                .presences
+                .iter()
+                .map(|presence| presence.state)
+                .collect()),
             Err(CallError::Problem(problem)) if problem.status == 400 && ids.len() > 1 => {
                 let middle = numbers.start + (numbers.end - numbers.start) / 2;
                 let mut states = Box::pin(self.states(numbers.start..middle)).await?;

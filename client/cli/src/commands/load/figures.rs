@@ -91,7 +91,10 @@ impl Default for Latency {
 
 impl Latency {
     pub(super) fn record(&mut self, latency: Duration, count: u64) {
-        self.0.saturating_record_n(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX), count);
+        self.0.saturating_record_n(
+            u64::try_from(latency.as_micros()).unwrap_or(u64::MAX),
+            count,
+        );
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -121,13 +124,17 @@ impl Figures {
 
     /// Figures of a phase that begins now.
     pub(super) fn of_next_phase() -> Self {
-        Self { began_at: Some(Instant::now()), ..Self::new() }
+        Self {
+            began_at: Some(Instant::now()),
+            ..Self::new()
+        }
     }
 
-    /// Whether something that took until now was due in this phase. A delay that began in the phase before belongs to that
-    /// one.
+    /// Whether something that took until now was due in this phase. A delay that began in the phase
+    /// before belongs to that one.
     pub(super) fn was_due_here(&self, latency: Duration) -> bool {
-        self.began_at.is_none_or(|began_at| latency <= began_at.elapsed())
+        self.began_at
+            .is_none_or(|began_at| latency <= began_at.elapsed())
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = (Call, &CallFigures)> {
@@ -142,14 +149,24 @@ impl Figures {
         self.call(call).map_or(0, |figures| figures.entries)
     }
 
-    /// The number of calls that failed. `overloaded` may be left out: it is how the service paces connects.
+    /// The number of calls that failed. `overloaded` may be left out: it is how the service paces
+    /// connects.
     pub(super) fn failures(&self, is_overload_allowed: bool) -> u64 {
         let is_allowed = |error: &str| is_overload_allowed && error.starts_with("overloaded");
-        let counted = self.errors.iter().filter(|((_, error), _)| !is_allowed(error));
+        let counted = self
+            .errors
+            .iter()
+            .filter(|((_, error), _)| !is_allowed(error));
         counted.map(|(_, count)| count).sum()
     }
 
-    pub(super) fn note(&mut self, call: Call, entries: u64, latency: Duration, error: Option<&CallError>) {
+    pub(super) fn note(
+        &mut self,
+        call: Call,
+        entries: u64,
+        latency: Duration,
+        error: Option<&CallError>,
+    ) {
         let was_due_here = self.was_due_here(latency);
         let figures = self.calls.entry(call).or_default();
         figures.calls += 1;
@@ -169,12 +186,15 @@ impl Figures {
 
     pub(super) fn note_error(&mut self, call: Call, error: &CallError) {
         let label = match error {
-            CallError::Problem(problem) if problem.slug == "about:blank" => format!("status {}", problem.status),
+            CallError::Problem(problem) if problem.slug == "about:blank" => {
+                format!("status {}", problem.status)
+            }
             CallError::Problem(problem) => format!("{} ({})", problem.slug, problem.status),
             error => error.to_string(),
         };
         *self.errors.entry((call, label)).or_default() += 1;
-        // All other calls would be refused, too. Calls about leases and watching may be unsupported.
+        // All other calls would be refused, too. Calls about leases and watching may be
+        // unsupported.
         if let CallError::Problem(problem) = error
             && matches!(problem.status, 401 | 403 | 404 | 405)
             && !matches!(call, Call::Gateway | Call::Watch)

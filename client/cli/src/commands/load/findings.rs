@@ -23,7 +23,8 @@ pub(super) struct Measured {
     pub(super) missed_heartbeats: u64,
     /// Reports and reads without an answer long after the end.
     pub(super) unanswered: u64,
-    /// Players whose state in the service differs from the one that was reported; `None` if they could not be read.
+    /// Players whose state in the service differs from the one that was reported; `None` if they
+    /// could not be read.
     pub(super) wrong_states: Option<u64>,
     pub(super) watch: Option<WatchFound>,
     /// The time until the players of a crashed gateway were OFFLINE; `None` if no gateway crashed.

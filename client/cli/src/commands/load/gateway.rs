@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use presence_client::{ConnectionId, HttpNotifier, InvalidEndpoint, Notifier, PlayerId, Reason, State};
+use presence_client::{
+    ConnectionId, HttpNotifier, InvalidEndpoint, Notifier, PlayerId, Reason, State,
+};
 
 use super::{plan::Plan, recorder::Recorder, roster::Roster, view::View};
 use crate::{failure::Failure, service::Service, target::unusable};
@@ -40,10 +42,20 @@ impl Gateway {
                 // Distribute the views evenly, so that they overlap as little as possible.
                 let first = u64::from(number) * u64::from(plan.players) / u64::from(plan.gateways);
                 let first = u32::try_from(first).unwrap_or_default();
-                Some(View::start(&service.watcher()?, recorder, roster, first, watched))
+                Some(View::start(
+                    &service.watcher()?,
+                    recorder,
+                    roster,
+                    first,
+                    watched,
+                ))
             }
         };
-        Ok(Self { notifier, view, missed_before: 0 })
+        Ok(Self {
+            notifier,
+            view,
+            missed_before: 0,
+        })
     }
 
     pub(super) fn connected(&self, player: &PlayerId, connection: &ConnectionId) {
@@ -74,7 +86,8 @@ impl Gateway {
         self.notifier.stats().queue_length
     }
 
-    /// The players that the gateway watches; `None` if it watches none, or the service does not support it.
+    /// The players that the gateway watches; `None` if it watches none, or the service does not
+    /// support it.
     pub(super) fn view(&self) -> Option<&View> {
         self.view.as_ref().filter(|view| view.is_offered())
     }

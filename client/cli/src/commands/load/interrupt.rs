@@ -15,9 +15,16 @@ pub(super) struct Interrupt {
 impl Interrupt {
     #[cfg(unix)]
     pub(super) fn new() -> io::Result<Self> {
-        let signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        let signals = [
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ]
+        .map(signal);
         let [interrupt, terminate, hangup] = signals;
-        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
+        Ok(Self {
+            signals: [interrupt?, terminate?, hangup?],
+        })
     }
 
     #[cfg(not(unix))]

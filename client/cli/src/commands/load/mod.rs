@@ -7,8 +7,9 @@
 //!                           └─▶ recorder ◀──┘ ──▶ verdict ──▶ report
 //! ```
 //!
-//! The clock alone decides when a call is due, and latencies are measured from then. So a slow service cannot slow the load
-//! down and look fast. At the end, and after an interruption or a failure, everything is removed.
+//! The clock alone decides when a call is due, and latencies are measured from then. So a slow
+//! service cannot slow the load down and look fast. At the end, and after an interruption or a
+//! failure, everything is removed.
 
 mod ending;
 mod figures;
@@ -45,7 +46,11 @@ use crate::{
 /// The message if not everything could be removed.
 const REMAIN: &str = "Players of the load remain; they expire by themselves.";
 
-pub(super) async fn run(service: &Service, args: &LoadArgs, output: Output) -> Result<Status, Failure> {
+pub(super) async fn run(
+    service: &Service,
+    args: &LoadArgs,
+    output: Output,
+) -> Result<Status, Failure> {
     let plan = Plan::new(args);
     if !args.yes && !is_loopback(service.url()) {
         confirm(service.url(), &plan)?;
@@ -67,9 +72,19 @@ pub(super) async fn run(service: &Service, args: &LoadArgs, output: Output) -> R
     if found.is_err() && remaining != Some(0) {
         anstream::eprintln!("presence: {REMAIN}");
     }
-    let report = Report::new(service.url(), load.roster.prefix(), &load.plan, &found?, remaining);
+    let report = Report::new(
+        service.url(),
+        load.roster.prefix(),
+        &load.plan,
+        &found?,
+        remaining,
+    );
     output.show(&report, || report.text())?;
-    Ok(if report.is_met() { Status::Done } else { Status::Degraded })
+    Ok(if report.is_met() {
+        Status::Done
+    } else {
+        Status::Degraded
+    })
 }
 
 fn interrupted(remaining: Option<u64>) -> Failure {
@@ -78,7 +93,11 @@ fn interrupted(remaining: Option<u64>) -> Failure {
         _ => "interrupted",
     };
     let failure = Failure::new(Status::Interrupted, what);
-    if remaining == Some(0) { failure } else { failure.with_hint(REMAIN) }
+    if remaining == Some(0) {
+        failure
+    } else {
+        failure.with_hint(REMAIN)
+    }
 }
 
 /// Asks for confirmation if the service is on another machine, since others may depend on it.
@@ -91,20 +110,32 @@ fn confirm(url: &str, plan: &Plan) -> Result<(), Failure> {
         .with_hint("--yes confirms it."));
     }
     let players = grouped(plan.players.into());
-    anstream::eprint!("Put the load of {players} players on {url}? Consumers of its events will see them. [y/N] ");
+    anstream::eprint!(
+        "Put the load of {players} players on {url}? Consumers of its events will see them. [y/N] "
+    );
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(()),
-        _ => Err(Failure::new(Status::Usage, format!("no load was put on {url}"))),
+        _ => Err(Failure::new(
+            Status::Usage,
+            format!("no load was put on {url}"),
+        )),
     }
 }
 
 /// Whether the service is on this machine.
 fn is_loopback(url: &str) -> bool {
-    let host = url.parse::<Uri>().ok().and_then(|uri| uri.host().map(str::to_owned)).unwrap_or_default();
+    let host = url
+        .parse::<Uri>()
+        .ok()
+        .and_then(|uri| uri.host().map(str::to_owned))
+        .unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost") || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -113,10 +144,20 @@ mod tests {
 
     #[test]
     fn only_addresses_of_this_machine_are_loopback() {
-        for url in ["http://127.0.0.1:8080", "http://localhost", "https://LocalHost:1/prod", "http://[::1]:8080"] {
+        for url in [
+            "http://127.0.0.1:8080",
+            "http://localhost",
+            "https://LocalHost:1/prod",
+            "http://[::1]:8080",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
-        for url in ["http://presence:8080", "http://10.0.0.1", "http://localhost.example.com", "http://[2001:db8::1]"] {
+        for url in [
+            "http://presence:8080",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[2001:db8::1]",
+        ] {
             assert!(!is_loopback(url), "{url}");
         }
     }

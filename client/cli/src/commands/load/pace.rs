@@ -24,7 +24,11 @@ pub(super) struct Pace {
 
 impl Pace {
     pub(super) fn new(per_second: f64, started_at: Instant) -> Self {
-        Self { per_second, started_at, done: 0 }
+        Self {
+            per_second,
+            started_at,
+            done: 0,
+        }
     }
 
     /// The number that is due at `at` and was not before.
@@ -50,7 +54,10 @@ mod tests {
         assert_eq!(pace.due(start + 2 * TICK), 3);
         assert_eq!(pace.due(start + Duration::from_secs(2)), 495);
         assert_eq!(pace.due(start + Duration::from_secs(1)), 0);
-        assert_eq!(Pace::new(0.0, start).due(start + Duration::from_secs(3_600)), 0);
+        assert_eq!(
+            Pace::new(0.0, start).due(start + Duration::from_secs(3_600)),
+            0
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -102,7 +102,10 @@ pub(super) mod tests {
     fn gateways_friends_and_churners_are_at_most_the_number_of_players() {
         let mut args = args(1);
         let plan = Plan::new(&args);
-        assert_eq!((plan.gateways, plan.friends, plan.watched, plan.churners), (1, 1, 1, 0));
+        assert_eq!(
+            (plan.gateways, plan.friends, plan.watched, plan.churners),
+            (1, 1, 1, 0)
+        );
         args.players = 10;
         args.churn = 100.0;
         assert_eq!(Plan::new(&args).churners, 1);

@@ -22,21 +22,35 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self { is_terminal: std::io::stderr().is_terminal(), next_at: Instant::now(), length: 0 }
+        Self {
+            is_terminal: std::io::stderr().is_terminal(),
+            next_at: Instant::now(),
+            length: 0,
+        }
     }
 
     /// Shows a line, if an update is due.
     pub(super) fn show(&mut self, line: impl FnOnce() -> String) {
         let now = Instant::now();
         if now >= self.next_at {
-            self.next_at = now + if self.is_terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
+            self.next_at = now
+                + if self.is_terminal {
+                    TERMINAL_INTERVAL
+                } else {
+                    PLAIN_INTERVAL
+                };
             self.write(&line());
         }
     }
 
     /// Shows the first line of a phase immediately.
     pub(super) fn begin(&mut self, line: &str) {
-        self.next_at = Instant::now() + if self.is_terminal { TERMINAL_INTERVAL } else { PLAIN_INTERVAL };
+        self.next_at = Instant::now()
+            + if self.is_terminal {
+                TERMINAL_INTERVAL
+            } else {
+                PLAIN_INTERVAL
+            };
         self.write(line);
     }
 

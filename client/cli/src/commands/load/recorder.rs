@@ -36,7 +36,9 @@ impl Recorder {
             figures.longest_heartbeat_wait = figures.longest_heartbeat_wait.max(report.waited);
         }
         if report.failed_entries > 0 {
-            let errors = figures.errors.entry((call, "entry of a batch that failed".to_owned()));
+            let errors = figures
+                .errors
+                .entry((call, "entry of a batch that failed".to_owned()));
             *errors.or_default() += report.failed_entries as u64;
         }
         let entries = report.entries.saturating_sub(report.failed_entries) as u64;
@@ -44,7 +46,12 @@ impl Recorder {
     }
 
     /// Records a read of friends. `latency` counts from when it was due.
-    pub(super) fn note_read(&self, latency: Duration, false_offline: u64, error: Option<&CallError>) {
+    pub(super) fn note_read(
+        &self,
+        latency: Duration,
+        false_offline: u64,
+        error: Option<&CallError>,
+    ) {
         let mut figures = self.figures();
         figures.false_offline += false_offline;
         figures.note(Call::Friends, 1, latency, error);
@@ -52,7 +59,11 @@ impl Recorder {
 
     /// Records a read that was due but not sent, because too many others are in flight.
     pub(super) fn note_unsent_read(&self) {
-        *self.figures().errors.entry((Call::Friends, "too many reads without an answer".to_owned())).or_default() += 1;
+        *self
+            .figures()
+            .errors
+            .entry((Call::Friends, "too many reads without an answer".to_owned()))
+            .or_default() += 1;
     }
 
     /// Records a change that a watching gateway received. `latency` counts from the change.
@@ -86,8 +97,15 @@ impl Recorder {
     pub(super) fn summary(&self) -> (u64, Duration, u64) {
         let figures = self.figures();
         let calls = figures.calls().filter(|(call, _)| *call != Call::Watch);
-        let p99 = calls.map(|(_, figures)| figures.latency.quantile(0.99)).max().unwrap_or_default();
-        (figures.entries(Call::Heartbeat), p99, figures.failures(false))
+        let p99 = calls
+            .map(|(_, figures)| figures.latency.quantile(0.99))
+            .max()
+            .unwrap_or_default();
+        (
+            figures.entries(Call::Heartbeat),
+            p99,
+            figures.failures(false),
+        )
     }
 
     fn figures(&self) -> MutexGuard<'_, Figures> {
@@ -104,23 +122,51 @@ mod tests {
     fn problem(status: u16, slug: &str) -> CallError {
         let (slug, detail) = (slug.to_owned(), String::new());
         let is_via_api_gateway = false;
-        Problem { status, slug, detail, message: None, is_via_api_gateway, field: None, retry_after: None }.into()
+        Problem {
+            status,
+            slug,
+            detail,
+            message: None,
+            is_via_api_gateway,
+            field: None,
+            retry_after: None,
+        }
+        .into()
     }
 
     #[test]
     fn errors_are_counted_by_kind_and_an_overload_is_one_only_while_the_load_is_measured() {
         let recorder = Recorder::new();
-        for error in [problem(503, "overloaded"), problem(503, "overloaded"), problem(502, "about:blank")] {
+        for error in [
+            problem(503, "overloaded"),
+            problem(503, "overloaded"),
+            problem(502, "about:blank"),
+        ] {
             recorder.note_read(Duration::from_millis(1), 0, Some(&error));
         }
         recorder.note_read(Duration::from_millis(1), 0, Some(&CallError::TimedOut));
         let figures = recorder.take();
-        let errors: Vec<_> = figures.errors.iter().map(|((_, error), count)| (error.as_str(), *count)).collect();
+        let errors: Vec<_> = figures
+            .errors
+            .iter()
+            .map(|((_, error), count)| (error.as_str(), *count))
+            .collect();
         let timed_out = CallError::TimedOut.to_string();
-        assert_eq!(errors, [("overloaded (503)", 2), ("status 502", 1), (timed_out.as_str(), 1)]);
+        assert_eq!(
+            errors,
+            [
+                ("overloaded (503)", 2),
+                ("status 502", 1),
+                (timed_out.as_str(), 1)
+            ]
+        );
         assert_eq!((figures.failures(true), figures.failures(false)), (2, 4));
         assert_eq!(figures.call(Call::Friends).unwrap().failed, 4);
-        assert_eq!(recorder.take().failures(false), 0, "figures that were taken are not counted again");
+        assert_eq!(
+            recorder.take().failures(false),
+            0,
+            "figures that were taken are not counted again"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -133,20 +179,30 @@ mod tests {
         }
         let figures = recorder.take();
         let watch = figures.call(Call::Watch).unwrap();
-        assert_eq!((watch.entries, watch.latency.quantile(1.0) < Duration::from_millis(1_001)), (2, true));
+        assert_eq!(
+            (
+                watch.entries,
+                watch.latency.quantile(1.0) < Duration::from_millis(1_001)
+            ),
+            (2, true)
+        );
     }
 
     #[test]
     fn a_refusal_of_all_calls_ends_the_load_and_one_of_watching_does_not() {
         let recorder = Recorder::new();
-        for error in
-            [problem(409, "transition-rejected"), problem(503, "store-unavailable"), problem(400, "invalid-request")]
-        {
+        for error in [
+            problem(409, "transition-rejected"),
+            problem(503, "store-unavailable"),
+            problem(400, "invalid-request"),
+        ] {
             recorder.note_read(Duration::ZERO, 0, Some(&error));
         }
         recorder.note_watch_error(&problem(404, "not-found"));
         assert!(recorder.refusal().is_none());
         recorder.note_read(Duration::ZERO, 0, Some(&problem(401, "unauthorized")));
-        assert!(matches!(recorder.refusal(), Some(CallError::Problem(problem)) if problem.status == 401));
+        assert!(
+            matches!(recorder.refusal(), Some(CallError::Problem(problem)) if problem.status == 401)
+        );
     }
 }

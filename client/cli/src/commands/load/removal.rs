@@ -17,17 +17,25 @@ const BATCH: u32 = 1_000;
 /// The most sign-outs in flight.
 const MAX_SIGN_OUTS: usize = 16;
 
-/// Ends the gateways, and with them all connections. Returns the number of players that are not OFFLINE then; `None` if the
-/// service did not answer in time.
+/// Ends the gateways, and with them all connections. Returns the number of players that are not
+/// OFFLINE then; `None` if the service did not answer in time.
 pub(super) async fn remove(load: &mut Load<'_>) -> Option<u64> {
     load.stop();
     let removed = format!("removing {} players", grouped(load.started.into()));
     load.progress.begin(&removed);
     let limit = load.plan.removal_timeout();
     let end = Instant::now() + 2 * limit;
-    let leaving: JoinSet<()> = load.gateways.drain(..).map(|gateway| gateway.leave(limit)).collect();
+    let leaving: JoinSet<()> = load
+        .gateways
+        .drain(..)
+        .map(|gateway| gateway.leave(limit))
+        .collect();
     leaving.join_all().await;
-    let remaining = timeout(end.saturating_duration_since(Instant::now()), sign_out_all(load)).await;
+    let remaining = timeout(
+        end.saturating_duration_since(Instant::now()),
+        sign_out_all(load),
+    )
+    .await;
     remaining.ok()?.ok()
 }
 
@@ -48,7 +56,9 @@ async fn sign_out_all(load: &Load<'_>) -> Result<u64, CallError> {
 /// The numbers of the players that are not OFFLINE.
 async fn find_online(load: &Load<'_>, numbers: Range<u32>) -> Result<Vec<u32>, CallError> {
     let states = load.states(numbers.clone()).await?;
-    let online = numbers.zip(states).filter(|(_, state)| *state != State::Offline);
+    let online = numbers
+        .zip(states)
+        .filter(|(_, state)| *state != State::Offline);
     Ok(online.map(|(number, _)| number).collect())
 }
 

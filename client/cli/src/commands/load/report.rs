@@ -71,7 +71,13 @@ struct ErrorRow {
 }
 
 impl Report {
-    pub(super) fn new(url: &str, prefix: &str, plan: &Plan, found: &Found, remaining: Option<u64>) -> Self {
+    pub(super) fn new(
+        url: &str,
+        prefix: &str,
+        plan: &Plan,
+        found: &Found,
+        remaining: Option<u64>,
+    ) -> Self {
         let bars = bars(plan, found, remaining);
         Self {
             url: url.to_owned(),
@@ -79,7 +85,10 @@ impl Report {
             players: plan.players,
             gateways: plan.gateways,
             connecting: Phase::new(found.connecting, &found.while_connecting),
-            measured: found.measured.as_ref().map(|measured| Phase::new(Some(measured.took), &measured.figures)),
+            measured: found
+                .measured
+                .as_ref()
+                .map(|measured| Phase::new(Some(measured.took), &measured.figures)),
             is_met: bars.iter().all(|bar| bar.is_met),
             bars,
             notes: notes(plan, found, remaining),
@@ -109,9 +118,18 @@ impl Report {
         let mut table = Table::new(["BAR", "VALUE", "LIMIT", "VERDICT"]);
         for bar in &self.bars {
             let (word, style) = verdict(bar.is_met);
-            let limit = format!("{} {}", if bar.is_minimum { "≥" } else { "≤" }, with_unit(bar.limit, bar.unit));
+            let limit = format!(
+                "{} {}",
+                if bar.is_minimum { "≥" } else { "≤" },
+                with_unit(bar.limit, bar.unit)
+            );
             let value = with_unit(bar.value, bar.unit);
-            table.push([Cell::plain(&bar.name), Cell::right(value), Cell::right(limit), Cell::new(word, style)]);
+            table.push([
+                Cell::plain(&bar.name),
+                Cell::right(value),
+                Cell::right(limit),
+                Cell::new(word, style),
+            ]);
         }
         let missed = self.bars.iter().filter(|bar| !bar.is_met).count();
         let (_, style) = verdict(self.is_met);
@@ -126,11 +144,20 @@ impl Report {
 
 impl Phase {
     fn new(took: Option<Duration>, figures: &Figures) -> Self {
-        let calls = figures.calls().map(|(call, figures)| Row::new(call.as_str(), figures, took));
+        let calls = figures
+            .calls()
+            .map(|(call, figures)| Row::new(call.as_str(), figures, took));
         let errors = figures.errors.iter();
-        let errors =
-            errors.map(|((call, error), count)| ErrorRow { call: call.as_str(), error: error.clone(), count: *count });
-        Self { took_ms: took.map(|took| took.as_millis() as u64), calls: calls.collect(), errors: errors.collect() }
+        let errors = errors.map(|((call, error), count)| ErrorRow {
+            call: call.as_str(),
+            error: error.clone(),
+            count: *count,
+        });
+        Self {
+            took_ms: took.map(|took| took.as_millis() as u64),
+            calls: calls.collect(),
+            errors: errors.collect(),
+        }
     }
 
     fn text(&self, name: &str) -> String {
@@ -139,7 +166,16 @@ impl Phase {
             None => "not completed".to_owned(),
         };
         let mut text = format!("{name} {FAINT}({took}){FAINT:#}\n");
-        let mut table = Table::new(["CALL", "CALLS", "FAILED", "ENTRIES", "PER SECOND", "P50", "P99", "MAX"]);
+        let mut table = Table::new([
+            "CALL",
+            "CALLS",
+            "FAILED",
+            "ENTRIES",
+            "PER SECOND",
+            "P50",
+            "P99",
+            "MAX",
+        ]);
         self.calls.iter().for_each(|row| table.push(row.cells()));
         let _ = write!(text, "{table}");
         for ErrorRow { call, error, count } in &self.errors {
@@ -151,10 +187,19 @@ impl Phase {
 
 impl Row {
     fn new(call: &'static str, figures: &CallFigures, took: Option<Duration>) -> Self {
-        let CallFigures { calls, failed, entries, latency } = figures;
+        let CallFigures {
+            calls,
+            failed,
+            entries,
+            latency,
+        } = figures;
         let per_second = |took: Duration| rounded(*entries as f64 / took.as_secs_f64().max(0.001));
         let ms = |share| rounded(latency.quantile(share).as_secs_f64() * 1_000.0);
-        let latency_ms = || LatencyMs { p50: ms(0.5), p99: ms(0.99), max: ms(1.0) };
+        let latency_ms = || LatencyMs {
+            p50: ms(0.5),
+            p99: ms(0.99),
+            max: ms(1.0),
+        };
         Self {
             call,
             calls: *calls,
@@ -167,10 +212,15 @@ impl Row {
 
     fn cells(&self) -> [Cell; 8] {
         let latency = |of: fn(&LatencyMs) -> f64| {
-            let text = self.latency_ms.as_ref().map_or_else(|| "-".to_owned(), |latency| with_unit(of(latency), "ms"));
+            let text = self
+                .latency_ms
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), |latency| with_unit(of(latency), "ms"));
             Cell::right(text)
         };
-        let per_second = self.entries_per_second.map_or_else(|| "-".to_owned(), |rate| with_unit(rate, ""));
+        let per_second = self
+            .entries_per_second
+            .map_or_else(|| "-".to_owned(), |rate| with_unit(rate, ""));
         [
             Cell::plain(self.call),
             Cell::number(self.calls),
@@ -185,14 +235,26 @@ impl Row {
 }
 
 fn verdict(is_met: bool) -> (&'static str, Style) {
-    if is_met { ("met", AnsiColor::Green.on_default()) } else { ("not met", AnsiColor::Red.on_default()) }
+    if is_met {
+        ("met", AnsiColor::Green.on_default())
+    } else {
+        ("not met", AnsiColor::Red.on_default())
+    }
 }
 
 /// A number with separated thousands, one decimal digit if it is small and not whole, and its unit.
 fn with_unit(value: f64, unit: &str) -> String {
     let is_whole = value.fract() == 0.0 || value >= 100.0;
-    let number = if is_whole { grouped(value.round() as u64) } else { format!("{value:.1}") };
-    if unit.is_empty() { number } else { format!("{number} {unit}") }
+    let number = if is_whole {
+        grouped(value.round() as u64)
+    } else {
+        format!("{value:.1}")
+    };
+    if unit.is_empty() {
+        number
+    } else {
+        format!("{number} {unit}")
+    }
 }
 
 /// Rounds to three decimal digits, which is more precise than the measurement.
@@ -216,17 +278,33 @@ mod tests {
         let ms = Duration::from_millis;
         (1..=100).for_each(|latency| recorder.note_read(ms(latency * 3), 0, None));
         let figures = recorder.take();
-        let watch = Some(WatchFound { missing: 0, was_live: true });
+        let watch = Some(WatchFound {
+            missing: 0,
+            was_live: true,
+        });
         let took = ms(10_000);
-        let measured =
-            Measured { took, figures, missed_heartbeats: 0, unanswered: 0, wrong_states: Some(0), watch, crash: None };
+        let measured = Measured {
+            took,
+            figures,
+            missed_heartbeats: 0,
+            unanswered: 0,
+            wrong_states: Some(0),
+            watch,
+            crash: None,
+        };
         let found = Found {
             connecting: Some(ms(500)),
             connected: 2_000,
             while_connecting: recorder.take(),
             measured: Some(measured),
         };
-        Report::new("http://127.0.0.1:8080", "load-1-", &Plan::new(&args(2_000)), &found, Some(0))
+        Report::new(
+            "http://127.0.0.1:8080",
+            "load-1-",
+            &Plan::new(&args(2_000)),
+            &found,
+            Some(0),
+        )
     }
 
     #[test]
@@ -251,9 +329,20 @@ mod tests {
         assert_eq!(report["is_met"], false);
         assert_eq!(report["measured"]["took_ms"], 10_000);
         let friends = &report["measured"]["calls"][0];
-        assert_eq!((&friends["call"], &friends["entries_per_second"]), (&"friends".into(), &10.0.into()));
+        assert_eq!(
+            (&friends["call"], &friends["entries_per_second"]),
+            (&"friends".into(), &10.0.into())
+        );
         assert!((296.0..=298.0).contains(&friends["latency_ms"]["p99"].as_f64().unwrap()));
-        let bar = &report["bars"].as_array().unwrap().iter().find(|bar| bar["name"] == "p99 of friends").unwrap();
-        assert_eq!((&bar["limit"], &bar["unit"], &bar["is_met"]), (&250.0.into(), &"ms".into(), &false.into()));
+        let bar = &report["bars"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|bar| bar["name"] == "p99 of friends")
+            .unwrap();
+        assert_eq!(
+            (&bar["limit"], &bar["unit"], &bar["is_met"]),
+            (&250.0.into(), &"ms".into(), &false.into())
+        );
     }
 }

@@ -28,7 +28,13 @@ impl Roster {
         Self {
             prefix: format!("load-{:016x}-", fastrand::u64(..)),
             churners: plan.churners,
-            players: vec![Player { state: State::Offline, connections: 0 }; plan.players as usize],
+            players: vec![
+                Player {
+                    state: State::Offline,
+                    connections: 0
+                };
+                plan.players as usize
+            ],
         }
     }
 
@@ -48,11 +54,19 @@ impl Roster {
     /// The id of the player's newest connection.
     pub(super) fn connection(&self, number: u32) -> ConnectionId {
         let connections = self.players[number as usize].connections;
-        parsed(ConnectionId::parse, &self.prefix, format_args!("{number}.{connections}"))
+        parsed(
+            ConnectionId::parse,
+            &self.prefix,
+            format_args!("{number}.{connections}"),
+        )
     }
 
     pub(super) fn gateway(&self, number: u32) -> GatewayId {
-        parsed(GatewayId::parse, &self.prefix, format_args!("gateway-{number}"))
+        parsed(
+            GatewayId::parse,
+            &self.prefix,
+            format_args!("gateway-{number}"),
+        )
     }
 
     /// The number of the player with this id.
@@ -102,13 +116,16 @@ impl Roster {
 
     /// Random players, as a list of friends.
     pub(super) fn any(&self, count: u32) -> Vec<PlayerId> {
-        (0..count).map(|_| self.id(fastrand::u32(0..self.len()))).collect()
+        (0..count)
+            .map(|_| self.id(fastrand::u32(0..self.len())))
+            .collect()
     }
 }
 
 /// An id with the prefix. All kinds of ids may have these characters.
 fn parsed<T>(parse: impl Fn(&str) -> Result<T, InvalidId>, prefix: &str, rest: impl Display) -> T {
-    parse(&format!("{prefix}{rest}")).expect("the id is short and of letters, digits, dots and hyphens")
+    parse(&format!("{prefix}{rest}"))
+        .expect("the id is short and of letters, digits, dots and hyphens")
 }
 
 #[cfg(test)]
@@ -120,11 +137,18 @@ mod tests {
         let plan = Plan::new(&args(10));
         let (mut one, other) = (Roster::new(&plan), Roster::new(&plan));
         let id = one.id(7);
-        assert!(id.as_str().starts_with("load-") && id.as_str().ends_with("-7"), "{id}");
+        assert!(
+            id.as_str().starts_with("load-") && id.as_str().ends_with("-7"),
+            "{id}"
+        );
         assert_eq!(Roster::number(one.prefix(), &id), Some(7));
         assert_eq!(Roster::number(other.prefix(), &id), None);
         assert!(one.gateway(999).as_str().len() <= 64);
-        assert_ne!(one.connect(7), one.connect(7), "a connection id is never used again");
+        assert_ne!(
+            one.connect(7),
+            one.connect(7),
+            "a connection id is never used again"
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The phases of a load: the players connect, then come and go, change their states and read their friends.
+//! The phases of a load: the players connect, then come and go, change their states and read their
+//! friends.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -45,11 +46,19 @@ impl<'a> Load<'a> {
     pub(super) async fn start(service: &'a Service, plan: Plan) -> Result<Self, Failure> {
         let (roster, recorder) = (Roster::new(&plan), Recorder::new());
         let (players, someone) = (&service.players, roster.id(0));
-        players.get(&someone, History::Omit).await.map_err(|error| service.failure(&error))?;
+        players
+            .get(&someone, History::Omit)
+            .await
+            .map_err(|error| service.failure(&error))?;
         // A write may require another token. This one changes nothing: the player is OFFLINE.
-        players.set_state(&someone, State::Offline).await.map_err(|error| service.failure(&error))?;
+        players
+            .set_state(&someone, State::Offline)
+            .await
+            .map_err(|error| service.failure(&error))?;
         let start = |number| Gateway::start(service, &recorder, &roster, &plan, number);
-        let gateways = (0..plan.gateways).map(start).collect::<Result<Vec<_>, _>>()?;
+        let gateways = (0..plan.gateways)
+            .map(start)
+            .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             service,
             plan,
@@ -73,7 +82,12 @@ impl<'a> Load<'a> {
             Some(_) => Some(self.measure(&while_connecting).await?),
             None => None,
         };
-        Ok(Found { connecting, connected, while_connecting, measured })
+        Ok(Found {
+            connecting,
+            connected,
+            while_connecting,
+            measured,
+        })
     }
 
     /// Connects all players. Returns how long that took; `None` if the time limit was exceeded.
@@ -82,7 +96,8 @@ impl<'a> Load<'a> {
         let per_second = f64::from(players) / self.plan.ramp.as_secs_f64().max(0.001);
         let mut pace = Pace::new(per_second, start);
         let mut ticks = ticks();
-        self.progress.begin(&format!("connecting {} players", grouped(players.into())));
+        self.progress
+            .begin(&format!("connecting {} players", grouped(players.into())));
         while self.recorder.connects() < u64::from(players) {
             let due_at = self.tick(&mut ticks).await?;
             if start.elapsed() > self.plan.connect_timeout() {
@@ -95,8 +110,12 @@ impl<'a> Load<'a> {
             }
             self.progress.show(|| {
                 let (_, p99, errors) = self.recorder.summary();
-                let (connected, players) = (grouped(self.recorder.connects()), grouped(players.into()));
-                format!("connected {connected} of {players}   p99 {}   {errors} errors", ms(p99))
+                let (connected, players) =
+                    (grouped(self.recorder.connects()), grouped(players.into()));
+                format!(
+                    "connected {connected} of {players}   p99 {}   {errors} errors",
+                    ms(p99)
+                )
             });
         }
         Ok(Some(start.elapsed()))
@@ -121,9 +140,13 @@ impl<'a> Load<'a> {
             (0..reads.due(due_at)).for_each(|_| self.player_reads(due_at));
             self.progress.show(|| {
                 let (heartbeats, p99, errors) = self.recorder.summary();
-                let (elapsed, duration) = (start.elapsed().as_secs_f64(), self.plan.duration.as_secs());
+                let (elapsed, duration) =
+                    (start.elapsed().as_secs_f64(), self.plan.duration.as_secs());
                 let rate = grouped((heartbeats as f64 / elapsed.max(0.001)) as u64);
-                format!("{elapsed:.0} of {duration} s   {rate} heartbeats/s   p99 {}   {errors} errors", ms(p99))
+                format!(
+                    "{elapsed:.0} of {duration} s   {rate} heartbeats/s   p99 {}   {errors} errors",
+                    ms(p99)
+                )
             });
         }
         let unanswered = self.settle().await;
@@ -134,9 +157,23 @@ impl<'a> Load<'a> {
         let wrong_states = timeout(self.plan.removal_timeout(), self.wrong_states()).await;
         let wrong_states = wrong_states.ok().and_then(Result::ok);
         // A short load may end before the gateways renew the leases that they opened at its start.
-        let has_leases = [while_connecting, &figures].iter().any(|figures| figures.entries(Call::Gateway) > 0);
-        let crash = if self.plan.has_crash && has_leases { Some(self.crash().await) } else { None };
-        Ok(Measured { took, figures, missed_heartbeats, unanswered, wrong_states, watch, crash })
+        let has_leases = [while_connecting, &figures]
+            .iter()
+            .any(|figures| figures.entries(Call::Gateway) > 0);
+        let crash = if self.plan.has_crash && has_leases {
+            Some(self.crash().await)
+        } else {
+            None
+        };
+        Ok(Measured {
+            took,
+            figures,
+            missed_heartbeats,
+            unanswered,
+            wrong_states,
+            watch,
+            crash,
+        })
     }
 
     /// Waits for the next tick and records its own delay. Returns when it was due.
@@ -157,7 +194,8 @@ impl<'a> Load<'a> {
     fn player_connects(&mut self, number: u32) {
         let connection = self.roster.connect(number);
         self.expect(number);
-        self.gateway(number).connected(&self.roster.id(number), &connection);
+        self.gateway(number)
+            .connected(&self.roster.id(number), &connection);
     }
 
     /// Disconnects the next churner, unless that player is away.
@@ -170,7 +208,8 @@ impl<'a> Load<'a> {
         if self.roster.state(number) != State::Offline {
             let connection = self.roster.disconnect(number);
             self.expect(number);
-            self.gateway(number).disconnected(&self.roster.id(number), &connection);
+            self.gateway(number)
+                .disconnected(&self.roster.id(number), &connection);
             self.away.push_back((due_at + AWAY_INTERVAL, number));
         }
     }
@@ -185,13 +224,17 @@ impl<'a> Load<'a> {
         let number = self.roster.any_stable();
         let state = self.roster.change(number);
         self.expect(number);
-        self.gateway(number).state_changed(&self.roster.id(number), state);
+        self.gateway(number)
+            .state_changed(&self.roster.id(number), state);
     }
 
     /// Notes that the watching gateways should receive the player's state.
     fn expect(&self, number: u32) {
         let (state, now) = (self.roster.state(number), Instant::now());
-        self.gateways.iter().filter_map(Gateway::view).for_each(|view| view.expect(number, state, now));
+        self.gateways
+            .iter()
+            .filter_map(Gateway::view)
+            .for_each(|view| view.expect(number, state, now));
     }
 
     fn player_reads(&mut self, due_at: Instant) {
@@ -204,7 +247,9 @@ impl<'a> Load<'a> {
         let friends = self.roster.any(self.plan.friends);
         self.reads.spawn(async move {
             let result = players.friends(&friends, History::Omit).await;
-            let false_offline = result.as_ref().map_or(0, |friends| false_offline(friends, &prefix, churners));
+            let false_offline = result
+                .as_ref()
+                .map_or(0, |friends| false_offline(friends, &prefix, churners));
             recorder.note_read(due_at.elapsed(), false_offline, result.as_ref().err());
         });
     }
@@ -218,13 +263,22 @@ impl<'a> Load<'a> {
 
 /// The number of presences that are OFFLINE although their players are connected all the time.
 fn false_offline(friends: &Friends, prefix: &str, churners: u32) -> u64 {
-    let offline = friends.presences.iter().filter(|presence| presence.state == State::Offline);
+    let offline = friends
+        .presences
+        .iter()
+        .filter(|presence| presence.state == State::Offline);
     let numbers = offline.filter_map(|presence| Roster::number(prefix, &presence.player_id));
-    numbers.filter(|number| Roster::is_stable(churners, *number)).count() as u64
+    numbers
+        .filter(|number| Roster::is_stable(churners, *number))
+        .count() as u64
 }
 
 /// A latency in milliseconds, as text.
 pub(super) fn ms(latency: Duration) -> String {
     let ms = latency.as_secs_f64() * 1_000.0;
-    if ms < 10.0 { format!("{ms:.1} ms") } else { format!("{ms:.0} ms") }
+    if ms < 10.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{ms:.0} ms")
+    }
 }

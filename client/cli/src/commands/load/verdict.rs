@@ -19,7 +19,8 @@ const WATCH_LIMIT: Duration = Duration::from_millis(550);
 /// Limit for the longest wait of a heartbeat for its call.
 const HEARTBEAT_WAIT_LIMIT: Duration = Duration::from_secs(1);
 
-/// Limit for the time until the players of a crashed gateway are OFFLINE, if the service has no grace.
+/// Limit for the time until the players of a crashed gateway are OFFLINE, if the service has no
+/// grace.
 const CRASH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Limit for the p99 of the delay of ticks. Above it, the machine that runs the load is too slow.
@@ -41,41 +42,83 @@ pub(super) struct Bar {
 
 impl Bar {
     fn none(name: &str, count: u64) -> Self {
-        Self { name: name.into(), value: count as f64, limit: 0.0, unit: "", is_minimum: false, is_met: count == 0 }
+        Self {
+            name: name.into(),
+            value: count as f64,
+            limit: 0.0,
+            unit: "",
+            is_minimum: false,
+            is_met: count == 0,
+        }
     }
 
     fn at_least(name: &str, count: u64, limit: u64) -> Self {
         let is_met = count >= limit;
-        Self { name: name.into(), value: count as f64, limit: limit as f64, unit: "", is_minimum: true, is_met }
+        Self {
+            name: name.into(),
+            value: count as f64,
+            limit: limit as f64,
+            unit: "",
+            is_minimum: true,
+            is_met,
+        }
     }
 
     fn within(name: String, time: Duration, limit: Duration) -> Self {
         let [value, limit_ms] = [time, limit].map(|time| time.as_micros() as f64 / 1_000.0);
-        Self { name, value, limit: limit_ms, unit: "ms", is_minimum: false, is_met: time <= limit }
+        Self {
+            name,
+            value,
+            limit: limit_ms,
+            unit: "ms",
+            is_minimum: false,
+            is_met: time <= limit,
+        }
     }
 }
 
-/// All bars for which there is a value. `remaining` is the number of players that could not be removed.
+/// All bars for which there is a value. `remaining` is the number of players that could not be
+/// removed.
 pub(super) fn bars(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<Bar> {
     let mut bars = vec![
         Bar::at_least("players connected", found.connected, plan.players.into()),
-        Bar::none("failed calls while connecting (except overloaded)", found.while_connecting.failures(true)),
+        Bar::none(
+            "failed calls while connecting (except overloaded)",
+            found.while_connecting.failures(true),
+        ),
         Bar::none("connections lost", lost_connections(found)),
     ];
     if let Some(measured) = &found.measured {
         bars.extend(of_measured(plan, measured));
     }
-    bars.push(Bar::none("players not removed", remaining.unwrap_or_else(|| plan.players.into())));
+    bars.push(Bar::none(
+        "players not removed",
+        remaining.unwrap_or_else(|| plan.players.into()),
+    ));
     bars
 }
 
 fn lost_connections(found: &Found) -> u64 {
-    let figures = [Some(&found.while_connecting), found.measured.as_ref().map(|measured| &measured.figures)];
-    figures.into_iter().flatten().map(|figures| figures.lost_connections).sum()
+    let figures = [
+        Some(&found.while_connecting),
+        found.measured.as_ref().map(|measured| &measured.figures),
+    ];
+    figures
+        .into_iter()
+        .flatten()
+        .map(|figures| figures.lost_connections)
+        .sum()
 }
 
 fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
-    let Measured { figures, missed_heartbeats, unanswered, wrong_states, watch, .. } = measured;
+    let Measured {
+        figures,
+        missed_heartbeats,
+        unanswered,
+        wrong_states,
+        watch,
+        ..
+    } = measured;
     let wrong_states = wrong_states.unwrap_or_else(|| plan.players.into());
     let mut bars = vec![
         Bar::none("failed calls", figures.failures(false)),
@@ -86,19 +129,42 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
     ];
     if figures.call(Call::Heartbeat).is_some() {
         let name = "longest wait of a heartbeat".to_owned();
-        bars.push(Bar::within(name, figures.longest_heartbeat_wait, HEARTBEAT_WAIT_LIMIT));
+        bars.push(Bar::within(
+            name,
+            figures.longest_heartbeat_wait,
+            HEARTBEAT_WAIT_LIMIT,
+        ));
     }
-    let calls = [Call::Connect, Call::Heartbeat, Call::Disconnect, Call::State, Call::Friends];
-    bars.extend(calls.into_iter().filter_map(|call| p99(figures, call, CALL_LIMIT)));
+    let calls = [
+        Call::Connect,
+        Call::Heartbeat,
+        Call::Disconnect,
+        Call::State,
+        Call::Friends,
+    ];
+    bars.extend(
+        calls
+            .into_iter()
+            .filter_map(|call| p99(figures, call, CALL_LIMIT)),
+    );
     if let Some(watch) = watch {
         bars.push(Bar::none("states not shown to watchers", watch.missing));
-        // A service without events reads the watched players every few seconds, which is slow by design.
+        // A service without events reads the watched players every few seconds, which is slow by
+        // design.
         bars.extend(p99(figures, Call::Watch, WATCH_LIMIT).filter(|_| watch.was_live));
     }
     if let Some(crash) = measured.crash {
-        bars.push(Bar::within("players OFFLINE after a gateway's crash".into(), crash, CRASH_LIMIT));
+        bars.push(Bar::within(
+            "players OFFLINE after a gateway's crash".into(),
+            crash,
+            CRASH_LIMIT,
+        ));
     }
-    bars.push(Bar::within("p99 delay of the load itself".into(), figures.own_delay.quantile(0.99), OWN_DELAY_LIMIT));
+    bars.push(Bar::within(
+        "p99 delay of the load itself".into(),
+        figures.own_delay.quantile(0.99),
+        OWN_DELAY_LIMIT,
+    ));
     bars
 }
 
@@ -114,14 +180,23 @@ pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&
     if found.measured.is_none() {
         notes.push("Not all players connected in time, so nothing was measured.");
     }
-    if let Some(Measured { figures, wrong_states, watch, crash, .. }) = &found.measured {
+    if let Some(Measured {
+        figures,
+        wrong_states,
+        watch,
+        crash,
+        ..
+    }) = &found.measured
+    {
         match watch {
             Some(watch) if !watch.was_live => {
                 notes.push(
                     "The feed of watched players was not live all the time, so the latency of watching is not judged.",
                 );
             }
-            None if plan.watched > 0 => notes.push("The service does not support watching (functions do not)."),
+            None if plan.watched > 0 => {
+                notes.push("The service does not support watching (functions do not).")
+            }
             _ => {}
         }
         if figures.call(Call::Heartbeat).is_none() {
@@ -134,7 +209,9 @@ pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&
             notes.push("The players could not be read at the end.");
         }
         if figures.own_delay.quantile(0.99) > OWN_DELAY_LIMIT {
-            notes.push("This machine is too slow for the load, so the latencies include its own delays.");
+            notes.push(
+                "This machine is too slow for the load, so the latencies include its own delays.",
+            );
         }
     }
     if remaining != Some(0) {
@@ -166,7 +243,10 @@ mod tests {
             missed_heartbeats: 0,
             unanswered: 0,
             wrong_states: Some(0),
-            watch: Some(WatchFound { missing: 0, was_live: true }),
+            watch: Some(WatchFound {
+                missing: 0,
+                was_live: true,
+            }),
             crash: None,
         }
     }
@@ -174,7 +254,10 @@ mod tests {
     /// The names of the bars that are not met.
     fn unmet(found: &Found, remaining: Option<u64>) -> Vec<String> {
         let bars = bars(&Plan::new(&args(10)), found, remaining);
-        bars.into_iter().filter(|bar| !bar.is_met).map(|bar| bar.name).collect()
+        bars.into_iter()
+            .filter(|bar| !bar.is_met)
+            .map(|bar| bar.name)
+            .collect()
     }
 
     #[test]
@@ -195,7 +278,10 @@ mod tests {
         measured.unanswered = 1;
         measured.wrong_states = None;
         measured.crash = Some(Duration::from_millis(10_001));
-        measured.watch = Some(WatchFound { missing: 1, was_live: true });
+        measured.watch = Some(WatchFound {
+            missing: 1,
+            was_live: true,
+        });
         let mut found = found(Some(measured));
         found.connected = 9;
         let expected = [
@@ -222,7 +308,13 @@ mod tests {
         let recorder = Recorder::new();
         recorder.note_change(Duration::from_secs(5));
         let mut measured = measured(&recorder);
-        measured.watch = Some(WatchFound { missing: 1, was_live: false });
-        assert_eq!(unmet(&found(Some(measured)), Some(0)), ["states not shown to watchers"]);
+        measured.watch = Some(WatchFound {
+            missing: 1,
+            was_live: false,
+        });
+        assert_eq!(
+            unmet(&found(Some(measured)), Some(0)),
+            ["states not shown to watchers"]
+        );
     }
 }

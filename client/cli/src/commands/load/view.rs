@@ -39,11 +39,25 @@ struct Shown {
 
 impl View {
     /// Watches `count` players from the player `first` on.
-    pub(super) fn start(watcher: &Watcher, recorder: &Recorder, roster: &Roster, first: u32, count: u32) -> Self {
+    pub(super) fn start(
+        watcher: &Watcher,
+        recorder: &Recorder,
+        roster: &Roster,
+        first: u32,
+        count: u32,
+    ) -> Self {
         let players = roster.len();
-        let ids: Vec<PlayerId> = (0..count).map(|offset| roster.id(place(first, offset, players))).collect();
+        let ids: Vec<PlayerId> = (0..count)
+            .map(|offset| roster.id(place(first, offset, players)))
+            .collect();
         let states = vec![None; count as usize];
-        let shown = Shown { states, awaited: HashMap::new(), was_live: true, is_live: true, is_offered: true };
+        let shown = Shown {
+            states,
+            awaited: HashMap::new(),
+            was_live: true,
+            is_live: true,
+            is_offered: true,
+        };
         let shared = Arc::new(Mutex::new(shown));
         let follower = Follower {
             shared: Arc::clone(&shared),
@@ -53,7 +67,13 @@ impl View {
             players,
         };
         let task = tokio::spawn(follower.follow(watcher.clone(), watcher.watch(&ids)));
-        Self { first, count, players, shared, task }
+        Self {
+            first,
+            count,
+            players,
+            shared,
+            task,
+        }
     }
 
     /// Notes that a player has another state, since `at`.
@@ -127,7 +147,9 @@ impl Follower {
     }
 
     fn show(&self, id: &PlayerId, state: State) {
-        let Some(player) = Roster::number(&self.prefix, id) else { return };
+        let Some(player) = Roster::number(&self.prefix, id) else {
+            return;
+        };
         let mut shown = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let index = offset(self.first, player, self.players) as usize;
         if let Some(place) = shown.states.get_mut(index) {
@@ -147,7 +169,8 @@ impl Follower {
         let mut shown = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shown.is_offered = is_offered;
         // A watcher that is connecting has no error.
-        shown.is_live = *feed == FeedState::Live || (*feed == FeedState::Disconnected && error.is_none());
+        shown.is_live =
+            *feed == FeedState::Live || (*feed == FeedState::Disconnected && error.is_none());
         shown.was_live &= shown.is_live;
         if let Some(error) = error.as_deref().filter(|_| is_offered) {
             self.recorder.note_watch_error(error);
@@ -156,7 +179,8 @@ impl Follower {
     }
 }
 
-/// Whether the service does not support watching. REST APIs of API Gateway answer 403 for an unknown path.
+/// Whether the service does not support watching. REST APIs of API Gateway answer 403 for an
+/// unknown path.
 fn is_not_offered(error: &CallError) -> bool {
     matches!(error, CallError::Problem(problem)
         if matches!(problem.status, 404 | 405) || (problem.status == 403 && problem.slug == "about:blank"))
@@ -164,12 +188,20 @@ fn is_not_offered(error: &CallError) -> bool {
 
 /// The distance of a player from the first one.
 fn offset(first: u32, player: u32, players: u32) -> u32 {
-    if player >= first { player - first } else { player + (players - first) }
+    if player >= first {
+        player - first
+    } else {
+        player + (players - first)
+    }
 }
 
 /// The player at a distance from the first one.
 fn place(first: u32, offset: u32, players: u32) -> u32 {
-    if offset < players - first { first + offset } else { offset - (players - first) }
+    if offset < players - first {
+        first + offset
+    } else {
+        offset - (players - first)
+    }
 }
 
 #[cfg(test)]
@@ -178,7 +210,10 @@ mod tests {
 
     #[test]
     fn a_view_continues_after_the_last_player_with_the_first() {
-        assert_eq!([0, 1, 2, 3].map(|number| place(7, number, 10)), [7, 8, 9, 0]);
+        assert_eq!(
+            [0, 1, 2, 3].map(|number| place(7, number, 10)),
+            [7, 8, 9, 0]
+        );
         for player in 0..10 {
             assert_eq!(place(7, offset(7, player, 10), 10), player);
         }

@@ -21,9 +21,23 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const WIDTH: usize = 16;
 
 /// Shows the changes of all players, at most `count`.
-pub(super) async fn run(service: &Service, count: Option<u64>, output: Output) -> Result<Status, Failure> {
-    let events = service.operator.events().await.map_err(|error| service.events_failure(&error))?;
-    Watch { service, feed: Feed::Live, output }.follow(events, count).await?;
+pub(super) async fn run(
+    service: &Service,
+    count: Option<u64>,
+    output: Output,
+) -> Result<Status, Failure> {
+    let events = service
+        .operator
+        .events()
+        .await
+        .map_err(|error| service.events_failure(&error))?;
+    Watch {
+        service,
+        feed: Feed::Live,
+        output,
+    }
+    .follow(events, count)
+    .await?;
     Ok(Status::Done)
 }
 
@@ -41,11 +55,15 @@ impl Watch<'_> {
         while count.is_none_or(|count| seen < count) {
             match events.next().await {
                 Ok(Some(StreamItem::Event(event))) => {
-                    self.output.show(&event, || line(event.occurred_at, &event.player_id, WIDTH, Change(&event)))?;
+                    self.output.show(&event, || {
+                        line(event.occurred_at, &event.player_id, WIDTH, Change(&event))
+                    })?;
                     seen += 1;
                 }
                 Ok(Some(StreamItem::Missed(missed))) => {
-                    anstream::eprintln!("presence: {missed} events were skipped: they arrived too fast");
+                    anstream::eprintln!(
+                        "presence: {missed} events were skipped: they arrived too fast"
+                    );
                 }
                 Ok(Some(StreamItem::Feed(feed))) => self.note(feed),
                 Ok(Some(_)) => {} // a message of a newer service
@@ -77,7 +95,9 @@ impl Watch<'_> {
             sleep(pause).await;
             match self.service.operator.events().await {
                 Ok(events) => {
-                    anstream::eprintln!("presence: connected again; changes in between are not shown");
+                    anstream::eprintln!(
+                        "presence: connected again; changes in between are not shown"
+                    );
                     return Ok(events);
                 }
                 Err(error) if error.is_transient() => pause = LONGEST_PAUSE.min(pause * 2),
@@ -92,7 +112,13 @@ struct Change<'a>(&'a PresenceEvent);
 
 impl fmt::Display for Change<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(PresenceEvent { previous_state, state, reason, activity, .. }) = self;
+        let Self(PresenceEvent {
+            previous_state,
+            state,
+            reason,
+            activity,
+            ..
+        }) = self;
         if previous_state != state {
             write_state(f, *previous_state)?;
             f.write_str(" → ")?;

@@ -30,11 +30,17 @@ pub(super) async fn run(
 }
 
 fn line(at: u64, player: &PlayerId, width: usize, what: impl fmt::Display) -> String {
-    format!("{FAINT}{}{FAINT:#}  {:width$}  {what}\n", moment(at), player.as_str())
+    format!(
+        "{FAINT}{}{FAINT:#}  {:width$}  {what}\n",
+        moment(at),
+        player.as_str()
+    )
 }
 
 fn write_activity(f: &mut fmt::Formatter<'_>, activity: Option<&Activity>) -> fmt::Result {
-    activity.map_or(Ok(()), |activity| write!(f, ": {}", activity::summary(activity)))
+    activity.map_or(Ok(()), |activity| {
+        write!(f, ": {}", activity::summary(activity))
+    })
 }
 
 fn write_state(f: &mut fmt::Formatter<'_>, state: State) -> fmt::Result {

@@ -25,7 +25,11 @@ pub(super) async fn run(
     let watcher = service.watcher()?;
     let mut subscription = watcher.watch(players);
     let mut statuses = watcher.status_changes();
-    let width = players.iter().map(|player| player.as_str().len()).max().unwrap_or_default();
+    let width = players
+        .iter()
+        .map(|player| player.as_str().len())
+        .max()
+        .unwrap_or_default();
     let mut view = View {
         service,
         output,
@@ -68,8 +72,18 @@ impl View<'_> {
         let before = self.shown.insert(presence.player_id.clone(), state);
         self.changes += u64::from(before.is_some());
         let activity = presence.activity.as_ref();
-        self.output
-            .show(presence, || line(now(), &presence.player_id, self.width, Change { before, state, activity }))?;
+        self.output.show(presence, || {
+            line(
+                now(),
+                &presence.player_id,
+                self.width,
+                Change {
+                    before,
+                    state,
+                    activity,
+                },
+            )
+        })?;
         Ok(())
     }
 
@@ -86,12 +100,16 @@ impl View<'_> {
         }
         self.was_connected |= *feed != FeedState::Disconnected;
         match (feed, error) {
-            (FeedState::Live, _) if self.is_interrupted => anstream::eprintln!("presence: changes are live again"),
+            (FeedState::Live, _) if self.is_interrupted => {
+                anstream::eprintln!("presence: changes are live again")
+            }
             (FeedState::Polling, _) => anstream::eprintln!(
                 "presence: the service has no live events: its NATS is down or not configured; changes are shown some seconds late"
             ),
             (FeedState::Stale, _) => {
-                anstream::eprintln!("presence: the service cannot read its store; the data may be outdated");
+                anstream::eprintln!(
+                    "presence: the service cannot read its store; the data may be outdated"
+                );
             }
             (FeedState::Disconnected, Some(error)) => {
                 anstream::eprintln!("presence: {}; trying again", root_cause(&**error));
@@ -105,7 +123,9 @@ impl View<'_> {
 
 /// Unix milliseconds of this machine's clock.
 fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -29,7 +29,12 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
             let players: Vec<_> = (0..500).map(|_| id(random())).collect();
             hub.watch(stream_index, &players, 200_000).unwrap();
             for player in &players {
-                let fact = Fact { state: Online, last_seen: Some(1), version: Some(1), activity: None };
+                let fact = Fact {
+                    state: Online,
+                    last_seen: Some(1),
+                    version: Some(1),
+                    activity: None,
+                };
                 hub.read(player.as_str(), fact, 1, hub.now());
             }
             hub.deliver_snapshot(stream_index, players.iter(), |_| {});
@@ -38,11 +43,23 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
     let interests = hub.counts().interests;
     // All of them change, and no stream takes its changes.
     for player in 0..200_000 {
-        let fact = Fact { state: InMatch, last_seen: Some(2), version: Some(2), activity: None };
+        let fact = Fact {
+            state: InMatch,
+            last_seen: Some(2),
+            version: Some(2),
+            activity: None,
+        };
         hub.apply_event(id(player).as_str(), fact, 2);
     }
     let used = memory_in_use() - before;
-    assert!(interests > STREAMS * PER_STREAM * 9 / 10, "{interests} interests");
+    assert!(
+        interests > STREAMS * PER_STREAM * 9 / 10,
+        "{interests} interests"
+    );
     assert!(used / interests <= 200, "{} bytes", used / interests);
-    println!("{} bytes per player and stream, {:?}", used / interests, hub.counts());
+    println!(
+        "{} bytes per player and stream, {:?}",
+        used / interests,
+        hub.counts()
+    );
 }

@@ -13,17 +13,37 @@ fn watched() -> History {
         delivery(3_510, State::Away, Some(3_501)),
         delivery(5_010, State::Offline, Some(5_001)),
     ];
-    history.reads.extend([9_000, 10_000].map(|as_of| read(as_of, State::Offline, 0, Some(5_001))));
+    history
+        .reads
+        .extend([9_000, 10_000].map(|as_of| read(as_of, State::Offline, 0, Some(5_001))));
     history
 }
 
 fn stream(sent: Millis) -> WatchStream {
-    let snapshots = vec![Snapshot { first: 0, end: 10, sent, completed: sent + 60 }];
-    WatchStream { watcher: 0, server: 0, opened: sent, knows_nothing: true, snapshots, ended: None }
+    let snapshots = vec![Snapshot {
+        first: 0,
+        end: 10,
+        sent,
+        completed: sent + 60,
+    }];
+    WatchStream {
+        watcher: 0,
+        server: 0,
+        opened: sent,
+        knows_nothing: true,
+        snapshots,
+        ended: None,
+    }
 }
 
 fn delivery(at: Millis, state: State, version: Option<u64>) -> Delivery {
-    Delivery { stream: 0, player: 7, at, state, version }
+    Delivery {
+        stream: 0,
+        player: 7,
+        at,
+        state,
+        version,
+    }
 }
 
 fn violated_when_watched(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
@@ -37,17 +57,27 @@ fn violated_when_watched(change: impl FnOnce(&mut History)) -> Vec<Invariant> {
 fn a_watcher_that_sees_everything_violates_nothing() {
     assert_eq!(violated_when_watched(|_| {}), []);
     let counts = check(&watched()).counts;
-    assert!(counts["comparisons of a watcher with Redis"] > 0, "{counts:?}");
+    assert!(
+        counts["comparisons of a watcher with Redis"] > 0,
+        "{counts:?}"
+    );
 }
 
 #[test]
 fn a_version_that_falls_on_a_stream_is_noticed() {
-    let falls = |history: &mut History| history.deliveries.insert(3, delivery(3_600, State::Online, Some(1_001)));
+    let falls = |history: &mut History| {
+        history
+            .deliveries
+            .insert(3, delivery(3_600, State::Online, Some(1_001)))
+    };
     assert_eq!(violated_when_watched(falls), [Invariant::RisingOnStream]);
     let is_another_stream = |history: &mut History| {
         history.streams[0].ended = Some(5_020);
         history.streams.push(stream(5_500));
-        history.deliveries.push(Delivery { stream: 1, ..delivery(5_550, State::Offline, Some(5_001)) });
+        history.deliveries.push(Delivery {
+            stream: 1,
+            ..delivery(5_550, State::Offline, Some(5_001))
+        });
     };
     assert_eq!(violated_when_watched(is_another_stream), []);
 }
@@ -56,11 +86,16 @@ fn a_version_that_falls_on_a_stream_is_noticed() {
 fn a_snapshot_that_is_older_than_its_request_is_noticed() {
     let is_late = |history: &mut History| {
         history.streams = vec![stream(3_550)];
-        history.deliveries =
-            vec![delivery(3_600, State::Online, Some(1_001)), delivery(5_010, State::Offline, Some(5_001))];
+        history.deliveries = vec![
+            delivery(3_600, State::Online, Some(1_001)),
+            delivery(5_010, State::Offline, Some(5_001)),
+        ];
     };
     assert_eq!(violated_when_watched(is_late), [Invariant::FreshSnapshot]);
-    assert_eq!(violated_when_watched(|history| history.streams[0] = stream(3_550)), []);
+    assert_eq!(
+        violated_when_watched(|history| history.streams[0] = stream(3_550)),
+        []
+    );
 }
 
 #[test]
@@ -68,11 +103,17 @@ fn what_the_watcher_holds_from_an_earlier_stream_counts_unless_it_was_forgotten(
     let returns = |knows_nothing| {
         violated_when_watched(|history| {
             history.streams[0].ended = Some(5_020);
-            history.streams.push(WatchStream { knows_nothing, ..stream(5_500) });
+            history.streams.push(WatchStream {
+                knows_nothing,
+                ..stream(5_500)
+            });
         })
     };
     assert_eq!(returns(false), []);
-    assert_eq!(returns(true), [Invariant::FreshSnapshot, Invariant::WatcherTruth]);
+    assert_eq!(
+        returns(true),
+        [Invariant::FreshSnapshot, Invariant::WatcherTruth]
+    );
 }
 
 #[test]
@@ -100,8 +141,13 @@ fn a_change_that_never_arrives_is_noticed() {
 fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
     let flushed = |deliveries: Vec<Delivery>| {
         violated_when_watched(|history| {
-            history.faults.push(fault(Part::Redis, Kind::Flush, 5_600, 5_610));
-            history.reads = vec![read(5_700, State::Offline, 0, None), read(10_000, State::Offline, 0, None)];
+            history
+                .faults
+                .push(fault(Part::Redis, Kind::Flush, 5_600, 5_610));
+            history.reads = vec![
+                read(5_700, State::Offline, 0, None),
+                read(10_000, State::Offline, 0, None),
+            ];
             history.deliveries.extend(deliveries);
         })
     };
@@ -112,5 +158,8 @@ fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
 #[test]
 fn a_state_that_no_event_has_is_noticed() {
     let invented = |history: &mut History| history.deliveries[2].state = State::InMatch;
-    assert_eq!(violated_when_watched(invented), [Invariant::NoTransitionWithoutEvent]);
+    assert_eq!(
+        violated_when_watched(invented),
+        [Invariant::NoTransitionWithoutEvent]
+    );
 }

@@ -1,4 +1,5 @@
-//! What players of the histories do, in words that mean something to JSON, to Lua's patterns, or to the formats in Redis.
+//! What players of the histories do, in words that mean something to JSON, to Lua's patterns, or to
+//! the formats in Redis.
 
 use presence::model::{Activity, ActivityChange};
 

@@ -15,21 +15,41 @@ use presence::model::State;
 
 const OUTBOX: &str = "presence:{all}:outbox";
 
-/// Each player's events are those of the reference, in order; no id is used twice, and each player's versions rise (rule 11).
-pub(super) async fn compare(raw: &mut MultiplexedConnection, reference: &Reference) -> TestCaseResult {
+/// Each player's events are those of the reference, in order; no id is used twice, and each
+/// player's versions rise (rule 11).
+pub(super) async fn compare(
+    raw: &mut MultiplexedConnection,
+    reference: &Reference,
+) -> TestCaseResult {
     let entries = raw.xrange_all(OUTBOX).await.unwrap().ids.into_iter();
     let events: Vec<Value> = entries
-        .map(|entry| serde_json::from_str(&String::from_redis_value(entry.map["event"].clone()).unwrap()).unwrap())
+        .map(|entry| {
+            serde_json::from_str(&String::from_redis_value(entry.map["event"].clone()).unwrap())
+                .unwrap()
+        })
         .collect();
     prop_assert_eq!(events.len(), reference.events.len());
     let ids: BTreeSet<_> = events.iter().map(|event| event["id"].as_str()).collect();
     prop_assert_eq!(ids.len(), events.len(), "an id is used twice");
     for (at, name) in PLAYERS.into_iter().enumerate() {
-        let expected = reference.events.iter().filter(|event| event.player == at).map(event);
+        let expected = reference
+            .events
+            .iter()
+            .filter(|event| event.player == at)
+            .map(event);
         let own = || events.iter().filter(|event| event["player_id"] == name);
-        prop_assert_eq!(own().cloned().collect::<Vec<_>>(), expected.collect::<Vec<_>>());
-        prop_assert!(own().is_sorted_by(|one, next| one["version"].as_u64() < next["version"].as_u64()));
-        prop_assert!(own().zip(own().skip(1)).all(|(one, next)| one["state"] == next["previous_state"]));
+        prop_assert_eq!(
+            own().cloned().collect::<Vec<_>>(),
+            expected.collect::<Vec<_>>()
+        );
+        prop_assert!(
+            own().is_sorted_by(|one, next| one["version"].as_u64() < next["version"].as_u64())
+        );
+        prop_assert!(
+            own()
+                .zip(own().skip(1))
+                .all(|(one, next)| one["state"] == next["previous_state"])
+        );
     }
     Ok(())
 }

@@ -5,7 +5,10 @@ use std::{cell::RefCell, collections::HashMap};
 use presence::{
     BatchOutcome, GatewaySweeper, PresenceError, PresenceService, Sweeper,
     events::RelaySignal,
-    model::{Connection, EventReason, GatewayId, OwnedConnection, OwnedConnections, Presence, State, StateChange},
+    model::{
+        Connection, EventReason, GatewayId, OwnedConnection, OwnedConnections, Presence, State,
+        StateChange,
+    },
     operator::OperatorQueries,
     runtime::App,
     telemetry::TraceContext,
@@ -57,13 +60,24 @@ struct Batch {
 
 impl Environment {
     pub(super) fn new(redis: RedisServer, clock: VirtualClock) -> Self {
-        Self { redis, clock: RefCell::new(clock), apps: RefCell::default() }
+        Self {
+            redis,
+            clock: RefCell::new(clock),
+            apps: RefCell::default(),
+        }
     }
 
     fn apps(&self, rules: Rules) -> [App; 2] {
         let limit = rules.max_connections.to_string();
-        let durations = [rules.ttl, rules.grace, rules.move_grace, rules.retention, GATEWAY_TTL];
-        let [ttl, grace, move_grace, retention, gateway_ttl] = durations.map(|ms| format!("{ms}ms"));
+        let durations = [
+            rules.ttl,
+            rules.grace,
+            rules.move_grace,
+            rules.retention,
+            GATEWAY_TTL,
+        ];
+        let [ttl, grace, move_grace, retention, gateway_ttl] =
+            durations.map(|ms| format!("{ms}ms"));
         let variables = [
             ("PRESENCE_TTL", ttl.as_str()),
             ("PRESENCE_OFFLINE_GRACE", grace.as_str()),
@@ -74,7 +88,11 @@ impl Environment {
             ("PRESENCE_NATS_URL", "nats://127.0.0.1:1"), // nothing listens there: events stay in the outbox
         ];
         let new = || [(); 2].map(|()| app(&self.redis, &variables));
-        self.apps.borrow_mut().entry(rules).or_insert_with(new).clone()
+        self.apps
+            .borrow_mut()
+            .entry(rules)
+            .or_insert_with(new)
+            .clone()
     }
 }
 
@@ -87,7 +105,9 @@ impl<'a> Fixture<'a> {
         Self {
             clock: &environment.clock,
             raw,
-            services: apps.each_ref().map(|app| app.presence_with_relay(RelaySignal::default())),
+            services: apps
+                .each_ref()
+                .map(|app| app.presence_with_relay(RelaySignal::default())),
             sweeper: apps[0].sweeper(RelaySignal::default()),
             gateway_sweeper: apps[1].gateway_sweeper(RelaySignal::default()),
             operator_queries: apps[1].operator_queries(),
@@ -128,10 +148,12 @@ impl<'a> Fixture<'a> {
         let mut then = match moment {
             Moment::After(ms) => now + ms,
             Moment::Before(ms) => now - ms,
-            Moment::Boundary { place, offset } => match boundaries.get(place % boundaries.len().max(1)) {
-                Some(boundary) => boundary.saturating_add_signed(*offset).max(now),
-                None => now,
-            },
+            Moment::Boundary { place, offset } => {
+                match boundaries.get(place % boundaries.len().max(1)) {
+                    Some(boundary) => boundary.saturating_add_signed(*offset).max(now),
+                    None => now,
+                }
+            }
         };
         // Versions rise across a loss of data only if the clock has overtaken them (rule 11).
         if self.reference.has_forgotten() {
@@ -141,7 +163,8 @@ impl<'a> Fixture<'a> {
         self.reference.set_clock(then);
     }
 
-    /// Makes a call, compares what became of it, and returns the presence that it was answered with, if it was.
+    /// Makes a call, compares what became of it, and returns the presence that it was answered
+    /// with, if it was.
     async fn call(&mut self, call: &Call) -> Result<Option<Presence>, TestCaseError> {
         self.calls += 1;
         let service = self.services[self.calls % self.services.len()].clone();
@@ -149,13 +172,19 @@ impl<'a> Fixture<'a> {
         match call {
             Call::Connect(socket, owner) => {
                 let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
-                let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
+                let owned = OwnedConnection {
+                    connection: &id,
+                    gateway: gateway.as_ref(),
+                };
                 let answer = service.connect(owned, &trace).await;
                 self.compare_renewal(*socket, *owner, &EventReason::Connect, answer)
             }
             Call::Heartbeat(socket, owner) => {
                 let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
-                let owned = OwnedConnection { connection: &id, gateway: gateway.as_ref() };
+                let owned = OwnedConnection {
+                    connection: &id,
+                    gateway: gateway.as_ref(),
+                };
                 let answer = service.heartbeat(owned, &trace).await;
                 self.compare_renewal(*socket, *owner, &EventReason::Restore, answer)
             }
@@ -163,47 +192,87 @@ impl<'a> Fixture<'a> {
                 let answer = service.disconnect(&self.id(*socket), *reason, &trace).await;
                 self.reference.disconnect(*socket, *reason);
                 let is_deleted = self.reference.players[socket.0].overdue.is_some();
-                answer.map(|presence| (!is_deleted).then_some(presence)).map_err(unexpected)
+                answer
+                    .map(|presence| (!is_deleted).then_some(presence))
+                    .map_err(unexpected)
             }
             Call::Set(at, state, change) => {
                 // The function refuses an activity together with OFFLINE.
                 let is_refused = *state == Some(State::Offline) && matches!(change, Change::Set(_));
                 let change = if is_refused { Change::Keep } else { *change };
-                let sent = StateChange { state: *state, activity: change.in_form(self.calls) };
+                let sent = StateChange {
+                    state: *state,
+                    activity: change.in_form(self.calls),
+                };
                 let answer = service.set_state(&player(PLAYERS[*at]), sent, &trace).await;
                 match (answer, self.reference.set(*at, *state, change)) {
                     (Ok(presence), Ok(())) => Ok(Some(presence)),
-                    (Err(PresenceError::TransitionRejected(rejected)), Err(_)) if Some(rejected) == *state => Ok(None),
-                    (Err(PresenceError::ActivityRejected), Err(_)) if matches!(change, Change::Set(_)) => Ok(None),
-                    (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
+                    (Err(PresenceError::TransitionRejected(rejected)), Err(_))
+                        if Some(rejected) == *state =>
+                    {
+                        Ok(None)
+                    }
+                    (Err(PresenceError::ActivityRejected), Err(_))
+                        if matches!(change, Change::Set(_)) =>
+                    {
+                        Ok(None)
+                    }
+                    (answer, expected) => {
+                        Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}")))
+                    }
                 }
             }
             Call::ConnectBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service.connect_batch(self.owned(&sockets, *owner), &trace).await;
-                Batch { restored: Vec::new(), ..self.renew_all(&sockets, *owner, &EventReason::Connect) }
-                    .compare(answer)
+                let answer = service
+                    .connect_batch(self.owned(&sockets, *owner), &trace)
+                    .await;
+                Batch {
+                    restored: Vec::new(),
+                    ..self.renew_all(&sockets, *owner, &EventReason::Connect)
+                }
+                .compare(answer)
             }
             Call::HeartbeatBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service.heartbeat_batch(self.owned(&sockets, *owner), &trace).await;
-                self.renew_all(&sockets, *owner, &EventReason::Restore).compare(answer)
+                let answer = service
+                    .heartbeat_batch(self.owned(&sockets, *owner), &trace)
+                    .await;
+                self.renew_all(&sockets, *owner, &EventReason::Restore)
+                    .compare(answer)
             }
             Call::DisconnectBatch(sockets, reason) => {
                 let sockets = self.entries(sockets);
-                let answer = service.disconnect_batch(self.ids(&sockets), *reason, &trace).await;
-                let accepted = distinct(&sockets).map(|socket| self.reference.disconnect(socket, *reason)).count();
-                Batch { accepted, ..Batch::default() }.compare(answer)
+                let answer = service
+                    .disconnect_batch(self.ids(&sockets), *reason, &trace)
+                    .await;
+                let accepted = distinct(&sockets)
+                    .map(|socket| self.reference.disconnect(socket, *reason))
+                    .count();
+                Batch {
+                    accepted,
+                    ..Batch::default()
+                }
+                .compare(answer)
             }
             Call::RenewGateway(at) => {
-                let status = service.renew_gateway(&gateway_id(*at)).await.map_err(unexpected)?;
+                let status = service
+                    .renew_gateway(&gateway_id(*at))
+                    .await
+                    .map_err(unexpected)?;
                 prop_assert_eq!(status, self.reference.renew_gateway(*at));
                 Ok(None)
             }
             Call::LeaveGateway(at, reason) => {
                 let visited = keys::players_by_gateway(&mut self.raw).await;
-                let ended = service.leave_gateway(&gateway_id(*at), *reason, &trace).await.map_err(unexpected)?;
-                prop_assert_eq!(ended as usize, self.reference.leave_gateway(*at, *reason, &visited[*at]));
+                let ended = service
+                    .leave_gateway(&gateway_id(*at), *reason, &trace)
+                    .await
+                    .map_err(unexpected)?;
+                prop_assert_eq!(
+                    ended as usize,
+                    self.reference.leave_gateway(*at, *reason, &visited[*at])
+                );
                 Ok(None)
             }
             Call::SweepGateways => {
@@ -227,17 +296,24 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    /// The sweep finds those who are due by the index. That is never later than they are, unless the clock was set back.
+    /// The sweep finds those who are due by the index. That is never later than they are, unless
+    /// the clock was set back.
     async fn sweep(&mut self) -> TestCaseResult {
         let mut noticed = 0;
         for at in 0..PLAYERS.len() {
-            let is_due = keys::indexed_until(&mut self.raw, at).await.is_some_and(|due_at| due_at < self.reference.now);
+            let is_due = keys::indexed_until(&mut self.raw, at)
+                .await
+                .is_some_and(|due_at| due_at < self.reference.now);
             if is_due && self.reference.players[at].overdue.is_some() {
                 noticed += 1;
                 self.reference.notice(at);
             }
         }
-        let swept = self.sweeper.pass().await.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+        let swept = self
+            .sweeper
+            .pass()
+            .await
+            .map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
         prop_assert_eq!(swept.expired, noticed);
         Ok(())
     }
@@ -256,7 +332,12 @@ impl<'a> Fixture<'a> {
         }
     }
 
-    fn renew_all(&mut self, sockets: &[Socket], owner: Owner, reason: &'static EventReason) -> Batch {
+    fn renew_all(
+        &mut self,
+        sockets: &[Socket],
+        owner: Owner,
+        reason: &'static EventReason,
+    ) -> Batch {
         let mut batch = Batch::default();
         for socket in distinct(sockets) {
             let id = self.id(socket);
@@ -271,13 +352,17 @@ impl<'a> Fixture<'a> {
         batch
     }
 
-    /// A batch's entries. Where one call could evict another's lease, each player has one entry: which of two leases of
-    /// the same moment runs out first is not defined.
+    /// A batch's entries. Where one call could evict another's lease, each player has one entry:
+    /// which of two leases of the same moment runs out first is not defined.
     fn entries(&self, sockets: &[Socket]) -> Vec<Socket> {
         let mut entries: Vec<Socket> = Vec::new();
         for socket in sockets {
             let is_safe = self.reference.rules.max_connections >= SOCKETS;
-            if is_safe || entries.iter().all(|entry| entry.0 != socket.0 || entry == socket) {
+            if is_safe
+                || entries
+                    .iter()
+                    .all(|entry| entry.0 != socket.0 || entry == socket)
+            {
                 entries.push(*socket);
             }
         }
@@ -285,11 +370,17 @@ impl<'a> Fixture<'a> {
     }
 
     fn id(&self, (at, socket): Socket) -> Connection {
-        connection(PLAYERS[at], &self.reference.players[at].connection_id(socket))
+        connection(
+            PLAYERS[at],
+            &self.reference.players[at].connection_id(socket),
+        )
     }
 
     fn owned(&self, sockets: &[Socket], owner: Owner) -> OwnedConnections {
-        OwnedConnections { connections: self.ids(sockets), gateway: owner.map(gateway_id) }
+        OwnedConnections {
+            connections: self.ids(sockets),
+            gateway: owner.map(gateway_id),
+        }
     }
 
     fn ids(&self, sockets: &[Socket]) -> Vec<Connection> {
@@ -298,9 +389,24 @@ impl<'a> Fixture<'a> {
 }
 
 impl Batch {
-    fn compare(self, answer: Result<BatchOutcome, PresenceError>) -> Result<Option<Presence>, TestCaseError> {
-        let BatchOutcome { accepted, restored, closed, failed } = answer.map_err(unexpected)?;
-        prop_assert_eq!(Self { accepted, restored, closed }, self);
+    fn compare(
+        self,
+        answer: Result<BatchOutcome, PresenceError>,
+    ) -> Result<Option<Presence>, TestCaseError> {
+        let BatchOutcome {
+            accepted,
+            restored,
+            closed,
+            failed,
+        } = answer.map_err(unexpected)?;
+        prop_assert_eq!(
+            Self {
+                accepted,
+                restored,
+                closed
+            },
+            self
+        );
         prop_assert_eq!(failed, []);
         Ok(None)
     }
@@ -309,7 +415,9 @@ impl Batch {
 /// The entries without those named before.
 fn distinct(sockets: &[Socket]) -> impl Iterator<Item = Socket> {
     let is_first = |at: usize| !sockets[..at].contains(&sockets[at]);
-    (0..sockets.len()).filter(move |at| is_first(*at)).map(|at| sockets[at])
+    (0..sockets.len())
+        .filter(move |at| is_first(*at))
+        .map(|at| sockets[at])
 }
 
 fn gateway_id(at: usize) -> GatewayId {
@@ -317,5 +425,9 @@ fn gateway_id(at: usize) -> GatewayId {
 }
 
 async fn send(raw: &mut MultiplexedConnection, command: &[&str]) {
-    redis::cmd(command[0]).arg(&command[1..]).exec_async(raw).await.unwrap();
+    redis::cmd(command[0])
+        .arg(&command[1..])
+        .exec_async(raw)
+        .await
+        .unwrap();
 }

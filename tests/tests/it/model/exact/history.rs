@@ -29,13 +29,15 @@ pub(super) struct Step {
 pub(super) enum Moment {
     /// By so many milliseconds.
     After(u64),
-    /// To one of the next moments at which something expires, or the millisecond before or after it.
+    /// To one of the next moments at which something expires, or the millisecond before or after
+    /// it.
     Boundary { place: usize, offset: i64 },
     /// The clock is set back by so many milliseconds.
     Before(u64),
 }
 
-/// Players, sockets and gateways by number. Late and doubled calls come by themselves, sockets being few.
+/// Players, sockets and gateways by number. Late and doubled calls come by themselves, sockets
+/// being few.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Connect(Socket, Owner),
@@ -142,27 +144,36 @@ fn rules(deletes_at_expiry: bool) -> impl Strategy<Value = Rules> {
     let retentions = proptest::sample::select(&[1, 10_000, 3_600_000][..]);
     let limits = proptest::sample::select(&[1, 2, 3, 64][..]);
     let move_graces = proptest::sample::select(&[1, 30_000, TTL][..]);
-    (graces, move_graces, retentions, limits).prop_map(move |(grace, move_grace, retention, max_connections)| Rules {
-        ttl: TTL,
-        grace,
-        move_grace,
-        retention,
-        max_connections,
-        deletes_at_expiry,
-    })
+    (graces, move_graces, retentions, limits).prop_map(
+        move |(grace, move_grace, retention, max_connections)| Rules {
+            ttl: TTL,
+            grace,
+            move_grace,
+            retention,
+            max_connections,
+            deletes_at_expiry,
+        },
+    )
 }
 
-fn every_history_goes_as_the_rules_say(redis: RedisServer, clock: VirtualClock, rules: impl Strategy<Value = Rules>) {
+fn every_history_goes_as_the_rules_say(
+    redis: RedisServer,
+    clock: VirtualClock,
+    rules: impl Strategy<Value = Rules>,
+) {
     let (runtime, environment) = (runtime(), Environment::new(redis, clock));
-    hold(&(rules, proptest::collection::vec(step(), 1..40)), |(rules, history)| {
-        runtime.block_on(async {
-            let mut fixture = Fixture::new(&environment, rules).await;
-            for step in &history {
-                fixture.take(step).await?;
-            }
-            fixture.end(&environment).await
-        })
-    });
+    hold(
+        &(rules, proptest::collection::vec(step(), 1..40)),
+        |(rules, history)| {
+            runtime.block_on(async {
+                let mut fixture = Fixture::new(&environment, rules).await;
+                for step in &history {
+                    fixture.take(step).await?;
+                }
+                fixture.end(&environment).await
+            })
+        },
+    );
 }
 
 #[test]
@@ -177,6 +188,8 @@ fn every_history_goes_as_the_rules_say_on_valkey() {
     let clock = VirtualClock::new();
     match runtime().block_on(RedisServer::start_valkey_with_clock(&clock)) {
         Some(valkey) => every_history_goes_as_the_rules_say(valkey, clock, rules(true)),
-        None => eprintln!("skipped: there is no valkey-server on this machine, and none could be installed"),
+        None => eprintln!(
+            "skipped: there is no valkey-server on this machine, and none could be installed"
+        ),
     }
 }

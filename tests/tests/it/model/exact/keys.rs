@@ -19,8 +19,14 @@ const OUTBOX: &str = "presence:{all}:outbox";
 const OWNERS: &str = "presence:{all}:owners";
 
 /// Keys that exist if something was ever written to them.
-const SHARED: [&str; 6] =
-    [INDEX, OUTBOX, OWNERS, "presence:{all}:gateways", "presence:{all}:gateways-lost", "presence:{all}:gateways-seen"];
+const SHARED: [&str; 6] = [
+    INDEX,
+    OUTBOX,
+    OWNERS,
+    "presence:{all}:gateways",
+    "presence:{all}:gateways-lost",
+    "presence:{all}:gateways-seen",
+];
 
 /// What `PTTL` says of a key without an expiry, and of none.
 const FOR_EVER: i64 = -1;
@@ -28,28 +34,50 @@ const NO_KEY: i64 = -2;
 
 /// When the sweep will look for a player, in Unix milliseconds.
 pub(super) async fn indexed_until(raw: &mut MultiplexedConnection, at: usize) -> Option<u64> {
-    raw.zscore(INDEX, PLAYERS[at]).await.unwrap().map(|due_at| due_at as u64)
+    raw.zscore(INDEX, PLAYERS[at])
+        .await
+        .unwrap()
+        .map(|due_at| due_at as u64)
 }
 
 /// The players that the index lists for each gateway that ends.
-pub(super) async fn players_by_gateway(raw: &mut MultiplexedConnection) -> [Vec<usize>; GATEWAYS.len()] {
+pub(super) async fn players_by_gateway(
+    raw: &mut MultiplexedConnection,
+) -> [Vec<usize>; GATEWAYS.len()] {
     let members = raw.zrange(OWNERS, 0, -1).await.unwrap();
     GATEWAYS.map(|gateway| {
-        let connections = members.iter().filter_map(|member| member.strip_prefix(gateway)?.strip_prefix('!'));
+        let connections = members
+            .iter()
+            .filter_map(|member| member.strip_prefix(gateway)?.strip_prefix('!'));
         let players = connections.filter_map(|connection| connection.split_once(' '));
-        players.filter_map(|(player, _)| PLAYERS.iter().position(|name| *name == player)).collect()
+        players
+            .filter_map(|(player, _)| PLAYERS.iter().position(|name| *name == player))
+            .collect()
     })
 }
 
-/// The index has each lease that counts and belongs to a gateway, and no connection that has no lease stored. A lease that
-/// expired may count again after the clock was set back: the end of its gateway may have removed it from the index
-/// meanwhile, which costs time and no correctness.
-pub(super) async fn check_owners(raw: &mut MultiplexedConnection, reference: &Reference) -> TestCaseResult {
-    let found: BTreeSet<_> = raw.zrange(OWNERS, 0, -1).await.unwrap().into_iter().collect();
+/// The index has each lease that counts and belongs to a gateway, and no connection that has no
+/// lease stored. A lease that expired may count again after the clock was set back: the end of its
+/// gateway may have removed it from the index meanwhile, which costs time and no correctness.
+pub(super) async fn check_owners(
+    raw: &mut MultiplexedConnection,
+    reference: &Reference,
+) -> TestCaseResult {
+    let found: BTreeSet<_> = raw
+        .zrange(OWNERS, 0, -1)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
     let (mut counted, mut stored) = (BTreeSet::new(), BTreeSet::new());
     for (name, player) in PLAYERS.iter().zip(&reference.players) {
-        let member =
-            |lease: Lease| Some(format!("{}!{name} {}", GATEWAYS[lease.gateway?], player.connection_id(lease.socket)));
+        let member = |lease: Lease| {
+            Some(format!(
+                "{}!{name} {}",
+                GATEWAYS[lease.gateway?],
+                player.connection_id(lease.socket)
+            ))
+        };
         counted.extend(player.leases(reference.now).filter_map(member));
         if player.record.is_some() || player.overdue.is_some() {
             stored.extend(player.all_leases().filter_map(member));
@@ -57,26 +85,42 @@ pub(super) async fn check_owners(raw: &mut MultiplexedConnection, reference: &Re
     }
     let is_complete = reference.was_set_back || counted.is_subset(&found);
     prop_assert!(is_complete, "{counted:?} are not all in {found:?}");
-    prop_assert!(found.is_subset(&stored), "{found:?} are not all of {stored:?}");
+    prop_assert!(
+        found.is_subset(&stored),
+        "{found:?} are not all of {stored:?}"
+    );
     Ok(())
 }
 
-/// After each step: every record lives for exactly as long as it may (rules 1, 7, 8, 9), no other is there, and the sweep
-/// will look for each (rule 10).
-pub(super) async fn check_lifetimes(raw: &mut MultiplexedConnection, reference: &Reference) -> TestCaseResult {
+/// After each step: every record lives for exactly as long as it may (rules 1, 7, 8, 9), no other
+/// is there, and the sweep will look for each (rule 10).
+pub(super) async fn check_lifetimes(
+    raw: &mut MultiplexedConnection,
+    reference: &Reference,
+) -> TestCaseResult {
     let mut pipe = redis::pipe();
     for name in PLAYERS {
-        pipe.cmd("PTTL").arg(format!("presence:{name}")).zscore(INDEX, name);
+        pipe.cmd("PTTL")
+            .arg(format!("presence:{name}"))
+            .zscore(INDEX, name);
     }
     let lifetimes: Vec<Option<f64>> = pipe.query_async(raw).await.unwrap();
     for (player, lifetime) in reference.players.iter().zip(lifetimes.chunks(2)) {
         let (pttl, indexed_until) = (lifetime[0].unwrap() as i64, lifetime[1]);
-        let expected = player.record.map_or(NO_KEY, |record| (record.expires_at - reference.now) as i64);
+        let expected = player
+            .record
+            .map_or(NO_KEY, |record| (record.expires_at - reference.now) as i64);
         prop_assert_eq!(pttl, expected, "{:?}", player);
         let record = player.record.or(player.overdue);
-        prop_assert_eq!(indexed_until.is_some(), record.is_some(), "in the index: {:?}", player);
+        prop_assert_eq!(
+            indexed_until.is_some(),
+            record.is_some(),
+            "in the index: {:?}",
+            player
+        );
         let due_at = indexed_until.unwrap_or_default();
-        let is_in_time = reference.was_set_back || record.is_none_or(|record| due_at <= record.expires_at as f64);
+        let is_in_time = reference.was_set_back
+            || record.is_none_or(|record| due_at <= record.expires_at as f64);
         prop_assert!(is_in_time, "{due_at}: {player:?}");
     }
     Ok(())
@@ -90,8 +134,11 @@ pub(super) async fn check(
 ) -> TestCaseResult {
     let mut owned = Vec::new();
     for (name, player) in PLAYERS.iter().zip(&reference.players) {
-        let [record, past, closed] =
-            [format!("presence:{name}"), format!("{{presence:{name}}}:past"), format!("{{presence:{name}}}:closed")];
+        let [record, past, closed] = [
+            format!("presence:{name}"),
+            format!("{{presence:{name}}}:past"),
+            format!("{{presence:{name}}}:closed"),
+        ];
         let is_listed = player.record.is_some() || player.overdue.is_some();
         if let Some(expected) = &player.record {
             check_record(raw, [&record, &past], expected, player, reference).await?;
@@ -99,14 +146,22 @@ pub(super) async fn check(
         }
         // Without a sweep, the past of an expired record waits for the next call.
         if is_listed || player.past.is_some() {
-            let expected = if is_listed { FOR_EVER } else { (player.remembered_until - reference.now) as i64 };
+            let expected = if is_listed {
+                FOR_EVER
+            } else {
+                (player.remembered_until - reference.now) as i64
+            };
             prop_assert_eq!(pttl(raw, &past).await, expected, "{}", past);
             owned.push(past);
         }
-        // A sign-out may close a connection again, whose disconnect came after its lease had lapsed.
+        // A sign-out may close a connection again, whose disconnect came after its lease had
+        // lapsed.
         let pttl = pttl(raw, &closed).await;
         prop_assert!(pttl >= 0 || !player.has_closed(), "{closed}: {player:?}");
-        prop_assert!(pttl <= 2 * reference.rules.ttl as i64 || reference.was_set_back, "{closed} lives for {pttl} ms");
+        prop_assert!(
+            pttl <= 2 * reference.rules.ttl as i64 || reference.was_set_back,
+            "{closed} lives for {pttl} ms"
+        );
         if pttl != NO_KEY {
             owned.push(closed);
         }
@@ -133,13 +188,25 @@ async fn check_record(
 ) -> TestCaseResult {
     let json = raw.get(key).await.unwrap();
     let stored: Value = serde_json::from_str(&json.unwrap_or_default()).unwrap_or_default();
-    prop_assert_eq!(&stored["state"], expected.state.as_str(), "{} holds {}", key, stored);
+    prop_assert_eq!(
+        &stored["state"],
+        expected.state.as_str(),
+        "{} holds {}",
+        key,
+        stored
+    );
     let last_seen = stored["last_seen"].as_u64().unwrap();
-    prop_assert_eq!((last_seen, stored["version"].as_u64()), (expected.last_seen, Some(player.version)));
+    prop_assert_eq!(
+        (last_seen, stored["version"].as_u64()),
+        (expected.last_seen, Some(player.version))
+    );
     let has_activity = expected.activity.map(|_| Value::Bool(true));
     prop_assert_eq!(stored.get("activity"), has_activity.as_ref(), "{}", stored);
     let past = raw.get(past).await.unwrap().unwrap_or_default();
-    prop_assert!(past.starts_with(&format!("{last_seen} {}", stored["version"])), "{past} is not of {stored}");
+    prop_assert!(
+        past.starts_with(&format!("{last_seen} {}", stored["version"])),
+        "{past} is not of {stored}"
+    );
     let leases = leases(&past, reference.rules.ttl);
     prop_assert_eq!(&stored["connection_count"], leases.len());
     if leases.len() > 1 {
@@ -147,18 +214,27 @@ async fn check_record(
         prop_assert_eq!(&stored["leases"], &serde_json::json!(durations));
     }
 
-    // In the order in which they were opened. Those that have lapsed stand there until the record is stored again.
-    let leases: Vec<_> = leases.into_iter().map(|(id, duration)| (id, last_seen + duration)).collect();
+    // In the order in which they were opened. Those that have lapsed stand there until the record
+    // is stored again.
+    let leases: Vec<_> = leases
+        .into_iter()
+        .map(|(id, duration)| (id, last_seen + duration))
+        .collect();
     let mut known: Vec<_> = player.all_leases().collect();
     known.sort_by_key(|lease| lease.opened);
-    let known: Vec<_> = known.iter().map(|lease| (stored_id(player, lease), lease.until)).collect();
+    let known: Vec<_> = known
+        .iter()
+        .map(|lease| (stored_id(player, lease), lease.until))
+        .collect();
     prop_assert_eq!(leases, known);
     Ok(())
 }
 
 /// The connection's id, with its gateway's.
 fn stored_id(player: &Player, lease: &Lease) -> String {
-    let gateway = lease.gateway.map(|gateway| format!("!{}", GATEWAYS[gateway]));
+    let gateway = lease
+        .gateway
+        .map(|gateway| format!("!{}", GATEWAYS[gateway]));
     player.connection_id(lease.socket) + &gateway.unwrap_or_default()
 }
 

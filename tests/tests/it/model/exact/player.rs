@@ -5,8 +5,8 @@ use presence::model::{EventReason, State};
 /// How many sockets each player has.
 pub(super) const SOCKETS: usize = NAMES.len();
 
-/// Names that are hard to keep apart: they hold one another, are members of the record, or are full of marks that mean
-/// something in a pattern.
+/// Names that are hard to keep apart: they hold one another, are members of the record, or are full
+/// of marks that mean something in a pattern.
 const NAMES: [&str; 6] = ["c", "cc", "c.c+c=", "state", "-/c", "1"];
 
 #[derive(Debug, Default)]
@@ -100,38 +100,71 @@ impl Player {
     /// The leases that count.
     pub(super) fn leases(&self, now: u64) -> impl Iterator<Item = Lease> {
         let is_alive = self.record.is_some();
-        self.all_leases().filter(move |lease| is_alive && lease.until >= now)
+        self.all_leases()
+            .filter(move |lease| is_alive && lease.until >= now)
     }
 
     /// All that are stored, also those that have lapsed.
     pub(super) fn all_leases(&self) -> impl Iterator<Item = Lease> {
-        self.sockets.iter().enumerate().filter_map(|(socket, now)| match now.standing {
-            Standing::Leased { until, opened, gateway } => Some(Lease { socket, until, opened, gateway }),
-            _ => None,
-        })
+        self.sockets
+            .iter()
+            .enumerate()
+            .filter_map(|(socket, now)| match now.standing {
+                Standing::Leased {
+                    until,
+                    opened,
+                    gateway,
+                } => Some(Lease {
+                    socket,
+                    until,
+                    opened,
+                    gateway,
+                }),
+                _ => None,
+            })
     }
 
     pub(super) fn has_closed(&self) -> bool {
-        self.sockets.iter().any(|socket| matches!(socket.standing, Standing::Closed { .. }))
+        self.sockets
+            .iter()
+            .any(|socket| matches!(socket.standing, Standing::Closed { .. }))
     }
 
     /// When the player was last heard of, with the history.
     pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<u64> {
         let known_until = |ended_at: u64| ended_at.saturating_add(retention);
-        let past = self.past.as_ref().filter(|past| known_until(past.ended_at) >= now).map(|past| past.last_seen);
-        let overdue = self.overdue.filter(|record| known_until(record.expires_at) >= now);
-        self.record.or(overdue).map(|record| record.last_seen).or(past)
+        let past = self
+            .past
+            .as_ref()
+            .filter(|past| known_until(past.ended_at) >= now)
+            .map(|past| past.last_seen);
+        let overdue = self
+            .overdue
+            .filter(|record| known_until(record.expires_at) >= now);
+        self.record
+            .or(overdue)
+            .map(|record| record.last_seen)
+            .or(past)
     }
 
     /// Every moment at which something expires.
     pub(super) fn boundaries(&self, retention: u64) -> Vec<u64> {
-        let records =
-            self.record.iter().chain(&self.overdue).flat_map(|record| [0, retention].map(|ms| record.expires_at + ms));
-        let pasts = self.past.iter().flat_map(|past| [past.ended_at + retention, self.remembered_until]);
-        let sockets = self.sockets.iter().filter_map(|socket| match socket.standing {
-            Standing::Unknown | Standing::Ended => None,
-            Standing::Leased { until, .. } | Standing::Closed { until } => Some(until),
-        });
+        let records = self
+            .record
+            .iter()
+            .chain(&self.overdue)
+            .flat_map(|record| [0, retention].map(|ms| record.expires_at + ms));
+        let pasts = self
+            .past
+            .iter()
+            .flat_map(|past| [past.ended_at + retention, self.remembered_until]);
+        let sockets = self
+            .sockets
+            .iter()
+            .filter_map(|socket| match socket.standing {
+                Standing::Unknown | Standing::Ended => None,
+                Standing::Leased { until, .. } | Standing::Closed { until } => Some(until),
+            });
         records.chain(pasts).chain(sockets).collect()
     }
 
@@ -145,12 +178,13 @@ impl Player {
             self.forget_leases(|_| true);
             self.forget_ended();
         }
-        // What becomes of a connection that was closed longer ago than twice the TTL is open: it is not used again.
+        // What becomes of a connection that was closed longer ago than twice the TTL is open: it is
+        // not used again.
         self.retire(|standing| matches!(standing, Standing::Closed { until } if until < now));
     }
 
-    /// Stores the record. Leases that have lapsed are forgotten, and beside another lease those that have ended. If the clock was set back, nothing lives for longer than one
-    /// TTL from now.
+    /// Stores the record. Leases that have lapsed are forgotten, and beside another lease those
+    /// that have ended. If the clock was set back, nothing lives for longer than one TTL from now.
     pub(super) fn store(&mut self, record: Record, now: u64, ttl: u64) {
         self.record = Some(Record {
             last_seen: record.last_seen.min(now),
@@ -178,15 +212,24 @@ impl Player {
     }
 
     pub(super) fn forget_ended(&mut self) {
-        for socket in self.sockets.iter_mut().filter(|socket| socket.standing == Standing::Ended) {
+        for socket in self
+            .sockets
+            .iter_mut()
+            .filter(|socket| socket.standing == Standing::Ended)
+        {
             socket.standing = Standing::Unknown;
         }
     }
 
-    /// The sockets whose connections a sign-out closes: those with a stored lease, and those whose lease has ended.
+    /// The sockets whose connections a sign-out closes: those with a stored lease, and those whose
+    /// lease has ended.
     pub(super) fn unclosed(&self) -> Vec<usize> {
-        let is_unclosed =
-            |socket: &usize| matches!(self.sockets[*socket].standing, Standing::Leased { .. } | Standing::Ended);
+        let is_unclosed = |socket: &usize| {
+            matches!(
+                self.sockets[*socket].standing,
+                Standing::Leased { .. } | Standing::Ended
+            )
+        };
         (0..SOCKETS).filter(is_unclosed).collect()
     }
 
@@ -194,14 +237,23 @@ impl Player {
     pub(super) fn close(&mut self, socket: usize, until: u64) {
         let standing = &mut self.sockets[socket].standing;
         *standing = match *standing {
-            Standing::Closed { until: before } => Standing::Closed { until: before.max(until) },
+            Standing::Closed { until: before } => Standing::Closed {
+                until: before.max(until),
+            },
             _ => Standing::Closed { until },
         };
     }
 
     pub(super) fn retire(&mut self, is_over: impl Fn(Standing) -> bool) {
-        for socket in self.sockets.iter_mut().filter(|socket| is_over(socket.standing)) {
-            *socket = SocketNow { generation: socket.generation + 1, standing: Standing::Unknown };
+        for socket in self
+            .sockets
+            .iter_mut()
+            .filter(|socket| is_over(socket.standing))
+        {
+            *socket = SocketNow {
+                generation: socket.generation + 1,
+                standing: Standing::Unknown,
+            };
         }
     }
 }

@@ -1,5 +1,6 @@
-//! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set. Written from the contract: it knows nothing of
-//! keys or scripts. Gateways (section 8) are in [`gateways`](super::gateways).
+//! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set.
+//! Written from the contract: it knows nothing of keys or scripts. Gateways (section 8) are in
+//! [`gateways`](super::gateways).
 
 use presence::model::{EventReason, Reason, State};
 
@@ -62,7 +63,8 @@ pub(super) enum Renewal {
     Refused,
 }
 
-/// A set-state that is not allowed: OFFLINE → IN_QUEUE or IN_MATCH, or an activity of an OFFLINE player.
+/// A set-state that is not allowed: OFFLINE → IN_QUEUE or IN_MATCH, or an activity of an OFFLINE
+/// player.
 #[derive(Debug)]
 pub(super) struct Rejected;
 
@@ -81,8 +83,8 @@ impl Reference {
         }
     }
 
-    /// The clock is set: what has expired by then is gone (rules 1, 4, 5, 9, 12). Everything counts through the
-    /// millisecond of its expiry and not after (15).
+    /// The clock is set: what has expired by then is gone (rules 1, 4, 5, 9, 12). Everything counts
+    /// through the millisecond of its expiry and not after (15).
     pub(super) fn set_clock(&mut self, now: u64) {
         self.was_set_back |= now < self.now;
         self.now = now;
@@ -94,8 +96,11 @@ impl Reference {
 
     /// Every moment from now on at which something expires, in order.
     pub(super) fn boundaries(&self) -> Vec<u64> {
-        let mut boundaries: Vec<_> =
-            self.players.iter().flat_map(|player| player.boundaries(self.rules.retention)).collect();
+        let mut boundaries: Vec<_> = self
+            .players
+            .iter()
+            .flat_map(|player| player.boundaries(self.rules.retention))
+            .collect();
         boundaries.extend(self.gateways.boundaries());
         boundaries.retain(|boundary| *boundary >= self.now);
         boundaries.sort_unstable();
@@ -105,7 +110,9 @@ impl Reference {
 
     /// Whether a version was given that Redis has forgotten.
     pub(super) fn has_forgotten(&self) -> bool {
-        self.players.iter().any(|player| player.has_versions && player.version == 0)
+        self.players
+            .iter()
+            .any(|player| player.has_versions && player.version == 0)
     }
 
     /// Redis loses everything. Which connections were closed is not asked of it any more.
@@ -117,12 +124,16 @@ impl Reference {
             player.forget_leases(|_| true);
             player.forget_ended();
             let (sockets, has_versions) = (player.sockets, player.has_versions);
-            *player = Player { sockets, has_versions, ..Player::default() };
+            *player = Player {
+                sockets,
+                has_versions,
+                ..Player::default()
+            };
         }
     }
 
-    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It may name a gateway, which
-    /// the connection then belongs to.
+    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It
+    /// may name a gateway, which the connection then belongs to.
     pub(super) fn renew(
         &mut self,
         (at, socket): Socket,
@@ -134,16 +145,22 @@ impl Reference {
         let player = &mut self.players[at];
         let renewal = match player.sockets[socket].standing {
             Standing::Closed { .. } => return Renewal::Refused,
-            Standing::Leased { until, .. } if player.record.is_some() && until >= now => Renewal::Renewed,
+            Standing::Leased { until, .. } if player.record.is_some() && until >= now => {
+                Renewal::Renewed
+            }
             _ => Renewal::Opened,
         };
         while renewal == Renewal::Opened && player.leases(now).count() >= rules.max_connections {
             // If the clock was set back, none counts for longer than one TTL from now.
-            let first = player.leases(now).min_by_key(|lease| (lease.until.min(now + rules.ttl), lease.opened));
+            let first = player
+                .leases(now)
+                .min_by_key(|lease| (lease.until.min(now + rules.ttl), lease.opened));
             player.close(first.expect("a lease").socket, now + 2 * rules.ttl);
         }
         let (opened, owner) = match player.sockets[socket].standing {
-            Standing::Leased { opened, gateway, .. } if renewal == Renewal::Renewed => (opened, gateway),
+            Standing::Leased {
+                opened, gateway, ..
+            } if renewal == Renewal::Renewed => (opened, gateway),
             _ => {
                 self.opened += 1;
                 (self.opened, None)
@@ -155,9 +172,19 @@ impl Reference {
             player.forget_leases(|_| true);
             player.forget_ended();
         }
-        player.sockets[socket].standing = Standing::Leased { until: now + rules.ttl, opened, gateway };
+        player.sockets[socket].standing = Standing::Leased {
+            until: now + rules.ttl,
+            opened,
+            gateway,
+        };
         player.store(
-            Record { state, last_seen: now, expires_at: now + rules.ttl, reason: &EventReason::Expired, activity },
+            Record {
+                state,
+                last_seen: now,
+                expires_at: now + rules.ttl,
+                reason: &EventReason::Expired,
+                activity,
+            },
             now,
             rules.ttl,
         );
@@ -173,12 +200,25 @@ impl Reference {
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
         let is_live = player.leases(now).any(|lease| lease.socket == socket);
-        let had_lapsed = matches!(player.sockets[socket].standing, Standing::Leased { .. } | Standing::Ended);
+        let had_lapsed = matches!(
+            player.sockets[socket].standing,
+            Standing::Leased { .. } | Standing::Ended
+        );
         player.close(socket, now + 2 * rules.ttl);
         let longest = player.leases(now).map(|lease| lease.until).max();
-        let (Some(record), true) = (player.record, had_lapsed) else { return };
+        let (Some(record), true) = (player.record, had_lapsed) else {
+            return;
+        };
         if is_live {
-            return self.settle(at, Record { last_seen: now, ..record }, longest, why);
+            return self.settle(
+                at,
+                Record {
+                    last_seen: now,
+                    ..record
+                },
+                longest,
+                why,
+            );
         }
         self.store(at, record); // it was unknown already
     }
@@ -192,10 +232,22 @@ impl Reference {
             Reason::Moving => (&EventReason::Lost, rules.move_grace),
         };
         match longest {
-            Some(expires_at) => self.store(at, Record { expires_at, reason: &EventReason::Expired, ..record }),
-            None if grace > 0 => {
-                self.store(at, Record { expires_at: now + grace, reason: &EventReason::Lost, ..record })
-            }
+            Some(expires_at) => self.store(
+                at,
+                Record {
+                    expires_at,
+                    reason: &EventReason::Expired,
+                    ..record
+                },
+            ),
+            None if grace > 0 => self.store(
+                at,
+                Record {
+                    expires_at: now + grace,
+                    reason: &EventReason::Lost,
+                    ..record
+                },
+            ),
             None => {
                 self.players[at].record = Some(record);
                 self.go_offline(at, reason);
@@ -206,7 +258,8 @@ impl Reference {
     fn store(&mut self, at: usize, record: Record) {
         let (now, rules) = (self.now, self.rules);
         let player = &mut self.players[at];
-        let is_deleted = rules.deletes_at_expiry && record.expires_at == now && player.expires_at() != Some(now);
+        let is_deleted =
+            rules.deletes_at_expiry && record.expires_at == now && player.expires_at() != Some(now);
         player.store(record, now, rules.ttl);
         if is_deleted {
             player.overdue = player.record.take();
@@ -214,7 +267,12 @@ impl Reference {
     }
 
     /// Rule 8, and section 9.
-    pub(super) fn set(&mut self, at: usize, state: Option<State>, change: Change) -> Result<(), Rejected> {
+    pub(super) fn set(
+        &mut self,
+        at: usize,
+        state: Option<State>,
+        change: Change,
+    ) -> Result<(), Rejected> {
         use State::{InMatch, InQueue, Offline};
         self.notice(at);
         let (now, rules) = (self.now, self.rules);
@@ -240,7 +298,15 @@ impl Reference {
                     Change::Remove => None,
                     Change::Set(place) => Some(place),
                 };
-                player.store(Record { last_seen: now, activity, ..record }, now, rules.ttl);
+                player.store(
+                    Record {
+                        last_seen: now,
+                        activity,
+                        ..record
+                    },
+                    now,
+                    rules.ttl,
+                );
                 if record.state != state {
                     self.transition(at, state, &EventReason::SetState);
                 } else if record.activity != activity {
@@ -264,13 +330,19 @@ impl Reference {
         Ok(())
     }
 
-    /// A mutation, or the sweep, that finds an expired record makes the missed transition (rule 10).
+    /// A mutation, or the sweep, that finds an expired record makes the missed transition (rule
+    /// 10).
     pub(super) fn notice(&mut self, at: usize) {
         let now = self.now;
         let player = &mut self.players[at];
-        let Some(record) = player.overdue.take() else { return };
+        let Some(record) = player.overdue.take() else {
+            return;
+        };
         let ended_at = record.expires_at.min(now);
-        player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at });
+        player.past = Some(Past {
+            last_seen: record.last_seen.min(now),
+            ended_at,
+        });
         self.event(at, record.state, State::Offline, record.reason);
         self.remember(at, ended_at);
     }
@@ -279,12 +351,16 @@ impl Reference {
         let now = self.now;
         let player = &mut self.players[at];
         let record = player.record.take().expect("a record");
-        player.past = Some(Past { last_seen: record.last_seen.min(now), ended_at: now });
+        player.past = Some(Past {
+            last_seen: record.last_seen.min(now),
+            ended_at: now,
+        });
         self.event(at, record.state, State::Offline, reason);
         self.remember(at, now);
     }
 
-    /// The past stays for the retention; and the version for as long as the next one might not be above it (rule 11).
+    /// The past stays for the retention; and the version for as long as the next one might not be
+    /// above it (rule 11).
     fn remember(&mut self, at: usize, ended_at: u64) {
         let player = &mut self.players[at];
         let version_until = player.version.max(self.now + self.rules.ttl);
@@ -298,7 +374,13 @@ impl Reference {
     }
 
     /// Rule 11.
-    fn event(&mut self, at: usize, previous_state: State, state: State, reason: &'static EventReason) {
+    fn event(
+        &mut self,
+        at: usize,
+        previous_state: State,
+        state: State,
+        reason: &'static EventReason,
+    ) {
         let now = self.now;
         let player = &mut self.players[at];
         player.version = now.max(player.version + 1);
