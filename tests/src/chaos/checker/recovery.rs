@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Invariant, Report, tolerances::DETECTION};
-use crate::chaos::history::{Attempt, Call, History, Millis, Outcome, Part};
+use crate::chaos::history::{Attempt, Call, History, LeaseCall, Millis, Outcome, Part};
 
 /// The longest delay of a server, as the machine is busy.
 const SLACK: Millis = 1_500;
@@ -15,7 +15,14 @@ const RECOVERY: Millis = DETECTION + SLACK;
 /// Checks that each server reads and writes in time in each calm that lasts long enough, and
 /// continues to.
 pub(super) fn check(history: &History, report: &mut Report) {
-    let writes: Vec<_> = history.calls.iter().map(Attempt::from).collect();
+    // A gateway with few players sends few calls about them, and renews its own lease all the time.
+    let renewals = history.lease_calls.iter().map(Attempt::from);
+    let writes: Vec<_> = history
+        .calls
+        .iter()
+        .map(Attempt::from)
+        .chain(renewals)
+        .collect();
     let servers: BTreeSet<_> = history
         .attempts
         .iter()
@@ -102,6 +109,17 @@ impl From<&Call> for Attempt {
             sent: call.sent,
             ended: call.ended,
             is_answered,
+        }
+    }
+}
+
+impl From<&LeaseCall> for Attempt {
+    fn from(call: &LeaseCall) -> Self {
+        Self {
+            server: call.server,
+            sent: call.sent,
+            ended: call.ended,
+            is_answered: call.status.is_some(),
         }
     }
 }
