@@ -9,7 +9,7 @@ use super::{
     StoreError,
     cluster::Cluster,
     layout::LayoutGuard,
-    link::{Address, Endpoint, Role},
+    link::{Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
     policy::{Effect, Policy},
     shard::Shard,
@@ -169,9 +169,9 @@ impl RedisClient {
         &self,
         items: Vec<T>,
         shard: impl Fn(&T) -> Shard,
-    ) -> Vec<(Option<Address>, Vec<T>)> {
+    ) -> Vec<Vec<T>> {
         match &self.backend {
-            Backend::Standalone(_) => vec![(None, items)],
+            Backend::Standalone(_) => vec![items],
             Backend::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
         }
     }

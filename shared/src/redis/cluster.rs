@@ -174,9 +174,9 @@ impl Cluster {
         &self,
         items: Vec<T>,
         shard: impl Fn(&T) -> Shard,
-    ) -> Vec<(Option<Address>, Vec<T>)> {
+    ) -> Vec<Vec<T>> {
         let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else {
-            return vec![(None, items)];
+            return vec![items];
         };
         let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
         for item in items {
@@ -185,10 +185,7 @@ impl Cluster {
                 .or_default()
                 .push(item);
         }
-        groups
-            .into_iter()
-            .map(|(master, items)| (master.cloned(), items))
-            .collect()
+        groups.into_values().collect()
     }
 
     /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do

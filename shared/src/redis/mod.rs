@@ -23,7 +23,6 @@ pub(crate) mod value;
 pub(crate) use client::RedisClient;
 pub(crate) use concat_arg::ConcatArg;
 pub use error::{RedisFault, StoreError, StoreFailure};
-pub(crate) use link::Address;
 pub(crate) use node::Timed;
 pub(crate) use policy::Policy;
 pub(crate) use shard::{SLOTS, Shard, slot, slot_tag};

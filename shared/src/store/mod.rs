@@ -3,8 +3,6 @@
 //! Methods that change players are crate-private: only the use cases and the sweeps call them.
 
 mod batch;
-mod combined_batches;
-mod combiner;
 mod dataset;
 mod diagnostics;
 #[cfg(any(test, fuzzing))]
@@ -45,7 +43,6 @@ use crate::{
     config::Config,
     redis::{RedisClient, StoreError},
 };
-use combined_batches::CombinedBatches;
 use heartbeat_batcher::HeartbeatBatcher;
 use keys::Keys;
 use reply::Outcome;
@@ -68,7 +65,6 @@ pub struct Store {
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
     heartbeats: HeartbeatBatcher,
-    combined_batches: CombinedBatches,
 }
 
 impl Store {
@@ -99,7 +95,6 @@ impl Store {
             call_context: call_context.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
             heartbeats: HeartbeatBatcher::default(),
-            combined_batches: CombinedBatches::default(),
         })
     }
 

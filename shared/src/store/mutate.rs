@@ -130,7 +130,7 @@ impl Store {
         let span = Span::script(trace, script.name, players.len());
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
-            self.append_call(command, shard, players.iter().copied(), span.context(), "");
+            self.append_call(command, shard, players.iter().copied(), span.context());
             arguments(command);
         };
         let answer = self.run_one(script, shard, complete).await;
@@ -157,15 +157,13 @@ impl Store {
         }
     }
 
-    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`. `more_context`
-    /// is what a script of its own adds to the call context.
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
     pub(super) fn append_call<'a>(
         &self,
         command: &mut Cmd,
         shard: Shard,
         players: impl ExactSizeIterator<Item = &'a PlayerId>,
         trace: &TraceContext,
-        more_context: &str,
     ) {
         command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
@@ -181,14 +179,12 @@ impl Store {
             command.arg(self.keys.outbox(shard));
         }
         let id_offset = self.keys.id_offset(shard);
-        let (parent, state) = (trace.traceparent(), trace.tracestate());
         let context = ConcatArg([
             &self.call_context,
             id_offset,
-            parent,
+            trace.traceparent(),
             " ",
-            state,
-            more_context,
+            trace.tracestate(),
         ]);
         command.arg(self.ttl).arg(context);
     }

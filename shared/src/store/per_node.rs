@@ -24,11 +24,9 @@ impl Store {
         items: impl IntoIterator<Item = T>,
         shard: impl Fn(&T) -> Shard,
     ) -> Vec<Vec<T>> {
-        let nodes = self
-            .redis
+        self.redis
             .group_by_node(items.into_iter().collect(), shard)
-            .await;
-        nodes.into_iter().map(|(_, items)| items).collect()
+            .await
     }
 }
 

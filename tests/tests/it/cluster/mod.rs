@@ -1,6 +1,5 @@
 //! Redis Cluster, of real processes.
 
-mod batches;
 mod calls;
 mod costs;
 mod failover;
