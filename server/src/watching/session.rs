@@ -180,18 +180,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
 
     /// Sends the reply to a request.
     async fn reply_to(&mut self, request: &str) -> Result<(), End> {
-        let mut reply = self.await_reply(request).await?;
+        let Some(mut reply) = self.await_reply(request).await? else {
+            return Err(self.flush().await);
+        };
         while let Some(message) = self.stream.next_message(&mut reply) {
             self.send(Message::text(message)).await?;
         }
         Ok(())
     }
 
-    /// Waits for the reply to a request, and sends changes in the meantime.
-    async fn await_reply(&mut self, request: &str) -> Result<WatchReply, End> {
+    /// Waits for the reply to a request, and sends changes and states of the feed in the meantime.
+    /// `None` if the server ends.
+    async fn await_reply(&mut self, request: &str) -> Result<Option<WatchReply>, End> {
         let Self {
             sink,
             stream,
+            feeds,
             pace,
             liveness,
             closing,
@@ -200,12 +204,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
         let stream = &*stream;
         let mut replying = pin!(stream.answer(request));
         loop {
-            let changes = tokio::select! {
+            let message = tokio::select! {
                 biased;
-                reply = &mut replying => return Ok(reply),
-                changes = pace.changes(stream) => changes,
+                reply = &mut replying => return Ok(Some(reply)),
+                _ = closing.changed() => return Ok(None),
+                feed = feeds.next() => Message::text(feed.message()),
+                changes = pace.changes(stream) => Message::text(changes.message),
             };
-            send(sink, Message::text(changes.message), liveness, closing).await?;
+            send(sink, message, liveness, closing).await?;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aws_config::{
@@ -17,11 +17,14 @@ use aws_sigv4::{
     sign::v4,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 
 /// Credentials are fetched again this long before they expire: AWS has new ones at least five
 /// minutes before.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
+
+/// Time limit of a lookup of credentials, whatever its providers do.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Signs requests to AWS in one region.
 #[derive(Debug, Clone)]
@@ -114,41 +117,67 @@ pub fn credentials() -> SharedCredentialsProvider {
 /// A provider that keeps credentials until shortly before they expire. Those without an expiry are
 /// looked up each time, as the file that they come from may have changed.
 #[derive(Debug, Clone, Default)]
-struct ProcessCredentials(Arc<Mutex<Option<Credentials>>>);
+struct ProcessCredentials(Arc<Mutex<Option<Fetched>>>);
+
+/// The outcome of the last lookup.
+#[derive(Debug)]
+struct Fetched {
+    /// The newest credentials, or the reason why there are none.
+    outcome: Result<Credentials, String>,
+    ended_at: Instant,
+}
 
 impl ProcessCredentials {
     async fn get(&self) -> provider::Result {
         // A task of its own: its result is kept if the caller does not wait for it.
-        let fetch = tokio::spawn(self.clone().fetch());
+        let fetch = tokio::spawn(self.clone().fetch(Instant::now()));
         fetch.await.map_err(CredentialsError::provider_error)?
     }
 
-    async fn fetch(self) -> provider::Result {
-        // Held while credentials are fetched, so that concurrent callers share one fetch.
-        let mut current = self.0.lock().await;
-        let is_valid_in = |credentials: &Credentials, time| {
-            credentials
-                .expiry()
-                .is_some_and(|expiry| SystemTime::now() + time < expiry)
-        };
-        if let Some(credentials) = current
+    async fn fetch(self, called_at: Instant) -> provider::Result {
+        // Held during a lookup: callers that wait for it share its outcome.
+        let mut fetched = self.0.lock().await;
+        let current = fetched
             .as_ref()
-            .filter(|current| is_valid_in(current, REFRESH_BEFORE))
-        {
+            .and_then(|fetched| fetched.outcome.as_ref().ok());
+        if let Some(credentials) = current.filter(|current| is_valid_in(current, REFRESH_BEFORE)) {
             return Ok(credentials.clone());
         }
-        match credentials_chain().await.provide_credentials().await {
-            Ok(credentials) => Ok(current.insert(credentials).clone()),
-            // The current ones may still be valid for minutes.
-            Err(error) => match current
-                .as_ref()
-                .filter(|current| is_valid_in(current, Duration::ZERO))
-            {
-                Some(credentials) => Ok(credentials.clone()),
-                None => Err(error),
-            },
+        if let Some(Fetched { outcome, ended_at }) = &*fetched
+            && *ended_at > called_at
+        {
+            return outcome.clone().map_err(CredentialsError::not_loaded);
         }
+        let outcome = match timeout(LOOKUP_TIMEOUT, look_up()).await {
+            Ok(Ok(credentials)) => Ok(credentials),
+            failed => match current.filter(|current| is_valid_in(current, Duration::ZERO)) {
+                Some(credentials) => Ok(credentials.clone()),
+                None => Err(match failed {
+                    Ok(Err(error)) => causes(&error),
+                    _ => format!("no provider responded within {LOOKUP_TIMEOUT:?}"),
+                }),
+            },
+        };
+        *fetched = Some(Fetched {
+            outcome: outcome.clone(),
+            ended_at: Instant::now(),
+        });
+        outcome.map_err(CredentialsError::not_loaded)
     }
+}
+
+/// Whether credentials that expire are still valid after this time.
+fn is_valid_in(credentials: &Credentials, time: Duration) -> bool {
+    credentials
+        .expiry()
+        .is_some_and(|expiry| SystemTime::now() + time < expiry)
+}
+
+/// The message of an error with those of its causes.
+fn causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
+    let texts: Vec<_> = causes.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 impl ProvideCredentials for ProcessCredentials {
@@ -160,17 +189,19 @@ impl ProvideCredentials for ProcessCredentials {
     }
 }
 
-async fn credentials_chain() -> DefaultCredentialsChain {
+/// Looks up credentials. The chain is built each time, because it reads files only once.
+async fn look_up() -> provider::Result {
     // The TLS library of the other connections, so that no second one is linked.
     let tls = Provider::Rustls(CryptoMode::Ring);
     let http_client = aws_smithy_http_client::Builder::new()
         .tls_provider(tls)
         .build_https();
     let config = ProviderConfig::default().with_http_client(http_client);
-    DefaultCredentialsChain::builder()
+    let chain = DefaultCredentialsChain::builder()
         .configure(config)
         .build()
-        .await
+        .await;
+    chain.provide_credentials().await
 }
 
 fn signing_error(error: impl std::error::Error + Send + Sync + 'static) -> SignError {

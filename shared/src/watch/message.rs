@@ -90,7 +90,12 @@ impl PresencesMessage {
 
     /// Whether another entry fits in, even one of maximum length.
     pub(super) fn has_room(&self) -> bool {
-        self.json.len() + MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
+        self.has_room_for(1)
+    }
+
+    /// Whether this number of entries fits in, even if all have the maximum length.
+    pub(super) fn has_room_for(&self, entries: usize) -> bool {
+        self.json.len() + entries * MAX_ENTRY_BYTES <= MAX_MESSAGE_BYTES
     }
 
     /// Whether a message of a snapshot gets further entries.

@@ -60,12 +60,14 @@ use knowledge::{Fact, Tick};
 /// The number of players that are handled per lock of the hub, and read per command.
 const CHUNK: usize = 500;
 
-/// The number of snapshots that are read at a time: Redis reads one while the other one is decoded.
-/// Players that are being read take several times the memory of watched ones.
-const MAX_SNAPSHOTS: usize = 2;
+/// The number of players that are read for snapshots at a time: two large ones, so that Redis reads
+/// one while the other one is decoded. Players that are being read take several times the memory of
+/// watched ones.
+const MAX_SNAPSHOT_PLAYERS: usize = 4_000;
 
-/// How long a request waits for its turn to be read at most. A client waits longer for the reply.
-const MAX_SNAPSHOT_WAIT: Duration = Duration::from_secs(10);
+/// How long a snapshot waits for its turn to be read at most: less than a client waits for the
+/// response to its request, so that it receives the error.
+const MAX_SNAPSHOT_WAIT: Duration = Duration::from_secs(4);
 
 /// All streams of a process.
 #[derive(Clone)]
@@ -74,7 +76,7 @@ pub struct Watch(Arc<Shared>);
 struct Shared {
     hub: Mutex<Hub<Arc<Notify>>>,
     slots: Arc<Semaphore>,
-    /// Permits to read a snapshot.
+    /// Permits to read players for snapshots.
     snapshots: Semaphore,
     config: WatchConfig,
     max_batch: usize,
@@ -103,7 +105,7 @@ impl Watch {
         Self(Arc::new(Shared {
             hub: Mutex::default(),
             slots: Arc::new(Semaphore::new(config.max_streams.min(hub::MAX_STREAMS))),
-            snapshots: Semaphore::new(MAX_SNAPSHOTS),
+            snapshots: Semaphore::new(MAX_SNAPSHOT_PLAYERS),
             config,
             max_batch,
             store,
@@ -175,8 +177,9 @@ impl Watch {
     ///
     /// # Errors
     /// [`StoreError::Timeout`] if Redis does not answer the requests before it in time.
-    async fn snapshot_turn(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        match timeout(MAX_SNAPSHOT_WAIT, self.0.snapshots.acquire()).await {
+    async fn snapshot_turn(&self, players: usize) -> Result<SemaphorePermit<'_>, StoreError> {
+        let permits = players.min(MAX_SNAPSHOT_PLAYERS) as u32;
+        match timeout(MAX_SNAPSHOT_WAIT, self.0.snapshots.acquire_many(permits)).await {
             Ok(Ok(permit)) => Ok(permit),
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => Err(StoreError::Timeout(MAX_SNAPSHOT_WAIT)),
@@ -253,21 +256,22 @@ mod tests {
     use crate::config::{Config, ServerConfig};
 
     #[tokio::test(start_paused = true)]
-    async fn two_snapshots_are_read_at_a_time_and_others_wait_for_a_limited_time() {
+    async fn a_limited_number_of_players_is_read_for_snapshots_and_others_wait_for_a_limited_time()
+    {
         let config = Config::from_lookup(|_| None).unwrap();
         let watch_config = ServerConfig::from_lookup(|_| None).unwrap().watch;
         let watch = Watch::new(watch_config, 2_000, Store::new(&config).unwrap());
         let turns = [
-            watch.snapshot_turn().await.unwrap(),
-            watch.snapshot_turn().await.unwrap(),
+            watch.snapshot_turn(3_999).await.unwrap(),
+            watch.snapshot_turn(1).await.unwrap(),
         ];
         let begin = tokio::time::Instant::now();
         assert!(matches!(
-            watch.snapshot_turn().await,
+            watch.snapshot_turn(1).await,
             Err(StoreError::Timeout(_))
         ));
         assert_eq!(begin.elapsed(), MAX_SNAPSHOT_WAIT, "on tokio's clock");
         drop(turns);
-        assert!(watch.snapshot_turn().await.is_ok());
+        assert!(watch.snapshot_turn(10_000).await.is_ok());
     }
 }

@@ -41,6 +41,16 @@ struct Snapshot {
     wanted: Wanted,
     /// The number of players that have been sent.
     sent: usize,
+    length: MessageLength,
+}
+
+/// The length of a snapshot's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MessageLength {
+    /// Short ones: a WebSocket keeps a buffer of the length of its longest message.
+    Short,
+    /// All in one if possible: nothing else marks the end of a snapshot in server-sent events.
+    Full,
 }
 
 /// A receiver of the feed's states.
@@ -81,7 +91,11 @@ impl WatchStream {
             }) => match self.watch(&wanted.players).await {
                 Ok(()) => WatchReply {
                     id,
-                    snapshot: Some(Snapshot { wanted, sent: 0 }),
+                    snapshot: Some(Snapshot {
+                        wanted,
+                        sent: 0,
+                        length: MessageLength::Short,
+                    }),
                     ..WatchReply::default()
                 },
                 Err(problem) => WatchReply::failed(id, problem),
@@ -110,7 +124,11 @@ impl WatchStream {
         let wanted = Wanted::all(players);
         self.watch(&wanted.players).await?;
         Ok(WatchReply {
-            snapshot: Some(Snapshot { wanted, sent: 0 }),
+            snapshot: Some(Snapshot {
+                wanted,
+                sent: 0,
+                length: MessageLength::Full,
+            }),
             ..WatchReply::default()
         })
     }
@@ -176,7 +194,11 @@ impl WatchStream {
 
     async fn watch(&self, players: &[PlayerId]) -> Result<(), Problem> {
         let limit = self.watch.0.config.max_players;
-        let _turn = self.watch.snapshot_turn().await.map_err(unanswered)?;
+        let _turn = self
+            .watch
+            .snapshot_turn(players.len())
+            .await
+            .map_err(unanswered)?;
         for chunk in players.chunks(CHUNK) {
             if self
                 .watch
@@ -203,9 +225,17 @@ impl WatchStream {
     }
 
     fn snapshot_message(&self, snapshot: &mut Snapshot) -> Option<String> {
-        let Snapshot { wanted, sent } = snapshot;
+        let Snapshot {
+            wanted,
+            sent,
+            length,
+        } = snapshot;
         let mut message = PresencesMessage::new();
-        while *sent < wanted.players.len() && message.is_short() {
+        let has_room = |message: &PresencesMessage| match length {
+            MessageLength::Short => message.is_short(),
+            MessageLength::Full => message.has_room_for(SNAPSHOT_STEP),
+        };
+        while *sent < wanted.players.len() && has_room(&message) {
             let players = &wanted.players[*sent..wanted.players.len().min(*sent + SNAPSHOT_STEP)];
             *sent += players.len();
             self.watch.with_hub(|hub| {

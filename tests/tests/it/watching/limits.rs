@@ -178,6 +178,20 @@ async fn sigterm_sends_what_is_pending_and_says_that_the_server_goes_away() {
     drop(other);
 }
 
+#[tokio::test]
+async fn a_stream_is_served_and_ended_while_a_request_waits_for_redis() {
+    let fixture = Fixture::new().await;
+    let mut server = fixture.server(&[("PRESENCE_STORE_TIMEOUT", "10s")]);
+    connect(&server, &["alice"]).await;
+    let mut watcher = Watcher::open(&server).await;
+    watcher.watch(&["alice"]).await;
+    fixture.redis.pause();
+    watcher.send(json!({"watch": ["bob"], "id": 1})).await;
+    watcher.until_feed("stale").await;
+    let (_, code) = tokio::join!(server.terminate(), watcher.close_code());
+    assert_eq!(code, Some(CloseCode::Away));
+}
+
 /// A caller that does not read gets the newest presence of each player when it reads again, not all
 /// that happened.
 #[tokio::test]

@@ -59,6 +59,19 @@ fn request(server: &Server, players: &str) -> reqwest::RequestBuilder {
         .header("accept", "text/event-stream")
 }
 
+/// Nothing else marks the end of a snapshot in server-sent events.
+#[tokio::test]
+async fn a_snapshot_is_one_event() {
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    let names: Vec<_> = (0..500).map(|number| format!("{number:0>20}")).collect();
+    let mut events = Events::open(&server, &names.join(",")).await;
+    assert_eq!(events.next().await.unwrap().0, "feed");
+    let (name, data) = events.next().await.unwrap();
+    assert_eq!(name, "presences");
+    assert_eq!(data["presences"].as_array().unwrap().len(), names.len());
+}
+
 #[tokio::test]
 async fn events_have_the_same_json_as_messages() {
     let fixture = Fixture::new().await;
