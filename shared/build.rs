@@ -1,5 +1,5 @@
-//! Tells the compiler which commit it compiles, as `PRESENCE_REVISION`: the environment's variable
-//! of that name where it is set (a container's build has no git), else what git says, else
+//! Passes the commit that is compiled to the compiler, as `PRESENCE_REVISION`: the variable
+//! of that name if it is set (a container's build has no git), else what git says, else
 //! `unknown` (a tarball).
 
 use std::{env, path::Path, process::Command};
@@ -21,7 +21,7 @@ fn checked_out() -> Option<String> {
     // Unpacked from a tarball within another repository, we are no part of that.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
     // A release asks again after each commit and checkout, by which this file grows. While one
-    // develops, that would compile everything anew for nothing: there it is enough to ask when this
+    // develops, that would compile everything again for nothing: there it is enough to ask when this
     // package's code has changed.
     let log = git(&["rev-parse", "--git-path", "logs/HEAD"])?;
     if env::var("PROFILE").is_ok_and(|profile| profile == "release") && Path::new(&log).exists() {

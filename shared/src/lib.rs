@@ -18,6 +18,7 @@
 pub mod aws;
 mod cached;
 pub mod config;
+mod error_chain;
 pub mod events;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -138,10 +138,13 @@ impl Browser {
         }
     }
 
-    /// What the page did wrong so far: exceptions, and what its own policy forbids. Answers that
-    /// are errors are not.
-    pub fn complaints(&self) -> &[String] {
-        &self.complaints
+    /// Asserts that the page has done nothing wrong so far: no exception, and nothing that its own
+    /// policy forbids. Responses that are errors are allowed.
+    ///
+    /// # Panics
+    /// If it has.
+    pub fn assert_no_complaints(&self) {
+        assert!(self.complaints.is_empty(), "{:?}", self.complaints);
     }
 
     /// Calls a method of the browser's protocol.

@@ -9,6 +9,7 @@ use super::{
     api::{Api, ApiError, Service},
     signer::RequestSigner,
 };
+use crate::error_chain::error_chain;
 
 const PARAMETER_STORE: Service = Service {
     name: "ssm",
@@ -148,13 +149,8 @@ impl SecretsSource {
 
     /// Puts the error and its causes into one line: the log is not set up yet.
     fn unreadable(&self, error: &ApiError) -> SecretsError {
-        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| {
-            (*cause).source()
-        });
-        let texts: Vec<_> = causes
-            .map(|cause| cause.to_string().replace(['\r', '\n'], " "))
-            .collect();
-        SecretsError::Unreadable(self.clone(), texts.join(": "))
+        let causes = error_chain(error).replace(['\r', '\n'], " ");
+        SecretsError::Unreadable(self.clone(), causes)
     }
 }
 

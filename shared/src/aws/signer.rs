@@ -19,6 +19,8 @@ use aws_sigv4::{
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::{sync::Mutex, time::timeout};
 
+use crate::error_chain::error_chain;
+
 /// Credentials are fetched again this long before they expire: AWS has new ones at least five
 /// minutes before.
 const REFRESH_BEFORE: Duration = Duration::from_mins(5);
@@ -122,7 +124,7 @@ struct ProcessCredentials(Arc<Mutex<Option<Fetched>>>);
 /// The outcome of the last lookup.
 #[derive(Debug)]
 struct Fetched {
-    /// The newest credentials, or the reason why there are none.
+    /// The newest credentials, or the error.
     outcome: Result<Credentials, String>,
     ended_at: Instant,
 }
@@ -148,16 +150,15 @@ impl ProcessCredentials {
         {
             return outcome.clone().map_err(CredentialsError::not_loaded);
         }
-        let outcome = match timeout(LOOKUP_TIMEOUT, look_up()).await {
-            Ok(Ok(credentials)) => Ok(credentials),
-            failed => match current.filter(|current| is_valid_in(current, Duration::ZERO)) {
-                Some(credentials) => Ok(credentials.clone()),
-                None => Err(match failed {
-                    Ok(Err(error)) => causes(&error),
-                    _ => format!("no provider responded within {LOOKUP_TIMEOUT:?}"),
-                }),
-            },
+        let found = match timeout(LOOKUP_TIMEOUT, look_up()).await {
+            Ok(found) => found.map_err(|error| error_chain(&error)),
+            Err(_) => Err(format!("no provider responded within {LOOKUP_TIMEOUT:?}")),
         };
+        // The current ones may still be valid for minutes.
+        let outcome = found.or_else(|error| {
+            let valid = current.filter(|current| is_valid_in(current, Duration::ZERO));
+            valid.cloned().ok_or(error)
+        });
         *fetched = Some(Fetched {
             outcome: outcome.clone(),
             ended_at: Instant::now(),
@@ -171,13 +172,6 @@ fn is_valid_in(credentials: &Credentials, time: Duration) -> bool {
     credentials
         .expiry()
         .is_some_and(|expiry| SystemTime::now() + time < expiry)
-}
-
-/// The message of an error with those of its causes.
-fn causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |cause| (*cause).source());
-    let texts: Vec<_> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }
 
 impl ProvideCredentials for ProcessCredentials {

@@ -2,12 +2,13 @@
 
 use std::{
     error::Error,
-    iter::successors,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
+
+use crate::error_chain::error_chain;
 
 /// Circuit breaker. It remembers the last failure until an event is published or NATS is connected
 /// again.
@@ -41,12 +42,7 @@ impl Breaker {
 
     /// Records a failed attempt, and logs the first one of each kind.
     pub(super) fn report<'a>(&self, error: &'a (dyn Error + 'static), message: &'static str) {
-        let causes = successors(Some(error), |error| (*error).source());
-        let reason = causes
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ");
-        if self.open(&reason) {
+        if self.open(&error_chain(error)) {
             tracing::error!(error, "{message}");
         }
     }

@@ -5,6 +5,8 @@ use std::{fmt, ops::Deref, time::Duration};
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::error_chain::error_chain;
+
 /// Error of a call to Redis. Its content is unknown, and a mutation may or may not have been made;
 /// see [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -110,11 +112,9 @@ impl StoreError {
 
     /// The causes of this error in one string, outermost first.
     pub(crate) fn causes(&self) -> String {
-        let first = std::error::Error::source(self);
-        let causes: Vec<_> = std::iter::successors(first, |cause| cause.source())
-            .map(ToString::to_string)
-            .collect();
-        causes.join(": ")
+        std::error::Error::source(self)
+            .map(error_chain)
+            .unwrap_or_default()
     }
 }
 

@@ -78,6 +78,27 @@ async fn redis(server: &RedisServer, command: &[&str]) -> redis::Value {
         .unwrap()
 }
 
+/// A Redis with a user for tokens, and a tap to it. Only ElastiCache can check a token: here, Redis
+/// checks the user name, and the tap records the token.
+async fn tapped_redis() -> (RedisServer, Tap) {
+    let server = RedisServer::start().await;
+    redis(
+        &server,
+        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
+    )
+    .await;
+    let tap = Tap::on(&server).await;
+    (server, tap)
+}
+
+/// Serves in the background. Returns the URL.
+async fn serve(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
 async fn connect(function: &Function) -> Value {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
     function
@@ -88,15 +109,7 @@ async fn connect(function: &Function) -> Value {
 
 #[tokio::test]
 async fn each_connection_sends_a_new_token() {
-    let server = RedisServer::start().await;
-    // Only ElastiCache can check a token. Here, Redis checks the user name, and the tap records the
-    // token.
-    redis(
-        &server,
-        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
-    )
-    .await;
-    let tap = Tap::on(&server).await;
+    let (server, tap) = tapped_redis().await;
     let url = format!("redis://presence@127.0.0.1:{}", tap.port);
     let variables = [
         ("PRESENCE_REDIS_URL", &*url),
@@ -138,26 +151,13 @@ async fn each_connection_sends_a_new_token() {
 
 #[tokio::test]
 async fn a_container_gets_its_credentials_from_its_host() {
-    let server = RedisServer::start().await;
-    redis(
-        &server,
-        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
-    )
-    .await;
-    let tap = Tap::on(&server).await;
+    let (_server, tap) = tapped_redis().await;
     let respond = async |headers: HeaderMap| match headers.get("authorization") {
         Some(token) if token == "of-the-pod" => (StatusCode::OK, CREDENTIALS),
         _ => (StatusCode::FORBIDDEN, ""),
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}/v1/credentials", listener.local_addr().unwrap());
-    tokio::spawn(async move {
-        axum::serve(
-            listener,
-            Router::new().route("/v1/credentials", get(respond)),
-        )
-        .await
-    });
+    let router = Router::new().route("/v1/credentials", get(respond));
+    let endpoint = format!("{}/v1/credentials", serve(router).await);
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "of-the-pod").unwrap();
 
@@ -192,24 +192,14 @@ const ASSUMED_ROLE: &str = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWe
 
 #[tokio::test]
 async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
-    let server = RedisServer::start().await;
-    redis(
-        &server,
-        &["ACL", "SETUSER", "presence", "on", "nopass", "~*", "+@all"],
-    )
-    .await;
-    let tap = Tap::on(&server).await;
+    let (server, tap) = tapped_redis().await;
     let requests = Arc::<Mutex<Vec<String>>>::default();
     let received = Arc::clone(&requests);
     let respond = async move |form: String| {
         received.lock().unwrap().push(form);
         ASSUMED_ROLE
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(
-        async move { axum::serve(listener, Router::new().route("/", post(respond))).await },
-    );
+    let endpoint = serve(Router::new().route("/", post(respond))).await;
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "of-the-service-account").unwrap();
 

@@ -254,11 +254,7 @@ async fn the_page_shows_friends_as_they_change_also_when_the_server_is_replaced(
     while fixture.server.get("/presence/alice").await.body["state"] != "AWAY" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -320,11 +316,7 @@ async fn the_page_shows_what_friends_are_doing_and_lets_its_player_say_so() {
         .evaluate("document.querySelector('#nothing').click()")
         .await;
     version_with(&fixture.server, None).await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 /// Waits until alice has this activity, or none; returns the version.

@@ -70,7 +70,11 @@ fn spawn(server: &Server, arguments: &[&str]) -> Child {
 }
 
 async fn load(server: &Server, arguments: &[&str]) -> Load {
-    let process = spawn(server, &[arguments, &["--json"]].concat());
+    await_report(spawn(server, &[arguments, &["--json"]].concat())).await
+}
+
+/// Waits for the end of a load with `--json`.
+async fn await_report(process: Child) -> Load {
     let Output {
         status,
         stdout,
@@ -420,15 +424,7 @@ async fn a_store_that_loses_its_data_fails_a_bar_and_everything_is_removed() {
     let process = spawn(&server, &arguments);
     until_players(&server, |players| players == 20).await;
     redis.restart().await;
-    let Output { status, stdout, .. } = timeout(LIMIT, process.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap();
-    let load = Load {
-        status: status.code(),
-        report: serde_json::from_slice(&stdout).unwrap(),
-        err: String::new(),
-    };
+    let load = await_report(process).await;
     assert_eq!(load.status, Some(5), "{}", load.report);
     assert_eq!(
         load.bar("connections lost")["is_met"],
@@ -468,15 +464,7 @@ async fn a_server_that_dies_halfway_fails_the_bars_and_the_load_still_ends() {
     let process = spawn(&server, &arguments);
     until_players(&server, |players| players == 20).await;
     server.kill();
-    let Output { status, stdout, .. } = timeout(LIMIT, process.wait_with_output())
-        .await
-        .unwrap()
-        .unwrap();
-    let load = Load {
-        status: status.code(),
-        report: serde_json::from_slice(&stdout).unwrap(),
-        err: String::new(),
-    };
+    let load = await_report(process).await;
     assert_eq!(load.status, Some(5), "{}", load.report);
     assert_eq!(load.bar("failed calls")["is_met"], false, "{}", load.report);
     assert_eq!(

@@ -38,11 +38,11 @@ async fn every_call_works_on(cluster: RedisCluster) {
         .await
         .unwrap();
     assert_eq!((connected.accepted, connected.failed.len()), (PLAYERS, 0));
-    let beaten = presence
+    let renewed = presence
         .heartbeat_batch(connections.clone(), &trace)
         .await
         .unwrap();
-    assert_eq!((beaten.accepted, beaten.restored.len()), (PLAYERS, 0));
+    assert_eq!((renewed.accepted, renewed.restored.len()), (PLAYERS, 0));
     let second = connection("p1", "second");
     assert_eq!(
         presence

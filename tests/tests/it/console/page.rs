@@ -46,11 +46,7 @@ async fn the_page_shows_a_player_going_online_and_offline() {
             .await,
         2
     );
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -118,11 +114,7 @@ async fn the_page_shows_gateways_with_their_connections_and_those_that_are_lost_
     browser
         .until_shown("#gateways-note", "1 live, 1 held, 1 leaving, 1 lost")
         .await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -184,11 +176,7 @@ async fn the_page_asks_for_the_token_and_shows_nothing_before() {
     browser
         .until("document.querySelector('#token-dialog[open]')")
         .await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -270,11 +258,7 @@ async fn searching_explains_a_player() {
         .post("/presence/disconnect", one("bob", "c1"))
         .await;
     browser.until_shown("#explanation", "the player left").await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -305,11 +289,7 @@ async fn the_page_shows_the_rates_and_the_version_of_the_server() {
     browser.until_shown(&tile(3), "0.0").await;
     browser.until_shown(&tile(1), "0.0").await;
     browser.until_shown(&tile(2), "–").await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -392,11 +372,7 @@ async fn events_and_gateways_are_filtered() {
         .until("document.querySelectorAll('#gateways tr').length === 1")
         .await;
     browser.until_shown("#gateways tr", "us-1").await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -425,11 +401,7 @@ async fn a_player_has_the_events_from_before_the_page_was_opened() {
     browser
         .until(&format!("{shown} === 'AWAY,OFFLINE,ONLINE'"))
         .await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -473,11 +445,7 @@ async fn messages_that_are_not_events_do_not_stop_the_feed() {
         strange.len()
     );
     browser.until_shown("#events-state", "live").await;
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -505,11 +473,7 @@ async fn an_outage_is_a_gap_in_the_chart() {
     let end = edges[0].iter().copied().fold(f64::MIN, f64::max);
     let begin = edges[1].iter().copied().fold(f64::MAX, f64::min);
     assert!(end < begin, "{end} and {begin}");
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]
@@ -597,11 +561,7 @@ async fn the_root_and_a_slash_lead_to_the_console() {
         (answer.status().as_u16(), answer.url().path()),
         (200, "/console")
     );
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 #[tokio::test]

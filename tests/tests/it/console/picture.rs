@@ -43,11 +43,7 @@ async fn console_picture() {
         .decode(image["data"].as_str().unwrap().as_bytes())
         .unwrap();
     fs::write(PICTURE, image).unwrap();
-    assert!(
-        browser.complaints().is_empty(),
-        "{:?}",
-        browser.complaints()
-    );
+    browser.assert_no_complaints();
 }
 
 /// Players come online, queue, play and leave their keyboards; a gateway crashes, and its players
