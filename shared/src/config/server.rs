@@ -44,12 +44,7 @@ impl ServerConfig {
     /// any host without a token.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Self> {
         let variables = Variables(&lookup);
-        let bind: SocketAddr = variables.parse(
-            "PRESENCE_BIND",
-            "127.0.0.1:8080",
-            "an address and a port, such as 127.0.0.1:8080 or 0.0.0.0:8080",
-            |text| text.parse().ok(),
-        )?;
+        let bind = Self::bind_from_lookup(&lookup)?;
         let is_open =
             variables.parse("PRESENCE_AUTH", "", "none, or nothing", |text| match text {
                 "" => Some(false),
@@ -76,6 +71,20 @@ impl ServerConfig {
             read_tokens,
             watch: WatchConfig::from(&variables)?,
         })
+    }
+
+    /// Reads `PRESENCE_BIND` alone. A health check needs only the address, and must not fail because
+    /// of variables that come from secrets, which it does not read.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it is not an address and a port.
+    pub fn bind_from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<SocketAddr> {
+        Variables(&lookup).parse(
+            "PRESENCE_BIND",
+            "127.0.0.1:8080",
+            "an address and a port, such as 127.0.0.1:8080 or 0.0.0.0:8080",
+            |text| text.parse().ok(),
+        )
     }
 
     /// The names of the variables that hold a token short enough to be guessed.

@@ -423,20 +423,40 @@ async fn a_container_can_ask_whether_its_server_lives() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     let bind = server.url("").replace("http://", "");
-    let ask = |bind: &str| {
-        let mut command = Command::new(presence_tests::binary("presence-server"));
-        command
-            .arg("--health")
-            .env_clear()
-            .env("PRESENCE_BIND", bind)
-            .status()
-            .unwrap()
-            .code()
-    };
-    assert_eq!(ask(&bind), Some(0));
+    assert_eq!(health_status(&[("PRESENCE_BIND", &bind)]), Some(0));
     drop(server);
-    assert_eq!(ask(&bind), Some(1));
-    assert_eq!(ask("nowhere"), Some(2));
+    assert_eq!(health_status(&[("PRESENCE_BIND", &bind)]), Some(1));
+    assert_eq!(health_status(&[("PRESENCE_BIND", "nowhere")]), Some(2));
+}
+
+/// A container's health check has the server's environment, and no secrets.
+#[tokio::test]
+async fn a_containers_health_check_needs_only_the_address() {
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    let url = server.url("");
+    let (_, port) = url.rsplit_once(':').unwrap();
+    let bind = format!("0.0.0.0:{port}");
+    for other in [
+        ("PRESENCE_SECRETS", "ssm:/presence/prod"),
+        ("PRESENCE_READ_TOKENS", "read-tokens-without-others"),
+        ("PRESENCE_WATCH_POLL", "refused by the server"),
+    ] {
+        let status = health_status(&[("PRESENCE_BIND", &bind), other]);
+        assert_eq!(status, Some(0), "{}", other.0);
+    }
+}
+
+/// Returns the exit status of a container's health check with these variables.
+fn health_status(variables: &[(&str, &str)]) -> Option<i32> {
+    let mut command = Command::new(presence_tests::binary("presence-server"));
+    command
+        .arg("--health")
+        .env_clear()
+        .envs(variables.iter().copied())
+        .status()
+        .unwrap()
+        .code()
 }
 
 #[tokio::test]
