@@ -55,6 +55,11 @@ impl Past {
         Some(past)
     }
 
+    /// Whether the player is not OFFLINE at `now` (Unix ms), so that there has to be a record.
+    pub(super) fn requires_record(&self, now: u64) -> bool {
+        self.state != State::Offline && now <= self.ends_at
+    }
+
     /// The history at `now` (Unix ms). `None` after the retention (ms), whose last millisecond
     /// counts.
     ///

@@ -18,6 +18,15 @@ pub struct Snapshot {
     pub presences: Vec<Presence>,
 }
 
+/// A presence whose record and past were read by one `MGET`.
+#[derive(Debug, Clone)]
+pub(super) struct PresenceRead {
+    pub(super) presence: Presence,
+    /// Whether the record is missing although the past says that the player is not OFFLINE. `MGET`
+    /// reports a key of another type as missing, so [`Store::check_records`] has to look again.
+    pub(super) is_doubtful: bool,
+}
+
 impl Store {
     /// Reads the presences of `players`, in one round trip to each Redis node involved; in two if
     /// some of them have an activity.
@@ -103,13 +112,55 @@ impl Store {
                 self.keys.past(shard, player),
             ]
         };
-        let presence = |player, [record, past]: &[Value; 2], now| {
-            let history =
-                reply::past(past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
-            reply::presence(player, [record, past], history, now)
+        let decode = |player, [record, past]: &[Value; 2], now| {
+            self.presence_with_history(player, [record, past], now)
         };
-        let (as_of, presences) = self.read(players, keys, presence).await?;
-        Ok(Snapshot { as_of, presences })
+        let (as_of, read) = self.read(players, keys, decode).await?;
+        let doubtful: Vec<_> = read
+            .iter()
+            .filter(|read| read.is_doubtful)
+            .map(|read| &read.presence.player_id)
+            .collect();
+        for check in self.check_records(&doubtful).await {
+            check?;
+        }
+        Ok(Snapshot {
+            as_of,
+            presences: read.into_iter().map(|read| read.presence).collect(),
+        })
+    }
+
+    /// Decodes record and past of a player, as `MGET` returned them.
+    pub(super) fn presence_with_history(
+        &self,
+        player: PlayerId,
+        [record, past_line]: [&Value; 2],
+        now: u64,
+    ) -> Result<PresenceRead, StoreError> {
+        let past = reply::past(past_line, self.ttl)?;
+        let history = past
+            .as_ref()
+            .and_then(|past| past.last_seen(now, self.retention));
+        Ok(PresenceRead {
+            is_doubtful: *record == Value::Nil
+                && past.is_some_and(|past| past.requires_record(now)),
+            presence: reply::presence(player, [record, past_line], history, now)?,
+        })
+    }
+
+    /// Checks records that `MGET` reported as missing: `GET` fails if a key is of another type.
+    pub(super) async fn check_records(&self, players: &[&PlayerId]) -> Vec<Result<(), StoreError>> {
+        if players.is_empty() {
+            return Vec::new();
+        }
+        let build_command = |player: &&PlayerId| {
+            let shard = self.keys.shard(player);
+            let record = self.keys.record(shard, player);
+            (shard, read_command([record].into_iter()))
+        };
+        let commands: Vec<_> = players.iter().map(build_command).collect();
+        let replies = self.redis.read_all(Policy::READ, &commands).await;
+        replies.into_iter().map(|reply| reply.map(drop)).collect()
     }
 
     /// Reads `N` keys of each player, those of one shard together, and the clocks of the nodes.
@@ -122,13 +173,13 @@ impl Store {
     ) -> Result<(u64, Vec<T>), StoreError> {
         let mut as_of = None;
         let mut decoded = vec![None; players.len()];
-        for (places, reply) in self.read_by_shard(players, keys).await {
+        for (positions, reply) in self.read_by_shard(players, keys).await {
             let (values, now) = reply?;
             as_of = Some(as_of.map_or(now, |earliest: u64| earliest.min(now)));
             let mut values = reply::values(values).into_iter();
-            for place in places {
+            for position in positions {
                 let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
-                decoded[place] = Some(decode(players[place].clone(), &values, now)?);
+                decoded[position] = Some(decode(players[position].clone(), &values, now)?);
             }
         }
         Ok((
@@ -137,8 +188,8 @@ impl Store {
         ))
     }
 
-    /// Reads `N` keys of each player. Returns the replies, each with the places of its players in
-    /// the list.
+    /// Reads `N` keys of each player. Returns the replies, each with the positions of its players
+    /// in the list.
     ///
     /// The players of a shard are read by one command. If the shard's slot is being moved, so that
     /// their keys are on two nodes, each player is read by a command of its own.
@@ -147,13 +198,13 @@ impl Store {
         players: &'a [PlayerId],
         keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
     ) -> Vec<(Vec<usize>, Result<Timed, StoreError>)> {
-        let build_command = |(shard, places): &(Shard, Vec<usize>)| {
+        let build_command = |(shard, positions): &(Shard, Vec<usize>)| {
             (
                 *shard,
                 read_command(
-                    places
+                    positions
                         .iter()
-                        .flat_map(|place| keys(*shard, &players[*place])),
+                        .flat_map(|position| keys(*shard, &players[*position])),
                 ),
             )
         };
@@ -167,18 +218,25 @@ impl Store {
 
         let mut read = Vec::with_capacity(groups.len());
         let mut apart = Vec::new();
-        for ((shard, places), reply) in groups.into_iter().zip(replies) {
+        for ((shard, positions), reply) in groups.into_iter().zip(replies) {
             match reply {
-                Err(error) if error.is_keys_apart() => {
-                    apart.extend(places.into_iter().map(|place| (shard, vec![place])))
-                }
-                reply => read.push((places, reply)),
+                Err(error) if error.is_keys_apart() => apart.extend(
+                    positions
+                        .into_iter()
+                        .map(|position| (shard, vec![position])),
+                ),
+                reply => read.push((positions, reply)),
             }
         }
         if !apart.is_empty() {
             let commands: Vec<_> = apart.iter().map(build_command).collect();
             let replies = self.redis.read_all(Policy::READ, &commands).await;
-            read.extend(apart.into_iter().map(|(_, places)| places).zip(replies));
+            read.extend(
+                apart
+                    .into_iter()
+                    .map(|(_, positions)| positions)
+                    .zip(replies),
+            );
         }
         read
     }

@@ -2,7 +2,7 @@
 
 use redis::Value;
 
-use super::{Store, reply};
+use super::{Store, read::PresenceRead, reply};
 use crate::{
     model::{PlayerId, Presence},
     redis::{StoreError, Timed},
@@ -13,7 +13,8 @@ pub(crate) type Sighting = (Presence, u64);
 
 impl Store {
     /// Reads presences with their history, in the order of `players`, in one round trip to each
-    /// Redis node involved. A node that does not answer is an error of its own players only.
+    /// Redis node involved. A node that does not answer is an error of its own players only, and a
+    /// key of another type one of its own player.
     pub(crate) async fn presences_each(
         &self,
         players: &[PlayerId],
@@ -25,21 +26,37 @@ impl Store {
             ]
         };
         let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
-        for (places, reply) in self.read_by_shard(players, keys).await {
-            let found = self.sightings(reply, places.iter().map(|place| &players[*place]));
-            for (place, sighting) in places.iter().zip(found) {
-                sightings[*place] = sighting;
+        let mut doubtful = Vec::new();
+        for (positions, reply) in self.read_by_shard(players, keys).await {
+            let group = positions.iter().map(|position| &players[*position]);
+            for (position, read) in positions.iter().zip(self.decode_reply(reply, group)) {
+                sightings[*position] = read.map(|(read, now)| {
+                    if read.is_doubtful {
+                        doubtful.push(*position);
+                    }
+                    (read.presence, now)
+                });
+            }
+        }
+        let doubtful_players: Vec<_> = doubtful
+            .iter()
+            .map(|position| &players[*position])
+            .collect();
+        let checks = self.check_records(&doubtful_players).await;
+        for (position, check) in doubtful.into_iter().zip(checks) {
+            if let Err(error) = check {
+                sightings[position] = Err(error);
             }
         }
         sightings
     }
 
-    /// Decodes the reply of one node about some players.
-    fn sightings<'a>(
+    /// Decodes the reply of one node about some players, with the node's time.
+    fn decode_reply<'a>(
         &self,
         reply: Result<Timed, StoreError>,
         players: impl Iterator<Item = &'a PlayerId>,
-    ) -> Vec<Result<Sighting, StoreError>> {
+    ) -> Vec<Result<(PresenceRead, u64), StoreError>> {
         let (mut values, now) = match reply {
             Ok((values, now)) => (reply::values(values).into_iter(), now),
             Err(error) => return players.map(|_| Err(error.clone())).collect(),
@@ -48,12 +65,8 @@ impl Store {
         let decode = |player: &PlayerId| {
             let record = next_value();
             let past = next_value();
-            let history =
-                reply::past(&past, self.ttl)?.and_then(|past| past.last_seen(now, self.retention));
-            Ok((
-                reply::presence(player.clone(), [&record, &past], history, now)?,
-                now,
-            ))
+            let read = self.presence_with_history(player.clone(), [&record, &past], now)?;
+            Ok((read, now))
         };
         players.map(decode).collect()
     }

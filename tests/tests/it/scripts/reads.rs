@@ -103,7 +103,7 @@ async fn reads_change_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_record_is_not_offline() {
+async fn a_malformed_record_is_not_offline() {
     let test = Fixture::new().await;
     let mut raw = test.redis.connection().await;
     raw.set("presence:alice", "by hand").await.unwrap();
@@ -121,13 +121,13 @@ async fn what_is_no_record_is_not_offline() {
             .is_err()
     );
 
-    // Nor does it keep others from beating, and the next heartbeat puts it right.
-    let beats = ["alice", "bob", "carol"]
+    // The heartbeats of others succeed, and its own repairs it.
+    let heartbeats = ["alice", "bob", "carol"]
         .map(|id| connection(id, "c1"))
         .to_vec();
     let batch = test
         .presence
-        .heartbeat_batch(beats, &TraceContext::new_root())
+        .heartbeat_batch(heartbeats, &TraceContext::new_root())
         .await
         .unwrap();
     assert_eq!((batch.accepted, batch.restored.len()), (3, 3));
@@ -142,4 +142,23 @@ async fn what_is_no_record_is_not_offline() {
             .iter()
             .all(|presence| presence.state == State::Online)
     );
+}
+
+#[tokio::test]
+async fn a_live_player_whose_record_is_of_another_type_is_not_offline_in_a_read_of_several_keys() {
+    let test = Fixture::new().await;
+    test.connect("c1").await;
+    let mut raw = test.redis.connection().await;
+    raw.del("presence:alice").await.unwrap();
+    raw.rpush("presence:alice", "by hand").await.unwrap();
+    for players in [vec!["alice"], vec!["bob", "alice"]] {
+        let players: Vec<_> = players.into_iter().map(player).collect();
+        let read = test.presence.presences(&players, true).await;
+        assert!(read.is_err(), "{players:?}");
+    }
+
+    // A record that is missing is OFFLINE, whatever the past says.
+    raw.del("presence:alice").await.unwrap();
+    let snapshot = test.presence.presences(&[player("alice")], true).await;
+    assert_eq!(snapshot.unwrap().presences[0].state, State::Offline);
 }
