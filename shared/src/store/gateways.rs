@@ -2,7 +2,7 @@
 
 use redis::{Cmd, Value};
 
-use super::{Store, scripts};
+use super::{Store, scripts, sweep::is_wrong_type};
 use crate::{
     model::{EventReason, GatewayId, GatewayStatus, Reason},
     redis::{Shard, StoreError},
@@ -113,10 +113,11 @@ impl Store {
             .await
         {
             Ok(reply) => LostGateways::parse(reply),
-            Err(error) => {
+            Err(error) if is_wrong_type(&error) => {
                 self.delete_wrong_gateway_keys().await?;
                 Err(error)
             }
+            Err(error) => Err(error),
         }
     }
 

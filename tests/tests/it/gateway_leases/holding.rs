@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence::model::GatewayStatus;
+use presence::{events::RelaySignal, model::GatewayStatus};
 use presence_tests::connection;
 use redis::AsyncTypedCommands as _;
 
@@ -91,4 +91,34 @@ async fn connections_that_were_renewed_after_the_gateway_was_lost_stay() {
         (it.state("alice").await, it.state("bob").await),
         (ONLINE, OFFLINE)
     );
+}
+
+#[tokio::test]
+async fn a_check_that_fails_deletes_only_keys_of_another_type() {
+    let it = Fixture::new(&[]).await;
+    let mut raw = it.redis.connection().await;
+    it.renew("g1").await;
+    it.sweep().await;
+    let evals = async |raw: &mut _| {
+        let stats: String = redis::cmd("INFO")
+            .arg("commandstats")
+            .query_async(raw)
+            .await
+            .unwrap();
+        stats.contains("cmdstat_eval:")
+    };
+    let pass = async || it.app.gateway_sweeper(RelaySignal::default()).pass().await;
+
+    // The scripts are loaded by now, so only deletions send EVAL. The memory is full, which no
+    // deletion would change.
+    let _: () = it.redis.ask(&["CONFIG", "RESETSTAT"]).await;
+    let _: () = it.redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    pass().await.unwrap_err();
+    assert!(!evals(&mut raw).await);
+
+    let _: () = it.redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    raw.set("presence:{all}:gateways", "by hand").await.unwrap();
+    pass().await.unwrap_err();
+    assert!(evals(&mut raw).await);
+    assert_eq!(it.renew("g1").await, GatewayStatus::New);
 }
