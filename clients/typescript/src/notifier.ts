@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 
-import { GatewayLease } from './notifier/gateway-lease.js';
+import { GatewayLease, isUnsupported } from './notifier/gateway-lease.js';
 import { isFinal, type BatchResponse } from './notifier/outcome.js';
 import { Scheduler, type Counters, type Notice } from './notifier/scheduler.js';
 import { bodyOf, pathOf, type Call } from './notifier/tasks.js';
@@ -108,7 +108,7 @@ export class HttpNotifier implements Notifier {
 
   /** The id under which the service knows this gateway, if it has a lease. */
   get gatewayId(): string | undefined {
-    return this.#lease?.gatewayId;
+    return this.#lease?.isSupported ? this.#lease.gatewayId : undefined;
   }
 
   connected(playerId: string, connectionId: string): void {
@@ -151,10 +151,13 @@ export class HttpNotifier implements Notifier {
   async drain(reason: Reason, timeoutMs: number): Promise<void> {
     const deadline = performance.now() + timeoutMs;
     this.#scheduler.beginDrain();
-    const left = this.#lease !== undefined && (await this.#leave(reason, deadline));
+    const lease = this.#lease;
+    const left = lease?.isSupported === true && (await this.#leave(reason, deadline));
     if (!left) {
-      this.#lease?.stop();
-      this.#change((now) => this.#scheduler.disconnectAll(reason, now));
+      lease?.stop();
+      // A service without leases of gateways does not know `moving`.
+      const disconnectReason = reason === 'moving' && lease?.isSupported === false ? 'lost' : reason;
+      this.#change((now) => this.#scheduler.disconnectAll(disconnectReason, now));
       await this.#until(() => this.#scheduler.queueLength === 0, deadline);
     }
     const undelivered = this.#scheduler.refused + this.#scheduler.queueLength;
@@ -181,7 +184,7 @@ export class HttpNotifier implements Notifier {
         await this.#lease?.leave(reason);
         return true;
       } catch (error) {
-        if (isFinal(error) || (error instanceof PresenceProblem && error.status === 404)) return false;
+        if (isFinal(error) || isUnsupported(error)) return false;
         await new Promise((resolve) => setTimeout(resolve, 200));
       }
     }
@@ -193,16 +196,14 @@ export class HttpNotifier implements Notifier {
       onNew: () => this.#change((now) => this.#scheduler.announceAll(now)),
       onRenewed: () => this.#logSuccess(),
       onFailed: (error) => this.#logFailure('gateway', error),
-      onUnsupported: () => {
-        this.#lease = undefined;
-        this.#logger.warn('the presence service does not support leases of gateways; continuing without one');
-      },
+      onUnsupported: () =>
+        this.#logger.warn('the presence service does not support leases of gateways; connections are reported without one'),
     });
   }
 
   /** The gateway that connections belong to. Those that were reported before the lease are reported again with it: the service answered `new`. */
   get #ownerId(): string | undefined {
-    return this.#lease?.isHeld ? this.#lease.gatewayId : undefined;
+    return this.#lease?.isValid ? this.#lease.gatewayId : undefined;
   }
 
   #change(change: (now: number) => void): void {

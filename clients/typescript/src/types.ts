@@ -1,4 +1,4 @@
-/** What a player is doing. */
+/** Whether a player is connected, waits for a match, plays or is away. */
 export type State = 'OFFLINE' | 'ONLINE' | 'IN_QUEUE' | 'IN_MATCH' | 'AWAY';
 
 /** Why a connection was closed: on purpose, because its socket broke, or because the gateway restarts as planned. */

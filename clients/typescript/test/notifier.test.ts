@@ -1,5 +1,9 @@
 /** The notifier against the real service. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 
 import { HttpNotifier, PresenceClient, UndeliveredError, type NotifierOptions } from '../src/index.js';
@@ -48,7 +52,7 @@ test('sockets, states and activities reach the service', { timeout: LIMIT_MS }, 
   }),
 );
 
-test('after a crash of the service and a loss of its data everything is there again', { timeout: LIMIT_MS }, async () => {
+test('after a crash of the service and a loss of its data everything is reported again', { timeout: LIMIT_MS }, async () => {
   const restored: string[] = [];
   const onRestored = (playerId: string, connectionId: string) => restored.push(`${playerId} ${connectionId}`);
   await withNotifier({ onRestored }, { PRESENCE_TTL: '6s', PRESENCE_HEARTBEAT_INTERVAL: '500ms' }, async (servers, notifier, lines) => {
@@ -108,7 +112,7 @@ test('calls that are not accepted wait for the next token', { timeout: LIMIT_MS 
   }),
 );
 
-test('a planned restart is one call, and no news', { timeout: LIMIT_MS }, () =>
+test('a planned restart is one call, and makes no event', { timeout: LIMIT_MS }, () =>
   withNotifier({ gatewayId: 'gateway-1' }, {}, async (servers, notifier) => {
     const players = Array.from({ length: 300 }, (_, n) => `player-${n}`);
     players.forEach((playerId) => notifier.connected(playerId, 'old'));
@@ -137,6 +141,40 @@ test('after a crash of the gateway its players are OFFLINE long before their lea
     await eventually(async () => (await servers.stateOf('alice')) === 'OFFLINE');
   }),
 );
+
+test('a service that supports leases of gateways later gets one, and an older one is drained without `moving`', { timeout: LIMIT_MS }, async () => {
+  const calls: { path: string; body: Record<string, unknown> }[] = [];
+  let isOld = true;
+  const server = createServer(async (request, response) => {
+    const path = request.url ?? '';
+    calls.push({ path, body: JSON.parse(await text(request)) as Record<string, unknown> });
+    const isUnknown = isOld && path === '/presence/gateway';
+    response.writeHead(isUnknown ? 404 : 200, { 'content-type': 'application/json' });
+    const timing = { heartbeat_interval_ms: 1_000, ttl_ms: 3_000 };
+    response.end(JSON.stringify(path === '/presence/gateway' ? { status: 'alive', ...timing } : { accepted: 1, ...timing }));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const logger = silentLogger();
+  const notifiers = [0, 1].map(() => new HttpNotifier({ url }, { logger }));
+  const [older, later] = notifiers as [HttpNotifier, HttpNotifier];
+  try {
+    await eventually(() => calls.filter(({ path }) => path === '/presence/gateway').length >= 4);
+    assert.equal(older.gatewayId, undefined);
+    older.connected('alice', 'phone');
+    await eventually(() => older.stats().queueLength === 0);
+    await older.drain('moving', LIMIT_MS);
+    assert.equal(calls.find(({ path }) => path === '/presence/disconnect')?.body.reason, 'lost');
+    later.connected('bob', 'tablet');
+    isOld = false;
+    await eventually(() => later.gatewayId !== undefined);
+    await eventually(() => calls.some(({ path, body }) => path === '/presence/heartbeat' && body.gateway_id === later.gatewayId));
+    assert.equal(logger.lines.filter((line) => line.includes('does not support leases')).length, 2, 'once per notifier');
+  } finally {
+    notifiers.forEach((notifier) => notifier.close());
+    server.close();
+  }
+});
 
 test('a gateway without a lease of its own drains by disconnects', { timeout: LIMIT_MS }, () =>
   withNotifier({ gatewayId: false }, {}, async (servers, notifier) => {

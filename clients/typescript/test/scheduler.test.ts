@@ -130,6 +130,19 @@ test('an activity is sent once per second at most, and the latest wins', () => {
   assert.deepEqual(sent.at(-1)?.tasks[0]?.task, { type: 'activity', activity: { details: '49' } });
 });
 
+test('a player who reconnects at once does not send a second activity sooner', () => {
+  const simulation = new Simulation();
+  simulation.connect('alice', 'first');
+  simulation.scheduler.activityChanged('alice', { details: 'one' }, simulation.now);
+  simulation.run(100);
+  simulation.scheduler.disconnected({ playerId: 'alice', connectionId: 'first' }, 'lost', simulation.now);
+  simulation.run(100);
+  simulation.connect('alice', 'second');
+  simulation.scheduler.activityChanged('alice', { details: 'two' }, simulation.now);
+  assert.deepEqual(summary(simulation.run(700)), ['connect alice second']);
+  assert.deepEqual(summary(simulation.run(200)), ['activity alice {"details":"two"}']);
+});
+
 test('calls that fail pause, longer each time, and only one is tried at a time', () => {
   const simulation = new Simulation(1);
   for (let n = 0; n < 100; n++) simulation.connect(`p${n}`);

@@ -8,20 +8,24 @@ const FIRST_INTERVAL_MS = 2_500;
 /** How soon a renewal that failed is repeated. */
 const RETRY_MS = 500;
 
+/** The longest pause between two attempts to renew a lease that the service does not support. */
+const MAX_UNSUPPORTED_PAUSE_MS = 60_000;
+
 interface RenewalResponse {
   status: 'new' | 'alive';
+  ttl_ms: number;
   heartbeat_interval_ms: number;
 }
 
 /** Is notified of what becomes of a lease. */
 export interface LeaseListener {
-  /** The service did not know the gateway. */
+  /** The service did not know the gateway, or did not support leases of gateways before. */
   onNew(): void;
   /** The lease was renewed. */
   onRenewed(): void;
   /** A renewal failed, and is repeated. */
   onFailed(error: unknown): void;
-  /** The service does not know of gateways: there is no lease. */
+  /** The service does not support leases of gateways, for the first time. Renewals are tried again, less and less often. */
   onUnsupported(): void;
 }
 
@@ -33,8 +37,12 @@ export class GatewayLease {
   #timer: NodeJS.Timeout | undefined;
   #renewal: Promise<void> | undefined;
   #hasEnded = false;
-  #isHeld = false;
+  #wasRenewed = false;
+  #validUntil = -Infinity;
   #isFailing = false;
+  #wasUnsupported = false;
+  /** The pause until the next attempt, while the service does not support leases of gateways. */
+  #unsupportedPauseMs: number | undefined;
 
   constructor(readonly gatewayId: string, transport: Transport, listener: LeaseListener) {
     this.#transport = transport;
@@ -42,9 +50,14 @@ export class GatewayLease {
     this.#renew();
   }
 
-  /** Whether the service has accepted the lease: it then knows gateways, and connections can belong to one. */
-  get isHeld(): boolean {
-    return this.#isHeld;
+  /** Whether connections can belong to the gateway: the service has accepted the lease. */
+  get isValid(): boolean {
+    return this.#wasRenewed && this.isSupported;
+  }
+
+  /** Whether the service supports leases of gateways, as far as is known. */
+  get isSupported(): boolean {
+    return this.#unsupportedPauseMs === undefined;
   }
 
   /** Whether the last renewal failed. */
@@ -62,35 +75,60 @@ export class GatewayLease {
   async leave(reason: Reason): Promise<void> {
     this.stop();
     await this.#renewal; // a renewal that arrives later would begin another lease
-    await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId, leaving: reason });
+    try {
+      await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId, leaving: reason });
+    } catch (error) {
+      if (isUnsupported(error)) this.#unsupportedPauseMs ??= this.#intervalMs;
+      throw error;
+    }
   }
 
   #renew(): void {
     this.#renewal = this.#renewOnce().then((nextInMs) => {
-      if (this.#hasEnded || nextInMs === undefined) return;
+      if (this.#hasEnded) return;
       this.#timer = setTimeout(() => this.#renew(), nextInMs);
       this.#timer.unref();
     });
   }
 
-  /** Returns when to renew next, in ms; `undefined` for never. */
-  async #renewOnce(): Promise<number | undefined> {
+  /** Returns when to renew next, in ms. */
+  async #renewOnce(): Promise<number> {
+    const sentAt = performance.now();
     try {
       const response = (await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId })) as RenewalResponse;
+      const isNew = response.status === 'new' || !this.isSupported;
       this.#intervalMs = response.heartbeat_interval_ms;
-      this.#isHeld = true;
+      this.#wasRenewed = true;
+      this.#validUntil = sentAt + response.ttl_ms;
+      this.#unsupportedPauseMs = undefined;
       this.#isFailing = false;
       this.#listener.onRenewed();
-      if (response.status === 'new' && !this.#hasEnded) this.#listener.onNew();
+      if (isNew && !this.#hasEnded) this.#listener.onNew();
       return this.#intervalMs;
     } catch (error) {
-      if (error instanceof PresenceProblem && (error.status === 404 || error.status === 405)) {
-        this.#listener.onUnsupported();
-        return undefined;
-      }
+      if (isUnsupported(error)) return this.#pauseUnsupported();
       this.#isFailing = true;
       this.#listener.onFailed(error);
       return Math.min(RETRY_MS, this.#intervalMs);
     }
   }
+
+  /**
+   * Returns the pause after a response of a service without leases of gateways. While the lease is valid, it is renewed
+   * again soon, since servers of two versions may share an address; after that, less and less often.
+   */
+  #pauseUnsupported(): number {
+    this.#isFailing = false;
+    if (!this.#wasUnsupported) this.#listener.onUnsupported();
+    this.#wasUnsupported = true;
+    if (performance.now() < this.#validUntil) return Math.min(RETRY_MS, this.#intervalMs);
+    const doubledMs = this.#unsupportedPauseMs === undefined ? this.#intervalMs : 2 * this.#unsupportedPauseMs;
+    this.#unsupportedPauseMs = Math.min(doubledMs, MAX_UNSUPPORTED_PAUSE_MS);
+    return this.#unsupportedPauseMs;
+  }
+}
+
+/** Whether an error is the response of a service without leases of gateways. */
+export function isUnsupported(error: unknown): boolean {
+  return error instanceof PresenceProblem && (error.status === 404 || error.status === 405);
 }

@@ -45,6 +45,11 @@ export class LatestActivity {
     return this.#isWaiting ? Math.max(now, this.#lastSentAt + MIN_ACTIVITY_INTERVAL_MS) : undefined;
   }
 
+  /** Whether the activity changed so recently that another change has to wait. */
+  hasToWait(now: number): boolean {
+    return now < this.#lastSentAt + MIN_ACTIVITY_INTERVAL_MS;
+  }
+
   /** What is sent now, and whether it was sent before. */
   start(now: number): { activity: Activity | null; wasSent: boolean } | undefined {
     if (!this.#isWaiting || this.#reported === undefined) return undefined;
@@ -57,7 +62,7 @@ export class LatestActivity {
   }
 
   /** The call failed: what is reported now is sent. */
-  putBack(): void {
+  requeue(): void {
     this.#isInFlight = false;
     this.#isWaiting = this.#reported !== undefined;
   }

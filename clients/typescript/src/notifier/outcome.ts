@@ -81,8 +81,8 @@ export function keyOf(playerId: string, connectionId: string): string {
 
 /** The entry at fault: `player_id` is about the only one, `connections[3].player_id` about the fourth. */
 function culpritOf(call: Call, field: string | undefined): string | undefined {
-  const place = field === 'player_id' || field === 'connection_id' ? '0' : field?.match(/^connections\[(\d+)\]/)?.[1];
-  const entry = place === undefined ? undefined : call.tasks[Number(place)];
+  const position = field === 'player_id' || field === 'connection_id' ? '0' : field?.match(/^connections\[(\d+)\]/)?.[1];
+  const entry = position === undefined ? undefined : call.tasks[Number(position)];
   const connection = entry && connectionOf(entry.playerId, entry.task);
   return connection && keyOf(connection.playerId, connection.connectionId);
 }

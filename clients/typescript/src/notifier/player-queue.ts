@@ -35,8 +35,10 @@ export class PlayerQueue {
     return this.#tasks.length + this.#activity.tasks;
   }
 
-  get isEmpty(): boolean {
-    return this.open.size === 0 && this.#tasks.length === 0 && !this.#activity.isInFlight;
+  /** Whether there is nothing to report, now or soon, and a change of the activity could be sent at once if the player reconnects. */
+  canBeForgotten(now: number): boolean {
+    const isEmpty = this.open.size === 0 && this.#tasks.length === 0 && !this.#activity.isInFlight;
+    return isEmpty && !this.#activity.hasToWait(now);
   }
 
   connect(connectionId: string, now: number): void {
@@ -55,7 +57,7 @@ export class PlayerQueue {
       this.#activity.forget();
     }
     const index = this.#tasks.findIndex(
-      ({ task }, place) => place >= this.#firstWaiting && task.type === 'connect' && task.connectionId === connectionId,
+      ({ task }, position) => position >= this.#firstWaiting && task.type === 'connect' && task.connectionId === connectionId,
     );
     const connect = this.#tasks[index];
     if (connect !== undefined) {
@@ -144,7 +146,7 @@ export class PlayerQueue {
   }
 
   /** The first task is sent again, unless it is a connect whose disconnect waits. */
-  putBack(): void {
+  requeue(): void {
     this.#isInFlight = false;
     const task = this.#tasks[0]?.task;
     if (task?.type === 'connect' && !this.open.has(task.connectionId)) {
@@ -159,8 +161,8 @@ export class PlayerQueue {
     this.#tasks.shift();
   }
 
-  putActivityBack(): void {
-    this.#activity.putBack();
+  requeueActivity(): void {
+    this.#activity.requeue();
   }
 
   finishActivity(wasRefused: boolean): void {

@@ -13,8 +13,8 @@ const LINGER_MS = 5;
 /** How often old tasks are looked for. */
 const CLEAN_UP_INTERVAL_MS = 5_000;
 
-/** How long a Redis node that did not answer is left alone: this long to twice as long. */
-const NODE_PAUSE_MS = 1_000;
+/** How soon the failed entries of a batch are sent again: after this time to twice as long, as their Redis node did not respond. */
+const FAILED_ENTRIES_RETRY_MS = 1_000;
 
 export interface Timing {
   heartbeatIntervalMs: number;
@@ -79,7 +79,7 @@ export class Scheduler {
   connected({ playerId, connectionId }: Connection, now: number): void {
     if (this.#isDraining) return;
     this.#playerOf(playerId).connect(connectionId, now);
-    this.#place(playerId, now + LINGER_MS);
+    this.#schedule(playerId, now + LINGER_MS);
   }
 
   disconnected({ playerId, connectionId }: Connection, reason: Reason, now: number): void {
@@ -87,16 +87,16 @@ export class Scheduler {
     if (player === undefined) return;
     const heartbeat = player.disconnect(connectionId, reason, now);
     if (heartbeat !== undefined) this.#heartbeats.remove(heartbeat);
-    this.#place(playerId, now + LINGER_MS);
+    this.#schedule(playerId, now + LINGER_MS);
   }
 
   stateChanged(playerId: string, state: State, now: number): void {
     this.#playerOf(playerId).setState(state, now);
-    this.#place(playerId, now + LINGER_MS);
+    this.#schedule(playerId, now + LINGER_MS);
   }
 
   activityChanged(playerId: string, activity: Activity | null, now: number): void {
-    if (this.#players.get(playerId)?.setActivity(activity)) this.#place(playerId, now + LINGER_MS);
+    if (this.#players.get(playerId)?.setActivity(activity)) this.#schedule(playerId, now + LINGER_MS);
   }
 
   /** Takes no new connections from now on. */
@@ -205,7 +205,7 @@ export class Scheduler {
     if (player === undefined) return undefined;
     endTask(player, task, outcome);
     const notice = 'connectionId' in task ? this.#settleLease(playerId, player, task, outcome, sentAt, now, againAt) : undefined;
-    this.#place(playerId, outcome === 'again' ? againAt : now);
+    this.#schedule(playerId, outcome === 'again' ? againAt : now);
     return notice;
   }
 
@@ -267,8 +267,9 @@ export class Scheduler {
           this.counters.dropped += 1;
           this.refused += 1;
         }
-        this.#place(playerId, now);
+        this.#schedule(playerId, now);
       }
+      if (player.canBeForgotten(now)) this.#players.delete(playerId);
     }
   }
 
@@ -311,12 +312,12 @@ export class Scheduler {
 
   /** One time for all that failed recently, so that few calls are enough. */
   #nextFailedAgainAt(now: number): number {
-    if (this.#failedAgainAt <= now) this.#failedAgainAt = now + NODE_PAUSE_MS * (1 + Math.random());
+    if (this.#failedAgainAt <= now) this.#failedAgainAt = now + FAILED_ENTRIES_RETRY_MS * (1 + Math.random());
     return this.#failedAgainAt;
   }
 
   /** Has a player wait for the call that its first task needs; from `at` on, if it did not wait for it already. */
-  #place(playerId: string, at: number): void {
+  #schedule(playerId: string, at: number): void {
     const player = this.#players.get(playerId);
     if (player === undefined) return;
     const next = player.next(at);
@@ -326,7 +327,7 @@ export class Scheduler {
     }
     if (next !== undefined) {
       player.waiting ??= { kind: next.kind, timer: this.#queue(next.kind).add(next.at, playerId) };
-    } else if (player.isEmpty) {
+    } else if (player.canBeForgotten(at)) {
       this.#players.delete(playerId);
     }
   }
@@ -350,8 +351,8 @@ export class Scheduler {
 function endTask(player: PlayerQueue, task: Task, outcome: TaskOutcome): void {
   if (task.type === 'heartbeat') return;
   if (task.type === 'activity') {
-    if (outcome === 'again') player.putActivityBack();
+    if (outcome === 'again') player.requeueActivity();
     else player.finishActivity(outcome === 'refused' || outcome === 'invalid');
-  } else if (outcome === 'again') player.putBack();
+  } else if (outcome === 'again') player.requeue();
   else player.finish();
 }

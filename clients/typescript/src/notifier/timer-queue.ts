@@ -2,12 +2,12 @@
 export interface Timer<T> {
   readonly at: number;
   readonly item: T;
-  /** Its place in the heap; -1 when it is no longer queued. */
+  /** Its position in the heap; -1 when it is no longer queued. */
   index: number;
   readonly number: number;
 }
 
-/** Items in the order of their times; those of one time in the order in which they came. A binary heap whose items know their place. */
+/** Items in the order of their times; those of one time in the order in which they came. A binary heap whose items know their position. */
 export class TimerQueue<T> {
   readonly #heap: Timer<T>[] = [];
   #count = 0;
