@@ -24,18 +24,18 @@
 
 local reason, grace = ARGV[3], tonumber(ARGV[4])
 
--- Removes a lapsed lease from the stored text, so that nothing can renew it later. Otherwise a lapsed lease is treated
--- as unknown: nothing else changes.
-local function remove_lapsed(player, connection)
-  local lapsed = find_lease(player.lapsed, connection)
-  if lapsed and player.state ~= 'OFFLINE' then
-    table.remove(player.lapsed, lapsed)
+-- Removes a lease that no longer counts from the stored text, so that nothing can renew it later. Otherwise such a lease
+-- is treated as unknown: nothing else changes.
+local function remove_not_counting(player, connection)
+  local position = find_lease(player.not_counting, connection)
+  if position and player.state ~= 'OFFLINE' then
+    table.remove(player.not_counting, position)
     store_player(player, player.expires_at, player.reason)
   end
 end
 
-local function remove(player, known)
-  table.remove(player.leases, known)
+local function remove(player, position)
+  table.remove(player.leases, position)
   player.last_seen = now
   settle(player, reason, grace)
 end
@@ -43,15 +43,15 @@ end
 -- Returns the outcome, and the player.
 local function close(entry, connection)
   local player = load_player(entry)
-  if not player or is_unknown(player) or not close_connections(player, { connection }) then
+  if not player or is_record_malformed(player) or not close_connections(player, { connection }) then
     return 'F'
   end
   expire_if_due(player)
-  local known = find_lease(player.leases, connection)
-  if known then
-    remove(player, known)
+  local position = find_lease(player.leases, connection)
+  if position then
+    remove(player, position)
   else
-    remove_lapsed(player, connection)
+    remove_not_counting(player, connection)
   end
   return 'A', player
 end

@@ -31,22 +31,22 @@ local gateway, before, reason, grace = ARGV[3], tonumber(ARGV[4]), ARGV[5], tonu
 -- Returns the outcome.
 local function end_lease(entry, connection)
   local player = load_player(entry)
-  if not player or is_unknown(player) then
+  if not player or is_record_malformed(player) then
     return 'F'
   end
   expire_if_due(player)
-  local place = find_lease(player.leases, connection)
-  local lease = player.leases[place]
+  local position = find_lease(player.leases, connection)
+  local lease = player.leases[position]
   if not lease or lease.gateway ~= gateway then
-    -- The index has an entry that the past contradicts: remove it.
+    -- The owners have a member that the past contradicts: remove it.
     try('ZREM', owners, member_of(player, { id = connection, gateway = gateway }))
     return 'X'
   elseif lease.expiry - ttl > before then
     return 'A'
   end
-  table.remove(player.leases, place)
+  table.remove(player.leases, position)
   -- Keep the id, so that a sign-out still closes the connection: also beside another lease, which may end next.
-  player.lapsed[#player.lapsed + 1] = { id = connection, expiry = lease.expiry, has_ended = true }
+  player.not_counting[#player.not_counting + 1] = { id = connection, expiry = lease.expiry, has_ended = true }
   player.keeps_ended = true
   settle(player, reason, grace)
   return 'E'

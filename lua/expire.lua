@@ -25,7 +25,7 @@ local NO_KEY = -2
 local rescheduled = {}
 
 -- Returns the outcome.
-local function look_again(entry)
+local function check(entry)
   if not are_shared_keys_usable() then
     return 'F'
   end
@@ -48,7 +48,7 @@ end
 
 local outcomes = {}
 for entry = 1, entries do
-  outcomes[entry] = look_again(entry)
+  outcomes[entry] = check(entry)
 end
 if #rescheduled > 0 then
   redis.call('ZADD', index, 'XX', unpack(rescheduled))

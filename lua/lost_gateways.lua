@@ -4,23 +4,22 @@
 -- KEYS[1]: the gateways' leases
 -- KEYS[2]: the gateways whose connections are being ended
 -- KEYS[3]: the gateways lost within the last gateway TTL
--- KEYS[4]: hash with the findings of the last call
+-- KEYS[4]: hash with the time of the last check, and the end of a hold
 -- ARGV[1]: ttl of a gateway's lease (ms)
 -- ARGV[2]: a pause between two calls that counts as an outage (ms)
 -- ARGV[3]: `<reason>!<grace, ms>` for end_leases.lua
 -- Returns: { 1 if nothing may be ended now, else 0; number of gateways that this call found lost; number of known
---          gateways;
---          the gateways whose connections are to be ended now: `<gateway_id>!<before, Unix ms>!<reason>!<grace, ms>`, …
---                                                              }
+--          gateways; `<gateway_id>!<before, Unix ms>!<reason>!<grace, ms>` of each gateway whose connections are to be
+--          ended now }
 
 -- Gateways whose connections are ended in one pass. The others wait for the next pass.
 local MAX_ENDING = 100
 
 -- @include clock
-local leases, ending, recent, looks = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local leases, ending, recent, last_check = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local ttl, outage = tonumber(ARGV[1]), tonumber(ARGV[2])
 
-local seen, held_until = unpack(redis.call('HMGET', looks, 'seen', 'held_until'))
+local seen, held_until = unpack(redis.call('HMGET', last_check, 'seen', 'held_until'))
 seen, held_until = tonumber(seen or nil), tonumber(held_until or 0)
 held_until = math.min(held_until, now + ttl) -- the clock was set back
 local is_held = now < held_until
@@ -59,7 +58,7 @@ if not is_held and known > 0 then
     is_held = true
   end
 end
-redis.call('HSET', looks, 'seen', now, 'held_until', held_until)
+redis.call('HSET', last_check, 'seen', now, 'held_until', held_until)
 if is_held then
   return { 1, 0, known }
 end

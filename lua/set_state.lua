@@ -25,10 +25,10 @@ local state, activity = ARGV[3], ARGV[4]
 local removes_activity = activity == 'null'
 local sets_activity = activity and not removes_activity
 
--- Returns the ids of all connections of the player, also of those with lapsed leases: none may bring the player back.
+-- Returns the ids of all connections of the player, also of those whose leases do not count: none may bring the player back.
 local function connections(player)
   local ids = {}
-  for _, leases in ipairs({ player.leases, player.lapsed }) do
+  for _, leases in ipairs({ player.leases, player.not_counting }) do
     for _, lease in ipairs(leases) do
       ids[#ids + 1] = lease.id
     end
@@ -40,7 +40,7 @@ local function sign_out(player)
   if not close_connections(player, connections(player)) then
     return 'F'
   end
-  player.lapsed = {}
+  player.not_counting = {}
   expire_if_due(player)
   if player.state ~= 'OFFLINE' then
     player.last_seen = now
@@ -82,7 +82,7 @@ local function set(player)
 end
 
 local player = load_player(1)
-if not player or is_unknown(player) then
+if not player or is_record_malformed(player) then
   return reply({ 'F' })
 elseif state == 'OFFLINE' then
   return reply({ sign_out(player) }, player)

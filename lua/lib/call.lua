@@ -3,10 +3,10 @@
 -- ARGV[1]: ttl (ms)
 -- ARGV[2]: the call context: what the renewal fast path does not need, in one argument because each argument costs
 --          time: `<retention, ms> <max_connections> <bytes before the id in a record key> <traceparent> <tracestate>`
--- Defines entries, index, owners, outbox, ttl, retention, max_connections, prefix, traceparent, tracestate.
+-- Defines entries, index, owners, outbox, ttl, retention, max_connections, id_offset, traceparent, tracestate.
 local entries = math.floor((#KEYS - 2) / 3)
 local index, owners, outbox = KEYS[3 * entries + 1], KEYS[3 * entries + 2], KEYS[3 * entries + 3]
 local ttl = tonumber(ARGV[1])
-local retention, max_connections, prefix, traceparent, tracestate =
+local retention, max_connections, id_offset, traceparent, tracestate =
   string.match(ARGV[2], '^(%d+) (%d+) (%d+) (%S+) (.*)$')
-retention, max_connections, prefix = tonumber(retention), tonumber(max_connections), tonumber(prefix)
+retention, max_connections, id_offset = tonumber(retention), tonumber(max_connections), tonumber(id_offset)

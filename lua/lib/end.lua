@@ -9,8 +9,8 @@ local function longest_lease(player)
   return longest
 end
 
--- Stores a player after a lease was removed. A player without any lease left goes OFFLINE with `reason`; or, with a grace
--- (ms), keeps the record for it, and its end has the reason `lost`.
+-- Stores a player after a lease was removed. A player without any lease left goes OFFLINE with `reason`; if there is a
+-- grace (ms), the player keeps the record for that time and then goes OFFLINE with the reason `lost`.
 local function settle(player, reason, grace)
   if #player.leases > 0 then
     store_player(player, longest_lease(player), 'expired')

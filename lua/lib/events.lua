@@ -1,5 +1,5 @@
 -- Events: one per transition, added to the outbox in the same atomic step and returned to the caller as well. Without
--- an outbox no events are made.
+-- an outbox no events are emitted.
 -- Needs now, outbox, traceparent, tracestate (lib/call.lua, lib/clock.lua). Defines events, record_event.
 
 local events = {}

@@ -1,7 +1,7 @@
--- The owners: an index of the connections that belong to gateways. A sorted set in which all scores are 0, so that the
+-- The owners: the connections that belong to gateways. A sorted set in which all scores are 0, so that the
 -- connections of each gateway are adjacent: `<gateway_id>!<player_id> <connection_id>`.
 --
--- The past says which gateway a connection belongs to (lib/past.lua). Each script updates the index together with the
+-- The past says which gateway a connection belongs to (lib/past.lua). Each script updates the owners together with the
 -- past; a heartbeat of a known lease changes neither. A missing or extra member costs time, never correctness: scripts
 -- that end leases check the past.
 -- Needs owners (lib/call.lua), try (lib/types.lua). Defines member_of, update_owners.
@@ -10,8 +10,8 @@ local function member_of(player, lease)
   return lease.gateway .. '!' .. player.id .. ' ' .. lease.id
 end
 
--- Updates the index to the player's leases, after the past was written. An index of another type is ignored: the sweep
--- deletes it.
+-- Updates the owners to the player's leases, after the past was written. A key of another type is ignored: the sweep
+-- deletes it when it ends the leases of a gateway.
 local function update_owners(player)
   local current, members, removed, added = {}, {}, {}, {}
   for _, lease in ipairs(player.leases) do

@@ -10,7 +10,7 @@
 -- lives for the retention. lib/known.lua overwrites the 13 digits of `last_seen` in place.
 --
 -- Connections after a `~` have ended with their gateway and are not closed: a sign-out closes them, too. They stay while
--- the player has no lease.
+-- the player has no lease; beside another lease, until the player is stored next.
 --
 -- `activity` is the JSON object that says what the player is doing, if it has one. The service writes equal activities
 -- as equal text, with each `;` escaped; the scripts do not look into it. Before the ended connections and the activity
@@ -64,7 +64,7 @@ end
 local function ended_words(player)
   local words = ''
   if player.state ~= 'OFFLINE' and (#player.leases == 0 or player.keeps_ended) then
-    for _, lease in ipairs(player.lapsed) do
+    for _, lease in ipairs(player.not_counting) do
       words = lease.has_ended and words .. ' ~' .. lease.id or words
     end
   end
@@ -72,8 +72,8 @@ local function ended_words(player)
 end
 
 local function encode_past(player, expires_at, reason)
-  local function with_duration(text, ends_at)
-    local duration = math.max(ends_at - player.last_seen, 0)
+  local function with_duration(text, expires_at)
+    local duration = math.max(expires_at - player.last_seen, 0)
     return duration == ttl and text or text .. ' ' .. duration
   end
 
@@ -94,7 +94,7 @@ local function encode_past(player, expires_at, reason)
   end
   local parts = { line }
   local is_offline = player.state == 'OFFLINE'
-  for i, lease in ipairs(is_offline and player.lapsed or player.leases) do
+  for i, lease in ipairs(is_offline and player.not_counting or player.leases) do
     -- A lease that has ended belongs to no gateway.
     local claim = lease.gateway and not is_offline and lease.id .. '!' .. lease.gateway or lease.id
     parts[i + 1] = with_duration(claim, lease.expiry)

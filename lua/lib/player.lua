@@ -1,34 +1,36 @@
 -- A player as a script works on it: loaded once, changed in memory, stored once.
 --
---   { id, state, version, last_seen, activity, leases, lapsed, reason, expires_at, is_overdue, is_unread, record, past,
---     closed, members }
+--   { id, state, version, last_seen, activity, leases, not_counting, keeps_ended, reason, expires_at, is_overdue,
+--     has_no_record, record, past, closed, members }
 --
 -- id, record, past, closed  the player's id, and its keys
--- state       the state; OFFLINE if the player has no record
--- version     the newest known version, 0 if none is known
--- activity    the JSON of what the player is doing, or nil
--- leases      the leases that count, a list of { id, gateway, expiry } in the order in which they were opened;
---             `gateway` is nil if the connection belongs to no gateway
--- lapsed      the leases that expired since the record was stored: the next store drops them, and an OFFLINE transition
---             keeps them for a sign-out. Those with `has_ended` ended with their gateway: a store keeps them while the
---             player has no lease, or if `keeps_ended` is true
--- reason      the reason of the OFFLINE transition if the record expires at `expires_at`
--- is_overdue  true if the record has expired and the OFFLINE transition is due; `state` keeps its old value until
---             expire_if_due makes the transition
--- is_unread   true if no well-formed record was found
--- members     the player's members of the owners (lib/owners.lua)
+-- state          the state; OFFLINE if the player has no record
+-- version        the newest known version, 0 if none is known
+-- activity       the JSON of what the player is doing, or nil
+-- leases         the leases that count, a list of { id, gateway, expiry } in the order in which they were opened;
+--                `gateway` is nil if the connection belongs to no gateway
+-- not_counting   the leases that expired since the record was stored: the next store drops them, and an OFFLINE
+--                transition keeps them for a sign-out. Those with `has_ended` ended with their gateway: a store keeps them
+--                while the player has no lease, or if `keeps_ended` is true
+-- keeps_ended    true if the next store keeps the ended leases beside another lease
+-- reason         the reason of the OFFLINE transition if the record expires at `expires_at`
+-- is_overdue     true if the record has expired and the OFFLINE transition is due; `state` keeps its old value until
+--                expire_if_due makes the transition
+-- has_no_record  true if no well-formed record was found
+-- members        the player's members of the owners (lib/owners.lua)
 --
 -- A lease and a record count through the millisecond of their expiry, as a Redis key does, and not after. If the clock
 -- was set back, stored times may lie in the future: no lease or record counts for longer than one TTL from now, and the
 -- next store writes that; nor is the player stored with a `last_seen` later than now.
 --
 -- Needs lib/call.lua, lib/clock.lua, lib/types.lua, lib/record.lua, lib/past.lua, lib/events.lua, lib/owners.lua.
--- Defines go_to, go_offline, load_player, expire_if_due, is_unknown, store_player, find_lease.
+-- Defines NO_EXPIRY, player_id, go_to, go_offline, load_player, expire_if_due, is_record_malformed, store_player,
+-- find_lease.
 
 local NO_EXPIRY = -1
 
 local function player_id(record)
-  return string.sub(record, prefix + 1)
+  return string.sub(record, id_offset + 1)
 end
 
 -- Gives the player its next version: above every earlier one, also above those that Redis lost in a flush.
@@ -74,15 +76,15 @@ local function stored_presence(record_key, text, known, before, current)
     return known, is_over and has_key_expired(record_key)
   end
   -- For a malformed record the past counts, until it expires.
-  local is_unreadable = current and not is_over and (text or redis.call('EXISTS', record_key) == 1)
-  return before, current and not is_unreadable
+  local is_malformed = current and not is_over and (text or redis.call('EXISTS', record_key) == 1)
+  return before, current and not is_malformed
 end
 
--- Splits the leases of a past into those that count and those that have lapsed.
+-- Splits the leases of a past into those that count and those that do not.
 local function sort_leases(player, leases)
   for _, lease in ipairs(leases) do
     local counts = player.state ~= 'OFFLINE' and not player.is_overdue and lease.expiry >= now
-    local list = counts and player.leases or player.lapsed
+    local list = counts and player.leases or player.not_counting
     list[#list + 1] = { id = lease.id, gateway = lease.gateway, expiry = math.min(lease.expiry, now + ttl) }
     if lease.gateway then
       player.members[#player.members + 1] = member_of(player, lease)
@@ -110,16 +112,16 @@ local function load_player(entry)
     last_seen = known and known.last_seen or 0,
     activity = current and current.activity or nil,
     leases = {},
-    lapsed = {},
+    not_counting = {},
     reason = current and current.reason or 'expired',
     expires_at = math.min(current and current.expires_at or now + ttl, now + ttl),
     is_overdue = is_overdue,
-    is_unread = not read,
+    has_no_record = not read,
     members = {},
   }
   sort_leases(player, before and before.leases or {})
   for _, id in ipairs(before and before.ended or {}) do
-    player.lapsed[#player.lapsed + 1] = { id = id, expiry = 0, has_ended = true }
+    player.not_counting[#player.not_counting + 1] = { id = id, expiry = 0, has_ended = true }
   end
   return player
 end
@@ -135,8 +137,8 @@ end
 
 -- Returns whether the record is malformed and the past does not say what it was: the player is not known to be OFFLINE.
 -- Only connect and heartbeat repair that, as they know that the player is online.
-local function is_unknown(player)
-  return player.is_unread and (player.state == 'OFFLINE' or player.is_overdue)
+local function is_record_malformed(player)
+  return player.has_no_record and (player.state == 'OFFLINE' or player.is_overdue)
     and redis.call('EXISTS', player.record) == 1
 end
 

@@ -1,5 +1,6 @@
 -- Opens or renews a lease: shared by connect.lua and heartbeat.lua.
--- Needs max_connections (lib/call.lua), lib/player.lua, lib/closed.lua. Defines renew_lease.
+-- Needs ttl, max_connections (lib/call.lua), now (lib/clock.lua), split_claim (lib/past.lua), lib/player.lua,
+-- lib/closed.lua. Defines renew_lease.
 
 -- Makes room for one more lease by closing the connections whose leases expire first; of equal ones, the one opened
 -- first.
@@ -18,8 +19,8 @@ local function evict(player)
 end
 
 -- `claim` is `<connection_id>` or `<connection_id>!<gateway_id>`; with a gateway, the connection then belongs to it.
--- Returns the outcome: 'A' (the lease was known), 'R' (restored, or new), 'C' (closed before: nothing changed) or 'F'
--- (failed, a key of another type: nothing changed); and the player.
+-- Returns the outcome: 'A' (the lease was known), 'R' (restored, or new), 'C' (closed before: the lease was not opened, but an
+-- OFFLINE transition that was due was made) or 'F' (failed, a key of another type: nothing changed); and the player.
 local function renew_lease(entry, claim, reason)
   local connection, gateway = split_claim(claim)
   local player = load_player(entry)
@@ -31,9 +32,9 @@ local function renew_lease(entry, claim, reason)
   if refused then
     return 'C', player
   end
-  local known = find_lease(player.leases, connection)
-  if known then
-    local lease = player.leases[known]
+  local position = find_lease(player.leases, connection)
+  if position then
+    local lease = player.leases[position]
     lease.expiry = now + ttl
     lease.gateway = gateway or lease.gateway
   else
@@ -45,5 +46,5 @@ local function renew_lease(entry, claim, reason)
     go_to(player, 'ONLINE', reason)
   end
   store_player(player, now + ttl, 'expired')
-  return known and 'A' or 'R', player
+  return position and 'A' or 'R', player
 end

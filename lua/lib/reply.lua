@@ -1,6 +1,5 @@
 -- The reply of a script about players: { outcomes, record, activity, entry id, event, entry id, event, … }
---   outcomes: one letter per entry, in order: A accepted, R restored (or new), C closed, E expired, X rejected,
---             F failed (a key of another type: nothing of this entry changed). Each script's header says which it returns
+--   outcomes: one letter per entry, in order. Each script's header says what its letters mean
 --   record: the stored record, if the call has one entry; false if the player is OFFLINE or the call has several entries
 --   activity: the player's activity, or the past that contains it, if the record is returned and says that there is one;
 --             else false

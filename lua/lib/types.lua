@@ -1,5 +1,5 @@
--- Keys of another type, which a program or a person overwrote. Such a key fails the entries that need it, before
--- anything of them changes, and no other entry of the call.
+-- Handling of keys of another type, which another program or a person wrote. Such a key makes the entries fail that need
+-- it, before anything of them changes, and no other entry of the call.
 -- Needs index, outbox (lib/call.lua). Defines try, are_shared_keys_usable.
 
 -- Runs a command. Returns its reply, or nil and true if the key is of another type.
@@ -14,7 +14,8 @@ local function try(...)
   return reply
 end
 
--- Returns whether the keys that the players share can be written. Checks once per call.
+-- Returns whether the index and the outbox can be written. Checks once per call. (lib/owners.lua ignores owners of
+-- another type.)
 local shared_keys_usable
 local function are_shared_keys_usable()
   if shared_keys_usable == nil then
