@@ -35,7 +35,8 @@ pub enum PresenceError {
     /// The player is OFFLINE and cannot have an activity.
     #[error("an OFFLINE player cannot have an activity")]
     ActivityRejected,
-    /// Redis could not be used. The call may or may not have taken effect; it is safe to repeat.
+    /// Redis could not be used. The call may or may not have taken effect; it may be
+    /// repeated, except a state that a newer call has replaced.
     #[error("the store could not be used")]
     Store(#[from] StoreError),
 }
@@ -45,7 +46,7 @@ pub enum PresenceError {
 pub struct BatchOutcome {
     /// The number of entries that took effect or needed no change, including the restored ones.
     pub accepted: usize,
-    /// Connections that Redis had lost, and that were restored.
+    /// Connections that heartbeats opened, as they were not known (any more) and not closed.
     pub restored: Vec<Connection>,
     /// Connections that were closed before. They are unchanged.
     pub closed: Vec<Connection>,
@@ -314,7 +315,7 @@ impl PresenceService {
 
     async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
         let published = publisher.publish(events, Patience::CALL).await;
-        if let Err(error) = self.store.remove_published(&published.all()).await {
+        if let Err(error) = self.store.remove_done(&published.all()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,

@@ -18,7 +18,7 @@ pub(super) struct Breaker(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     failed_at: Option<Instant>,
-    /// The reason that was logged last. Repeated failures with the same reason are logged once.
+    /// The reason that was logged last. Failures in a row with the same reason are logged once.
     logged: Option<String>,
 }
 
@@ -30,8 +30,8 @@ impl Breaker {
             .is_none_or(|failed_at| failed_at.elapsed() >= cool_down)
     }
 
-    /// Records a failed attempt. Returns whether it is the first one with this `reason` since an
-    /// event was published.
+    /// Records a failed attempt. Returns whether its `reason` differs from that of the last failure
+    /// since an event was published.
     pub(super) fn open(&self, reason: &str) -> bool {
         let mut state = self.state();
         state.failed_at = Some(Instant::now());
@@ -40,7 +40,7 @@ impl Breaker {
         is_new
     }
 
-    /// Records a failed attempt, and logs the first one of each kind.
+    /// Records a failed attempt, and logs it unless the one before had the same reason.
     pub(super) fn report<'a>(&self, error: &'a (dyn Error + 'static), message: &'static str) {
         if self.open(&error_chain(error)) {
             tracing::error!(error, "{message}");

@@ -1,8 +1,9 @@
 //! Publishing of events, from the outbox to JetStream.
 //!
-//! The scripts write an event into the outbox in the same step as its transition. The publisher
-//! removes it from the outbox only after JetStream's ack, so that a crash between the two loses
-//! nothing; the event's id makes a second publish harmless.
+//! The scripts write an event into the outbox in the same step as its transition. The caller of
+//! the publisher removes it from the outbox after JetStream's ack, so that a crash between the two
+//! loses nothing; the event's id makes a second publish harmless. An event that can never be
+//! published is removed, too.
 
 mod backlog;
 mod breaker;

@@ -29,7 +29,7 @@ const FAILURE_MEMORY: Duration = Duration::from_secs(10);
 /// The shortest time between two warnings about dropped events.
 const DROP_WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Publishes events. It connects with the first event, and reconnects in the background.
+/// Publishes events. It connects when it is first used, and reconnects in the background.
 #[derive(Clone)]
 pub struct Publisher(Arc<Inner>);
 
@@ -92,7 +92,7 @@ impl<'a> Published<'a> {
 }
 
 impl Publisher {
-    /// Prepares a publisher; nothing is connected before the first event.
+    /// Prepares a publisher; it connects when it is first used.
     pub fn new(config: EventsConfig) -> Self {
         let breaker = Breaker::default();
         let connection = Connection::new(&config, breaker.clone());
@@ -305,7 +305,7 @@ impl Inner {
         published
     }
 
-    /// Records a failed attempt, and logs the first one of each kind.
+    /// Records a failed attempt, and logs it unless the one before had the same reason.
     fn note_failure(&self, error: &PublishError) {
         self.breaker
             .report(error, "events are not published; they wait in the outbox");

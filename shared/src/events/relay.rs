@@ -200,7 +200,7 @@ impl Relay {
             let page = self.store.outbox(shard, PAGE).await?;
             let published = self.publisher.publish(&page, Patience::RELAY).await;
             let done = published.all();
-            self.store.remove_published(&done).await?;
+            self.store.remove_done(&done).await?;
             let relayed = Relayed {
                 published: published.acknowledged.len() as u64,
                 dropped: published.dropped.len() as u64,

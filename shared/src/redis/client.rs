@@ -11,7 +11,7 @@ use super::{
     layout::LayoutGuard,
     link::{Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
-    policy::{Effect, Policy},
+    policy::{PartitionCount, Policy},
     shard::Shard,
 };
 use crate::config::{RedisConfig, RedisMode};
@@ -93,7 +93,7 @@ impl RedisClient {
             // Boxed, here and below: the future is large, and must not inflate the one of a
             // standalone Redis.
             Backend::Cluster(cluster, guard) => {
-                guard.pass(policy.effect).await?;
+                guard.pass(policy.partition_count).await?;
                 Box::pin(cluster.query(policy, shard, command)).await
             }
         }
@@ -148,7 +148,7 @@ impl RedisClient {
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Standalone(_) => Ok(()),
-            Backend::Cluster(_, guard) => guard.pass(Effect::Write).await,
+            Backend::Cluster(_, guard) => guard.pass(PartitionCount::Store).await,
         }
     }
 
@@ -200,7 +200,7 @@ impl RedisClient {
         let node = match &self.backend {
             Backend::Standalone(node) => node,
             Backend::Cluster(cluster, guard) => {
-                return match guard.pass(policy.effect).await {
+                return match guard.pass(policy.partition_count).await {
                     Ok(()) => Box::pin(cluster.query_all(clock, policy, commands)).await,
                     Err(error) => vec![Err(error); commands.len()],
                 };

@@ -7,8 +7,8 @@ use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 use crate::error_chain::error_chain;
 
-/// Error of a call to Redis. Its content is unknown, and a mutation may or may not have been made;
-/// see [`failure`](Self::failure).
+/// Error of a call to Redis. What Redis holds is unknown, and a mutation may or may not have been
+/// made; see [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Redis did not answer within the configured time.

@@ -13,7 +13,7 @@ use super::{
     StoreError,
     cluster::Cluster,
     node::Clock,
-    policy::{Effect, Policy},
+    policy::{PartitionCount, Policy},
     shard::Shard,
     value,
 };
@@ -90,14 +90,14 @@ impl LayoutGuard {
     ///
     /// # Errors
     /// [`StoreError::Partitions`].
-    pub(super) async fn pass(&self, effect: Effect) -> Result<(), StoreError> {
+    pub(super) async fn pass(&self, partition_count: PartitionCount) -> Result<(), StoreError> {
         let known = *self.known();
-        match known.next_look(effect) {
+        match known.next_look(partition_count) {
             Look::NotYet => {}
-            Look::First => Box::pin(self.look_once(effect)).await,
+            Look::First => Box::pin(self.look_once(partition_count)).await,
             Look::Concurrently => {
                 let guard = self.clone();
-                tokio::spawn(async move { guard.look_once(effect).await });
+                tokio::spawn(async move { guard.look_once(partition_count).await });
             }
         }
         match self.known().stored {
@@ -110,13 +110,13 @@ impl LayoutGuard {
     }
 
     /// Reads the stored number, unless another call has just done so.
-    async fn look_once(&self, effect: Effect) {
+    async fn look_once(&self, partition_count: PartitionCount) {
         let _turn = self.0.looking.lock().await;
         let known = *self.known();
-        if known.next_look(effect) == Look::NotYet {
+        if known.next_look(partition_count) == Look::NotYet {
             return;
         }
-        let stored = match self.stored(effect).await {
+        let stored = match self.stored(partition_count).await {
             Ok(None) => StoredCount::Unused,
             Ok(Some(count)) if count == self.0.configured => StoredCount::Confirmed,
             Ok(Some(count)) => StoredCount::Other(count),
@@ -130,7 +130,7 @@ impl LayoutGuard {
         };
     }
 
-    async fn stored(&self, effect: Effect) -> Result<Option<u16>, StoreError> {
+    async fn stored(&self, partition_count: PartitionCount) -> Result<Option<u16>, StoreError> {
         let key = &self.0.key;
         let set = redis::cmd("SET")
             .arg(key)
@@ -138,9 +138,9 @@ impl LayoutGuard {
             .arg("NX")
             .to_owned();
         let get = redis::cmd("GET").arg(key).to_owned();
-        let commands: &[(Shard, Cmd)] = match effect {
-            Effect::Read => &[(Shard::FIRST, get)],
-            Effect::Write => &[(Shard::FIRST, set), (Shard::FIRST, get)],
+        let commands: &[(Shard, Cmd)] = match partition_count {
+            PartitionCount::Check => &[(Shard::FIRST, get)],
+            PartitionCount::Store => &[(Shard::FIRST, set), (Shard::FIRST, get)],
         };
         let replies = self
             .0
@@ -161,13 +161,17 @@ impl LayoutGuard {
 }
 
 impl Known {
-    fn next_look(self, effect: Effect) -> Look {
+    fn next_look(self, partition_count: PartitionCount) -> Look {
         let Some(looked_at) = self.looked_at else {
             return Look::First;
         };
         let age = looked_at.elapsed();
         match self.stored {
-            StoredCount::Unused if effect == Effect::Write || age >= RETRY_INTERVAL => Look::First,
+            StoredCount::Unused
+                if partition_count == PartitionCount::Store || age >= RETRY_INTERVAL =>
+            {
+                Look::First
+            }
             StoredCount::Other(_) if age >= RETRY_INTERVAL => Look::First,
             StoredCount::Unread if age >= RETRY_INTERVAL => Look::Concurrently,
             StoredCount::Confirmed if age >= VALIDITY => Look::Concurrently,
@@ -206,26 +210,29 @@ mod tests {
             looked_at: None,
             stored: StoredCount::Unused,
         };
-        assert_eq!(first.next_look(Effect::Read), Look::First);
+        assert_eq!(first.next_look(PartitionCount::Check), Look::First);
         assert_eq!(
-            known(StoredCount::Unused).next_look(Effect::Write),
+            known(StoredCount::Unused).next_look(PartitionCount::Store),
             Look::First
         );
         assert_eq!(
-            known(StoredCount::Confirmed).next_look(Effect::Write),
+            known(StoredCount::Confirmed).next_look(PartitionCount::Store),
             Look::NotYet
         );
         let confirmed = known(StoredCount::Confirmed);
         advance(VALIDITY).await;
-        assert_eq!(confirmed.next_look(Effect::Write), Look::Concurrently);
+        assert_eq!(
+            confirmed.next_look(PartitionCount::Store),
+            Look::Concurrently
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_node_that_does_not_answer_holds_up_one_call() {
         let unread = known(StoredCount::Unread);
-        assert_eq!(unread.next_look(Effect::Write), Look::NotYet);
+        assert_eq!(unread.next_look(PartitionCount::Store), Look::NotYet);
         advance(RETRY_INTERVAL).await;
-        assert_eq!(unread.next_look(Effect::Write), Look::Concurrently);
+        assert_eq!(unread.next_look(PartitionCount::Store), Look::Concurrently);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Policies of commands: repetition, urgency, effect.
+//! Policies of commands: repetition, urgency, the check of the number of partitions.
 
 use super::{in_flight::Urgency, link::Repeat};
 
@@ -9,8 +9,8 @@ pub(crate) struct Policy {
     pub(super) repeat: Repeat,
     /// Its priority when the node is busy.
     pub(super) urgency: Urgency,
-    /// Whether it writes.
-    pub(super) effect: Effect,
+    /// The handling of the number of partitions before it is sent to a cluster.
+    pub(super) partition_count: PartitionCount,
     /// The handling if its keys are on two nodes.
     pub(super) keys_apart: KeysApart,
 }
@@ -24,13 +24,13 @@ pub(crate) enum KeysApart {
     Fail,
 }
 
-/// Whether a command writes. The first write to an unused cluster stores the number of partitions.
+/// The handling of the number of partitions, which a cluster stores, before a command is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// It changes no player.
-    Read,
-    /// It may create or change a player.
-    Write,
+pub(crate) enum PartitionCount {
+    /// It is compared with the configured one, if it is stored.
+    Check,
+    /// It is stored first if the cluster is unused, as the command may create a player.
+    Store,
 }
 
 impl Policy {
@@ -43,7 +43,7 @@ impl Policy {
     pub(crate) const CALL: Self = Self {
         repeat: Repeat::Allowed,
         urgency: Urgency::Normal,
-        effect: Effect::Write,
+        partition_count: PartitionCount::Store,
         keys_apart: KeysApart::Wait,
     };
     /// Calls that change players and must not be repeated: a late repetition would override a newer
@@ -54,7 +54,7 @@ impl Policy {
     };
     /// Calls that read players.
     pub(crate) const READ: Self = Self {
-        effect: Effect::Read,
+        partition_count: PartitionCount::Check,
         ..Self::CALL
     };
     /// Calls that read several players. The caller reads them one by one if their keys are on two
@@ -70,7 +70,7 @@ impl Policy {
     };
     /// Calls that begin a pass over all partitions.
     pub(crate) const TURN: Self = Self {
-        effect: Effect::Write,
+        partition_count: PartitionCount::Store,
         ..Self::UPKEEP
     };
 }

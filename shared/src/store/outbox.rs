@@ -86,11 +86,8 @@ impl Store {
         xrange
     }
 
-    /// Removes events from the outbox after JetStream has acknowledged them.
-    pub(crate) async fn remove_published(
-        &self,
-        entries: &[&OutboxEntry],
-    ) -> Result<(), StoreError> {
+    /// Removes events from the outbox that JetStream has acknowledged, or that are dropped.
+    pub(crate) async fn remove_done(&self, entries: &[&OutboxEntry]) -> Result<(), StoreError> {
         let mut shards = BTreeMap::<_, Vec<&str>>::new();
         for entry in entries {
             shards.entry(entry.shard).or_default().push(&entry.entry_id);

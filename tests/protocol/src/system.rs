@@ -294,13 +294,13 @@ impl System {
                 let event = self.redis.outbox[0];
                 self.relays[relay] = Relay::Read(event);
                 if mutation == Some(Mutation::RemovedBeforeAck) {
-                    self.remove_published(event);
+                    self.remove_done(event);
                 }
             }
             Action::RelayPublishes(relay) => self.publish(relay, mutation),
             Action::RelayRemoves(relay) => {
                 if let Relay::Published(event) = std::mem::take(&mut self.relays[relay]) {
-                    self.remove_published(event);
+                    self.remove_done(event);
                 }
             }
             Action::RelayDies(relay) => self.relays[relay] = Relay::Idle,
@@ -407,7 +407,7 @@ impl System {
         self.relays[relay] = Relay::Published(event);
     }
 
-    fn remove_published(&mut self, event: Event) {
+    fn remove_done(&mut self, event: Event) {
         self.redis.outbox.retain(|other| *other != event);
     }
 
