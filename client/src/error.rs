@@ -58,7 +58,8 @@ impl From<Problem> for CallError {
 }
 
 impl CallError {
-    /// Whether the same call may succeed later. Every call is safe to repeat.
+    /// Whether the same call may succeed later. Do not repeat a state that a newer
+    /// call has replaced; every other call may be repeated.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Problem(problem) => matches!(problem.status, 408 | 429 | 500..),

@@ -100,9 +100,9 @@
 //! - **Failed calls.** A call fails if it gets no response, or a status that does not concern its
 //!   content, such as 401, 403, 429 or 503. Calls of its kind then pause, for 0.1 s and up to 6 s
 //!   with jitter, plus `Retry-After`, 15 s at most. After that, one call at a time is tried, until
-//!   one succeeds. Its tasks are sent again, since every call may be repeated. If only some entries
-//!   of a batch failed, these are sent again one or two seconds later. So no report is lost because
-//!   of a refused token: [`set_token`](HttpNotifier::set_token) replaces the token and ends the
+//!   one succeeds. Its tasks are sent again, as a call whose result is unknown may be repeated. If
+//!   only some entries of a batch failed, these are sent again one or two seconds later. So no
+//!   report is lost because of a refused token: [`set_token`](HttpNotifier::set_token) replaces the token and ends the
 //!   pause.
 //! - **Refused calls.** A call that is refused for its content (400, 409, 410, 413) is not
 //!   repeated. A refused connect is made up for by the heartbeats of the connection, which restore

@@ -64,7 +64,7 @@ impl Socket {
     /// Sends a request, and reads the response.
     ///
     /// # Panics
-    /// If no such program is installed.
+    /// If there is no response.
     pub async fn ask(&mut self, request: &str) -> RawResponse {
         self.send(request).await;
         self.response().await.expect("a response")

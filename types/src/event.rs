@@ -54,12 +54,12 @@ pub enum EventKind {
 pub enum EventReason {
     /// The first connection was opened.
     Connect,
-    /// A heartbeat restored a connection that the service had lost.
+    /// A heartbeat opened a connection that was not known (any more) and not closed.
     Restore,
     /// The last connection was closed on purpose.
     Disconnect,
-    /// The last connection broke, or its gateway did, and the player did not return within the
-    /// grace.
+    /// The last connection broke, or its gateway crashed or restarted as planned, and the player
+    /// did not return within the grace.
     Lost,
     /// No connection was renewed in time.
     Expired,

@@ -44,7 +44,7 @@ pub enum HealthStatus {
     Ok,
     /// Calls are served, but a component is late or unavailable.
     Degraded,
-    /// Calls fail.
+    /// A component does not answer. If it is Redis, calls fail.
     Unavailable,
     /// The status could not be determined.
     Unknown,

@@ -22,6 +22,6 @@ pub struct Stats {
     pub dropped: u64,
     /// Connections that are open now.
     pub open_connections: u64,
-    /// Connects, disconnects and states that are not delivered yet.
+    /// Connects, disconnects, states and activities that are not delivered yet.
     pub queue_length: u64,
 }

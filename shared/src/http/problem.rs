@@ -210,10 +210,10 @@ impl From<StoreError> for Problem {
 fn store_detail(failure: StoreFailure) -> &'static str {
     match failure {
         StoreFailure::TimedOut => {
-            "the store did not answer in time; whether the call took effect is unknown, and it is safe to repeat"
+            "the store did not answer in time; whether the call took effect is unknown; repeat it, unless a newer call has replaced it"
         }
         StoreFailure::Unreachable => {
-            "the store cannot be reached; whether the call took effect is unknown, and it is safe to repeat"
+            "the store cannot be reached; whether the call took effect is unknown; repeat it, unless a newer call has replaced it"
         }
         StoreFailure::NotPrimary => {
             "the store is read-only, as after a failover; nothing was changed, and the call may be repeated"

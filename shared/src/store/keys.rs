@@ -67,7 +67,7 @@ impl Keys {
         }
     }
 
-    /// The player's record: a JSON string that lives for the TTL.
+    /// The player's record: a JSON string that lives until its last lease expires, or the grace.
     pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
             None => ConcatArg([&self.prefix, player.as_str(), "", ""]),
@@ -97,8 +97,8 @@ impl Keys {
             .map_or(&self.single_id_offset, |partition| &partition.id_offset)
     }
 
-    /// The expiry index: a sorted set of players by a time that is never later than the expiry of
-    /// their record.
+    /// The expiry index: a sorted set of players by a time that is not later than the expiry of
+    /// their record, unless the clock was set back.
     pub(crate) fn expiry_index(&self, shard: Shard) -> ConcatArg<'_> {
         self.shared(shard, "expiry")
     }

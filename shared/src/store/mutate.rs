@@ -35,9 +35,10 @@ pub(crate) enum Mutation<'a> {
 pub(crate) enum LeaseOutcome {
     /// The mutation took effect, or nothing had to be changed.
     Accepted,
-    /// The record did not hold the lease, which was added.
+    /// The connection was not known (any more), and was opened.
     Restored,
-    /// The connection was closed before. Nothing changed.
+    /// The connection was closed before, so it was not opened. An OFFLINE transition that was due
+    /// has been made.
     Closed,
 }
 
@@ -46,7 +47,7 @@ pub(crate) enum LeaseOutcome {
 pub(crate) enum StateOutcome {
     /// The change took effect, or nothing had to be changed.
     Accepted,
-    /// The transition is not allowed. Nothing changed.
+    /// The change is not allowed and was not made. An OFFLINE transition that was due has been made.
     Rejected,
 }
 

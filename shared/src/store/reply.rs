@@ -16,15 +16,19 @@ const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
 pub(crate) enum Outcome {
     /// The entry took effect, or nothing had to be changed.
     Accepted,
-    /// The record did not hold the lease, which was added.
+    /// The connection was not known (any more), and was opened.
     Restored,
-    /// The connection was closed before. Nothing changed.
+    /// The connection was closed before, so it was not opened. An OFFLINE transition that was due
+    /// has been made.
     Closed,
-    /// The record had expired, so that the player went OFFLINE; or the script ended the lease.
+    /// The record had expired, and this call made the OFFLINE transition; or this call ended the
+    /// lease.
     Expired,
-    /// The transition is not allowed or not due. Nothing changed.
+    /// The change is not allowed or not due, and was not made. An OFFLINE transition that was due
+    /// has been made.
     Rejected,
-    /// One of the keys holds another type, as another program wrote to it. Nothing changed.
+    /// A key is of another type, or the record is malformed, as another program wrote to it. Nothing
+    /// changed.
     Failed,
 }
 

@@ -1,4 +1,4 @@
-//! The expiry index of players whose record may have expired.
+//! The expiry index: the players that are not OFFLINE, by the time at which the sweep checks them.
 
 use redis::{Cmd, Value};
 

@@ -48,8 +48,8 @@ pub const NATS_UP: &str = "presence_nats_up";
 pub const GATEWAYS: &str = "presence_gateways";
 /// Gateways whose lease expired, so that the leases of their connections were ended.
 pub const GATEWAYS_LOST: &str = "presence_gateways_lost_total";
-/// Whether leases of lost gateways are held for one TTL, as too many expired at once or the sweeps
-/// paused: 1 or 0.
+/// Whether no gateway is declared lost for one gateway TTL, as too many expired at once or the
+/// sweeps paused: 1 or 0.
 pub const GATEWAYS_HELD: &str = "presence_gateways_held";
 
 /// Streams of callers that watch players.
@@ -164,7 +164,7 @@ pub fn describe() {
     describe_gauge!(
         GATEWAYS_HELD,
         Unit::Count,
-        "Whether leases of lost gateways are held for one TTL: 1 or 0"
+        "Whether no gateway is declared lost for one gateway TTL: 1 or 0"
     );
     describe_gauge!(
         WATCH_STREAMS,

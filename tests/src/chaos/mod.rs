@@ -50,12 +50,12 @@ use plan::{Action, GATEWAYS, NetworkFaults, Step};
 use players::Players;
 use watchers::Watchers;
 
-/// Time timeout, on top of a TTL, for the responses to agree with the sockets after the last fault:
+/// Time limit, on top of a TTL, for the responses to agree with the sockets after the last fault:
 /// a gateway whose calls all failed tries again after 6 s, and the last of its heartbeats follows
 /// within an interval.
 const HEALING_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Time timeout for the outbox to become empty: a server has 30 s to notice that NATS is silent.
+/// Time limit for the outbox to become empty: a server has 30 s to notice that NATS is silent.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(35);
 
 /// The rest after a storm, in milliseconds: the checker compares what watchers hold only if there

@@ -14,7 +14,7 @@ use super::{
 /// The pause between two reads.
 const READ_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Time timeout for a read.
+/// Time limit for a read.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Reads all players, and records the responses.

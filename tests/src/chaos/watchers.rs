@@ -33,7 +33,7 @@ use super::{
 /// The number of players in a request.
 const BATCH: u32 = 250;
 
-/// Time timeout for the handshake of a stream.
+/// Time limit for the handshake of a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause before a stream is opened again, and before a request is repeated that could not be

@@ -1,4 +1,4 @@
-//! Activities in events and in Redis, but not in logs (A2 and A3 of the contract).
+//! Activities in events and in Redis, but not in logs.
 
 use presence::{
     PresenceError,

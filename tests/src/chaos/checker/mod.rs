@@ -1,4 +1,4 @@
-//! Checker of a history. It knows the contract and nothing of the code. Each check reports
+//! Checker of a history. It knows what the docs promise, and nothing of the code. Each check reports
 //! violations of one invariant.
 
 mod failure_report;

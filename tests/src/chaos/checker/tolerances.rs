@@ -13,8 +13,8 @@ pub(super) const SWEEP_SLACK: Millis = 2_500;
 /// Events are published within this time while NATS and a server work.
 const PUBLISHING: Millis = 1_500;
 
-/// A relay whose publishing failed pauses for 5 s, and the client of NATS needs some time to
-/// connect again.
+/// A relay whose publishing failed pauses for 1 s, a call for 5 s, and the client of NATS needs some
+/// time to connect again.
 const NATS_BREAKER_PAUSE: Millis = 8_000;
 
 /// A server notices within this time that its connection to NATS is silent.

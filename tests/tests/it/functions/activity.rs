@@ -1,4 +1,4 @@
-//! Setting and reading of activities (A1 and A2 of the contract).
+//! Setting and reading of activities.
 
 use presence_tests::event::{HttpEvent, Kind, post};
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! Order does not matter (rule 5): connects, heartbeats and disconnects, in any order and said any
-//! number of times, end in the same connections.
+//! Commutation: connects, heartbeats and disconnects, in any order and repeated any number of times,
+//! end in the same connections.
 
 use std::collections::BTreeSet;
 
@@ -18,10 +18,10 @@ use super::{PLAYERS, hold, runtime, unexpected};
 
 const CONNECTIONS: [&str; 5] = ["c", "cc", "leases", "a=/+b", "0"];
 
-/// The first player is there before, and plays.
+/// The first player is connected before, and plays.
 const BEFORE: (usize, &str) = (0, "before");
 
-/// One thing that is said about a player's connection.
+/// One report about a player's connection.
 type Call = (Verb, usize, &'static str);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

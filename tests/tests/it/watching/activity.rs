@@ -1,4 +1,4 @@
-//! Activities on a stream (A2 and A3 of the contract).
+//! Activities on a stream.
 
 use presence_tests::{Server, Watcher};
 use serde_json::{Value, json};

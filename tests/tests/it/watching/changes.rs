@@ -1,4 +1,4 @@
-//! W2: changes, one after the other.
+//! Changes after the snapshot, one after the other.
 
 use presence_tests::Watcher;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! W7: what watching costs.
+//! Cost of watching.
 
 use async_nats::jetstream;
 use presence_tests::Watcher;

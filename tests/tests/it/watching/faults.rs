@@ -1,4 +1,4 @@
-//! W3: whatever fails, what callers hold equals Redis soon after.
+//! Convergence: whatever fails, what callers hold equals Redis soon after.
 
 use std::time::Duration;
 

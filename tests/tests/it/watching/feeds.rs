@@ -1,4 +1,4 @@
-//! W4: the source of changes, and the states of the feed.
+//! Feed states: the source of changes.
 
 use presence_tests::Watcher;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! W5 and W6: bounds, and how streams end.
+//! Limits of streams, and how streams end.
 
 use std::time::Duration;
 

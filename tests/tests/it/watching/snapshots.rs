@@ -1,4 +1,4 @@
-//! W1: what a caller has when a request is complete.
+//! Snapshots: the presences that a caller has when a request is complete.
 
 use presence_tests::Watcher;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! What players of the histories do, in words that mean something to JSON, to Lua's patterns, or to
+//! Activities of the players of the histories, in words that mean something to JSON, to Lua's patterns, or to
 //! the formats in Redis.
 
 use presence::model::{Activity, ActivityChange};

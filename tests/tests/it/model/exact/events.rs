@@ -1,4 +1,4 @@
-//! What the outbox must hold: an event for each transition, and no other.
+//! Events in the outbox: one for each transition, and no other.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ use presence::model::State;
 const OUTBOX: &str = "presence:{all}:outbox";
 
 /// Each player's events are those of the reference, in order; no id is used twice, and each
-/// player's versions rise (rule 11).
+/// player's versions rise.
 pub(super) async fn compare(
     raw: &mut MultiplexedConnection,
     reference: &Reference,

@@ -155,7 +155,7 @@ impl<'a> Fixture<'a> {
                 }
             }
         };
-        // Versions rise across a loss of data only if the clock has overtaken them (rule 11).
+        // Versions rise across a loss of data only if the clock has overtaken them.
         if self.reference.has_forgotten() {
             then = then.max(self.reference.newest_version + 1);
         }
@@ -352,8 +352,8 @@ impl<'a> Fixture<'a> {
         batch
     }
 
-    /// A batch's entries. Where one call could evict another's lease, each player has one entry:
-    /// which of two leases of the same moment runs out first is not defined.
+    /// A batch's entries. If one call could evict another's lease, each player has one entry: which
+    /// of two leases of the same moment expires first is not defined.
     fn entries(&self, sockets: &[Socket]) -> Vec<Socket> {
         let mut entries: Vec<Socket> = Vec::new();
         for socket in sockets {

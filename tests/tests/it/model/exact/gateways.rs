@@ -1,4 +1,4 @@
-//! Gateways in the [reference](super::reference): section 8 of the contract on one page.
+//! Gateways in the [reference](super::reference), as in `docs/presence.md`, *Leases of gateways*.
 
 use std::collections::BTreeMap;
 
@@ -69,7 +69,7 @@ impl Gateways {
         known >= 3 && 2 * count >= known
     }
 
-    /// Looks for lost gateways (G3, G6).
+    /// Looks for lost gateways, and holds them after a mass expiry.
     fn look(&mut self, now: u64) -> Vec<usize> {
         self.held_until = self.held_until.min(now + GATEWAY_TTL); // the clock may have been set back
         let has_paused = self
@@ -100,7 +100,7 @@ impl Gateways {
 }
 
 impl Reference {
-    /// G1.
+    /// Renews a gateway's lease.
     pub(super) fn renew_gateway(&mut self, gateway: usize) -> GatewayStatus {
         match self.gateways.leases.insert(gateway, self.now + GATEWAY_TTL) {
             Some(_) => GatewayStatus::Alive,
@@ -108,8 +108,8 @@ impl Reference {
         }
     }
 
-    /// G4. Returns the number of leases that were ended. `visited` are players whom the index of
-    /// owners leads to, though their records may have expired.
+    /// A gateway leaves. Returns the number of leases that were ended. `visited` are the players in
+    /// the owners, though their records may have expired.
     pub(super) fn leave_gateway(
         &mut self,
         gateway: usize,
@@ -122,7 +122,7 @@ impl Reference {
         }
     }
 
-    /// G3. Returns the number of leases that were ended.
+    /// Ends the leases of lost gateways. Returns the number of leases that were ended.
     pub(super) fn sweep_gateways(&mut self, visited: &[Vec<usize>; GATEWAYS.len()]) -> usize {
         let lost = self.gateways.look(self.now);
         // What was renewed in this very millisecond may be of a gateway that is back.

@@ -1,4 +1,4 @@
-//! What happens to players, at random, to the millisecond.
+//! Random histories of players, to the millisecond.
 
 use presence::model::{Reason, State};
 use presence_tests::{RedisServer, VirtualClock};

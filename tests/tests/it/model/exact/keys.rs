@@ -1,4 +1,4 @@
-//! What must be true of the raw keys, whatever happened before.
+//! Invariants of the raw keys, whatever happened before.
 
 use std::collections::BTreeSet;
 
@@ -92,8 +92,8 @@ pub(super) async fn check_owners(
     Ok(())
 }
 
-/// After each step: every record lives for exactly as long as it may (rules 1, 7, 8, 9), no other
-/// is there, and the sweep will look for each (rule 10).
+/// After each step: every record lives for exactly as long as it may, there is no other record, and
+/// the sweep will find each.
 pub(super) async fn check_lifetimes(
     raw: &mut MultiplexedConnection,
     reference: &Reference,

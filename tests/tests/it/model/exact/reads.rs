@@ -1,4 +1,4 @@
-//! What reads must show after a step.
+//! Reads after a step, compared with the reference.
 
 use presence::{
     PresenceService,
@@ -75,8 +75,7 @@ enum History {
     Hidden,
 }
 
-/// The history adds to an OFFLINE player what is still known (rule 12), and nothing to anybody
-/// else.
+/// The history adds to an OFFLINE player what is still known, and nothing to other players.
 fn presence(reference: &Reference, at: usize, history: History) -> Presence {
     let player_now = &reference.players[at];
     let state = player_now.state();

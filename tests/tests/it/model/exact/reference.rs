@@ -1,6 +1,5 @@
-//! The contract's rules 1–13 and 15 and its section 9 on one page, with a clock that is set.
-//! Written from the contract: it knows nothing of keys or scripts. Gateways (section 8) are in
-//! [`gateways`](super::gateways).
+//! Reference model of players: what `docs/presence.md` promises, with a clock that is set. It knows
+//! nothing of keys or scripts. Gateways are in [`gateways`](super::gateways).
 
 use presence::model::{EventReason, Reason, State};
 
@@ -83,8 +82,8 @@ impl Reference {
         }
     }
 
-    /// The clock is set: what has expired by then is gone (rules 1, 4, 5, 9, 12). Everything counts
-    /// through the millisecond of its expiry and not after (15).
+    /// The clock is set: what has expired by then is gone. Everything counts through the millisecond
+    /// of its expiry, and not after.
     pub(super) fn set_clock(&mut self, now: u64) {
         self.was_set_back |= now < self.now;
         self.now = now;
@@ -132,8 +131,8 @@ impl Reference {
         }
     }
 
-    /// A connect or a heartbeat: they differ in the reason of the event alone (rules 4–7, 13). It
-    /// may name a gateway, which the connection then belongs to.
+    /// A connect or a heartbeat: they differ in the reason of the event alone. It may
+    /// name a gateway, which the connection then belongs to.
     pub(super) fn renew(
         &mut self,
         (at, socket): Socket,
@@ -266,7 +265,7 @@ impl Reference {
         }
     }
 
-    /// Rule 8, and section 9.
+    /// Sets a state, an activity, or both.
     pub(super) fn set(
         &mut self,
         at: usize,
@@ -360,7 +359,7 @@ impl Reference {
     }
 
     /// The past stays for the retention; and the version for as long as the next one might not be
-    /// above it (rule 11).
+    /// above it.
     fn remember(&mut self, at: usize, ended_at: u64) {
         let player = &mut self.players[at];
         let version_until = player.version.max(self.now + self.rules.ttl);
