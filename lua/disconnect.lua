@@ -24,8 +24,8 @@
 
 local reason, grace = ARGV[3], tonumber(ARGV[4])
 
--- Removes a lease that no longer counts from the stored text, so that nothing can renew it later. Otherwise such a lease
--- is treated as unknown: nothing else changes.
+-- Removes a lease that no longer counts from the stored text, so that nothing can renew it later. Otherwise such a
+-- lease is treated as unknown: nothing else changes.
 local function remove_not_counting(player, connection)
   local position = find_lease(player.not_counting, connection)
   if position and player.state ~= 'OFFLINE' then

@@ -25,7 +25,8 @@ local state, activity = ARGV[3], ARGV[4]
 local removes_activity = activity == 'null'
 local sets_activity = activity and not removes_activity
 
--- Returns the ids of all connections of the player, also of those whose leases do not count: none may bring the player back.
+-- Returns the ids of all connections of the player, also of those whose leases do not count: none may bring the player
+-- back.
 local function connections(player)
   local ids = {}
   for _, leases in ipairs({ player.leases, player.not_counting }) do

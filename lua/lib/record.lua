@@ -4,8 +4,8 @@
 --
 -- `leases` is written if the player has several: each number is the time from `last_seen` to a lease's expiry. A single
 -- lease expires with the record. `activity` is written if the player has one; its text is in the past (lib/past.lua),
--- which a heartbeat of the only connection reads anyway and does not rewrite. The order of the members is part of the format. No state needs
--- escaping in JSON, so records are encoded and decoded as text, without cjson.
+-- which a heartbeat of the only connection reads anyway and does not rewrite. The order of the members is part of the
+-- format. No state needs escaping in JSON, so records are encoded and decoded as text, without cjson.
 -- Defines MAX_NUMBER, decode_record, encode_record.
 
 -- A greater stored number is invalid. Lua prints numbers of up to 14 digits in full, and Redis accepts no other form.

@@ -19,8 +19,9 @@ local function evict(player)
 end
 
 -- `claim` is `<connection_id>` or `<connection_id>!<gateway_id>`; with a gateway, the connection then belongs to it.
--- Returns the outcome: 'A' (the lease was known), 'R' (restored, or new), 'C' (closed before: the lease was not opened, but an
--- OFFLINE transition that was due was made) or 'F' (failed, a key of another type: nothing changed); and the player.
+-- Returns the outcome: 'A' (the lease was known), 'R' (restored, or new), 'C' (closed before: the lease was not opened,
+-- but an OFFLINE transition that was due was made) or 'F' (failed, a key of another type: nothing changed); and the
+-- player.
 local function renew_lease(entry, claim, reason)
   local connection, gateway = split_claim(claim)
   local player = load_player(entry)

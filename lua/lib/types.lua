@@ -1,5 +1,5 @@
--- Handling of keys of another type, which another program or a person wrote. Such a key makes the entries fail that need
--- it, before anything of them changes, and no other entry of the call.
+-- Handling of keys of another type, which another program or a person wrote. Such a key makes the entries fail that
+-- need it, before anything of them changes, and no other entry of the call.
 -- Needs index, outbox (lib/call.lua). Defines try, are_shared_keys_usable.
 
 -- Runs a command. Returns its reply, or nil and true if the key is of another type.
