@@ -18,7 +18,7 @@ fn main() {
 
 /// The commit that is checked out.
 fn checked_out() -> Option<String> {
-    // Unpacked from a tarball within another repository, we are no part of that.
+    // Sources unpacked from a tarball within another repository are not a part of it.
     git(&["ls-files", "--error-unmatch", "Cargo.toml"])?;
     // A release asks again after each commit and checkout, by which this file grows. While one
     // develops, that would compile everything again for nothing: there it is enough to ask when this

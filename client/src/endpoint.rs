@@ -1,4 +1,4 @@
-//! Where the presence service is.
+//! Address of the presence service, and the timeout of calls.
 
 use std::{fmt, time::Duration};
 
@@ -46,8 +46,8 @@ pub enum InvalidEndpoint {
 }
 
 impl Endpoint {
-    /// The service at `url`, such as `http://presence:8080`, or `https://api.example.com/prod`
-    /// where the calls are at `https://api.example.com/prod/presence/…`.
+    /// The service at `url`, such as `http://presence:8080`; or `https://api.example.com/prod` if
+    /// the calls are at `https://api.example.com/prod/presence/…`.
     ///
     /// Certificates of an `https` address are checked against the machine's root certificates, or
     /// against those in the file that the environment variable `SSL_CERT_FILE` names.

@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! Error of a call.
 
 use std::{error::Error, fmt, io, time::Duration};
 

@@ -102,8 +102,8 @@
 //!   with jitter, plus `Retry-After`, 15 s at most. After that, one call at a time is tried, until
 //!   one succeeds. Its tasks are sent again, as a call whose result is unknown may be repeated. If
 //!   only some entries of a batch failed, these are sent again one or two seconds later. So no
-//!   report is lost because of a refused token: [`set_token`](HttpNotifier::set_token) replaces the token and ends the
-//!   pause.
+//!   report is lost because of a refused token: [`set_token`](HttpNotifier::set_token) replaces the
+//!   token and ends the pause.
 //! - **Refused calls.** A call that is refused for its content (400, 409, 410, 413) is not
 //!   repeated. A refused connect is made up for by the heartbeats of the connection, which restore
 //!   it. If a 400 names one entry of a batch, this entry is dropped and the others are sent again.

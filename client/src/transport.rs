@@ -22,8 +22,8 @@ use tokio_tungstenite::{
 use crate::SignError;
 use crate::{CallError, Endpoint, InvalidEndpoint, PlayerId, Problem, pool::Pool};
 
-/// The longest answer, in bytes: 2,000 entries with the longest ids, and something to spare.
-const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// The longest response, in bytes: 2,000 entries with the longest ids fit.
+const MAX_RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 
 /// A body, as it comes.
 pub(crate) type Stream = UnsyncBoxBody<Bytes, BrokenBody>;
@@ -123,8 +123,8 @@ impl Transport {
             .within_limit(async { Ok(hyper::upgrade::on(response).await?) })
             .await?;
         let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_ANSWER))
-            .max_frame_size(Some(MAX_ANSWER));
+            .max_message_size(Some(MAX_RESPONSE_BYTES))
+            .max_frame_size(Some(MAX_RESPONSE_BYTES));
         Ok(
             WebSocketStream::from_raw_socket(TokioIo::new(socket), Role::Client, Some(config))
                 .await,
@@ -246,11 +246,14 @@ async fn whole(response: Response<Stream>) -> Result<Response<Bytes>, BoxError> 
     let (parts, body) = response.into_parts();
     Ok(Response::from_parts(
         parts,
-        Limited::new(body, MAX_ANSWER).collect().await?.to_bytes(),
+        Limited::new(body, MAX_RESPONSE_BYTES)
+            .collect()
+            .await?
+            .to_bytes(),
     ))
 }
 
-/// An id as a part of a path: of its characters, `|` alone may not stand there.
+/// Encodes an id as a segment of a path: `|` is the only character of ids that has to be escaped.
 pub(crate) fn path_segment(player: &PlayerId) -> String {
     player.as_str().replace('|', "%7C")
 }

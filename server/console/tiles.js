@@ -1,4 +1,4 @@
-// Labelled figures.
+// Labeled figures.
 
 /** Adds a tile to a list. Returns the element of its value. */
 export function tile(list, name, className = '') {

@@ -64,7 +64,7 @@ use routes::Parts;
 use workers::Workers;
 
 /// Time limit for connections to end after SIGTERM. The rest of ten seconds is for the last events.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(7);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Time limit of publishing the last events.
 const LAST_RELAY_TIMEOUT: Duration = Duration::from_millis(2_000);
@@ -207,7 +207,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
         context,
     };
     acceptor
-        .serve(lifecycle, stop, DRAIN_TIMEOUT, || drop(open))
+        .serve(lifecycle, stop, SHUTDOWN_TIMEOUT, || drop(open))
         .await;
 
     // All calls are done: publish their last events, then send the last spans.

@@ -185,7 +185,8 @@ async fn current(health: &HealthMonitor, lifecycle: &Lifecycle) -> Health {
     }
 }
 
-/// Builds the routes of a call. A GET on its path reads the player of that name.
+/// Builds the routes of a call. A GET on its path, such as `/presence/friends`, reads the player
+/// whose id is the last segment.
 fn call<F>(
     middleware: &Middleware,
     path: &'static str,

@@ -62,7 +62,8 @@ impl GatewaySweeper {
     /// Sweeps at half of `interval`, indefinitely. It checks for lost gateways even while leases
     /// are being ended: a longer pause between two checks counts as an outage.
     pub async fn run(&self, interval: Duration) {
-        // A task of its own: a check must not wait for a connection check that the ending began.
+        // Leases are ended in a task of their own, so that checks for lost gateways do not wait for
+        // it.
         let mut ending = JoinSet::new();
         loop {
             let next = Instant::now() + interval / 2;
@@ -131,14 +132,14 @@ impl GatewaySweeper {
 
     async fn end(&self, ending: &Ending) -> Result<u64, StoreError> {
         let trace = TraceContext::new_root();
-        let mut drain = self.store.drain(ending, &trace).await?;
+        let mut connections_ending = self.store.end_connections(ending, &trace).await?;
         let mut total = 0;
-        while let Some(step) = drain.next().await {
+        while let Some(step) = connections_ending.next().await {
             self.signal.notify(&step.events);
             self.ended.fetch_add(step.ended, Relaxed);
             total += step.ended;
         }
-        drain.finish().await?;
+        connections_ending.finish().await?;
         tracing::info!(
             gateway_id = ending.gateway.as_str(),
             connections = total,

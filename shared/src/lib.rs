@@ -43,5 +43,5 @@ pub use presence::{BatchOutcome, PresenceError, PresenceService};
 pub use redis::{RedisFault, StoreError, StoreFailure};
 pub use store::{Snapshot, Store};
 pub use supervise::supervise;
-pub use sweep::{Sweeper, Swept};
+pub use sweep::{SweepCounts, Sweeper};
 pub use version::{REVISION, VERSION};

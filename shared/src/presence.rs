@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     config::{Config, Lifetimes, Limits},
-    events::{Patience, PublishMode, Publisher},
+    events::{AttemptPolicy, PublishMode, Publisher},
     model::{
         ActivityChange, Connection, GatewayId, GatewayStatus, OwnedConnection, OwnedConnections,
         PlayerId, Presence, Reason, State, StateChange,
@@ -193,14 +193,14 @@ impl PresenceService {
         let Some(ending) = self.store.leave_gateway(gateway, reason).await? else {
             return Ok(0);
         };
-        let mut drain = self.store.drain(&ending, trace).await?;
+        let mut connections_ending = self.store.end_connections(&ending, trace).await?;
         let mut ended = 0;
         // Each step ends some leases; its events are published before the next one.
-        while let Some(step) = drain.next().await {
+        while let Some(step) = connections_ending.next().await {
             ended += step.ended;
             self.deliver(&step.events).await;
         }
-        drain.finish().await?;
+        connections_ending.finish().await?;
         Ok(ended)
     }
 
@@ -314,8 +314,8 @@ impl PresenceService {
     }
 
     async fn publish(&self, publisher: &Publisher, events: &[OutboxEntry]) {
-        let published = publisher.publish(events, Patience::CALL).await;
-        if let Err(error) = self.store.remove_done(&published.all()).await {
+        let published = publisher.publish(events, AttemptPolicy::CALL).await;
+        if let Err(error) = self.store.remove_done(&published.done()).await {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(
                 error,

@@ -35,12 +35,12 @@ const PAGES_PER_PASS: usize = 200;
 pub struct Sweeper {
     store: Store,
     signal: RelaySignal,
-    total: Arc<Mutex<Swept>>,
+    total: Arc<Mutex<SweepCounts>>,
 }
 
 /// Counts of the sweep's work.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Swept {
+pub struct SweepCounts {
     /// Players that went OFFLINE.
     pub expired: u64,
     /// Players that were still alive, and were rescheduled.
@@ -50,7 +50,7 @@ pub struct Swept {
 }
 
 /// The work done in one shard, and the error that ended it, if any.
-type Part = (Swept, Option<StoreError>);
+type Part = (SweepCounts, Option<StoreError>);
 
 impl Sweeper {
     /// Creates a sweeper of the players in `store`. It notifies the relay of its process of new
@@ -69,13 +69,13 @@ impl Sweeper {
     /// # Errors
     /// [`StoreError`] if a Redis node did not answer. The players of the other nodes were still
     /// checked, and are counted in [`total`](Self::total) and in the metrics.
-    pub async fn pass(&self) -> Result<Swept, StoreError> {
+    pub async fn pass(&self) -> Result<SweepCounts, StoreError> {
         let span = OnceLock::new();
         let nodes = self.store.shards_by_node().await;
         let parts = join_all(nodes.iter().map(|shards| self.sweep_node(shards, &span))).await;
         let swept = parts
             .iter()
-            .fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+            .fold(SweepCounts::default(), |sum, (swept, _)| sum + *swept);
         if let Some(span) = span.into_inner() {
             span.finish(swept.expired, swept.rescheduled);
         }
@@ -92,14 +92,14 @@ impl Sweeper {
     pub async fn run(&self, interval: Duration) {
         let pace = interval / 2;
         // A server that dies during its pass delays the next pass by this time.
-        let patience = interval / 4;
+        let dead_after = interval / 4;
         let mut next = Instant::now() + pace;
         self.pass_or_log().await;
         loop {
             sleep_until(next).await;
             let asked_at = Instant::now();
-            let turn = self.store.take_turn(Task::Sweep, pace, patience).await;
-            // If Redis did not answer, its time limit is part of the interval.
+            let turn = self.store.take_turn(Task::Sweep, pace, dead_after).await;
+            // If Redis did not reply, the time that the request took is part of the interval.
             let began = if turn.is_ok() {
                 Instant::now()
             } else {
@@ -123,11 +123,11 @@ impl Sweeper {
     }
 
     /// The counts of this sweeper and its clones since they were created.
-    pub fn total(&self) -> Swept {
+    pub fn total(&self) -> SweepCounts {
         self.total.lock().map(|total| *total).unwrap_or_default()
     }
 
-    fn count(&self, swept: Swept) {
+    fn count(&self, swept: SweepCounts) {
         metrics::counter!(SWEEP_EXPIRED).increment(swept.expired);
         metrics::counter!(SWEEP_RESCHEDULED).increment(swept.rescheduled);
         metrics::counter!(SWEEP_REMOVED).increment(swept.removed);
@@ -146,25 +146,25 @@ impl Sweeper {
     /// has no span.
     async fn sweep_node(&self, shards: &[Shard], span: &OnceLock<SweepSpan>) -> Part {
         let due = self.store.due_shards(shards).await;
-        if due.found.is_empty() {
-            return (Swept::default(), due.failure);
+        if due.values.is_empty() {
+            return (SweepCounts::default(), due.error);
         }
         let trace = &span.get_or_init(SweepSpan::start).context();
         let sweep = |(shard, now)| self.sweep(shard, now, trace);
-        let parts = while_node_answers(due.found, sweep).await;
+        let parts = while_node_answers(due.values, sweep).await;
         let swept = parts
             .iter()
-            .fold(Swept::default(), |sum, (swept, _)| sum + *swept);
+            .fold(SweepCounts::default(), |sum, (swept, _)| sum + *swept);
         self.count(swept);
         (
             swept,
-            due.failure
+            due.error
                 .or(parts.into_iter().find_map(|(_, failure)| failure)),
         )
     }
 
     async fn sweep(&self, shard: Shard, now: u64, trace: &TraceContext) -> Part {
-        let mut swept = Swept::default();
+        let mut swept = SweepCounts::default();
         for _ in 0..PAGES_PER_PASS {
             let due = match self.store.due(shard, PAGE, now).await {
                 Ok(due) => due,
@@ -196,7 +196,7 @@ impl Sweeper {
         let calls = players
             .chunks(PLAYERS_PER_CALL)
             .map(|players| self.store.expire(players, trace));
-        let mut swept = Swept::default();
+        let mut swept = SweepCounts::default();
         let mut failure = None;
         for result in join_all(calls).await {
             match result {
@@ -216,7 +216,7 @@ impl Sweeper {
     }
 }
 
-impl Add for Swept {
+impl Add for SweepCounts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {

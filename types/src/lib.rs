@@ -1,5 +1,5 @@
-//! What the presence service and its clients send each other. The service, `presence-client` and
-//! the CLI share these types, so that each is defined once. They do no I/O.
+//! Types that the presence service and its clients send each other. The service, `presence-client`
+//! and the CLI share these types, so that each is defined once. They do no I/O.
 //!
 //! Ids and states are parsed into types that cannot hold invalid values. Members that only a newer
 //! service sends are ignored, and reasons that only a newer service knows are kept as text.
@@ -23,7 +23,7 @@ pub use explanation::{Explanation, Lease, Transition};
 pub use gateway::{Gateway, GatewayState, GatewayStatus, Gateways};
 pub use health::{Check, Checks, Health, HealthStatus};
 pub use id::{Connection, ConnectionId, GatewayId, InvalidId, PlayerId};
-pub use presence::{Friends, LastSeen, Presence};
+pub use presence::{Friends, History, Presence};
 pub use problem::{ProblemBody, ProblemKind};
 pub use state::{Reason, State, UnknownName};
 pub use statistics::{States, Statistics};

@@ -37,7 +37,7 @@ pub struct Friends<A = Activity> {
 
 /// The history of an OFFLINE player, which is kept for the retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastSeen {
+pub struct History {
     /// The time of the player's last call, in Unix milliseconds.
     pub last_seen: u64,
     /// The version of the newest known transition.
@@ -46,13 +46,13 @@ pub struct LastSeen {
 
 impl<A> Presence<A> {
     /// Builds the presence of a player without a record.
-    pub fn offline(player_id: PlayerId, past: Option<LastSeen>) -> Self {
+    pub fn offline(player_id: PlayerId, history: Option<History>) -> Self {
         Self {
             player_id,
             state: State::Offline,
-            last_seen: past.map(|past| past.last_seen),
+            last_seen: history.map(|history| history.last_seen),
             connection_count: 0,
-            version: past.map(|past| past.version),
+            version: history.map(|history| history.version),
             activity: None,
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn expand(players: Vec<PlayerId>) -> Result<Vec<PlayerId>, Failure> {
 }
 
 fn expand_from(players: Vec<PlayerId>, input: impl Read) -> Result<Vec<PlayerId>, Failure> {
-    let Some(place) = players.iter().position(|player| player.as_str() == STDIN) else {
+    let Some(position) = players.iter().position(|player| player.as_str() == STDIN) else {
         return Ok(players);
     };
     let text = io::read_to_string(input)?;
@@ -30,7 +30,7 @@ fn expand_from(players: Vec<PlayerId>, input: impl Read) -> Result<Vec<PlayerId>
         ));
     }
     let mut expanded = players;
-    expanded.splice(place..=place, read);
+    expanded.splice(position..=position, read);
     Ok(expanded)
 }
 

@@ -184,8 +184,8 @@ async fn close(mut socket: WebSocket, end: End) {
 }
 
 impl End {
-    /// The reason for the presence service. The close code tells a player who meant to leave from a
-    /// lost one.
+    /// The reason for the presence service. The close code distinguishes a player who meant to
+    /// leave from a lost one.
     fn reason(&self) -> Reason {
         match self {
             Self::ByPlayer(Some(code)) | Self::ByGateway(code) => Reason::from_close_code(*code),

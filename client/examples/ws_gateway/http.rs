@@ -45,7 +45,7 @@ pub(crate) struct Gateway {
     pub(crate) notifier: Arc<dyn Notifier>,
     /// One stream for the friends of all sockets.
     pub(crate) watcher: Option<Watcher>,
-    /// The same notifier, for its counters.
+    /// The notifier as its concrete type, for its counters.
     presence: Option<Arc<HttpNotifier>>,
     pub(crate) sockets: Arc<Sockets>,
     pub(crate) ping_interval: Duration,

@@ -20,7 +20,7 @@ pub(super) enum Task {
 
 /// The kind of a call. Tasks of one kind can share a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallKind {
+pub(super) enum TaskKind {
     Quit,
     Lost,
     Moving,
@@ -33,7 +33,7 @@ pub(super) enum CallKind {
 /// A call with tasks of one kind, each of another player or connection.
 #[derive(Debug)]
 pub(super) struct Call {
-    pub(super) kind: CallKind,
+    pub(super) kind: TaskKind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
     /// The gateway that the connections belong to, if the call names it.
     pub(super) gateway: Option<GatewayId>,
@@ -91,15 +91,15 @@ enum Content {
 }
 
 impl Task {
-    pub(super) fn kind(&self) -> CallKind {
+    pub(super) fn kind(&self) -> TaskKind {
         match self {
-            Self::Connect(_) => CallKind::Connect,
-            Self::Heartbeat(_) => CallKind::Heartbeat,
-            Self::SetState(_) => CallKind::SetState,
-            Self::SetActivity(_) => CallKind::SetActivity,
-            Self::Disconnect(_, Reason::Quit) => CallKind::Quit,
-            Self::Disconnect(_, Reason::Lost) => CallKind::Lost,
-            Self::Disconnect(_, Reason::Moving) => CallKind::Moving,
+            Self::Connect(_) => TaskKind::Connect,
+            Self::Heartbeat(_) => TaskKind::Heartbeat,
+            Self::SetState(_) => TaskKind::SetState,
+            Self::SetActivity(_) => TaskKind::SetActivity,
+            Self::Disconnect(_, Reason::Quit) => TaskKind::Quit,
+            Self::Disconnect(_, Reason::Lost) => TaskKind::Lost,
+            Self::Disconnect(_, Reason::Moving) => TaskKind::Moving,
         }
     }
 
@@ -115,7 +115,7 @@ impl Task {
     }
 }
 
-impl CallKind {
+impl TaskKind {
     /// All kinds in the order of their priority: of several calls that may be made, the first one
     /// is made first.
     pub(super) const ALL: [Self; 7] = [
@@ -147,10 +147,10 @@ impl CallKind {
 impl Call {
     pub(super) fn path(&self) -> &'static str {
         match self.kind {
-            CallKind::Quit | CallKind::Lost | CallKind::Moving => "/presence/disconnect",
-            CallKind::Connect => "/presence/connect",
-            CallKind::SetState | CallKind::SetActivity => "/presence/state",
-            CallKind::Heartbeat => "/presence/heartbeat",
+            TaskKind::Quit | TaskKind::Lost | TaskKind::Moving => "/presence/disconnect",
+            TaskKind::Connect => "/presence/connect",
+            TaskKind::SetState | TaskKind::SetActivity => "/presence/state",
+            TaskKind::Heartbeat => "/presence/heartbeat",
         }
     }
 
@@ -159,13 +159,13 @@ impl Call {
     /// entry, since the response to a batch has the outcome of each entry.
     pub(super) fn body(&self) -> Body {
         let reason = match self.kind {
-            CallKind::Quit => Some(Reason::Quit),
-            CallKind::Lost => Some(Reason::Lost),
-            CallKind::Moving => Some(Reason::Moving),
-            CallKind::Connect
-            | CallKind::SetState
-            | CallKind::SetActivity
-            | CallKind::Heartbeat => None,
+            TaskKind::Quit => Some(Reason::Quit),
+            TaskKind::Lost => Some(Reason::Lost),
+            TaskKind::Moving => Some(Reason::Moving),
+            TaskKind::Connect
+            | TaskKind::SetState
+            | TaskKind::SetActivity
+            | TaskKind::Heartbeat => None,
         };
         let content = match &self.tasks[..] {
             [(player, Task::SetState(state))] => Content::State {

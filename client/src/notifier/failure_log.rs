@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::{call::CallKind, outcome::is_final};
+use super::{call::TaskKind, outcome::is_final};
 use crate::CallError;
 
 /// Logs an episode of failures, which lasts until all kinds of calls succeed again. Each cause is
@@ -28,8 +28,8 @@ enum Cause {
 
 impl FailureLog {
     /// Logs that a call failed or was refused.
-    pub(super) fn record_failure(&mut self, kind: CallKind, error: &CallError) {
-        // A rejected transition or a closed connection is no failure of the service or of the
+    pub(super) fn record_failure(&mut self, kind: TaskKind, error: &CallError) {
+        // A rejected transition or a closed connection is not a failure of the service or of the
         // gateway.
         if matches!(error, CallError::Problem(problem) if matches!(problem.status, 409 | 410)) {
             tracing::debug!(?kind, %error, "presence call refused");

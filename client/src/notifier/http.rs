@@ -42,10 +42,10 @@ pub struct HttpNotifier {
 /// Some reports of [`HttpNotifier::drain`] were refused, or were not delivered in time. The leases
 /// expire without them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{tasks} disconnects and states were refused, or not delivered in time")]
+#[error("{tasks} reports were refused, or not delivered in time")]
 pub struct Undelivered {
-    /// The number of disconnects and states. A connection whose lease is not known to have ended
-    /// counts as a disconnect.
+    /// The number of disconnects, states and activities. A connection whose lease is not known to
+    /// have ended counts as a disconnect.
     pub tasks: usize,
 }
 

@@ -255,7 +255,7 @@ impl GatewayLease {
             return LeaseOutcome::CannotLeave;
         }
         self.log.unsupported();
-        if self.is_held(now) {
+        if self.is_valid(now) {
             self.next_at = now + self.retry_pause();
         } else {
             let doubled = self
@@ -277,7 +277,7 @@ impl GatewayLease {
         self.log.failed(error);
         // After a longer pause than the interval, the lease could expire.
         let requested = error.retry_after().unwrap_or_default().min(self.interval);
-        let is_urgent = self.is_held(now) || self.phase == Phase::Leaving;
+        let is_urgent = self.is_valid(now) || self.phase == Phase::Leaving;
         let pause = if is_urgent {
             self.retry_pause()
         } else {
@@ -287,7 +287,7 @@ impl GatewayLease {
     }
 
     /// Whether the lease has not expired yet.
-    fn is_held(&self, now: Instant) -> bool {
+    fn is_valid(&self, now: Instant) -> bool {
         self.renewed_at
             .is_some_and(|renewed_at| now < renewed_at + self.ttl)
     }

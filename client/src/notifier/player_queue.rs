@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     activity::LatestActivity,
-    call::{CallKind, Task},
+    call::{Task, TaskKind},
     heartbeats::Heartbeat,
     timer_queue::TimerKey,
 };
@@ -28,7 +28,7 @@ pub(super) struct PlayerQueue {
     /// Whether a call with the first pending task is in flight.
     is_in_flight: bool,
     /// Where the queue waits until its first task can be sent.
-    pub(super) slot: Option<(CallKind, TimerKey)>,
+    pub(super) slot: Option<(TaskKind, TimerKey)>,
 }
 
 #[derive(Debug)]
@@ -202,14 +202,14 @@ impl PlayerQueue {
     /// The kind and the earliest time of the next call, which is not made before `earliest`. `None`
     /// while a call is in flight, or if there is nothing to send. The activity comes after all
     /// other tasks.
-    pub(super) fn next_call(&self, earliest: Instant) -> Option<(CallKind, Instant)> {
+    pub(super) fn next_call(&self, earliest: Instant) -> Option<(TaskKind, Instant)> {
         match self.pending.front() {
             _ if self.has_call_in_flight() => None,
             Some(first) => Some((first.task.kind(), earliest)),
             None => self
                 .activity
                 .ready_at(earliest)
-                .map(|ready_at| (CallKind::SetActivity, ready_at)),
+                .map(|ready_at| (TaskKind::SetActivity, ready_at)),
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     Stats,
-    call::{CallKind, Connection, Notice, Task},
+    call::{Connection, Notice, Task, TaskKind},
     heartbeats::HeartbeatSchedule,
     outcome::EntryOutcome,
     player_queue::PlayerQueue,
@@ -30,7 +30,7 @@ pub(super) struct Players {
     rate_limited: HashSet<PlayerId>,
     /// The players whose first task waits, by the kind of that task. The queue for heartbeats stays
     /// empty.
-    waiting: [TimerQueue<PlayerId>; CallKind::ALL.len()],
+    waiting: [TimerQueue<PlayerId>; TaskKind::ALL.len()],
     pub(super) heartbeats: HeartbeatSchedule,
     /// How long a lease lasts.
     pub(super) ttl: Duration,
@@ -112,9 +112,9 @@ impl Players {
     }
 
     /// When the next call of the kind is due; `None` if there is nothing to send.
-    pub(super) fn ready_at(&self, kind: CallKind, max_batch: usize) -> Option<Instant> {
+    pub(super) fn ready_at(&self, kind: TaskKind, max_batch: usize) -> Option<Instant> {
         match kind {
-            CallKind::Heartbeat => self.heartbeats.next_at(max_batch),
+            TaskKind::Heartbeat => self.heartbeats.next_at(max_batch),
             _ => self.waiting[kind as usize].next_at(),
         }
     }
@@ -122,12 +122,12 @@ impl Players {
     /// Takes the tasks of the next call of the kind, to be sent now.
     pub(super) fn take(
         &mut self,
-        kind: CallKind,
+        kind: TaskKind,
         max_batch: usize,
         now: Instant,
         stats: &mut Stats,
     ) -> Due {
-        if kind == CallKind::Heartbeat {
+        if kind == TaskKind::Heartbeat {
             return self.take_heartbeats(max_batch, now, stats);
         }
         let limit = if kind.is_batched() { max_batch } else { 1 };

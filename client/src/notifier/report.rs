@@ -47,15 +47,15 @@ pub enum CallKind {
 }
 
 impl CallKind {
-    fn of(kind: call::CallKind) -> Self {
+    fn of(kind: call::TaskKind) -> Self {
         match kind {
-            call::CallKind::Quit | call::CallKind::Lost | call::CallKind::Moving => {
+            call::TaskKind::Quit | call::TaskKind::Lost | call::TaskKind::Moving => {
                 Self::Disconnect
             }
-            call::CallKind::Connect => Self::Connect,
-            call::CallKind::SetState => Self::State,
-            call::CallKind::SetActivity => Self::Activity,
-            call::CallKind::Heartbeat => Self::Heartbeat,
+            call::TaskKind::Connect => Self::Connect,
+            call::TaskKind::SetState => Self::State,
+            call::TaskKind::SetActivity => Self::Activity,
+            call::TaskKind::Heartbeat => Self::Heartbeat,
         }
     }
 }

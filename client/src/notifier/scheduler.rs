@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use self::drain::Drain;
 use super::{
     Stats,
-    call::{Call, CallKind, CallResponse, Connection, Notice, Task},
+    call::{Call, CallResponse, Connection, Notice, Task, TaskKind},
     failure_log::FailureLog,
     heartbeats::HeartbeatSchedule,
     lease::{GatewayLease, LeaseCall, LeaseOutcome, LeaseResponse},
@@ -64,7 +64,7 @@ pub(super) struct Timing {
 pub(super) struct CallScheduler {
     players: Players,
     /// One limiter per kind of call.
-    limiters: [CallLimiter; CallKind::ALL.len()],
+    limiters: [CallLimiter; TaskKind::ALL.len()],
     max_batch: usize,
     cleaned_up_at: Instant,
     /// When to send entries again that failed in batches of which other entries succeeded.
@@ -85,7 +85,7 @@ impl CallScheduler {
                 HeartbeatSchedule::new(timing.heartbeat_interval, now),
                 timing.ttl,
             ),
-            limiters: CallKind::ALL.map(|kind| CallLimiter::new(kind.max_in_flight())),
+            limiters: TaskKind::ALL.map(|kind| CallLimiter::new(kind.max_in_flight())),
             max_batch: timing.max_batch,
             cleaned_up_at: now,
             failed_entries_retry_at: now,
@@ -139,8 +139,8 @@ impl CallScheduler {
     /// Returns a call to send now. Its result must be passed to [`settle`](Self::settle).
     pub(super) fn next_call(&mut self, now: Instant) -> Option<Call> {
         self.give_up_old_tasks(now);
-        let is_due = |kind: &CallKind| self.call_at(*kind).is_some_and(|at| at <= now);
-        let kind = CallKind::ALL.into_iter().find(is_due)?;
+        let is_due = |kind: &TaskKind| self.call_at(*kind).is_some_and(|at| at <= now);
+        let kind = TaskKind::ALL.into_iter().find(is_due)?;
         let Due { tasks, due_at } = self
             .players
             .take(kind, self.max_batch, now, &mut self.stats);
@@ -159,7 +159,7 @@ impl CallScheduler {
 
     /// When to ask for the next call, if nothing happens until then.
     pub(super) fn next_call_at(&self) -> Option<Instant> {
-        CallKind::ALL
+        TaskKind::ALL
             .into_iter()
             .filter_map(|kind| self.call_at(kind))
             .chain(self.lease_call_at())
@@ -250,9 +250,9 @@ impl CallScheduler {
         }
     }
 
-    fn call_at(&self, kind: CallKind) -> Option<Instant> {
+    fn call_at(&self, kind: TaskKind) -> Option<Instant> {
         // A late heartbeat would restore a connection whose lease was ended.
-        if kind == CallKind::Heartbeat && self.is_leaving() {
+        if kind == TaskKind::Heartbeat && self.is_leaving() {
             return None;
         }
         let due_at = self.players.ready_at(kind, self.max_batch)?;
@@ -276,9 +276,9 @@ impl CallScheduler {
         }
     }
 
-    fn record_success(&mut self, kind: CallKind, response: &CallResponse) {
+    fn record_success(&mut self, kind: TaskKind, response: &CallResponse) {
         self.limiters[kind as usize].record_success();
-        if CallKind::ALL.into_iter().all(|kind| self.is_healthy(kind)) {
+        if TaskKind::ALL.into_iter().all(|kind| self.is_healthy(kind)) {
             self.failure_log.record_recovery();
         }
         if let Some(interval) = response.heartbeat_interval() {
@@ -290,7 +290,7 @@ impl CallScheduler {
         self.stats.restored += response.restored.len() as u64;
     }
 
-    fn record_failure(&mut self, kind: CallKind, error: &CallError, now: Instant) {
+    fn record_failure(&mut self, kind: TaskKind, error: &CallError, now: Instant) {
         self.stats.failures += 1;
         self.failure_log.record_failure(kind, error);
         let limiter = &mut self.limiters[kind as usize];
@@ -302,7 +302,7 @@ impl CallScheduler {
     }
 
     /// Whether calls of the kind succeed, or no call of the kind is left to make.
-    fn is_healthy(&self, kind: CallKind) -> bool {
+    fn is_healthy(&self, kind: TaskKind) -> bool {
         let limiter = &self.limiters[kind as usize];
         let has_calls = !limiter.is_idle() || self.players.ready_at(kind, self.max_batch).is_some();
         !limiter.is_failing() || !has_calls

@@ -79,8 +79,8 @@ impl EventStream {
             return Ok(Some(first));
         }
         while let Some(message) = self.message().await? {
-            if let Some(news) = StreamItem::parse(&message)? {
-                return Ok(Some(news));
+            if let Some(item) = StreamItem::parse(&message)? {
+                return Ok(Some(item));
             }
         }
         Ok(None)
@@ -125,7 +125,7 @@ impl StreamItem {
             feed: String,
         }
 
-        let news = match &**name {
+        let item = match &**name {
             "presence" => serde_json::from_str(data).map(Self::Event),
             "missed" => serde_json::from_str(data).map(|Missed { count }| Self::Missed(count)),
             "feed" => serde_json::from_str(data).map(|FeedState { feed }| {
@@ -137,6 +137,6 @@ impl StreamItem {
             }),
             _ => return Ok(None),
         };
-        news.map(Some).map_err(CallError::Garbled)
+        item.map(Some).map_err(CallError::Garbled)
     }
 }

@@ -25,7 +25,8 @@ impl Messages {
         self.bytes.len()
     }
 
-    /// The next message that is whole. Comments, which say that the service is there, are left out.
+    /// The next message that is whole. Comments, which only show that the service is up, are
+    /// skipped.
     pub(super) fn next(&mut self) -> Option<Message> {
         while let Some(end) = self.bytes.windows(2).position(|pair| pair == b"\n\n") {
             let block: Vec<u8> = self.bytes.drain(..end + 2).collect();
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_no_message_and_half_a_message_waits() {
+    fn a_comment_is_not_a_message_and_half_a_message_waits() {
         assert!(read(&[":\n\n", "event: presence\ndata: {}\n"]).is_empty());
     }
 }

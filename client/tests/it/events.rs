@@ -28,11 +28,11 @@ async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
 }
 
 async fn all(mut stream: EventStream) -> Vec<StreamItem> {
-    let mut news = Vec::new();
+    let mut items = Vec::new();
     while let Some(item) = stream.next().await.unwrap() {
-        news.push(item);
+        items.push(item);
     }
-    news
+    items
 }
 
 fn live() -> (&'static str, &'static str) {
@@ -53,15 +53,15 @@ async fn a_stream_reports_whether_events_arrive() {
         ("ready", "{}"),
         live(),
     ];
-    let news = all(open(&messages).await.unwrap()).await;
+    let items = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
     let (live, down) = (StreamItem::Feed(Feed::Live), StreamItem::Feed(Feed::Down));
-    assert_eq!(news, [live.clone(), StreamItem::Event(event), down, live]);
+    assert_eq!(items, [live.clone(), StreamItem::Event(event), down, live]);
 }
 
 #[tokio::test]
 async fn a_stream_may_begin_without_events() {
-    let news = all(open(&[
+    let items = all(open(&[
         down(),
         ("missed", r#"{"count":3}"#),
         ("of-a-newer-service", ""),
@@ -69,7 +69,7 @@ async fn a_stream_may_begin_without_events() {
     .await
     .unwrap())
     .await;
-    assert_eq!(news, [StreamItem::Feed(Feed::Down), StreamItem::Missed(3)]);
+    assert_eq!(items, [StreamItem::Feed(Feed::Down), StreamItem::Missed(3)]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use presence::{
     model::PlayerId,
 };
 
-/// Reads the presence of the player whom the path's last segment names.
+/// Reads the presence of the player that the path's last segment names.
 ///
 /// # Errors
 /// The problems of the request; 503.

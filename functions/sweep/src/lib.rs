@@ -72,7 +72,7 @@ pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
 struct Sweeps {
     sweeper: Sweeper,
     gateways: GatewaySweeper,
-    /// Passes that came to their end.
+    /// The number of passes that ended before the deadline.
     passes: u64,
 }
 

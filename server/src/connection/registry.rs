@@ -205,7 +205,9 @@ impl Pool {
         }
         if count < idle.len() {
             // Among equally idle connections, those that were accepted first go first.
-            idle.select_nth_unstable_by_key(count, |(idleness, place, _)| (*idleness, *place));
+            idle.select_nth_unstable_by_key(count, |(idleness, position, _)| {
+                (*idleness, *position)
+            });
         }
         idle.iter()
             .take(count)

@@ -112,9 +112,9 @@ fn players(uri: &Uri) -> Result<Option<Vec<PlayerId>>, Problem> {
     };
     let ids: Vec<_> = list.split(',').filter(|_| !list.is_empty()).collect();
     check_length(&ids, MAX_PLAYERS, "players")?;
-    let parse = |(place, id): (usize, &str)| {
+    let parse = |(position, id): (usize, &str)| {
         PlayerId::parse(id).map_err(|error| {
-            Problem::invalid_request(error.to_string()).with_field(format!("players[{place}]"))
+            Problem::invalid_request(error.to_string()).with_field(format!("players[{position}]"))
         })
     };
     ids.into_iter()

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::store::{PartialResult, Waiting};
+use crate::store::{OutboxBacklog, PartialResult};
 
 /// How long an observed age is valid. A relay records one more often than that.
 const TTL: Duration = Duration::from_mins(1);
@@ -33,13 +33,13 @@ pub(crate) enum Oldest {
 
 impl Oldest {
     /// The oldest of the events that wait in all shards.
-    pub(crate) fn of(waiting: &PartialResult<Waiting>) -> Self {
-        match waiting.failure {
+    pub(crate) fn of(waiting: &PartialResult<OutboxBacklog>) -> Self {
+        match waiting.error {
             Some(_) => Self::Unknown,
             None => waiting
-                .found
+                .values
                 .iter()
-                .map(Waiting::age)
+                .map(OutboxBacklog::age)
                 .max()
                 .map_or(Self::None, Self::Aged),
         }

@@ -148,8 +148,8 @@ impl Connection {
             // The client's own choice is random, and it gives up at a server that refuses the
             // credentials.
             .reconnect_to_server_callback(move |servers, _| {
-                let place = attempts.fetch_add(1, Ordering::Relaxed) % servers.len().max(1);
-                let next = servers.get(place).map(|server| server.addr.clone());
+                let position = attempts.fetch_add(1, Ordering::Relaxed) % servers.len().max(1);
+                let next = servers.get(position).map(|server| server.addr.clone());
                 async { next.map(|addr| ReconnectToServer { addr, delay: None }) }
             })
             .event_callback(move |event| {
@@ -223,12 +223,12 @@ impl ConnectionLog {
             }
             Event::Disconnected | Event::ClientError(_) => {
                 state.is_up = false;
-                if let Some(reason) = news(&mut state.loss, event) {
+                if let Some(reason) = new_reason(&mut state.loss, event) {
                     tracing::warn!(reason, "NATS is not connected");
                 }
             }
             Event::ServerError(_) | Event::LameDuckMode => {
-                if let Some(reason) = news(&mut state.complaint, event) {
+                if let Some(reason) = new_reason(&mut state.complaint, event) {
                     tracing::warn!(reason, "NATS reports a problem");
                 }
             }
@@ -238,7 +238,7 @@ impl ConnectionLog {
 }
 
 /// The event's text, unless it was logged last.
-fn news<'a>(logged: &'a mut Option<String>, event: &Event) -> Option<&'a str> {
+fn new_reason<'a>(logged: &'a mut Option<String>, event: &Event) -> Option<&'a str> {
     let reason = event.to_string();
     if logged.as_ref() == Some(&reason) {
         return None;

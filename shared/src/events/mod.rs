@@ -25,7 +25,7 @@ pub(crate) use follower::{Continuity, FollowError, Follower};
 pub use history::{EventHistory, HistoryError};
 pub use live::{Listener, LiveEvents};
 pub use publisher::Publisher;
-pub(crate) use publisher::{NatsHealth, Patience};
+pub(crate) use publisher::{AttemptPolicy, NatsHealth};
 pub use relay::{Relay, Relayed};
 pub use signal::RelaySignal;
 

@@ -38,14 +38,14 @@ struct Inner {
     connection: Connection,
     breaker: Breaker,
     /// Used by health checks only, so that they log each problem once and do not block publishing.
-    health: Breaker,
+    health_log: Breaker,
     /// The time of the last warning about dropped events.
     drops_logged_at: Mutex<Option<Instant>>,
 }
 
 /// The time limit of an attempt to publish, and the pause after a failed one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub(crate) struct AttemptPolicy {
     timeout: Duration,
     cool_down: Duration,
 }
@@ -70,14 +70,14 @@ pub(crate) enum NatsHealth {
     Unavailable,
 }
 
-impl Patience {
-    /// The patience of a function's call, whose caller waits for the response.
+impl AttemptPolicy {
+    /// The policy of a function's call, whose caller waits for the response.
     pub(crate) const CALL: Self = Self {
         timeout: Duration::from_millis(250),
         cool_down: Duration::from_secs(5),
     };
 
-    /// The patience of the relay, which runs in the background.
+    /// The policy of the relay, which runs in the background.
     pub(crate) const RELAY: Self = Self {
         timeout: Duration::from_secs(3),
         cool_down: Duration::from_secs(1),
@@ -86,7 +86,7 @@ impl Patience {
 
 impl<'a> Published<'a> {
     /// All events that are done, acknowledged and dropped ones.
-    pub(crate) fn all(&self) -> Vec<&'a OutboxEntry> {
+    pub(crate) fn done(&self) -> Vec<&'a OutboxEntry> {
         [&*self.acknowledged, &*self.dropped].concat()
     }
 }
@@ -100,14 +100,14 @@ impl Publisher {
             config,
             connection,
             breaker,
-            health: Breaker::default(),
+            health_log: Breaker::default(),
             drops_logged_at: Mutex::default(),
         }))
     }
 
     /// Whether an attempt is worthwhile: none failed within the cool-down.
-    pub(crate) fn is_ready(&self, patience: Patience) -> bool {
-        self.0.breaker.is_closed(patience.cool_down)
+    pub(crate) fn may_publish(&self, policy: AttemptPolicy) -> bool {
+        self.0.breaker.is_closed(policy.cool_down)
     }
 
     /// Publishes events, and returns those that are done. Returns at once if an attempt failed
@@ -115,14 +115,14 @@ impl Publisher {
     pub(crate) async fn publish<'a>(
         &self,
         entries: &'a [OutboxEntry],
-        patience: Patience,
+        policy: AttemptPolicy,
     ) -> Published<'a> {
-        if entries.is_empty() || !self.is_ready(patience) {
+        if entries.is_empty() || !self.may_publish(policy) {
             return Published::default();
         }
         let published = self
             .0
-            .publish(entries, Instant::now() + patience.timeout)
+            .publish(entries, Instant::now() + policy.timeout)
             .await;
         let waiting = entries.len() - published.acknowledged.len() - published.dropped.len();
         metrics::counter!(EVENTS_PUBLISHED).increment(published.acknowledged.len() as u64);
@@ -162,9 +162,9 @@ impl Publisher {
         match stream_error {
             Some(error) => self
                 .0
-                .health
+                .health_log
                 .report(&error, "the stream does not accept events"),
-            None => _ = self.0.health.close(),
+            None => _ = self.0.health_log.close(),
         }
         health
     }

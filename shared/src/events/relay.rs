@@ -11,10 +11,10 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
-use super::{Backlog, Oldest, Patience, Publisher, RelaySignal};
+use super::{AttemptPolicy, Backlog, Oldest, Publisher, RelaySignal};
 use crate::{
     redis::{Shard, StoreError, episodes},
-    store::{Store, Task, Turn, Waiting, while_node_answers},
+    store::{OutboxBacklog, Store, Task, Turn, while_node_answers},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -72,7 +72,7 @@ impl Relay {
         self.backlog.record(Oldest::of(&waiting));
         let nodes = self
             .store
-            .by_node(waiting.found, |waiting| waiting.shard)
+            .by_node(waiting.values, |waiting| waiting.shard)
             .await;
         let parts = join_all(
             nodes
@@ -81,7 +81,7 @@ impl Relay {
         )
         .await;
         let relayed = sum(parts);
-        if let Some(error) = waiting.failure {
+        if let Some(error) = waiting.error {
             return Err(error);
         }
         let relayed = relayed?;
@@ -103,7 +103,7 @@ impl Relay {
                 sleep_until(next_check).await;
             }
             result = tokio::select! {
-                shards = signal.notified() => self.publish_all(shards).await,
+                shards = signal.notified() => self.publish_shards(shards).await,
                 () = sleep_until(next_check) => self.check(interval, &mut next_check).await,
             };
         }
@@ -118,10 +118,10 @@ impl Relay {
         let mut published = Ok(());
         if self.store.takes_turns() {
             let left = self.left().clone();
-            published = self.publish_all(left).await;
+            published = self.publish_shards(left).await;
             // A relay that is cut off from NATS lets others go first.
-            let is_ready = self.publisher.is_ready(Patience::RELAY);
-            let turn_interval = if is_ready { pace } else { 2 * pace };
+            let may_publish = self.publisher.may_publish(AttemptPolicy::RELAY);
+            let turn_interval = if may_publish { pace } else { 2 * pace };
             let turn = self
                 .store
                 .take_turn(Task::Relay, turn_interval, interval / 4)
@@ -156,7 +156,7 @@ impl Relay {
         }
     }
 
-    async fn relay(&self, waiting: Waiting) -> Part {
+    async fn relay(&self, waiting: OutboxBacklog) -> Part {
         let dropped = match self.drop_older(waiting).await {
             Ok(dropped) => Relayed {
                 published: 0,
@@ -168,9 +168,9 @@ impl Relay {
         (published + dropped, failure)
     }
 
-    async fn publish_all(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
-        // Every shard counts as left until it is drained, so that those of a failed node are not
-        // forgotten.
+    async fn publish_shards(&self, shards: BTreeSet<Shard>) -> Result<(), StoreError> {
+        // Every shard counts as left until its outbox is empty, so that those of a failed node are
+        // not forgotten.
         self.left().extend(&shards);
         let nodes = self.store.by_node(shards, |shard| *shard).await;
         let parts = join_all(
@@ -185,7 +185,7 @@ impl Relay {
     /// Publishes the events of one outbox, and remembers the shard if events are left.
     async fn publish(&self, shard: Shard) -> Part {
         let mut total = Relayed::default();
-        let is_empty = self.drain(shard, &mut total).await;
+        let is_empty = self.publish_until_empty(shard, &mut total).await;
         let mut left = self.left();
         match is_empty {
             Ok(true) => _ = left.remove(&shard),
@@ -195,11 +195,15 @@ impl Relay {
     }
 
     /// Publishes the events of one outbox. Returns whether none is left.
-    async fn drain(&self, shard: Shard, total: &mut Relayed) -> Result<bool, StoreError> {
-        while self.publisher.is_ready(Patience::RELAY) {
+    async fn publish_until_empty(
+        &self,
+        shard: Shard,
+        total: &mut Relayed,
+    ) -> Result<bool, StoreError> {
+        while self.publisher.may_publish(AttemptPolicy::RELAY) {
             let page = self.store.outbox(shard, PAGE).await?;
-            let published = self.publisher.publish(&page, Patience::RELAY).await;
-            let done = published.all();
+            let published = self.publisher.publish(&page, AttemptPolicy::RELAY).await;
+            let done = published.done();
             self.store.remove_done(&done).await?;
             let relayed = Relayed {
                 published: published.acknowledged.len() as u64,
@@ -219,7 +223,7 @@ impl Relay {
         self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn drop_older(&self, waiting: Waiting) -> Result<u64, StoreError> {
+    async fn drop_older(&self, waiting: OutboxBacklog) -> Result<u64, StoreError> {
         if waiting.age() <= self.retention {
             return Ok(0);
         }

@@ -1,7 +1,7 @@
-//! Publishing of a window of messages: all are sent in order, then all acknowledgements are awaited
+//! Publishing of a window of messages: all are sent in order, then all acknowledgments are awaited
 //! together.
 //!
-//! The acknowledgements have an inbox of their own. The client's own publish takes the first reply
+//! The acknowledgments have an inbox of their own. The client's own publish takes the first reply
 //! to a message for JetStream's, which may be the reply of any other subscriber to the subject.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{config::EventsConfig, store::OutboxEntry};
 
-/// The number of messages that may wait for their acknowledgement at a time: enough to hide the
+/// The number of messages that may wait for their acknowledgment at a time: enough to hide the
 /// round trip, few enough to bound memory.
 pub(super) const WINDOW: usize = 512;
 
@@ -48,7 +48,7 @@ pub(super) enum PublishError {
     NoAck,
     #[error("the event could not be sent")]
     Send(#[source] SendError),
-    #[error("the inbox for acknowledgements could not be opened")]
+    #[error("the inbox for acknowledgments could not be opened")]
     Inbox(#[from] SubscribeError),
     #[error("the stream does not take events")]
     Stream(#[from] StreamError),
@@ -83,7 +83,7 @@ impl PublishError {
     }
 }
 
-/// Sends a window, and waits for its acknowledgements until `deadline` at the latest.
+/// Sends a window, and waits for its acknowledgments until `deadline` at the latest.
 pub(super) async fn send(
     client: &Client,
     config: &EventsConfig,
@@ -95,12 +95,12 @@ pub(super) async fn send(
     let subscribed = timeout_at(deadline, client.subscribe(format!("{inbox}.*"))).await;
     let replies = subscribed.map_err(|_| PublishError::NoAck)??;
     let mut results = Vec::with_capacity(entries.len());
-    for (place, entry) in entries.iter().enumerate() {
+    for (position, entry) in entries.iter().enumerate() {
         let send = async {
             let headers = message::headers(entry, spans.context_of(entry))?;
             let subject = config.subject.clone();
-            // The last token of the reply subject is the message's place in the window.
-            let reply = format!("{inbox}.{place}");
+            // The last token of the reply subject is the message's position in the window.
+            let reply = format!("{inbox}.{position}");
             let body = Bytes::from(entry.body.clone());
             client
                 .publish_with_reply_and_headers(subject, reply, headers, body)
@@ -110,26 +110,26 @@ pub(super) async fn send(
         let sent = timeout_at(deadline, send)
             .await
             .unwrap_or(Err(PublishError::NoAck));
-        results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgement arrives
+        results.push(sent.and(Err(PublishError::NoAck))); // until its acknowledgment arrives
     }
     let deadline = deadline.min(Instant::now() + ACK_TIMEOUT);
     receive(replies, &config.stream, &mut results, deadline).await;
     Ok(results)
 }
 
-/// Stores each acknowledgement in its message's place, until none is missing.
+/// Stores each acknowledgment in its message's position, until none is missing.
 async fn receive(mut replies: Subscriber, stream: &str, results: &mut Results, deadline: Instant) {
     let mut missing = results.iter().filter(|result| is_open(result)).count();
     while missing > 0 {
         let Ok(Some(reply)) = timeout_at(deadline, replies.next()).await else {
             return;
         };
-        let place = reply
+        let position = reply
             .subject
             .rsplit('.')
             .next()
-            .and_then(|place| place.parse::<usize>().ok());
-        let Some(result) = place.and_then(|place| results.get_mut(place)) else {
+            .and_then(|position| position.parse::<usize>().ok());
+        let Some(result) = position.and_then(|position| results.get_mut(position)) else {
             continue;
         };
         // Replies of other subscribers are ignored, as are repeated ones.
@@ -149,7 +149,7 @@ fn is_open(result: &Result<(), PublishError>) -> bool {
     )
 }
 
-/// Parses an acknowledgement. `None` if the reply is not JetStream's.
+/// Parses an acknowledgment. `None` if the reply is not JetStream's.
 fn parse_ack(reply: &Message, stream: &str) -> Option<Result<(), PublishError>> {
     if reply.status == Some(StatusCode::NO_RESPONDERS) {
         return Some(Err(PublishError::NoStream));

@@ -11,7 +11,7 @@ pub use activity::{Activity, ActivityChange, StateChange};
 pub use owned::{OwnedConnection, OwnedConnections};
 pub use presence_types::{
     Connection, ConnectionId, EventReason, Gateway, GatewayId, GatewayState, GatewayStatus,
-    InvalidId, LastSeen, Lease, PlayerId, Reason, State, Transition, UnknownName,
+    History, InvalidId, Lease, PlayerId, Reason, State, Transition, UnknownName,
 };
 
 /// One player's presence at one moment.

@@ -1,4 +1,4 @@
-//! What operators ask: health, counts, gateways, and diagnostics of one player.
+//! Queries of operators: health, counts, gateways, and diagnostics of one player.
 
 mod health;
 mod queries;

@@ -20,7 +20,7 @@ use crate::config::{RedisConfig, RedisMode};
 #[derive(Clone)]
 pub(crate) struct RedisClient {
     backend: Backend,
-    limit: Duration,
+    timeout: Duration,
 }
 
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl RedisClient {
         config: &RedisConfig,
         partition_count_key: String,
     ) -> Result<Self, RedisError> {
-        let limit = config.timeout;
+        let timeout = config.timeout;
         let backend = match config.mode {
             RedisMode::Standalone => {
                 let url = config
@@ -45,15 +45,15 @@ impl RedisClient {
                     .first()
                     .ok_or((redis::ErrorKind::InvalidClientConfig, "no Redis URL"))?;
                 let endpoint = Endpoint::fixed(url.clone(), config.tokens.as_ref())?;
-                Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
+                Backend::Standalone(Node::new(endpoint, Role::Primary, timeout))
             }
             RedisMode::Sentinel => {
                 let endpoint =
                     Endpoint::by_sentinel(config.urls.clone(), config.sentinel_name.clone())?;
-                Backend::Standalone(Node::new(endpoint, Role::Primary, limit))
+                Backend::Standalone(Node::new(endpoint, Role::Primary, timeout))
             }
             RedisMode::Cluster => {
-                let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), limit);
+                let cluster = Cluster::new(config.urls.clone(), config.tokens.clone(), timeout);
                 let guard = LayoutGuard::new(
                     cluster.clone(),
                     partition_count_key,
@@ -62,7 +62,7 @@ impl RedisClient {
                 Backend::Cluster(cluster, guard)
             }
         };
-        Ok(Self { backend, limit })
+        Ok(Self { backend, timeout })
     }
 
     /// Sends one command of the service's own upkeep to the node that holds `shard`, and waits for
@@ -83,7 +83,7 @@ impl RedisClient {
             Backend::Standalone(node) => {
                 let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
                 let result = node
-                    .query(command, policy.repeat, Instant::now() + self.limit)
+                    .query(command, policy.repeat, Instant::now() + self.timeout)
                     .await;
                 if let Some(permit) = permit {
                     permit.finish(&result);
@@ -181,7 +181,7 @@ impl RedisClient {
     pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
         match &self.backend {
             Backend::Standalone(node) => vec![
-                node.query_optional(command, Instant::now() + self.limit)
+                node.query_optional(command, Instant::now() + self.timeout)
                     .await,
             ],
             Backend::Cluster(cluster, _) => cluster.query_masters(command).await,
@@ -212,7 +212,7 @@ impl RedisClient {
             Err(error) => return vec![Err(error); commands.len()],
         };
         // The time limit starts after the wait for admission.
-        let deadline = Instant::now() + self.limit;
+        let deadline = Instant::now() + self.timeout;
         let sending = Sending {
             clock,
             slots: Slots::Held,

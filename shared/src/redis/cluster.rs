@@ -47,7 +47,7 @@ const MAX_BACKOFF: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub(super) struct Cluster {
     topology: Arc<Topology>,
-    limit: Duration,
+    timeout: Duration,
 }
 
 /// Commands that are sent together, and their deadline.
@@ -78,7 +78,7 @@ enum Pause {
     NewMap,
 }
 
-/// A command's place in its call, and its reply.
+/// A command's position in its call, and its reply.
 type IndexedReply = (usize, Result<Timed, StoreError>);
 
 impl Cluster {
@@ -87,11 +87,11 @@ impl Cluster {
     pub(super) fn new(
         seeds: Vec<ConnectionInfo>,
         tokens: Option<IamAuthToken>,
-        limit: Duration,
+        timeout: Duration,
     ) -> Self {
         Self {
-            topology: Arc::new(Topology::new(seeds, tokens, limit)),
-            limit,
+            topology: Arc::new(Topology::new(seeds, tokens, timeout)),
+            timeout,
         }
     }
 
@@ -122,14 +122,14 @@ impl Cluster {
             clock,
             policy,
             commands,
-            deadline: Instant::now() + self.limit,
+            deadline: Instant::now() + self.timeout,
         };
         let routes = (0..commands.len())
-            .map(|place| (place, Route::Master))
+            .map(|position| (position, Route::Master))
             .collect();
         let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
-        for (place, answer) in self.deliver(&call, routes, 1).await {
-            answers[place] = answer;
+        for (position, answer) in self.deliver(&call, routes, 1).await {
+            answers[position] = answer;
         }
         if answers
             .iter()
@@ -142,11 +142,11 @@ impl Cluster {
 
     /// Sends a command to each master.
     pub(super) async fn query_masters(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {
-        let deadline = Instant::now() + self.limit;
+        let deadline = Instant::now() + self.timeout;
         let slots = match timeout_at(deadline, self.topology.slots()).await {
             Ok(Ok(slots)) => slots,
             Ok(Err(error)) => return vec![Err(error)],
-            Err(_) => return vec![Err(StoreError::Timeout(self.limit))],
+            Err(_) => return vec![Err(StoreError::Timeout(self.timeout))],
         };
         let query = async |address| {
             self.topology
@@ -162,9 +162,9 @@ impl Cluster {
         &self,
         shards: impl Iterator<Item = Shard>,
     ) -> Result<Vec<Shard>, StoreError> {
-        let slots = timeout(self.limit, self.topology.slots()).await;
+        let slots = timeout(self.timeout, self.topology.slots()).await;
         Ok(slots
-            .unwrap_or(Err(StoreError::Timeout(self.limit)))?
+            .unwrap_or(Err(StoreError::Timeout(self.timeout)))?
             .shard_of_each_master(shards))
     }
 
@@ -175,7 +175,7 @@ impl Cluster {
         items: Vec<T>,
         shard: impl Fn(&T) -> Shard,
     ) -> Vec<Vec<T>> {
-        let Ok(Ok(slots)) = timeout(self.limit, self.topology.slots()).await else {
+        let Ok(Ok(slots)) = timeout(self.timeout, self.topology.slots()).await else {
             return vec![items];
         };
         let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
@@ -202,21 +202,23 @@ impl Cluster {
                 Err(error) => {
                     return routes
                         .into_iter()
-                        .map(|(place, _)| (place, Err(error.clone())))
+                        .map(|(position, _)| (position, Err(error.clone())))
                         .collect();
                 }
             };
             let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
             let mut answered = Vec::with_capacity(routes.len());
-            for (place, route) in routes {
-                match self.node_on(route, call.commands[place].0, &slots) {
-                    Some(node) => nodes.entry(node).or_default().push(place),
-                    None => answered.push((place, Err(UNASSIGNED))),
+            for (position, route) in routes {
+                match self.node_on(route, call.commands[position].0, &slots) {
+                    Some(node) => nodes.entry(node).or_default().push(position),
+                    None => answered.push((position, Err(UNASSIGNED))),
                 }
             }
-            let pipelines = nodes.iter().flat_map(|((address, slots), places)| {
-                let chunks = places.chunks(COMMANDS_PER_PIPELINE);
-                chunks.map(|places| self.deliver_to_node(call, address, *slots, places, attempt))
+            let pipelines = nodes.iter().flat_map(|((address, slots), positions)| {
+                let chunks = positions.chunks(COMMANDS_PER_PIPELINE);
+                chunks.map(|positions| {
+                    self.deliver_to_node(call, address, *slots, positions, attempt)
+                })
             });
             answered.extend(join_all(pipelines).await.into_iter().flatten());
             answered
@@ -229,18 +231,18 @@ impl Cluster {
         call: &Call<'_>,
         address: &Address,
         slots: Slots,
-        places: &[usize],
+        positions: &[usize],
         attempt: u32,
     ) -> Vec<IndexedReply> {
         let (deadline, result) = self
-            .send_to_node(call, address, slots, places, attempt)
+            .send_to_node(call, address, slots, positions, attempt)
             .await;
         let call = &Call { deadline, ..*call };
-        let answers = result.unwrap_or_else(|error| vec![Err(error); places.len()]);
-        let mut answered = Vec::with_capacity(places.len());
+        let answers = result.unwrap_or_else(|error| vec![Err(error); positions.len()]);
+        let mut answered = Vec::with_capacity(positions.len());
         let mut again = Vec::new();
         let mut pause = Pause::None;
-        for (place, answer) in places.iter().copied().zip(answers) {
+        for (position, answer) in positions.iter().copied().zip(answers) {
             let may_wait = call.policy.keys_apart == KeysApart::Wait;
             let error = answer
                 .as_ref()
@@ -248,10 +250,10 @@ impl Cluster {
                 .filter(|error| may_wait || !error.is_keys_apart());
             match error.and_then(|error| next(error, address, call.policy.repeat, attempt)) {
                 Some((route, before)) => {
-                    again.push((place, route));
+                    again.push((position, route));
                     pause = pause.max(before);
                 }
-                None => answered.push((place, answer)),
+                None => answered.push((position, answer)),
             }
         }
         if again
@@ -274,14 +276,14 @@ impl Cluster {
         call: &Call<'_>,
         address: &Address,
         slots: Slots,
-        places: &[usize],
+        positions: &[usize],
         attempt: u32,
     ) -> (Instant, Result<Vec<Result<Timed, StoreError>>, StoreError>) {
         let node = match self.topology.node(address) {
             Ok(node) => node,
             Err(error) => return (call.deadline, Err(error.into())),
         };
-        let commands = places.iter().map(|place| &call.commands[*place].1);
+        let commands = positions.iter().map(|position| &call.commands[*position].1);
         // Commands that follow a redirection were admitted before.
         let urgency = if attempt == 1 {
             call.policy.urgency
@@ -293,7 +295,7 @@ impl Cluster {
             Err(error) => return (call.deadline, Err(error)),
         };
         let deadline = if attempt == 1 {
-            Instant::now() + self.limit
+            Instant::now() + self.timeout
         } else {
             call.deadline
         };
@@ -339,7 +341,7 @@ impl Cluster {
     ) -> Result<T, StoreError> {
         timeout_at(call.deadline, work)
             .await
-            .unwrap_or(Err(StoreError::Timeout(self.limit)))
+            .unwrap_or(Err(StoreError::Timeout(self.timeout)))
     }
 }
 

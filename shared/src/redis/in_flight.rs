@@ -336,7 +336,7 @@ impl State {
         }
     }
 
-    /// Whether the limit is nearly reached. Otherwise a fast reply is no reason to raise it.
+    /// Whether the limit is nearly reached. Otherwise a fast reply does not raise it.
     fn is_in_use(&self, finished: usize) -> bool {
         self.has_waiters() || (self.in_flight + finished) as f64 > self.limit / 2.0
     }

@@ -65,12 +65,12 @@ struct One<'a>(&'a Cmd);
 struct Many(Pipeline);
 
 impl Node {
-    /// Prepares a connection to a node of this role, whose callers wait for `limit`. Nothing is
+    /// Prepares a connection to a node of this role, whose callers wait for `timeout`. Nothing is
     /// sent before the first command. Must be called in a tokio runtime.
-    pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
+    pub(super) fn new(endpoint: Endpoint, role: Role, timeout: Duration) -> Self {
         Self {
-            link: Link::new(endpoint, role, limit),
-            in_flight: InFlightLimit::new(limit),
+            link: Link::new(endpoint, role, timeout),
+            in_flight: InFlightLimit::new(timeout),
         }
     }
 
@@ -118,7 +118,7 @@ impl Node {
     ) -> Result<Replies, StoreError> {
         let mut answers = self.request_all(sending, commands.clone()).await?;
         let refused: Vec<_> = (0..answers.values.len())
-            .filter(|place| is_refusal(&answers.values[*place]))
+            .filter(|position| is_refusal(&answers.values[*position]))
             .collect();
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
@@ -128,8 +128,8 @@ impl Node {
                 .collect();
             let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
             answers.now = answers.now.min(again.now);
-            for (place, value) in refused.into_iter().zip(again.values) {
-                answers.values[place] = value;
+            for (position, value) in refused.into_iter().zip(again.values) {
+                answers.values[position] = value;
             }
         }
         Ok(answers)

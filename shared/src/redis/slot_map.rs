@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_without_slots_is_none() {
+    fn a_reply_without_slots_is_not_a_slot_map() {
         assert!(SlotMap::parse(&Value::Array(vec![]), "seed").is_none());
         assert!(SlotMap::parse(&Value::Nil, "seed").is_none());
     }

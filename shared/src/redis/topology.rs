@@ -28,7 +28,7 @@ const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(50);
 pub(super) struct Topology {
     seeds: Vec<ConnectionInfo>,
     tokens: Option<IamAuthToken>,
-    limit: Duration,
+    timeout: Duration,
     nodes: Mutex<HashMap<Address, Node>>,
     slots: RwLock<Option<Arc<SlotMap>>>,
     /// Locked during a refresh: other callers wait for its outcome.
@@ -42,16 +42,17 @@ struct Asked {
 }
 
 impl Topology {
-    /// Creates the topology of a cluster that is reached by `seeds`. A node has `limit` to connect.
+    /// Creates the topology of a cluster that is reached by `seeds`. A node has `timeout` to
+    /// connect.
     pub(super) fn new(
         seeds: Vec<ConnectionInfo>,
         tokens: Option<IamAuthToken>,
-        limit: Duration,
+        timeout: Duration,
     ) -> Self {
         Self {
             seeds,
             tokens,
-            limit,
+            timeout,
             nodes: Mutex::default(),
             slots: RwLock::default(),
             asked: tokio::sync::Mutex::default(),
@@ -112,7 +113,7 @@ impl Topology {
         Ok(Node::new(
             Endpoint::fixed(info, self.tokens.as_ref())?,
             role,
-            self.limit,
+            self.timeout,
         ))
     }
 
@@ -146,7 +147,7 @@ impl Topology {
     async fn ask_node(&self, address: Address) -> Result<SlotMap, StoreError> {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
-        let deadline = Instant::now() + self.limit;
+        let deadline = Instant::now() + self.timeout;
         let answer = match self
             .node(&address)?
             .query(&command, Repeat::Allowed, deadline)

@@ -86,7 +86,7 @@ impl Store {
         let stored_past = reply::past(&past_value, self.ttl)?;
         let history = stored_past
             .as_ref()
-            .and_then(|past| past.last_seen(now, self.retention));
+            .and_then(|past| past.history(now, self.retention));
         let presence = reply::presence(player.clone(), [&record_value, &past_value], history, now)?;
         // After the retention the key lives on for the sake of the next version only.
         let past = stored_past.filter(|past| past.state != State::Offline || history.is_some());

@@ -47,7 +47,7 @@ pub fn reply(bytes: &[u8]) {
         let past = reply::past(&value, TTL)
             .ok()
             .flatten()
-            .and_then(|past| past.last_seen(1, u64::MAX));
+            .and_then(|past| past.history(1, u64::MAX));
         if let Ok(presence) = reply::presence(alice(), [&value, &value], past, u64::MAX) {
             check(&presence);
         }

@@ -99,8 +99,8 @@ fn known_gateways(leases: Value, is_held: bool, now: u64) -> Result<States, Stor
     Ok(known.collect())
 }
 
-/// The gateways whose connections' leases are being ended. Sweeps take over one that leaves later
-/// than what it may still renew (lua/leave_gateway.lua), and a lost one at once.
+/// The gateways whose connections' leases are being ended. The score says when sweeps take over:
+/// after `before` for a gateway that leaves (lua/leave_gateway.lua), not after it for a lost one.
 fn ending_gateways(endings: Value) -> Result<States, StoreError> {
     let endings: Vec<(String, f64)> = redis::from_redis_value(endings)?;
     let ending = endings.into_iter().filter_map(|(member, swept_from)| {

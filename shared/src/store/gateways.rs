@@ -70,7 +70,7 @@ impl Store {
         gateway: &GatewayId,
         reason: Reason,
     ) -> Result<Option<Ending>, StoreError> {
-        let (reason, grace) = self.end_of(reason);
+        let (reason, grace) = self.offline_reason_and_grace(reason);
         let complete = |command: &mut Cmd| {
             command
                 .arg(2)
@@ -93,7 +93,7 @@ impl Store {
     /// Looks for gateways whose lease has expired. With any number of sweepers, each gateway is
     /// found lost once.
     pub(crate) async fn lost_gateways(&self) -> Result<LostGateways, StoreError> {
-        let (reason, grace) = self.end_of(Reason::Lost);
+        let (reason, grace) = self.offline_reason_and_grace(Reason::Lost);
         let complete = |command: &mut Cmd| {
             let keys = &self.keys;
             let keys = [
@@ -138,7 +138,7 @@ impl Store {
     }
 
     /// The reason of OFFLINE transitions, and the grace (ms), after a disconnect for `reason`.
-    pub(super) fn end_of(&self, reason: Reason) -> (EventReason, u64) {
+    pub(super) fn offline_reason_and_grace(&self, reason: Reason) -> (EventReason, u64) {
         match reason {
             Reason::Quit => (EventReason::Disconnect, 0),
             Reason::Lost => (EventReason::Lost, self.grace),

@@ -186,14 +186,14 @@ impl Keys {
         }
     }
 
-    /// Groups players by shard. Players are represented by their places in the list.
+    /// Groups players by shard. Players are represented by their positions in the list.
     pub(crate) fn group_by_shard<'a>(
         &self,
         players: impl Iterator<Item = &'a PlayerId>,
     ) -> BTreeMap<Shard, Vec<usize>> {
         let mut shards = BTreeMap::<_, Vec<usize>>::new();
-        for (place, player) in players.enumerate() {
-            shards.entry(self.shard(player)).or_default().push(place);
+        for (position, player) in players.enumerate() {
+            shards.entry(self.shard(player)).or_default().push(position);
         }
         shards
     }

@@ -30,7 +30,7 @@ pub(crate) use batch::AppliedBatch;
 pub(crate) use dataset::Dataset;
 pub(crate) use gateways::{Ending, LostGateways};
 pub(crate) use mutate::{LeaseOutcome, Mutation, StateOutcome};
-pub(crate) use outbox::Waiting;
+pub(crate) use outbox::OutboxBacklog;
 pub(crate) use partial_result::PartialResult;
 pub(crate) use per_node::while_node_answers;
 pub use read::Snapshot;
@@ -61,7 +61,7 @@ pub struct Store {
     /// gateway is declared lost after it.
     gateway_outage: u64,
     /// The part of each script call that the configuration determines: see `lua/lib/call.lua`.
-    call_context: String,
+    context_head: String,
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
     heartbeats: HeartbeatBatcher,
@@ -76,7 +76,7 @@ impl Store {
     pub fn new(config: &Config) -> Result<Self, StoreError> {
         let to_millis = |duration: std::time::Duration| duration.as_millis() as u64;
         let retention = to_millis(config.lifetimes.last_seen_retention);
-        let call_context = [retention, config.limits.max_connections.into()];
+        let context_head = [retention, config.limits.max_connections.into()];
         let keys = Keys::new(config.redis.key_prefix.clone(), config.redis.partitions);
         Ok(Self {
             redis: RedisClient::new(&config.redis, keys.partition_count().to_string())?,
@@ -92,7 +92,7 @@ impl Store {
                     .gateway_ttl
                     .max(config.lifetimes.sweep_interval * 3 / 2),
             ),
-            call_context: call_context.map(|value| format!("{value} ")).concat(),
+            context_head: context_head.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
             heartbeats: HeartbeatBatcher::default(),
         })

@@ -47,7 +47,8 @@ pub(crate) enum LeaseOutcome {
 pub(crate) enum StateOutcome {
     /// The change took effect, or nothing had to be changed.
     Accepted,
-    /// The change is not allowed and was not made. An OFFLINE transition that was due has been made.
+    /// The change is not allowed and was not made. An OFFLINE transition that was due has been
+    /// made.
     Rejected,
 }
 
@@ -181,7 +182,7 @@ impl Store {
         }
         let id_offset = self.keys.id_offset(shard);
         let context = ConcatArg([
-            &self.call_context,
+            &self.context_head,
             id_offset,
             trace.traceparent(),
             " ",
@@ -204,7 +205,7 @@ impl Store {
                     .for_each(|connection| append_claim(command, connection, gateway));
             }
             Mutation::Disconnect(reason) => {
-                let (reason, grace) = self.end_of(reason);
+                let (reason, grace) = self.offline_reason_and_grace(reason);
                 command.arg(reason.as_str()).arg(grace);
                 connections
                     .into_iter()

@@ -12,7 +12,7 @@ use crate::{
 
 /// Events that wait in a shard's outbox.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Waiting {
+pub(crate) struct OutboxBacklog {
     pub(crate) shard: Shard,
     /// When the oldest one was created, in Unix milliseconds.
     oldest: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Waiting {
     now: u64,
 }
 
-impl Waiting {
+impl OutboxBacklog {
     /// The age of the oldest event.
     pub(crate) fn age(&self) -> Duration {
         Duration::from_millis(self.now.saturating_sub(self.oldest))
@@ -31,7 +31,7 @@ impl Store {
     /// Reads the shards in which events wait.
     ///
     /// An outbox key of another type is deleted: it would make all transitions of its players fail.
-    pub(crate) async fn waiting_shards(&self) -> PartialResult<Waiting> {
+    pub(crate) async fn waiting_shards(&self) -> PartialResult<OutboxBacklog> {
         let heads: Vec<_> = self
             .keys
             .shards()
@@ -43,7 +43,7 @@ impl Store {
             results.push(match answer {
                 Ok((head, now)) => entries(*shard, head).map(|entries| {
                     let oldest = entries.first().and_then(OutboxEntry::created_at);
-                    oldest.map(|oldest| Waiting {
+                    oldest.map(|oldest| OutboxBacklog {
                         shard: *shard,
                         oldest,
                         now,
@@ -112,7 +112,7 @@ impl Store {
     /// Drops the waiting events that are older than `retention`, and returns their number.
     pub(crate) async fn drop_older(
         &self,
-        waiting: Waiting,
+        waiting: OutboxBacklog,
         retention: Duration,
     ) -> Result<u64, StoreError> {
         let oldest = waiting.now.saturating_sub(retention.as_millis() as u64);

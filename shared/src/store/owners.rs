@@ -31,7 +31,7 @@ pub(crate) struct EndedLeases {
 
 /// Ends the leases of a gateway's connections, step by step. With any number of concurrent drains,
 /// each lease is ended once.
-pub(crate) struct EndingDrain<'a> {
+pub(crate) struct ConnectionsEnding<'a> {
     store: &'a Store,
     ending: &'a Ending,
     trace: &'a TraceContext,
@@ -52,18 +52,18 @@ struct OwnedPage {
 
 impl Store {
     /// Prepares to end the leases of a gateway's connections.
-    pub(crate) async fn drain<'a>(
+    pub(crate) async fn end_connections<'a>(
         &'a self,
         ending: &'a Ending,
         trace: &'a TraceContext,
-    ) -> Result<EndingDrain<'a>, StoreError> {
+    ) -> Result<ConnectionsEnding<'a>, StoreError> {
         let heads: Vec<_> = self
             .keys
             .shards()
             .map(|shard| (shard, self.owned(shard, ending, None, 1)))
             .collect();
         let replies = self.redis.query_all(&heads).await;
-        let mut drain = EndingDrain {
+        let mut connections_ending = ConnectionsEnding {
             store: self,
             ending,
             trace,
@@ -73,15 +73,15 @@ impl Store {
         for ((shard, _), reply) in heads.iter().zip(replies) {
             match reply.and_then(|reply| Ok(redis::from_redis_value::<Vec<Vec<u8>>>(reply)?)) {
                 Ok(head) if head.is_empty() => {}
-                Ok(_) => drain.shards.push_back((*shard, None)),
+                Ok(_) => connections_ending.shards.push_back((*shard, None)),
                 Err(error) if is_wrong_type(&error) => {
                     let owners = self.keys.owners(*shard).to_string();
                     self.delete_wrong_type(*shard, owners, &["ZCARD"]).await?;
                 }
-                Err(error) => drain.failure = Some(error),
+                Err(error) => connections_ending.failure = Some(error),
             }
         }
-        Ok(drain)
+        Ok(connections_ending)
     }
 
     /// Builds the command that reads a gateway's connections in a shard, from the one after a
@@ -202,10 +202,10 @@ impl Store {
         }
         let mut counts = vec![0; gateways.count()];
         let replies = self.redis.query_all(&zlexcounts).await;
-        let places = (0..counts.len()).cycle();
-        for (place, reply) in places.zip(replies) {
+        let positions = (0..counts.len()).cycle();
+        for (position, reply) in positions.zip(replies) {
             match reply {
-                Ok(count) => counts[place] += redis::from_redis_value::<u64>(count)?,
+                Ok(count) => counts[position] += redis::from_redis_value::<u64>(count)?,
                 Err(error) if is_wrong_type(&error) => {} // the sweep deletes it
                 Err(error) => return Err(error),
             }
@@ -214,7 +214,7 @@ impl Store {
     }
 }
 
-impl EndingDrain<'_> {
+impl ConnectionsEnding<'_> {
     /// Ends the next leases. `None` after the last ones. Shards whose node does not answer are
     /// skipped.
     pub(crate) async fn next(&mut self) -> Option<EndedLeases> {

@@ -1,6 +1,6 @@
 //! Parsing of the past, a line of text in the format of `lua/lib/past.lua`.
 
-use crate::model::{Activity, EventReason, LastSeen, State};
+use crate::model::{Activity, EventReason, History, State};
 
 /// The past of a player, which outlives the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +65,9 @@ impl Past {
     ///
     /// The key may live longer: until the OFFLINE transition is made, and then for at least one
     /// TTL, so that the next version is above this one.
-    pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<LastSeen> {
+    pub(super) fn history(&self, now: u64, retention: u64) -> Option<History> {
         let is_known = now <= self.ends_at.saturating_add(retention);
-        is_known.then_some(LastSeen {
+        is_known.then_some(History {
             last_seen: self.last_seen,
             version: self.version,
         })
@@ -159,16 +159,16 @@ mod tests {
     #[test]
     fn the_past_is_known_through_the_last_millisecond_of_the_retention() {
         let past = parse("1000 900 OFFLINE signed_out 500").unwrap();
-        let last_seen = Some(LastSeen {
+        let history = Some(History {
             last_seen: 1_000,
             version: 900,
         });
-        assert_eq!(past.last_seen(2_500, 1_000), last_seen);
-        assert_eq!(past.last_seen(2_501, 1_000), None);
+        assert_eq!(past.history(2_500, 1_000), history);
+        assert_eq!(past.history(2_501, 1_000), None);
     }
 
     #[test]
-    fn what_has_no_times_is_no_past() {
+    fn a_line_without_times_is_malformed() {
         for line in ["", "1000", "1000 ", "x 900", "{}"] {
             assert_eq!(parse(line), None, "{line}");
         }

@@ -140,7 +140,7 @@ impl Store {
         let past = reply::past(past_line, self.ttl)?;
         let history = past
             .as_ref()
-            .and_then(|past| past.last_seen(now, self.retention));
+            .and_then(|past| past.history(now, self.retention));
         Ok(PresenceRead {
             is_doubtful: *record == Value::Nil
                 && past.is_some_and(|past| past.requires_record(now)),

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_goes_on_is_no_record() {
+    fn a_record_that_is_cut_off_or_has_more_text_is_malformed() {
         for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
             for length in 0..json.len() {
                 assert!(

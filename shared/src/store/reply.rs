@@ -4,7 +4,7 @@ use redis::Value;
 
 use super::{past::Past, record::Record};
 use crate::{
-    model::{LastSeen, PlayerId, Presence},
+    model::{History, PlayerId, Presence},
     redis::{Shard, StoreError, value},
     telemetry::TraceContext,
 };
@@ -27,8 +27,8 @@ pub(crate) enum Outcome {
     /// The change is not allowed or not due, and was not made. An OFFLINE transition that was due
     /// has been made.
     Rejected,
-    /// A key is of another type, or the record is malformed, as another program wrote to it. Nothing
-    /// changed.
+    /// A key is of another type, or the record is malformed, as another program wrote to it.
+    /// Nothing changed.
     Failed,
 }
 
@@ -158,7 +158,7 @@ fn outcome(letter: u8) -> Option<Outcome> {
 pub(crate) fn presence(
     player_id: PlayerId,
     [record, past]: [&Value; 2],
-    history: Option<LastSeen>,
+    history: Option<History>,
     now: u64,
 ) -> Result<Presence, StoreError> {
     Ok(match record_with_activity([record, past])? {

@@ -55,7 +55,7 @@ impl<'a> Span<'a> {
     }
 
     /// Starts the span of publishing `messages` of one trace to `subject`, up to JetStream's
-    /// acknowledgement.
+    /// acknowledgment.
     pub(crate) fn publish(parent: &'a TraceContext, subject: &str, messages: usize) -> Self {
         Self::child(parent, SpanKind::Producer, || {
             let attributes = vec![

@@ -79,13 +79,13 @@ pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACES.get().map(|traces| &traces.tracer)
 }
 
-/// Sends all ended spans, and waits up to `limit` for that. Call it before the process ends or is
+/// Sends all ended spans, and waits up to `timeout` for that. Call it before the process ends or is
 /// frozen.
-pub async fn flush(limit: Duration) {
+pub async fn flush(timeout: Duration) {
     let Some(traces) = TRACES.get() else { return };
     // The SDK's wait blocks its thread; the requests themselves run in the runtime.
     let flushing = tokio::task::spawn_blocking(|| traces.provider.force_flush());
-    if tokio::time::timeout(limit, flushing).await.is_err() {
-        tracing::warn!(?limit, "spans not exported in time");
+    if tokio::time::timeout(timeout, flushing).await.is_err() {
+        tracing::warn!(?timeout, "spans not exported in time");
     }
 }

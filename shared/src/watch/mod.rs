@@ -191,7 +191,7 @@ impl Watch {
     async fn read(&self, players: &[PlayerId]) -> Option<(Vec<PlayerId>, StoreError)> {
         // Reports that arrive after this tick may be newer than the read.
         let sent = self.hub().now();
-        // Each chunk is applied and dropped as soon as it is there.
+        // Each chunk is applied and dropped as soon as it arrives.
         let read_chunk = async |chunk: &[PlayerId]| {
             let sightings = self.0.store.presences_each(chunk).await;
             self.apply_reads(&sightings, sent);

@@ -90,12 +90,12 @@ impl Player {
 
     /// Ends a stream's interest. Returns whether it had one.
     pub(super) fn remove_watcher(&mut self, stream: u32) -> bool {
-        let place = self
+        let position = self
             .watchers
             .iter()
             .position(|watcher| watcher.stream() == stream);
-        place
-            .map(|place| self.watchers.swap_remove(place))
+        position
+            .map(|position| self.watchers.swap_remove(position))
             .is_some()
     }
 }

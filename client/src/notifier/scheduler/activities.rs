@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::call::{CallKind, Task},
+    super::call::{Task, TaskKind},
     simulation::{Fault, INTERVAL, Simulation, TTL, connection, player, problem},
 };
 use crate::{Activity, CallError, Reason, State};
@@ -178,7 +178,7 @@ fn an_activity_that_the_service_rejects_before_it_knows_the_player_again_is_not_
 fn an_activity_that_the_service_refuses_is_not_sent_again() {
     let mut simulation = connected();
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetActivity)
+        (call.kind == TaskKind::SetActivity)
             .then(|| Fault::Before(problem(400, Some("activity.details"))))
     }));
     simulation.set_activity(1, Some(activity("")));
@@ -235,7 +235,7 @@ fn the_activity_ends_with_the_last_connection_and_with_a_sign_out() {
 fn an_activity_that_cannot_be_reported_delays_nothing_and_is_reported_later() {
     let mut simulation = connected();
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetActivity).then(|| Fault::Before(CallError::TimedOut))
+        (call.kind == TaskKind::SetActivity).then(|| Fault::Before(CallError::TimedOut))
     }));
     simulation.set_activity(1, Some(activity("a")));
     simulation.run(SECOND);

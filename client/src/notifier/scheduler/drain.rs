@@ -17,7 +17,7 @@ pub(super) enum Drain {
     NotStarted,
     /// The gateway's lease will be ended, and with it the leases of its connections.
     Leaving(Leaving),
-    /// Connections are disconnected one by one, or have ended with the gateway's lease.
+    /// Connections are disconnected, in batches, or have ended with the gateway's lease.
     Disconnecting(Reason),
 }
 

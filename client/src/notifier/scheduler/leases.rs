@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        call::{Call, CallKind, Connection},
+        call::{Call, Connection, TaskKind},
         lease::{LeaseCall, LeaseResponse},
     },
     simulation::{Fault, INTERVAL, Service, Simulation, TTL, connection, player, problem},
@@ -214,7 +214,7 @@ fn all_connections_are_announced_within_seconds_after_the_service_lost_its_data_
     simulation.service.flush();
     simulation.run(RENEWAL_INTERVAL + 5 * SECOND);
     assert_eq!(simulation.service.leases.len(), 10_000);
-    let calls = simulation.calls(CallKind::Heartbeat);
+    let calls = simulation.calls(TaskKind::Heartbeat);
     assert!(calls.iter().all(|(_, size)| *size <= 1_000), "{calls:?}");
     assert!(
         calls.len() <= 10 + 6,
@@ -223,7 +223,7 @@ fn all_connections_are_announced_within_seconds_after_the_service_lost_its_data_
     // No connection is announced twice: from here on, heartbeats are spread as before.
     simulation.service.log.clear();
     simulation.run(INTERVAL);
-    let calls = simulation.calls(CallKind::Heartbeat);
+    let calls = simulation.calls(TaskKind::Heartbeat);
     assert!((10..=13).contains(&calls.len()), "{calls:?}");
 }
 
@@ -291,7 +291,7 @@ fn a_connect_that_an_older_service_refuses_for_its_gateway_id_is_sent_again_with
     (0..10).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
     assert_eq!(simulation.service.leases.len(), 10);
-    assert_eq!(simulation.calls(CallKind::Connect).len(), 2);
+    assert_eq!(simulation.calls(TaskKind::Connect).len(), 2);
     simulation.run(60 * SECOND);
     let refused = simulation
         .service
@@ -365,12 +365,12 @@ fn no_heartbeat_is_in_flight_when_the_lease_ends_nor_sent_later() {
     let mut simulation = Simulation::with_connections(3_000);
     simulation.latency = SECOND;
     simulation.run(INTERVAL);
-    let calls = simulation.calls(CallKind::Heartbeat).len();
+    let calls = simulation.calls(TaskKind::Heartbeat).len();
     simulation.drain(Reason::Moving);
     simulation.run(5 * SECOND);
-    assert_eq!(simulation.calls(CallKind::Heartbeat).len(), calls);
+    assert_eq!(simulation.calls(TaskKind::Heartbeat).len(), calls);
     let (left_at, _) = *simulation.gateways().log.last().unwrap();
-    let (last_at, _) = *simulation.calls(CallKind::Heartbeat).last().unwrap();
+    let (last_at, _) = *simulation.calls(TaskKind::Heartbeat).last().unwrap();
     assert!(left_at >= last_at + SECOND, "{left_at:?} {last_at:?}");
     assert_eq!(simulation.service.leases.len(), 0);
 }
@@ -398,7 +398,7 @@ fn a_failed_call_that_ends_the_lease_is_repeated_and_connections_that_it_may_hav
         // The second call ends no lease of a connection: the notifier cannot know that the first
         // one did.
         assert_eq!(
-            simulation.calls(CallKind::Moving).len(),
+            simulation.calls(TaskKind::Moving).len(),
             usize::from(took_effect)
         );
     }
@@ -411,14 +411,14 @@ fn connections_that_the_service_does_not_assign_to_the_gateway_are_disconnected(
     simulation.drain(Reason::Moving);
     simulation.run(SECOND);
     assert_eq!(simulation.service.leases.len(), 0);
-    assert_eq!(simulation.calls(CallKind::Moving).len(), 1);
+    assert_eq!(simulation.calls(TaskKind::Moving).len(), 1);
 }
 
 #[test]
 fn the_lease_ends_in_time_even_if_other_calls_fail() {
     let mut simulation = Simulation::with_connections(10);
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetState).then(|| Fault::Before(problem(503, None)))
+        (call.kind == TaskKind::SetState).then(|| Fault::Before(problem(503, None)))
     }));
     simulation.set_state(1, State::Away);
     simulation.run(SECOND);
@@ -444,8 +444,8 @@ fn draining_with_an_older_service_disconnects_with_a_reason_that_it_knows() {
     simulation.run(SECOND);
     assert_eq!(
         (
-            simulation.calls(CallKind::Lost).len(),
-            simulation.calls(CallKind::Moving).len()
+            simulation.calls(TaskKind::Lost).len(),
+            simulation.calls(TaskKind::Moving).len()
         ),
         (1, 0)
     );
@@ -465,7 +465,7 @@ fn draining_without_a_lease_disconnects_with_the_reason_moving() {
     simulation.run(SECOND);
     simulation.drain(Reason::Moving);
     simulation.run(SECOND);
-    assert_eq!(simulation.calls(CallKind::Moving).len(), 1);
+    assert_eq!(simulation.calls(TaskKind::Moving).len(), 1);
     assert_eq!(simulation.service.leases.len(), 0);
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::call::CallKind,
+    super::call::TaskKind,
     simulation::{Fault, INTERVAL, Simulation, TTL, problem},
 };
 use crate::{Reason, State};
@@ -121,7 +121,7 @@ fn calls_that_are_no_longer_needed_do_not_prolong_an_episode() {
     (0..2).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))
+        (call.kind == TaskKind::Quit).then(|| Fault::Before(problem(500, None)))
     }));
     simulation.disconnect(0, Reason::Quit);
     simulation.run(3 * TTL); // the disconnect is given up

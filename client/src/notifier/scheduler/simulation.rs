@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        call::{Call, CallKind, CallResponse, Connection, Notice, Task},
+        call::{Call, CallResponse, Connection, Notice, Task, TaskKind},
         lease::{LeaseCall, LeaseResponse},
     },
     CallScheduler, Timing,
@@ -66,7 +66,7 @@ pub(super) struct Service {
 pub(super) struct ReceivedCall {
     /// The time since the start.
     pub(super) at: Duration,
-    pub(super) kind: CallKind,
+    pub(super) kind: TaskKind,
     pub(super) tasks: Vec<(PlayerId, Task)>,
     pub(super) names_gateway: bool,
     /// How long the task that had been due longest waited.
@@ -203,7 +203,7 @@ impl Simulation {
     }
 
     /// The calls of a kind: the time since the start, and the number of tasks.
-    pub(super) fn calls(&self, kind: CallKind) -> Vec<(Duration, usize)> {
+    pub(super) fn calls(&self, kind: TaskKind) -> Vec<(Duration, usize)> {
         let calls = self
             .service
             .log
@@ -218,7 +218,7 @@ impl Simulation {
     pub(super) fn received(&self, number: usize) -> Vec<Task> {
         let all_tasks = self.service.log.iter().flat_map(|received| &received.tasks);
         let tasks_of_player = all_tasks
-            .filter(|(owner, task)| *owner == player(number) && task.kind() != CallKind::Heartbeat);
+            .filter(|(owner, task)| *owner == player(number) && task.kind() != TaskKind::Heartbeat);
         tasks_of_player.map(|(_, task)| task.clone()).collect()
     }
 
@@ -228,7 +228,7 @@ impl Simulation {
             .service
             .log
             .iter()
-            .filter(|received| received.kind == CallKind::SetActivity);
+            .filter(|received| received.kind == TaskKind::SetActivity);
         calls
             .filter(|received| received.tasks[0].0 == player(number))
             .map(|received| received.at)

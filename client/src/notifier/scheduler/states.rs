@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    super::call::{CallKind, Task},
+    super::call::{Task, TaskKind},
     simulation::{Fault, INTERVAL, Simulation, TTL, connection, player, problem},
 };
 use crate::{CallError, Reason, State};
@@ -210,7 +210,7 @@ fn a_state_that_cannot_be_reported_is_kept_while_the_player_is_connected_and_del
     });
     simulation.run(SECOND);
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetState).then(|| Fault::Before(problem(500, None)))
+        (call.kind == TaskKind::SetState).then(|| Fault::Before(problem(500, None)))
     }));
     simulation.set_state(1, State::InMatch);
     simulation
@@ -228,7 +228,7 @@ fn a_state_that_cannot_be_reported_is_kept_while_the_player_is_connected_and_del
     assert_eq!(simulation.state(1), State::InMatch);
 
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::SetState).then(|| Fault::Before(problem(500, None)))
+        (call.kind == TaskKind::SetState).then(|| Fault::Before(problem(500, None)))
     }));
     simulation.set_state(1, State::Away);
     simulation.run(SECOND);

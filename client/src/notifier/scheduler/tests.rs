@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{
-    super::call::{Call, CallKind, Task},
+    super::call::{Call, Task, TaskKind},
     simulation::{Fault, INTERVAL, Simulation, TTL, connection, player, problem},
 };
 use crate::{CallError, Reason, State};
@@ -19,7 +19,7 @@ fn heartbeats_of_ten_thousand_connections_are_ten_evenly_spread_calls_per_interv
     let mut simulation = Simulation::new();
     (0..10_000).for_each(|number| simulation.connect(number));
     simulation.run(40 * INTERVAL);
-    let heartbeats = simulation.calls(CallKind::Heartbeat);
+    let heartbeats = simulation.calls(TaskKind::Heartbeat);
     assert!(
         heartbeats.iter().all(|(_, size)| *size == 1_000),
         "{:?}",
@@ -46,7 +46,7 @@ fn a_storm_of_connects_becomes_batches() {
     let mut simulation = Simulation::new();
     (0..10_000).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
-    assert_eq!(sizes(&simulation.calls(CallKind::Connect)), [1_000; 10]);
+    assert_eq!(sizes(&simulation.calls(TaskKind::Connect)), [1_000; 10]);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_single_connect_is_sent_within_a_few_milliseconds() {
     simulation.connect(1);
     simulation.run(SECOND);
     assert_eq!(
-        simulation.calls(CallKind::Connect),
+        simulation.calls(TaskKind::Connect),
         [(Duration::from_millis(5), 1)]
     );
 }
@@ -74,7 +74,7 @@ fn what_could_not_be_sent_has_waited_since_it_was_reported() {
         .service
         .log
         .iter()
-        .filter(|call| call.kind == CallKind::Connect);
+        .filter(|call| call.kind == TaskKind::Connect);
     let connects: Vec<_> = connects.collect();
     assert_eq!(connects[0].waited, Duration::from_millis(5));
     for (call, next) in connects[1..].iter().zip(&connects[2..]) {
@@ -89,7 +89,7 @@ fn what_could_not_be_sent_has_waited_since_it_was_reported() {
         .service
         .log
         .iter()
-        .filter(|call| call.kind == CallKind::Heartbeat);
+        .filter(|call| call.kind == TaskKind::Heartbeat);
     assert_eq!(
         heartbeats.next_back().unwrap().waited,
         Duration::ZERO,
@@ -132,9 +132,9 @@ fn no_connection_waits_longer_than_an_interval_for_its_heartbeat_while_others_co
     assert_eq!(last_reports.len(), open.len());
     let bound = 600.0 / 15.0 * (1.0 + 1.0 + 2.0 + 2.0 + 3.0);
     assert!(
-        (simulation.calls(CallKind::Heartbeat).len() as f64) < bound,
+        (simulation.calls(TaskKind::Heartbeat).len() as f64) < bound,
         "{}",
-        simulation.calls(CallKind::Heartbeat).len()
+        simulation.calls(TaskKind::Heartbeat).len()
     );
 }
 
@@ -297,7 +297,7 @@ fn a_disconnect_is_given_up_long_after_its_lease_expired() {
 fn heartbeats_make_up_for_a_connect_that_was_never_delivered() {
     let mut simulation = Simulation::new();
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::Connect).then(|| Fault::Before(problem(500, None)))
+        (call.kind == TaskKind::Connect).then(|| Fault::Before(problem(500, None)))
     }));
     simulation.connect(1);
     simulation.run(2 * TTL + 20 * SECOND + INTERVAL);
@@ -312,9 +312,9 @@ fn a_refused_call_is_not_repeated_and_heartbeats_continue() {
     simulation.run(SECOND);
     (0..3).for_each(|number| simulation.set_state(number, State::Away));
     simulation.run(4 * INTERVAL);
-    assert_eq!(simulation.calls(CallKind::Connect).len(), 1);
-    assert_eq!(simulation.calls(CallKind::SetState).len(), 3);
-    assert_eq!(simulation.calls(CallKind::Heartbeat).len(), 4);
+    assert_eq!(simulation.calls(TaskKind::Connect).len(), 1);
+    assert_eq!(simulation.calls(TaskKind::SetState).len(), 3);
+    assert_eq!(simulation.calls(TaskKind::Heartbeat).len(), 4);
     simulation.service.inject_fault = None;
     simulation.run(INTERVAL);
     assert_eq!(simulation.service.leases.len(), 3);
@@ -326,13 +326,13 @@ fn a_kind_of_call_that_keeps_failing_does_not_delay_the_others() {
     (0..10).for_each(|number| simulation.connect(number));
     simulation.run(SECOND);
     simulation.service.inject_fault = Some(Box::new(|call| {
-        (call.kind == CallKind::Quit).then(|| Fault::Before(problem(500, None)))
+        (call.kind == TaskKind::Quit).then(|| Fault::Before(problem(500, None)))
     }));
     simulation.disconnect(0, Reason::Quit);
     simulation.disconnect(1, Reason::Lost);
     simulation.run(2 * INTERVAL);
     assert_eq!(simulation.service.leases.len(), 9);
-    assert_eq!(simulation.calls(CallKind::Heartbeat).len(), 2);
+    assert_eq!(simulation.calls(TaskKind::Heartbeat).len(), 2);
     assert!(
         !simulation
             .service
@@ -352,8 +352,8 @@ fn an_invalid_entry_costs_one_call_and_the_other_entries_are_delivered() {
     }));
     (0..1_000).for_each(|number| simulation.connect(number));
     simulation.run(2 * INTERVAL);
-    assert_eq!(sizes(&simulation.calls(CallKind::Connect)), [1_000, 999]);
-    assert_eq!(sizes(&simulation.calls(CallKind::Heartbeat)), [999]);
+    assert_eq!(sizes(&simulation.calls(TaskKind::Connect)), [1_000, 999]);
+    assert_eq!(sizes(&simulation.calls(TaskKind::Heartbeat)), [999]);
     assert_eq!(simulation.service.leases.len(), 999);
 }
 
@@ -383,11 +383,11 @@ fn batches_are_halved_for_a_service_that_accepts_fewer_entries() {
     (0..1_000).for_each(|number| simulation.connect(number));
     simulation.run(2 * INTERVAL + SECOND);
     assert_eq!(
-        sizes(&simulation.calls(CallKind::Connect)),
+        sizes(&simulation.calls(TaskKind::Connect)),
         [1_000, 500, 500, 250, 250, 250, 250]
     );
     assert!(
-        sizes(&simulation.calls(CallKind::Heartbeat))
+        sizes(&simulation.calls(TaskKind::Heartbeat))
             .iter()
             .all(|size| *size == 250)
     );
@@ -407,7 +407,7 @@ fn a_connection_that_the_service_closed_is_reported_once_and_gets_no_more_heartb
         .map(|closed| closed.connection_id.clone())
         .collect();
     assert_eq!(closed, [connection(1)]);
-    assert_eq!(sizes(&simulation.calls(CallKind::Heartbeat)), [3, 2, 2]);
+    assert_eq!(sizes(&simulation.calls(TaskKind::Heartbeat)), [3, 2, 2]);
     simulation.disconnect(1, Reason::Lost);
     assert_eq!(simulation.scheduler.undelivered(), 0);
     assert_eq!(simulation.scheduler.stats().closed, 1);
@@ -420,7 +420,7 @@ fn entries_that_a_node_of_the_store_failed_are_sent_again_in_few_calls_until_it_
     (0..9_000).for_each(|number| simulation.connect(number));
     simulation.run(10 * SECOND);
     assert_eq!(simulation.service.leases.len(), 6_000);
-    let calls = simulation.calls(CallKind::Connect).len();
+    let calls = simulation.calls(TaskKind::Connect).len();
     assert!(calls <= 9 + 3 * 10, "{calls}");
     simulation.service.unavailable.clear();
     simulation.run(3 * SECOND);
@@ -429,7 +429,7 @@ fn entries_that_a_node_of_the_store_failed_are_sent_again_in_few_calls_until_it_
     simulation.service.unavailable = (0..3_000).map(player).collect();
     simulation.service.log.clear();
     simulation.run(2 * INTERVAL);
-    let heartbeats = simulation.calls(CallKind::Heartbeat).len();
+    let heartbeats = simulation.calls(TaskKind::Heartbeat).len();
     assert!(heartbeats <= 2 * 9 + 3 * 30, "{heartbeats}");
     simulation.service.unavailable.clear();
     simulation.run(3 * SECOND);
@@ -450,7 +450,7 @@ fn entries_that_failed_one_by_one_are_sent_again_together() {
         simulation.connect(number);
         simulation.run(SECOND / 10);
     }
-    let calls = simulation.calls(CallKind::Connect).len();
+    let calls = simulation.calls(TaskKind::Connect).len();
     assert!(calls <= 400 + 40, "{calls}");
 }
 
@@ -464,7 +464,7 @@ fn draining_disconnects_all_in_batches_and_accepts_no_more() {
         .drain(Reason::Lost, 10 * SECOND, simulation.now);
     simulation.connect(5_000);
     simulation.run(SECOND);
-    assert_eq!(sizes(&simulation.calls(CallKind::Lost)), [1_000; 5]);
+    assert_eq!(sizes(&simulation.calls(TaskKind::Lost)), [1_000; 5]);
     assert_eq!(
         (
             simulation.service.leases.len(),
@@ -504,7 +504,7 @@ fn the_service_sets_the_heartbeat_interval() {
     simulation.connect(1);
     simulation.run(INTERVAL + SECOND);
     let heartbeats: Vec<_> = simulation
-        .calls(CallKind::Heartbeat)
+        .calls(TaskKind::Heartbeat)
         .into_iter()
         .map(|(at, _)| at.as_millis())
         .collect();

@@ -1,4 +1,4 @@
-//! When credentials are fetched, and which calls wait for that.
+//! Times at which credentials are fetched, and calls that wait for that.
 
 use std::{
     future::pending,

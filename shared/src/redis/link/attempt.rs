@@ -64,14 +64,14 @@ struct Pauses {
 }
 
 impl Slot {
-    /// Creates an empty slot, whose callers wait for `limit`.
-    pub(super) fn new(limit: Duration) -> Self {
+    /// Creates an empty slot, whose callers wait for `timeout`.
+    pub(super) fn new(timeout: Duration) -> Self {
         Self {
             live: None,
             attempt: None,
             attempts: 0,
-            pauses: Pauses::new(MAX_PAUSE.min(limit / 10)),
-            timeout: limit.clamp(MIN_TIMEOUT, MAX_TIMEOUT),
+            pauses: Pauses::new(MAX_PAUSE.min(timeout / 10)),
+            timeout: timeout.clamp(MIN_TIMEOUT, MAX_TIMEOUT),
         }
     }
 

@@ -66,7 +66,7 @@ struct Inner {
     endpoint: Endpoint,
     role: Role,
     /// How long a caller waits. Errors name it.
-    limit: Duration,
+    timeout: Duration,
     silence: Duration,
     slot: Mutex<Slot>,
 }
@@ -100,16 +100,16 @@ pub(super) trait Ask: Sync {
 }
 
 impl Link {
-    /// Prepares a link to the node at `endpoint`, whose callers wait for `limit`. Nothing is sent
+    /// Prepares a link to the node at `endpoint`, whose callers wait for `timeout`. Nothing is sent
     /// before the first request.
-    pub(super) fn new(endpoint: Endpoint, role: Role, limit: Duration) -> Self {
-        let silence = MAX_SILENCE.min(limit / 3);
+    pub(super) fn new(endpoint: Endpoint, role: Role, timeout: Duration) -> Self {
+        let silence = MAX_SILENCE.min(timeout / 3);
         Self(Arc::new(Inner {
             endpoint,
             role,
-            limit,
+            timeout,
             silence,
-            slot: Mutex::new(Slot::new(limit)),
+            slot: Mutex::new(Slot::new(timeout)),
         }))
     }
 
@@ -290,7 +290,7 @@ impl Link {
     }
 
     fn timed_out(&self) -> StoreError {
-        StoreError::Timeout(self.0.limit)
+        StoreError::Timeout(self.0.timeout)
     }
 }
 

@@ -128,7 +128,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 #[derive(Default)]
-struct World {
+struct Fixture {
     hub: Hub<usize>,
     clock: u64,
     stored: [Stored; PLAYERS],
@@ -144,7 +144,7 @@ struct World {
     must_refresh: bool,
 }
 
-impl World {
+impl Fixture {
     fn take(&mut self, step: Step) {
         match step {
             Step::Transition { player, state } => self.transition(player, state),
@@ -464,11 +464,11 @@ proptest! {
 
     #[test]
     fn once_all_is_quiet_every_stream_equals_the_store(steps in proptest::collection::vec(step(), 1..120)) {
-        let mut world = World::default();
+        let mut fixture = Fixture::default();
         for step in steps {
-            world.take(step);
+            fixture.take(step);
         }
-        world.calm_down();
-        world.check();
+        fixture.calm_down();
+        fixture.check();
     }
 }

@@ -82,7 +82,7 @@ fn a_read_that_was_sent_after_an_event_and_finds_less_says_that_data_was_lost() 
 }
 
 #[test]
-fn a_version_that_no_caller_was_shown_is_no_bound() {
+fn a_version_that_no_caller_was_sent_is_not_a_bound() {
     let mut knowledge = Knowledge::default();
     knowledge.apply_event(fact(Online, 100), 100, 1);
     assert_eq!(knowledge.read(fact(InMatch, 90), 120, 1, 2), Verdict::Lost);

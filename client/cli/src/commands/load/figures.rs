@@ -160,7 +160,7 @@ impl Figures {
         counted.map(|(_, count)| count).sum()
     }
 
-    pub(super) fn note(
+    pub(super) fn record(
         &mut self,
         call: Call,
         entries: u64,
@@ -179,12 +179,12 @@ impl Figures {
             }
             Some(error) => {
                 figures.failed += 1;
-                self.note_error(call, error);
+                self.record_error(call, error);
             }
         }
     }
 
-    pub(super) fn note_error(&mut self, call: Call, error: &CallError) {
+    pub(super) fn record_error(&mut self, call: Call, error: &CallError) {
         let label = match error {
             CallError::Problem(problem) if problem.slug == "about:blank" => {
                 format!("status {}", problem.status)

@@ -31,9 +31,9 @@ impl Gateway {
         let notifier = service
             .notifier()
             .gateway_id(roster.gateway(number))
-            .on_call(move |report| calls.note_call(report))
-            .on_closed(move |_, _| closed.note_lost_connection())
-            .on_restored(move |_, _| restored.note_lost_connection())
+            .on_call(move |report| calls.record_call(report))
+            .on_closed(move |_, _| closed.record_lost_connection())
+            .on_restored(move |_, _| restored.record_lost_connection())
             .start()
             .map_err(|error: InvalidEndpoint| unusable(&error))?;
         let view = match plan.watched {

@@ -24,7 +24,7 @@ impl Recorder {
     }
 
     /// Records a call of a gateway. Its latency counts from when it was due.
-    pub(super) fn note_call(&self, report: &CallReport<'_>) {
+    pub(super) fn record_call(&self, report: &CallReport<'_>) {
         let (mut figures, call) = (self.figures(), Call::of(report.kind));
         // A service without gateway leases refuses these calls by design.
         let is_unsupported = |error: &CallError| matches!(error, CallError::Problem(problem) if matches!(problem.status, 400 | 404 | 405));
@@ -42,11 +42,11 @@ impl Recorder {
             *errors.or_default() += report.failed_entries as u64;
         }
         let entries = report.entries.saturating_sub(report.failed_entries) as u64;
-        figures.note(call, entries, latency, report.error);
+        figures.record(call, entries, latency, report.error);
     }
 
     /// Records a read of friends. `latency` counts from when it was due.
-    pub(super) fn note_read(
+    pub(super) fn record_read(
         &self,
         latency: Duration,
         false_offline: u64,
@@ -54,11 +54,11 @@ impl Recorder {
     ) {
         let mut figures = self.figures();
         figures.false_offline += false_offline;
-        figures.note(Call::Friends, 1, latency, error);
+        figures.record(Call::Friends, 1, latency, error);
     }
 
     /// Records a read that was due but not sent, because too many others are in flight.
-    pub(super) fn note_unsent_read(&self) {
+    pub(super) fn record_unsent_read(&self) {
         *self
             .figures()
             .errors
@@ -67,19 +67,19 @@ impl Recorder {
     }
 
     /// Records a change that a watching gateway received. `latency` counts from the change.
-    pub(super) fn note_change(&self, latency: Duration) {
-        self.figures().note(Call::Watch, 1, latency, None);
+    pub(super) fn record_change(&self, latency: Duration) {
+        self.figures().record(Call::Watch, 1, latency, None);
     }
 
-    pub(super) fn note_watch_error(&self, error: &CallError) {
-        self.figures().note_error(Call::Watch, error);
+    pub(super) fn record_watch_error(&self, error: &CallError) {
+        self.figures().record_error(Call::Watch, error);
     }
 
-    pub(super) fn note_lost_connection(&self) {
+    pub(super) fn record_lost_connection(&self) {
         self.figures().lost_connections += 1;
     }
 
-    pub(super) fn note_own_delay(&self, delay: Duration) {
+    pub(super) fn record_own_delay(&self, delay: Duration) {
         self.figures().own_delay.record(delay, 1);
     }
 
@@ -142,9 +142,9 @@ mod tests {
             problem(503, "overloaded"),
             problem(502, "about:blank"),
         ] {
-            recorder.note_read(Duration::from_millis(1), 0, Some(&error));
+            recorder.record_read(Duration::from_millis(1), 0, Some(&error));
         }
-        recorder.note_read(Duration::from_millis(1), 0, Some(&CallError::TimedOut));
+        recorder.record_read(Duration::from_millis(1), 0, Some(&CallError::TimedOut));
         let figures = recorder.take();
         let errors: Vec<_> = figures
             .errors
@@ -170,12 +170,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_delay_that_began_in_the_phase_before_is_no_latency_of_this_one() {
+    async fn a_delay_that_began_in_the_phase_before_does_not_count_in_this_one() {
         let recorder = Recorder::new();
         recorder.take();
         tokio::time::advance(Duration::from_secs(1)).await;
         for latency in [1_000, 1_001] {
-            recorder.note_change(Duration::from_millis(latency));
+            recorder.record_change(Duration::from_millis(latency));
         }
         let figures = recorder.take();
         let watch = figures.call(Call::Watch).unwrap();
@@ -196,11 +196,11 @@ mod tests {
             problem(503, "store-unavailable"),
             problem(400, "invalid-request"),
         ] {
-            recorder.note_read(Duration::ZERO, 0, Some(&error));
+            recorder.record_read(Duration::ZERO, 0, Some(&error));
         }
-        recorder.note_watch_error(&problem(404, "not-found"));
+        recorder.record_watch_error(&problem(404, "not-found"));
         assert!(recorder.refusal().is_none());
-        recorder.note_read(Duration::ZERO, 0, Some(&problem(401, "unauthorized")));
+        recorder.record_read(Duration::ZERO, 0, Some(&problem(401, "unauthorized")));
         assert!(
             matches!(recorder.refusal(), Some(CallError::Problem(problem)) if problem.status == 401)
         );

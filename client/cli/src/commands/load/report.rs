@@ -276,7 +276,7 @@ mod tests {
     fn report() -> Report {
         let recorder = Recorder::new();
         let ms = Duration::from_millis;
-        (1..=100).for_each(|latency| recorder.note_read(ms(latency * 3), 0, None));
+        (1..=100).for_each(|latency| recorder.record_read(ms(latency * 3), 0, None));
         let figures = recorder.take();
         let watch = Some(WatchFound {
             missing: 0,

@@ -44,15 +44,17 @@ pub(super) struct Load<'a> {
 impl<'a> Load<'a> {
     /// Starts the gateways, if the service accepts a read and a write.
     pub(super) async fn start(service: &'a Service, plan: Plan) -> Result<Self, Failure> {
-        let (roster, recorder) = (Roster::new(&plan), Recorder::new());
-        let (players, someone) = (&service.players, roster.id(0));
+        let roster = Roster::new(&plan);
+        let recorder = Recorder::new();
+        let players = &service.players;
+        let first_player = roster.id(0);
         players
-            .get(&someone, History::Omit)
+            .get(&first_player, History::Omit)
             .await
             .map_err(|error| service.failure(&error))?;
         // A write may require another token. This one changes nothing: the player is OFFLINE.
         players
-            .set_state(&someone, State::Offline)
+            .set_state(&first_player, State::Offline)
             .await
             .map_err(|error| service.failure(&error))?;
         let start = |number| Gateway::start(service, &recorder, &roster, &plan, number);
@@ -92,7 +94,8 @@ impl<'a> Load<'a> {
 
     /// Connects all players. Returns how long that took; `None` if the time limit was exceeded.
     async fn connect(&mut self) -> Result<Option<Duration>, Failure> {
-        let (players, start) = (self.plan.players, Instant::now());
+        let players = self.plan.players;
+        let start = Instant::now();
         let per_second = f64::from(players) / self.plan.ramp.as_secs_f64().max(0.001);
         let mut pace = Pace::new(per_second, start);
         let mut ticks = ticks();
@@ -179,7 +182,7 @@ impl<'a> Load<'a> {
     /// Waits for the next tick and records its own delay. Returns when it was due.
     async fn tick(&mut self, ticks: &mut Interval) -> Result<Instant, Failure> {
         let due_at = ticks.tick().await;
-        self.recorder.note_own_delay(due_at.elapsed());
+        self.recorder.record_own_delay(due_at.elapsed());
         while self.reads.try_join_next().is_some() {}
         match self.recorder.refusal() {
             Some(refusal) => Err(self.service.failure(&refusal)),
@@ -230,7 +233,8 @@ impl<'a> Load<'a> {
 
     /// Notes that the watching gateways should receive the player's state.
     fn expect(&self, number: u32) {
-        let (state, now) = (self.roster.state(number), Instant::now());
+        let state = self.roster.state(number);
+        let now = Instant::now();
         self.gateways
             .iter()
             .filter_map(Gateway::view)
@@ -239,18 +243,20 @@ impl<'a> Load<'a> {
 
     fn player_reads(&mut self, due_at: Instant) {
         if self.reads.len() >= MAX_READS {
-            self.recorder.note_unsent_read();
+            self.recorder.record_unsent_read();
             return;
         }
-        let (players, recorder) = (self.service.players.clone(), self.recorder.clone());
-        let (prefix, churners) = (self.roster.prefix().to_owned(), self.plan.churners);
+        let players = self.service.players.clone();
+        let recorder = self.recorder.clone();
+        let prefix = self.roster.prefix().to_owned();
+        let churners = self.plan.churners;
         let friends = self.roster.any(self.plan.friends);
         self.reads.spawn(async move {
             let result = players.friends(&friends, History::Omit).await;
             let false_offline = result
                 .as_ref()
                 .map_or(0, |friends| false_offline(friends, &prefix, churners));
-            recorder.note_read(due_at.elapsed(), false_offline, result.as_ref().err());
+            recorder.record_read(due_at.elapsed(), false_offline, result.as_ref().err());
         });
     }
 

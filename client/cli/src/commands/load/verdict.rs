@@ -13,7 +13,7 @@ use super::{
 /// Limit for the p99 of calls, as in the alert `PresenceCallsSlow`.
 const CALL_LIMIT: Duration = Duration::from_millis(250);
 
-/// Limit for the p99 of watching: a call's limit, and 300 ms from the answer to the message.
+/// Limit for the p99 of watching: a call's limit, plus 300 ms from the response to the message.
 const WATCH_LIMIT: Duration = Duration::from_millis(550);
 
 /// Limit for the longest wait of a heartbeat for its call.
@@ -268,11 +268,11 @@ mod tests {
     #[test]
     fn each_bar_can_be_missed() {
         let recorder = Recorder::new();
-        recorder.note_read(Duration::from_millis(251), 1, None);
-        recorder.note_change(Duration::from_millis(551));
-        recorder.note_unsent_read();
-        recorder.note_lost_connection();
-        recorder.note_own_delay(Duration::from_millis(101));
+        recorder.record_read(Duration::from_millis(251), 1, None);
+        recorder.record_change(Duration::from_millis(551));
+        recorder.record_unsent_read();
+        recorder.record_lost_connection();
+        recorder.record_own_delay(Duration::from_millis(101));
         let mut measured = measured(&recorder);
         measured.missed_heartbeats = 1;
         measured.unanswered = 1;
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn a_watch_without_live_events_may_be_slow_but_not_incomplete() {
         let recorder = Recorder::new();
-        recorder.note_change(Duration::from_secs(5));
+        recorder.record_change(Duration::from_secs(5));
         let mut measured = measured(&recorder);
         measured.watch = Some(WatchFound {
             missing: 1,

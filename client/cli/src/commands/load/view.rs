@@ -48,7 +48,7 @@ impl View {
     ) -> Self {
         let players = roster.len();
         let ids: Vec<PlayerId> = (0..count)
-            .map(|offset| roster.id(place(first, offset, players)))
+            .map(|offset| roster.id(position(first, offset, players)))
             .collect();
         let states = vec![None; count as usize];
         let shown = Shown {
@@ -94,7 +94,7 @@ impl View {
         let shown = self.shown();
         let states = (0..self.count).zip(&shown.states);
         let is_missing = |(offset, state): &(u32, &Option<State>)| {
-            **state != Some(roster.state(place(self.first, *offset, self.players)))
+            **state != Some(roster.state(position(self.first, *offset, self.players)))
         };
         states.filter(is_missing).count() as u64
     }
@@ -152,14 +152,14 @@ impl Follower {
         };
         let mut shown = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         let index = offset(self.first, player, self.players) as usize;
-        if let Some(place) = shown.states.get_mut(index) {
-            *place = Some(state);
+        if let Some(position) = shown.states.get_mut(index) {
+            *position = Some(state);
         }
         if let Some((awaited, since)) = shown.awaited.get(&player).copied()
             && awaited == state
         {
             shown.awaited.remove(&player);
-            self.recorder.note_change(since.elapsed());
+            self.recorder.record_change(since.elapsed());
         }
     }
 
@@ -173,7 +173,7 @@ impl Follower {
             *feed == FeedState::Live || (*feed == FeedState::Disconnected && error.is_none());
         shown.was_live &= shown.is_live;
         if let Some(error) = error.as_deref().filter(|_| is_offered) {
-            self.recorder.note_watch_error(error);
+            self.recorder.record_watch_error(error);
         }
         is_offered
     }
@@ -196,7 +196,7 @@ fn offset(first: u32, player: u32, players: u32) -> u32 {
 }
 
 /// The player at a distance from the first one.
-fn place(first: u32, offset: u32, players: u32) -> u32 {
+fn position(first: u32, offset: u32, players: u32) -> u32 {
     if offset < players - first {
         first + offset
     } else {
@@ -211,11 +211,11 @@ mod tests {
     #[test]
     fn a_view_continues_after_the_last_player_with_the_first() {
         assert_eq!(
-            [0, 1, 2, 3].map(|number| place(7, number, 10)),
+            [0, 1, 2, 3].map(|number| position(7, number, 10)),
             [7, 8, 9, 0]
         );
         for player in 0..10 {
-            assert_eq!(place(7, offset(7, player, 10), 10), player);
+            assert_eq!(position(7, offset(7, player, 10), 10), player);
         }
     }
 }
