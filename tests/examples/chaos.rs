@@ -119,13 +119,13 @@ async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {
     is_well
 }
 
-struct Judgement {
+struct Judgment {
     is_well: bool,
 }
 
-impl From<Judgement> for ExitCode {
-    fn from(judgement: Judgement) -> Self {
-        if judgement.is_well {
+impl From<Judgment> for ExitCode {
+    fn from(judgment: Judgment) -> Self {
+        if judgment.is_well {
             Self::SUCCESS
         } else {
             Self::FAILURE
@@ -133,7 +133,7 @@ impl From<Judgement> for ExitCode {
     }
 }
 
-fn judge(history: &History, name: &str) -> Judgement {
+fn judge(history: &History, name: &str) -> Judgment {
     let report: Report = check(history);
     for (what, count) in &report.counts {
         println!("    {count:>8} {what}");
@@ -148,7 +148,7 @@ fn judge(history: &History, name: &str) -> Judgement {
             report.explain(history)
         );
     }
-    Judgement { is_well }
+    Judgment { is_well }
 }
 
 fn read(path: &Path) -> History {

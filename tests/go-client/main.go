@@ -80,11 +80,11 @@ func (api session) connect() *presence.Connected {
 }
 
 func (api session) heartbeat(connected *presence.Connected) {
-	beat := received(api.PlayersAPI.Heartbeat(api.context).Connections(single(alice, "phone")).Execute()).Presence
-	require(beat != nil, "one heartbeat is answered with a presence")
-	equal("the connections", beat.ConnectionCount, int64(2))
-	equal("the version after a heartbeat", *beat.Version.Get(), *connected.Version.Get())
-	require(*beat.LastSeen.Get() >= *connected.LastSeen.Get(), "a heartbeat moves last_seen")
+	heartbeat := received(api.PlayersAPI.Heartbeat(api.context).Connections(single(alice, "phone")).Execute()).Presence
+	require(heartbeat != nil, "one heartbeat is answered with a presence")
+	equal("the connections", heartbeat.ConnectionCount, int64(2))
+	equal("the version after a heartbeat", *heartbeat.Version.Get(), *connected.Version.Get())
+	require(*heartbeat.LastSeen.Get() >= *connected.LastSeen.Get(), "a heartbeat moves last_seen")
 
 	both := batch(*presence.NewConnection(alice, "phone"), *presence.NewConnection(bob, "pc"))
 	renewed := received(api.PlayersAPI.Heartbeat(api.context).Connections(both).Execute()).RenewedBatch
@@ -155,7 +155,7 @@ func (api session) disconnect(changed *presence.Presence) {
 
 	tablets := []presence.Connection{*presence.NewConnection(alice, "tablet"), *presence.NewConnection(bob, "pc")}
 	call = presence.Disconnections{DisconnectionBatch: presence.NewDisconnectionBatch(tablets)}
-	closed := received(api.PlayersAPI.Disconnect(api.context).Disconnections(call).Execute()).BatchAnswer
+	closed := received(api.PlayersAPI.Disconnect(api.context).Disconnections(call).Execute()).BatchResponse
 	require(closed != nil && closed.Accepted == 2, "a batch of disconnects is answered with its outcome")
 
 	offline := received(api.PlayersAPI.GetPresence(api.context, alice).Execute())

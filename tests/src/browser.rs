@@ -87,7 +87,7 @@ impl Browser {
         browser
     }
 
-    /// Opens a URL, and waits until the page and its scripts are there.
+    /// Opens a URL, and waits until the page and its scripts are loaded.
     pub async fn open(&mut self, url: &str) {
         self.call("Page.navigate", json!({"url": url})).await;
         self.until(&format!(
@@ -157,13 +157,13 @@ impl Browser {
         self.page
             .send(Message::text(call.to_string()))
             .await
-            .expect("Chromium is there");
+            .expect("Chromium is running");
         loop {
             let message = self
                 .page
                 .next()
                 .await
-                .expect("Chromium is there")
+                .expect("Chromium is running")
                 .expect("a message");
             let mut message: Value =
                 serde_json::from_slice(&message.into_data()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a cluster is sent by idle servers and by health probes.
+//! Commands that idle servers and health probes send to a cluster.
 
 use std::{
     collections::BTreeMap,

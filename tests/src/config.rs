@@ -1,4 +1,4 @@
-//! What tests put a service together from.
+//! Configurations and services for tests.
 
 use presence::{
     PresenceService,

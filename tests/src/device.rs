@@ -61,14 +61,13 @@ impl Device {
         &self.connection
     }
 
-    /// Tells the gateway what the player does now.
+    /// Sends the gateway the player's new state.
     pub async fn say(&self, state: &str) {
         self.order(Order::Say(format!(r#"{{"state":"{state}"}}"#)))
             .await;
     }
 
-    /// Tells the gateway what the player is doing, in the game's own words; null for nothing any
-    /// more.
+    /// Sends the gateway the player's new activity; null removes it.
     pub async fn show(&self, activity: &Value) {
         self.order(Order::Say(json!({"activity": activity}).to_string()))
             .await;

@@ -1,10 +1,10 @@
-//! Event JSON as AWS documents it, one fixture a kind.
+//! Event JSON as AWS documents it, one fixture per kind.
 
 use serde_json::{Value, json};
 
 /// What invokes a function over HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EventSource {
     /// API Gateway's HTTP API, payload format 2.0.
     HttpApi,
     /// API Gateway's REST API, payload format 1.0.
@@ -18,7 +18,7 @@ pub enum Kind {
 /// An HTTP request, to be turned into an event.
 #[derive(Debug, Clone)]
 pub struct HttpEvent<'a> {
-    kind: Kind,
+    kind: EventSource,
     method: &'a str,
     path: &'a str,
     query: &'a str,
@@ -26,7 +26,7 @@ pub struct HttpEvent<'a> {
     body: Option<String>,
 }
 
-impl Kind {
+impl EventSource {
     /// All kinds.
     pub const ALL: [Self; 4] = [
         Self::HttpApi,
@@ -48,19 +48,19 @@ impl Kind {
 
 /// A POST of a JSON body to an HTTP API.
 pub fn post(path: &str, body: &Value) -> Value {
-    HttpEvent::new(Kind::HttpApi, "POST", path)
+    HttpEvent::new(EventSource::HttpApi, "POST", path)
         .body(body.to_string())
         .build()
 }
 
 /// A GET from an HTTP API.
 pub fn get(path: &str) -> Value {
-    HttpEvent::new(Kind::HttpApi, "GET", path).build()
+    HttpEvent::new(EventSource::HttpApi, "GET", path).build()
 }
 
 impl<'a> HttpEvent<'a> {
     /// A request without a body.
-    pub fn new(kind: Kind, method: &'a str, path: &'a str) -> Self {
+    pub fn new(kind: EventSource, method: &'a str, path: &'a str) -> Self {
         Self {
             kind,
             method,
@@ -101,14 +101,14 @@ impl<'a> HttpEvent<'a> {
             .filter_map(|pair| pair.split_once('='))
             .collect::<Value>();
         match self.kind {
-            Kind::HttpApi | Kind::FunctionUrl => {
+            EventSource::HttpApi | EventSource::FunctionUrl => {
                 event["rawPath"] = json!(self.path);
                 event["rawQueryString"] = json!(self.query);
                 event["queryStringParameters"] = query;
                 event["requestContext"]["http"]["method"] = json!(self.method);
                 event["requestContext"]["http"]["path"] = json!(self.path);
             }
-            Kind::RestApi | Kind::LoadBalancer => {
+            EventSource::RestApi | EventSource::LoadBalancer => {
                 event["path"] = json!(self.path);
                 event["httpMethod"] = json!(self.method);
                 event["queryStringParameters"] = query;
@@ -124,12 +124,12 @@ impl<'a> HttpEvent<'a> {
     }
 }
 
-fn set_header(event: &mut Value, kind: Kind, name: &str, value: &str) {
+fn set_header(event: &mut Value, kind: EventSource, name: &str, value: &str) {
     for (member, value) in [
         ("headers", json!(value)),
         ("multiValueHeaders", json!([value])),
     ] {
-        if member == "multiValueHeaders" && kind != Kind::RestApi {
+        if member == "multiValueHeaders" && kind != EventSource::RestApi {
             continue;
         }
         let headers = event[member].as_object_mut().expect("headers");

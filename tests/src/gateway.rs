@@ -90,7 +90,7 @@ impl Gateway {
         signal(self.id(), "STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a stopped gateway continue.
     pub fn resume(&self) {
         signal(self.id(), "CONT");
     }

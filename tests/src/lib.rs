@@ -14,7 +14,7 @@
 //!   can be silenced.
 //! - [`SecuredRedis`]: a throwaway Redis with TLS and users.
 //! - [`NatsServer`]: a throwaway NATS with JetStream.
-//! - [`NatsCluster`]: three of them, as one.
+//! - [`NatsCluster`]: three NATS servers with a replicated JetStream.
 //! - [`TlsFront`]: a TLS terminator in front of a server.
 //! - [`SecuredNats`]: a throwaway NATS with TLS, to which only credentials give access.
 //! - [`OtlpReceiver`]: a receiver of traces.
@@ -23,7 +23,7 @@
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
 //! - [`Server`]: the server's real binary.
 //! - [`Watcher`]: a caller that watches players.
-//! - [`Gateway`]: the client's example gateway, likewise.
+//! - [`Gateway`]: the real binary of the client's example gateway.
 //! - [`Device`]: a player's device, with a socket to a gateway.
 //! - [`chaos`]: the whole system under faults, and an independent checker.
 //! - [`Browser`]: a headless Chromium.

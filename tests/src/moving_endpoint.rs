@@ -25,7 +25,7 @@ pub struct MovingEndpoint {
 #[derive(Debug)]
 struct Shared {
     control: watch::Sender<Control>,
-    /// Connections accepted so far; each has its place in this order as its number.
+    /// Connections accepted so far; each has its position in this order as its number.
     accepted: AtomicU64,
     /// The connection on which this is sent next is cut before the answer.
     cut_after: Mutex<Option<Vec<u8>>>,

@@ -26,7 +26,7 @@ pub(crate) struct Account {
     pub(crate) configuration: String,
     /// The text of the credentials file of a user who may do anything.
     pub(crate) credentials: String,
-    /// The same of one who may do what the service needs, and no more.
+    /// The text of the credentials file of a user who may do what the service needs, and no more.
     pub(crate) service_credentials: String,
 }
 

@@ -67,8 +67,8 @@ impl NatsCluster {
         (0..SERVERS).find(|number| name == server_name(*number))
     }
 
-    /// Waits until a stream can be read again. That new ones can be made is no proof: one may be
-    /// put on the server that is gone, and then never has a leader.
+    /// Waits until a stream can be read again. That new ones can be created does not prove it: one
+    /// may be placed on the server that is down, and then never has a leader.
     pub async fn heal(&self, stream: &str) {
         while !self.is_readable(stream).await {
             tokio::time::sleep(Duration::from_millis(20)).await;

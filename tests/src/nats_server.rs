@@ -142,7 +142,7 @@ impl NatsServer {
         signal(self.id(), "STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a stopped server continue.
     pub fn resume(&self) {
         signal(self.id(), "CONT");
     }

@@ -1,4 +1,4 @@
-//! What a stream holds.
+//! Content of a stream.
 
 use async_nats::{
     Client,

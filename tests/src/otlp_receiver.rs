@@ -41,9 +41,9 @@ pub struct Span {
     pub kind: String,
     /// In hexadecimal digits, as in a `traceparent`.
     pub trace_id: String,
-    /// Likewise.
+    /// In hexadecimal digits, as in a `traceparent`.
     pub span_id: String,
-    /// Likewise; empty for the beginning of a trace.
+    /// The parent's `span_id`; empty for the beginning of a trace.
     pub parent_id: String,
     /// Whether it failed.
     pub is_error: bool,

@@ -1,5 +1,5 @@
--- Test helper: shifts all that Redis holds into the past by ARGV[1] ms. Versions stay as they are, and so does what is
--- told from `last_seen` on.
+-- Test helper: subtracts ARGV[1] ms from all times in Redis. Versions do not change, and neither do the durations after
+-- `last_seen`.
 local elapsed = tonumber(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,7 +15,7 @@ local function shift_string(key)
   redis.call('SET', key, value, 'KEEPTTL')
 end
 
--- The scores of the owners are no times.
+-- The scores of the owners are not times.
 local function shift_sorted_set(key)
   if string.find(key, ':owners$') then
     return

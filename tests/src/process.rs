@@ -11,7 +11,7 @@ use std::{
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts the command; its output is shown only where `PRESENCE_TEST_OUTPUT` is set.
+    /// Starts the command; its output is shown only if `PRESENCE_TEST_OUTPUT` is set.
     ///
     /// # Panics
     /// If the program does not exist.

@@ -94,7 +94,7 @@ impl RedisServer {
         signal(self.id(), "STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a stopped server continue.
     pub fn resume(&self) {
         signal(self.id(), "CONT");
     }
@@ -195,7 +195,7 @@ impl RedisServer {
 
     /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone
     /// by: times, leases, closed connections, expiries. Versions stay. Expired keys are deleted.
-    pub async fn pass(&self, elapsed: Duration) {
+    pub async fn advance_clock(&self, elapsed: Duration) {
         let script = redis::Script::new(include_str!("pass.lua"));
         let mut connection = self.connection().await;
         let elapsed = elapsed.as_millis() as u64;

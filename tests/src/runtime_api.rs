@@ -157,7 +157,7 @@ impl Function {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a stopped function continue.
     pub fn thaw(&self) {
         self.signal("CONT");
     }

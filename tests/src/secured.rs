@@ -61,7 +61,7 @@ impl SecuredRedis {
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            authority = redis.authority; // somebody took the port
+            authority = redis.authority; // another program took the port
         }
     }
 
@@ -75,7 +75,7 @@ impl SecuredRedis {
         self.port
     }
 
-    /// Whom clients have to trust.
+    /// The authority that clients have to trust.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }

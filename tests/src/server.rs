@@ -156,7 +156,7 @@ impl Server {
         signal(self.id(), "STOP");
     }
 
-    /// Lets it go on.
+    /// Lets a stopped server continue.
     pub fn resume(&self) {
         signal(self.id(), "CONT");
     }

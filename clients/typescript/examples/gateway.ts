@@ -1,5 +1,5 @@
 /**
- * A WebSocket gateway: reports its players' sockets, and tells players about their friends.
+ * A WebSocket gateway: reports its players' sockets, and sends players their friends' presences.
  *
  *     npm run example -- --presence-url http://127.0.0.1:8080
  *

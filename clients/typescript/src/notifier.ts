@@ -71,7 +71,7 @@ export class UndeliveredError extends Error {
   override readonly name = 'UndeliveredError';
 
   constructor(readonly tasks: number) {
-    super(`${tasks} disconnects and states were refused, or not delivered in time`);
+    super(`${tasks} reports were refused, or not delivered in time`);
   }
 }
 

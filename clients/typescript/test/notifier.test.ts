@@ -112,7 +112,7 @@ test('calls that are not accepted wait for the next token', { timeout: LIMIT_MS 
   }),
 );
 
-test('a planned restart is one call, and makes no event', { timeout: LIMIT_MS }, () =>
+test('a planned restart is one call, and emits no event', { timeout: LIMIT_MS }, () =>
   withNotifier({ gatewayId: 'gateway-1' }, {}, async (servers, notifier) => {
     const players = Array.from({ length: 300 }, (_, n) => `player-${n}`);
     players.forEach((playerId) => notifier.connected(playerId, 'old'));

@@ -31,8 +31,8 @@ redis.call('SETRANGE', KEYS[2], '0', now)
 return record"#;
 
 /// What Centrifugo does to keep a known client present in a channel, with the map from users to
-/// clients by which it could tell who is online: for both a time in a sorted set, and a field in a
-/// hash, all of which expire.
+/// clients by which it could determine who is online: for both a time in a sorted set, and a field
+/// in a hash, all of which expire.
 pub(crate) const CENTRIFUGO: &str = "
 local clients, data, users, counts = unpack(KEYS)
 local lifetime, deadline, client, details, user = unpack(ARGV)

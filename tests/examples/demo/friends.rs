@@ -1,5 +1,5 @@
-//! What friends are shown: the client's `Watcher`, connected through the load balancer as a
-//! gateway's is.
+//! Presences that friends are shown: the client's `Watcher`, connected through the load balancer as
+//! a gateway's is.
 
 use std::{
     collections::BTreeMap,

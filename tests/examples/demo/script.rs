@@ -151,7 +151,7 @@ impl Script {
                 self.open(&player(n), 0).await;
             }
         }
-        self.settle().await && self.show_result("all are there").await
+        self.settle().await && self.show_result("all are connected again").await
     }
 
     async fn gateways_are_restarted_one_after_the_other(&mut self) -> bool {
@@ -269,7 +269,7 @@ impl Script {
         self.screen.note("NATS is started again");
         self.settle().await
             && self
-                .show_result(&format!("the {changes} events are there"))
+                .show_result(&format!("the {changes} events have arrived"))
                 .await
     }
 

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    history::{Event, Fault, Kind, Part, Recorder, now, player_number},
+    history::{Event, Fault, FaultKind, Part, Recorder, now, player_number},
     plan::{GATEWAYS, NetworkFaults, Plan, PlannedFault, SERVERS},
     proxy::Proxy,
     store::Store,
@@ -50,20 +50,20 @@ impl Environment {
             MovingEndpoint::start(nats.port()).await,
             MovingEndpoint::start(nats.port()).await,
         ];
-        let pace = recorder.lock().pace;
+        let timing = recorder.lock().timing;
         let nats_urls = nats_addresses
             .each_ref()
             .map(|address| format!("nats://127.0.0.1:{}", address.port()));
         let mut variables = vec![
             ("PRESENCE_NATS_URL", nats_urls.join(",")),
-            ("PRESENCE_TTL", format!("{}ms", pace.ttl)),
+            ("PRESENCE_TTL", format!("{}ms", timing.ttl)),
             (
                 "PRESENCE_HEARTBEAT_INTERVAL",
-                format!("{}ms", pace.heartbeat),
+                format!("{}ms", timing.heartbeat),
             ),
-            ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", pace.sweep)),
-            ("PRESENCE_GATEWAY_TTL", format!("{}ms", pace.gateway_ttl)),
-            ("PRESENCE_MOVE_GRACE", format!("{}ms", pace.move_grace)),
+            ("PRESENCE_SWEEP_INTERVAL", format!("{}ms", timing.sweep)),
+            ("PRESENCE_GATEWAY_TTL", format!("{}ms", timing.gateway_ttl)),
+            ("PRESENCE_MOVE_GRACE", format!("{}ms", timing.move_grace)),
         ];
         variables.extend(store.variables());
         // A server restarts on its port, which no other process may take meanwhile.
@@ -74,7 +74,7 @@ impl Environment {
         for number in 0..GATEWAYS {
             let seed = plan.seed.wrapping_add(1 + number as u64);
             let proxy = Proxy::start(number, addresses.clone(), seed, recorder.clone()).await;
-            gateways.push(Mutex::new(start_gateway(&proxy, pace.heartbeat)));
+            gateways.push(Mutex::new(start_gateway(&proxy, timing.heartbeat)));
             proxies.push(proxy);
         }
         let servers = servers.into_iter().map(Mutex::new).collect();
@@ -177,12 +177,12 @@ impl Environment {
         let from = now();
         let time = Duration::from_millis(fault.lasts);
         match fault.kind {
-            Kind::Kill => {
+            FaultKind::Kill => {
                 nats.kill();
                 sleep(time).await;
                 nats.restart().await;
             }
-            Kind::Hang => {
+            FaultKind::Hang => {
                 let address = &self.nats_addresses[fault.which % 2];
                 address.silence_all();
                 sleep(time).await;
@@ -203,13 +203,13 @@ impl Environment {
         fault: PlannedFault,
     ) -> Fault {
         let (from, time) = (now(), Duration::from_millis(fault.lasts));
-        if fault.kind == Kind::Freeze {
+        if fault.kind == FaultKind::Freeze {
             server.pause();
             sleep(time).await;
             server.resume();
             return over(fault, from);
         }
-        if fault.kind == Kind::Kill {
+        if fault.kind == FaultKind::Kill {
             server.kill();
         } else if !server.terminate().await.success() {
             self.recorder
@@ -224,19 +224,19 @@ impl Environment {
     async fn inject_into_gateway(&self, number: usize, fault: PlannedFault) -> Fault {
         let mut gateway = self.gateways[number].lock().await;
         let (from, time) = (now(), Duration::from_millis(fault.lasts));
-        if fault.kind == Kind::Freeze {
+        if fault.kind == FaultKind::Freeze {
             gateway.pause();
             sleep(time).await;
             gateway.resume();
             return over(fault, from);
         }
-        if fault.kind == Kind::Terminate {
+        if fault.kind == FaultKind::Terminate {
             self.draining[number].store(true, Ordering::Relaxed);
             self.stop_gateway(&mut gateway).await;
         }
         gateway.kill();
         sleep(time).await;
-        let interval = self.recorder.lock().pace.heartbeat;
+        let interval = self.recorder.lock().timing.heartbeat;
         *gateway = block_in_place(|| start_gateway(&self.proxies[number], interval));
         self.draining[number].store(false, Ordering::Relaxed);
         over(fault, from)

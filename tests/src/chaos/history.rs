@@ -27,7 +27,7 @@ pub(super) fn now() -> Millis {
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub struct History {
     /// The times that the service was configured with.
-    pub pace: Pace,
+    pub timing: Timing,
     /// The faults.
     pub faults: Vec<Fault>,
     /// The calls of gateways, entry by entry, each time that one reached a server.
@@ -58,7 +58,7 @@ pub struct History {
 
 /// The service's times, in milliseconds.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pace {
+pub struct Timing {
     /// `PRESENCE_TTL`.
     pub ttl: Millis,
     /// `PRESENCE_HEARTBEAT_INTERVAL`.
@@ -93,7 +93,7 @@ pub enum Part {
 
 /// The kind of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub enum FaultKind {
     /// SIGSTOP, and later SIGCONT.
     Freeze,
     /// kill -9, and a start later.
@@ -130,7 +130,7 @@ pub struct Fault {
     /// The target.
     pub part: Part,
     /// The kind.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// The hash slots affected, first and last of each range; empty for all.
     pub slots: Vec<(u16, u16)>,
     /// What Redis lost.
@@ -343,9 +343,9 @@ pub(super) struct Recorder(Arc<Mutex<History>>);
 
 impl Recorder {
     /// An empty history.
-    pub(super) fn new(pace: Pace) -> Self {
+    pub(super) fn new(timing: Timing) -> Self {
         Self(Arc::new(Mutex::new(History {
-            pace,
+            timing,
             ..History::default()
         })))
     }
@@ -410,7 +410,7 @@ impl History {
 
 impl Fault {
     /// A fault that is over now, lost nothing and affects all players.
-    pub(super) fn over(part: Part, kind: Kind, from: Millis) -> Self {
+    pub(super) fn over(part: Part, kind: FaultKind, from: Millis) -> Self {
         Self {
             part,
             kind,

@@ -44,7 +44,7 @@ pub use history::History;
 pub use plan::{Plan, Scale, Topology};
 
 use environment::Environment;
-use history::{Fault, Kind, Millis, Pace, Part, Recorder, State, now};
+use history::{Fault, FaultKind, Millis, Part, Recorder, State, Timing, now};
 use observer::Observer;
 use plan::{Action, GATEWAYS, NetworkFaults, Step};
 use players::Players;
@@ -80,7 +80,7 @@ const STATES_PER_TICK: usize = 10;
 
 /// Runs a plan on real processes, and returns what was seen.
 pub async fn play(plan: &Plan) -> History {
-    let recorder = Recorder::new(pace(plan.topology));
+    let recorder = Recorder::new(timing(plan.topology));
     let environment = Arc::new(Environment::start(plan, &recorder).await);
     let players = Players::new(Arc::clone(&environment), recorder.clone());
     let observer = Observer::new(
@@ -101,7 +101,7 @@ pub async fn play(plan: &Plan) -> History {
             tokio::spawn(async move { cluster.store.watch_epochs(failovers).await }).abort_handle(),
         )
     });
-    let timeout = HEALING_TIMEOUT + Duration::from_millis(recorder.lock().pace.ttl);
+    let timeout = HEALING_TIMEOUT + Duration::from_millis(recorder.lock().timing.ttl);
     let mut is_well = observer.until_agreed(timeout).await
         && is_published(&environment, players.present().len(), &recorder).await;
     for storm in &plan.storms {
@@ -150,13 +150,13 @@ async fn is_published(environment: &Environment, players: usize, recorder: &Reco
 /// The service's times. A sweep of a cluster is expensive in a build without optimization. With a
 /// pair, a lease outlives the time in which the service has to find the new primary, as it does
 /// with the default TTL of 45 s.
-fn pace(topology: Topology) -> Pace {
+fn timing(topology: Topology) -> Timing {
     let (ttl, sweep) = match topology {
         Topology::Standalone => (3_000, 300),
         Topology::Endpoint | Topology::Sentinel => (9_000, 300),
         Topology::Cluster => (3_000, 1_000),
     };
-    Pace {
+    Timing {
         ttl,
         heartbeat: 1_000,
         sweep,
@@ -174,7 +174,7 @@ async fn record_stalls(recorder: Recorder) {
             recorder
                 .lock()
                 .faults
-                .push(Fault::over(Part::Machine, Kind::Freeze, begin));
+                .push(Fault::over(Part::Machine, FaultKind::Freeze, begin));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, fmt, ops::Range};
 
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
 
-use super::history::{Kind, Millis, Part, State};
+use super::history::{FaultKind, Millis, Part, State};
 
 /// How large a run is.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ pub struct PlannedFault {
     /// Selects one of several targets or variants.
     pub which: usize,
     /// The kind.
-    pub kind: Kind,
+    pub kind: FaultKind,
     /// The duration.
     pub lasts: Millis,
 }
@@ -252,9 +252,9 @@ fn watcher_faults(rng: &mut StdRng, storm: Millis, watcher: usize) -> Vec<(Milli
     let mut at = rng.random_range(WATCHER_PAUSES);
     while at < storm {
         let (kind, lasts) = if rng.random() {
-            (Kind::Kill, 1..1_500)
+            (FaultKind::Kill, 1..1_500)
         } else {
-            (Kind::Freeze, 300..4_000)
+            (FaultKind::Freeze, 300..4_000)
         };
         let lasts = rng.random_range(lasts);
         let fault = PlannedFault {
@@ -285,7 +285,7 @@ fn drain(gateway: usize, rng: &mut StdRng) -> PlannedFault {
     PlannedFault {
         part: Part::Gateway(gateway),
         which: 0,
-        kind: Kind::Terminate,
+        kind: FaultKind::Terminate,
         lasts: rng.random_range(100..1_000),
     }
 }
@@ -299,7 +299,7 @@ fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<PlannedFault>> {
     let freeze = |part, lasts| PlannedFault {
         part,
         which: 0,
-        kind: Kind::Freeze,
+        kind: FaultKind::Freeze,
         lasts,
     };
     let others = (0..GATEWAYS).filter(|gateway| *gateway != spared);
@@ -316,7 +316,7 @@ fn trials(rng: &mut StdRng, topology: Topology) -> Vec<Vec<PlannedFault>> {
     trials.push(vec![PlannedFault {
         part: Part::Gateway(crashed),
         which: 0,
-        kind: Kind::Kill,
+        kind: FaultKind::Kill,
         lasts,
     }]);
     // A frozen Redis comes last: some of its calls may still take effect when the next trial would
@@ -342,57 +342,61 @@ fn fault(rng: &mut StdRng, topology: Topology) -> PlannedFault {
         6..8 => Part::Nats,
         _ => Part::Gateway(which % GATEWAYS),
     };
-    let kinds: &[(Kind, Range<Millis>)] = match (part, topology) {
+    let kinds: &[(FaultKind, Range<Millis>)] = match (part, topology) {
         (Part::Redis, Topology::Standalone) => &[
-            (Kind::Freeze, 200..1_500),
-            (Kind::Freeze, 1_000..3_500),
-            (Kind::Kill, 100..1_500),
-            (Kind::Flush, 1..2),
+            (FaultKind::Freeze, 200..1_500),
+            (FaultKind::Freeze, 1_000..3_500),
+            (FaultKind::Kill, 100..1_500),
+            (FaultKind::Flush, 1..2),
         ],
         (Part::Redis, Topology::Endpoint) => &[
-            (Kind::Demote, 300..4_000),
-            (Kind::Demote, 300..4_000),
-            (Kind::Hang, 300..6_000),
-            (Kind::Kill, 100..3_000),
-            (Kind::Isolate, 300..6_000),
-            (Kind::Freeze, 200..1_500),
-            (Kind::Flush, 1..2),
+            (FaultKind::Demote, 300..4_000),
+            (FaultKind::Demote, 300..4_000),
+            (FaultKind::Hang, 300..6_000),
+            (FaultKind::Kill, 100..3_000),
+            (FaultKind::Isolate, 300..6_000),
+            (FaultKind::Freeze, 200..1_500),
+            (FaultKind::Flush, 1..2),
         ],
         (Part::Redis, Topology::Sentinel) => &[
-            (Kind::Demote, 300..4_000),
-            (Kind::Demote, 300..4_000),
-            (Kind::Hang, 300..6_000),
-            (Kind::Kill, 100..3_000),
-            (Kind::Freeze, 200..1_500),
-            (Kind::Flush, 1..2),
+            (FaultKind::Demote, 300..4_000),
+            (FaultKind::Demote, 300..4_000),
+            (FaultKind::Hang, 300..6_000),
+            (FaultKind::Kill, 100..3_000),
+            (FaultKind::Freeze, 200..1_500),
+            (FaultKind::Flush, 1..2),
         ],
         // Below the nodes' time limit of a second, no replica takes over; above it, the freeze
         // lasts until one has.
         (Part::Redis, Topology::Cluster) => &[
-            (Kind::Freeze, 100..500),
-            (Kind::Freeze, 2_500..4_000),
-            (Kind::Kill, 2_500..4_000),
-            (Kind::Flush, 1..2),
+            (FaultKind::Freeze, 100..500),
+            (FaultKind::Freeze, 2_500..4_000),
+            (FaultKind::Kill, 2_500..4_000),
+            (FaultKind::Flush, 1..2),
         ],
         (Part::Server(_), _) => &[
-            (Kind::Freeze, 300..4_000),
-            (Kind::Kill, 100..1_500),
-            (Kind::Terminate, 100..1_000),
+            (FaultKind::Freeze, 300..4_000),
+            (FaultKind::Kill, 100..1_500),
+            (FaultKind::Terminate, 100..1_000),
         ],
         (Part::Nats, Topology::Endpoint) => &[
-            (Kind::Freeze, 300..3_500),
-            (Kind::Kill, 300..3_000),
-            (Kind::Hang, 1_000..6_000),
+            (FaultKind::Freeze, 300..3_500),
+            (FaultKind::Kill, 300..3_000),
+            (FaultKind::Hang, 1_000..6_000),
         ],
-        (Part::Nats, _) => &[(Kind::Freeze, 300..3_500), (Kind::Kill, 300..3_000)],
-        (Part::Gateway(_) | Part::Watcher(_) | Part::Machine, _) => {
-            &[(Kind::Freeze, 500..6_000), (Kind::Kill, 100..1_000)]
-        }
+        (Part::Nats, _) => &[
+            (FaultKind::Freeze, 300..3_500),
+            (FaultKind::Kill, 300..3_000),
+        ],
+        (Part::Gateway(_) | Part::Watcher(_) | Part::Machine, _) => &[
+            (FaultKind::Freeze, 500..6_000),
+            (FaultKind::Kill, 100..1_000),
+        ],
     };
     let (kind, lasts) = kinds
         .choose(rng)
         .cloned()
-        .unwrap_or((Kind::Freeze, 300..1_000));
+        .unwrap_or((FaultKind::Freeze, 300..1_000));
     PlannedFault {
         part,
         which,

@@ -167,10 +167,12 @@ impl Players {
         let Some(devices) = devices.get_mut(&player) else {
             return false;
         };
-        let place = devices
+        let position = devices
             .iter()
             .position(|device| device.connection() == connection);
-        place.and_then(|place| devices.remove(place)).is_some()
+        position
+            .and_then(|position| devices.remove(position))
+            .is_some()
     }
 
     fn devices(&self) -> MutexGuard<'_, HashMap<u32, VecDeque<Device>>> {

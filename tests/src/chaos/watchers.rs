@@ -23,8 +23,8 @@ use super::{
     Task,
     environment::Environment,
     history::{
-        Delivery, Fault, Kind, Part, Read, Recorder, Snapshot, State, WatchStream, now, player_id,
-        player_number,
+        Delivery, Fault, FaultKind, Part, Read, Recorder, Snapshot, State, WatchStream, now,
+        player_id, player_number,
     },
     observer::Observer,
     plan::{PlannedFault, SERVERS, WATCHERS},
@@ -110,7 +110,7 @@ impl Watchers {
             return;
         };
         let from = now();
-        let order = if fault.kind == Kind::Freeze {
+        let order = if fault.kind == FaultKind::Freeze {
             Order::Freeze
         } else {
             Order::Die

@@ -8,14 +8,14 @@ use redis::{cluster::ClusterClient, cluster_async::ClusterConnection};
 use tempfile::TempDir;
 
 use crate::authority::Authority;
-use node::{Kind, Node};
+use node::{Node, NodeKind};
 
 /// A cluster of its own: its masters, first in the list of nodes, and the replicas of some.
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<Node>,
     masters: usize,
-    kind: Kind,
+    kind: NodeKind,
     _directory: TempDir,
 }
 
@@ -25,7 +25,7 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start() -> Self {
-        Self::of(3, 0, Kind::Plain).await
+        Self::of(3, 0, NodeKind::Plain).await
     }
 
     /// Starts so many masters that share all slots.
@@ -33,7 +33,7 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_masters(masters: usize) -> Self {
-        Self::of(masters, 0, Kind::Plain).await
+        Self::of(masters, 0, NodeKind::Plain).await
     }
 
     /// Starts this number of masters, each with a replica that replaces it a second after its end.
@@ -41,7 +41,7 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_masters_with_replicas(masters: usize) -> Self {
-        Self::of(2 * masters, 1, Kind::Plain)
+        Self::of(2 * masters, 1, NodeKind::Plain)
             .await
             .with_replicas_in_step()
             .await
@@ -54,7 +54,7 @@ impl RedisCluster {
     /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey_masters(masters: usize) -> Option<Self> {
         Some(
-            Self::of(2 * masters, 1, Kind::Valkey(valkey()?))
+            Self::of(2 * masters, 1, NodeKind::Valkey(valkey()?))
                 .await
                 .with_replicas_in_step()
                 .await,
@@ -66,7 +66,7 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_with_replicas() -> Self {
-        Self::of(6, 1, Kind::Plain)
+        Self::of(6, 1, NodeKind::Plain)
             .await
             .with_replicas_in_step()
             .await
@@ -78,7 +78,7 @@ impl RedisCluster {
     /// If the nodes do not agree on the slots in time.
     pub async fn start_ipv6() -> Option<Self> {
         std::net::TcpListener::bind("[::1]:0").ok()?;
-        Some(Self::of(3, 0, Kind::Ipv6).await)
+        Some(Self::of(3, 0, NodeKind::Ipv6).await)
     }
 
     /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` if it is not
@@ -88,7 +88,7 @@ impl RedisCluster {
     /// If the nodes do not agree on the slots in time.
     pub async fn start_valkey() -> Option<Self> {
         Some(
-            Self::of(6, 1, Kind::Valkey(valkey()?))
+            Self::of(6, 1, NodeKind::Valkey(valkey()?))
                 .await
                 .with_replicas_in_step()
                 .await,
@@ -101,13 +101,13 @@ impl RedisCluster {
     /// # Panics
     /// If the nodes do not agree on the slots in time.
     pub async fn start_secured() -> Self {
-        Self::of(6, 1, Kind::Secured(Authority::new()))
+        Self::of(6, 1, NodeKind::Secured(Authority::new()))
             .await
             .with_replicas_in_step()
             .await
     }
 
-    async fn of(nodes: usize, replicas: usize, mut kind: Kind) -> Self {
+    async fn of(nodes: usize, replicas: usize, mut kind: NodeKind) -> Self {
         let masters = nodes / (replicas + 1);
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
@@ -124,7 +124,7 @@ impl RedisCluster {
                 cluster.agree().await;
                 return cluster;
             }
-            kind = cluster.kind; // somebody took a port, or redis-cli gave up halfway
+            kind = cluster.kind; // another program took a port, or redis-cli gave up halfway
         }
     }
 
@@ -169,14 +169,16 @@ impl RedisCluster {
             .join(",")
     }
 
-    /// Whom clients have to trust.
+    /// The authority that clients have to trust.
     ///
     /// # Panics
     /// If the cluster was not started as secured.
     pub fn authority(&self) -> &Authority {
         match &self.kind {
-            Kind::Secured(authority) => authority,
-            Kind::Plain | Kind::Ipv6 | Kind::Valkey(_) => panic!("a cluster without TLS"),
+            NodeKind::Secured(authority) => authority,
+            NodeKind::Plain | NodeKind::Ipv6 | NodeKind::Valkey(_) => {
+                panic!("a cluster without TLS")
+            }
         }
     }
 

@@ -16,12 +16,12 @@ use crate::{
 
 /// What the nodes of a cluster run, and how they are reached.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// Redis, without TLS and users.
     Plain,
-    /// The same on the IPv6 loopback address.
+    /// Redis without TLS and users, on the IPv6 loopback address.
     Ipv6,
-    /// The same with a Valkey at this path.
+    /// The Valkey at this path, without TLS and users.
     Valkey(PathBuf),
     /// Redis, by TLS and with users alone; nodes are called by their hostname.
     Secured(Authority),
@@ -33,13 +33,13 @@ pub(super) struct Node {
     pub(super) process: Process,
     pub(super) host: &'static str,
     pub(super) port: u16,
-    /// How redis-cli gets in.
+    /// The arguments with which redis-cli connects.
     access: Vec<String>,
     program: PathBuf,
     configuration: PathBuf,
 }
 
-impl Kind {
+impl NodeKind {
     /// `redis://…` of a node.
     pub(super) fn url(&self, port: u16) -> String {
         match self {
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// How redis-cli gets in.
+    /// The arguments with which redis-cli connects.
     pub(super) fn access(&self) -> Vec<String> {
         match self {
             Self::Plain | Self::Ipv6 | Self::Valkey(_) => Vec::new(),
@@ -80,7 +80,7 @@ impl Kind {
 }
 
 impl Node {
-    pub(super) fn start(directory: &Path, number: usize, kind: &Kind) -> Self {
+    pub(super) fn start(directory: &Path, number: usize, kind: &NodeKind) -> Self {
         let port = free_port();
         let settings = format!(
             "bind {}\nsave \"\"\nappendonly no\ndir {}\n\

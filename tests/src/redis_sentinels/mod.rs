@@ -10,7 +10,7 @@ use crate::{
     authority::Authority,
     process::{free_port, signal},
 };
-use node::{Kind, Node};
+use node::{Node, NodeKind};
 
 /// The name of the primary in the Sentinels' configuration: the service's default.
 const NAME: &str = "mymaster";
@@ -27,14 +27,14 @@ pub struct RedisSentinels {
     /// The first one is the primary at the beginning.
     nodes: Vec<Node>,
     sentinels: Vec<Node>,
-    kind: Kind,
+    kind: NodeKind,
     _directory: TempDir,
 }
 
 impl RedisSentinels {
     /// Starts nodes and Sentinels without TLS and passwords.
     pub async fn start() -> Self {
-        Self::of(Kind::Plain).await
+        Self::of(NodeKind::Plain).await
     }
 
     /// Starts nodes with a password, and Sentinels with another one or none. The URLs have that of
@@ -43,16 +43,16 @@ impl RedisSentinels {
         nodes: &'static str,
         sentinels: Option<&'static str>,
     ) -> Self {
-        Self::of(Kind::Passwords { nodes, sentinels }).await
+        Self::of(NodeKind::Passwords { nodes, sentinels }).await
     }
 
     /// Starts nodes and Sentinels that are reached by TLS, by users alone, and by hostname. The
     /// service's user may do no more than it needs.
     pub async fn start_secured() -> Self {
-        Self::of(Kind::Secured(Authority::new())).await
+        Self::of(NodeKind::Secured(Authority::new())).await
     }
 
-    async fn of(mut kind: Kind) -> Self {
+    async fn of(mut kind: NodeKind) -> Self {
         loop {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let mut started = Self {
@@ -179,8 +179,8 @@ impl RedisSentinels {
     /// If there is no TLS.
     pub fn authority(&self) -> &Authority {
         match &self.kind {
-            Kind::Secured(authority) => authority,
-            Kind::Plain | Kind::Passwords { .. } => panic!("nodes without TLS"),
+            NodeKind::Secured(authority) => authority,
+            NodeKind::Plain | NodeKind::Passwords { .. } => panic!("nodes without TLS"),
         }
     }
 

@@ -16,7 +16,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How nodes and Sentinels are reached.
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(super) enum NodeKind {
     /// Without TLS and passwords.
     Plain,
     /// Without TLS, with passwords for the default users of nodes and, if they have one, of
@@ -40,7 +40,7 @@ pub(super) struct Node {
     arguments: &'static [&'static str],
 }
 
-impl Kind {
+impl NodeKind {
     /// The host under which nodes and Sentinels reach each other.
     pub(super) fn host(&self) -> &'static str {
         match self {

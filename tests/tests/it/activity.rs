@@ -176,11 +176,15 @@ async fn an_equal_activity_emits_no_event() {
 async fn an_equal_activity_moves_last_seen_and_renews_nothing() {
     let test = Fixture::new().await;
     test.set(activity(RANKED)).await;
-    test.redis.pass(std::time::Duration::from_secs(30)).await;
+    test.redis
+        .advance_clock(std::time::Duration::from_secs(30))
+        .await;
     test.set(activity(RANKED)).await;
     let pttl: i64 = test.redis.ask(&["PTTL", "presence:alice"]).await;
     assert!(pttl <= 15_000, "{pttl}");
-    test.redis.pass(std::time::Duration::from_secs(16)).await;
+    test.redis
+        .advance_clock(std::time::Duration::from_secs(16))
+        .await;
     let read = test
         .app
         .presence()
@@ -218,7 +222,9 @@ async fn events_of_other_transitions_carry_the_current_activity() {
         .unwrap();
     assert_eq!(online.activity, None);
     test.set(activity(RANKED)).await;
-    test.redis.pass(std::time::Duration::from_secs(60)).await;
+    test.redis
+        .advance_clock(std::time::Duration::from_secs(60))
+        .await;
     let restored = presence
         .heartbeat(&connection("alice", "c3"), &test.trace)
         .await
@@ -344,7 +350,9 @@ async fn a_marked_record_without_a_shadow_is_a_player_without_an_activity() {
 async fn an_activity_of_an_expired_player_is_refused_and_the_missed_transition_is_made() {
     let test = Fixture::new().await;
     test.set(activity(RANKED)).await;
-    test.redis.pass(std::time::Duration::from_secs(60)).await;
+    test.redis
+        .advance_clock(std::time::Duration::from_secs(60))
+        .await;
     let refused = test
         .app
         .presence()

@@ -370,7 +370,7 @@ async fn a_player_who_connects_10_000_times_has_64_leases_and_does_not_affect_ot
         10_000 - 64
     );
     // Tombstones of evicted connections last for two TTLs, and no longer.
-    test.redis.pass(Duration::from_secs(91)).await;
+    test.redis.advance_clock(Duration::from_secs(91)).await;
     assert_eq!(
         test.redis
             .keys()

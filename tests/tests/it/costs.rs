@@ -1,5 +1,5 @@
-//! What calls cost in Redis: which commands, and how often. A command more a heartbeat is felt by a
-//! million players, and by no test that takes the time.
+//! Cost of calls in Redis: the commands, and their number. One more command per heartbeat matters
+//! with a million players, and no test that measures time would notice it.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ struct Costs {
 }
 
 impl Costs {
-    /// Players `p0`, `p1`, … with one connection each, of whom Redis knows the scripts.
+    /// Players `p0`, `p1`, … with one connection each, on a Redis that has loaded the scripts.
     async fn of(players: usize) -> Self {
         let redis = RedisServer::start().await;
         let (presence, trace) = (service(&redis, &[]), TraceContext::new_root());

@@ -10,16 +10,16 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a socket costs a gateway, in a build without optimisation, in KiB.
-const SOCKET: u64 = 64;
+/// Memory of a socket in a gateway that is built without optimization, in KiB.
+const SOCKET_KIB: u64 = 64;
 
 fn player(n: usize) -> String {
     format!("p{n:05}")
 }
 
-/// A device a player, of those with these numbers.
+/// Opens one device per player, for the players with these numbers.
 async fn open(gateway: &Gateway, players: std::ops::Range<usize>) -> Vec<Device> {
     let mut devices = Vec::with_capacity(players.len());
     for first in players.clone().step_by(100) {
@@ -30,12 +30,12 @@ async fn open(gateway: &Gateway, players: std::ops::Range<usize>) -> Vec<Device>
     devices
 }
 
-/// A gateway serves a socket if it says what it thinks of nonsense.
+/// Checks that the gateway serves a socket: it responds to a malformed message.
 async fn serves_its_sockets(gateway: &Gateway) {
     let (mut socket, _) = connect_async(gateway.url("somebody")).await.unwrap();
     socket.send(Message::text("hello")).await.unwrap();
     loop {
-        let message = timeout(PATIENCE, socket.next())
+        let message = timeout(DEADLINE, socket.next())
             .await
             .expect("an answer")
             .unwrap()
@@ -52,7 +52,7 @@ async fn until(mut is_so: impl AsyncFnMut() -> bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("it comes about");
+    timeout(DEADLINE, wait).await.expect("it comes about");
 }
 
 /// The numbers of players who are not OFFLINE, and the earliest `last_seen` among them.
@@ -179,13 +179,13 @@ async fn a_gateway_whose_presence_service_is_down_serves_its_sockets_in_bounded_
     }
     let grown = peaks[19] - peaks[0];
     assert!(
-        grown <= AT_A_TIME as u64 * SOCKET / 1024,
+        grown <= AT_A_TIME as u64 * SOCKET_KIB / 1024,
         "{grown} MiB, from {peaks:?}"
     );
     let queue = gateway.stats().await["presence"]["queue_length"]
         .as_u64()
         .unwrap();
-    let bound = (20 * AT_A_TIME / 2) as u64; // of 3 a socket: what the service may have heard of, of calls that failed
+    let bound = (20 * AT_A_TIME / 2) as u64; // of 3 per socket: what failed calls may have reported
     assert!(queue < bound, "{queue} tasks wait");
 
     let present = open(&gateway, 0..AT_A_TIME).await;

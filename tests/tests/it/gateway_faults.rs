@@ -8,7 +8,7 @@ use presence_tests::{Device, Gateway, NatsServer, RedisServer, Server, free_port
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Heartbeats are so rare that nothing but the gateways' leases can end or restore anything within
 /// a test.
@@ -82,7 +82,7 @@ impl Fixture {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, wait)
+        timeout(DEADLINE, wait)
             .await
             .expect("all players are as expected");
     }
@@ -110,7 +110,7 @@ impl Fixture {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, wait)
+        timeout(DEADLINE, wait)
             .await
             .expect("the gateways own their connections");
     }
@@ -135,7 +135,7 @@ impl Fixture {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the events arrive");
+        timeout(DEADLINE, wait).await.expect("the events arrive");
     }
 }
 
@@ -210,7 +210,7 @@ async fn a_gateway_that_was_frozen_has_its_players_back_and_no_ghosts() {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_service_is_no_news() {
+async fn a_restart_of_the_service_makes_no_change() {
     let mut it = Fixture::new("7500ms").await;
     let gateway = it.gateway();
     let _devices = open(&gateway, 0..PLAYERS).await;
@@ -230,7 +230,7 @@ async fn a_restart_of_the_service_is_no_news() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(PATIENCE, renewed)
+        timeout(DEADLINE, renewed)
             .await
             .expect("the lease is renewed by the new server");
     }

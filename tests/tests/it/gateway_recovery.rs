@@ -8,7 +8,7 @@ use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 const STATES: [&str; 4] = ["IN_MATCH", "IN_QUEUE", "AWAY", "ONLINE"];
 
@@ -45,7 +45,7 @@ async fn until_all_are_as_set(server: &Server, players: usize) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    if timeout(PATIENCE, wait).await.is_err() {
+    if timeout(DEADLINE, wait).await.is_err() {
         assert_eq!(states(server, players).await, expected);
     }
 }
@@ -117,7 +117,7 @@ async fn everybody_is_back_with_their_states_after_an_outage_longer_than_the_ttl
             }
         }
     };
-    timeout(PATIENCE, expired)
+    timeout(DEADLINE, expired)
         .await
         .expect("the records expire");
     let server = Server::start(&variables);

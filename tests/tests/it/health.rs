@@ -1,4 +1,4 @@
-//! What health checks cost: nothing per call, and a few commands per node for each check.
+//! Cost of health checks: nothing per call, and a few commands per node for each check.
 
 use std::{
     collections::BTreeMap,

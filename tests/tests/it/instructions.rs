@@ -1,6 +1,6 @@
 //! How many instructions the parts take that every call passes, as valgrind counts them, against
 //! the least that could be done with the same JSON: finding its end. Neither figure depends on what
-//! else the machine does. Without optimisation, as tests are built, the ratios were 2.2, 2.3 and
+//! else the machine does. Without optimization, as tests are built, the ratios were 2.2, 2.3 and
 //! 2.7 when this was written: there is room for another compiler, and for no second pass over the
 //! text.
 //!

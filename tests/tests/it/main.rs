@@ -1,4 +1,4 @@
-//! What only real servers can show.
+//! End-to-end tests with real servers.
 
 #![allow(
     clippy::unwrap_used,

@@ -20,7 +20,7 @@ fn one(player: &str, connection: &str) -> Value {
 }
 
 #[tokio::test]
-async fn metrics_tell_of_calls_by_route_and_status() {
+async fn metrics_count_calls_by_route_and_status() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     server.post("/presence/connect", one("alice", "c1")).await;

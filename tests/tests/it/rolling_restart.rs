@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 /// The restart in full size takes minutes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 const STATES: [State; 3] = [State::InMatch, State::InQueue, State::Away];
 
@@ -72,7 +72,7 @@ impl Fixture {
     }
 
     /// Waits until each player has one connection and its state; returns the versions.
-    async fn until_all_are_there(&self) -> Vec<Value> {
+    async fn until_all_are_connected(&self) -> Vec<Value> {
         let is_there = |(n, presence): (usize, &Value)| {
             presence["connection_count"] == 1 && presence["state"] == self.state(n).as_str()
         };
@@ -88,9 +88,9 @@ impl Fixture {
                 sleep(Duration::from_millis(500)).await;
             }
         };
-        timeout(PATIENCE, wait)
+        timeout(DEADLINE, wait)
             .await
-            .expect("all players are there")
+            .expect("all players are connected")
     }
 
     /// The number of events that there have to be: a connect of each player, and each state that
@@ -102,16 +102,16 @@ impl Fixture {
                 .count()
     }
 
-    /// Nothing changed for the friends of any player: no version rose, and no event was made.
+    /// Nothing changed for the friends of any player: no version rose, and no event was emitted.
     async fn assert_no_news_since(&self, versions: &[Value]) {
-        assert_eq!(self.until_all_are_there().await, versions);
+        assert_eq!(self.until_all_are_connected().await, versions);
         let count = async || self.nats.count("PRESENCE_EVENTS").await as usize;
         let wait = async {
             while count().await < self.expected_events() {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(PATIENCE, wait).await.expect("the events arrive");
+        timeout(DEADLINE, wait).await.expect("the events arrive");
         assert_eq!(count().await, self.expected_events());
         let metrics = reqwest::get(self.server.url("/metrics"))
             .await
@@ -143,7 +143,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
         }
         devices.insert(n, (n % GATEWAYS, device));
     }
-    let versions = it.until_all_are_there().await;
+    let versions = it.until_all_are_connected().await;
 
     for restarted in 0..GATEWAYS {
         let next = (restarted + 1) % GATEWAYS;
@@ -154,7 +154,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
             .map(|(n, _)| *n)
             .collect();
         let reconnected = join_all(moving.into_iter().map(async |n| {
-            timeout(PATIENCE, devices[&n].1.closed())
+            timeout(DEADLINE, devices[&n].1.closed())
                 .await
                 .expect("the gateway closes the socket");
             (
@@ -170,7 +170,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(PATIENCE, ended).await.expect("the gateway ends");
+        timeout(DEADLINE, ended).await.expect("the gateway ends");
         gateways[restarted] = start();
     }
     it.assert_no_news_since(&versions).await;
@@ -183,7 +183,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(PATIENCE, those_that_left_are_gone)
+    timeout(DEADLINE, those_that_left_are_gone)
         .await
         .expect("as many leases as gateways");
 }
@@ -232,7 +232,7 @@ async fn a_rolling_restart_of_20_gateways_with_5000_players_each_makes_no_event_
                 .state_changed(&PlayerId::parse(&player(n)).unwrap(), it.state(n));
         }
     }
-    let versions = it.until_all_are_there().await;
+    let versions = it.until_all_are_connected().await;
 
     for restarted in 0..GATEWAYS {
         let new = SocketlessGateway::start(&it.server);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use presence_tests::{
     Function, NatsServer, RedisServer,
-    event::{self, HttpEvent, Kind},
+    event::{self, EventSource, HttpEvent},
 };
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
@@ -159,7 +159,7 @@ async fn a_sweep_ends_before_its_deadline_though_nats_hangs_or_redis() {
             .invoke_within(schedule(), Duration::from_secs(4))
             .await
             .is_err(),
-        "Redis away fails the invocation"
+        "an unavailable Redis fails the invocation"
     );
     assert!(
         begin.elapsed() < Duration::from_secs(4),
@@ -176,11 +176,11 @@ async fn a_sweep_without_redis_fails() {
 }
 
 #[tokio::test]
-async fn health_tells_of_every_part() {
+async fn health_reports_every_component() {
     let (mut redis, mut nats) = (RedisServer::start().await, NatsServer::start().await);
     let health = start("health", &redis.url(), &nats.url()).await;
     let report = health.invoke(schedule()).await.unwrap();
-    assert_eq!(report["status"], "ok", "no sweep seen yet is no fault");
+    assert_eq!(report["status"], "ok", "no sweep seen yet is not a fault");
     let statuses = |report: &Value| {
         ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone())
     };
@@ -231,7 +231,7 @@ async fn health_answers_http_too() {
     assert_eq!(answer["statusCode"], 200);
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["checks"]["nats"]["status"], "disabled");
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
             let answer = health
                 .invoke(HttpEvent::new(kind, method, "/health/ready/").build())

@@ -286,7 +286,7 @@ async fn a_server_works_as_soon_as_redis_is_there() {
 }
 
 #[tokio::test]
-async fn with_nats_away_the_server_is_degraded_and_ready() {
+async fn with_nats_down_the_server_is_degraded_and_ready() {
     let mut fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     fixture.nats.kill();

@@ -1,4 +1,4 @@
-//! How many players there are: `GET /presence`.
+//! Number of players: `GET /presence`.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ async fn operators_get_players_by_state_and_connections() {
 }
 
 #[tokio::test]
-async fn without_redis_there_is_no_number_rather_than_a_wrong_one() {
+async fn without_redis_the_count_is_an_error_and_not_a_wrong_number() {
     let mut redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     redis.kill();

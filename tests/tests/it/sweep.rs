@@ -32,9 +32,9 @@ async fn a_player_who_falls_silent_goes_offline_by_the_sweep() {
         .set_state(&alice.player_id, State::InMatch, &trace)
         .await
         .unwrap();
-    redis.pass(Duration::from_secs(10)).await;
+    redis.advance_clock(Duration::from_secs(10)).await;
     let seen = app.presence().heartbeat(&alice, &trace).await.unwrap();
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
     assert_eq!(
         app.sweeper(RelaySignal::default())
             .pass()
@@ -85,9 +85,9 @@ async fn a_candidate_who_proves_alive_is_filed_under_the_true_expiry() {
     let app = app(&redis, &[]);
     let (alice, trace) = (connection("alice", "c1"), TraceContext::new_root());
     app.presence().connect(&alice, &trace).await.unwrap();
-    redis.pass(Duration::from_secs(30)).await;
+    redis.advance_clock(Duration::from_secs(30)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
-    redis.pass(Duration::from_secs(30)).await;
+    redis.advance_clock(Duration::from_secs(30)).await;
     assert_eq!(
         app.sweeper(RelaySignal::default())
             .pass()
@@ -137,7 +137,7 @@ async fn a_grace_that_is_over_ends_as_lost() {
         .disconnect(&connection("alice", "c1"), Reason::Lost, &trace)
         .await
         .unwrap();
-    redis.pass(Duration::from_secs(21)).await;
+    redis.advance_clock(Duration::from_secs(21)).await;
     app.sweeper(RelaySignal::default()).pass().await.unwrap();
     app.relay().unwrap().pass().await.unwrap();
     let reasons: Vec<_> = events(&nats)
@@ -154,7 +154,7 @@ async fn a_mutation_that_comes_before_the_sweep_makes_the_missed_transition_firs
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]);
     let (alice, trace) = (connection("alice", "c1"), TraceContext::new_root());
     app.presence().connect(&alice, &trace).await.unwrap();
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
     app.sweeper(RelaySignal::default()).pass().await.unwrap();
     app.relay().unwrap().pass().await.unwrap();
@@ -184,7 +184,7 @@ async fn three_sweepers_at_once_make_each_of_5000_transitions_once() {
         .connect_batch(connections, &trace)
         .await
         .unwrap();
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
 
     let sweepers = apps
         .each_ref()
@@ -246,7 +246,7 @@ async fn members_of_the_index_that_are_not_players_are_removed_and_stop_nobody()
         zadd.arg(n).arg(format!("stranger {n}"));
     }
     zadd.exec_async(&mut raw).await.unwrap();
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
 
     let sweeper = app.sweeper(RelaySignal::default());
     let swept = sweeper.pass().await.unwrap();
@@ -276,7 +276,7 @@ async fn an_index_of_another_type_is_deleted_and_players_expire_again() {
         .connect(&connection("alice", "c"), &trace)
         .await
         .unwrap();
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
     assert_eq!(sweeper.pass().await.unwrap().expired, 1);
 }
 
@@ -313,7 +313,7 @@ async fn a_player_whose_data_is_invalid_does_not_keep_others_online() {
         raw.del(&past).await.unwrap();
         raw.lpush(&past, "not a line of text").await.unwrap();
     }
-    redis.pass(Duration::from_secs(46)).await;
+    redis.advance_clock(Duration::from_secs(46)).await;
     let swept = app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert!(swept.expired >= 58, "{swept:?}");
     assert_eq!(raw.zcard("presence:{all}:expiry").await.unwrap(), 0);

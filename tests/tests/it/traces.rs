@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use presence_tests::{
     Answer, Function, NatsServer, OtlpReceiver, RedisServer, Server, Span, answer,
-    event::{HttpEvent, Kind},
+    event::{EventSource, HttpEvent},
 };
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// Spans are exported at once.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "10");
 
-/// Spans are exported where somebody asks for it.
+/// Spans are exported only if the test asks for it.
 const NEVER: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "3600000");
 
 struct Fixture {
@@ -109,7 +109,7 @@ async fn connect(server: &Server, player: &str, traceparent: Option<&str>) -> An
 
 fn event(player: &str) -> Value {
     let body = json!({"player_id": player, "connection_id": "secret-connection"}).to_string();
-    HttpEvent::new(Kind::HttpApi, "POST", "/presence/connect")
+    HttpEvent::new(EventSource::HttpApi, "POST", "/presence/connect")
         .header("traceparent", CALLER)
         .body(body)
         .build()
@@ -194,7 +194,7 @@ async fn a_functions_spans_are_sent_before_it_asks_for_the_next_event() {
     assert_eq!(
         of_alice.len(),
         3,
-        "they are there, as the second event was handed out: {of_alice:?}"
+        "all spans were exported, as the second event was handed out: {of_alice:?}"
     );
     let [call, _, publish] = fixture.chain("connect", "connect").await;
     assert_eq!(
@@ -226,7 +226,7 @@ async fn a_server_that_ends_sends_its_last_spans() {
 }
 
 #[tokio::test]
-async fn spans_tell_of_no_player_and_no_body() {
+async fn spans_contain_no_player_and_no_body() {
     let fixture = Fixture::new().await;
     let mut server = fixture.server(&[NEVER]);
     connect(&server, "secret-player", Some(CALLER)).await;
@@ -269,11 +269,7 @@ async fn callers_decide_what_is_sampled_and_the_sampler_decides_for_those_who_do
     }
     let traceparents = fixture.traceparents(3).await;
     let flags: Vec<_> = traceparents.iter().map(|parent| &parent[53..]).collect();
-    assert_eq!(
-        flags,
-        ["00", "00", "01"],
-        "what was decided is told to consumers"
-    );
+    assert_eq!(flags, ["00", "00", "01"], "consumers receive the decision");
     assert_eq!(traceparents[1][3..35], unsampled[3..35]);
     server.terminate().await;
     let traces: Vec<_> = fixture
@@ -322,7 +318,7 @@ async fn an_expiry_is_a_trace_of_the_sweep() {
 }
 
 #[tokio::test]
-async fn a_failure_is_told_by_the_spans_that_it_concerns() {
+async fn the_spans_of_a_failed_call_report_the_failure() {
     let mut fixture = Fixture::new().await;
     fixture.redis.kill();
     let mut server = fixture.server(&[NEVER]);
@@ -342,7 +338,7 @@ async fn a_failure_is_told_by_the_spans_that_it_concerns() {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_away_or_hangs_holds_up_neither_calls_nor_the_end() {
+async fn a_receiver_that_is_down_or_hangs_delays_neither_calls_nor_the_shutdown() {
     let fixture = Fixture::new().await;
     let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = format!("http://{}", hangs.local_addr().unwrap());

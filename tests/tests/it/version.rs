@@ -11,7 +11,7 @@ use presence_tests::{RedisServer, Server, binary};
 use serde_json::Value;
 
 #[tokio::test]
-async fn the_server_tells_its_version_and_revision_to_whoever_asks() {
+async fn the_server_reports_its_version_and_revision() {
     let output = Command::new(binary("presence-server"))
         .arg("--version")
         .output()

@@ -69,12 +69,12 @@ async fn a_socket_lives_from_connect_to_disconnect() {
         "the query names nobody"
     );
 
-    let beat = event::socket_message(
+    let heartbeat = event::socket_message(
         "heartbeat",
         r#"{"action":"heartbeat","player_id":"mallory","connection_id":"x"}"#,
     );
     assert_eq!(
-        fixture.invoke("heartbeat", beat).await.1["connection_count"],
+        fixture.invoke("heartbeat", heartbeat).await.1["connection_count"],
         1
     );
     let set = event::socket_message(
@@ -133,7 +133,7 @@ async fn the_close_code_decides_quit_or_lost() {
 }
 
 #[tokio::test]
-async fn without_an_authorizer_nobody_is_let_in() {
+async fn without_an_authorizer_every_call_is_refused() {
     let fixture = Fixture::new().await;
     for authorizer in [
         Value::Null,
@@ -241,9 +241,9 @@ async fn a_message_sets_the_activity_as_it_stands_in_it() {
         fixture.invoke("friends", ask).await.1["presences"][0]["activity"],
         expected
     );
-    let beat = event::socket_message("heartbeat", "{}");
+    let heartbeat = event::socket_message("heartbeat", "{}");
     assert_eq!(
-        fixture.invoke("heartbeat", beat).await.1["activity"],
+        fixture.invoke("heartbeat", heartbeat).await.1["activity"],
         expected
     );
     let remove = event::socket_message("setState", r#"{"activity":null,"state":"IN_MATCH"}"#);
@@ -403,7 +403,7 @@ async fn the_headers_of_the_handshake_say_nothing_about_a_body() {
 }
 
 #[tokio::test]
-async fn a_closed_connection_cannot_beat() {
+async fn a_closed_connection_cannot_send_heartbeats() {
     let fixture = Fixture::new().await;
     fixture
         .invoke("disconnect", event::socket("$disconnect"))

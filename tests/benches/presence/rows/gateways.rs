@@ -276,9 +276,9 @@ pub(super) async fn keep_leases(address: &str, gateways: Range<usize>) {
         async move {
             let mut connection = http::Connection::open(address).await;
             for round in 0.. {
-                for (place, gateway) in own.iter().enumerate() {
+                for (position, gateway) in own.iter().enumerate() {
                     let offset =
-                        RENEWAL_INTERVAL.mul_f64((place * lanes + lane) as f64 / count as f64);
+                        RENEWAL_INTERVAL.mul_f64((position * lanes + lane) as f64 / count as f64);
                     sleep_until((start + RENEWAL_INTERVAL * round + offset).into()).await;
                     renew(&mut connection, *gateway).await;
                 }

@@ -88,7 +88,7 @@ fn give_up(report: &mut Report, what: &str, limit: Duration) {
     );
 }
 
-/// Connects all players, with a server of its own that makes no events: those of so many connects
+/// Connects all players, with a server of its own that emits no events: those of so many connects
 /// would fill the disk.
 async fn connect(server: &RedisServer) {
     let (_service, address) = super::server(server, &[("PRESENCE_TTL", gateways::LONG.ttl)]).await;

@@ -62,7 +62,7 @@ impl<'a> GatewayLeases<'a> {
                 gateway.renewals.push(Renewal { call, latest });
             }
         }
-        let ttl = history.pace.gateway_ttl;
+        let ttl = history.timing.gateway_ttl;
         for gateway in gateways.values_mut() {
             gateway.renewals.sort_by_key(|renewal| renewal.call.sent);
             gateway.leaves.sort_by_key(|leave| leave.sent);
@@ -111,28 +111,28 @@ impl<'a> GatewayLeases<'a> {
     /// of all gateways.
     fn judge(&self, id: &str, history: &History, tolerances: &Tolerances<'_>) -> Vec<Silence> {
         let gateway = &self.0[id];
-        let pace = history.pace;
+        let timing = history.timing;
         let judge = |silence: &Silence| {
             let mut from = silence.expired_at;
             if self.is_mass_expiry(id, silence, history, tolerances) {
-                from = silence.expired_at + pace.gateway_ttl;
+                from = silence.expired_at + timing.gateway_ttl;
             }
             let from = tolerances.held_until(from);
             let may_be_lost = from <= silence.ends
                 && !gateway.has_left_before(silence)
-                && !gateway.was_known_at_end(silence, pace.gateway_ttl, tolerances);
+                && !gateway.was_known_at_end(silence, timing.gateway_ttl, tolerances);
             let unless_held = tolerances.gateway_ended_by(silence.expired_by, 0);
-            let begin = silence.expired_at.saturating_sub(3 * pace.gateway_ttl);
+            let begin = silence.expired_at.saturating_sub(3 * timing.gateway_ttl);
             let is_alone = self.count_expiries(begin, unless_held.min(silence.ends)) == 1;
             let ended_by = if is_alone {
                 unless_held
             } else {
-                tolerances.gateway_ended_by(silence.expired_by, pace.gateway_ttl)
+                tolerances.gateway_ended_by(silence.expired_by, timing.gateway_ttl)
             };
             let is_ended = ended_by < silence.next_sent
                 && gateway.leaves.is_empty()
                 && !tolerances.has_lost_gateways(
-                    silence.expired_at.saturating_sub(pace.gateway_ttl),
+                    silence.expired_at.saturating_sub(timing.gateway_ttl),
                     ended_by,
                 );
             Silence {
@@ -161,12 +161,12 @@ impl<'a> GatewayLeases<'a> {
         history: &History,
         tolerances: &Tolerances<'_>,
     ) -> bool {
-        let ttl = history.pace.gateway_ttl;
+        let ttl = history.timing.gateway_ttl;
         let (begin, expired_at) = (
             silence.expired_at.saturating_sub(3 * ttl),
             silence.expired_at,
         );
-        let looked_by = silence.expired_by + history.pace.sweep + LOOK_SLACK;
+        let looked_by = silence.expired_by + history.timing.sweep + LOOK_SLACK;
         if !tolerances.is_calm_for_gateways(begin, looked_by) {
             return false;
         }

@@ -1,7 +1,7 @@
 //! Effects of faults on the leases of gateways.
 
 use super::tolerances::{SWEEP_SLACK, Tolerances, extend};
-use crate::chaos::history::{Fault, Kind, LeaseCall, Loss, Millis, Part};
+use crate::chaos::history::{Fault, FaultKind, LeaseCall, Loss, Millis, Part};
 
 /// The longest time between a signal, or the end of a proxy's silence, and the time that was
 /// recorded for it.
@@ -31,12 +31,12 @@ impl Tolerances<'_> {
     /// while Redis is unavailable for longer than a gateway TTL, nor within a gateway TTL
     /// afterwards.
     pub(super) fn held_until(&self, moment: Millis) -> Millis {
-        let ttl = self.history.pace.gateway_ttl;
+        let ttl = self.history.timing.gateway_ttl;
         let is_outage = |fault: &&Fault| {
             let is_complete = fault.slots.is_empty()
                 && match fault.kind {
-                    Kind::Freeze => fault.loss == Loss::Nothing,
-                    Kind::Hang | Kind::Isolate => true,
+                    FaultKind::Freeze => fault.loss == Loss::Nothing,
+                    FaultKind::Hang | FaultKind::Isolate => true,
                     _ => false,
                 };
             is_complete && fault.from + ttl + 2 * SIGNAL_SLACK < fault.to
@@ -73,8 +73,8 @@ impl Tolerances<'_> {
     /// lease expired at `expired_by` at the latest, if the service may wait for `hold` because of
     /// other gateways.
     pub(super) fn gateway_ended_by(&self, expired_by: Millis, hold: Millis) -> Millis {
-        let ttl = self.history.pace.gateway_ttl;
-        let patience = self.history.pace.sweep + SWEEP_SLACK;
+        let ttl = self.history.timing.gateway_ttl;
+        let patience = self.history.timing.sweep + SWEEP_SLACK;
         let disturbs = |part| matches!(part, Part::Redis | Part::Machine | Part::Server(_));
         let faults = || {
             let faults = self

@@ -46,11 +46,11 @@ impl<'a> Leases<'a> {
         tolerances: &'a Tolerances<'a>,
         player: u32,
     ) -> Self {
-        let pace = tolerances.history.pace;
+        let timing = tolerances.history.timing;
         let mut leases = Self {
             player,
-            ttl: pace.ttl,
-            move_grace: pace.move_grace,
+            ttl: timing.ttl,
+            move_grace: timing.move_grace,
             tolerances,
             connections: BTreeMap::new(),
             gateways: Vec::new(),

@@ -1,5 +1,5 @@
-//! Checker of a history. It knows what the docs promise, and nothing of the code. Each check reports
-//! violations of one invariant.
+//! Checker of a history. It knows what the docs promise, and nothing of the code. Each check
+//! reports violations of one invariant.
 
 mod failure_report;
 mod gateway_leases;

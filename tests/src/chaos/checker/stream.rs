@@ -149,8 +149,8 @@ fn check_end(context: &Context<'_>, event: &Event, report: &mut Report) {
     }
     if event.reason == EventReason::Expired {
         report.count("expiries");
-        let due = event.last_seen + context.history.pace.ttl;
-        if at < due.saturating_sub(context.history.pace.ttl)
+        let due = event.last_seen + context.history.timing.ttl;
+        if at < due.saturating_sub(context.history.timing.ttl)
             || at > context.tolerances.swept_by(event.player, due)
         {
             let text = format!(

@@ -5,14 +5,14 @@ mod gateway_leases;
 mod watching;
 
 use super::*;
-use crate::chaos::history::{Attempt, Fault, Kind, Loss, Outcome, Pace, Part, State, Verb};
+use crate::chaos::history::{Attempt, Fault, FaultKind, Loss, Outcome, Part, State, Timing, Verb};
 
 const TTL: Millis = 3_000;
 
 /// A valid history: a player who is online from 1,000 to 5,000, with heartbeats in between.
 fn valid() -> History {
     History {
-        pace: Pace {
+        timing: Timing {
             ttl: TTL,
             heartbeat: 1_000,
             sweep: 300,
@@ -101,9 +101,9 @@ fn event(previous_state: State, state: State, reason: &str, at: Millis) -> Event
     }
 }
 
-fn fault(part: Part, kind: Kind, from: Millis, to: Millis) -> Fault {
+fn fault(part: Part, kind: FaultKind, from: Millis, to: Millis) -> Fault {
     let loss = match (part, kind) {
-        (Part::Redis, Kind::Kill | Kind::Flush) => Loss::Everything,
+        (Part::Redis, FaultKind::Kill | FaultKind::Flush) => Loss::Everything,
         _ => Loss::Nothing,
     };
     Fault {
@@ -182,7 +182,7 @@ fn a_player_with_heartbeats_is_falsely_offline_unless_redis_lost_the_record() {
         offline(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Flush, 2_400, 2_410));
+            .push(fault(Part::Redis, FaultKind::Flush, 2_400, 2_410));
     });
     assert_eq!(flushed, []);
     // A freeze loses nothing.
@@ -190,7 +190,7 @@ fn a_player_with_heartbeats_is_falsely_offline_unless_redis_lost_the_record() {
         offline(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Freeze, 2_400, 2_410));
+            .push(fault(Part::Redis, FaultKind::Freeze, 2_400, 2_410));
     });
     assert!(frozen.contains(&Invariant::NoFalseOffline), "{frozen:?}");
 }
@@ -228,7 +228,7 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
         late(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Freeze, 6_000, 14_000));
+            .push(fault(Part::Redis, FaultKind::Freeze, 6_000, 14_000));
     });
     assert_eq!(without_redis, []);
     let forgotten = violated(|history| {
@@ -240,14 +240,14 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
             .push(read(7_100, State::Offline, 0, Some(3_501)));
         history
             .faults
-            .push(fault(Part::Redis, Kind::Flush, 7_200, 7_210));
+            .push(fault(Part::Redis, FaultKind::Flush, 7_200, 7_210));
     });
     assert_eq!(forgotten, []);
     let one_server = violated(|history| {
         late(history);
         history
             .faults
-            .push(fault(Part::Server(0), Kind::Freeze, 6_000, 14_000));
+            .push(fault(Part::Server(0), FaultKind::Freeze, 6_000, 14_000));
     });
     assert_eq!(one_server, [Invariant::PromptExpiry]);
 }
@@ -265,10 +265,10 @@ fn a_state_without_its_event_needs_a_loss_soon_after() {
             gone(history);
             history
                 .faults
-                .push(fault(Part::Redis, Kind::Flush, from, from + 5));
+                .push(fault(Part::Redis, FaultKind::Flush, from, from + 5));
             history
                 .faults
-                .extend(nats.map(|(from, to)| fault(Part::Nats, Kind::Freeze, from, to)));
+                .extend(nats.map(|(from, to)| fault(Part::Nats, FaultKind::Freeze, from, to)));
             // After the flush, the player is restored and leaves.
             history.reads.truncate(3);
             history.events[1] = Event {
@@ -345,7 +345,7 @@ fn a_connection_that_returns_after_its_disconnect_is_reported() {
         revived(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Flush, 5_050, 5_060));
+            .push(fault(Part::Redis, FaultKind::Flush, 5_050, 5_060));
     });
     assert_eq!(forgotten, []);
     let refused = violated(|history| history.calls[1].outcome = Outcome::Closed);
@@ -368,7 +368,7 @@ fn a_heartbeat_for_a_closed_socket_is_reported() {
         });
         history
             .faults
-            .push(fault(Part::Machine, Kind::Freeze, 5_100, 5_900));
+            .push(fault(Part::Machine, FaultKind::Freeze, 5_100, 5_900));
     });
     assert_eq!(stalled, []);
     assert_eq!(
@@ -396,14 +396,14 @@ fn a_call_that_failed_may_take_effect_when_the_frozen_process_resumes() {
         history.events.pop();
         history
             .faults
-            .push(fault(Part::Server(0), Kind::Freeze, 3_900, 6_500));
+            .push(fault(Part::Server(0), FaultKind::Freeze, 3_900, 6_500));
         history.reads.push(read(9_400, State::Away, 1, Some(3_501)));
     });
     assert_eq!(late, []);
 }
 
 fn demotion(from: Millis) -> Fault {
-    fault(Part::Redis, Kind::Demote, from, from + 50)
+    fault(Part::Redis, FaultKind::Demote, from, from + 50)
 }
 
 #[test]
@@ -443,7 +443,7 @@ fn a_failover_loses_only_the_writes_of_the_last_moments() {
             let loss = Loss::Writes(vec![lost]);
             history.faults.push(Fault {
                 loss,
-                ..fault(Part::Redis, Kind::Kill, 4_050, 4_300)
+                ..fault(Part::Redis, FaultKind::Kill, 4_050, 4_300)
             });
             let end = event(State::Away, State::Offline, "expired", offline_at);
             history.events[2] = Event {
@@ -510,7 +510,7 @@ fn a_server_that_had_no_time_to_recover_is_allowed() {
         history.faults = vec![
             demotion(1_050),
             demotion(7_500),
-            fault(Part::Server(0), Kind::Freeze, 3_000, 7_600),
+            fault(Part::Server(0), FaultKind::Freeze, 3_000, 7_600),
         ];
         let attempt = |sent| Attempt {
             server: 0,

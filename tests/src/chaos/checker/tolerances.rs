@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::chaos::history::{Fault, History, Kind, Loss, Millis, Part, Read, WatchStream};
+use crate::chaos::history::{Fault, FaultKind, History, Loss, Millis, Part, Read, WatchStream};
 
 /// The longest delay of a process that nothing blocks: the machine may be busy.
 const SLACK: Millis = 1_000;
@@ -13,8 +13,8 @@ pub(super) const SWEEP_SLACK: Millis = 2_500;
 /// Events are published within this time while NATS and a server work.
 const PUBLISHING: Millis = 1_500;
 
-/// A relay whose publishing failed pauses for 1 s, a call for 5 s, and the client of NATS needs some
-/// time to connect again.
+/// A relay whose publishing failed pauses for 1 s, a call for 5 s, and the client of NATS needs
+/// some time to connect again.
 const NATS_BREAKER_PAUSE: Millis = 8_000;
 
 /// A server notices within this time that its connection to NATS is silent.
@@ -75,7 +75,7 @@ impl<'a> Tolerances<'a> {
     /// The moments whose data a read between two moments may have.
     pub(super) fn moments_between(&self, from: Millis, to: Millis) -> RangeInclusive<Millis> {
         let is_stale = |fault: &&Fault| {
-            matches!(fault.kind, Kind::Demote | Kind::Hang)
+            matches!(fault.kind, FaultKind::Demote | FaultKind::Hang)
                 && fault.from <= to
                 && from <= fault.to + DETECTION
         };
@@ -96,7 +96,7 @@ impl<'a> Tolerances<'a> {
             return ended;
         }
         let is_frozen = |fault: &&Fault| {
-            fault.kind == Kind::Freeze
+            fault.kind == FaultKind::Freeze
                 && matches!(fault.part, Part::Redis | Part::Server(_) | Part::Machine)
                 && fault.to >= sent
         };
@@ -112,7 +112,7 @@ impl<'a> Tolerances<'a> {
 
     /// The latest moment at which the sweep has noticed what was due at `due`.
     pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
-        let patience = self.history.pace.sweep + SWEEP_SLACK;
+        let patience = self.history.timing.sweep + SWEEP_SLACK;
         let of_redis = |fault: &&Fault| {
             matches!(fault.part, Part::Redis | Part::Machine)
                 && fault.concerns(player)
@@ -152,9 +152,9 @@ impl<'a> Tolerances<'a> {
 
     /// Whether Redis may have lost an expired record before the sweep made the transition, or the
     /// event of that.
-    pub(super) fn has_lost_end(&self, player: u32, ran_out: Millis, swept_by: Millis) -> bool {
-        self.has_lost(player, ran_out, swept_by)
-            || [ran_out, swept_by]
+    pub(super) fn has_lost_end(&self, player: u32, expired_at: Millis, swept_by: Millis) -> bool {
+        self.has_lost(player, expired_at, swept_by)
+            || [expired_at, swept_by]
                 .iter()
                 .any(|at| self.has_lost_event(player, *at))
     }
@@ -182,7 +182,7 @@ impl<'a> Tolerances<'a> {
             .iter()
             .filter(|fault| fault.part == Part::Nats);
         let nats = nats.map(|fault| {
-            let recovery = if fault.kind == Kind::Hang {
+            let recovery = if fault.kind == FaultKind::Hang {
                 NATS_DETECTION
             } else {
                 NATS_BREAKER_PAUSE
@@ -226,7 +226,10 @@ impl Fault {
 
     /// When Redis may be unavailable to the service because of this fault.
     pub(in crate::chaos) fn outage(&self) -> (Millis, Millis) {
-        let has_moved = matches!(self.kind, Kind::Demote | Kind::Hang | Kind::Isolate);
+        let has_moved = matches!(
+            self.kind,
+            FaultKind::Demote | FaultKind::Hang | FaultKind::Isolate
+        );
         (
             self.from,
             if has_moved {

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use super::{POLL_INTERVAL, Store, ask, until_in_step};
 use crate::{
     RedisCluster,
-    chaos::history::{Fault, Kind, Loss, Millis, Part, Recorder, now},
+    chaos::history::{Fault, FaultKind, Loss, Millis, Part, Recorder, now},
 };
 
 /// The longest replication lag.
@@ -35,7 +35,7 @@ impl Store {
             if epoch > known.0 && self.planned_until.load(Ordering::Relaxed) < known.1 {
                 let from = known.1.saturating_sub(2 * REPLICATION_LAG);
                 let loss = Loss::Writes(vec![(from, at + DEMOTION)]);
-                let failover = Fault::over(Part::Redis, Kind::Freeze, from);
+                let failover = Fault::over(Part::Redis, FaultKind::Freeze, from);
                 recorder.lock().faults.push(Fault { loss, ..failover });
             }
             known = (epoch.max(known.0), at);
@@ -66,7 +66,7 @@ impl Store {
         &self,
         cluster: &mut RedisCluster,
         which: usize,
-        kind: Kind,
+        kind: FaultKind,
         time: Duration,
     ) -> Fault {
         let masters: Vec<_> = self
@@ -90,7 +90,7 @@ impl Store {
         let from = now();
         self.planned_until.store(Millis::MAX, Ordering::Relaxed);
         match kind {
-            Kind::Kill => cluster.kill(number),
+            FaultKind::Kill => cluster.kill(number),
             _ => cluster.pause(number),
         }
         sleep(time).await;
@@ -102,12 +102,12 @@ impl Store {
             .await;
         }
         match kind {
-            Kind::Kill => cluster.restart(number),
+            FaultKind::Kill => cluster.restart(number),
             _ => cluster.resume(number),
         }
         if !is_long {
             self.planned_until.store(0, Ordering::Relaxed);
-            let loss = if kind == Kind::Kill {
+            let loss = if kind == FaultKind::Kill {
                 Loss::Everything
             } else {
                 Loss::Nothing

@@ -10,7 +10,7 @@ use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, aio::MultiplexedConnecti
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    history::{Fault, Kind, Loss, Part, now},
+    history::{Fault, FaultKind, Loss, Part, now},
     plan::{PlannedFault, Topology},
 };
 use crate::{RedisCluster, RedisServer};
@@ -113,7 +113,7 @@ impl Store {
     pub(super) async fn inject(&self, fault: PlannedFault) -> Fault {
         let time = Duration::from_millis(fault.lasts);
         match (&mut *self.redis.lock().await, fault.kind) {
-            (_, Kind::Flush) => self.flush().await,
+            (_, FaultKind::Flush) => self.flush().await,
             (Redis::Standalone(redis), kind) => inject_into_standalone(redis, kind, time).await,
             (Redis::Pair(pair), kind) => pair.inject(kind, fault.which, time).await,
             (Redis::Cluster(cluster), kind) => {
@@ -156,14 +156,14 @@ impl Store {
         }
         Fault {
             loss: Loss::Everything,
-            ..Fault::over(Part::Redis, Kind::Flush, from)
+            ..Fault::over(Part::Redis, FaultKind::Flush, from)
         }
     }
 }
 
-async fn inject_into_standalone(redis: &mut RedisServer, kind: Kind, time: Duration) -> Fault {
+async fn inject_into_standalone(redis: &mut RedisServer, kind: FaultKind, time: Duration) -> Fault {
     let from = now();
-    if kind != Kind::Kill {
+    if kind != FaultKind::Kill {
         return freeze(redis, time).await;
     }
     redis.kill();
@@ -180,7 +180,7 @@ async fn freeze(redis: &RedisServer, time: Duration) -> Fault {
     redis.pause();
     sleep(time).await;
     redis.resume();
-    Fault::over(Part::Redis, Kind::Freeze, from)
+    Fault::over(Part::Redis, FaultKind::Freeze, from)
 }
 
 /// Waits until a replica has copied its primary.

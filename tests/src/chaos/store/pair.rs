@@ -15,7 +15,7 @@ use tokio::{
 use super::{POLL_INTERVAL, ask, freeze, front::Front, replication, until_in_step};
 use crate::{
     RedisServer,
-    chaos::history::{Fault, Kind, Loss, Millis, Part, now},
+    chaos::history::{Fault, FaultKind, Loss, Millis, Part, now},
 };
 
 /// A primary that stops has sent its replica everything but the writes of this time.
@@ -72,13 +72,13 @@ impl Pair {
 
     /// Injects a fault into the primary, and waits until there is a primary with a replica in sync
     /// again.
-    pub(super) async fn inject(&mut self, kind: Kind, which: usize, time: Duration) -> Fault {
+    pub(super) async fn inject(&mut self, kind: FaultKind, which: usize, time: Duration) -> Fault {
         match kind {
-            Kind::Demote if which.is_multiple_of(2) => self.demote_in_order(time).await,
-            Kind::Demote => self.demote_abruptly(time).await,
-            Kind::Hang => self.hang(time).await,
-            Kind::Kill => self.kill(time).await,
-            Kind::Isolate => self.isolate(time).await,
+            FaultKind::Demote if which.is_multiple_of(2) => self.demote_in_order(time).await,
+            FaultKind::Demote => self.demote_abruptly(time).await,
+            FaultKind::Hang => self.hang(time).await,
+            FaultKind::Kill => self.kill(time).await,
+            FaultKind::Isolate => self.isolate(time).await,
             _ => freeze(self.primary(), time).await,
         }
     }
@@ -97,7 +97,7 @@ impl Pair {
             let _: Option<String> = ask(old, &command).await; // refused during a failover
             sleep(POLL_INTERVAL).await;
         }
-        let fault = self.move_front(Kind::Demote, from);
+        let fault = self.move_front(FaultKind::Demote, from);
         sleep(time).await;
         until_in_step(old).await;
         fault
@@ -110,7 +110,7 @@ impl Pair {
         promote(new).await;
         follow(old, NO_PRIMARY).await;
         let lost = (from.saturating_sub(REPLICATION_LAG), now());
-        let fault = self.move_front(Kind::Demote, from);
+        let fault = self.move_front(FaultKind::Demote, from);
         sleep(time).await;
         follow(old, new).await;
         until_in_step(old).await;
@@ -124,7 +124,7 @@ impl Pair {
     async fn hang(&mut self, time: Duration) -> Fault {
         let from = now();
         self.primary().pause();
-        let (old, fault) = (self.primary, self.fail_over(Kind::Hang, from).await);
+        let (old, fault) = (self.primary, self.fail_over(FaultKind::Hang, from).await);
         sleep(time).await;
         let resumed = now();
         self.resume_as_replica(old).await;
@@ -143,7 +143,7 @@ impl Pair {
     async fn kill(&mut self, time: Duration) -> Fault {
         let (from, old) = (now(), self.primary);
         self.nodes[old].kill();
-        let fault = self.fail_over(Kind::Kill, from).await;
+        let fault = self.fail_over(FaultKind::Kill, from).await;
         sleep(time).await;
         self.nodes[old].restart().await;
         copy_at_once(&self.nodes[old]).await;
@@ -160,7 +160,7 @@ impl Pair {
     async fn isolate(&mut self, time: Duration) -> Fault {
         let (from, old) = (now(), self.primary().port());
         self.front.silence_all();
-        let fault = self.fail_over(Kind::Isolate, from).await;
+        let fault = self.fail_over(FaultKind::Isolate, from).await;
         self.front.end_silence();
         follow(old, self.primary().port()).await;
         sleep(time).await;
@@ -169,7 +169,7 @@ impl Pair {
     }
 
     /// Promotes the replica once it receives nothing any more.
-    async fn fail_over(&mut self, kind: Kind, from: Millis) -> Fault {
+    async fn fail_over(&mut self, kind: FaultKind, from: Millis) -> Fault {
         sleep(DETECTION).await;
         let new = self.replica().port();
         let mut known = None;
@@ -186,7 +186,7 @@ impl Pair {
     }
 
     /// Leads new connections to the other node, which is a primary now.
-    fn move_front(&mut self, kind: Kind, from: Millis) -> Fault {
+    fn move_front(&mut self, kind: FaultKind, from: Millis) -> Fault {
         self.primary = 1 - self.primary;
         self.front.move_to(self.primary().port());
         Fault::over(Part::Redis, kind, from)

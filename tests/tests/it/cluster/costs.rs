@@ -1,4 +1,4 @@
-//! What a cluster costs in commands, when idle, per health check and per batch.
+//! Cost of a cluster in commands, when idle, per health check and per batch.
 
 use presence::{
     model::{Connection, PlayerId},

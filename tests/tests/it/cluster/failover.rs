@@ -12,8 +12,8 @@ use presence_tests::{RedisCluster, cluster_app};
 
 use super::{PLAYERS, are_online, connections, held_by, players};
 
-/// Beats until every connection is accepted.
-async fn beat_until_healed(presence: &PresenceService, trace: &TraceContext) {
+/// Sends heartbeats until every connection is accepted.
+async fn heartbeat_until_healed(presence: &PresenceService, trace: &TraceContext) {
     while !presence
         .heartbeat_batch(connections(), trace)
         .await
@@ -60,7 +60,7 @@ async fn heals(mut cluster: RedisCluster) {
     cluster.forget_scripts();
     let killed_at = Instant::now();
     cluster.kill(2);
-    beat_until_healed(&presence, &trace).await;
+    heartbeat_until_healed(&presence, &trace).await;
     eprintln!(
         "healed {:?} after the master was killed",
         killed_at.elapsed()
@@ -88,7 +88,7 @@ async fn what_a_promoted_replica_lacks_is_restored_by_the_next_heartbeat() {
     let lost = held_by(&cluster, 0);
     let replica = cluster.replica_of(0);
     cluster.kill(0);
-    beat_until_healed(&presence, &trace).await;
+    heartbeat_until_healed(&presence, &trace).await;
     assert_eq!(cluster.ask(replica, &["FLUSHALL"]), "OK");
     let batch = presence
         .heartbeat_batch(connections(), &trace)
@@ -173,7 +173,7 @@ async fn a_promoted_replica_learns_every_script() {
 
     let mut expired = 0;
     while expired < theirs.len() as u64 - 2 {
-        forget(); // all but the two who left run out
+        forget(); // all but the two who left expire
         expired += app
             .sweeper(RelaySignal::default())
             .pass()

@@ -12,7 +12,7 @@ use presence_tests::{RedisCluster, cluster_app, connection, partition_key};
 use super::{PLAYERS, are_online, connections, held_by, players, record};
 
 #[tokio::test]
-async fn a_dead_node_fails_its_own_players_and_nobody_else() {
+async fn a_dead_node_fails_its_own_players_and_no_others() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
     let (presence, trace) = (app.presence(), TraceContext::new_root());
@@ -80,11 +80,11 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
         .unwrap();
     cluster.pause(1);
 
-    let beats = all.map(|connection| {
+    let heartbeats = all.map(|connection| {
         let (presence, trace) = (&presence, &trace);
         async move { presence.heartbeat(connection, trace).await.is_ok() }
     });
-    let answers: Vec<_> = beats
+    let answers: Vec<_> = heartbeats
         .into_iter()
         .collect::<FuturesUnordered<_>>()
         .collect()
@@ -233,7 +233,7 @@ async fn a_hanging_master_holds_up_its_own_players_only_until_its_replica_takes_
         assert_eq!(
             (batch.accepted, batch.restored.len()),
             (PLAYERS, 0),
-            "the old master is no master any more"
+            "the old master is a replica now"
         );
     }
     assert!(are_online(&presence, &players()).await);

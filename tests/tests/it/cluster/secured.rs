@@ -114,14 +114,14 @@ async fn a_private_authority_is_trusted_by_its_file() {
 }
 
 #[tokio::test]
-async fn whoever_cannot_be_trusted_or_is_not_let_in_is_a_store_that_is_away() {
+async fn an_untrusted_redis_or_a_refused_login_is_an_unavailable_store() {
     let redis = SecuredRedis::start().await;
     let url = redis.url();
     let wrong_password = url.replace("secret", "guessed");
-    let nobody = format!("rediss://localhost:{}", redis.port());
+    let without_user = format!("rediss://localhost:{}", redis.port());
     let by_address = url.replace("localhost", "127.0.0.1");
     let plain = url.replace("rediss", "redis");
-    for url in [&*wrong_password, &*nobody, &*by_address, &*plain] {
+    for url in [&*wrong_password, &*without_user, &*by_address, &*plain] {
         let server = start(redis.authority(), &[("PRESENCE_REDIS_URL", url)]);
         assert_eq!(server.get("/presence/p1").await.status, 503, "{url}");
     }

@@ -11,7 +11,7 @@ use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
 
 const INTERVAL: u64 = 1_000;
-const PATIENCE: u64 = 400;
+const DEAD_AFTER_MS: u64 = 400;
 
 /// Asks for a turn: the time to wait, 0 if it is granted.
 async fn ask(redis: &RedisServer) -> u64 {
@@ -21,7 +21,7 @@ async fn ask(redis: &RedisServer) -> u64 {
         .arg(2)
         .arg(&keys)
         .arg(INTERVAL)
-        .arg(PATIENCE);
+        .arg(DEAD_AFTER_MS);
     call.query_async(&mut redis.connection().await)
         .await
         .unwrap()
@@ -33,8 +33,8 @@ async fn a_turn_is_given_once_per_interval_and_again_after_a_pass_that_died() {
     let redis = RedisServer::start_with_clock(&clock).await;
     let mut raw = redis.connection().await;
     assert_eq!(ask(&redis).await, 0, "nothing is known of a pass");
-    assert_eq!(ask(&redis).await, PATIENCE, "one is under way");
-    clock.advance(PATIENCE - 1);
+    assert_eq!(ask(&redis).await, DEAD_AFTER_MS, "one is under way");
+    clock.advance(DEAD_AFTER_MS - 1);
     assert_eq!(ask(&redis).await, 1);
     clock.advance(1);
     assert_eq!(ask(&redis).await, 0, "it died");
@@ -48,7 +48,7 @@ async fn a_turn_is_given_once_per_interval_and_again_after_a_pass_that_died() {
     raw.del("began").await.unwrap();
     raw.rpush("began", "a list").await.unwrap();
     assert_eq!(ask(&redis).await, 0, "a key of another type");
-    assert_eq!(ask(&redis).await, PATIENCE);
+    assert_eq!(ask(&redis).await, DEAD_AFTER_MS);
 }
 
 #[tokio::test]

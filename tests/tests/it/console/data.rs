@@ -128,7 +128,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         .await
         .unwrap()
         .version;
-    redis.pass(Duration::from_secs(5)).await;
+    redis.advance_clock(Duration::from_secs(5)).await;
     presence
         .connect(&connection("alice", "desktop"), &TraceContext::new_root())
         .await
@@ -182,7 +182,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         "{in_grace:?}"
     );
 
-    redis.pass(Duration::from_secs(11)).await;
+    redis.advance_clock(Duration::from_secs(11)).await;
     let expired = explain().await;
     assert_eq!(expired.presence.state, State::Offline);
     let (at, reason) = next(&expired);

@@ -530,7 +530,9 @@ async fn without_nats_the_page_does_not_show_live_events() {
 async fn a_leases_bar_shows_the_remaining_share_of_the_ttl() {
     let test = Fixture::new(&[("PRESENCE_TTL", "60s")]).await;
     test.connect("alice", "phone").await;
-    test.redis.pass(std::time::Duration::from_secs(45)).await;
+    test.redis
+        .advance_clock(std::time::Duration::from_secs(45))
+        .await;
     let mut browser = Browser::start().await;
     browser
         .open(&test.server.url("/console#player=alice"))

@@ -1,6 +1,6 @@
 //! Setting and reading of activities.
 
-use presence_tests::event::{HttpEvent, Kind, post};
+use presence_tests::event::{EventSource, HttpEvent, post};
 use serde_json::{Value, json};
 
 use super::{Functions, Response};
@@ -31,7 +31,7 @@ async fn set_text(functions: &mut Functions, activity: &str) -> Response {
     functions
         .invoke(
             "set-state",
-            HttpEvent::new(Kind::HttpApi, "POST", "/")
+            HttpEvent::new(EventSource::HttpApi, "POST", "/")
                 .body(body)
                 .build(),
         )
@@ -39,7 +39,7 @@ async fn set_text(functions: &mut Functions, activity: &str) -> Response {
 }
 
 async fn read_with_history(functions: &mut Functions) -> Value {
-    let event = HttpEvent::new(Kind::HttpApi, "GET", "/presence/alice")
+    let event = HttpEvent::new(EventSource::HttpApi, "GET", "/presence/alice")
         .query("history=true")
         .build();
     functions.invoke("get-state", event).await.ok()
@@ -411,7 +411,7 @@ async fn an_offline_player_cannot_have_an_activity() {
 
 #[tokio::test]
 async fn an_activity_is_set_from_each_kind_of_event() {
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         let mut functions = with_alice().await;
         let body = json!({"player_id": "alice", "activity": ranked()}).to_string();
         let event = HttpEvent::new(kind, "POST", "/presence/state")

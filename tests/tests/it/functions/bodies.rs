@@ -1,6 +1,6 @@
 //! Invalid bodies: 400 with the path of the invalid member, and nothing applied.
 
-use presence_tests::event::{HttpEvent, Kind};
+use presence_tests::event::{EventSource, HttpEvent};
 use serde_json::{Value, json};
 
 use super::{Functions, Response, WRITERS};
@@ -9,7 +9,7 @@ async fn post(functions: &mut Functions, name: &'static str, body: &str) -> Resp
     functions
         .invoke(
             name,
-            HttpEvent::new(Kind::HttpApi, "POST", "/")
+            HttpEvent::new(EventSource::HttpApi, "POST", "/")
                 .body(body)
                 .build(),
         )
@@ -66,7 +66,7 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
                 &format!("{name} {body:.20}"),
             );
         }
-        let mut not_utf8 = HttpEvent::new(Kind::RestApi, "POST", "/")
+        let mut not_utf8 = HttpEvent::new(EventSource::RestApi, "POST", "/")
             .body("/w==")
             .build();
         not_utf8["isBase64Encoded"] = true.into();
@@ -75,7 +75,7 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
             "invalid-request",
             "a byte that is not UTF-8",
         );
-        let mut not_base64 = HttpEvent::new(Kind::LoadBalancer, "POST", "/")
+        let mut not_base64 = HttpEvent::new(EventSource::LoadBalancer, "POST", "/")
             .body("{}")
             .build();
         not_base64["isBase64Encoded"] = true.into();
@@ -84,7 +84,7 @@ async fn a_body_that_is_not_a_json_object_is_refused() {
             "invalid-request",
             "invalid base64",
         );
-        let no_body = HttpEvent::new(Kind::HttpApi, "POST", "/").build();
+        let no_body = HttpEvent::new(EventSource::HttpApi, "POST", "/").build();
         functions
             .invoke(name, no_body)
             .await

@@ -1,6 +1,6 @@
 //! The life cycle of a player, with each kind of event that invokes the functions.
 
-use presence_tests::event::{HttpEvent, Kind};
+use presence_tests::event::{EventSource, HttpEvent};
 use serde_json::{Value, json};
 
 use super::{Functions, Response};
@@ -27,14 +27,19 @@ fn presence(body: &Value) -> (&str, u64) {
     )
 }
 
-async fn post(functions: &mut Functions, kind: Kind, name: &'static str, body: Value) -> Value {
+async fn post(
+    functions: &mut Functions,
+    kind: EventSource,
+    name: &'static str,
+    body: Value,
+) -> Value {
     let event = HttpEvent::new(kind, "POST", "/")
         .body(body.to_string())
         .build();
     functions.invoke(name, event).await.ok()
 }
 
-async fn get(functions: &mut Functions, kind: Kind, query: &str) -> Value {
+async fn get(functions: &mut Functions, kind: EventSource, query: &str) -> Value {
     let event = HttpEvent::new(kind, "GET", "/presence/alice")
         .query(query)
         .build();
@@ -44,7 +49,7 @@ async fn get(functions: &mut Functions, kind: Kind, query: &str) -> Value {
 #[tokio::test]
 async fn a_player_connects_plays_and_leaves_with_each_kind_of_event() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         functions.redis(&["FLUSHALL"]).await;
         let [phone, laptop] =
             ["phone", "laptop"].map(|id| json!({"player_id": "alice", "connection_id": id}));
@@ -156,7 +161,7 @@ async fn responses_have_exactly_the_members_of_the_contract() {
 #[tokio::test]
 async fn a_body_may_be_encoded_in_base64() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         functions.redis(&["FLUSHALL"]).await;
         let mut event = HttpEvent::new(kind, "POST", "/presence/connect")
             .body(CONNECT_IN_BASE64)
@@ -186,7 +191,7 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
         }
         event
     };
-    let connect = HttpEvent::new(Kind::LoadBalancer, "POST", "/")
+    let connect = HttpEvent::new(EventSource::LoadBalancer, "POST", "/")
         .body(r#"{"player_id":"alice","connection_id":"c"}"#);
     functions
         .invoke("connect", as_lists(connect.clone().build()))
@@ -198,7 +203,8 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
         "unsupported-media-type",
         "text/plain",
     );
-    let get = HttpEvent::new(Kind::LoadBalancer, "GET", "/presence/alice").query("history=maybe");
+    let get =
+        HttpEvent::new(EventSource::LoadBalancer, "GET", "/presence/alice").query("history=maybe");
     functions
         .invoke("get-state", as_lists(get.build()))
         .await

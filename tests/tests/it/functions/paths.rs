@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
-use presence_tests::event::{HttpEvent, Kind};
+use presence_tests::event::{EventSource, HttpEvent};
 use serde_json::json;
 
 use super::{Functions, Response};
 
-async fn get(functions: &mut Functions, kind: Kind, path: &str, query: &str) -> Response {
+async fn get(functions: &mut Functions, kind: EventSource, path: &str, query: &str) -> Response {
     functions
         .invoke(
             "get-state",
@@ -43,7 +43,7 @@ async fn the_player_is_the_last_segment_of_the_path() {
                 json!({"player_id": player, "connection_id": "c"}),
             )
             .await;
-        for kind in Kind::ALL {
+        for kind in EventSource::ALL {
             let presence = get(&mut functions, kind, path, "").await.ok();
             assert_eq!(
                 (&presence["player_id"], &presence["state"]),
@@ -85,7 +85,7 @@ async fn a_path_that_names_no_player_is_refused() {
         "/presence/a+b",
         &too_long,
     ] {
-        for kind in Kind::ALL {
+        for kind in EventSource::ALL {
             let response = get(&mut functions, kind, path, "").await;
             response.assert_problem(400, "invalid-request", &format!("{kind:?} {path}"));
         }
@@ -107,7 +107,7 @@ async fn history_is_exactly_true_or_false() {
             json!({"player_id": "alice", "connection_id": "c"}),
         )
         .await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for (query, has_history) in [
             ("", false),
             ("history=false", false),
@@ -147,7 +147,7 @@ async fn history_is_exactly_true_or_false() {
 #[tokio::test]
 async fn unknown_names_in_a_query_are_ignored() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for query in [
             "x=1%26history%3Dmaybe",
             "x%26history=maybe",

@@ -1,7 +1,7 @@
 //! Refusals for other reasons than the body's members: 405, 409, 410, 413, 415, and the order of
 //! the checks.
 
-use presence_tests::event::{HttpEvent, Kind, post};
+use presence_tests::event::{EventSource, HttpEvent, post};
 use serde_json::{Value, json};
 
 use super::{Functions, WRITERS};
@@ -21,7 +21,7 @@ fn padded(length: usize) -> String {
 #[tokio::test]
 async fn another_method_is_refused_and_the_allowed_ones_are_named() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
             for method in ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"] {
                 let event = HttpEvent::new(kind, method, "/presence/connect")
@@ -62,7 +62,7 @@ async fn another_method_is_refused_and_the_allowed_ones_are_named() {
 async fn a_body_has_at_most_a_mebibyte() {
     let mut functions = Functions::start().await;
     let event = |length| {
-        HttpEvent::new(Kind::HttpApi, "POST", "/")
+        HttpEvent::new(EventSource::HttpApi, "POST", "/")
             .body(padded(length))
             .build()
     };
@@ -74,7 +74,7 @@ async fn a_body_has_at_most_a_mebibyte() {
             .assert_problem(413, "too-large", name);
     }
     // Four characters of base64 are three bytes.
-    let mut event = HttpEvent::new(Kind::LoadBalancer, "POST", "/")
+    let mut event = HttpEvent::new(EventSource::LoadBalancer, "POST", "/")
         .body("AAAA".repeat(MAX_BODY / 3 + 1))
         .build();
     event["isBase64Encoded"] = true.into();
@@ -87,7 +87,7 @@ async fn a_body_has_at_most_a_mebibyte() {
 #[tokio::test]
 async fn a_body_with_another_content_type_than_json_is_refused() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for content_type in [
             "text/plain",
             "application/x-www-form-urlencoded",
@@ -101,7 +101,7 @@ async fn a_body_with_another_content_type_than_json_is_refused() {
         }
     }
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
-        let event = HttpEvent::new(Kind::HttpApi, "POST", "/")
+        let event = HttpEvent::new(EventSource::HttpApi, "POST", "/")
             .header("content-type", "text/csv")
             .body("{}")
             .build();
@@ -116,7 +116,7 @@ async fn a_body_with_another_content_type_than_json_is_refused() {
 #[tokio::test]
 async fn a_body_with_a_content_encoding_is_refused() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for encoding in ["gzip", "identity", "br, gzip"] {
             let event = HttpEvent::new(kind, "POST", "/")
                 .header("Content-Encoding", encoding)
@@ -130,7 +130,7 @@ async fn a_body_with_a_content_encoding_is_refused() {
         }
     }
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
-        let event = HttpEvent::new(Kind::HttpApi, "POST", "/")
+        let event = HttpEvent::new(EventSource::HttpApi, "POST", "/")
             .header("content-encoding", "gzip")
             .body("{}")
             .build();
@@ -140,7 +140,7 @@ async fn a_body_with_a_content_encoding_is_refused() {
             .assert_problem(415, "unsupported-media-type", name);
     }
     assert_eq!(functions.redis.keys().await, [""; 0]);
-    let get = HttpEvent::new(Kind::HttpApi, "GET", "/presence/alice")
+    let get = HttpEvent::new(EventSource::HttpApi, "GET", "/presence/alice")
         .header("content-encoding", "gzip")
         .build();
     assert_eq!(
@@ -193,7 +193,7 @@ async fn no_response_may_be_cached() {
     let health = functions
         .invoke(
             "health",
-            HttpEvent::new(Kind::HttpApi, "GET", "/health/ready").build(),
+            HttpEvent::new(EventSource::HttpApi, "GET", "/health/ready").build(),
         )
         .await;
     assert_eq!(
@@ -205,7 +205,7 @@ async fn no_response_may_be_cached() {
 #[tokio::test]
 async fn json_is_accepted_with_any_of_its_content_types_or_without_one() {
     let mut functions = Functions::start().await;
-    for kind in Kind::ALL {
+    for kind in EventSource::ALL {
         for content_type in ["application/json; charset=utf-8", "Application/JSON"] {
             let event = HttpEvent::new(kind, "POST", "/")
                 .header("Content-Type", content_type)
@@ -278,7 +278,7 @@ async fn checks_are_made_in_the_order_of_the_contract() {
             "invalid-request",
         ),
     ] {
-        for kind in Kind::ALL {
+        for kind in EventSource::ALL {
             let event = HttpEvent::new(kind, method, "/")
                 .header(header.0, header.1)
                 .body(body.clone());

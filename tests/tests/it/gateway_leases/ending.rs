@@ -1,4 +1,4 @@
-//! What the end of a gateway's lease changes, and what it does not.
+//! Effects of the end of a gateway's lease.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ async fn a_gateway_is_new_until_it_is_known_and_again_after_its_connections_were
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
     assert_eq!(it.renew("g1").await, GatewayStatus::Alive);
     it.sweep().await;
-    it.pass(EXPIRY).await;
+    it.advance_clock(EXPIRY).await;
     assert_eq!(
         it.renew("g1").await,
         GatewayStatus::Alive,
         "expired, and no sweep came"
     );
-    it.pass(EXPIRY).await;
+    it.advance_clock(EXPIRY).await;
     it.sweep().await;
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
     it.leave("g1", Reason::Quit).await;
@@ -40,7 +40,7 @@ async fn a_lost_gateway_ends_the_leases_of_its_connections_and_of_no_others() {
     it.connect(&connection("bob", "c3"), "g2").await;
     it.connect(&connection("carol", "c4"), "g2").await;
     it.sweep().await;
-    it.pass(EXPIRY).await;
+    it.advance_clock(EXPIRY).await;
     assert_eq!(it.sweep().await, 2);
     assert_eq!(
         (
@@ -51,7 +51,7 @@ async fn a_lost_gateway_ends_the_leases_of_its_connections_and_of_no_others() {
         (OFFLINE, ONLINE, ONLINE)
     );
     assert_eq!(it.owners().await, ["g2!bob c3", "g2!carol c4"]);
-    it.pass(EXPIRY).await;
+    it.advance_clock(EXPIRY).await;
     assert_eq!(
         it.sweep().await,
         0,
@@ -172,7 +172,7 @@ async fn a_connection_that_returns_in_the_grace_is_restored_without_an_event() {
             (State::Away, count, set.version)
         );
     }
-    it.redis.pass(Duration::from_secs(30)).await;
+    it.redis.advance_clock(Duration::from_secs(30)).await;
     assert_eq!(it.state("alice").await, (State::Away, 2));
 }
 
@@ -183,7 +183,7 @@ async fn after_the_grace_of_a_lost_gateway_a_sign_out_closes_its_connections_as_
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
     it.leave("g1", Reason::Lost).await;
-    it.redis.pass(Duration::from_secs(21)).await;
+    it.redis.advance_clock(Duration::from_secs(21)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!(it.state("alice").await, OFFLINE);
     it.app
@@ -255,7 +255,7 @@ async fn the_owners_follow_every_end_of_a_lease() {
         .unwrap();
     assert!(it.owners().await.is_empty(), "signed out");
     it.connect(&connection("bob", "c4"), "g1").await;
-    it.redis.pass(Duration::from_secs(46)).await;
+    it.redis.advance_clock(Duration::from_secs(46)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert!(it.owners().await.is_empty(), "expired");
 }

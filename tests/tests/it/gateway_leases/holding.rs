@@ -17,19 +17,19 @@ async fn half_of_the_gateways_at_once_are_held_for_one_ttl_and_not_longer() {
     it.connect(&connection("alice", "c1"), "g1").await;
     it.connect(&connection("bob", "c2"), "g2").await;
     it.sweep().await;
-    it.redis.pass(Duration::from_secs(6)).await;
+    it.redis.advance_clock(Duration::from_secs(6)).await;
     it.sweep().await;
     it.renew("g3").await;
     it.renew("g4").await;
-    it.redis.pass(Duration::from_secs(2)).await;
+    it.redis.advance_clock(Duration::from_secs(2)).await;
     assert_eq!(it.sweep().await, 0, "held");
     assert_eq!(it.renew("g2").await, GatewayStatus::Alive);
-    it.redis.pass(Duration::from_secs(5)).await;
+    it.redis.advance_clock(Duration::from_secs(5)).await;
     it.renew("g2").await;
     it.renew("g3").await;
     it.renew("g4").await;
     assert_eq!(it.sweep().await, 0, "still held");
-    it.redis.pass(Duration::from_secs(3)).await;
+    it.redis.advance_clock(Duration::from_secs(3)).await;
     assert_eq!(it.sweep().await, 1, "no longer");
     assert_eq!(
         (it.state("alice").await, it.state("bob").await),
@@ -43,13 +43,13 @@ async fn after_a_pause_of_the_sweeps_nothing_ends_for_one_ttl() {
     it.renew("g1").await;
     it.connect(&connection("alice", "c1"), "g1").await;
     it.sweep().await;
-    it.redis.pass(Duration::from_secs(20)).await;
+    it.redis.advance_clock(Duration::from_secs(20)).await;
     for _ in ["one sweeper", "another"] {
         assert_eq!(it.sweep().await, 0);
     }
-    it.redis.pass(Duration::from_secs(4)).await;
+    it.redis.advance_clock(Duration::from_secs(4)).await;
     assert_eq!(it.sweep().await, 0);
-    it.redis.pass(Duration::from_secs(4)).await;
+    it.redis.advance_clock(Duration::from_secs(4)).await;
     assert_eq!(it.sweep().await, 1);
     assert_eq!(it.state("alice").await, OFFLINE);
 }
@@ -64,7 +64,7 @@ async fn a_flush_is_not_an_outage() {
         .unwrap();
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
     it.connect(&connection("alice", "c1"), "g1").await;
-    it.redis.pass(EXPIRY).await;
+    it.redis.advance_clock(EXPIRY).await;
     assert_eq!(it.sweep().await, 1);
 }
 
@@ -84,7 +84,7 @@ async fn connections_that_were_renewed_after_the_gateway_was_lost_stay() {
         .zadd("presence:{all}:gateways-ending", member, 0)
         .await
         .unwrap();
-    it.redis.pass(Duration::from_secs(1)).await;
+    it.redis.advance_clock(Duration::from_secs(1)).await;
     it.heartbeat(&alice, Some("g1")).await;
     assert_eq!(it.sweep().await, 1);
     assert_eq!(

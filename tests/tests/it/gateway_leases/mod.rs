@@ -94,9 +94,9 @@ impl Fixture {
     }
 
     /// Lets a time go by in which sweeps do not pause.
-    async fn pass(&self, elapsed: Duration) {
+    async fn advance_clock(&self, elapsed: Duration) {
         for _ in 0..2 {
-            self.redis.pass(elapsed / 2).await;
+            self.redis.advance_clock(elapsed / 2).await;
             if elapsed >= GATEWAY_TTL {
                 self.redis
                     .connection()

@@ -29,7 +29,7 @@ async fn moving_keeps_state_and_version_for_the_grace_and_makes_no_event() {
     assert_eq!(it.leave("g1", Reason::Moving).await, 0, "a second call");
     assert_eq!(it.leave("unknown", Reason::Moving).await, 0);
     assert_eq!(it.state("alice").await, (State::InMatch, 0));
-    it.redis.pass(Duration::from_secs(29)).await;
+    it.redis.advance_clock(Duration::from_secs(29)).await;
     let back = it
         .app
         .presence()
@@ -40,7 +40,7 @@ async fn moving_keeps_state_and_version_for_the_grace_and_makes_no_event() {
         (back.state, back.version, back.connection_count),
         (State::InMatch, played, 1)
     );
-    it.redis.pass(Duration::from_secs(2)).await;
+    it.redis.advance_clock(Duration::from_secs(2)).await;
     it.app.sweeper(RelaySignal::default()).pass().await.unwrap();
     assert_eq!(it.state("bob").await, OFFLINE);
     it.app.relay().unwrap().pass().await.unwrap();
@@ -86,7 +86,7 @@ async fn an_activity_ends_with_the_last_lease_of_a_gateway_and_stays_with_anothe
         it.heartbeat(device, Some(gateway)).await;
     }
     it.sweep().await;
-    it.pass(EXPIRY).await;
+    it.advance_clock(EXPIRY).await;
     assert_eq!(it.sweep().await, 2);
     assert_eq!(
         (it.state("alice").await, it.state("bob").await),

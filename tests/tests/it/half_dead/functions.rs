@@ -11,7 +11,7 @@ use super::{Answer, invoke};
 /// connection.
 const TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
 
-async fn beat(function: &Function) -> Answer {
+async fn heartbeat(function: &Function) -> Answer {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
     invoke(function, event::post("/presence/heartbeat", &body)).await
 }
@@ -36,12 +36,12 @@ async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
         &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
     )
     .await;
-    assert_eq!(beat(&function).await.0, 200);
+    assert_eq!(heartbeat(&function).await.0, 200);
     for round in 0..5 {
         function.freeze();
         endpoint.silence_open();
         function.thaw();
-        assert_eq!(beat(&function).await.0, 200, "round {round}");
+        assert_eq!(heartbeat(&function).await.0, 200, "round {round}");
     }
 }
 
@@ -54,12 +54,12 @@ async fn five_rounds_of_freeze_cut_thaw_and_call_fail_no_call() {
         &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
     )
     .await;
-    assert_eq!(beat(&function).await.0, 200);
+    assert_eq!(heartbeat(&function).await.0, 200);
     for round in 0..5 {
         function.freeze();
         endpoint.cut();
         function.thaw();
-        assert_eq!(beat(&function).await.0, 200, "round {round}");
+        assert_eq!(heartbeat(&function).await.0, 200, "round {round}");
     }
 }
 

@@ -100,7 +100,7 @@ async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
     let server = Service::server(&variables);
     heal(&server, Fault::Hung).await;
     pair.old.pause();
-    let beat = async {
+    let heartbeat = async {
         let answer = server.heartbeat().await;
         assert_eq!(
             (answer.0, &answer.1["state"]),
@@ -114,6 +114,6 @@ async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
         }
         pair.old.resume();
     };
-    tokio::join!(beat, resume);
+    tokio::join!(heartbeat, resume);
     heal(&server, Fault::Hung).await;
 }

@@ -177,22 +177,22 @@ pub(crate) async fn play(redis: &RedisServer, state: presence::model::State) {
         .unwrap();
 }
 
-/// Beats and reads until both work again. A read is answered with the state, or not at all: never
-/// OFFLINE.
+/// Sends heartbeats and reads until both work again. A read is answered with the state, or not at
+/// all: never OFFLINE.
 pub(crate) async fn heal(service: &Service, fault: impl Debug) {
     let healed = async {
         let mut in_a_row = 0;
         while in_a_row < 5 {
-            let (beat, record) = service.heartbeat().await;
+            let (heartbeat, record) = service.heartbeat().await;
             let (read, presence) = service.read().await;
-            for (status, body) in [(beat, &record), (read, &presence)] {
+            for (status, body) in [(heartbeat, &record), (read, &presence)] {
                 assert!(matches!(status, 200 | 503), "{fault:?}: {status} {body}");
                 assert!(
                     status == 503 || body["state"] == "IN_MATCH",
                     "{fault:?}: {body}"
                 );
             }
-            in_a_row = if (beat, read) == (200, 200) {
+            in_a_row = if (heartbeat, read) == (200, 200) {
                 in_a_row + 1
             } else {
                 0

@@ -1,4 +1,4 @@
-//! What is sent again after a lost socket, and what is not.
+//! Repetition after a lost socket: the commands that are sent again, and those that are not.
 
 use presence_tests::{MovingEndpoint, RedisServer, Server};
 use serde_json::{Value, json};

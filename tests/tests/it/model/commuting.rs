@@ -1,5 +1,5 @@
-//! Commutation: connects, heartbeats and disconnects, in any order and repeated any number of times,
-//! end in the same connections.
+//! Commutation: connects, heartbeats and disconnects, in any order and repeated any number of
+//! times, end in the same connections.
 
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ enum Verb {
 enum Manner {
     OneByOne,
     AtTheSameTime,
-    /// Neighbours of the same verb go together.
+    /// Neighbors of the same verb go together.
     InBatches,
 }
 
@@ -106,7 +106,7 @@ fn subject((_, at, id): &Call) -> Connection {
     connection(PLAYERS[*at], id)
 }
 
-/// The connections that the calls leave open: those that were opened or beat, and that nothing
+/// The connections that the calls leave open: those that were opened or renewed, and that nothing
 /// closed.
 fn left_open(calls: &[Call], at: usize) -> BTreeSet<&str> {
     let of_player = || calls.iter().filter(move |call| call.1 == at);

@@ -62,7 +62,7 @@ async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed(
         100,
         "none is lost"
     );
-    assert_eq!(players.len(), 100, "none is there twice");
+    assert_eq!(players.len(), 100, "no event is in the stream twice");
 }
 
 #[tokio::test]

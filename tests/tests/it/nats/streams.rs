@@ -136,7 +136,7 @@ async fn a_foreign_stream_that_has_the_subject_is_reported_and_swallows_nothing(
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_names_another_stream_is_none() {
+async fn an_acknowledgment_that_names_another_stream_does_not_count() {
     let fixture = Fixture::new().await;
     let server = fixture.server();
     connect(&server, "alice").await;
@@ -159,7 +159,7 @@ async fn an_acknowledgement_that_names_another_stream_is_none() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_deleted_is_created_again_whoever_else_subscribes() {
+async fn a_stream_that_is_deleted_is_created_again_beside_other_subscribers() {
     let fixture = Fixture::new().await;
     let server = fixture.server();
     connect(&server, "p0").await;

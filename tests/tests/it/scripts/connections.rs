@@ -1,4 +1,4 @@
-//! Connections: leases that open, run out and close.
+//! Connections: leases that open, expire and close.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn every_heartbeat_sets_the_lifetime_anew_and_nothing_else() {
     test.connect("c1").await;
     test.set_state(State::InMatch).await.unwrap();
     let before = test.record().await.unwrap();
-    test.pass(30).await;
+    test.advance_clock(30).await;
     assert_eq!(test.heartbeat("c1").await.unwrap(), 1);
 
     let after = test.record().await.unwrap();
@@ -74,12 +74,12 @@ async fn every_heartbeat_sets_the_lifetime_anew_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_dead_devices_lease_runs_out_while_the_other_beats() {
+async fn a_dead_devices_lease_expires_while_the_other_sends_heartbeats() {
     let test = Fixture::new().await;
     test.connect("phone").await;
     test.connect("laptop").await;
     for expected in [2, 2, 1] {
-        test.pass(15).await;
+        test.advance_clock(15).await;
         assert_eq!(test.heartbeat("laptop").await.unwrap(), expected);
     }
     assert_eq!(
@@ -97,7 +97,7 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
     test.set_state(State::Away).await.unwrap();
     let before = test.record().await.unwrap();
     for (device, seconds) in [("phone", 10), ("laptop", 20)] {
-        test.pass(seconds).await;
+        test.advance_clock(seconds).await;
         assert_eq!(test.heartbeat(device).await.unwrap(), 3);
     }
 
@@ -128,7 +128,7 @@ async fn a_lease_is_over_the_millisecond_after_its_expiry() {
     let test = Fixture::new().await;
     test.connect("phone").await;
     test.connect("laptop").await;
-    test.redis.pass(Duration::from_millis(TTL)).await;
+    test.redis.advance_clock(Duration::from_millis(TTL)).await;
     // At the latest a millisecond later both leases have expired.
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(test.heartbeat("laptop").await.unwrap(), 1);
@@ -141,7 +141,7 @@ async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
     test.connect("c2").await;
     test.disconnect("c1", Reason::Quit).await;
     for _ in 0..6 {
-        test.pass(14).await;
+        test.advance_clock(14).await;
         assert!(matches!(
             test.heartbeat("c1").await,
             Err(PresenceError::ConnectionClosed)
@@ -153,7 +153,7 @@ async fn a_closed_connection_stays_closed_for_twice_the_ttl() {
         assert!(matches!(connect, Err(PresenceError::ConnectionClosed)));
         assert_eq!(test.heartbeat("c2").await.unwrap(), 1);
     }
-    test.pass(7).await;
+    test.advance_clock(7).await;
     assert_eq!(
         test.redis
             .keys()
@@ -180,19 +180,19 @@ async fn a_disconnect_that_comes_first_wins() {
 async fn after_a_disconnect_the_record_lives_no_longer_than_its_longest_lease() {
     let test = Fixture::new().await;
     test.connect("c1").await;
-    test.pass(20).await;
+    test.advance_clock(20).await;
     test.connect("c2").await;
     test.disconnect("c2", Reason::Quit).await;
     assert!(test.pttl("presence:alice").await <= 25_000);
 }
 
 #[tokio::test]
-async fn one_connection_too_many_evicts_the_lease_that_runs_out_first() {
+async fn one_connection_too_many_evicts_the_lease_that_expires_first() {
     let test = Fixture::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
     test.connect("c1").await;
-    test.pass(1).await;
+    test.advance_clock(1).await;
     test.connect("c2").await;
-    test.pass(1).await;
+    test.advance_clock(1).await;
     assert_eq!(test.heartbeat("c1").await.unwrap(), 2);
     assert_eq!(test.connect("c3").await, 2);
     assert!(matches!(

@@ -1,4 +1,4 @@
-//! What Redis forgot, and what somebody broke.
+//! Recovery from lost data and from malformed keys.
 
 use presence::model::State;
 use presence_tests::connections;
@@ -58,7 +58,7 @@ async fn a_restarted_redis_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_record_that_somebody_broke_is_healed_by_the_next_heartbeat() {
+async fn a_malformed_record_is_repaired_by_the_next_heartbeat() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     let mut raw = test.redis.connection().await;

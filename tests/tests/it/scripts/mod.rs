@@ -114,7 +114,7 @@ impl Fixture {
             .unwrap()
     }
 
-    async fn pass(&self, seconds: u64) {
-        self.redis.pass(Duration::from_secs(seconds)).await;
+    async fn advance_clock(&self, seconds: u64) {
+        self.redis.advance_clock(Duration::from_secs(seconds)).await;
     }
 }

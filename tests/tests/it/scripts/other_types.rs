@@ -187,7 +187,7 @@ async fn a_number_that_is_too_large_for_redis_fails_no_call_and_repeats_no_event
 }
 
 #[tokio::test]
-async fn a_record_that_someone_overwrote_is_as_the_past_says() {
+async fn a_live_player_whose_record_was_overwritten_keeps_the_state_in_the_past() {
     let test = Fixture::with(&[NATS]).await;
     test.connect("c1").await;
     test.set_state(State::InMatch).await.unwrap();

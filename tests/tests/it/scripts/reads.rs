@@ -10,12 +10,12 @@ use redis::AsyncTypedCommands as _;
 use super::Fixture;
 
 #[tokio::test]
-async fn a_read_does_not_count_a_lease_that_ran_out() {
+async fn a_read_does_not_count_an_expired_lease() {
     let test = Fixture::new().await;
     test.connect("phone").await;
-    test.pass(30).await;
+    test.advance_clock(30).await;
     test.connect("laptop").await;
-    test.pass(20).await;
+    test.advance_clock(20).await;
     let snapshot = test
         .presence
         .presences(&[player("alice")], false)
@@ -40,7 +40,7 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
             .presences
             .remove(0)
     };
-    test.pass(60).await; // the record has expired, and no sweep has run yet
+    test.advance_clock(60).await; // the record has expired, and no sweep has run yet
     let past = history().await;
     assert_eq!(past.last_seen, Some(seen.last_seen.unwrap() - 60_000));
     assert_eq!(past.version, seen.version);
@@ -53,14 +53,14 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
             .last_seen,
         None
     );
-    test.pass(3_600).await;
+    test.advance_clock(3_600).await;
     assert_eq!(history().await.last_seen, None);
 
     test.connect("c2").await;
     test.disconnect("c2", Reason::Quit).await;
-    test.pass(3_599).await;
+    test.advance_clock(3_599).await;
     assert!(history().await.last_seen.is_some());
-    test.pass(2).await;
+    test.advance_clock(2).await;
     assert_eq!(history().await.last_seen, None);
     assert_eq!(test.redis.keys().await, [""; 0]);
 }

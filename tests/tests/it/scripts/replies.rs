@@ -1,4 +1,4 @@
-//! What the heartbeat scripts themselves reply.
+//! Raw replies of the heartbeat scripts.
 
 use presence::model::{ActivityChange, StateChange};
 use presence_tests::{connection, player, script};

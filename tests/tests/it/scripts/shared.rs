@@ -17,7 +17,7 @@ use super::Fixture;
 const FIFTY: usize = 50;
 
 impl Fixture {
-    async fn beat_at_once(
+    async fn heartbeat_at_once(
         &self,
         connections: &[Connection],
     ) -> Vec<Result<Presence, PresenceError>> {
@@ -64,7 +64,7 @@ async fn each_heartbeat_gets_its_own_answer() {
     let mut answers = Vec::new();
     for (connection, answer) in connections
         .iter()
-        .zip(test.beat_at_once(&connections).await)
+        .zip(test.heartbeat_at_once(&connections).await)
     {
         answers.push(match answer {
             Ok(presence) => {
@@ -91,11 +91,11 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
         .iter()
         .map(|_| TraceContext::new_root())
         .collect();
-    let beats = connections
+    let heartbeats = connections
         .iter()
         .zip(&traces)
         .map(|(connection, trace)| test.presence.heartbeat(connection, trace));
-    for answer in join_all(beats).await {
+    for answer in join_all(heartbeats).await {
         answer.unwrap();
     }
 
@@ -109,14 +109,17 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
     assert_eq!(outbox.ids.len(), connections.len());
     for entry in outbox.ids {
         let text = |name: &str| String::from_redis_value(entry.map[name].clone()).unwrap();
-        let of = |place: &usize| {
+        let of = |position: &usize| {
             text("event").contains(&format!(
                 r#""player_id":"{}""#,
-                connections[*place].player_id
+                connections[*position].player_id
             ))
         };
-        let place = (0..connections.len()).find(of).unwrap();
-        assert_eq!(text("traceparent")[..35], traces[place].traceparent()[..35]);
+        let position = (0..connections.len()).find(of).unwrap();
+        assert_eq!(
+            text("traceparent")[..35],
+            traces[position].traceparent()[..35]
+        );
     }
 }
 
@@ -132,7 +135,7 @@ async fn a_redis_that_forgot_the_script_learns_it_again() {
         .exec_async(&mut test.redis.connection().await)
         .await
         .unwrap();
-    for answer in test.beat_at_once(&connections(FIFTY)).await {
+    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
@@ -145,14 +148,14 @@ async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
         .await
         .unwrap();
     test.redis.pause();
-    for answer in test.beat_at_once(&connections(FIFTY)).await {
+    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
         assert!(
             matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))),
             "{answer:?}"
         );
     }
     test.redis.resume();
-    for answer in test.beat_at_once(&connections(FIFTY)).await {
+    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
@@ -179,28 +182,28 @@ async fn one_more_than_a_call_carries_is_answered_as_well() {
         .connect_batch(connections.clone(), &test.trace)
         .await
         .unwrap();
-    for answer in test.beat_at_once(&connections).await {
+    for answer in test.heartbeat_at_once(&connections).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
 
 #[tokio::test]
-async fn a_caller_who_hangs_up_takes_nobody_along() {
+async fn a_caller_that_hangs_up_fails_no_other_call() {
     let test = Fixture::new().await;
     test.presence
         .connect_batch(connections(FIFTY), &test.trace)
         .await
         .unwrap();
     let connections = connections(FIFTY);
-    let mut beats: Vec<_> = connections
+    let mut heartbeats: Vec<_> = connections
         .iter()
         .map(|connection| Box::pin(test.presence.heartbeat(connection, &test.trace)))
         .collect();
-    for beat in &mut beats {
-        assert!(beat.as_mut().now_or_never().is_none());
+    for heartbeat in &mut heartbeats {
+        assert!(heartbeat.as_mut().now_or_never().is_none());
     }
-    drop(beats.remove(0)); // the one that made the others wait
-    for answer in join_all(beats).await {
+    drop(heartbeats.remove(0)); // the one that made the others wait
+    for answer in join_all(heartbeats).await {
         assert_eq!(answer.unwrap().connection_count, 1);
     }
 }
@@ -211,7 +214,7 @@ async fn the_same_heartbeat_twice_is_answered_twice() {
     test.connect("c1").await;
     let twice = [connection("alice", "c1"), connection("alice", "c1")];
     let answers: Vec<_> = test
-        .beat_at_once(&twice)
+        .heartbeat_at_once(&twice)
         .await
         .into_iter()
         .map(Result::unwrap)
@@ -221,7 +224,7 @@ async fn the_same_heartbeat_twice_is_answered_twice() {
 }
 
 #[tokio::test]
-async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
+async fn a_key_of_another_type_fails_its_own_caller_only() {
     let test = Fixture::new().await;
     test.presence
         .connect_batch(connections(FIFTY), &test.trace)
@@ -235,7 +238,7 @@ async fn a_key_of_somebody_elses_fails_its_own_caller_only() {
     raw.del("{presence:p8}:past").await.unwrap();
     raw.rpush("{presence:p8}:past", "a list").await.unwrap(); // which the next heartbeat replaces
     for (n, answer) in test
-        .beat_at_once(&connections(FIFTY))
+        .heartbeat_at_once(&connections(FIFTY))
         .await
         .into_iter()
         .enumerate()

@@ -42,13 +42,13 @@ async fn a_state_set_on_an_offline_player_lives_for_one_ttl_without_connections(
     let test = Fixture::new().await;
     test.set_state(State::Away).await.unwrap();
     assert_eq!(test.record().await.unwrap()["connection_count"], 0);
-    test.pass(30).await;
+    test.advance_clock(30).await;
     test.set_state(State::Online).await.unwrap();
     assert!(
         test.pttl("presence:alice").await <= 15_000,
         "setting a state renews nothing"
     );
-    test.pass(16).await;
+    test.advance_clock(16).await;
     assert_eq!(test.state().await, State::Offline);
 }
 
@@ -76,7 +76,7 @@ async fn a_lost_player_has_the_grace_to_come_back() {
     assert_eq!(test.disconnect("c1", Reason::Lost).await, State::InMatch);
     assert_eq!(test.record().await.unwrap()["connection_count"], 0);
     assert!(test.pttl("presence:alice").await <= 20_000);
-    test.pass(19).await;
+    test.advance_clock(19).await;
     test.connect("c2").await;
     let record = test.record().await.unwrap();
     assert_eq!(
@@ -85,7 +85,7 @@ async fn a_lost_player_has_the_grace_to_come_back() {
     );
 
     test.disconnect("c2", Reason::Lost).await;
-    test.pass(21).await;
+    test.advance_clock(21).await;
     assert_eq!(test.state().await, State::Offline);
 }
 

@@ -34,14 +34,14 @@ async fn a_call_removes_few_forgotten_tombstones_however_many_there_are() {
         test.disconnect_unknown(chunk * 1_000..(chunk + 1) * 1_000)
             .await;
     }
-    test.pass(60).await;
+    test.advance_clock(60).await;
     test.disconnect_unknown(5_000..5_001).await;
     assert_eq!(
         test.tombstones().await,
         5_001,
         "all of them are remembered for twice the TTL"
     );
-    test.pass(31).await;
+    test.advance_clock(31).await;
     test.disconnect_unknown(5_001..5_002).await;
     assert_eq!(test.tombstones().await, 5_001 - 2 + 1);
     test.disconnect_unknown(6_000..6_100).await;
@@ -50,7 +50,7 @@ async fn a_call_removes_few_forgotten_tombstones_however_many_there_are() {
         5_000 - 100,
         "two for each new one: they come to an end"
     );
-    test.pass(91).await;
+    test.advance_clock(91).await;
     assert_eq!(test.tombstones().await, 0);
 }
 

@@ -124,7 +124,7 @@ async fn a_redis_that_restarts_empty_is_noticed() {
 /// A failover to a replica that lags behind loses the newest transitions: what is older comes back
 /// without a version.
 #[tokio::test]
-async fn a_data_set_that_goes_back_in_time_is_told_without_a_lower_version() {
+async fn a_data_set_that_goes_back_in_time_is_sent_without_a_lower_version() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[SLOW]);
     connect(&server, &["alice"]).await;

@@ -20,7 +20,7 @@ async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_
 }
 
 #[tokio::test]
-async fn whatever_is_not_a_handshake_is_told_what_to_upgrade_to() {
+async fn a_request_that_is_not_a_handshake_gets_426() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     let other_version: Vec<_> = HANDSHAKE

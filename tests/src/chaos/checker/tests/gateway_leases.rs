@@ -16,10 +16,10 @@ fn kept() -> History {
         ..owned(call(Verb::Connect, 1_000), "g")
     };
     let mut history = valid();
-    history.pace = Pace {
+    history.timing = Timing {
         ttl: 20_000,
         move_grace: 5_000,
-        ..history.pace
+        ..history.timing
     };
     history.calls = [connect].into_iter().chain(heartbeats).collect();
     history.lease_calls = renewals("g", 500, 10_100);
@@ -134,7 +134,7 @@ fn a_gateway_is_unknown_only_after_its_lease_expired() {
         is_unknown(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Flush, 4_900, 4_910));
+            .push(fault(Part::Redis, FaultKind::Flush, 4_900, 4_910));
     });
     assert_eq!(flushed, []);
     let silent = violated_when_kept(|history| {
@@ -195,7 +195,7 @@ fn a_lost_gateway_is_noticed_soon() {
         crash(history);
         history
             .faults
-            .push(fault(Part::Redis, Kind::Freeze, 6_000, 7_000));
+            .push(fault(Part::Redis, FaultKind::Freeze, 6_000, 7_000));
     });
     assert_eq!(without_redis, []);
 }
@@ -206,7 +206,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
         violated_when_kept(|history| {
             history
                 .faults
-                .push(fault(Part::Redis, Kind::Freeze, 5_200, 8_200));
+                .push(fault(Part::Redis, FaultKind::Freeze, 5_200, 8_200));
             freeze(history, "g", 5_200, 8_300);
             change(history);
         })
@@ -227,7 +227,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
     let crashed = violated_when_kept(|history| {
         history
             .faults
-            .push(fault(Part::Redis, Kind::Freeze, 5_200, 8_200));
+            .push(fault(Part::Redis, FaultKind::Freeze, 5_200, 8_200));
         freeze(history, "g", 5_200, Millis::MAX);
         go_offline(history, 10_300);
     });

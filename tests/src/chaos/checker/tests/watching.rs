@@ -124,14 +124,18 @@ fn a_change_that_never_arrives_is_noticed() {
     for part in [Part::Redis, Part::Nats, Part::Server(0), Part::Watcher(0)] {
         let excused = violated_when_watched(|history| {
             misses(history);
-            history.faults.push(fault(part, Kind::Freeze, 4_000, 9_500));
+            history
+                .faults
+                .push(fault(part, FaultKind::Freeze, 4_000, 9_500));
         });
         assert!(!excused.contains(&Invariant::WatcherTruth), "{part:?}");
     }
     for part in [Part::Server(1), Part::Gateway(0), Part::Watcher(1)] {
         let found = violated_when_watched(|history| {
             misses(history);
-            history.faults.push(fault(part, Kind::Freeze, 4_000, 9_500));
+            history
+                .faults
+                .push(fault(part, FaultKind::Freeze, 4_000, 9_500));
         });
         assert!(found.contains(&Invariant::WatcherTruth), "{part:?}");
     }
@@ -143,7 +147,7 @@ fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
         violated_when_watched(|history| {
             history
                 .faults
-                .push(fault(Part::Redis, Kind::Flush, 5_600, 5_610));
+                .push(fault(Part::Redis, FaultKind::Flush, 5_600, 5_610));
             history.reads = vec![
                 read(5_700, State::Offline, 0, None),
                 read(10_000, State::Offline, 0, None),

@@ -1,9 +1,10 @@
-//! Activities of the players of the histories, in words that mean something to JSON, to Lua's patterns, or to
-//! the formats in Redis.
+//! Activities of the players of the histories, in words that mean something to JSON, to Lua's
+//! patterns, or to the formats in Redis.
 
 use presence::model::{Activity, ActivityChange};
 
-/// What is done with a player's activity; one that is set goes by its place among [`ACTIVITIES`].
+/// What is done with a player's activity; one that is set goes by its position among
+/// [`ACTIVITIES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     Keep,
@@ -38,12 +39,12 @@ impl Change {
         match self {
             Self::Keep => ActivityChange::Keep,
             Self::Remove => ActivityChange::Remove,
-            Self::Set(place) => ActivityChange::Set(activity(place, form)),
+            Self::Set(position) => ActivityChange::Set(activity(position, form)),
         }
     }
 }
 
 /// An activity in one of its two forms.
-pub(super) fn activity(place: usize, form: usize) -> Activity {
-    serde_json::from_str(ACTIVITIES[place][form % 2]).unwrap()
+pub(super) fn activity(position: usize, form: usize) -> Activity {
+    serde_json::from_str(ACTIVITIES[position][form % 2]).unwrap()
 }

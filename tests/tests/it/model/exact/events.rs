@@ -73,8 +73,8 @@ fn event(event: &Event) -> Value {
         "occurred_at": event.occurred_at,
         "reason": event.reason.as_str(),
     });
-    if let Some(place) = event.activity {
-        json["activity"] = serde_json::from_str(ACTIVITIES[place][0]).unwrap();
+    if let Some(position) = event.activity {
+        json["activity"] = serde_json::from_str(ACTIVITIES[position][0]).unwrap();
     }
     json
 }

@@ -148,8 +148,8 @@ impl<'a> Fixture<'a> {
         let mut then = match moment {
             Moment::After(ms) => now + ms,
             Moment::Before(ms) => now - ms,
-            Moment::Boundary { place, offset } => {
-                match boundaries.get(place % boundaries.len().max(1)) {
+            Moment::Boundary { position, offset } => {
+                match boundaries.get(position % boundaries.len().max(1)) {
                     Some(boundary) => boundary.saturating_add_signed(*offset).max(now),
                     None => now,
                 }

@@ -31,7 +31,7 @@ pub(super) enum Moment {
     After(u64),
     /// To one of the next moments at which something expires, or the millisecond before or after
     /// it.
-    Boundary { place: usize, offset: i64 },
+    Boundary { position: usize, offset: i64 },
     /// The clock is set back by so many milliseconds.
     Before(u64),
 }
@@ -75,8 +75,8 @@ fn moment() -> impl Strategy<Value = Moment> {
         8 => Just(Moment::After(0)),
         3 => Just(Moment::After(1)),
         4 => (1..TTL / 2).prop_map(Moment::After),
-        12 => (0..3_usize, -1..=1_i64).prop_map(|(place, offset)| Moment::Boundary { place, offset }),
-        3 => (0..20_usize, -1..=1_i64).prop_map(|(place, offset)| Moment::Boundary { place, offset }),
+        12 => (0..3_usize, -1..=1_i64).prop_map(|(position, offset)| Moment::Boundary { position, offset }),
+        3 => (0..20_usize, -1..=1_i64).prop_map(|(position, offset)| Moment::Boundary { position, offset }),
         1 => (1..2 * TTL).prop_map(Moment::Before),
     ]
 }

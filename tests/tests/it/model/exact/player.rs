@@ -32,7 +32,8 @@ pub(super) struct Record {
     pub(super) expires_at: u64,
     /// Of the OFFLINE transition, if it expires.
     pub(super) reason: &'static EventReason,
-    /// What the player is doing, by its place among [`ACTIVITIES`](super::activities::ACTIVITIES).
+    /// What the player is doing, by its position among
+    /// [`ACTIVITIES`](super::activities::ACTIVITIES).
     pub(super) activity: Option<usize>,
 }
 

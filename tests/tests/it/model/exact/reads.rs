@@ -89,7 +89,7 @@ fn presence(reference: &Reference, at: usize, history: History) -> Presence {
         last_seen,
         connection_count: player_now.leases(reference.now).count() as u32,
         version: last_seen.map(|_| player_now.version),
-        activity: player_now.activity().map(|place| activity(place, 0)),
+        activity: player_now.activity().map(|position| activity(position, 0)),
     }
 }
 

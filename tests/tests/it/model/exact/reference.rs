@@ -50,7 +50,7 @@ pub(super) struct Event {
     pub(super) version: u64,
     pub(super) occurred_at: u64,
     pub(super) reason: &'static EventReason,
-    /// After it, by its place.
+    /// After it, by its position.
     pub(super) activity: Option<usize>,
 }
 
@@ -82,8 +82,8 @@ impl Reference {
         }
     }
 
-    /// The clock is set: what has expired by then is gone. Everything counts through the millisecond
-    /// of its expiry, and not after.
+    /// The clock is set: what has expired by then is gone. Everything counts through the
+    /// millisecond of its expiry, and not after.
     pub(super) fn set_clock(&mut self, now: u64) {
         self.was_set_back |= now < self.now;
         self.now = now;
@@ -295,7 +295,7 @@ impl Reference {
                 let activity = match change {
                     Change::Keep => record.activity,
                     Change::Remove => None,
-                    Change::Set(place) => Some(place),
+                    Change::Set(position) => Some(position),
                 };
                 player.store(
                     Record {
