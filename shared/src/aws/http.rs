@@ -17,7 +17,24 @@ const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 pub(super) async fn send(
     request: Request<Vec<u8>>,
 ) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
-    let stream = connect(request.uri()).await?;
+    exchange(connect(request.uri()).await?, request).await
+}
+
+/// Connects to the host of a URL, with TLS if its scheme is `https`.
+pub(super) async fn connect(uri: &Uri) -> Result<Box<dyn Stream>, Box<dyn Error + Send + Sync>> {
+    let host = uri.host().ok_or("the URL has no host")?;
+    let is_encrypted = uri.scheme_str() == Some("https");
+    let port = uri
+        .port_u16()
+        .unwrap_or(if is_encrypted { 443 } else { 80 });
+    Ok(socket::connect(host, port, is_encrypted).await?)
+}
+
+/// Sends a request on a connection that is used for nothing else, and reads the whole response.
+pub(super) async fn exchange(
+    stream: Box<dyn Stream>,
+    request: Request<Vec<u8>>,
+) -> Result<Response<Bytes>, Box<dyn Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // The connection makes progress only while its own future is polled.
     let driver = tokio::spawn(connection);
@@ -29,15 +46,6 @@ pub(super) async fn send(
         .to_bytes();
     driver.abort();
     Ok(Response::from_parts(parts, bytes))
-}
-
-async fn connect(uri: &Uri) -> Result<Box<dyn Stream>, Box<dyn Error + Send + Sync>> {
-    let host = uri.host().ok_or("the URL has no host")?;
-    let is_encrypted = uri.scheme_str() == Some("https");
-    let port = uri
-        .port_u16()
-        .unwrap_or(if is_encrypted { 443 } else { 80 });
-    Ok(socket::connect(host, port, is_encrypted).await?)
 }
 
 /// Converts a request to origin form: the host in a header, the path alone in the request line.

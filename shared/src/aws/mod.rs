@@ -5,6 +5,7 @@
 //! compile for longer than the rest.
 
 mod api;
+mod connector;
 mod http;
 mod iam_auth_token;
 mod secrets;

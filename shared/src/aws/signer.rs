@@ -16,9 +16,9 @@ use aws_sigv4::{
     http_request::{self, SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use tokio::{sync::Mutex, time::timeout};
 
+use super::connector::http_client;
 use crate::error_chain::error_chain;
 
 /// Credentials are fetched again this long before they expire: AWS has new ones at least five
@@ -185,12 +185,7 @@ impl ProvideCredentials for ProcessCredentials {
 
 /// Looks up credentials. The chain is built each time, because it reads files only once.
 async fn look_up() -> provider::Result {
-    // The TLS library of the other connections, so that no second one is linked.
-    let tls = Provider::Rustls(CryptoMode::Ring);
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls)
-        .build_https();
-    let config = ProviderConfig::default().with_http_client(http_client);
+    let config = ProviderConfig::default().with_http_client(http_client());
     let chain = DefaultCredentialsChain::builder()
         .configure(config)
         .build()
