@@ -3,6 +3,7 @@
 mod answers;
 mod contexts;
 mod load;
+mod load_removal;
 mod refusals;
 mod signed;
 mod terminal;

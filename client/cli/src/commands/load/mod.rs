@@ -43,9 +43,6 @@ use crate::{
     table::grouped,
 };
 
-/// The message if not everything could be removed.
-const REMAIN: &str = "Players of the load remain; they expire by themselves.";
-
 pub(super) async fn run(
     service: &Service,
     args: &LoadArgs,
@@ -62,7 +59,7 @@ pub(super) async fn run(
         () = interrupt.next() => None,
     };
     let remaining = tokio::select! {
-        remaining = removal::remove(&mut load) => remaining,
+        remaining = removal::remove(&mut load) => Some(remaining),
         () = interrupt.next() => None,
     };
     load.progress.end();
@@ -70,7 +67,7 @@ pub(super) async fn run(
         return Err(interrupted(remaining));
     };
     if found.is_err() && remaining != Some(0) {
-        anstream::eprintln!("presence: {REMAIN}");
+        anstream::eprintln!("presence: {}", removal::note(remaining));
     }
     let report = Report::new(
         service.url(),
@@ -96,7 +93,7 @@ fn interrupted(remaining: Option<u64>) -> Failure {
     if remaining == Some(0) {
         failure
     } else {
-        failure.with_hint(REMAIN)
+        failure.with_hint(removal::note(remaining))
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     measured: Option<Phase>,
     bars: Vec<Bar>,
-    notes: Vec<&'static str>,
+    notes: Vec<String>,
     is_met: bool,
 }
 

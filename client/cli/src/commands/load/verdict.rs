@@ -8,6 +8,7 @@ use super::{
     figures::{Call, Figures},
     findings::{Found, Measured},
     plan::Plan,
+    removal,
 };
 
 /// Limit for the p99 of calls, as in the alert `PresenceCallsSlow`.
@@ -175,7 +176,13 @@ fn p99(figures: &Figures, call: Call, limit: Duration) -> Option<Bar> {
 }
 
 /// Explanations of bars that are missing or not met.
-pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&'static str> {
+pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<String> {
+    let of_figures = notes_of_figures(plan, found).into_iter().map(str::to_owned);
+    let of_removal = (remaining != Some(0)).then(|| removal::note(remaining));
+    of_figures.chain(of_removal).collect()
+}
+
+fn notes_of_figures(plan: &Plan, found: &Found) -> Vec<&'static str> {
     let mut notes = Vec::new();
     if found.measured.is_none() {
         notes.push("Not all players connected in time, so nothing was measured.");
@@ -213,9 +220,6 @@ pub(super) fn notes(plan: &Plan, found: &Found, remaining: Option<u64>) -> Vec<&
                 "This machine is too slow for the load, so the latencies include its own delays.",
             );
         }
-    }
-    if remaining != Some(0) {
-        notes.push("Some players could not be removed; they expire by themselves.");
     }
     notes
 }
