@@ -41,12 +41,12 @@ local function end_lease(entry, connection)
     -- The owners have a member that the past contradicts: remove it.
     try('ZREM', owners, member_of(player, { id = connection, gateway = gateway }))
     return 'X'
-  elseif lease.expiry - ttl > before then
+  elseif lease.expires_at - ttl > before then
     return 'A'
   end
   table.remove(player.leases, position)
   -- Keep the id, so that a sign-out still closes the connection: also beside another lease, which may end next.
-  player.not_counting[#player.not_counting + 1] = { id = connection, expiry = lease.expiry, has_ended = true }
+  player.not_counting[#player.not_counting + 1] = { id = connection, expires_at = lease.expires_at, has_ended = true }
   player.keeps_ended = true
   settle(player, reason, grace)
   return 'E'

@@ -4,7 +4,7 @@
 local function longest_lease(player)
   local longest = 0
   for _, lease in ipairs(player.leases) do
-    longest = math.max(longest, lease.expiry)
+    longest = math.max(longest, lease.expires_at)
   end
   return longest
 end

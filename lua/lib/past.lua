@@ -27,7 +27,7 @@ local function split_claim(claim)
   return claim, nil
 end
 
--- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, gateway, expiry },
+-- Returns { last_seen, version, state, reason, expires_at, activity, leases = list of { id, gateway, expires_at },
 -- ended = list of ids }, or nil if the text is malformed.
 local function decode_past(line)
   local last_seen, version, rest, list = string.match(line or '', '^(%d+) (%d+)([^;]*)(.*)$')
@@ -42,7 +42,7 @@ local function decode_past(line)
   local leases = {}
   for claim, lease_duration in string.gmatch(list, ';([^; ]+) ?(%d*)') do
     local id, gateway = split_claim(claim)
-    leases[#leases + 1] = { id = id, gateway = gateway, expiry = last_seen + (tonumber(lease_duration) or ttl) }
+    leases[#leases + 1] = { id = id, gateway = gateway, expires_at = last_seen + (tonumber(lease_duration) or ttl) }
   end
   local ended = {}
   for id in string.gmatch(string.match(rest, '^[^{]*'), '~([^ ]+)') do
@@ -97,7 +97,7 @@ local function encode_past(player, expires_at, reason)
   for i, lease in ipairs(is_offline and player.not_counting or player.leases) do
     -- A lease that has ended belongs to no gateway.
     local claim = lease.gateway and not is_offline and lease.id .. '!' .. lease.gateway or lease.id
-    parts[i + 1] = with_duration(claim, lease.expiry)
+    parts[i + 1] = with_duration(claim, lease.expires_at)
   end
   return table.concat(parts, ';')
 end

@@ -7,7 +7,7 @@
 -- state          the state; OFFLINE if the player has no record
 -- version        the newest known version, 0 if none is known
 -- activity       the JSON of what the player is doing, or nil
--- leases         the leases that count, a list of { id, gateway, expiry } in the order in which they were opened;
+-- leases         the leases that count, a list of { id, gateway, expires_at } in the order in which they were opened;
 --                `gateway` is nil if the connection belongs to no gateway
 -- not_counting   the leases that expired since the record was stored: the next store drops them, and an OFFLINE
 --                transition keeps them for a sign-out. Those with `has_ended` ended with their gateway: a store keeps
@@ -82,9 +82,9 @@ end
 -- Splits the leases of a past into those that count and those that do not.
 local function sort_leases(player, leases)
   for _, lease in ipairs(leases) do
-    local counts = player.state ~= 'OFFLINE' and not player.is_overdue and lease.expiry >= now
+    local counts = player.state ~= 'OFFLINE' and not player.is_overdue and lease.expires_at >= now
     local list = counts and player.leases or player.not_counting
-    list[#list + 1] = { id = lease.id, gateway = lease.gateway, expiry = math.min(lease.expiry, now + ttl) }
+    list[#list + 1] = { id = lease.id, gateway = lease.gateway, expires_at = math.min(lease.expires_at, now + ttl) }
     if lease.gateway then
       player.members[#player.members + 1] = member_of(player, lease)
     end
@@ -120,7 +120,7 @@ local function load_player(entry)
   }
   sort_leases(player, before and before.leases or {})
   for _, id in ipairs(before and before.ended or {}) do
-    player.not_counting[#player.not_counting + 1] = { id = id, expiry = 0, has_ended = true }
+    player.not_counting[#player.not_counting + 1] = { id = id, expires_at = 0, has_ended = true }
   end
   return player
 end

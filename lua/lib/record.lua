@@ -26,7 +26,7 @@ end
 local function encode_record(player)
   local durations = {}
   for i, lease in ipairs(player.leases) do
-    durations[i] = math.max(lease.expiry - player.last_seen, 0)
+    durations[i] = math.max(lease.expires_at - player.last_seen, 0)
   end
   local leases = #durations > 1 and ',"leases":[' .. table.concat(durations, ',') .. ']' or ''
   return '{"last_seen":' .. player.last_seen .. ',"version":' .. player.version

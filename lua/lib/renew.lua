@@ -9,7 +9,7 @@ local function evict(player)
   while #player.leases >= max_connections do
     local first = 1
     for i, lease in ipairs(player.leases) do
-      if lease.expiry < player.leases[first].expiry then
+      if lease.expires_at < player.leases[first].expires_at then
         first = i
       end
     end
@@ -36,11 +36,11 @@ local function renew_lease(entry, claim, reason)
   local position = find_lease(player.leases, connection)
   if position then
     local lease = player.leases[position]
-    lease.expiry = now + ttl
+    lease.expires_at = now + ttl
     lease.gateway = gateway or lease.gateway
   else
     evict(player)
-    player.leases[#player.leases + 1] = { id = connection, gateway = gateway, expiry = now + ttl }
+    player.leases[#player.leases + 1] = { id = connection, gateway = gateway, expires_at = now + ttl }
   end
   player.last_seen = now
   if player.state == 'OFFLINE' then
