@@ -104,15 +104,15 @@ fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
 impl Problem {
     /// Reads the answer of a call that failed. An answer of a load balancer, for example, has no
     /// problem details.
-    pub(crate) fn from_answer(answer: &Response<Bytes>) -> Self {
-        let body: ProblemBody<'_> = serde_json::from_slice(answer.body()).unwrap_or_default();
-        let Refusal { message } = serde_json::from_slice(answer.body()).unwrap_or_default();
+    pub(crate) fn from_response(response: &Response<Bytes>) -> Self {
+        let body: ProblemBody<'_> = serde_json::from_slice(response.body()).unwrap_or_default();
+        let Refusal { message } = serde_json::from_slice(response.body()).unwrap_or_default();
         let message = message.as_deref().map(first_line);
-        let status = answer.status().as_u16();
+        let status = response.status().as_u16();
         let is_via_api_gateway = API_GATEWAY_HEADERS
             .iter()
-            .any(|name| answer.headers().contains_key(*name));
-        let retry_after = retry_after(answer.headers());
+            .any(|name| response.headers().contains_key(*name));
+        let retry_after = retry_after(response.headers());
         let mut problem = Self {
             status,
             is_via_api_gateway,
@@ -216,7 +216,7 @@ mod tests {
         let response = Response::builder()
             .status(status)
             .header("Apigw-Requestid", "JKJaXmPLvHcESHA=");
-        Problem::from_answer(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
+        Problem::from_response(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
     fn only_a_response_with_a_header_of_api_gateway_is_taken_for_one() {
         let with = |name: &str| {
             let response = Response::builder().status(403).header(name, "1");
-            Problem::from_answer(
+            Problem::from_response(
                 &response
                     .body(Bytes::from_static(br#"{"message":"Forbidden"}"#))
                     .unwrap(),

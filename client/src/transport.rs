@@ -93,7 +93,7 @@ impl Transport {
             .within_limit(self.begin(Method::GET, path, Bytes::new()))
             .await?;
         if !response.status().is_success() {
-            return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
+            return Err(Problem::from_response(&self.within_limit(whole(response)).await?).into());
         }
         Ok(response.into_body())
     }
@@ -109,7 +109,7 @@ impl Transport {
             .header(header::SEC_WEBSOCKET_KEY, &key);
         let response = self.within_limit(self.send(request, Bytes::new())).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Problem::from_answer(&self.within_limit(whole(response)).await?).into());
+            return Err(Problem::from_response(&self.within_limit(whole(response)).await?).into());
         }
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
         if accept
@@ -137,11 +137,11 @@ impl Transport {
         path: &str,
         body: Bytes,
     ) -> Result<A, CallError> {
-        let answer = self.exchange(method, path, body).await?;
-        if !answer.status().is_success() {
-            return Err(Problem::from_answer(&answer).into());
+        let response = self.exchange(method, path, body).await?;
+        if !response.status().is_success() {
+            return Err(Problem::from_response(&response).into());
         }
-        serde_json::from_slice(answer.body()).map_err(CallError::Garbled)
+        serde_json::from_slice(response.body()).map_err(CallError::Garbled)
     }
 
     async fn exchange(

@@ -14,7 +14,7 @@ use crate::{
     events::RelaySignal,
     model::PlayerId,
     redis::{Shard, StoreError, episodes},
-    store::{Expired, Store, Task, Turn, while_node_answers},
+    store::{Expired, Store, Task, Turn, while_node_replies},
     telemetry::{
         SweepSpan, TraceContext,
         metrics::{SWEEP_EXPIRED, SWEEP_REMOVED, SWEEP_RESCHEDULED},
@@ -151,7 +151,7 @@ impl Sweeper {
         }
         let trace = &span.get_or_init(SweepSpan::start).context();
         let sweep = |(shard, now)| self.sweep(shard, now, trace);
-        let parts = while_node_answers(due.values, sweep).await;
+        let parts = while_node_replies(due.values, sweep).await;
         let swept = parts
             .iter()
             .fold(SweepCounts::default(), |sum, (swept, _)| sum + *swept);

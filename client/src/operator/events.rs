@@ -36,12 +36,12 @@ pub enum StreamItem {
     /// This number of events was lost, because they came faster than they were read.
     Missed(u64),
     /// Whether events arrive: at the beginning and after each change.
-    Feed(Feed),
+    Feed(EventFeed),
 }
 
 /// Whether the service receives events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Feed {
+pub enum EventFeed {
     /// Events arrive as they are emitted.
     Live,
     /// The service cannot read its events, because NATS is down. They arrive when it is back.
@@ -130,9 +130,9 @@ impl StreamItem {
             "missed" => serde_json::from_str(data).map(|Missed { count }| Self::Missed(count)),
             "feed" => serde_json::from_str(data).map(|FeedState { feed }| {
                 Self::Feed(if feed == "live" {
-                    Feed::Live
+                    EventFeed::Live
                 } else {
-                    Feed::Down
+                    EventFeed::Down
                 })
             }),
             _ => return Ok(None),

@@ -9,7 +9,7 @@ use crate::{
     transport::{Transport, path_segment},
 };
 
-pub use self::events::{EventStream, Feed, StreamItem};
+pub use self::events::{EventFeed, EventStream, StreamItem};
 #[doc(inline)]
 pub use presence_types::{
     Check, Checks, EventKind, EventReason, Gateway, GatewayState, Gateways, Health, HealthStatus,
@@ -78,11 +78,11 @@ impl OperatorClient {
     /// [`CallError`] if there is no answer about health. A service that is unavailable is not an
     /// error.
     pub async fn health(&self) -> Result<Health, CallError> {
-        let answer = self.transport.fetch("/health/ready").await?;
-        match serde_json::from_slice(answer.body()) {
+        let response = self.transport.fetch("/health/ready").await?;
+        match serde_json::from_slice(response.body()) {
             Ok(health) => Ok(health),
-            Err(error) if answer.status().is_success() => Err(CallError::Garbled(error)),
-            Err(_) => Err(Problem::from_answer(&answer).into()),
+            Err(error) if response.status().is_success() => Err(CallError::Garbled(error)),
+            Err(_) => Err(Problem::from_response(&response).into()),
         }
     }
 

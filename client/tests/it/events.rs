@@ -3,7 +3,7 @@
 use axum::{Router, http::header, routing::get};
 use presence_client::{
     CallError, Endpoint,
-    operator::{EventStream, Feed, OperatorClient, StreamItem},
+    operator::{EventFeed, EventStream, OperatorClient, StreamItem},
 };
 use tokio::net::TcpListener;
 
@@ -55,7 +55,10 @@ async fn a_stream_reports_whether_events_arrive() {
     ];
     let items = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
-    let (live, down) = (StreamItem::Feed(Feed::Live), StreamItem::Feed(Feed::Down));
+    let (live, down) = (
+        StreamItem::Feed(EventFeed::Live),
+        StreamItem::Feed(EventFeed::Down),
+    );
     assert_eq!(items, [live.clone(), StreamItem::Event(event), down, live]);
 }
 
@@ -69,7 +72,10 @@ async fn a_stream_may_begin_without_events() {
     .await
     .unwrap())
     .await;
-    assert_eq!(items, [StreamItem::Feed(Feed::Down), StreamItem::Missed(3)]);
+    assert_eq!(
+        items,
+        [StreamItem::Feed(EventFeed::Down), StreamItem::Missed(3)]
+    );
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
             ..
         } = self;
         let stream = &*stream;
-        let mut replying = pin!(stream.answer(request));
+        let mut replying = pin!(stream.reply_to(request));
         loop {
             let message = tokio::select! {
                 biased;

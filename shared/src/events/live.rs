@@ -67,7 +67,7 @@ struct Inner {
 }
 
 /// A consumer that delivers.
-struct Feed {
+struct FollowedStream {
     messages: pull::Stream,
     position: Position,
 }
@@ -163,7 +163,7 @@ impl Inner {
 /// Forwards the stream's events while there are listeners.
 async fn forward(live: Arc<Inner>) {
     let mut upkeep = interval(UPKEEP_INTERVAL);
-    let mut feed: Option<Feed> = None;
+    let mut feed: Option<FollowedStream> = None;
     let mut position = None;
     live.set_live(false);
     loop {
@@ -198,7 +198,7 @@ async fn forward(live: Arc<Inner>) {
 }
 
 /// Waits for the next event. `None` if the consumer broke. Without a feed it never returns.
-async fn next(feed: &mut Option<Feed>) -> Option<Bytes> {
+async fn next(feed: &mut Option<FollowedStream>) -> Option<Bytes> {
     let Some(feed) = feed else {
         return std::future::pending().await;
     };
@@ -207,7 +207,7 @@ async fn next(feed: &mut Option<Feed>) -> Option<Bytes> {
     Some(message.message.payload)
 }
 
-async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Feed> {
+async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<FollowedStream> {
     match timeout(FOLLOW_TIMEOUT, create_consumer(publisher, position)).await {
         Ok(Ok(feed)) => Some(feed),
         Ok(Err(error)) => {
@@ -223,7 +223,7 @@ async fn follow(publisher: &Publisher, position: Option<Position>) -> Option<Fee
 async fn create_consumer(
     publisher: &Publisher,
     position: Option<Position>,
-) -> Result<Feed, FeedError> {
+) -> Result<FollowedStream, FeedError> {
     let stream = publisher.stream().await?;
     let (deliver_policy, position) = start(stream.cached_info(), position);
     let consumer = stream.create_consumer(pull::Config {
@@ -241,7 +241,7 @@ async fn create_consumer(
         .heartbeat(IDLE_HEARTBEAT)
         .messages()
         .await?;
-    Ok(Feed { messages, position })
+    Ok(FollowedStream { messages, position })
 }
 
 /// The start of a consumer: behind the last event that was received; at the first event if the

@@ -151,10 +151,10 @@ impl Publisher {
                 .is_ok()
         };
         let check = stream::check(&session.jetstream, config);
-        let (answers, checked) = tokio::join!(timeout(limit, ping), timeout(limit, check));
+        let (is_up, checked) = tokio::join!(timeout(limit, ping), timeout(limit, check));
         // A check that timed out is not held against the stream.
         let stream_error = checked.map_or(None, Result::err);
-        let health = match (answers, &stream_error) {
+        let health = match (is_up, &stream_error) {
             (Ok(true), None) if breaker.is_closed(FAILURE_MEMORY) => NatsHealth::Ok,
             (Ok(true), _) => NatsHealth::Degraded,
             _ => NatsHealth::Unavailable,
@@ -244,7 +244,7 @@ impl Inner {
         if !session.has_stream() {
             let found =
                 timeout_at(deadline, stream::ensure(&session.jetstream, &self.config)).await;
-            found.map_err(|_| PublishError::NoAnswer)??;
+            found.map_err(|_| PublishError::LookupTimedOut)??;
             session.set_has_stream(true);
         }
         Ok(())

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{AttemptPolicy, Backlog, Oldest, Publisher, RelaySignal};
 use crate::{
     redis::{Shard, StoreError, episodes},
-    store::{OutboxBacklog, Store, Task, Turn, while_node_answers},
+    store::{OutboxBacklog, Store, Task, Turn, while_node_replies},
     telemetry::metrics::EVENTS_DROPPED,
 };
 
@@ -77,7 +77,7 @@ impl Relay {
         let parts = join_all(
             nodes
                 .into_iter()
-                .map(|node| while_node_answers(node, |waiting| self.relay(waiting))),
+                .map(|node| while_node_replies(node, |waiting| self.relay(waiting))),
         )
         .await;
         let relayed = sum(parts);
@@ -176,7 +176,7 @@ impl Relay {
         let parts = join_all(
             nodes
                 .into_iter()
-                .map(|node| while_node_answers(node, |shard| self.publish(shard))),
+                .map(|node| while_node_replies(node, |shard| self.publish(shard))),
         )
         .await;
         sum(parts).map(drop)

@@ -57,7 +57,7 @@ pub(super) enum PublishError {
     #[error("NATS is not connected")]
     NotConnected,
     #[error("JetStream did not answer the lookup of the stream in time")]
-    NoAnswer,
+    LookupTimedOut,
 }
 
 /// The result of each message of a window, in its order.
@@ -76,7 +76,7 @@ impl PublishError {
     /// Whether JetStream did not answer at all. Another server of the cluster may.
     pub(super) fn is_silence(&self) -> bool {
         match self {
-            Self::NoAck | Self::NoAnswer => true,
+            Self::NoAck | Self::LookupTimedOut => true,
             Self::Stream(error) => error.is_silence(),
             _ => false,
         }

@@ -224,7 +224,7 @@ impl RedisClient {
             permit.finish(&result);
         }
         match result {
-            Ok(answers) => node.timed(answers).collect(),
+            Ok(replies) => node.timed(replies).collect(),
             Err(error) => vec![Err(error); commands.len()],
         }
     }

@@ -102,12 +102,12 @@ impl Cluster {
         shard: Shard,
         command: &Cmd,
     ) -> Result<Value, StoreError> {
-        let answer = self
+        let reply = self
             .query_all(Clock::Unread, policy, &[(shard, command.clone())])
             .await
             .pop();
-        answer
-            .unwrap_or(Err(StoreError::Unexpected("no answer")))
+        reply
+            .unwrap_or(Err(StoreError::Unexpected("no reply")))
             .map(|(value, _)| value)
     }
 
@@ -127,17 +127,17 @@ impl Cluster {
         let routes = (0..commands.len())
             .map(|position| (position, Route::Master))
             .collect();
-        let mut answers = vec![Err(StoreError::Unexpected("no answer")); commands.len()];
-        for (position, answer) in self.deliver(&call, routes, 1).await {
-            answers[position] = answer;
+        let mut replies = vec![Err(StoreError::Unexpected("no reply")); commands.len()];
+        for (position, reply) in self.deliver(&call, routes, 1).await {
+            replies[position] = reply;
         }
-        if answers
+        if replies
             .iter()
-            .any(|answer| answer.as_ref().is_err_and(suggests_new_map))
+            .any(|reply| reply.as_ref().is_err_and(suggests_new_map))
         {
             self.topology.refresh_in_background();
         }
-        answers
+        replies
     }
 
     /// Sends a command to each master.
@@ -207,11 +207,11 @@ impl Cluster {
                 }
             };
             let mut nodes = HashMap::<(Address, Slots), Vec<usize>>::new();
-            let mut answered = Vec::with_capacity(routes.len());
+            let mut replied = Vec::with_capacity(routes.len());
             for (position, route) in routes {
                 match self.node_on(route, call.commands[position].0, &slots) {
                     Some(node) => nodes.entry(node).or_default().push(position),
-                    None => answered.push((position, Err(UNASSIGNED))),
+                    None => replied.push((position, Err(UNASSIGNED))),
                 }
             }
             let pipelines = nodes.iter().flat_map(|((address, slots), positions)| {
@@ -220,8 +220,8 @@ impl Cluster {
                     self.deliver_to_node(call, address, *slots, positions, attempt)
                 })
             });
-            answered.extend(join_all(pipelines).await.into_iter().flatten());
-            answered
+            replied.extend(join_all(pipelines).await.into_iter().flatten());
+            replied
         })
     }
 
@@ -238,13 +238,13 @@ impl Cluster {
             .send_to_node(call, address, slots, positions, attempt)
             .await;
         let call = &Call { deadline, ..*call };
-        let answers = result.unwrap_or_else(|error| vec![Err(error); positions.len()]);
-        let mut answered = Vec::with_capacity(positions.len());
+        let replies = result.unwrap_or_else(|error| vec![Err(error); positions.len()]);
+        let mut replied = Vec::with_capacity(positions.len());
         let mut again = Vec::new();
         let mut pause = Pause::None;
-        for (position, answer) in positions.iter().copied().zip(answers) {
+        for (position, reply) in positions.iter().copied().zip(replies) {
             let may_wait = call.policy.keys_apart == KeysApart::Wait;
-            let error = answer
+            let error = reply
                 .as_ref()
                 .err()
                 .filter(|error| may_wait || !error.is_keys_apart());
@@ -253,7 +253,7 @@ impl Cluster {
                     again.push((position, route));
                     pause = pause.max(before);
                 }
-                None => answered.push((position, answer)),
+                None => replied.push((position, reply)),
             }
         }
         if again
@@ -264,9 +264,9 @@ impl Cluster {
         }
         if !again.is_empty() {
             self.wait(call, pause, attempt).await;
-            answered.extend(self.deliver(call, again, attempt + 1).await);
+            replied.extend(self.deliver(call, again, attempt + 1).await);
         }
-        answered
+        replied
     }
 
     /// Sends commands to one node after their admission. Also returns the new deadline of the call,
@@ -311,7 +311,7 @@ impl Cluster {
         }
         (
             deadline,
-            result.map(|answers| node.timed(answers).collect()),
+            result.map(|replies| node.timed(replies).collect()),
         )
     }
 

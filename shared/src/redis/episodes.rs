@@ -66,7 +66,7 @@ pub(crate) fn pass_failed(error: &StoreError, message: &str) {
 }
 
 /// Records that a node answered, and logs the failures that are over.
-pub(crate) fn answered(node: &str) {
+pub(crate) fn replied(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {
         return;
     }

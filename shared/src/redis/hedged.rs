@@ -41,25 +41,25 @@ mod tests {
     /// A peer that answers its own number after a time.
     fn peers<const N: usize>(answer_after_ms: [u64; N]) -> impl Stream<Item = usize> {
         let peers = answer_after_ms.into_iter().enumerate();
-        let answer = async |(number, millis)| {
+        let reply = async |(number, millis)| {
             sleep(Duration::from_millis(millis)).await;
             number
         };
-        hedged(peers.map(answer).collect())
+        hedged(peers.map(reply).collect())
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_hangs_costs_one_delay() {
         let start = Instant::now();
-        let mut answers = pin!(peers([u64::MAX, u64::MAX, 1]));
-        assert_eq!(answers.next().await, Some(2));
+        let mut replies = pin!(peers([u64::MAX, u64::MAX, 1]));
+        assert_eq!(replies.next().await, Some(2));
         assert_eq!(start.elapsed(), 2 * HEDGE_DELAY + Duration::from_millis(1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_late_answer_counts_as_well() {
-        let answers: Vec<_> = peers([60, 20, 1]).collect().await;
-        assert_eq!(answers, [0, 2, 1]); // after 60, 61 and 70 ms
+        let replies: Vec<_> = peers([60, 20, 1]).collect().await;
+        assert_eq!(replies, [0, 2, 1]); // after 60, 61 and 70 ms
     }
 
     #[tokio::test(start_paused = true)]

@@ -151,7 +151,7 @@ impl LayoutGuard {
         let (value, _) = replies
             .into_iter()
             .last()
-            .unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+            .unwrap_or(Err(StoreError::Unexpected("no reply")))?;
         parse(&value)
     }
 

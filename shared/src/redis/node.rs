@@ -116,31 +116,31 @@ impl Node {
         sending: &Sending,
         commands: impl Iterator<Item = &'a Cmd> + Clone,
     ) -> Result<Replies, StoreError> {
-        let mut answers = self.request_all(sending, commands.clone()).await?;
-        let refused: Vec<_> = (0..answers.values.len())
-            .filter(|position| is_refusal(&answers.values[*position]))
+        let mut replies = self.request_all(sending, commands.clone()).await?;
+        let refused: Vec<_> = (0..replies.values.len())
+            .filter(|position| is_refusal(&replies.values[*position]))
             .collect();
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
-            let mut is_refused = answers.values.iter().map(is_refusal);
+            let mut is_refused = replies.values.iter().map(is_refusal);
             let again: Vec<_> = commands
                 .filter(|_| is_refused.next().unwrap_or(false))
                 .collect();
             let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
-            answers.now = answers.now.min(again.now);
+            replies.now = replies.now.min(again.now);
             for (position, value) in refused.into_iter().zip(again.values) {
-                answers.values[position] = value;
+                replies.values[position] = value;
             }
         }
-        Ok(answers)
+        Ok(replies)
     }
 
     /// The replies of [`query_all`](Self::query_all), each with the server's clock.
     pub(super) fn timed(
         &self,
-        answers: Replies,
+        replies: Replies,
     ) -> impl Iterator<Item = Result<Timed, StoreError>> {
-        let Replies { values, now } = answers;
+        let Replies { values, now } = replies;
         values
             .into_iter()
             .map(move |value| Ok((self.outcome(value)?, now)))

@@ -25,8 +25,8 @@ struct Range {
 impl SlotMap {
     /// Parses the reply of `CLUSTER SLOTS`. If a node does not know or does not announce its own
     /// host, `asked` is used, the host that was asked.
-    pub(crate) fn parse(answer: &Value, asked: &str) -> Option<Self> {
-        let Value::Array(ranges) = answer else {
+    pub(crate) fn parse(reply: &Value, asked: &str) -> Option<Self> {
+        let Value::Array(ranges) = reply else {
             return None;
         };
         let mut map = Self::default();
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn every_slot_has_the_master_of_its_range() {
-        let answer = Value::Array(vec![
+        let reply = Value::Array(vec![
             range(8_000, 16_383, host("10.0.0.2"), 7_001),
             range(0, 100, host("10.0.0.1"), 7_000),
             range(200, 7_999, host("10.0.0.1"), 7_000),
         ]);
-        let map = SlotMap::parse(&answer, "seed").unwrap();
+        let map = SlotMap::parse(&reply, "seed").unwrap();
         let shards: Vec<_> = (0..16_384).map(Shard::of_slot).collect();
         let port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
         assert_eq!(map.masters.len(), 2);
@@ -215,15 +215,15 @@ mod tests {
 
     #[test]
     fn a_node_without_the_hostname_that_others_have_is_called_by_its_ip() {
-        let mut answer = Value::Array(vec![range(0, 16_383, host("?"), 7_000)]);
-        if let Value::Array(ranges) = &mut answer
+        let mut reply = Value::Array(vec![range(0, 16_383, host("?"), 7_000)]);
+        if let Value::Array(ranges) = &mut reply
             && let Value::Array(range) = &mut ranges[0]
             && let Value::Array(master) = &mut range[2]
         {
             master[3] = Value::Array(vec![host("ip"), host("10.0.0.7")]);
         }
         assert_eq!(
-            SlotMap::parse(&answer, "seed").unwrap().masters,
+            SlotMap::parse(&reply, "seed").unwrap().masters,
             [("10.0.0.7".to_owned(), 7_000)]
         );
     }

@@ -133,10 +133,10 @@ impl Topology {
             .into_iter()
             .map(|address| self.ask_node(address))
             .collect();
-        let mut answers = pin!(hedged(questions));
+        let mut replies = pin!(hedged(questions));
         let mut failure = NO_SLOTS;
-        while let Some(answer) = answers.next().await {
-            match answer {
+        while let Some(reply) = replies.next().await {
+            match reply {
                 Ok(slots) => return Ok(slots),
                 Err(error) => failure = error,
             }
@@ -148,7 +148,7 @@ impl Topology {
         let mut command = redis::cmd("CLUSTER");
         command.arg("SLOTS");
         let deadline = Instant::now() + self.timeout;
-        let answer = match self
+        let reply = match self
             .node(&address)?
             .query(&command, Repeat::Allowed, deadline)
             .await
@@ -160,9 +160,9 @@ impl Topology {
                     .query(&command, Repeat::Allowed, deadline)
                     .await?
             }
-            answer => answer?,
+            reply => reply?,
         };
-        SlotMap::parse(&answer, &address.0).ok_or(NO_SLOTS)
+        SlotMap::parse(&reply, &address.0).ok_or(NO_SLOTS)
     }
 
     /// The nodes to ask: the known masters, then the seeds.

@@ -65,7 +65,7 @@ where
                 });
             // Boxed: the nested future type, down to Redis and NATS, exceeds the compiler's
             // recursion limit.
-            let answer = request.map(|(request, origin, span)| {
+            let result = request.map(|(request, origin, span)| {
                 (
                     handler(Arc::clone(&presence), request).boxed(),
                     origin,
@@ -73,9 +73,9 @@ where
                 )
             });
             async move {
-                let (answer, origin, span) = answer?;
+                let (result, origin, span) = result?;
                 let begin = Instant::now();
-                let response = answer
+                let response = result
                     .instrument(span.log_span())
                     .await
                     .unwrap_or_else(Response::from);
@@ -87,7 +87,7 @@ where
         }));
         runtime
             .layer(TracingLayer::new())
-            .layer(layer_fn(|service| Then::new(service, after_answer)))
+            .layer(layer_fn(|service| Then::new(service, after_response)))
             .run()
             .await
     })
@@ -103,16 +103,16 @@ where
 {
     run_function(|presence, request| {
         let id = websocket::request_id(&request);
-        let answer =
+        let result =
             websocket::into_http(request, to_body).map(|request| handler(presence, request));
         async move {
-            let answer = match answer {
-                Ok(answer) => answer.await,
+            let result = match result {
+                Ok(result) => result.await,
                 Err(problem) => Err(problem),
             };
-            let Some(id) = id else { return answer };
+            let Some(id) = id else { return result };
             Ok(websocket::with_request_id(
-                answer.unwrap_or_else(Response::from),
+                result.unwrap_or_else(Response::from),
                 &id,
             ))
         }
@@ -138,7 +138,7 @@ where
         }));
         runtime
             .layer(TracingLayer::new())
-            .layer(layer_fn(|service| Then::new(service, after_answer)))
+            .layer(layer_fn(|service| Then::new(service, after_response)))
             .run()
             .await
     })
@@ -189,7 +189,7 @@ fn count(status: StatusCode, begin: Instant) {
 
 /// Sends the spans of an invocation. The caller has its response by now; Lambda freezes the process
 /// when this returns.
-async fn after_answer(sent: Result<(), Error>) -> Result<(), Error> {
+async fn after_response(sent: Result<(), Error>) -> Result<(), Error> {
     telemetry::traces::flush(FLUSH_TIMEOUT).await;
     sent
 }

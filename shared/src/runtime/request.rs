@@ -116,8 +116,8 @@ pub fn http_method(event: &Value) -> Option<(&str, RequestOrigin)> {
 }
 
 /// Converts the result of a handler to the response format of the request's origin.
-pub fn lambda_response(answer: HandlerResult, origin: &RequestOrigin) -> Value {
-    let response = answer.unwrap_or_else(Response::from);
+pub fn lambda_response(result: HandlerResult, origin: &RequestOrigin) -> Value {
+    let response = result.unwrap_or_else(Response::from);
     let to_text =
         |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let single = response

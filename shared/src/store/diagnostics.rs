@@ -137,7 +137,7 @@ fn live_leases(past: &Past, now: u64) -> Vec<Lease> {
 fn end(past: Past) -> Transition {
     Transition {
         state: State::Offline,
-        at: past.ends_at,
+        at: past.expires_at,
         version: None,
         reason: Some(past.reason),
     }
@@ -155,7 +155,7 @@ fn last_transition(record: Option<&Record>, past: Option<&Past>) -> Option<Trans
     match (record, past?) {
         (Some(record), _) => Some(build(record.state, record.version)),
         (None, past) if past.state == State::Offline => Some(Transition {
-            at: past.ends_at,
+            at: past.expires_at,
             reason: Some(past.reason.clone()),
             ..build(State::Offline, past.version)
         }),

@@ -28,7 +28,7 @@ impl Store {
         let mut next = || {
             replies
                 .next()
-                .unwrap_or(Err(StoreError::Unexpected("no answer")))
+                .unwrap_or(Err(StoreError::Unexpected("no reply")))
         };
         let ((leases, now), (endings, _), (held_until, _)) = (next()?, next()?, next()?);
         let (held_until,): (Option<u64>,) = redis::from_redis_value(held_until)?;

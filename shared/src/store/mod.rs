@@ -32,7 +32,7 @@ pub(crate) use gateways::{Ending, LostGateways};
 pub(crate) use mutate::{LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::OutboxBacklog;
 pub(crate) use partial_result::PartialResult;
-pub(crate) use per_node::while_node_answers;
+pub(crate) use per_node::while_node_replies;
 pub use read::Snapshot;
 pub(crate) use read_each::Sighting;
 pub(crate) use reply::OutboxEntry;

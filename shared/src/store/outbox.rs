@@ -37,10 +37,10 @@ impl Store {
             .shards()
             .map(|shard| (shard, self.first_of_outbox(shard, 1)))
             .collect();
-        let answers = self.redis.query_all_timed(&heads).await;
+        let replies = self.redis.query_all_timed(&heads).await;
         let mut results = Vec::new();
-        for ((shard, _), answer) in heads.iter().zip(answers) {
-            results.push(match answer {
+        for ((shard, _), reply) in heads.iter().zip(replies) {
+            results.push(match reply {
                 Ok((head, now)) => entries(*shard, head).map(|entries| {
                     let oldest = entries.first().and_then(OutboxEntry::created_at);
                     oldest.map(|oldest| OutboxBacklog {
@@ -106,7 +106,7 @@ impl Store {
             .query_all(&commands)
             .await
             .into_iter()
-            .try_for_each(|answer| answer.map(drop))
+            .try_for_each(|reply| reply.map(drop))
     }
 
     /// Drops the waiting events that are older than `retention`, and returns their number.
@@ -127,9 +127,9 @@ impl Store {
     }
 }
 
-pub(super) fn entries(shard: Shard, answer: Value) -> Result<Vec<OutboxEntry>, StoreError> {
-    let answer: StreamRangeReply = redis::from_redis_value(answer)?;
-    let entries = answer.ids.into_iter().map(|entry| {
+pub(super) fn entries(shard: Shard, reply: Value) -> Result<Vec<OutboxEntry>, StoreError> {
+    let reply: StreamRangeReply = redis::from_redis_value(reply)?;
+    let entries = reply.ids.into_iter().map(|entry| {
         // Missing or malformed fields become empty: the publisher rejects such an event.
         let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
         OutboxEntry {

@@ -10,7 +10,7 @@ pub(super) struct Past {
     pub(super) state: State,
     pub(super) reason: EventReason,
     /// When the player went OFFLINE, or will if the record is not renewed, in Unix milliseconds.
-    pub(super) ends_at: u64,
+    pub(super) expires_at: u64,
     /// The connections at `last_seen`, and the last millisecond at which each lease counts, in Unix
     /// time.
     pub(super) leases: Vec<(String, u64)>,
@@ -38,7 +38,7 @@ impl Past {
             version: words.next()?.parse().ok()?,
             state: State::Online,
             reason: EventReason::Expired,
-            ends_at: last_seen.saturating_add(ttl),
+            expires_at: last_seen.saturating_add(ttl),
             leases: parts.map(parse_lease).collect::<Option<_>>()?,
         };
         // The other words are optional: a state, a duration, a reason.
@@ -48,7 +48,7 @@ impl Past {
             }
             match (word.parse(), word.parse::<u64>()) {
                 (Ok(state), _) => past.state = state,
-                (_, Ok(duration)) => past.ends_at = last_seen.saturating_add(duration),
+                (_, Ok(duration)) => past.expires_at = last_seen.saturating_add(duration),
                 _ => past.reason = word.into(),
             }
         }
@@ -57,7 +57,7 @@ impl Past {
 
     /// Whether the player is not OFFLINE at `now` (Unix ms), so that there has to be a record.
     pub(super) fn requires_record(&self, now: u64) -> bool {
-        self.state != State::Offline && now <= self.ends_at
+        self.state != State::Offline && now <= self.expires_at
     }
 
     /// The history at `now` (Unix ms). `None` after the retention (ms), whose last millisecond
@@ -66,7 +66,7 @@ impl Past {
     /// The key may live longer: until the OFFLINE transition is made, and then for at least one
     /// TTL, so that the next version is above this one.
     pub(super) fn history(&self, now: u64, retention: u64) -> Option<History> {
-        let is_known = now <= self.ends_at.saturating_add(retention);
+        let is_known = now <= self.expires_at.saturating_add(retention);
         is_known.then_some(History {
             last_seen: self.last_seen,
             version: self.version,
@@ -97,7 +97,7 @@ mod tests {
             version: 900,
             state: State::Online,
             reason: EventReason::Expired,
-            ends_at: 46_000,
+            expires_at: 46_000,
             leases: Vec::new(),
         };
         assert_eq!(parse("1000 900"), Some(usual.clone()));
@@ -118,14 +118,14 @@ mod tests {
         );
         let lost = Past {
             reason: EventReason::Lost,
-            ends_at: 1_500,
+            expires_at: 1_500,
             ..usual.clone()
         };
         assert_eq!(parse("1000 900 lost 500"), Some(lost));
         let signed_out = Past {
             state: State::Offline,
             reason: EventReason::SignedOut,
-            ends_at: 1_000,
+            expires_at: 1_000,
             ..usual
         };
         assert_eq!(parse("1000 900 OFFLINE signed_out 0"), Some(signed_out));
@@ -136,7 +136,7 @@ mod tests {
         let line = r#"1000 900 IN_MATCH lost 500 {"custom":{"AWAY":" 7 OFFLINE {}"},"details":"1 2 3\u003bx"};c1;c2 30000"#;
         let past = parse(line).unwrap();
         assert_eq!(
-            (past.state, past.reason, past.ends_at),
+            (past.state, past.reason, past.expires_at),
             (State::InMatch, EventReason::Lost, 1_500)
         );
         assert_eq!(

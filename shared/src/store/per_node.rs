@@ -32,7 +32,7 @@ impl Store {
 
 /// Works on shards of one node, some at a time. If the node does not answer, the rest is skipped:
 /// it would fail as well, and only after a timeout each.
-pub(crate) async fn while_node_answers<T, R, W>(
+pub(crate) async fn while_node_replies<T, R, W>(
     items: Vec<T>,
     work: impl Fn(T) -> W,
 ) -> Vec<(R, Option<StoreError>)>
@@ -81,7 +81,7 @@ mod tests {
         let asked = &Cell::new(0);
         let timeout = Duration::from_millis(500);
         let begin = tokio::time::Instant::now();
-        let results = while_node_answers((0..1_000).collect(), |_: u32| async move {
+        let results = while_node_replies((0..1_000).collect(), |_: u32| async move {
             asked.set(asked.get() + 1);
             tokio::time::sleep(timeout).await;
             ((), Some(StoreError::Timeout(timeout)))
@@ -96,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_shard_with_broken_data_does_not_stop_the_others() {
-        let results = while_node_answers((0..100).collect(), |shard: u32| async move {
+        let results = while_node_replies((0..100).collect(), |shard: u32| async move {
             (
                 shard,
                 (shard == 0).then_some(StoreError::Unexpected("a key of another type")),

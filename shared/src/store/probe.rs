@@ -22,8 +22,8 @@ impl Store {
             .collect();
         let mut failure = None;
         let mut is_up = false;
-        for answer in self.redis.query_all(&calls).await {
-            match answer {
+        for reply in self.redis.query_all(&calls).await {
+            match reply {
                 Ok(_) => is_up = true,
                 Err(error) => failure = Some(error),
             }

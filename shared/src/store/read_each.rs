@@ -25,7 +25,7 @@ impl Store {
                 self.keys.past(shard, player),
             ]
         };
-        let mut sightings = vec![Err(StoreError::Unexpected("no answer")); players.len()];
+        let mut sightings = vec![Err(StoreError::Unexpected("no reply")); players.len()];
         let mut doubtful = Vec::new();
         for (positions, reply) in self.read_by_shard(players, keys).await {
             let group = positions.iter().map(|position| &players[*position]);

@@ -122,8 +122,8 @@ impl Reply {
 }
 
 /// Parses the reply of `renew_known.lua`, for each of its `entries`.
-pub(crate) fn renewals(answer: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
-    match answer {
+pub(crate) fn renewals(reply: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
+    match reply {
         Ok(Value::Array(records)) if records.len() == entries => {
             records.iter().map(record).collect()
         }

@@ -44,10 +44,10 @@ impl Store {
             .iter()
             .map(|shard| (*shard, self.head_of_index(*shard)))
             .collect();
-        let answers = self.redis.query_all_timed(&heads).await;
+        let replies = self.redis.query_all_timed(&heads).await;
         let mut results = Vec::with_capacity(1);
-        for ((shard, _), answer) in heads.iter().zip(answers) {
-            results.push(match answer {
+        for ((shard, _), reply) in heads.iter().zip(replies) {
+            results.push(match reply {
                 Ok((head, now)) => {
                     due(head, now).map(|due| (!due.is_empty()).then_some((*shard, now)))
                 }
@@ -167,8 +167,8 @@ impl Store {
             Shard::FIRST,
             redis::cmd("GET").arg(self.keys.last_sweep()).to_owned(),
         )];
-        let answer = self.redis.query_all_timed(&get).await.pop();
-        let (swept, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        let reply = self.redis.query_all_timed(&get).await.pop();
+        let (swept, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
         let swept: Option<u64> = redis::from_redis_value(swept)?;
         Ok(swept.map(|swept| now.saturating_sub(swept)))
     }

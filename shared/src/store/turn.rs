@@ -106,8 +106,8 @@ impl Store {
             Shard::FIRST,
             redis::cmd("GET").arg(self.keys.relayed()).to_owned(),
         )];
-        let answer = self.redis.query_all_timed(&get).await.pop();
-        let (relayed, now) = answer.unwrap_or(Err(StoreError::Unexpected("no answer")))?;
+        let reply = self.redis.query_all_timed(&get).await.pop();
+        let (relayed, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
         let relayed: Option<u64> = redis::from_redis_value(relayed)?;
         Ok(relayed.map(|relayed| Duration::from_millis(now.saturating_sub(relayed))))
     }

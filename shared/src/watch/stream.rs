@@ -83,7 +83,7 @@ impl WatchStream {
     }
 
     /// Handles a request. Returns when all players that its reply needs have been read.
-    pub async fn answer(&self, text: &str) -> WatchReply {
+    pub async fn reply_to(&self, text: &str) -> WatchReply {
         match WatchRequest::parse(text, self.watch.0.max_batch) {
             Ok(WatchRequest {
                 id,

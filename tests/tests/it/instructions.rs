@@ -1,6 +1,6 @@
-//! How many instructions the parts take that every call passes, as valgrind counts them, against
-//! the least that could be done with the same JSON: finding its end. Neither figure depends on what
-//! else the machine does. Without optimization, as tests are built, the ratios were 2.2, 2.3 and
+//! Number of instructions of the parts that every call passes, as valgrind counts them, compared
+//! with the least work on the same JSON: finding its end. Neither figure depends on the load of the
+//! machine. Without optimization, as tests are built, the ratios were 2.2, 2.3 and
 //! 2.7 when this was written: there is room for another compiler, and for no second pass over the
 //! text.
 //!

@@ -66,7 +66,7 @@ async fn a_socket_lives_from_connect_to_disconnect() {
     );
     assert!(
         fixture.record("mallory").await.is_none(),
-        "the query names nobody"
+        "the query is ignored"
     );
 
     let heartbeat = event::socket_message(

@@ -36,7 +36,8 @@ fn text(explanation: &Explanation) -> String {
         last_transition,
         ..
     } = explanation;
-    let (name, state) = (&presence.player_id, presence.state);
+    let name = &presence.player_id;
+    let state = presence.state;
     let style = of_state(state);
     let mut text = format!("{STRONG}{name}{STRONG:#} is {style}{state}{style:#}");
     if let Some(last_seen) = presence.last_seen {

@@ -428,5 +428,5 @@ pub(super) fn problem(status: u16, field: Option<&str>) -> CallError {
     let body = serde_json::json!({ "type": "urn:presence:test", "field": field });
     let mut response = http::Response::new(body.to_string().into());
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
-    Problem::from_answer(&response).into()
+    Problem::from_response(&response).into()
 }

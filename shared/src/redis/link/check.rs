@@ -69,13 +69,13 @@ impl Ask for Check {
         reply.is_err()
     }
 
-    fn answered(&self, live: &Live) {
+    fn replied(&self, live: &Live) {
         live.checked(self.sent_at_ms);
     }
 }
 
 fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
-    let Ok([ping, answer]) = <[Value; 2]>::try_from(replies) else {
+    let Ok([ping, reply]) = <[Value; 2]>::try_from(replies) else {
         return Err(StoreError::Unexpected("wrong reply count"));
     };
     match ping.extract_error() {
@@ -85,8 +85,8 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
     if role == Role::Any {
         return Ok(());
     }
-    match answer.extract_error() {
-        Ok(answer) if is_master(&answer) => Ok(()),
+    match reply.extract_error() {
+        Ok(reply) if is_master(&reply) => Ok(()),
         Ok(_) => Err(StoreError::NotPrimary),
         Err(error) if is_withheld(&error) => {
             if !IS_ROLE_HIDDEN.swap(true, Ordering::Relaxed) {
@@ -118,8 +118,8 @@ fn is_withheld(error: &RedisError) -> bool {
     }
 }
 
-fn is_master(answer: &Value) -> bool {
-    let Value::Array(parts) = answer else {
+fn is_master(reply: &Value) -> bool {
+    let Value::Array(parts) = reply else {
         return false;
     };
     matches!(parts.first(), Some(Value::BulkString(role)) if role == b"master")
@@ -129,9 +129,9 @@ fn is_master(answer: &Value) -> bool {
 mod tests {
     use super::*;
 
-    fn verdict(ping: &str, answer: &str, role: Role) -> Result<(), StoreError> {
+    fn verdict(ping: &str, reply: &str, role: Role) -> Result<(), StoreError> {
         let parse = |reply: &str| redis::parse_redis_value(reply.as_bytes()).unwrap();
-        judge(vec![parse(ping), parse(answer)], role)
+        judge(vec![parse(ping), parse(reply)], role)
     }
 
     const PONG: &str = "+PONG\r\n";

@@ -96,7 +96,7 @@ pub(super) trait Ask: Sync {
     fn is_refused(reply: &Self::Reply) -> bool;
 
     /// Records that `live` answered without refusing.
-    fn answered(&self, _live: &Live) {}
+    fn replied(&self, _live: &Live) {}
 }
 
 impl Link {
@@ -140,7 +140,7 @@ impl Link {
     /// Logs the beginning and the end of failures.
     pub(super) fn note<T>(&self, result: &Result<T, StoreError>) {
         match result {
-            Ok(_) => episodes::answered(self.0.endpoint.name()),
+            Ok(_) => episodes::replied(self.0.endpoint.name()),
             Err(error) => episodes::failed(self.0.endpoint.name(), error),
         }
     }
@@ -168,12 +168,12 @@ impl Link {
         deadline: Instant,
     ) -> Result<A::Reply, StoreError> {
         let received = live.received();
-        let mut answer = pin!(self.ask(live, ask));
+        let mut reply = pin!(self.ask(live, ask));
         let silent_at = deadline.min(Instant::now() + self.0.silence);
-        match timeout_at(silent_at, answer.as_mut()).await {
-            Ok(answer) => Ok(answer?),
+        match timeout_at(silent_at, reply.as_mut()).await {
+            Ok(reply) => Ok(reply?),
             Err(_) => {
-                let late = Box::pin(self.await_late(live, received, ask, repeat, answer));
+                let late = Box::pin(self.await_late(live, received, ask, repeat, reply));
                 timeout_at(deadline, late)
                     .await
                     .unwrap_or(Err(self.timed_out()))
@@ -189,22 +189,22 @@ impl Link {
         mut received: u64,
         ask: &A,
         repeat: Repeat,
-        mut answer: Pin<&mut impl Future<Output = Result<A::Reply, RedisError>>>,
+        mut reply: Pin<&mut impl Future<Output = Result<A::Reply, RedisError>>>,
     ) -> Result<A::Reply, StoreError> {
         // A node that answers other requests, or sends a long answer, is busy, not silent.
         while live.received() != received {
             received = live.received();
-            if let Ok(answer) = timeout(self.0.silence, answer.as_mut()).await {
-                return Ok(answer?);
+            if let Ok(reply) = timeout(self.0.silence, reply.as_mut()).await {
+                return Ok(reply?);
             }
         }
         live.suspect();
-        match select(answer.as_mut(), pin!(self.replacement(live))).await {
-            Either::Left((answer, _)) => Ok(answer?),
+        match select(reply.as_mut(), pin!(self.replacement(live))).await {
+            Either::Left((reply, _)) => Ok(reply?),
             Either::Right((new, _)) if repeat == Repeat::Allowed && !Arc::ptr_eq(&new, live) => {
                 Ok(self.ask(&new, ask).await?)
             }
-            Either::Right(_) => Ok(answer.await?),
+            Either::Right(_) => Ok(reply.await?),
         }
     }
 
@@ -213,7 +213,7 @@ impl Link {
         match &result {
             Err(error) if is_lost_socket(error) => self.retire(live),
             Ok(reply) if A::is_refused(reply) => self.retire(live),
-            Ok(_) => ask.answered(live),
+            Ok(_) => ask.replied(live),
             Err(_) => {}
         }
         result
@@ -245,8 +245,8 @@ impl Link {
     /// name, if there are any.
     async fn check(&self, live: &Arc<Live>, deadline: Instant) -> Result<(), StoreError> {
         let check = Check::of(self.0.role);
-        let answer = self.exchange(live, &check, Repeat::Allowed, deadline);
-        let (verdict, ()) = join(answer, self.check_sentinels(live)).await;
+        let reply = self.exchange(live, &check, Repeat::Allowed, deadline);
+        let (verdict, ()) = join(reply, self.check_sentinels(live)).await;
         verdict.and_then(|verdict| verdict)
     }
 

@@ -107,9 +107,9 @@ impl Sentinels {
     pub(super) async fn agree_on_another(&self, current: &Address) -> bool {
         let mut votes = HashMap::<Address, usize>::new();
         let questions = self.rotated().map(|sentinel| self.ask(sentinel)).collect();
-        let mut answers = pin!(hedged(questions));
-        while let Some(answer) = answers.next().await {
-            let Ok(address) = answer else { continue };
+        let mut replies = pin!(hedged(questions));
+        while let Some(reply) = replies.next().await {
+            let Ok(address) = reply else { continue };
             if address == *current {
                 if votes.is_empty() {
                     return false;

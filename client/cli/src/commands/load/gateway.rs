@@ -27,7 +27,9 @@ impl Gateway {
         plan: &Plan,
         number: u32,
     ) -> Result<Self, Failure> {
-        let (calls, closed, restored) = (recorder.clone(), recorder.clone(), recorder.clone());
+        let calls = recorder.clone();
+        let closed = recorder.clone();
+        let restored = recorder.clone();
         let notifier = service
             .notifier()
             .gateway_id(roster.gateway(number))

@@ -25,7 +25,8 @@ impl Recorder {
 
     /// Records a call of a gateway. Its latency counts from when it was due.
     pub(super) fn record_call(&self, report: &CallReport<'_>) {
-        let (mut figures, call) = (self.figures(), Call::of(report.kind));
+        let mut figures = self.figures();
+        let call = Call::of(report.kind);
         // A service without gateway leases refuses these calls by design.
         let is_unsupported = |error: &CallError| matches!(error, CallError::Problem(problem) if matches!(problem.status, 400 | 404 | 405));
         if call == Call::Gateway && report.error.is_some_and(is_unsupported) {

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use presence_client::operator::{EventStream, Feed, PresenceEvent, StreamItem};
+use presence_client::operator::{EventFeed, EventStream, PresenceEvent, StreamItem};
 use tokio::time::sleep;
 
 use super::{line, write_activity, write_state};
@@ -33,7 +33,7 @@ pub(super) async fn run(
         .map_err(|error| service.events_failure(&error))?;
     Watch {
         service,
-        feed: Feed::Live,
+        feed: EventFeed::Live,
         output,
     }
     .follow(events, count)
@@ -44,7 +44,7 @@ pub(super) async fn run(
 struct Watch<'a> {
     service: &'a Service,
     /// Whether the service receives events, according to its last message.
-    feed: Feed,
+    feed: EventFeed,
     output: Output,
 }
 
@@ -75,15 +75,17 @@ impl Watch<'_> {
     }
 
     /// Reports when events stop arriving, and when they arrive again.
-    fn note(&mut self, feed: Feed) {
+    fn note(&mut self, feed: EventFeed) {
         match (std::mem::replace(&mut self.feed, feed), feed) {
-            (Feed::Live, Feed::Down) => {
+            (EventFeed::Live, EventFeed::Down) => {
                 anstream::eprintln!(
                     "presence: no live events: the service's NATS is down; changes are shown when it is back"
                 );
             }
-            (Feed::Down, Feed::Live) => anstream::eprintln!("presence: events are live again"),
-            (Feed::Live, Feed::Live) | (Feed::Down, Feed::Down) => {}
+            (EventFeed::Down, EventFeed::Live) => {
+                anstream::eprintln!("presence: events are live again")
+            }
+            (EventFeed::Live, EventFeed::Live) | (EventFeed::Down, EventFeed::Down) => {}
         }
     }
 
