@@ -10,7 +10,9 @@ use crate::{
         PlayerId, Presence, Reason, State, StateChange,
     },
     redis::StoreError,
-    store::{AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Snapshot, StateOutcome, Store},
+    store::{
+        Applied, AppliedBatch, LeaseOutcome, Mutation, OutboxEntry, Snapshot, StateOutcome, Store,
+    },
     telemetry::TraceContext,
 };
 
@@ -105,8 +107,8 @@ impl PresenceService {
             connection,
             gateway,
         } = connection.into();
-        self.apply(Mutation::Heartbeat(gateway), connection, trace)
-            .await
+        let applied = self.store.heartbeat(connection, gateway, trace).await?;
+        self.presence_of(applied).await
     }
 
     /// Closes a connection. The last one makes the player OFFLINE.
@@ -252,6 +254,11 @@ impl PresenceService {
         trace: &TraceContext,
     ) -> Result<Presence, PresenceError> {
         let applied = self.store.apply(mutation, connection, trace).await?;
+        self.presence_of(applied).await
+    }
+
+    /// Publishes the events of a mutation. Returns the presence after it.
+    async fn presence_of(&self, applied: Applied<LeaseOutcome>) -> Result<Presence, PresenceError> {
         self.deliver(&applied.events).await;
         match applied.outcome {
             LeaseOutcome::Closed => Err(PresenceError::ConnectionClosed),

@@ -4,9 +4,9 @@ use redis::{Cmd, Value};
 
 use super::{
     OutboxEntry, Store,
-    mutate::{LeaseOutcome, Mutation, is_unknown_script, lease_outcome},
+    mutate::{LeaseOutcome, Mutation, lease_outcome},
     reply::Reply,
-    scripts::Script,
+    scripts::{Script, is_unknown_script},
 };
 use crate::{
     model::{Connection, PlayerId},

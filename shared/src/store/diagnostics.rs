@@ -3,7 +3,7 @@
 use redis::{Cmd, Value};
 use serde::Deserialize;
 
-use super::{Store, past::Past, reply};
+use super::{Store, past::Past, record, reply};
 use crate::{
     model::{Explanation, Lease, PlayerId, State, Transition},
     redis::{Shard, StoreError, value},
@@ -83,11 +83,12 @@ impl Store {
         let (closed, _) = closed_reply?;
         let [record_value, past_value] = <[Value; 2]>::try_from(reply::values(values))
             .map_err(|_| StoreError::Unexpected("wrong value count"))?;
-        let stored_past = reply::past(&past_value, self.ttl)?;
+        let stored_past = Past::from_value(&past_value, self.ttl)?;
         let history = stored_past
             .as_ref()
             .and_then(|past| past.history(now, self.retention));
-        let presence = reply::presence(player.clone(), [&record_value, &past_value], history, now)?;
+        let presence =
+            record::presence(player.clone(), [&record_value, &past_value], history, now)?;
         // After the retention the key lives on for the sake of the next version only.
         let past = stored_past.filter(|past| past.state != State::Offline || history.is_some());
         let record = match value::text(&record_value)? {

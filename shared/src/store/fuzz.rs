@@ -4,8 +4,11 @@ use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{
+    heartbeat::renewals,
     keys::Keys,
     outbox::entries,
+    past::Past,
+    record,
     reply::{self, Reply},
     sweep::due,
 };
@@ -32,7 +35,7 @@ pub fn reply(bytes: &[u8]) {
     {
         check(&record.presence(alice()));
     }
-    for record in reply::renewals(Ok(value.clone()), 1)
+    for record in renewals(Ok(value.clone()), 1)
         .into_iter()
         .flatten()
         .flatten()
@@ -44,11 +47,11 @@ pub fn reply(bytes: &[u8]) {
     let _ = entries(Shard::FIRST, value.clone());
     let _ = due(value.clone(), u64::MAX);
     for value in reply::values(value) {
-        let past = reply::past(&value, TTL)
+        let past = Past::from_value(&value, TTL)
             .ok()
             .flatten()
             .and_then(|past| past.history(1, u64::MAX));
-        if let Ok(presence) = reply::presence(alice(), [&value, &value], past, u64::MAX) {
+        if let Ok(presence) = record::presence(alice(), [&value, &value], past, u64::MAX) {
             check(&presence);
         }
     }

@@ -53,7 +53,8 @@ impl Store {
                 .arg(self.gateway_ttl);
         };
         let added: u64 = redis::from_redis_value(
-            self.run_one(&scripts::RENEW_GATEWAY, Shard::FIRST, complete)
+            scripts::RENEW_GATEWAY
+                .run(&self.redis, Shard::FIRST, complete)
                 .await?,
         )?;
         Ok(if added == 1 {
@@ -81,8 +82,8 @@ impl Store {
                 .arg(format!("{reason}!{grace}"))
                 .arg(LEAVING_TIMEOUT_MS);
         };
-        let member = self
-            .run_one(&scripts::LEAVE_GATEWAY, Shard::FIRST, complete)
+        let member = scripts::LEAVE_GATEWAY
+            .run(&self.redis, Shard::FIRST, complete)
             .await?;
         let member: Option<String> = redis::from_redis_value(member)?;
         member
@@ -108,8 +109,8 @@ impl Store {
                 .arg(self.gateway_outage)
                 .arg(format!("{reason}!{grace}"));
         };
-        match self
-            .run_one(&scripts::LOST_GATEWAYS, Shard::FIRST, complete)
+        match scripts::LOST_GATEWAYS
+            .run(&self.redis, Shard::FIRST, complete)
             .await
         {
             Ok(reply) => LostGateways::parse(reply),

@@ -9,7 +9,7 @@ mod diagnostics;
 pub(crate) mod fuzz;
 mod gateway_list;
 mod gateways;
-mod heartbeat_batcher;
+mod heartbeat;
 mod keys;
 mod mutate;
 mod outbox;
@@ -29,7 +29,7 @@ mod turn;
 pub(crate) use batch::AppliedBatch;
 pub(crate) use dataset::Dataset;
 pub(crate) use gateways::{Ending, LostGateways};
-pub(crate) use mutate::{LeaseOutcome, Mutation, StateOutcome};
+pub(crate) use mutate::{Applied, LeaseOutcome, Mutation, StateOutcome};
 pub(crate) use outbox::OutboxBacklog;
 pub(crate) use partial_result::PartialResult;
 pub(crate) use per_node::while_node_replies;
@@ -43,7 +43,7 @@ use crate::{
     config::Config,
     redis::{RedisClient, StoreError},
 };
-use heartbeat_batcher::HeartbeatBatcher;
+use heartbeat::HeartbeatBatcher;
 use keys::Keys;
 use reply::Outcome;
 

@@ -1,11 +1,11 @@
 //! Mutations of players, by one script each.
 
-use redis::{Cmd, ServerErrorKind, Value};
+use redis::Cmd;
 
 use super::{
     OutboxEntry, Outcome, Store,
-    reply::{Renewal, Reply},
-    scripts::{self, Script},
+    reply::Reply,
+    scripts::{self, Script, claim},
 };
 use crate::{
     model::{
@@ -70,34 +70,11 @@ impl Store {
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let player = &connection.player_id;
-        if let Mutation::Heartbeat(gateway) = mutation
-            && let Some(record) = self.renew_known(connection, gateway, trace).await?
-        {
-            let presence = record.presence(player.clone());
-            return Ok(Applied {
-                outcome: LeaseOutcome::Accepted,
-                presence,
-                events: Vec::new(),
-            });
-        }
         let append_arguments = |command: &mut Cmd| self.append(command, mutation, [connection]);
+        // Boxed, as the future is large.
         let reply =
             Box::pin(self.call(mutation.script(), &[player], trace, append_arguments)).await?;
         applied(reply, player, lease_outcome)
-    }
-
-    /// Renews a lease that is known, which is all that nearly every heartbeat needs. Heartbeats
-    /// that arrive together share a script call. `None` if the lease is not known.
-    async fn renew_known(
-        &self,
-        connection: &Connection,
-        gateway: Option<&GatewayId>,
-        trace: &TraceContext,
-    ) -> Renewal {
-        let span = Span::script(trace, scripts::RENEW_KNOWN.name, 1);
-        let renewal = self.renew_coalesced(connection, gateway).await;
-        span.end(renewal.as_ref().err().map(StoreError::kind));
-        renewal
     }
 
     /// Sets a player's state, activity, or both.
@@ -135,28 +112,12 @@ impl Store {
             self.append_call(command, shard, players.iter().copied(), span.context());
             arguments(command);
         };
-        let answer = self.run_one(script, shard, complete).await;
-        let reply =
-            answer.and_then(|answer| Reply::parse(answer, players.len(), shard, span.context()));
+        let reply = script
+            .run(&self.redis, shard, complete)
+            .await
+            .and_then(|reply| Reply::parse(reply, players.len(), shard, span.context()));
         span.end(reply.as_ref().err().map(StoreError::kind));
         reply
-    }
-
-    /// Calls a script on the node of a shard. `complete` appends its keys and arguments.
-    pub(super) async fn run_one(
-        &self,
-        script: &Script,
-        shard: Shard,
-        complete: impl Fn(&mut Cmd),
-    ) -> Result<Value, StoreError> {
-        let query = async |call: Cmd| self.redis.query_with(script.policy, shard, &call).await;
-        match query(script.call_by_hash(&complete)).await {
-            // Redis has not executed the call, so any script may be sent again.
-            Err(error) if is_unknown_script(&error) => {
-                query(script.call_by_source(&complete)).await
-            }
-            answer => answer,
-        }
     }
 
     /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
@@ -200,33 +161,19 @@ impl Store {
     ) {
         match mutation {
             Mutation::Connect(gateway) | Mutation::Heartbeat(gateway) => {
-                connections
-                    .into_iter()
-                    .for_each(|connection| append_claim(command, connection, gateway));
+                for connection in connections {
+                    command.arg(claim(connection, gateway));
+                }
             }
             Mutation::Disconnect(reason) => {
                 let (reason, grace) = self.offline_reason_and_grace(reason);
                 command.arg(reason.as_str()).arg(grace);
-                connections
-                    .into_iter()
-                    .for_each(|connection| append_claim(command, connection, None));
+                for connection in connections {
+                    command.arg(claim(connection, None));
+                }
             }
         }
     }
-}
-
-/// Appends a connection and the gateway that it belongs to, in the format of the scripts: see
-/// `lua/lib/past.lua`.
-pub(super) fn append_claim(
-    command: &mut Cmd,
-    connection: &Connection,
-    gateway: Option<&GatewayId>,
-) {
-    let connection = connection.connection_id.as_str();
-    match gateway {
-        Some(gateway) => command.arg(ConcatArg([connection, "!", gateway.as_str(), ""])),
-        None => command.arg(connection),
-    };
 }
 
 impl Mutation<'_> {
@@ -281,11 +228,4 @@ fn applied<O>(
         presence,
         events: reply.events,
     })
-}
-
-/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were
-/// flushed.
-pub(super) fn is_unknown_script(error: &StoreError) -> bool {
-    use redis::ErrorKind::Server;
-    matches!(error, StoreError::Redis(error) if error.kind() == Server(ServerErrorKind::NoScript))
 }

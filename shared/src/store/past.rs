@@ -1,6 +1,11 @@
 //! Parsing of the past, a line of text in the format of `lua/lib/past.lua`.
 
-use crate::model::{Activity, EventReason, History, State};
+use redis::Value;
+
+use crate::{
+    model::{Activity, EventReason, History, State},
+    redis::{StoreError, value},
+};
 
 /// The past of a player, which outlives the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,11 @@ pub(super) struct Past {
 }
 
 impl Past {
+    /// Parses the value of a past's key. `None` if the key is missing, or its line malformed.
+    pub(super) fn from_value(value: &Value, ttl: u64) -> Result<Option<Self>, StoreError> {
+        Ok(value::text(value)?.and_then(|line| Self::parse(line, ttl)))
+    }
+
     /// Parses a line. Fields that it omits have their usual values, such as `ttl` (ms). `None` if
     /// the line is malformed.
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {

@@ -2,7 +2,12 @@
 
 use redis::{Cmd, Value};
 
-use super::{Store, reply};
+use super::{
+    Store,
+    past::Past,
+    record::{self, Record},
+    reply,
+};
 use crate::{
     model::{PlayerId, Presence},
     redis::{ConcatArg, Policy, Shard, StoreError, Timed},
@@ -39,7 +44,7 @@ impl Store {
             .read(
                 players,
                 keys,
-                |player, [record], now| match reply::record(record)? {
+                |player, [record], now| match Record::from_value(record)? {
                     Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
                     None => Ok((false, Presence::offline(player, None))),
                 },
@@ -77,7 +82,7 @@ impl Store {
             ]
         };
         let presence = |player, [record, past]: &[Value; 2], now| {
-            reply::presence(player, [record, past], None, now)
+            record::presence(player, [record, past], None, now)
         };
         Ok(self.read(players, keys, presence).await?.1)
     }
@@ -89,7 +94,7 @@ impl Store {
         players: &[PlayerId],
     ) -> Result<Snapshot, StoreError> {
         let presence = |player: PlayerId, [record]: &[Value; 1], now| {
-            let presence = reply::presence(player.clone(), [record, &Value::Nil], None, now);
+            let presence = record::presence(player.clone(), [record, &Value::Nil], None, now);
             Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
         };
         let keys = |shard, player| [self.keys.record(shard, player)];
@@ -137,14 +142,14 @@ impl Store {
         [record, past_line]: [&Value; 2],
         now: u64,
     ) -> Result<PresenceRead, StoreError> {
-        let past = reply::past(past_line, self.ttl)?;
+        let past = Past::from_value(past_line, self.ttl)?;
         let history = past
             .as_ref()
             .and_then(|past| past.history(now, self.retention));
         Ok(PresenceRead {
             is_doubtful: *record == Value::Nil
                 && past.is_some_and(|past| past.requires_record(now)),
-            presence: reply::presence(player, [record, past_line], history, now)?,
+            presence: record::presence(player, [record, past_line], history, now)?,
         })
     }
 

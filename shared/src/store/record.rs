@@ -1,12 +1,13 @@
 //! Parsing of a player's record, the JSON that `lua/lib/record.lua` writes.
 
+use redis::Value;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::past;
 use crate::{
-    model::{Activity, PlayerId, Presence, State},
-    redis::StoreError,
+    model::{Activity, History, PlayerId, Presence, State},
+    redis::{StoreError, value},
 };
 
 /// A player's record.
@@ -29,6 +30,21 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Parses the value of a record's key. `None` if the key is missing.
+    pub(super) fn from_value(value: &Value) -> Result<Option<Self>, StoreError> {
+        value::text(value)?.map(Self::parse).transpose()
+    }
+
+    /// Parses the values of a player's record and past, which has the activity. `None` if there is
+    /// no record.
+    pub(super) fn from_values([record, past]: [&Value; 2]) -> Result<Option<Self>, StoreError> {
+        let record = Self::from_value(record)?;
+        Ok(match value::text(past)? {
+            Some(past) => record.map(|record| record.with_activity_of(past)),
+            None => record,
+        })
+    }
+
     /// Parses a record, including one that was written by hand.
     pub(super) fn parse(json: &[u8]) -> Result<Self, StoreError> {
         let scanned = str::from_utf8(json).ok().and_then(Self::scan);
@@ -111,6 +127,20 @@ impl Record {
         self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
         self.presence(player_id)
     }
+}
+
+/// Builds the presence at `now` from the values of a player's record and past. An OFFLINE player
+/// gets `history`.
+pub(super) fn presence(
+    player_id: PlayerId,
+    values: [&Value; 2],
+    history: Option<History>,
+    now: u64,
+) -> Result<Presence, StoreError> {
+    Ok(match Record::from_values(values)? {
+        Some(record) => record.presence_at(player_id, now),
+        None => Presence::offline(player_id, history),
+    })
 }
 
 /// Whether a value is `true`. A record that was written by hand may have any other.

@@ -2,10 +2,9 @@
 
 use redis::Value;
 
-use super::{past::Past, record::Record};
+use super::record::Record;
 use crate::{
-    model::{History, PlayerId, Presence},
-    redis::{Shard, StoreError, value},
+    redis::{Shard, StoreError},
     telemetry::TraceContext,
 };
 
@@ -42,9 +41,6 @@ pub(crate) struct Reply {
     /// The events of the transitions.
     pub(crate) events: Vec<OutboxEntry>,
 }
-
-/// The record after a renewal of a lease. `None` if the caller has to make a call of its own.
-pub(crate) type Renewal = Result<Option<Record>, StoreError>;
 
 /// An event as it waits in the outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +102,7 @@ impl Reply {
                 .map(outcome)
                 .collect::<Option<_>>()
                 .ok_or(UNEXPECTED)?,
-            record: record_with_activity([&record, &activity])?,
+            record: Record::from_values([&record, &activity])?,
             events,
         })
     }
@@ -121,26 +117,6 @@ impl Reply {
     }
 }
 
-/// Parses the reply of `renew_known.lua`, for each of its `entries`.
-pub(crate) fn renewals(reply: Result<Value, StoreError>, entries: usize) -> Vec<Renewal> {
-    match reply {
-        Ok(Value::Array(records)) if records.len() == entries => {
-            records.iter().map(record).collect()
-        }
-        // Some players have an activity, which is in the past.
-        Ok(Value::Array(values)) if values.len() == 2 * entries => {
-            let (records, pasts) = values.split_at(entries);
-            records
-                .iter()
-                .zip(pasts)
-                .map(|(record, past)| record_with_activity([record, past]))
-                .collect()
-        }
-        Ok(_) => vec![Err(UNEXPECTED); entries],
-        Err(error) => vec![Err(error); entries],
-    }
-}
-
 fn outcome(letter: u8) -> Option<Outcome> {
     match letter {
         b'A' => Some(Outcome::Accepted),
@@ -151,39 +127,6 @@ fn outcome(letter: u8) -> Option<Outcome> {
         b'F' => Some(Outcome::Failed),
         _ => None,
     }
-}
-
-/// Builds the presence at `now` from the values of a player's record and past. An OFFLINE player
-/// gets `history`.
-pub(crate) fn presence(
-    player_id: PlayerId,
-    [record, past]: [&Value; 2],
-    history: Option<History>,
-    now: u64,
-) -> Result<Presence, StoreError> {
-    Ok(match record_with_activity([record, past])? {
-        Some(record) => record.presence_at(player_id, now),
-        None => Presence::offline(player_id, history),
-    })
-}
-
-/// Parses a record, with the activity of the player's past. `None` if there is no record.
-fn record_with_activity([record, past]: [&Value; 2]) -> Result<Option<Record>, StoreError> {
-    let record = self::record(record)?;
-    Ok(match value::text(past)? {
-        Some(past) => record.map(|record| record.with_activity_of(past)),
-        None => record,
-    })
-}
-
-/// Parses the value of a record's key. `None` if the key is missing.
-pub(super) fn record(value: &Value) -> Result<Option<Record>, StoreError> {
-    value::text(value)?.map(Record::parse).transpose()
-}
-
-/// Parses the value of a past's key. `None` if the key is missing, or its line malformed.
-pub(super) fn past(value: &Value, ttl: u64) -> Result<Option<Past>, StoreError> {
-    Ok(value::text(value)?.and_then(|line| Past::parse(line, ttl)))
 }
 
 /// The values in the reply of `MGET`, one per key, or of `GET`.

@@ -2,9 +2,12 @@
 
 use std::sync::LazyLock;
 
-use redis::Cmd;
+use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
 
-use crate::redis::Policy;
+use crate::{
+    model::{Connection, GatewayId},
+    redis::{ConcatArg, Policy, RedisClient, Shard, StoreError},
+};
 
 /// A script with its hash.
 #[derive(Debug)]
@@ -86,6 +89,21 @@ impl Script {
         }
     }
 
+    /// Calls the script on the node of a shard. `complete` appends keys and arguments.
+    pub(super) async fn run(
+        &self,
+        redis: &RedisClient,
+        shard: Shard,
+        complete: impl Fn(&mut Cmd),
+    ) -> Result<Value, StoreError> {
+        let query = async |call: Cmd| redis.query_with(self.policy, shard, &call).await;
+        match query(self.call_by_hash(&complete)).await {
+            // Redis has not executed the call, so any script may be sent again.
+            Err(error) if is_unknown_script(&error) => query(self.call_by_source(&complete)).await,
+            reply => reply,
+        }
+    }
+
     /// Builds the `EVALSHA`. Redis replies `NOSCRIPT` if the script is not cached. `complete`
     /// appends keys and arguments.
     pub(crate) fn call_by_hash(&self, complete: impl Fn(&mut Cmd)) -> Cmd {
@@ -100,6 +118,25 @@ impl Script {
         let mut command = redis::cmd("EVAL");
         complete(command.arg(&self.source));
         command
+    }
+}
+
+/// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were
+/// flushed.
+pub(super) fn is_unknown_script(error: &StoreError) -> bool {
+    let no_script = ErrorKind::Server(ServerErrorKind::NoScript);
+    matches!(error, StoreError::Redis(error) if error.kind() == no_script)
+}
+
+/// The argument for a connection, and the gateway that it belongs to: see `lua/lib/past.lua`.
+pub(super) fn claim<'a>(
+    connection: &'a Connection,
+    gateway: Option<&'a GatewayId>,
+) -> ConcatArg<'a> {
+    let connection = connection.connection_id.as_str();
+    match gateway {
+        Some(gateway) => ConcatArg([connection, "!", gateway.as_str(), ""]),
+        None => ConcatArg([connection, "", "", ""]),
     }
 }
 

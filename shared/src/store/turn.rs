@@ -63,8 +63,11 @@ impl Store {
                 .arg(interval.as_millis() as u64)
                 .arg(patience.as_millis() as u64);
         };
-        let wait: u64 =
-            redis::from_redis_value(self.run_one(&scripts::TURN, Shard::FIRST, complete).await?)?;
+        let wait: u64 = redis::from_redis_value(
+            scripts::TURN
+                .run(&self.redis, Shard::FIRST, complete)
+                .await?,
+        )?;
         Ok(if wait == 0 {
             Turn::Own
         } else {
