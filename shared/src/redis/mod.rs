@@ -5,7 +5,6 @@
 
 mod client;
 mod cluster;
-mod concat_arg;
 pub(crate) mod episodes;
 mod error;
 mod hedged;
@@ -21,10 +20,10 @@ mod topology;
 pub(crate) mod value;
 
 pub(crate) use client::RedisClient;
-pub(crate) use concat_arg::ConcatArg;
 pub use error::{RedisFault, StoreError, StoreFailure};
 pub(crate) use node::Timed;
 pub(crate) use policy::Policy;
 pub(crate) use shard::{SLOTS, Shard, slot, slot_tag};
 #[cfg(any(test, fuzzing))]
 pub(crate) use slot_map::SlotMap;
+pub(crate) use value::ConcatArg;

@@ -4,8 +4,7 @@ use redis::{AsyncConnectionConfig, ConnectionInfo, RedisError, aio::MultiplexedC
 
 use super::{
     address::{config, tcp},
-    counted::Counted,
-    live::Opened,
+    live::{Counted, Opened},
     sentinels::Sentinels,
 };
 use crate::{aws::IamAuthToken, redis::tokens::Tokens, socket};

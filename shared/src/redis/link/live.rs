@@ -1,17 +1,24 @@
-//! An open connection, and its state.
+//! An open connection, and its state. Received bytes are counted, so that a silent peer is detected.
 
 use std::{
+    io,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll},
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use redis::aio::MultiplexedConnection;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    task::JoinHandle,
+};
 
 use super::address::Address;
+use crate::socket::Stream;
 
 /// How long a check is valid, in milliseconds. After that, a connection is checked before it is
 /// used. In a running process the background checks are more frequent; in a function the process
@@ -20,6 +27,12 @@ const CHECK_VALIDITY_MS: u64 = 2_000;
 
 /// The value of `suspected_at` for a connection that is not suspected.
 const NEVER: u64 = u64::MAX;
+
+/// A stream, and the number of bytes that it has received.
+pub(super) struct Counted {
+    stream: Box<dyn Stream>,
+    received: Arc<AtomicU64>,
+}
 
 /// A connection that has just been opened.
 pub(super) struct Opened {
@@ -43,6 +56,52 @@ pub(in crate::redis) struct Live {
     sentinels_asked_at_ms: AtomicU64,
     /// Locked during a check: callers that arrive meanwhile wait for its outcome.
     pub(super) checking: tokio::sync::Mutex<()>,
+}
+
+impl Counted {
+    pub(super) fn new(stream: Box<dyn Stream>) -> Self {
+        Self {
+            stream,
+            received: Arc::default(),
+        }
+    }
+
+    /// A live counter of the bytes received.
+    pub(super) fn received(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.received)
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.received
+            .fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl Live {

@@ -15,15 +15,13 @@
 //!
 //! - `attempt`: opening connections, one at a time.
 //! - `check`: the check that a node is a primary.
-//! - `counted`: the count of received bytes, which detects silence.
 //! - `endpoint`: the address of a node, and how to connect to it.
-//! - `live`: an open connection.
+//! - `live`: an open connection, and the count of its received bytes, which detects silence.
 //! - `sentinels`: discovery of the primary by Sentinels.
 
 mod address;
 mod attempt;
 mod check;
-mod counted;
 mod endpoint;
 mod live;
 mod sentinels;
