@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     store::OutboxEntry,
-    telemetry::{Span, TraceContext, traces::is_on},
+    telemetry::{Span, TraceContext, is_on},
 };
 
 /// The spans of a window, by the `traceparent` of their messages. Empty if spans are not recorded.

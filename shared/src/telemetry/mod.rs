@@ -18,4 +18,4 @@ pub mod traces;
 pub use context::TraceContext;
 pub(crate) use context::traceparent_of_xray;
 pub use span::RequestSpan;
-pub(crate) use span::{Span, SweepSpan};
+pub(crate) use span::{Span, SweepSpan, is_on};

@@ -1,6 +1,8 @@
 //! Spans of requests, scripts, publishing and the sweep, named by OpenTelemetry's semantic
 //! conventions.
 
+use std::sync::OnceLock;
+
 use http::{Method, Request, StatusCode};
 use opentelemetry::{
     Context, KeyValue,
@@ -8,10 +10,12 @@ use opentelemetry::{
         Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _, Tracer as _,
     },
 };
-use opentelemetry_sdk::trace::Span as SdkSpan;
+use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use super::TraceContext;
-use crate::telemetry::traces::{is_on, tracer};
+
+/// The tracer. Set at the start of the program, if spans are recorded.
+static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// The span of an operation. It ends when it is dropped.
 #[must_use = "a span ends when it is dropped"]
@@ -36,6 +40,16 @@ pub(crate) struct SweepSpan {
 struct ActiveSpan {
     span: SdkSpan,
     context: TraceContext,
+}
+
+/// Starts recording spans, for the life of the process.
+pub(super) fn record_with(tracer: SdkTracer) {
+    let _ = TRACER.set(tracer);
+}
+
+/// Whether spans are recorded.
+pub(crate) fn is_on() -> bool {
+    TRACER.get().is_some()
 }
 
 impl<'a> Span<'a> {
@@ -74,14 +88,11 @@ impl<'a> Span<'a> {
         kind: SpanKind,
         describe: impl FnOnce() -> (String, Vec<KeyValue>),
     ) -> Self {
-        let start = || {
+        let active = TRACER.get().map(|tracer| {
             let (name, attributes) = describe();
-            ActiveSpan::start(name, kind, attributes, Some(parent))
-        };
-        Self {
-            parent,
-            active: is_on().then(start).flatten(),
-        }
+            ActiveSpan::start(tracer, name, kind, attributes, Some(parent))
+        });
+        Self { parent, active }
     }
 
     /// The context that children of the span continue.
@@ -106,8 +117,12 @@ impl<'a> Span<'a> {
 impl SweepSpan {
     /// Starts the span of a pass that has work to do. It has no caller, and so no parent.
     pub(crate) fn start() -> Self {
+        let start = |tracer| {
+            let name = "sweep".to_owned();
+            ActiveSpan::start(tracer, name, SpanKind::Internal, Vec::new(), None)
+        };
         Self {
-            active: ActiveSpan::start("sweep".to_owned(), SpanKind::Internal, Vec::new(), None),
+            active: TRACER.get().map(start),
         }
     }
 
@@ -167,15 +182,13 @@ impl RequestSpan {
         request: &mut Request<B>,
         describe: impl FnOnce(&Method) -> (String, Vec<KeyValue>),
     ) -> Self {
-        if !is_on() {
-            return Self::none();
-        }
-        let (name, attributes) = describe(request.method());
-        let parent = TraceContext::extract(request.headers());
-        let started = ActiveSpan::start(name, SpanKind::Server, attributes, parent.as_ref());
-        let Some(ActiveSpan { span, context }) = started else {
+        let Some(tracer) = TRACER.get() else {
             return Self::none();
         };
+        let (name, attributes) = describe(request.method());
+        let parent = TraceContext::extract(request.headers());
+        let ActiveSpan { span, context } =
+            ActiveSpan::start(tracer, name, SpanKind::Server, attributes, parent.as_ref());
         request.extensions_mut().insert(context);
         Self { span: Some(span) }
     }
@@ -206,12 +219,12 @@ impl RequestSpan {
 
 impl ActiveSpan {
     fn start(
+        tracer: &SdkTracer,
         name: String,
         kind: SpanKind,
         attributes: Vec<KeyValue>,
         parent: Option<&TraceContext>,
-    ) -> Option<Self> {
-        let tracer = tracer()?;
+    ) -> Self {
         let parent_context = match parent.and_then(to_otel) {
             Some(parent) => Context::new().with_remote_span_context(parent),
             None => Context::new(),
@@ -224,7 +237,7 @@ impl ActiveSpan {
             span.span_context(),
             parent.map(TraceContext::tracestate).unwrap_or_default(),
         );
-        Some(Self { span, context })
+        Self { span, context }
     }
 }
 

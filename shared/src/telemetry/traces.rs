@@ -6,19 +6,14 @@ use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{
     Resource,
-    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracer, SdkTracerProvider},
+    trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider},
 };
 
-use super::collector::Collector;
+use super::{collector::Collector, span};
 use crate::config::TracesConfig;
 
 /// The exporter. Set at the start of the program, if a receiver is configured.
-static TRACES: OnceLock<Traces> = OnceLock::new();
-
-struct Traces {
-    provider: SdkTracerProvider,
-    tracer: SdkTracer,
-}
+static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
 /// Starts recording spans for the life of the process. It connects with the first export. Must be
 /// called in a tokio runtime.
@@ -64,27 +59,19 @@ pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Se
         .with_sampler(config.sampler.clone())
         .with_resource(resource.build())
         .build();
-    let tracer = provider.tracer("presence");
-    let _ = TRACES.set(Traces { provider, tracer }); // the first start of a process is the one that counts
+    span::record_with(provider.tracer("presence"));
+    let _ = PROVIDER.set(provider); // the first start of a process is the one that counts
     Ok(())
-}
-
-/// Whether spans are recorded.
-pub(crate) fn is_on() -> bool {
-    TRACES.get().is_some()
-}
-
-/// The tracer. `None` if spans are not recorded.
-pub(crate) fn tracer() -> Option<&'static SdkTracer> {
-    TRACES.get().map(|traces| &traces.tracer)
 }
 
 /// Sends all ended spans, and waits up to `timeout` for that. Call it before the process ends or is
 /// frozen.
 pub async fn flush(timeout: Duration) {
-    let Some(traces) = TRACES.get() else { return };
+    let Some(provider) = PROVIDER.get() else {
+        return;
+    };
     // The SDK's wait blocks its thread; the requests themselves run in the runtime.
-    let flushing = tokio::task::spawn_blocking(|| traces.provider.force_flush());
+    let flushing = tokio::task::spawn_blocking(|| provider.force_flush());
     if tokio::time::timeout(timeout, flushing).await.is_err() {
         tracing::warn!(?timeout, "spans not exported in time");
     }
