@@ -10,8 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{ConnectionContext, Connections},
-    lifecycle::Lifecycle,
+    connection::{ConnectionContext, Connections, Lifecycle},
     workers::Workers,
 };
 

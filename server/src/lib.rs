@@ -3,38 +3,34 @@
 //!
 //! - `accept`: the listener.
 //! - `access`: tokens and permissions.
-//! - `admission`: bounds of concurrent calls and of memory for bodies.
-//! - `body`: bodies of requests and responses.
+//! - `call`: bounds of concurrent calls and of memory, bodies of requests and responses.
 //! - `connection`: HTTP/1.1 on a socket, bounded in time and in memory.
 //! - `console`: the page for operators.
 //! - `file_limit`: the limit of open files.
-//! - `lifecycle`: the shutdown flag.
 //! - `middleware`: access, metrics, tracing, timeout and panic recovery per route.
 //! - `openapi`: the API description.
 //! - `origin`: checks of `Host`, `Origin` and `Sec-Fetch-…`.
 //! - `probe`: a container's health check.
+//! - `recorder`: the recorder of metrics, and the gauges.
 //! - `refusals`: the log of refused calls.
 //! - `reports`: cached reports for operators.
-//! - `route_metrics`: the recorder, the gauges, and the metrics per route.
 //! - `routes`: paths, and the handlers behind them.
 //! - `watching`: streams of callers that watch players.
 //! - `workers`: the threads that serve.
 
 mod accept;
 mod access;
-mod admission;
-mod body;
+mod call;
 mod connection;
 mod console;
 mod file_limit;
-mod lifecycle;
 mod middleware;
 mod openapi;
 mod origin;
 mod probe;
+mod recorder;
 mod refusals;
 mod reports;
-mod route_metrics;
 mod routes;
 mod watching;
 mod workers;
@@ -57,8 +53,7 @@ use tokio::{
 
 use accept::Acceptor;
 use access::AccessPolicy;
-use connection::{ConnectionContext, Connections};
-use lifecycle::Lifecycle;
+use connection::{ConnectionContext, Connections, Lifecycle};
 use middleware::Middleware;
 use routes::Parts;
 use workers::Workers;
@@ -131,7 +126,7 @@ fn run_server() -> ExitCode {
 }
 
 async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::error::Error>> {
-    let prometheus = route_metrics::install()?;
+    let prometheus = recorder::install()?;
     if let Some(config) = &config.traces {
         traces::start(config).map_err(|error| format!("traces cannot be exported: {error}"))?;
     }
@@ -185,7 +180,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     let operator_queries = app.operator_queries();
     tokio::spawn(async move {
         supervise("gauges", || {
-            route_metrics::refresh_gauges(&prometheus, &health, &operator_queries)
+            recorder::refresh_gauges(&prometheus, &health, &operator_queries)
         })
         .await
     });

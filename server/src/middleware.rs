@@ -3,28 +3,37 @@
 //! One wrapper does all of these. Tower layers would cost each call two boxes per layer and some
 //! moves of the request.
 
-use std::{panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    panic::AssertUnwindSafe,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
     extract::Request,
     handler::Handler,
+    http::StatusCode,
     response::Response,
     routing::{MethodFilter, on},
 };
 use futures_util::FutureExt as _;
+use metrics::{Counter, Histogram};
 use presence::{
     http::Problem,
-    telemetry::{RequestSpan, metrics::CALLS_REFUSED},
+    telemetry::{
+        RequestSpan,
+        metrics::{CALL_DURATION, CALLS, CALLS_REFUSED},
+    },
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::{
     access::{Access, AccessPolicy},
-    body::{refuse, respond},
+    call::{refuse, respond},
     refusals::{Refusal, Refused},
-    route_metrics::RouteMetrics,
 };
 
 /// Time limit for one request, a slow client's body included.
@@ -47,6 +56,14 @@ pub(crate) struct RouteMiddleware {
     policy: AccessPolicy,
     /// The metrics of the route. `None` for probes: their failures do not count as failed calls.
     metrics: Option<RouteMetrics>,
+}
+
+/// The metrics of a route's calls.
+struct RouteMetrics {
+    path: &'static str,
+    /// Looked up once, by the first call: a lookup takes longer than counting.
+    duration: OnceLock<Histogram>,
+    succeeded: OnceLock<Counter>,
 }
 
 /// A handler behind its route's middleware.
@@ -149,6 +166,29 @@ impl RouteMiddleware {
             reason,
         });
         response
+    }
+}
+
+impl RouteMetrics {
+    fn new(path: &'static str) -> Self {
+        Self {
+            path,
+            duration: OnceLock::new(),
+            succeeded: OnceLock::new(),
+        }
+    }
+
+    /// Counts a call by its route and status, and records its duration.
+    fn record(&self, status: StatusCode, duration: Duration) {
+        let find_counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
+        match status {
+            StatusCode::OK => self.succeeded.get_or_init(find_counter).increment(1),
+            _ => find_counter().increment(1),
+        }
+        let find_histogram = || metrics::histogram!(CALL_DURATION, "call" => self.path);
+        self.duration
+            .get_or_init(find_histogram)
+            .record(duration.as_secs_f64());
     }
 }
 

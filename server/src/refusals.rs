@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::response::Response;
 use presence::http::Problem;
 
 /// The shortest time between two lines about refused calls.
@@ -81,11 +80,8 @@ struct Latest {
 }
 
 impl Refusals {
-    /// Logs a response if it is a refusal, unless one has just been logged.
-    pub(crate) fn log(&self, peer: SocketAddr, response: &Response) {
-        let Some(Refused { call, reason }) = response.extensions().get() else {
-            return;
-        };
+    /// Logs a refusal, unless one has just been logged.
+    pub(crate) fn log(&self, peer: SocketAddr, Refused { call, reason }: Refused) {
         if let Some(unlogged) = self.count(Instant::now()) {
             tracing::warn!(%peer, call, reason, unlogged, "call refused");
         }

@@ -10,7 +10,7 @@ use presence::{
 };
 use serde::Serialize;
 
-use crate::body::respond;
+use crate::call::respond;
 
 /// How long a failure is cached.
 const ERROR_TTL: Duration = Duration::from_millis(500);

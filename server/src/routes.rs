@@ -5,7 +5,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::Request,
     response::{IntoResponse as _, Response},
     routing::MethodFilter,
 };
@@ -22,10 +21,9 @@ use tokio::sync::watch;
 
 use crate::{
     access::Access,
-    admission::Admission,
-    body::{refuse, respond, with_body},
+    call::{Admission, refuse, respond},
+    connection::Lifecycle,
     console,
-    lifecycle::Lifecycle,
     middleware::{Middleware, RouteMiddleware},
     openapi,
     reports::CachedReport,
@@ -232,26 +230,8 @@ where
 {
     let admission = Arc::clone(admission);
     middleware.on(method, access, async move |request, presence| {
-        handle(request, presence, handler, &admission).await
+        admission.run(request, presence, handler).await
     })
-}
-
-/// Runs a handler on a request with its whole body, if both are admitted.
-async fn handle<F>(
-    request: Request,
-    presence: Arc<PresenceService>,
-    handler: Handler<F>,
-    admission: &Admission,
-) -> Response
-where
-    F: Future<Output = HandlerResult>,
-{
-    let result = async {
-        let (request, _permit) = with_body(request, admission).await?;
-        let _call = admission.admit()?;
-        handler(presence, request).await
-    };
-    respond(result.await)
 }
 
 fn live() -> Response {

@@ -1,12 +1,10 @@
 //! Connections: HTTP/1.1 on a socket, bounded in time and in memory.
 //!
-//! - `automatic_response`: bodies for the error responses that hyper sends by itself.
 //! - `registry`: all connections, their number and their time limits.
 //! - `state`: the phase of a connection, and the orders to it.
-//! - `stream`: a client's socket, wrapped for hyper.
+//! - `stream`: a client's socket, wrapped for hyper, whose own error responses get a body.
 //! - `upgrade`: the switch to another protocol.
 
-mod automatic_response;
 mod registry;
 mod state;
 mod stream;
@@ -16,7 +14,10 @@ use std::{
     convert::Infallible,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
@@ -47,7 +48,10 @@ use state::Ending;
 use stream::ClientStream;
 pub(crate) use upgrade::Upgrade;
 
-use crate::{body::respond, lifecycle::Lifecycle, refusals::Refusals};
+use crate::{
+    call::respond,
+    refusals::{Refusals, Refused},
+};
 
 /// The longest head of a request, and the most bytes of a body that are read at a time. It bounds
 /// the memory per connection.
@@ -63,12 +67,30 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The prefix of the paths that reserved connections serve.
 const PROBES: &str = "/health/";
 
+/// The shutdown flag, shared by all components of the server.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lifecycle {
+    is_closing: Arc<AtomicBool>,
+}
+
 /// The context that all connections share.
 #[derive(Clone)]
 pub(crate) struct ConnectionContext {
     http: http1::Builder,
     lifecycle: Lifecycle,
     refusals: Arc<Refusals>,
+}
+
+impl Lifecycle {
+    /// Marks the server as about to end: responses say `Connection: close`, and it is not ready.
+    pub(crate) fn close(&self) {
+        self.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the server is about to end.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Relaxed)
+    }
 }
 
 impl ConnectionContext {
@@ -145,7 +167,9 @@ impl ConnectionContext {
             false => routes.call(request).await?,
             true => respond(Err(Problem::overloaded())),
         };
-        self.refusals.log(state.peer, &response);
+        if let Some(refused) = response.extensions().get::<Refused>() {
+            self.refusals.log(state.peer, *refused);
+        }
         if let Some(protocol) = response.extensions_mut().remove() {
             // hyper ends its connection after this response, and leaves the socket open.
             let _ = upgrade.set(protocol);

@@ -13,7 +13,7 @@ use presence::{
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast::error::RecvError, watch};
 
-use crate::body::respond;
+use crate::call::respond;
 
 /// The number of concurrent streams.
 const MAX_STREAMS: usize = 64;

@@ -16,7 +16,7 @@ use presence::{
 
 use tokio::sync::Semaphore;
 
-use crate::body::respond;
+use crate::call::respond;
 
 /// The searches for events that may run at a time.
 const MAX_SEARCHES: usize = 2;

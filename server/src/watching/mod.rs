@@ -16,7 +16,7 @@ use axum::{extract::Request, response::Response};
 use presence::{http::Problem, watch::Watch};
 use tokio::sync::watch;
 
-use crate::body::{refuse, respond};
+use crate::call::{refuse, respond};
 use handshake::StreamKind;
 use session::Session;
 

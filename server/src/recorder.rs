@@ -1,17 +1,12 @@
-//! Metrics of the server: the recorder, the gauges, and the metrics per route.
+//! Metrics of the server: the recorder, and the gauges.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::http::StatusCode;
-use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use presence::{
     REVISION, VERSION,
     operator::{HealthMonitor, OperatorQueries},
-    telemetry::metrics::{self as names, CALL_DURATION, CALLS},
+    telemetry::metrics::{self as names, CALL_DURATION},
 };
 
 /// The buckets of durations, in seconds: around what a round trip to Redis takes, up to its time
@@ -70,36 +65,5 @@ pub(crate) async fn refresh_gauges(
             );
         }
         prometheus.run_upkeep();
-    }
-}
-
-/// The metrics of a route's calls.
-pub(crate) struct RouteMetrics {
-    path: &'static str,
-    /// Looked up once, by the first call: a lookup takes longer than counting.
-    duration: OnceLock<Histogram>,
-    succeeded: OnceLock<Counter>,
-}
-
-impl RouteMetrics {
-    pub(crate) fn new(path: &'static str) -> Self {
-        Self {
-            path,
-            duration: OnceLock::new(),
-            succeeded: OnceLock::new(),
-        }
-    }
-
-    /// Counts a call by its route and status, and records its duration.
-    pub(crate) fn record(&self, status: StatusCode, duration: Duration) {
-        let find_counter = || metrics::counter!(CALLS, "call" => self.path, "status" => status.as_u16().to_string());
-        match status {
-            StatusCode::OK => self.succeeded.get_or_init(find_counter).increment(1),
-            _ => find_counter().increment(1),
-        }
-        let find_histogram = || metrics::histogram!(CALL_DURATION, "call" => self.path);
-        self.duration
-            .get_or_init(find_histogram)
-            .record(duration.as_secs_f64());
     }
 }
