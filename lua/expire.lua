@@ -12,8 +12,8 @@
 -- @include call
 -- @include clock
 -- @include types
--- @include record
--- @include past
+-- @include formats
+-- @include codec
 -- @include events
 -- @include owners
 -- @include player

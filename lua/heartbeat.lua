@@ -19,8 +19,8 @@ end
 -- @include call
 local now = tonumber(now_text) -- the clock is read once per call
 -- @include types
--- @include record
--- @include past
+-- @include formats
+-- @include codec
 -- @include events
 -- @include owners
 -- @include player

@@ -7,8 +7,8 @@
 -- one, or false. And unknown, the list of entries with an unknown lease, or nil.
 
 -- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
--- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/past.lua,
--- lib/record.lua). No past contains a closed connection, so neither path below can renew one. The index keeps its
+-- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past
+-- (lib/formats.lua). No past contains a closed connection, so neither path below can renew one. The index keeps its
 -- earlier time. Code for rarer cases is not even defined until an entry needs it. Numbers stay strings: converting them
 -- is most of this script's cost. '%d' prints a number faster than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
@@ -87,6 +87,7 @@ end
 -- all their leases count, one is renewed in full, the elapsed time is subtracted from the others, and nothing else
 -- changes. The past is read again if an earlier entry belongs to the same player.
 if others then
+-- @include formats
   local whole = tonumber(ttl_text)
 
   -- Returns the record, and the past if it contains an activity; or false if this case does not apply: nothing has
@@ -111,7 +112,7 @@ if others then
     local elapsed, is_known = now_text - last_seen, false
     local owned = connection .. '!'
     local durations, texts = {}, {}
-    for id, duration in string.gmatch(leases, ';([^; ]+) ?(%d*)') do
+    for id, duration in string.gmatch(leases, LEASE) do
       local left = (tonumber(duration) or whole) - elapsed
       if left < 0 then -- a lease counts through the millisecond of its expiry
         return false
@@ -123,10 +124,8 @@ if others then
       durations[#durations + 1] = left
       texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
     end
-    local record = '{"last_seen":' .. now_text .. ',"version":' .. version
-      .. ',"connection_count":' .. #durations .. ',"state":"' .. (state == '' and 'ONLINE' or state) .. '"'
-      .. (#durations > 1 and ',"leases":[' .. table.concat(durations, ',') .. ']' or '')
-      .. (brace and ',"activity":true}' or '}')
+    local several = #durations > 1 and table.concat(durations, ',')
+    local record = record_text(now_text, version, #durations, state == '' and 'ONLINE' or state, several, brace)
     if not (is_known and call('SET', record_key, record, 'XX', 'PXAT', expires_text)) then
       return false
     end

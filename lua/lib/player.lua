@@ -22,7 +22,7 @@
 -- was set back, stored times may lie in the future: no lease or record counts for longer than one TTL from now, and the
 -- next store writes that; nor is the player stored with a `last_seen` later than now.
 --
--- Needs lib/call.lua, lib/clock.lua, lib/types.lua, lib/record.lua, lib/past.lua, lib/events.lua, lib/owners.lua.
+-- Needs lib/call.lua, lib/clock.lua, lib/types.lua, lib/formats.lua, lib/codec.lua, lib/events.lua, lib/owners.lua.
 -- Defines NO_EXPIRY, player_id, go_to, go_offline, load_player, expire_if_due, is_record_malformed, store_player,
 -- find_lease.
 

@@ -4,7 +4,7 @@
 --   activity: the player's activity, or the past that contains it, if the record is returned and says that there is one;
 --             else false
 --   entry id, event: each transition of this call, as stored in the outbox
--- Needs entries (lib/call.lua), events (lib/events.lua), encode_record (lib/record.lua). Defines reply.
+-- Needs entries (lib/call.lua), events (lib/events.lua), encode_record (lib/codec.lua). Defines reply.
 local function reply(outcomes, player)
   local record = entries == 1 and player and player.state ~= 'OFFLINE' and encode_record(player)
   return { table.concat(outcomes), record or false, record and player.activity or false, unpack(events) }

@@ -6,11 +6,10 @@
 /// If there is no such script.
 pub fn script(name: &str) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../lua/");
-    let read =
-        |name: &str| std::fs::read_to_string(format!("{folder}{name}.lua")).expect("a script");
+    let text = std::fs::read_to_string(format!("{folder}{name}.lua")).expect("a script");
     let line = |line: &str| match line.strip_prefix("-- @include ") {
-        Some(name) => read(&format!("lib/{name}")),
+        Some(name) => script(&format!("lib/{name}")),
         None => line.to_owned() + "\n",
     };
-    read(name).lines().map(line).collect()
+    text.lines().map(line).collect()
 }

@@ -1,4 +1,4 @@
-//! Parsing of the past, a line of text in the format of `lua/lib/past.lua`.
+//! Parsing of the past, a line of text in the format of `lua/lib/formats.lua`.
 
 use redis::Value;
 

@@ -1,4 +1,4 @@
-//! Parsing of a player's record, the JSON that `lua/lib/record.lua` writes.
+//! Parsing of a player's record, the JSON that `lua/lib/formats.lua` writes.
 
 use redis::Value;
 use serde::{Deserialize, Deserializer};

@@ -58,8 +58,8 @@ const LIBRARY: [(&str, &str); 13] = [
     ("call", include_str!("../../../lua/lib/call.lua")),
     ("clock", include_str!("../../../lua/lib/clock.lua")),
     ("types", include_str!("../../../lua/lib/types.lua")),
-    ("record", include_str!("../../../lua/lib/record.lua")),
-    ("past", include_str!("../../../lua/lib/past.lua")),
+    ("formats", include_str!("../../../lua/lib/formats.lua")),
+    ("codec", include_str!("../../../lua/lib/codec.lua")),
     ("events", include_str!("../../../lua/lib/events.lua")),
     ("owners", include_str!("../../../lua/lib/owners.lua")),
     ("player", include_str!("../../../lua/lib/player.lua")),
@@ -72,14 +72,8 @@ const LIBRARY: [(&str, &str); 13] = [
 
 impl Script {
     fn new(name: &'static str, policy: Policy, text: &str) -> Self {
-        let mut source = String::with_capacity(text.len());
-        for line in text.lines() {
-            match line.strip_prefix("-- @include ") {
-                Some(name) => source.push_str(library(name)),
-                None => source.push_str(line),
-            }
-            source.push('\n');
-        }
+        let mut source = String::new();
+        assemble(text, &mut source);
         let hash = redis::Script::new(&source).get_hash().to_owned();
         Self {
             name,
@@ -128,7 +122,7 @@ pub(super) fn is_unknown_script(error: &StoreError) -> bool {
     matches!(error, StoreError::Redis(error) if error.kind() == no_script)
 }
 
-/// The argument for a connection, and the gateway that it belongs to: see `lua/lib/past.lua`.
+/// The argument for a connection, and the gateway that it belongs to: see `lua/lib/formats.lua`.
 pub(super) fn claim<'a>(
     connection: &'a Connection,
     gateway: Option<&'a GatewayId>,
@@ -137,6 +131,19 @@ pub(super) fn claim<'a>(
     match gateway {
         Some(gateway) => ConcatArg([connection, "!", gateway.as_str(), ""]),
         None => ConcatArg([connection, "", "", ""]),
+    }
+}
+
+/// Appends a text to `source`, with the libraries that it includes. A library may include others.
+fn assemble(text: &str, source: &mut String) {
+    for line in text.lines() {
+        match line.strip_prefix("-- @include ") {
+            Some(name) => assemble(library(name), source),
+            None => {
+                source.push_str(line);
+                source.push('\n');
+            }
+        }
     }
 }
 
