@@ -1,5 +1,5 @@
 -- Opens or renews a lease: shared by connect.lua and heartbeat.lua.
--- Needs ttl, max_connections (lib/call.lua), now (lib/clock.lua), split_claim (lib/past.lua), lib/player.lua,
+-- Needs ttl, max_connections (lib/call.lua), now (lib/clock.lua), split_claim (lib/codec.lua), lib/player.lua,
 -- lib/closed.lua. Defines renew_lease.
 
 -- Makes room for one more lease by closing the connections whose leases expire first; of equal ones, the one opened

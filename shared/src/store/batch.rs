@@ -4,7 +4,7 @@ use redis::{Cmd, Value};
 
 use super::{
     OutboxEntry, Store,
-    mutate::{LeaseOutcome, Mutation, lease_outcome},
+    mutate::{LeaseOutcome, Mutation, OTHER_TYPE},
     reply::Reply,
     scripts::{Script, is_unknown_script},
 };
@@ -65,9 +65,9 @@ impl Store {
             match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
                 Ok(reply) => {
                     for (place, outcome) in places.iter().zip(reply.outcomes) {
-                        match lease_outcome(outcome) {
-                            Ok(outcome) => batch.outcomes[*place] = Some(outcome),
-                            Err(error) => batch.failure = Some(error),
+                        batch.outcomes[*place] = outcome;
+                        if outcome.is_none() {
+                            batch.failure = Some(OTHER_TYPE);
                         }
                     }
                     batch.events.extend(reply.events);

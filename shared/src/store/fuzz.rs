@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::{
     heartbeat::renewals,
     keys::Keys,
+    mutate::LeaseOutcome,
     outbox::entries,
     past::Past,
     record,
@@ -30,7 +31,8 @@ pub fn reply(bytes: &[u8]) {
         return;
     };
     let alice = || PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"));
-    if let Ok(reply) = Reply::parse(value.clone(), 1, Shard::FIRST, &TraceContext::new_root())
+    let trace = TraceContext::new_root();
+    if let Ok(reply) = Reply::<LeaseOutcome>::parse(value.clone(), 1, Shard::FIRST, &trace)
         && let Some(record) = reply.record
     {
         check(&record.presence(alice()));

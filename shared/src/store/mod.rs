@@ -45,7 +45,6 @@ use crate::{
 };
 use heartbeat::HeartbeatBatcher;
 use keys::Keys;
-use reply::Outcome;
 
 /// The players in one Redis: standalone, watched by Sentinels, or a cluster.
 #[derive(Clone)]

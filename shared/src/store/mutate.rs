@@ -3,8 +3,8 @@
 use redis::Cmd;
 
 use super::{
-    OutboxEntry, Outcome, Store,
-    reply::Reply,
+    OutboxEntry, Store,
+    reply::{Outcome, Reply},
     scripts::{self, Script, claim},
 };
 use crate::{
@@ -30,7 +30,7 @@ pub(crate) enum Mutation<'a> {
     Disconnect(Reason),
 }
 
-/// The outcome of a mutation of a connection.
+/// The outcome of a mutation of a connection: of the scripts connect, heartbeat and disconnect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LeaseOutcome {
     /// The mutation took effect, or nothing had to be changed.
@@ -42,7 +42,7 @@ pub(crate) enum LeaseOutcome {
     Closed,
 }
 
-/// The outcome of a change of a state or activity.
+/// The outcome of a change of a state or activity: of the script set_state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StateOutcome {
     /// The change took effect, or nothing had to be changed.
@@ -74,7 +74,7 @@ impl Store {
         // Boxed, as the future is large.
         let reply =
             Box::pin(self.call(mutation.script(), &[player], trace, append_arguments)).await?;
-        applied(reply, player, lease_outcome)
+        applied(reply, player)
     }
 
     /// Sets a player's state, activity, or both.
@@ -94,18 +94,18 @@ impl Store {
                 }
             })
             .await?;
-        applied(reply, player, state_outcome)
+        applied(reply, player)
     }
 
     /// Calls a script for players of one shard. `arguments` appends the arguments that the script's
     /// header lists.
-    pub(super) async fn call(
+    pub(super) async fn call<O: Outcome>(
         &self,
         script: &Script,
         players: &[&PlayerId],
         trace: &TraceContext,
         arguments: impl Fn(&mut Cmd),
-    ) -> Result<Reply, StoreError> {
+    ) -> Result<Reply<O>, StoreError> {
         let span = Span::script(trace, script.name, players.len());
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
@@ -186,39 +186,33 @@ impl Mutation<'_> {
     }
 }
 
-/// Error of an outcome that the called script never returns.
-const OTHER_OUTCOME: StoreError = StoreError::Unexpected("another script's outcome");
-
-pub(super) fn lease_outcome(outcome: Outcome) -> Result<LeaseOutcome, StoreError> {
-    match outcome {
-        Outcome::Accepted => Ok(LeaseOutcome::Accepted),
-        Outcome::Restored => Ok(LeaseOutcome::Restored),
-        Outcome::Closed => Ok(LeaseOutcome::Closed),
-        Outcome::Failed => Err(OTHER_TYPE),
-        Outcome::Expired | Outcome::Rejected => Err(OTHER_OUTCOME),
+impl Outcome for LeaseOutcome {
+    fn from_letter(letter: u8) -> Option<Self> {
+        match letter {
+            b'A' => Some(Self::Accepted),
+            b'R' => Some(Self::Restored),
+            b'C' => Some(Self::Closed),
+            _ => None,
+        }
     }
 }
 
-fn state_outcome(outcome: Outcome) -> Result<StateOutcome, StoreError> {
-    match outcome {
-        Outcome::Accepted => Ok(StateOutcome::Accepted),
-        Outcome::Rejected => Ok(StateOutcome::Rejected),
-        Outcome::Failed => Err(OTHER_TYPE),
-        Outcome::Restored | Outcome::Closed | Outcome::Expired => Err(OTHER_OUTCOME),
+impl Outcome for StateOutcome {
+    fn from_letter(letter: u8) -> Option<Self> {
+        match letter {
+            b'A' => Some(Self::Accepted),
+            b'X' => Some(Self::Rejected),
+            _ => None,
+        }
     }
 }
 
-fn applied<O>(
-    reply: Reply,
-    player: &PlayerId,
-    decode: impl Fn(Outcome) -> Result<O, StoreError>,
-) -> Result<Applied<O>, StoreError> {
-    let outcome = decode(
-        *reply
-            .outcomes
-            .first()
-            .ok_or(StoreError::Unexpected("no outcome"))?,
-    )?;
+fn applied<O: Copy>(reply: Reply<O>, player: &PlayerId) -> Result<Applied<O>, StoreError> {
+    let outcome = reply
+        .outcomes
+        .first()
+        .ok_or(StoreError::Unexpected("no outcome"))?
+        .ok_or(OTHER_TYPE)?;
     let presence = match reply.record {
         Some(record) => record.presence(player.clone()),
         None => Presence::offline(player.clone(), None),

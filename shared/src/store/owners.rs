@@ -6,8 +6,13 @@ use futures_util::future::join_all;
 use redis::Cmd;
 
 use super::{
-    OutboxEntry, Outcome, Store, batch::ENTRIES_PER_CALL, gateways::Ending, mutate::OTHER_TYPE,
-    scripts, sweep::is_wrong_type,
+    OutboxEntry, Store,
+    batch::ENTRIES_PER_CALL,
+    gateways::Ending,
+    mutate::OTHER_TYPE,
+    reply::{Outcome, Reply},
+    scripts,
+    sweep::is_wrong_type,
 };
 use crate::{
     model::{Connection, ConnectionId, GatewayId, PlayerId},
@@ -40,6 +45,17 @@ pub(crate) struct ConnectionsEnding<'a> {
     failure: Option<StoreError>,
 }
 
+/// The outcome of the end of one lease: of the script end_leases.
+#[derive(Debug, Clone, Copy)]
+enum EndOutcome {
+    /// This call ended the lease.
+    Ended,
+    /// The lease was renewed after the gateway was lost, and stays.
+    Renewed,
+    /// The connection does not belong to the gateway.
+    NotOwned,
+}
+
 /// Connections of a gateway, from one read of a shard's owners.
 #[derive(Debug, Default)]
 struct OwnedPage {
@@ -48,6 +64,17 @@ struct OwnedPage {
     foreign_members: Vec<Vec<u8>>,
     /// The last member, if more may follow.
     more_after: Option<Vec<u8>>,
+}
+
+impl Outcome for EndOutcome {
+    fn from_letter(letter: u8) -> Option<Self> {
+        match letter {
+            b'E' => Some(Self::Ended),
+            b'A' => Some(Self::Renewed),
+            b'X' => Some(Self::NotOwned),
+            _ => None,
+        }
+    }
 }
 
 impl Store {
@@ -157,7 +184,9 @@ impl Store {
             .iter()
             .map(|connection| &connection.player_id)
             .collect();
-        let reply = self
+        let Reply {
+            outcomes, events, ..
+        } = self
             .call(&scripts::END_LEASES, &players, trace, |command| {
                 command
                     .arg(ending.gateway.as_str())
@@ -169,18 +198,14 @@ impl Store {
                 }
             })
             .await?;
-        if reply.outcomes.contains(&Outcome::Failed) {
-            return Err(OTHER_TYPE);
+        let mut ended = 0;
+        for outcome in outcomes {
+            match outcome.ok_or(OTHER_TYPE)? {
+                EndOutcome::Ended => ended += 1,
+                EndOutcome::Renewed | EndOutcome::NotOwned => {}
+            }
         }
-        let ended = reply
-            .outcomes
-            .iter()
-            .filter(|outcome| **outcome == Outcome::Expired)
-            .count();
-        Ok(EndedLeases {
-            ended: ended as u64,
-            events: reply.events,
-        })
+        Ok(EndedLeases { ended, events })
     }
 
     /// Counts the connections of each gateway.

@@ -10,36 +10,24 @@ use crate::{
 
 const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
 
-/// The outcome of a script for one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The entry took effect, or nothing had to be changed.
-    Accepted,
-    /// The connection was not known (any more), and was opened.
-    Restored,
-    /// The connection was closed before, so it was not opened. An OFFLINE transition that was due
-    /// has been made.
-    Closed,
-    /// The record had expired, and this call made the OFFLINE transition; or this call ended the
-    /// lease.
-    Expired,
-    /// The change is not allowed or not due, and was not made. An OFFLINE transition that was due
-    /// has been made.
-    Rejected,
-    /// A key is of another type, or the record is malformed, as another program wrote to it.
-    /// Nothing changed.
-    Failed,
+/// The outcomes of a script. Each is a letter in the reply. Any script may also report `F`: a key is
+/// of another type, or the record is malformed, as another program wrote to it, and nothing of the
+/// entry changed.
+pub(super) trait Outcome: Copy {
+    /// The outcome that a letter stands for. `None` if the script does not report it.
+    fn from_letter(letter: u8) -> Option<Self>;
 }
 
 /// The reply of a script, as `lua/lib/reply.lua` describes it.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) outcomes: Vec<Outcome>,
+pub(super) struct Reply<O> {
+    /// The outcome of each entry. `None` if the entry failed.
+    pub(super) outcomes: Vec<Option<O>>,
     /// The record after a call with one entry. `None` if the player is OFFLINE, or the call had
     /// several entries.
-    pub(crate) record: Option<Record>,
+    pub(super) record: Option<Record>,
     /// The events of the transitions.
-    pub(crate) events: Vec<OutboxEntry>,
+    pub(super) events: Vec<OutboxEntry>,
 }
 
 /// An event as it waits in the outbox.
@@ -63,9 +51,9 @@ impl OutboxEntry {
     }
 }
 
-impl Reply {
+impl<O: Outcome> Reply<O> {
     /// Parses the reply of a call with this number of `entries`.
-    pub(crate) fn parse(
+    pub(super) fn parse(
         value: Value,
         entries: usize,
         shard: Shard,
@@ -100,8 +88,7 @@ impl Reply {
             outcomes: outcomes
                 .into_iter()
                 .map(outcome)
-                .collect::<Option<_>>()
-                .ok_or(UNEXPECTED)?,
+                .collect::<Result<_, _>>()?,
             record: Record::from_values([&record, &activity])?,
             events,
         })
@@ -110,22 +97,18 @@ impl Reply {
     /// Builds the reply of a call that renewed all leases of several entries and did nothing else.
     fn renewed(entries: usize) -> Self {
         Self {
-            outcomes: vec![Outcome::Accepted; entries],
+            outcomes: vec![O::from_letter(b'A'); entries],
             record: None,
             events: Vec::new(),
         }
     }
 }
 
-fn outcome(letter: u8) -> Option<Outcome> {
+/// The outcome of an entry. `None` if the entry failed.
+fn outcome<O: Outcome>(letter: u8) -> Result<Option<O>, StoreError> {
     match letter {
-        b'A' => Some(Outcome::Accepted),
-        b'R' => Some(Outcome::Restored),
-        b'C' => Some(Outcome::Closed),
-        b'E' => Some(Outcome::Expired),
-        b'X' => Some(Outcome::Rejected),
-        b'F' => Some(Outcome::Failed),
-        _ => None,
+        b'F' => Ok(None),
+        letter => O::from_letter(letter).map(Some).ok_or(UNEXPECTED),
     }
 }
 

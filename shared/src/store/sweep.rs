@@ -2,7 +2,12 @@
 
 use redis::{Cmd, Value};
 
-use super::{OutboxEntry, Outcome, PartialResult, Store, mutate::OTHER_TYPE, scripts};
+use super::{
+    OutboxEntry, PartialResult, Store,
+    mutate::OTHER_TYPE,
+    reply::{Outcome, Reply},
+    scripts,
+};
 use crate::{
     model::PlayerId,
     redis::{Shard, StoreError},
@@ -33,6 +38,28 @@ pub(crate) struct Expired {
     /// The number of players that were still alive, and were rescheduled.
     pub(crate) rescheduled: usize,
     pub(crate) events: Vec<OutboxEntry>,
+}
+
+/// The outcome of a check of one due player: of the script expire.
+#[derive(Debug, Clone, Copy)]
+enum ExpiryOutcome {
+    /// The record had expired, and the player went OFFLINE.
+    Expired,
+    /// The player is alive, and was rescheduled.
+    Alive,
+    /// The player was OFFLINE already.
+    WasOffline,
+}
+
+impl Outcome for ExpiryOutcome {
+    fn from_letter(letter: u8) -> Option<Self> {
+        match letter {
+            b'E' => Some(Self::Expired),
+            b'A' => Some(Self::Alive),
+            b'X' => Some(Self::WasOffline),
+            _ => None,
+        }
+    }
 }
 
 impl Store {
@@ -123,22 +150,22 @@ impl Store {
         trace: &TraceContext,
     ) -> Result<Expired, StoreError> {
         let players: Vec<_> = players.iter().collect();
-        let reply = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
-        if reply.outcomes.contains(&Outcome::Failed) {
-            return Err(OTHER_TYPE);
-        }
-        let count = |outcome| {
-            reply
-                .outcomes
-                .iter()
-                .filter(|other| **other == outcome)
-                .count()
+        let Reply {
+            outcomes, events, ..
+        } = self.call(&scripts::EXPIRE, &players, trace, |_| {}).await?;
+        let mut checked = Expired {
+            expired: 0,
+            rescheduled: 0,
+            events,
         };
-        Ok(Expired {
-            expired: count(Outcome::Expired),
-            rescheduled: count(Outcome::Accepted),
-            events: reply.events,
-        })
+        for outcome in outcomes {
+            match outcome.ok_or(OTHER_TYPE)? {
+                ExpiryOutcome::Expired => checked.expired += 1,
+                ExpiryOutcome::Alive => checked.rescheduled += 1,
+                ExpiryOutcome::WasOffline => {}
+            }
+        }
+        Ok(checked)
     }
 
     /// Deletes a key of this service that holds another type than it should.
