@@ -59,8 +59,7 @@ impl ConnectionsBody {
             .with_field("reason"));
         }
         let gateway = self.gateway_id.take();
-        self.target_and_reason(max)
-            .map(|(target, _)| (target, gateway))
+        Ok((self.target(max)?, gateway))
     }
 
     /// The connections of a disconnect, at most `max` of them, and the reason why they were closed.
@@ -73,23 +72,25 @@ impl ConnectionsBody {
             return Err(Problem::invalid_request(detail).with_field("gateway_id"));
         }
         let reason = self.reason.unwrap_or_default();
-        let target = match (self.player_id, self.connection_id, self.connections) {
-            (Some(player_id), Some(connection_id), None) => Target::One(Connection {
+        Ok((self.target(max)?, reason))
+    }
+
+    fn target(self, max: usize) -> Result<Target, Problem> {
+        match (self.player_id, self.connection_id, self.connections) {
+            (Some(player_id), Some(connection_id), None) => Ok(Target::One(Connection {
                 player_id,
                 connection_id,
-            }),
+            })),
             (None, None, Some(connections)) => {
                 check_length(&connections, max, "connections")?;
-                Target::Many(
-                    connections
-                        .into_iter()
-                        .map(|Object(entry)| entry.into())
-                        .collect(),
-                )
+                let connections = connections.into_iter();
+                Ok(Target::Many(
+                    connections.map(|Object(entry)| entry.into()).collect(),
+                ))
             }
             (_, _, Some(_)) => {
                 let detail = "a batch has `connections` alone: give `player_id` and `connection_id` in its entries";
-                return Err(Problem::invalid_request(detail).with_field("connections"));
+                Err(Problem::invalid_request(detail).with_field("connections"))
             }
             (player_id, _, None) => {
                 let missing = if player_id.is_none() {
@@ -100,10 +101,9 @@ impl ConnectionsBody {
                 let detail = format!(
                     "missing field `{missing}`: give `player_id` and `connection_id`, or `connections`"
                 );
-                return Err(Problem::invalid_request(detail).with_field(missing));
+                Err(Problem::invalid_request(detail).with_field(missing))
             }
-        };
-        Ok((target, reason))
+        }
     }
 }
 
