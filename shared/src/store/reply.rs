@@ -119,3 +119,36 @@ pub(crate) fn values(value: Value) -> Vec<Value> {
         value => vec![value],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{LeaseOutcome, StateOutcome};
+
+    fn outcomes<O: Outcome>(letters: &str) -> Option<Vec<Option<O>>> {
+        let letters = Value::BulkString(letters.into());
+        let reply = Value::Array(vec![letters, Value::Nil, Value::Nil]);
+        let reply = Reply::parse(reply, 2, Shard::FIRST, &TraceContext::new_root());
+        reply.ok().map(|reply| reply.outcomes)
+    }
+
+    #[test]
+    fn a_letter_that_the_script_does_not_report_makes_the_reply_malformed() {
+        let (closed, rejected) = (LeaseOutcome::Closed, StateOutcome::Rejected);
+        assert_eq!(outcomes("CF"), Some(vec![Some(closed), None]));
+        assert_eq!(outcomes("FX"), Some(vec![None, Some(rejected)]));
+        for letters in ["AX", "E", "a", "?"] {
+            assert_eq!(outcomes::<LeaseOutcome>(letters), None, "{letters}");
+        }
+        for letters in ["AC", "R", "E"] {
+            assert_eq!(outcomes::<StateOutcome>(letters), None, "{letters}");
+        }
+    }
+
+    #[test]
+    fn an_empty_reply_says_that_all_leases_were_renewed() {
+        let reply = Value::BulkString(Vec::new());
+        let reply = Reply::parse(reply, 2, Shard::FIRST, &TraceContext::new_root());
+        assert_eq!(reply.unwrap().outcomes, [Some(LeaseOutcome::Accepted); 2]);
+    }
+}
