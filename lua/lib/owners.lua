@@ -1,9 +1,9 @@
 -- The owners: the connections that belong to gateways. A sorted set in which all scores are 0, so that the
 -- connections of each gateway are adjacent: `<gateway_id>!<player_id> <connection_id>`.
 --
--- The past says which gateway a connection belongs to (lib/formats.lua). Each script updates the owners together with the
--- past; a heartbeat of a known lease changes neither. A missing or extra member costs time, never correctness: scripts
--- that end leases check the past.
+-- The past says which gateway a connection belongs to (lib/formats.lua). Each script updates the owners together with
+-- the past; a heartbeat of a known lease changes neither. A missing or extra member costs time, never correctness:
+-- scripts that end leases check the past.
 -- Needs owners (lib/call.lua), try (lib/types.lua). Defines member_of, update_owners.
 
 local function member_of(player, lease)
