@@ -2,9 +2,10 @@
 //! function.
 
 use std::{
-    io::Read as _,
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -19,21 +20,21 @@ const STARTS: usize = 31;
 pub(crate) fn measure(report: &mut Report) {
     let api = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = api.local_addr().expect("an address").to_string();
-    let mut hello = Vec::new();
+    let parameter_store = serve_parameters();
+    let variables = [("PRESENCE_NATS_URL", "nats://127.0.0.1:9")];
+    let with_secrets = [&variables[..], &secrets(&parameter_store)].concat();
+    let (mut hello, mut secret) = (Vec::new(), Vec::new());
     let mut ours = FUNCTIONS.map(|name| (name, Vec::new()));
     for _ in 0..STARTS {
         // In turns, so that other load on the machine affects all of them alike.
         hello.push(start(&mut minimal(&address), &api));
         for (name, starts) in &mut ours {
-            starts.push(start(
-                &mut command(
-                    name,
-                    &address,
-                    &[("PRESENCE_NATS_URL", "nats://127.0.0.1:9")],
-                ),
-                &api,
-            ));
+            starts.push(start(&mut command(name, &address, &variables), &api));
         }
+        secret.push(start(
+            &mut command("connect", &address, &with_secrets),
+            &api,
+        ));
     }
     let hello = median(hello);
     let ours = ours.map(|(name, starts)| (median(starts), name));
@@ -48,6 +49,46 @@ pub(crate) fn measure(report: &mut Report) {
         ratio,
         Bar::AtMost(1.5),
     );
+    let figure = format!("{} connect", millis(median(secret)));
+    report.note("the same, secrets read from Parameter Store", &figure);
+}
+
+/// The variables of a function whose secrets are in Parameter Store, at this endpoint.
+fn secrets(endpoint: &str) -> [(&'static str, &str); 5] {
+    [
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_ENDPOINT_URL_SSM", endpoint),
+        ("PRESENCE_SECRETS", "ssm:/presence"),
+    ]
+}
+
+/// Serves one parameter as Parameter Store does, but at once. Returns the endpoint.
+fn serve_parameters() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            respond(connection.expect("a connection"));
+        }
+    });
+    endpoint
+}
+
+/// Responds to the request for parameters, which fits into a read.
+fn respond(mut connection: TcpStream) {
+    let body = r#"{"Parameters":[{"Name":"/presence/PRESENCE_TTL","Value":"45s"}]}"#;
+    let response = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut request = [0; 8_192];
+    let length = connection.read(&mut request).expect("a request");
+    assert!(length > 0, "the request is for parameters");
+    connection
+        .write_all(response.as_bytes())
+        .expect("the function reads the response");
 }
 
 /// The command of the minimal function.
