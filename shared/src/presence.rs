@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use hashbrown::DefaultHashBuilder;
+
 use crate::{
     config::{Config, Lifetimes, Limits},
     events::{AttemptPolicy, PublishMode, Publisher},
@@ -335,7 +337,10 @@ impl PresenceService {
 /// Removes repeated entries, and keeps the order of the others.
 fn remove_repeated(connections: &mut Vec<Connection>) {
     let mut is_new = Vec::with_capacity(connections.len());
-    let mut seen = HashSet::with_capacity(connections.len());
+    // A batch is too short for a caller to gain anything by collisions, which this hash resists less than
+    // that of `std`, in a third of the time.
+    let mut seen =
+        HashSet::with_capacity_and_hasher(connections.len(), DefaultHashBuilder::default());
     is_new.extend(connections.iter().map(|connection| seen.insert(connection)));
     let mut is_new = is_new.into_iter();
     connections.retain(|_| is_new.next().unwrap_or(true));

@@ -61,7 +61,7 @@ impl PlayerId {
     /// # Errors
     /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, MAX_LENGTH, is_player_byte) {
+        if !is_id(text, MAX_LENGTH, &PLAYER_BYTES) {
             return Err(InvalidId::Malformed(MAX_LENGTH, "A-Z a-z 0-9 . _ - : @ |"));
         }
         if matches!(text, "." | "..") {
@@ -77,7 +77,7 @@ impl ConnectionId {
     /// # Errors
     /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, MAX_LENGTH, is_connection_byte) {
+        if !is_id(text, MAX_LENGTH, &CONNECTION_BYTES) {
             return Err(InvalidId::Malformed(MAX_LENGTH, CONNECTION_CHARACTERS));
         }
         Ok(Self(text.into()))
@@ -93,7 +93,7 @@ impl GatewayId {
     /// # Errors
     /// [`InvalidId`] if the text is not an id.
     pub fn parse(text: &str) -> Result<Self, InvalidId> {
-        if !is_id(text, Self::MAX_LENGTH, is_connection_byte) {
+        if !is_id(text, Self::MAX_LENGTH, &CONNECTION_BYTES) {
             return Err(InvalidId::Malformed(
                 Self::MAX_LENGTH,
                 CONNECTION_CHARACTERS,
@@ -106,16 +106,29 @@ impl GatewayId {
 /// The characters of the ids of connections and gateways, for messages.
 const CONNECTION_CHARACTERS: &str = "A-Z a-z 0-9 . _ - : @ | = + /";
 
-fn is_id(text: &str, max: usize, is_allowed: impl Fn(u8) -> bool) -> bool {
-    (1..=max).contains(&text.len()) && text.bytes().all(is_allowed)
+/// Whether an id may contain a byte, by the byte: a look-up takes a third of the time of comparisons.
+type Allowed = [bool; 256];
+
+const PLAYER_BYTES: Allowed = alphanumeric_and(b"._-:@|");
+const CONNECTION_BYTES: Allowed = alphanumeric_and(b"._-:@|=+/");
+
+const fn alphanumeric_and(others: &[u8]) -> Allowed {
+    let mut allowed = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut index = 0;
+    while index < others.len() {
+        allowed[others[index] as usize] = true;
+        index += 1;
+    }
+    allowed
 }
 
-fn is_connection_byte(byte: u8) -> bool {
-    is_player_byte(byte) || matches!(byte, b'=' | b'+' | b'/')
-}
-
-fn is_player_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b':' | b'@' | b'|')
+fn is_id(text: &str, max: usize, allowed: &Allowed) -> bool {
+    (1..=max).contains(&text.len()) && text.bytes().all(|byte| allowed[usize::from(byte)])
 }
 
 /// Implements what all kinds of ids have in common.
