@@ -1,10 +1,10 @@
 //! Cost of watching.
 
 use async_nats::jetstream;
-use presence_tests::Watcher;
+use presence_tests::{Server, Watcher};
 use serde_json::json;
 
-use super::{Fixture, connect, eventually};
+use super::{Fixture, connect, eventually, set_state};
 
 /// How often Redis was asked by commands of this name.
 async fn calls(fixture: &Fixture, command: &str) -> u64 {
@@ -18,6 +18,16 @@ async fn calls(fixture: &Fixture, command: &str) -> u64 {
         .lines()
         .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
     line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+/// The number of players that the server has read for its streams.
+async fn reads(server: &Server) -> u64 {
+    let metrics = reqwest::get(server.url("/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("presence_watch_reads_total "));
+    line.unwrap().parse().unwrap()
 }
 
 async fn consumers(fixture: &Fixture) -> usize {
@@ -96,26 +106,38 @@ async fn each_player_is_polled_once_however_many_streams_watch() {
         watcher.watch(&["alice", "bob"]).await;
         watchers.push(watcher);
     }
-    let reads = async || {
-        let metrics = reqwest::get(server.url("/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
-        let line = metrics
-            .lines()
-            .find_map(|line| line.strip_prefix("presence_watch_reads_total "));
-        line.unwrap().parse::<u64>().unwrap()
-    };
-    let (commands, players) = (calls(&fixture, "mget").await, reads().await);
+    let (commands, players) = (calls(&fixture, "mget").await, reads(&server).await);
     eventually(async || calls(&fixture, "mget").await >= commands + 5).await;
     let (commands, players) = (
         calls(&fixture, "mget").await - commands,
-        reads().await - players,
+        reads(&server).await - players,
     );
     assert!(
         players <= 2 * (commands + 2),
         "{players} players were read by {commands} commands"
     );
+}
+
+#[tokio::test]
+async fn changes_reach_all_streams_without_a_read_of_redis() {
+    let fixture = Fixture::new().await;
+    let server = fixture.server(&[]);
+    connect(&server, &["alice"]).await;
+    let mut watchers = Vec::new();
+    for _ in 0..10 {
+        let mut watcher = Watcher::open(&server).await;
+        watcher.watch(&["alice"]).await;
+        watchers.push(watcher);
+    }
+    let before = (calls(&fixture, "mget").await, reads(&server).await);
+    for state in ["AWAY", "IN_QUEUE", "IN_MATCH"] {
+        set_state(&server, "alice", state).await;
+        for watcher in &mut watchers {
+            watcher.until("alice", state).await;
+        }
+    }
+    let after = (calls(&fixture, "mget").await, reads(&server).await);
+    let (commands, reads) = before;
+    // One command per change, by the script that makes it.
+    assert_eq!(after, (commands + 3, reads));
 }

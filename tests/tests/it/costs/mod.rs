@@ -1,6 +1,8 @@
 //! Cost of calls in Redis: the commands, and their number. One more command per heartbeat matters
 //! with a million players, and no test that measures time would notice it.
 
+mod gateways;
+
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
