@@ -62,12 +62,19 @@ chaos: ## Runs the chaos test for two minutes (SEED=42; RUNS=20; REDIS=endpoint;
 		$(if $(HISTORY),--history $(HISTORY))
 
 .PHONY: bench
-bench: ## Measures the service against the limits of Redis and HTTP; takes minutes (ROWS="script growth": only those)
-	@scripts/setup cc redis nats
+bench: ## Measures the service against the limits of Redis and HTTP; takes minutes (ROWS="script growth": only those; RUNS=3: into docs/performance.md)
+	@scripts/setup cc redis nats $(if $(filter peers,$(ROWS)),node)
+	$(if $(filter peers,$(ROWS)),-cd tests/benches/presence/peer && \
+		export PATH="$$PATH:$(CURDIR)/target/tools/venv/bin" && npm ci --no-audit --no-fund)
 	@# Without the command line, which would enable features of crates that it shares with the functions.
 	cargo build --release --workspace --exclude presence-cli --bins
 	cargo build --release --package presence-tests --example hello
-	cargo bench --package presence-tests --bench presence -- $(ROWS)
+	@mkdir -p target/bench && rm -f target/bench/*.md
+	export PATH="$$PATH:$(CURDIR)/target/tools/venv/bin" PRESENCE_BENCH_OTHER='$(OTHER)'; \
+	for run in $$(seq $(or $(RUNS),1)); do \
+		cargo bench --package presence-tests --bench presence -- $(ROWS) >target/bench/$$run.md; \
+	done
+	@scripts/bench-tables $(if $(RUNS),--write) target/bench/*.md
 
 .PHONY: bench-million
 bench-million: ## Runs the benchmark with a million players for a minute

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -37,7 +38,16 @@ impl Server {
     /// # Panics
     /// If the process ends instead.
     pub fn start(variables: &[(&str, &str)]) -> Self {
-        Self::spawn(Command::new(binary("presence-server")), variables)
+        Self::start_program(&binary("presence-server"), variables)
+    }
+
+    /// Starts another build of the server with `variables` in an otherwise empty environment, and
+    /// waits until it listens.
+    ///
+    /// # Panics
+    /// If the process ends instead.
+    pub fn start_program(program: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::spawn(Command::new(program), variables)
     }
 
     /// Starts the server, and lets it have `files` files open at a time, and no more.

@@ -26,6 +26,16 @@ pub(crate) fn main_thread_time_of(process: u32) -> Duration {
     Duration::from_nanos(nanoseconds.expect("a time"))
 }
 
+/// The CPU time of the threads of a process that have not ended, with a resolution of 1 ns.
+pub(crate) fn time_of_threads(process: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("Linux's /proc");
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .filter_map(|schedstat| schedstat.split_whitespace().next()?.parse().ok())
+        .map(Duration::from_nanos)
+        .sum()
+}
+
 /// The peak resident memory of a process, in MiB.
 pub(crate) fn peak_memory_of(process: u32) -> f64 {
     mebibytes(process, "VmHWM:")

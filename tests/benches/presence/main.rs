@@ -10,7 +10,7 @@
 //! - `cpu`: CPU time and memory of a process.
 //! - `players`: the ids of players and connections.
 //! - `plot`: plots.
-//! - `report`: the table of results.
+//! - `report`: the tables of results.
 //! - `rows`: the measurements, one per file.
 
 mod cpu;
@@ -35,66 +35,50 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(measure(&arguments)).print();
+    runtime.block_on(measure(&arguments));
 }
 
-async fn measure(names: &[String]) -> Report {
-    let is_asked_for = |name: &str| names.iter().any(|wanted| wanted == name);
-    let is_wanted = |name: &str| names.is_empty() || is_asked_for(name);
-    let mut report = Report::default();
-    if is_wanted("script") {
-        rows::script::measure(&mut report).await;
+/// The measurements that run if none is named.
+const STANDARD: [&str; 10] = [
+    "script",
+    "memory",
+    "batch",
+    "single",
+    "friends",
+    "activity",
+    "expiry",
+    "sweep",
+    "cold_start",
+    "size",
+];
+
+async fn measure(names: &[String]) {
+    let standard = STANDARD.map(str::to_owned);
+    for name in if names.is_empty() { &standard } else { names } {
+        let mut report = Report::default();
+        match &**name {
+            "script" => rows::script::measure(&mut report).await,
+            "memory" => rows::memory::measure(&mut report).await,
+            "batch" => rows::batch::measure(&mut report).await,
+            "single" => rows::single::measure(&mut report).await,
+            "friends" => rows::friends::measure(&mut report).await,
+            "activity" => rows::activity::measure(&mut report).await,
+            "expiry" => rows::expiry::measure(&mut report).await,
+            "sweep" => rows::sweep::measure(&mut report).await,
+            "cold_start" => rows::cold_start::measure(&mut report),
+            "size" => rows::size::measure(&mut report),
+            "connections" => rows::connections::measure(&mut report).await,
+            "cluster" => rows::cluster::measure(&mut report).await,
+            "growth" => rows::growth::measure(&mut report).await,
+            "million" => rows::million::measure(&mut report).await,
+            "gateways" => rows::gateways::measure(&mut report).await,
+            "ten_million" => rows::ten_million::measure(&mut report).await,
+            "storm" => rows::storm::measure(&mut report).await,
+            "watch" => rows::watch::measure(&mut report).await,
+            "peers" => rows::peers::measure(&mut report).await,
+            "compare" => rows::compare::measure(&mut report).await,
+            unknown => panic!("there is no measurement {unknown}"),
+        }
+        report.print(name);
     }
-    if is_wanted("memory") {
-        rows::memory::measure(&mut report).await;
-    }
-    if is_wanted("batch") {
-        rows::batch::measure(&mut report).await;
-    }
-    if is_wanted("single") {
-        rows::single::measure(&mut report).await;
-    }
-    if is_wanted("friends") {
-        rows::friends::measure(&mut report).await;
-    }
-    if is_wanted("activity") {
-        rows::activity::measure(&mut report).await;
-    }
-    if is_wanted("expiry") {
-        rows::expiry::measure(&mut report).await;
-    }
-    if is_wanted("sweep") {
-        rows::sweep::measure(&mut report).await;
-    }
-    if is_wanted("cold_start") {
-        rows::cold_start::measure(&mut report);
-    }
-    if is_wanted("size") {
-        rows::size::measure(&mut report);
-    }
-    if is_asked_for("connections") {
-        rows::connections::measure(&mut report).await;
-    }
-    if is_asked_for("cluster") {
-        rows::cluster::measure(&mut report).await;
-    }
-    if is_asked_for("growth") {
-        rows::growth::measure(&mut report).await;
-    }
-    if is_asked_for("million") {
-        rows::million::measure(&mut report).await;
-    }
-    if is_asked_for("gateways") {
-        rows::gateways::measure(&mut report).await;
-    }
-    if is_asked_for("ten_million") {
-        rows::ten_million::measure(&mut report).await;
-    }
-    if is_asked_for("storm") {
-        rows::storm::measure(&mut report).await;
-    }
-    if is_asked_for("watch") {
-        rows::watch::measure(&mut report).await;
-    }
-    report
 }

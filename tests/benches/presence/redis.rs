@@ -48,6 +48,16 @@ if is_new then
 end
 redis.call('EXPIRE', counts, lifetime)";
 
+/// What Centrifugo does without its map of users: it knows which clients are present, but not whether
+/// a user is.
+pub(crate) const CENTRIFUGO_WITHOUT_USERS: &str = "
+local clients, data = unpack(KEYS)
+local lifetime, deadline, client, details = unpack(ARGV)
+redis.call('ZADD', clients, deadline, client)
+redis.call('HSET', data, client, details)
+redis.call('EXPIRE', clients, lifetime)
+redis.call('EXPIRE', data, lifetime)";
+
 /// A Redis tied to the first CPU.
 pub(crate) async fn start() -> RedisServer {
     let redis = RedisServer::start().await;
@@ -78,18 +88,28 @@ pub(crate) fn least(hash: &str, player: usize) -> Cmd {
 /// A call of [`CENTRIFUGO`] for a player, whose channel is that of all who are online, at a time in
 /// seconds.
 pub(crate) fn centrifugo(hash: &str, player: usize, time: usize) -> Cmd {
-    let (player, connection) = (players::player(player), players::connection(player));
-    let mut command = redis::cmd("EVALSHA");
-    command.arg(hash).arg(4).arg(&[
+    let keys = [
         "online.clients",
         "online.data",
         "online.users",
         "online.counts",
-    ]);
-    command.arg(60).arg(time + 60).arg(&connection);
+    ];
+    let mut command = centrifugo_call(hash, &keys, player, time);
+    command.arg(players::player(player));
     command
-        .arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#))
-        .arg(&player);
+}
+
+/// A call of [`CENTRIFUGO_WITHOUT_USERS`] for a player, at a time in seconds.
+pub(crate) fn centrifugo_without_users(hash: &str, player: usize, time: usize) -> Cmd {
+    centrifugo_call(hash, &["alone.clients", "alone.data"], player, time)
+}
+
+fn centrifugo_call(hash: &str, keys: &[&str], player: usize, time: usize) -> Cmd {
+    let (player, connection) = (players::player(player), players::connection(player));
+    let mut command = redis::cmd("EVALSHA");
+    command.arg(hash).arg(keys.len()).arg(keys);
+    command.arg(60).arg(time + 60).arg(&connection);
+    command.arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#));
     command
 }
 

@@ -62,22 +62,16 @@ pub(crate) async fn measure(report: &mut Report) {
         Bar::AtMost(1.3),
     );
 
-    let beat = |n| {
-        format!(
-            r#"{{"player_id":"{}","connection_id":"{}"}}"#,
-            players::player(n),
-            players::connection(n)
-        )
-    };
     let requests = |first: usize| {
-        (first..first + PLAYERS).map(move |n| http::post("/presence/heartbeat", &beat(n)))
+        (first..first + PLAYERS)
+            .map(move |n| http::post("/presence/heartbeat", &super::heartbeat(n)))
     };
     let [without, with] = bench
         .compare([0, PLAYERS].map(|first| requests(first).collect()))
         .await;
     Bench::add(
         report,
-        "heartbeats, one a call, with activities",
+        "heartbeats, one per call, with activities",
         without,
         with,
         Bar::AtMost(1.3),
@@ -88,7 +82,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let requests = |first| (0..CALLS).map(move |call| request(call, first)).collect();
     let [without, with] = bench.compare([0, PLAYERS].map(requests)).await;
     // A second MGET of two keys per player, and an answer of three times the length.
-    let what = format!("friends, {FRIENDS} a call, each with an activity");
+    let what = format!("friends, {FRIENDS} per call, each with an activity");
     Bench::add(report, &what, without, with, Bar::AtMost(5.0));
 }
 

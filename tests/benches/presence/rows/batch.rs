@@ -40,7 +40,7 @@ pub(crate) async fn measure(report: &mut Report) {
         .as_secs_f64();
     }
     let heartbeats = (ROUNDS * PLAYERS) as f64;
-    let rate = |seconds: f64| format!("{:.0} a second", heartbeats / seconds);
+    let rate = |seconds: f64| format!("{:.0} per second", heartbeats / seconds);
     let what = "batch heartbeats of 1,000";
     report.add(
         what,
@@ -57,7 +57,7 @@ pub(crate) async fn measure(report: &mut Report) {
         Bar::AtLeast(0.95),
     );
     let micros = service_time * 1e6 / heartbeats;
-    let what = "service CPU a heartbeat, in batches";
+    let what = "service CPU per heartbeat, in batches";
     report.add(
         what,
         format!("{micros:.2} µs"),

@@ -212,7 +212,7 @@ async fn probes(report: &mut Report) {
 }
 
 /// Starts three masters that share the first CPU.
-async fn start_cluster() -> RedisCluster {
+pub(super) async fn start_cluster() -> RedisCluster {
     let cluster = RedisCluster::start().await;
     for node in cluster.ids() {
         cpu::pin(node, "0");

@@ -71,7 +71,7 @@ pub(crate) async fn measure(report: &mut Report) {
     report.add(
         &what,
         rate(ours),
-        format!("{} raw MGET", rate(raw)),
+        format!("{} raw `MGET`", rate(raw)),
         raw / ours,
         Bar::AtLeast(0.9),
     );

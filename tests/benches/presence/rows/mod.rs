@@ -4,6 +4,7 @@ pub(crate) mod activity;
 pub(crate) mod batch;
 pub(crate) mod cluster;
 pub(crate) mod cold_start;
+pub(crate) mod compare;
 pub(crate) mod connections;
 pub(crate) mod expiry;
 pub(crate) mod friends;
@@ -11,6 +12,7 @@ pub(crate) mod gateways;
 pub(crate) mod growth;
 pub(crate) mod memory;
 pub(crate) mod million;
+pub(crate) mod peers;
 pub(crate) mod script;
 pub(crate) mod single;
 pub(crate) mod size;
@@ -44,6 +46,9 @@ struct Pace {
     interval: Duration,
 }
 
+/// Variables of all servers.
+const COMMON: [(&str, &str); 1] = [("PRESENCE_STORE_TIMEOUT", "10s")];
+
 /// Starts a server on `redis`. Returns it with its address.
 async fn server(redis: &RedisServer, variables: &[(&str, &str)]) -> (Server, String) {
     start_server(&[("PRESENCE_REDIS_URL", &redis.url())], variables)
@@ -63,9 +68,18 @@ async fn cluster_server(cluster: &RedisCluster, variables: &[(&str, &str)]) -> (
 /// Starts a server. It and this program are pinned to the second CPU, as Redis has the first one.
 fn start_server(redis: &[(&str, &str)], variables: &[(&str, &str)]) -> (Server, String) {
     cpu::pin(std::process::id(), "1");
-    let server = Server::start(&[redis, &[("PRESENCE_STORE_TIMEOUT", "10s")], variables].concat());
+    let server = Server::start(&[redis, &COMMON, variables].concat());
     let address = server.url("").trim_start_matches("http://").to_owned();
     (server, address)
+}
+
+/// The body of a heartbeat of a player's only connection.
+fn heartbeat(player: usize) -> String {
+    format!(
+        r#"{{"player_id":"{}","connection_id":"{}"}}"#,
+        players::player(player),
+        players::connection(player)
+    )
 }
 
 /// Connects players, in batches of 1,000.

@@ -73,7 +73,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
     let reference = format!("{} least script", micros(theirs));
     report.add(
-        "heartbeat script, one player a call",
+        "heartbeat script, one player per call",
         micros(ours),
         reference.clone(),
         ours / theirs,
@@ -82,7 +82,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let share = format!("{}, {:.2} of the least script", micros(bare), bare / theirs);
     report.note("the same commands, unchecked", &share);
     report.add(
-        "heartbeat script, 50 players a call",
+        "heartbeat script, 50 players per call",
         micros(bulk),
         reference,
         bulk / theirs,
@@ -90,7 +90,7 @@ pub(crate) async fn measure(report: &mut Report) {
     );
     let reference = format!("{} Centrifugo's script", micros(other));
     report.add(
-        "heartbeat script, one player a call",
+        "heartbeat script, one player per call",
         micros(ours),
         reference,
         ours / other,

@@ -1,11 +1,11 @@
-//! One heartbeat a call.
+//! One heartbeat per call.
 //!
 //! Here everything may run on both CPUs: the reference spends Redis's time, the service its own,
 //! and neither is to be kept from a CPU that would be idle. The server has one worker, as the echo
 //! has one thread.
 
 use crate::{
-    cpu, http, players, redis,
+    cpu, http, redis,
     report::{Bar, Report},
 };
 
@@ -23,15 +23,8 @@ pub(crate) async fn measure(report: &mut Report) {
     let (mut echo, echo_address) = http::start_echo();
     let hash = redis::load(&mut server.connection().await, &redis::heartbeat_script()).await;
     let commands: Vec<_> = (0..CALLS).map(|n| redis::heartbeat(&hash, n)).collect();
-    let body = |n| {
-        format!(
-            r#"{{"player_id":"{}","connection_id":"{}"}}"#,
-            players::player(n),
-            players::connection(n)
-        )
-    };
     let requests: Vec<_> = (0..CALLS)
-        .map(|n| http::post("/presence/heartbeat", &body(n)))
+        .map(|n| http::post("/presence/heartbeat", &super::heartbeat(n)))
         .collect();
 
     let mut raw = server.connection().await;
@@ -68,18 +61,18 @@ pub(crate) async fn measure(report: &mut Report) {
     }
     let _ = (echo.kill(), echo.wait());
     let calls = (ROUNDS * CALLS) as f64;
-    let rate = |seconds: f64| format!("{:.0} a second", calls / seconds);
+    let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
     let micros = |seconds: f64| format!("{:.1} µs", seconds * 1e6 / calls);
     let reference = format!("{} own script, {CONNECTIONS} clients", rate(script));
     report.add(
-        "heartbeats, one a call",
+        "heartbeats, one per call",
         rate(ours),
         reference,
         script / ours,
         Bar::AtLeast(1.0),
     );
     let reference = format!("{} HTTP echo", micros(echo_time));
-    let what = "service CPU a heartbeat, one a call";
+    let what = "service CPU per heartbeat, one per call";
     report.add(
         what,
         micros(service_time),
@@ -90,5 +83,5 @@ pub(crate) async fn measure(report: &mut Report) {
     let busy = 100.0 * (service_time + redis_time + load_time) / (2.0 * ours);
     let [service, redis, load] = [service_time, redis_time, load_time].map(micros);
     let costs = format!("{load} load, {service} service, {redis} Redis: {busy:.0} % of two CPUs");
-    report.note("CPU of one heartbeat a call", &costs);
+    report.note("CPU of one heartbeat per call", &costs);
 }

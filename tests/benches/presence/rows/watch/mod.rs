@@ -1,43 +1,36 @@
 //! Watching players: the delay and cost of changes, and the memory per watched player.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
-};
+mod watcher;
 
-use futures_util::{SinkExt as _, StreamExt as _, future::join_all, stream::SplitSink};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
 use presence_tests::NatsServer;
 use rand::{SeedableRng as _, rngs::StdRng};
-use tokio::{
-    net::{TcpSocket, TcpStream},
-    task::AbortHandle,
-    time::{sleep, sleep_until},
-};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, client_async, connect_async, tungstenite::Message,
-};
+use tokio::time::{sleep, sleep_until};
 
 use crate::{
     cpu, http, players, redis,
     report::{Bar, Report},
 };
 
+pub(crate) use watcher::Watcher;
+
 const PLAYERS: usize = 200_000;
 const STREAMS: usize = 20;
 /// Players watched per stream.
 const WATCHED: usize = 10_000;
-const BATCH: usize = 2_000;
 
 /// Transitions per second.
 const RATES: [usize; 3] = [1_000, 2_000, 5_000];
+/// The duration of the transitions at one rate.
 const DURATION: Duration = Duration::from_secs(20);
 
 /// Connections that set states.
 const CALLERS: usize = 16;
 
 /// Each round sets a state that differs from the one before, so that every call is a transition.
-const STATES: [&str; 4] = ["IN_QUEUE", "IN_MATCH", "AWAY", "ONLINE"];
+pub(crate) const STATES: [&str; 4] = ["IN_QUEUE", "IN_MATCH", "AWAY", "ONLINE"];
 
 /// The default of `PRESENCE_WATCH_INTERVAL`.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -48,32 +41,12 @@ const SINGLE_CHANGES: usize = 100;
 /// The time to wait for missing changes.
 const MAX_SILENCE: Duration = Duration::from_secs(5);
 
-/// A caller that watches players.
-struct Watcher {
-    players: Vec<usize>,
-    requests: SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>,
-    seen: Arc<Mutex<Seen>>,
-    reader: AbortHandle,
-}
-
-/// The messages that a watcher received.
-#[derive(Default)]
-struct Seen {
-    versions: HashMap<usize, u64>,
-    /// The arrivals since this was last emptied: each player and the time.
-    arrivals: Vec<(usize, Instant)>,
-    replies: usize,
-    /// Whether the last request failed and must be repeated.
-    is_refused: bool,
-    last_reply: Option<Instant>,
-}
-
 /// One round of transitions.
-struct Round {
+pub(crate) struct Round {
     /// When the response to each player's call arrived.
     answered: Vec<Instant>,
     /// CPU time of the service.
-    spent: Duration,
+    pub(crate) spent: Duration,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -91,6 +64,7 @@ pub(crate) async fn measure(report: &mut Report) {
             &address,
             service.id(),
             rate,
+            DURATION,
             states.next().unwrap_or_default(),
         )
         .await
@@ -245,7 +219,7 @@ fn sample(number: usize) -> Vec<usize> {
 }
 
 /// Watches all players on all streams. Returns when the last reply arrived.
-async fn watch(watchers: &mut [Watcher], with_known: bool) -> Instant {
+pub(crate) async fn watch(watchers: &mut [Watcher], with_known: bool) -> Instant {
     join_all(watchers.iter_mut().map(|watcher| watcher.watch(with_known))).await;
     watchers
         .iter()
@@ -255,8 +229,14 @@ async fn watch(watchers: &mut [Watcher], with_known: bool) -> Instant {
 }
 
 /// Sets the state of one player after the other at a rate.
-async fn set_states(address: &str, service: u32, rate: usize, state: &str) -> Round {
-    let count = rate * DURATION.as_secs() as usize;
+pub(crate) async fn set_states(
+    address: &str,
+    service: u32,
+    rate: usize,
+    duration: Duration,
+    state: &str,
+) -> Round {
+    let count = rate * duration.as_secs() as usize;
     let before = cpu::time_of(service);
     let start = Instant::now() + Duration::from_millis(50);
     let callers = (0..CALLERS).map(async |caller| {
@@ -355,126 +335,4 @@ fn add_rows(
     let figure =
         format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
     report.note(&format!("{rate}: service CPU per delivered entry"), &figure);
-}
-
-impl Watcher {
-    async fn open(address: &str, players: Vec<usize>) -> Self {
-        let (socket, _) = connect_async(format!("ws://{address}/watch"))
-            .await
-            .expect("a stream");
-        Self::new(socket, players)
-    }
-
-    /// Opens a stream with a receive buffer of a few kilobytes.
-    async fn with_small_buffer(address: &str, players: Vec<usize>) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-        let socket = socket
-            .connect(address.parse().expect("an address"))
-            .await
-            .expect("a connection");
-        let socket = client_async(
-            format!("ws://{address}/watch"),
-            MaybeTlsStream::Plain(socket),
-        )
-        .await;
-        Self::new(socket.expect("a stream").0, players)
-    }
-
-    fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, players: Vec<usize>) -> Self {
-        let (requests, mut messages) = socket.split();
-        let seen = Arc::<Mutex<Seen>>::default();
-        let shared = Arc::clone(&seen);
-        let reader = tokio::spawn(async move {
-            while let Some(Ok(message)) = messages.next().await {
-                if let Message::Text(text) = message {
-                    shared
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .record(&text);
-                }
-            }
-        });
-        Self {
-            players,
-            requests,
-            seen,
-            reader: reader.abort_handle(),
-        }
-    }
-
-    async fn watch(&mut self, with_known: bool) {
-        for players in self.players.chunks(BATCH) {
-            let ids: Vec<_> = players
-                .iter()
-                .map(|player| format!(r#""{}""#, players::player(*player)))
-                .collect();
-            let known = if with_known {
-                self.seen().known(players)
-            } else {
-                String::new()
-            };
-            let request = format!(r#"{{"watch":[{}],"known":{{{known}}}}}"#, ids.join(","));
-            let before = self.seen().replies;
-            // A refused request is repeated.
-            while self.seen().replies == before {
-                self.seen().is_refused = false;
-                self.requests
-                    .send(Message::text(request.clone()))
-                    .await
-                    .expect("a stream that takes requests");
-                while self.seen().replies == before && !self.seen().is_refused {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            }
-        }
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.reader.abort();
-    }
-}
-
-impl Seen {
-    /// Records a message. It is not parsed as JSON, as the load shares its CPU with the service.
-    fn record(&mut self, text: &str) {
-        let now = Instant::now();
-        for entry in text.split(r#""player_id":"player-"#).skip(1) {
-            let player = number(entry) as usize;
-            let version = entry
-                .split_once(r#""version":"#)
-                .map_or(0, |(_, rest)| number(rest));
-            self.versions.insert(player, version);
-            self.arrivals.push((player, now));
-        }
-        if text.contains(r#""error""#) {
-            assert!(text.contains("urn:presence:store-unavailable"), "{text}");
-            self.is_refused = true;
-        }
-        if text.contains(r#""watching""#) {
-            self.replies += 1;
-            self.last_reply = Some(now);
-        }
-    }
-
-    fn known(&self, players: &[usize]) -> String {
-        let version = |player: &usize| self.versions.get(player).copied().unwrap_or_default();
-        let known = players
-            .iter()
-            .map(|player| format!(r#""{}":{}"#, players::player(*player), version(player)));
-        known.collect::<Vec<_>>().join(",")
-    }
-}
-
-/// The number at the beginning of a text.
-fn number(text: &str) -> u64 {
-    text.bytes()
-        .take_while(u8::is_ascii_digit)
-        .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }

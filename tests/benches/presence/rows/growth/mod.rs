@@ -1,4 +1,9 @@
-//! Growth of costs with the number of players, devices and friends. No bars; two plots.
+//! Growth of costs with the number of players, friends, devices, watchers, partitions and gateways. No
+//! bars; one plot each.
+
+mod gateways;
+mod partitions;
+mod watchers;
 
 use presence_tests::{RedisServer, Server};
 use redis::aio::MultiplexedConnection;
@@ -13,7 +18,7 @@ use crate::{
 };
 
 const PLAYERS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
-const DEVICES: [usize; 3] = [1, 2, 8];
+const DEVICES: [usize; 4] = [1, 2, 4, 8];
 const FRIENDS: [usize; 4] = [10, 100, 500, 2_000];
 
 /// The minimum number of heartbeats per measurement.
@@ -53,15 +58,8 @@ pub(crate) async fn measure(report: &mut Report) {
         service.push(ours);
         redis.push(theirs);
     }
-    let lines = [("Redis", redis), ("the service", service)];
-    let x_ticks = PLAYERS.map(thousands);
-    Plot {
-        title: "µs of CPU per heartbeat, in batches of 1,000",
-        x: "players",
-        x_ticks: &x_ticks,
-        lines: &lines,
-    }
-    .write("heartbeats");
+    let title = "µs of CPU per heartbeat, in batches of 1,000";
+    draw("heartbeats", title, "players", &PLAYERS, redis, service);
 
     let (mut service, mut redis) = (Vec::new(), Vec::new());
     for count in FRIENDS {
@@ -78,23 +76,51 @@ pub(crate) async fn measure(report: &mut Report) {
         service.push(ours);
         redis.push(theirs);
     }
-    let lines = [("Redis", redis), ("the service", service)];
-    let x_ticks = FRIENDS.map(thousands);
-    Plot {
-        title: "µs of CPU per friends call",
-        x: "friends",
-        x_ticks: &x_ticks,
-        lines: &lines,
-    }
-    .write("friends");
+    draw(
+        "friends",
+        "µs of CPU per friends call",
+        "friends",
+        &FRIENDS,
+        redis,
+        service,
+    );
+    drop(bench);
 
+    let (mut service, mut redis) = (Vec::new(), Vec::new());
     for devices in DEVICES {
-        measure_devices(report, devices).await;
+        let [ours, theirs] = measure_devices(report, devices).await;
+        service.push(ours);
+        redis.push(theirs);
     }
+    let title = "µs of CPU per heartbeat, in batches of 1,000";
+    draw(
+        "devices",
+        title,
+        "devices of each player",
+        &DEVICES,
+        redis,
+        service,
+    );
+
+    watchers::measure(report).await;
+    partitions::measure(report).await;
+    gateways::measure(report).await;
+}
+
+/// Draws the costs of Redis and of the service.
+fn draw(name: &str, title: &str, x: &str, sizes: &[usize], redis: Vec<f64>, service: Vec<f64>) {
+    let x_ticks: Vec<_> = sizes.iter().copied().map(thousands).collect();
+    Plot {
+        title,
+        x,
+        x_ticks: &x_ticks,
+        lines: &[("Redis", redis), ("the service", service)],
+    }
+    .write(name);
 }
 
 /// Measures heartbeats of players with several devices.
-async fn measure_devices(report: &mut Report, devices: usize) {
+async fn measure_devices(report: &mut Report, devices: usize) -> [f64; 2] {
     let bench = Bench::start().await;
     // One batch holds one device of each player, as each device has a gateway of its own.
     let batches = |path: &'static str| {
@@ -127,6 +153,7 @@ async fn measure_devices(report: &mut Report, devices: usize) {
         &format!("heartbeats of players with {devices} devices"),
         &costs(ours, theirs),
     );
+    [ours, theirs]
 }
 
 impl Bench {

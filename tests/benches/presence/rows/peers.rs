@@ -1,0 +1,269 @@
+//! The same heartbeats in other presence services: a Node server, in turns with this one, and the
+//! scripts of both and of Centrifugo.
+//!
+//! Each server has one CPU, Redis has the other, and the load may run on both.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use ::redis::{Cmd, aio::MultiplexedConnection};
+use presence_tests::RedisServer;
+
+use crate::{
+    cpu, http,
+    players::{self, thousands},
+    redis::{self, CENTRIFUGO, CENTRIFUGO_WITHOUT_USERS},
+    report::Report,
+};
+
+const PLAYERS: usize = 64_000;
+const ROUNDS: usize = 3;
+
+/// The folder of the Node server.
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/presence/peer");
+
+/// The paths of the Node server, and what they do.
+const VARIANTS: [(&str, &str); 2] = [
+    ("/presence/heartbeat", "Node, a script"),
+    ("/plain/heartbeat", "Node, one `SET`"),
+];
+
+/// The Node server, ended when this is dropped.
+struct Peer {
+    process: Child,
+    address: String,
+}
+
+/// One server's way of serving the heartbeats.
+struct Way {
+    process: u32,
+    address: String,
+    requests: Vec<Vec<u8>>,
+    spent: Cost,
+}
+
+/// Seconds.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cost {
+    duration: f64,
+    service: f64,
+    redis: f64,
+}
+
+pub(crate) async fn measure(report: &mut Report) {
+    let server = redis::start().await;
+    let (service, address) = super::server(&server, &[("PRESENCE_TTL", "10m")]).await;
+    let Some(peer) = Peer::start(&server) else {
+        report.note(
+            "Node: left out",
+            "node or its packages are missing: npm ci in tests/benches/presence/peer",
+        );
+        return;
+    };
+    cpu::pin(std::process::id(), "0,1");
+    super::connect(&address, PLAYERS).await;
+
+    let single = |path: &str| -> Vec<_> {
+        (0..PLAYERS)
+            .map(|n| http::post(path, &super::heartbeat(n)))
+            .collect()
+    };
+    let batches = |path: &str| super::batches(path, PLAYERS).collect();
+    let ways = |requests: &dyn Fn(&str) -> Vec<Vec<u8>>| {
+        let ours = Way::new(service.id(), &address, requests(VARIANTS[0].0));
+        let theirs =
+            VARIANTS.map(|(path, _)| Way::new(peer.process.id(), &peer.address, requests(path)));
+        std::iter::once(ours).chain(theirs).collect()
+    };
+    take_turns(
+        report,
+        "heartbeats, one per call",
+        64,
+        &server,
+        ways(&single),
+    )
+    .await;
+    take_turns(
+        report,
+        "heartbeats, in batches of 1,000",
+        4,
+        &server,
+        ways(&batches),
+    )
+    .await;
+    drop(peer);
+    // The scripts below find leases as old as those of a server with the default TTL.
+    let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
+    http::load(&address, 4, &heartbeats).await;
+    scripts(report, &server).await;
+}
+
+impl Peer {
+    /// Starts the server on the second CPU. `None` if Node or a package is missing.
+    fn start(redis: &RedisServer) -> Option<Self> {
+        let mut process = Command::new("node")
+            .arg("server.js")
+            .current_dir(FOLDER)
+            .env("REDIS_URL", redis.url())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok()?;
+        let mut address = String::new();
+        BufReader::new(process.stdout.take()?)
+            .read_line(&mut address)
+            .ok()?;
+        let mut peer = Self {
+            process,
+            address: address.trim().to_owned(),
+        };
+        if peer.address.is_empty() {
+            let _ = peer.process.wait();
+            return None;
+        }
+        cpu::pin(peer.process.id(), "1");
+        Some(peer)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = (self.process.kill(), self.process.wait());
+    }
+}
+
+impl Way {
+    fn new(process: u32, address: &str, requests: Vec<Vec<u8>>) -> Self {
+        Self {
+            process,
+            address: address.to_owned(),
+            requests,
+            spent: Cost::default(),
+        }
+    }
+
+    async fn serve(&self, connections: usize, server: &RedisServer) -> Cost {
+        let redis = cpu::time_of_threads(server.id());
+        let service = cpu::time_of_threads(self.process);
+        let duration = http::load(&self.address, connections, &self.requests).await;
+        Cost {
+            duration: duration.as_secs_f64(),
+            service: (cpu::time_of_threads(self.process) - service).as_secs_f64(),
+            redis: (cpu::time_of_threads(server.id()) - redis).as_secs_f64(),
+        }
+    }
+}
+
+/// Serves the heartbeats in all ways, in turns, and adds rows that compare the first with each other
+/// one. The first round, in which Node compiles and the other players are created, does not count.
+async fn take_turns(
+    report: &mut Report,
+    what: &str,
+    connections: usize,
+    server: &RedisServer,
+    mut ways: Vec<Way>,
+) {
+    for round in 0..=ROUNDS {
+        for way in &mut ways {
+            let cost = way.serve(connections, server).await;
+            if round > 0 {
+                way.spent.duration += cost.duration;
+                way.spent.service += cost.service;
+                way.spent.redis += cost.redis;
+            }
+        }
+    }
+    let heartbeats = (ROUNDS * PLAYERS) as f64;
+    let rate = |seconds: f64| format!("{} per second", thousands((heartbeats / seconds) as usize));
+    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / heartbeats);
+    let [ours, theirs @ ..] = &*ways else { return };
+    let ours = ours.spent;
+    for (way, (_, name)) in theirs.iter().zip(VARIANTS) {
+        let theirs = way.spent;
+        report.compare(
+            what,
+            rate(ours.duration),
+            format!("{} {name}", rate(theirs.duration)),
+            theirs.duration / ours.duration,
+        );
+        for (program, ours, theirs) in [
+            ("service", ours.service, theirs.service),
+            ("Redis", ours.redis, theirs.redis),
+        ] {
+            report.compare(
+                &format!("{what}: {program} CPU per heartbeat"),
+                micros(ours),
+                format!("{} {name}", micros(theirs)),
+                ours / theirs,
+            );
+        }
+    }
+}
+
+/// Compares Redis's whole CPU time for a heartbeat of one player, sent in pipelines without a
+/// service.
+async fn scripts(report: &mut Report, server: &RedisServer) {
+    let mut connection = server.connection().await;
+    let own = redis::load(&mut connection, &redis::heartbeat_script()).await;
+    let script = std::fs::read_to_string(format!("{FOLDER}/heartbeat.lua")).expect("its script");
+    let node = redis::load(&mut connection, &script).await;
+    let with = redis::load(&mut connection, CENTRIFUGO).await;
+    let without = redis::load(&mut connection, CENTRIFUGO_WITHOUT_USERS).await;
+    let ways: [(&str, &dyn Fn(usize) -> Cmd); 5] = [
+        ("", &|n| redis::heartbeat(&own, n)),
+        ("Node's script", &|n| node_call(&node, n)),
+        ("Node's `SET`", &plain_set),
+        ("Centrifugo's script", &|n| redis::centrifugo(&with, n, 0)),
+        ("Centrifugo's script, without its user map", &|n| {
+            redis::centrifugo_without_users(&without, n, 0)
+        }),
+    ];
+    let mut best = [f64::MAX; 5];
+    for _ in 0..=ROUNDS {
+        for (best, (_, call)) in best.iter_mut().zip(&ways) {
+            *best = best.min(redis_time(server, &connection, call).await);
+        }
+    }
+    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
+    for (theirs, (name, _)) in best.iter().zip(&ways).skip(1) {
+        report.compare(
+            "Redis CPU per heartbeat of one player, without a service",
+            micros(best[0]),
+            format!("{} {name}", micros(*theirs)),
+            best[0] / theirs,
+        );
+    }
+}
+
+/// Seconds per call, if all players, in no order, are the subject of a call.
+async fn redis_time(
+    server: &RedisServer,
+    connection: &MultiplexedConnection,
+    call: &dyn Fn(usize) -> Cmd,
+) -> f64 {
+    let before = cpu::main_thread_time_of(server.id());
+    let calls = (0..PLAYERS).map(|n| call(n * 7_919 % PLAYERS));
+    redis::pipelined(connection, calls, 500).await;
+    (cpu::main_thread_time_of(server.id()) - before).as_secs_f64() / PLAYERS as f64
+}
+
+/// A call of the Node server's script.
+fn node_call(hash: &str, number: usize) -> Cmd {
+    let (player, connection) = (players::player(number), players::connection(number));
+    let mut command = ::redis::cmd("EVALSHA");
+    command.arg(hash).arg(2);
+    command.arg(format!("peer:{player}")).arg("peer:online");
+    command.arg(45_000).arg(connection).arg(player);
+    command
+}
+
+/// What the Node server writes without a script.
+fn plain_set(number: usize) -> Cmd {
+    let mut command = ::redis::cmd("SET");
+    command.arg(format!("plain:{}", players::player(number)));
+    command.arg(r#"{"state":"ONLINE","last_seen":1795493786449}"#);
+    command.arg("PX").arg(45_000);
+    command
+}
