@@ -1,8 +1,20 @@
 -- The codec of players: their record and their past as tables. lib/formats.lua describes both texts.
--- Needs ttl (lib/call.lua), lib/formats.lua. Defines decode_record, encode_record, split_claim, decode_past, encode_past.
+-- Needs ttl (lib/call.lua), lib/formats.lua. Defines text_of, decode_record, encode_record, split_claim, decode_past, encode_past.
 
 -- A greater stored number is invalid. Lua prints numbers of up to 14 digits in full, and Redis accepts no other form.
 local MAX_NUMBER = 9e13
+
+-- Returns a number as text. Lua prints a number by way of floating point, which takes as long as a command of Redis, and
+-- the same few numbers occur many times in a call.
+local texts = {}
+local function text_of(number)
+  local text = texts[number]
+  if not text then
+    text = tostring(number)
+    texts[number] = text
+  end
+  return text
+end
 
 local RECORD = '^{"last_seen":(%d+),"version":(%d+),"connection_count":%d+,"state":"([A-Z_]+)"[,}]'
 
@@ -21,7 +33,7 @@ local function encode_record(player)
   for i, lease in ipairs(player.leases) do
     durations[i] = math.max(lease.expires_at - player.last_seen, 0)
   end
-  return record_text(player.last_seen, player.version, #durations, player.state,
+  return record_text(text_of(player.last_seen), text_of(player.version), text_of(#durations), player.state,
     #durations > 1 and table.concat(durations, ','), player.activity)
 end
 
@@ -95,7 +107,7 @@ local function encode_past(player, expires_at, reason)
     return math.max(time - player.last_seen, 0)
   end
 
-  local parts = { player.last_seen .. ' ' .. player.version .. past_words(player, duration_to(expires_at), reason) }
+  local parts = { text_of(player.last_seen) .. ' ' .. text_of(player.version) .. past_words(player, duration_to(expires_at), reason) }
   local is_offline = player.state == 'OFFLINE'
   for i, lease in ipairs(is_offline and player.not_counting or player.leases) do
     -- A lease that has ended belongs to no gateway.

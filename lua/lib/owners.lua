@@ -10,9 +10,22 @@ local function member_of(player, lease)
   return lease.gateway .. '!' .. player.id .. ' ' .. lease.id
 end
 
+-- Returns whether a gateway has, or had, a connection of the player.
+local function belongs_to_gateway(player)
+  for _, lease in ipairs(player.leases) do
+    if lease.gateway then
+      return true
+    end
+  end
+  return #player.members > 0
+end
+
 -- Updates the owners to the player's leases, after the past was written. A key of another type is ignored: the sweep
 -- deletes it when it ends the leases of a gateway.
 local function update_owners(player)
+  if not belongs_to_gateway(player) then
+    return
+  end
   local current, members, removed, added = {}, {}, {}, {}
   for _, lease in ipairs(player.leases) do
     if lease.gateway then

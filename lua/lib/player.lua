@@ -150,10 +150,10 @@ local function store_player(player, expires_at, reason)
     -- Valkey would at once delete a key that expires in the current millisecond.
     redis.call('SET', player.record, record, 'KEEPTTL')
   else
-    redis.call('SET', player.record, record, 'PXAT', expires_at)
+    redis.call('SET', player.record, record, 'PXAT', text_of(expires_at))
   end
   redis.call('SET', player.past, encode_past(player, expires_at, reason))
-  redis.call('ZADD', index, 'LT', expires_at, player.id)
+  redis.call('ZADD', index, 'LT', text_of(expires_at), player.id)
   update_owners(player)
 end
 
