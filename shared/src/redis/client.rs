@@ -9,7 +9,7 @@ use super::{
     StoreError,
     cluster::Cluster,
     layout::LayoutGuard,
-    link::{Endpoint, Role},
+    link::{Address, Endpoint, Role},
     node::{Clock, Node, Sending, Slots, Timed},
     policy::{PartitionCount, Policy},
     shard::Shard,
@@ -173,6 +173,19 @@ impl RedisClient {
         match &self.backend {
             Backend::Standalone(_) => vec![items],
             Backend::Cluster(cluster, _) => cluster.group_by_master(items, shard).await,
+        }
+    }
+
+    /// Groups items by the master of a cluster that holds their shard, as far as that is known
+    /// without asking.
+    pub(crate) fn group_by_known_master<T>(
+        &self,
+        items: Vec<T>,
+        shard: impl Fn(&T) -> Shard,
+    ) -> Vec<(Option<Address>, Vec<T>)> {
+        match &self.backend {
+            Backend::Standalone(_) => vec![(None, items)],
+            Backend::Cluster(cluster, _) => cluster.group_by_known_master(items, shard),
         }
     }
 

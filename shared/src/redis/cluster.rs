@@ -178,14 +178,24 @@ impl Cluster {
         let Ok(Ok(slots)) = timeout(self.timeout, self.topology.slots()).await else {
             return vec![items];
         };
-        let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
-        for item in items {
-            groups
-                .entry(slots.master(shard(&item)))
-                .or_default()
-                .push(item);
-        }
-        groups.into_values().collect()
+        group_by_master(&slots, items, shard)
+            .into_values()
+            .collect()
+    }
+
+    /// Groups items by the master that holds their shard, without asking for the slot map: items
+    /// without a known master have `None`.
+    pub(super) fn group_by_known_master<T>(
+        &self,
+        items: Vec<T>,
+        shard: impl Fn(&T) -> Shard,
+    ) -> Vec<(Option<Address>, Vec<T>)> {
+        let Some(slots) = self.topology.known_slots() else {
+            return vec![(None, items)];
+        };
+        let groups = group_by_master(&slots, items, shard);
+        let address = |(master, items): (Option<&Address>, _)| (master.cloned(), items);
+        groups.into_iter().map(address).collect()
     }
 
     /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do
@@ -343,6 +353,21 @@ impl Cluster {
             .await
             .unwrap_or(Err(StoreError::Timeout(self.timeout)))
     }
+}
+
+fn group_by_master<T>(
+    slots: &SlotMap,
+    items: Vec<T>,
+    shard: impl Fn(&T) -> Shard,
+) -> HashMap<Option<&Address>, Vec<T>> {
+    let mut groups = HashMap::<_, Vec<T>>::with_capacity(slots.masters.len());
+    for item in items {
+        groups
+            .entry(slots.master(shard(&item)))
+            .or_default()
+            .push(item);
+    }
+    groups
 }
 
 const UNASSIGNED: StoreError = StoreError::Unexpected("unassigned hash slot");

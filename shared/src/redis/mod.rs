@@ -21,6 +21,7 @@ pub(crate) mod value;
 
 pub(crate) use client::RedisClient;
 pub use error::{RedisFault, StoreError, StoreFailure};
+pub(crate) use link::Address;
 pub(crate) use node::Timed;
 pub(crate) use policy::Policy;
 pub(crate) use shard::{SLOTS, Shard, slot, slot_tag};

@@ -117,7 +117,7 @@ impl Topology {
         ))
     }
 
-    fn known_slots(&self) -> Option<Arc<SlotMap>> {
+    pub(super) fn known_slots(&self) -> Option<Arc<SlotMap>> {
         self.slots
             .read()
             .unwrap_or_else(PoisonError::into_inner)

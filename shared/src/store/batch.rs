@@ -1,5 +1,7 @@
 //! Batches: mutations of many connections, in one round trip to each Redis node involved.
 
+use std::fmt::Write as _;
+
 use redis::{Cmd, Value};
 
 use super::{
@@ -18,8 +20,38 @@ use crate::{
 /// to delay other clients for long.
 pub(super) const ENTRIES_PER_CALL: usize = 50;
 
-/// Entries for one script call: their shard, and their places in the list of connections.
+/// Entries for one script call: their shard, and their positions in the list of entries.
 type Group = (Shard, Vec<usize>);
+
+/// The connections that one caller changes, all in the same way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub(super) mutation: Mutation<'a>,
+    pub(super) connections: &'a [Connection],
+    pub(super) trace: &'a TraceContext,
+}
+
+impl<'a> Batch<'a> {
+    /// The entries of this batch, which has this `number` in the list of batches.
+    fn entries(self, number: usize) -> impl Iterator<Item = Entry<'a>> {
+        let connections = self.connections.iter().enumerate();
+        connections.map(move |(position, connection)| Entry {
+            connection,
+            batch: number,
+            position,
+        })
+    }
+}
+
+/// A connection of one of several batches.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    connection: &'a Connection,
+    /// The position of the batch in the list of batches.
+    batch: usize,
+    /// The position of the connection in its batch.
+    position: usize,
+}
 
 /// The result of a mutation of many connections.
 #[derive(Debug, Default)]
@@ -32,6 +64,16 @@ pub(crate) struct AppliedBatch {
     pub(crate) failure: Option<StoreError>,
 }
 
+impl AppliedBatch {
+    /// The result of a batch of this length before any of its calls.
+    pub(super) fn without_outcomes(length: usize) -> Self {
+        Self {
+            outcomes: vec![None; length],
+            ..Self::default()
+        }
+    }
+}
+
 impl Store {
     /// Connects, renews or disconnects many connections, in one round trip to each Redis node
     /// involved.
@@ -42,53 +84,97 @@ impl Store {
         trace: &TraceContext,
     ) -> AppliedBatch {
         let span = Span::script(trace, mutation.script().name, connections.len());
-        let trace = span.context();
-        let groups = self.group(connections.iter().map(|connection| &connection.player_id));
-        let append = |command: &mut Cmd, (shard, places): &Group| {
-            let entries = places.iter().map(|place| &connections[*place]);
-            self.append_call(
-                command,
-                *shard,
-                entries.clone().map(|entry| &entry.player_id),
-                trace,
-            );
-            self.append(command, mutation, entries);
+        let batch = Batch {
+            mutation,
+            connections,
+            trace: span.context(),
         };
-        let answers = self.run_groups(mutation.script(), &groups, append).await;
-        // Puts the outcome of each call's entries in their places. A failed call fails its own
-        // entries only.
-        let mut batch = AppliedBatch {
-            outcomes: vec![None; connections.len()],
-            ..AppliedBatch::default()
-        };
-        for ((shard, places), answer) in groups.iter().zip(answers) {
-            match answer.and_then(|answer| Reply::parse(answer, places.len(), *shard, trace)) {
-                Ok(reply) => {
-                    for (place, outcome) in places.iter().zip(reply.outcomes) {
-                        batch.outcomes[*place] = outcome;
-                        if outcome.is_none() {
-                            batch.failure = Some(OTHER_TYPE);
-                        }
-                    }
-                    batch.events.extend(reply.events);
-                }
-                Err(error) => batch.failure = Some(error),
+        let applied = match mutation {
+            Mutation::Heartbeat(gateway) if self.keys.is_partitioned() => {
+                Box::pin(self.renew_combined(gateway, connections, span.context())).await
             }
+            _ => self.apply_alone(batch).await,
+        };
+        span.end(applied.failure.as_ref().map(StoreError::kind));
+        applied
+    }
+
+    /// Applies a batch that shares no script call with another one.
+    pub(super) async fn apply_alone(&self, batch: Batch<'_>) -> AppliedBatch {
+        let script = batch.mutation.script();
+        let mut applied = self.apply_together(script, &[batch]).await;
+        applied.pop().unwrap_or_default()
+    }
+
+    /// Applies batches whose mutations have the same script. Several batches are heartbeats: their
+    /// arguments are one per connection, so that batches can share a call.
+    pub(super) async fn apply_together(
+        &self,
+        script: &Script,
+        batches: &[Batch<'_>],
+    ) -> Vec<AppliedBatch> {
+        let entries: Vec<_> = batches
+            .iter()
+            .enumerate()
+            .flat_map(|(number, batch)| batch.entries(number))
+            .collect();
+        let groups = self.group(entries.iter().map(|entry| &entry.connection.player_id));
+        let append = |command: &mut Cmd, (shard, positions): &Group| {
+            let group: Vec<_> = positions
+                .iter()
+                .map(|position| entries[*position])
+                .collect();
+            self.append_entries(command, *shard, batches, &group);
+        };
+        let answers = self.run_groups(script, &groups, append).await;
+        let mut applied: Vec<_> = batches
+            .iter()
+            .map(|batch| AppliedBatch::without_outcomes(batch.connections.len()))
+            .collect();
+        for ((shard, positions), answer) in groups.iter().zip(answers) {
+            let group = positions.iter().map(|position| entries[*position]);
+            let trace = group.clone().next().map(|entry| batches[entry.batch].trace);
+            let reply = answer.and_then(|answer| {
+                let trace = trace.ok_or(StoreError::Unexpected("a call without entries"))?;
+                Reply::parse(answer, positions.len(), *shard, trace)
+            });
+            add_reply(&mut applied, group, reply);
         }
-        span.end(batch.failure.as_ref().map(StoreError::kind));
-        batch
+        applied
+    }
+
+    /// Appends the keys and arguments of a group of entries, in the order of their batches.
+    fn append_entries(
+        &self,
+        command: &mut Cmd,
+        shard: Shard,
+        batches: &[Batch<'_>],
+        group: &[Entry<'_>],
+    ) {
+        let callers = || group.chunk_by(|entry, next| entry.batch == next.batch);
+        let traces = callers().map(|entries| (batches[entries[0].batch].trace, entries.len()));
+        let Some((trace, further_traces)) = combine_traces(traces) else {
+            return;
+        };
+        let players = group.iter().map(|entry| &entry.connection.player_id);
+        self.append_call(command, shard, players, trace, &further_traces);
+        for entries in callers() {
+            let mutation = batches[entries[0].batch].mutation;
+            self.append(
+                command,
+                mutation,
+                entries.iter().map(|entry| entry.connection),
+            );
+        }
     }
 
     /// Groups players into script calls: each group is of one shard, and not too large. Players are
-    /// represented by their places in the list.
-    pub(super) fn group<'a>(
-        &self,
-        players: impl Iterator<Item = &'a PlayerId>,
-    ) -> Vec<(Shard, Vec<usize>)> {
+    /// represented by their positions in the list.
+    pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<Group> {
         let shards = self.keys.group_by_shard(players);
-        let split = |(shard, places): (&Shard, &Vec<usize>)| {
+        let split = |(shard, positions): (&Shard, &Vec<usize>)| {
             let shard = *shard;
-            places
+            positions
                 .chunks(ENTRIES_PER_CALL)
                 .map(move |chunk| (shard, chunk.to_vec()))
                 .collect::<Vec<_>>()
@@ -113,14 +199,14 @@ impl Store {
             })
             .collect();
         let mut answers = self.redis.query_all_with(script.policy, &by_hash).await;
-        let is_unknown = |place: &usize| answers[*place].as_ref().is_err_and(is_unknown_script);
+        let is_unknown = |group: &usize| answers[*group].as_ref().is_err_and(is_unknown_script);
         let unknown: Vec<_> = (0..groups.len()).filter(is_unknown).collect();
         if unknown.is_empty() {
             return answers;
         }
         // Nodes that do not have the script cached get its source, in a second round trip.
-        let send_source = |place: &usize| {
-            let group = &groups[*place];
+        let send_source = |group: &usize| {
+            let group = &groups[*group];
             (
                 group.0,
                 script.call_by_source(|command| append(command, group)),
@@ -128,9 +214,61 @@ impl Store {
         };
         let by_source: Vec<_> = unknown.iter().map(send_source).collect();
         let second_answers = self.redis.query_all_with(script.policy, &by_source).await;
-        for (place, answer) in unknown.into_iter().zip(second_answers) {
-            answers[place] = answer;
+        for (group, answer) in unknown.into_iter().zip(second_answers) {
+            answers[group] = answer;
         }
         answers
     }
+}
+
+/// Adds the reply of one call to the results of the batches that shared it. A failed call fails its
+/// own entries only.
+fn add_reply<'a>(
+    applied: &mut [AppliedBatch],
+    group: impl Iterator<Item = Entry<'a>> + Clone,
+    reply: Result<Reply<LeaseOutcome>, StoreError>,
+) {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            group.for_each(|entry| applied[entry.batch].failure = Some(error.clone()));
+            return;
+        }
+    };
+    for (entry, outcome) in group.clone().zip(reply.outcomes) {
+        applied[entry.batch].outcomes[entry.position] = outcome;
+        if outcome.is_none() {
+            applied[entry.batch].failure = Some(OTHER_TYPE);
+        }
+    }
+    if reply.events.is_empty() {
+        return;
+    }
+    // Each caller gets the events of a shared call: a server's callers only notify the relay of
+    // them, and any of the callers may have left. A function, whose caller publishes them, serves
+    // one call at a time.
+    let mut callers: Vec<_> = group.map(|entry| entry.batch).collect();
+    callers.dedup();
+    if let Some(last) = callers.pop() {
+        for caller in callers {
+            applied[caller].events.extend(reply.events.iter().cloned());
+        }
+        applied[last].events.extend(reply.events);
+    }
+}
+
+/// Combines the traces of a call's callers, given with the number of their entries: the first trace,
+/// and the text of the further ones, see `lua/heartbeat.lua`. `None` without callers.
+fn combine_traces<'a>(
+    mut traces: impl Iterator<Item = (&'a TraceContext, usize)>,
+) -> Option<(&'a TraceContext, String)> {
+    let (first, mut entries) = traces.next()?;
+    let mut further = String::new();
+    for (trace, count) in traces {
+        let parent = trace.traceparent();
+        let state = trace.tracestate();
+        let _ = write!(further, "\n{} {parent} {state}", entries + 1); // a String takes any text
+        entries += count;
+    }
+    Some((first, further))
 }

@@ -3,6 +3,7 @@
 //! Methods that change players are crate-private: only the use cases and the sweeps call them.
 
 mod batch;
+mod batch_combiner;
 mod dataset;
 mod diagnostics;
 #[cfg(any(test, fuzzing))]
@@ -43,6 +44,7 @@ use crate::{
     config::Config,
     redis::{RedisClient, StoreError},
 };
+use batch_combiner::BatchCombiner;
 use heartbeat::HeartbeatBatcher;
 use keys::Keys;
 
@@ -64,6 +66,7 @@ pub struct Store {
     /// Whether transitions leave an event in the outbox.
     has_outbox: bool,
     heartbeats: HeartbeatBatcher,
+    combiner: BatchCombiner,
 }
 
 impl Store {
@@ -94,6 +97,7 @@ impl Store {
             context_head: context_head.map(|value| format!("{value} ")).concat(),
             has_outbox: config.events.is_some(),
             heartbeats: HeartbeatBatcher::default(),
+            combiner: BatchCombiner::default(),
         })
     }
 

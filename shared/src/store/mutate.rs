@@ -109,7 +109,8 @@ impl Store {
         let span = Span::script(trace, script.name, players.len());
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
-            self.append_call(command, shard, players.iter().copied(), span.context());
+            let players = players.iter().copied();
+            self.append_call(command, shard, players, span.context(), "");
             arguments(command);
         };
         let reply = script
@@ -120,13 +121,15 @@ impl Store {
         reply
     }
 
-    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`.
+    /// Appends the keys and arguments that every call has: see `lua/lib/call.lua`. `further_traces`
+    /// are those of other callers that share the call: see `lua/heartbeat.lua`.
     pub(super) fn append_call<'a>(
         &self,
         command: &mut Cmd,
         shard: Shard,
         players: impl ExactSizeIterator<Item = &'a PlayerId>,
         trace: &TraceContext,
+        further_traces: &str,
     ) {
         command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
@@ -141,13 +144,13 @@ impl Store {
         if self.has_outbox {
             command.arg(self.keys.outbox(shard));
         }
-        let id_offset = self.keys.id_offset(shard);
         let context = ConcatArg([
             &self.context_head,
-            id_offset,
+            self.keys.id_offset(shard),
             trace.traceparent(),
             " ",
             trace.tracestate(),
+            further_traces,
         ]);
         command.arg(self.ttl).arg(context);
     }

@@ -37,7 +37,8 @@ use redis::{RedisError, aio::MultiplexedConnection};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{StoreError, episodes};
-pub(super) use address::{Address, reached_like};
+pub(crate) use address::Address;
+pub(super) use address::reached_like;
 use attempt::Slot;
 use check::Check;
 pub(super) use check::Role;

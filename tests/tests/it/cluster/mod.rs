@@ -1,5 +1,6 @@
 //! Redis Cluster, of real processes.
 
+mod batches;
 mod calls;
 mod costs;
 mod failover;

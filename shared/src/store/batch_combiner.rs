@@ -1,0 +1,347 @@
+//! Batch combiner: batches of heartbeats for the same node of a cluster share script calls.
+//!
+//! A batch of 1,000 has about four players in each of 256 partitions, and a script call by itself
+//! costs Redis as much as a heartbeat. So batches that arrive while a call of others is in flight
+//! to the same node wait for its end, and are sent together. They do not wait for a slow node: after
+//! [`MAX_WAIT`] the next call is sent as well. A batch that finds no call in flight is sent at once.
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use tokio::{sync::oneshot, time::timeout};
+
+use super::{AppliedBatch, Mutation, Store, batch::Batch, scripts};
+use crate::{
+    model::{Connection, GatewayId},
+    redis::{Address, StoreError},
+    telemetry::TraceContext,
+};
+
+/// The most heartbeats of several batches that are sent to a node together: few enough to fit into
+/// the node's in-flight limit beside other work. A single batch may be larger.
+const MAX_ENTRIES: usize = 750;
+
+/// The longest time that batches wait for the call before theirs: the time that round trips aim at.
+const MAX_WAIT: Duration = Duration::from_millis(100);
+
+/// The heartbeats of one batch for one node.
+#[derive(Debug)]
+struct WaitingBatch {
+    connections: Vec<Connection>,
+    gateway: Option<GatewayId>,
+    trace: TraceContext,
+    result: oneshot::Sender<AppliedBatch>,
+}
+
+/// The nodes that a task sends batches to, with the batches that wait for its next call.
+#[derive(Debug, Clone, Default)]
+pub(super) struct BatchCombiner(Arc<Mutex<HashMap<Address, VecDeque<WaitingBatch>>>>);
+
+/// The task that sends batches to a node. If it is dropped before its end, as its runtime ends, the
+/// batches that wait for it fail, and the next batch starts a new task.
+#[derive(Debug)]
+struct NodeTask {
+    combiner: BatchCombiner,
+    node: Address,
+    has_ended: bool,
+}
+
+impl WaitingBatch {
+    fn batch(&self) -> Batch<'_> {
+        Batch {
+            mutation: Mutation::Heartbeat(self.gateway.as_ref()),
+            connections: &self.connections,
+            trace: &self.trace,
+        }
+    }
+}
+
+impl BatchCombiner {
+    /// Adds a batch. Returns the node's task if none is running: the caller has to run it.
+    fn push(&self, node: Address, batch: WaitingBatch) -> Option<NodeTask> {
+        match self.lock().entry(node.clone()) {
+            hash_map::Entry::Occupied(mut waiting) => {
+                waiting.get_mut().push_back(batch);
+                None
+            }
+            hash_map::Entry::Vacant(idle) => {
+                idle.insert(VecDeque::from([batch]));
+                Some(NodeTask {
+                    combiner: self.clone(),
+                    node,
+                    has_ended: false,
+                })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Address, VecDeque<WaitingBatch>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NodeTask {
+    /// Calls `send` with batches that wait, as soon as the call before has ended or has taken
+    /// [`MAX_WAIT`], until no batch waits.
+    async fn run<F>(mut self, send: impl Fn(Vec<WaitingBatch>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        while let Some(batches) = self.next_batches() {
+            // In a task of its own, the call goes on if this one no longer waits for it.
+            let call = tokio::spawn(send(batches));
+            let _ = timeout(MAX_WAIT, call).await;
+        }
+    }
+
+    /// Takes the batches of the next call, those first that have waited longest: one, and further
+    /// ones up to [`MAX_ENTRIES`] in total. Batches whose callers have left are dropped. `None` ends
+    /// the task.
+    fn next_batches(&mut self) -> Option<Vec<WaitingBatch>> {
+        let mut nodes = self.combiner.lock();
+        let waiting = nodes.get_mut(&self.node)?;
+        waiting.retain(|batch| !batch.result.is_closed());
+        let mut entries = 0;
+        let fits = |batch: &&WaitingBatch| {
+            entries += batch.connections.len();
+            entries <= MAX_ENTRIES
+        };
+        let count = waiting.iter().take_while(fits).count();
+        let batches: Vec<_> = waiting.drain(..count.max(1).min(waiting.len())).collect();
+        if batches.is_empty() {
+            nodes.remove(&self.node);
+            self.has_ended = true;
+            return None;
+        }
+        Some(batches)
+    }
+}
+
+impl Drop for NodeTask {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.combiner.lock().remove(&self.node);
+        }
+    }
+}
+
+impl Store {
+    /// Renews or restores the leases of a batch in a cluster, together with those of other batches.
+    /// Nodes do not wait for each other.
+    pub(super) async fn renew_combined(
+        &self,
+        gateway: Option<&GatewayId>,
+        connections: &[Connection],
+        trace: &TraceContext,
+    ) -> AppliedBatch {
+        let shard = |position: &usize| self.keys.shard(&connections[*position].player_id);
+        let positions = (0..connections.len()).collect();
+        let nodes = self.redis.group_by_known_master(positions, shard);
+        let renewals = nodes.into_iter().map(async |(node, positions)| {
+            let of_node = positions.iter().map(|position| &connections[*position]);
+            let of_node: Vec<_> = of_node.cloned().collect();
+            let applied = match node {
+                Some(node) => self.renew_on_node(node, gateway, of_node, trace).await,
+                None => {
+                    let mutation = Mutation::Heartbeat(gateway);
+                    let connections = &of_node;
+                    self.apply_alone(Batch {
+                        mutation,
+                        connections,
+                        trace,
+                    })
+                    .await
+                }
+            };
+            (positions, applied)
+        });
+        let mut applied = AppliedBatch::without_outcomes(connections.len());
+        for (positions, on_node) in join_all(renewals).await {
+            for (position, outcome) in positions.into_iter().zip(on_node.outcomes) {
+                applied.outcomes[position] = outcome;
+            }
+            applied.events.extend(on_node.events);
+            applied.failure = on_node.failure.or(applied.failure);
+        }
+        applied
+    }
+
+    async fn renew_on_node(
+        &self,
+        node: Address,
+        gateway: Option<&GatewayId>,
+        connections: Vec<Connection>,
+        trace: &TraceContext,
+    ) -> AppliedBatch {
+        let length = connections.len();
+        let (result, applied) = oneshot::channel();
+        let batch = WaitingBatch {
+            connections,
+            gateway: gateway.cloned(),
+            trace: trace.clone(),
+            result,
+        };
+        if let Some(task) = self.combiner.push(node, batch) {
+            let store = self.clone();
+            let send = move |batches| store.clone().renew_together(batches);
+            tokio::spawn(task.run(send));
+        }
+        applied.await.unwrap_or_else(|_| AppliedBatch {
+            failure: Some(StoreError::Unexpected("the end of a task")),
+            ..AppliedBatch::without_outcomes(length)
+        })
+    }
+
+    async fn renew_together(self, waiting: Vec<WaitingBatch>) {
+        let batches: Vec<_> = waiting.iter().map(WaitingBatch::batch).collect();
+        let applied = self.apply_together(&scripts::HEARTBEAT, &batches).await;
+        for (batch, applied) in waiting.into_iter().zip(applied) {
+            let _ = batch.result.send(applied); // the caller may have left
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::{
+        sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        time::Instant,
+    };
+
+    use super::*;
+
+    type Answer = oneshot::Receiver<AppliedBatch>;
+
+    /// Adds a batch of this length.
+    fn push(combiner: &BatchCombiner, length: usize) -> (Option<NodeTask>, Answer) {
+        let connection = Connection {
+            player_id: "player".parse().unwrap(),
+            connection_id: "connection".parse().unwrap(),
+        };
+        let (result, answer) = oneshot::channel();
+        let batch = WaitingBatch {
+            connections: vec![connection; length],
+            gateway: None,
+            trace: TraceContext::new_root(),
+            result,
+        };
+        let task = combiner.push(("node".to_owned(), 6379), batch);
+        (task, answer)
+    }
+
+    fn lengths(batches: &[WaitingBatch]) -> Vec<usize> {
+        let lengths = batches.iter().map(|batch| batch.connections.len());
+        lengths.collect()
+    }
+
+    /// Runs a task whose calls never end, and returns the lengths of the batches of each call.
+    fn run_without_replies(task: NodeTask) -> UnboundedReceiver<Vec<usize>> {
+        let (calls, sent): (UnboundedSender<_>, _) = unbounded_channel();
+        tokio::spawn(task.run(move |batches| {
+            calls.send(lengths(&batches)).unwrap();
+            async move {
+                let _batches = batches;
+                pending().await
+            }
+        }));
+        sent
+    }
+
+    #[test]
+    fn batches_that_wait_are_sent_together_up_to_a_limit() {
+        let combiner = BatchCombiner::default();
+        let (task, _first) = push(&combiner, 2_000);
+        let mut task = task.expect("no task is running");
+        let others = [400, 350, 200].map(|length| push(&combiner, length));
+        assert!(others.iter().all(|(task, _)| task.is_none()));
+        let mut next = || task.next_batches().map(|batches| lengths(&batches));
+        assert_eq!(next(), Some(vec![2_000]));
+        assert_eq!(next(), Some(vec![400, 350]));
+        assert_eq!(next(), Some(vec![200]));
+        assert_eq!(next(), None);
+        let (second_task, _) = push(&combiner, 1);
+        drop(task);
+        assert!(second_task.is_some() && push(&combiner, 1).0.is_none());
+    }
+
+    #[test]
+    fn the_batch_of_a_caller_that_left_is_not_sent() {
+        let combiner = BatchCombiner::default();
+        let (task, answer) = push(&combiner, 1);
+        drop(answer);
+        let (_, _answer) = push(&combiner, 2);
+        let batches = task.unwrap().next_batches().unwrap();
+        assert_eq!(lengths(&batches), [2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_wait_for_the_call_before_theirs_but_not_for_a_slow_one() {
+        let combiner = BatchCombiner::default();
+        let (task, _first) = push(&combiner, 1);
+        let mut sent = run_without_replies(task.unwrap());
+        assert_eq!(sent.recv().await, Some(vec![1]));
+        let begin = Instant::now();
+        let _others = [2, 3].map(|length| push(&combiner, length));
+        assert_eq!(sent.recv().await, Some(vec![2, 3]));
+        assert_eq!(begin.elapsed(), MAX_WAIT, "on tokio's clock");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn batches_are_sent_as_soon_as_the_call_before_theirs_has_ended() {
+        let combiner = BatchCombiner::default();
+        let (task, first) = push(&combiner, 1);
+        let begin = Instant::now();
+        tokio::spawn(task.unwrap().run(async |batches: Vec<WaitingBatch>| {
+            tokio::time::sleep(MAX_WAIT / 2).await;
+            for batch in batches {
+                let _ = batch.result.send(AppliedBatch::default());
+            }
+        }));
+        tokio::task::yield_now().await;
+        let (_, second) = push(&combiner, 2);
+        first.await.unwrap();
+        second.await.unwrap();
+        assert_eq!(begin.elapsed(), MAX_WAIT, "two calls of half of that");
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_leaves_does_not_end_the_call_of_others() {
+        let combiner = BatchCombiner::default();
+        let (task, first) = push(&combiner, 1);
+        let (_, second) = push(&combiner, 2);
+        let (begin, begun) = oneshot::channel::<()>();
+        let begun = Mutex::new(Some(begun));
+        let send = move |batches: Vec<WaitingBatch>| {
+            let begun = begun.lock().unwrap().take();
+            async move {
+                begun.unwrap().await.unwrap();
+                for batch in batches {
+                    let _ = batch.result.send(AppliedBatch::default());
+                }
+            }
+        };
+        tokio::spawn(task.unwrap().run(send));
+        tokio::task::yield_now().await;
+        drop(first);
+        begin.send(()).unwrap();
+        second.await.unwrap();
+    }
+
+    #[test]
+    fn batches_fail_if_the_runtime_drops_their_task() {
+        let combiner = BatchCombiner::default();
+        let (task, mut left) = push(&combiner, 1);
+        drop(task);
+        assert!(
+            left.try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Closed)
+        );
+        assert!(push(&combiner, 1).0.is_some(), "the next one starts a task");
+    }
+}
