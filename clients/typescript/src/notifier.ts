@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 
 import { GatewayLease, isUnsupported } from './notifier/gateway-lease.js';
-import { isFinal, type BatchResponse } from './notifier/outcome.js';
+import { isFinal, isGatewayIdRefused, type BatchResponse } from './notifier/outcome.js';
 import { Scheduler, type Counters, type Notice } from './notifier/scheduler.js';
-import { bodyOf, pathOf, type Call } from './notifier/tasks.js';
+import { bodyOf, namesGateway, pathOf, type Call } from './notifier/tasks.js';
 import { PresenceProblem } from './errors.js';
 import { Transport, type Endpoint } from './transport.js';
 import { checkConnectionId, checkPlayerId, type Activity, type Reason, type State } from './types.js';
@@ -172,17 +172,18 @@ export class HttpNotifier implements Notifier {
     this.#stop();
   }
 
-  /** Ends the gateway's lease and with it those of its connections. Returns whether that is done. */
+  /** Ends the gateway's lease and with it those of its connections. Returns whether all open connections have ended. */
   async #leave(reason: Reason, deadline: number): Promise<boolean> {
     // A heartbeat or connect that arrived after the end would open its connection again.
     this.#scheduler.stopHeartbeats();
     this.#pump();
     const isQuiet = () => this.#scheduler.isIdle && this.#scheduler.queueLength === 0;
     if (!(await this.#until(isQuiet, deadline))) return false;
+    const reported = this.#scheduler.openConnections;
     while (performance.now() < deadline) {
       try {
-        await this.#lease?.leave(reason);
-        return true;
+        // If fewer ended, the service did not assign some to the gateway: all are disconnected, which changes nothing for the others.
+        return ((await this.#lease?.leave(reason)) ?? 0) >= reported;
       } catch (error) {
         if (isFinal(error) || isUnsupported(error)) return false;
         await new Promise((resolve) => setTimeout(resolve, 200));
@@ -199,11 +200,6 @@ export class HttpNotifier implements Notifier {
       onUnsupported: () =>
         this.#logger.warn('the presence service does not support leases of gateways; connections are reported without one'),
     });
-  }
-
-  /** The gateway that connections belong to. Those that were reported before the lease are reported again with it: the service answered `new`. */
-  get #ownerId(): string | undefined {
-    return this.#lease?.isValid ? this.#lease.gatewayId : undefined;
   }
 
   #change(change: (now: number) => void): void {
@@ -229,15 +225,18 @@ export class HttpNotifier implements Notifier {
     this.#timer.unref();
   }
 
-  async #make(call: Call): Promise<void> {
+  async #make(scheduled: Call): Promise<void> {
+    // Connections that were reported before the lease are reported again with it: the service answered `new`.
+    const call = namesGateway(scheduled.kind) ? { ...scheduled, gatewayId: this.#lease?.idForCalls } : scheduled;
     let notices: Notice[];
     try {
-      const response = (await this.#transport.post(pathOf(call.kind), bodyOf(call, this.#ownerId))) as BatchResponse;
+      const response = (await this.#transport.post(pathOf(call.kind), bodyOf(call))) as BatchResponse;
       notices = this.#scheduler.settle(call, { response }, performance.now());
       this.#logSuccess();
     } catch (error) {
       notices = this.#scheduler.settle(call, { error }, performance.now());
-      this.#logFailure(call.kind, error);
+      if (isGatewayIdRefused(call, error)) this.#lease?.idWasRefused();
+      else this.#logFailure(call.kind, error);
     }
     this.#pump();
     notices.forEach((notice) => this.#notify(notice));

@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { test } from 'node:test';
 
+import { GatewayLease } from '../src/notifier/gateway-lease.js';
+import { Transport } from '../src/transport.js';
 import { HttpNotifier, PresenceClient, UndeliveredError, type NotifierOptions } from '../src/index.js';
 import { eventually, Servers } from './servers.js';
 
@@ -121,7 +123,9 @@ test('a planned restart is one call, and emits no event', { timeout: LIMIT_MS },
     // The gateway is known, and its connections belong to it.
     await eventually(async () => (await gateways(servers)).some(({ connections }) => connections === players.length));
     const events = await publishedEvents(servers, 600);
+    const { calls } = notifier.stats();
     await notifier.drain('moving', LIMIT_MS);
+    assert.equal(notifier.stats().calls, calls, 'no disconnects beside the call that ends the lease');
     await eventually(async () => (await gateways(servers)).length === 0);
     const next = new HttpNotifier(servers.endpoint, { gatewayId: 'gateway-2' });
     players.forEach((playerId) => next.connected(playerId, 'new'));
@@ -143,18 +147,8 @@ test('after a crash of the gateway its players are OFFLINE long before their lea
 );
 
 test('a service that supports leases of gateways later gets one, and an older one is drained without `moving`', { timeout: LIMIT_MS }, async () => {
-  const calls: { path: string; body: Record<string, unknown> }[] = [];
   let isOld = true;
-  const server = createServer(async (request, response) => {
-    const path = request.url ?? '';
-    calls.push({ path, body: JSON.parse(await text(request)) as Record<string, unknown> });
-    const isUnknown = isOld && path === '/presence/gateway';
-    response.writeHead(isUnknown ? 404 : 200, { 'content-type': 'application/json' });
-    const timing = { heartbeat_interval_ms: 1_000, ttl_ms: 3_000 };
-    response.end(JSON.stringify(path === '/presence/gateway' ? { status: 'alive', ...timing } : { accepted: 1, ...timing }));
-  }).listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const { calls, url, close } = await standIn(1_000, ({ path }) => (isOld && path === '/presence/gateway' ? { status: 404 } : undefined));
   const logger = silentLogger();
   const notifiers = [0, 1].map(() => new HttpNotifier({ url }, { logger }));
   const [older, later] = notifiers as [HttpNotifier, HttpNotifier];
@@ -172,9 +166,87 @@ test('a service that supports leases of gateways later gets one, and an older on
     assert.equal(logger.lines.filter((line) => line.includes('does not support leases')).length, 2, 'once per notifier');
   } finally {
     notifiers.forEach((notifier) => notifier.close());
-    server.close();
+    close();
   }
 });
+
+for (const kind of ['connect', 'heartbeat']) {
+  test(`a ${kind} that an older server refuses for its gateway id is sent again without it`, { timeout: LIMIT_MS }, async (t) => {
+    let isOld = false;
+    // Servers of two versions share the address: renewals of the lease succeed all the time.
+    const { calls, url, close } = await standIn(200, ({ path, body }) =>
+      isOld && path === `/presence/${kind}` && 'gateway_id' in body ? { status: 400, field: 'gateway_id' } : undefined,
+    );
+    const logger = silentLogger();
+    const notifier = new HttpNotifier({ url }, { gatewayId: 'gateway-1', logger });
+    const heartbeats = () => calls.filter(({ path }) => path === '/presence/heartbeat');
+    try {
+      notifier.connected('alice', 'phone');
+      await eventually(() => heartbeats().at(-1)?.body.gateway_id === 'gateway-1');
+      isOld = true;
+      if (kind === 'connect') notifier.connected('bob', 'tablet');
+      await eventually(() => notifier.stats().retries > 0);
+      const count = heartbeats().length;
+      await eventually(() => heartbeats().length >= count + 3 && heartbeats().slice(-3).every(({ body }) => !('gateway_id' in body)));
+      const connects = calls.filter(({ path, body }) => path === '/presence/connect' && JSON.stringify(body).includes('bob'));
+      assert.deepEqual(
+        connects.map(({ body }) => body.gateway_id),
+        kind === 'connect' ? ['gateway-1', undefined] : [],
+      );
+      assert.equal(notifier.stats().queueLength, 0);
+      assert.equal(logger.lines.filter((line) => line.includes('does not support leases')).length, 1);
+      assert.deepEqual(logger.lines.filter((line) => line.includes('refused')), []);
+
+      isOld = false;
+      const realNow = performance.now.bind(performance);
+      t.mock.method(performance, 'now', () => realNow() + 60_000);
+      await eventually(() => heartbeats().at(-1)?.body.gateway_id === 'gateway-1');
+    } finally {
+      notifier.close();
+      close();
+    }
+  });
+}
+
+test('calls name no gateway for 60 s after its id was refused', { timeout: LIMIT_MS }, async (t) => {
+  let now = 0;
+  t.mock.method(performance, 'now', () => now);
+  const { url, close } = await standIn(1_000, () => undefined);
+  const transport = new Transport({ url });
+  let lease: GatewayLease | undefined;
+  try {
+    await new Promise<void>((resolve) => {
+      lease = new GatewayLease('gateway-1', transport, { onNew() {}, onRenewed: resolve, onFailed() {}, onUnsupported() {} });
+    });
+    assert.equal(lease?.idForCalls, 'gateway-1');
+    lease?.idWasRefused();
+    now = 59_999;
+    assert.equal(lease?.idForCalls, undefined);
+    now = 60_000;
+    assert.equal(lease?.idForCalls, 'gateway-1');
+  } finally {
+    lease?.stop();
+    transport.close();
+    close();
+  }
+});
+
+test('a drain disconnects connections that the service does not assign to the gateway', { timeout: LIMIT_MS }, () =>
+  withNotifier({ gatewayId: 'gateway-1' }, {}, async (servers, notifier) => {
+    notifier.connected('alice', 'phone');
+    notifier.connected('bob', 'tablet');
+    await eventually(async () => (await gateways(servers)).some(({ connections }) => connections === 2));
+    const response = await fetch(`${servers.url}/presence/heartbeat`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${servers.endpoint.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ player_id: 'alice', connection_id: 'phone', gateway_id: 'gateway-2' }),
+    });
+    assert.equal(response.status, 200);
+    await notifier.drain('quit', LIMIT_MS);
+    assert.equal(await servers.stateOf('alice'), 'OFFLINE');
+    assert.equal(await servers.stateOf('bob'), 'OFFLINE');
+  }),
+);
 
 test('a gateway without a lease of its own drains by disconnects', { timeout: LIMIT_MS }, () =>
   withNotifier({ gatewayId: false }, {}, async (servers, notifier) => {
@@ -202,6 +274,28 @@ test('ids that the service would refuse are refused at once', () => {
   assert.throws(() => notifier.stateChanged('..', 'AWAY'), TypeError);
   notifier.close();
 });
+
+interface ReceivedCall {
+  path: string;
+  body: Record<string, unknown>;
+}
+
+/** A service that accepts every call, except those that `refuse` returns a status for. */
+async function standIn(intervalMs: number, refuse: (call: ReceivedCall) => { status: number; field?: string } | undefined) {
+  const calls: ReceivedCall[] = [];
+  const timing = { heartbeat_interval_ms: intervalMs, ttl_ms: 3 * intervalMs };
+  const server = createServer(async (request, response) => {
+    const call: ReceivedCall = { path: request.url ?? '', body: JSON.parse(await text(request)) as Record<string, unknown> };
+    calls.push(call);
+    const refusal = refuse(call);
+    response.writeHead(refusal?.status ?? 200, { 'content-type': 'application/json' });
+    const accepted = call.path === '/presence/gateway' ? { status: 'alive', ...timing } : { accepted: 1, ...timing };
+    response.end(JSON.stringify(refusal ?? accepted));
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { calls, url, close: () => server.close() };
+}
 
 async function gateways(servers: Servers): Promise<{ gateway_id: string; connections: number }[]> {
   const headers = { authorization: `Bearer ${servers.endpoint.token}` };

@@ -11,10 +11,18 @@ const RETRY_MS = 500;
 /** The longest pause between two attempts to renew a lease that the service does not support. */
 const MAX_UNSUPPORTED_PAUSE_MS = 60_000;
 
+/** How long calls name no gateway after a server refused its id: servers of two versions may share an address. */
+const UNNAMED_MS = 60_000;
+
 interface RenewalResponse {
   status: 'new' | 'alive';
   ttl_ms: number;
   heartbeat_interval_ms: number;
+}
+
+interface LeaveResponse {
+  /** How many leases of connections ended with that of the gateway. */
+  connections?: number;
 }
 
 /** Is notified of what becomes of a lease. */
@@ -25,7 +33,7 @@ export interface LeaseListener {
   onRenewed(): void;
   /** A renewal failed, and is repeated. */
   onFailed(error: unknown): void;
-  /** The service does not support leases of gateways, for the first time. Renewals are tried again, less and less often. */
+  /** A server does not support leases of gateways, for the first time. Renewals are tried again. */
   onUnsupported(): void;
 }
 
@@ -41,6 +49,8 @@ export class GatewayLease {
   #validUntil = -Infinity;
   #isFailing = false;
   #wasUnsupported = false;
+  /** Calls name no gateway until then. */
+  #unnamedUntil = -Infinity;
   /** The pause until the next attempt, while the service does not support leases of gateways. */
   #unsupportedPauseMs: number | undefined;
 
@@ -50,9 +60,10 @@ export class GatewayLease {
     this.#renew();
   }
 
-  /** Whether connections can belong to the gateway: the service has accepted the lease. */
-  get isValid(): boolean {
-    return this.#wasRenewed && this.isSupported;
+  /** The gateway's id, if calls about connections may name it: the service has accepted the lease, and no server refused the id recently. */
+  get idForCalls(): string | undefined {
+    const isAccepted = this.#wasRenewed && this.isSupported && performance.now() >= this.#unnamedUntil;
+    return isAccepted ? this.gatewayId : undefined;
   }
 
   /** Whether the service supports leases of gateways, as far as is known. */
@@ -65,18 +76,26 @@ export class GatewayLease {
     return this.#isFailing;
   }
 
+  /** A server refused a call because it names the gateway. */
+  idWasRefused(): void {
+    this.#unnamedUntil = performance.now() + UNNAMED_MS;
+    this.#notifyUnsupported();
+  }
+
   /** Stops the renewals. */
   stop(): void {
     this.#hasEnded = true;
     clearTimeout(this.#timer);
   }
 
-  /** Ends the lease and those of all its connections, in one call. */
-  async leave(reason: Reason): Promise<void> {
+  /** Ends the lease and those of all its connections, in one call. Returns how many leases of connections ended. */
+  async leave(reason: Reason): Promise<number> {
     this.stop();
     await this.#renewal; // a renewal that arrives later would begin another lease
     try {
-      await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId, leaving: reason });
+      const body = { gateway_id: this.gatewayId, leaving: reason };
+      const { connections = 0 } = (await this.#transport.post('/presence/gateway', body)) as LeaveResponse;
+      return connections;
     } catch (error) {
       if (isUnsupported(error)) this.#unsupportedPauseMs ??= this.#intervalMs;
       throw error;
@@ -103,6 +122,7 @@ export class GatewayLease {
       this.#unsupportedPauseMs = undefined;
       this.#isFailing = false;
       this.#listener.onRenewed();
+      if (isNew) this.#unnamedUntil = -Infinity;
       if (isNew && !this.#hasEnded) this.#listener.onNew();
       return this.#intervalMs;
     } catch (error) {
@@ -119,12 +139,16 @@ export class GatewayLease {
    */
   #pauseUnsupported(): number {
     this.#isFailing = false;
-    if (!this.#wasUnsupported) this.#listener.onUnsupported();
-    this.#wasUnsupported = true;
+    this.#notifyUnsupported();
     if (performance.now() < this.#validUntil) return Math.min(RETRY_MS, this.#intervalMs);
     const doubledMs = this.#unsupportedPauseMs === undefined ? this.#intervalMs : 2 * this.#unsupportedPauseMs;
     this.#unsupportedPauseMs = Math.min(doubledMs, MAX_UNSUPPORTED_PAUSE_MS);
     return this.#unsupportedPauseMs;
+  }
+
+  #notifyUnsupported(): void {
+    if (!this.#wasUnsupported) this.#listener.onUnsupported();
+    this.#wasUnsupported = true;
   }
 }
 

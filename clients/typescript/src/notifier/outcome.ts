@@ -49,7 +49,7 @@ export class CallOutcome {
 
   /** One entry at fault does not keep the others from being reported, nor does a batch that is too long. */
   static ofError(call: Call, error: unknown): CallOutcome {
-    if (!isFinal(error)) return new CallOutcome('again');
+    if (!isFinal(error) || isGatewayIdRefused(call, error)) return new CallOutcome('again');
     const hasMany = call.tasks.length > 1;
     if (error.status === 409) return new CallOutcome('rejected');
     if (error.status === 410) return new CallOutcome('closed');
@@ -72,6 +72,12 @@ export class CallOutcome {
 /** Whether an error is about what the call says. Any other is about how the service is reached, and the call is sent again. */
 export function isFinal(error: unknown): error is PresenceProblem {
   return error instanceof PresenceProblem && [400, 409, 410, 413].includes(error.status);
+}
+
+/** Whether a service without leases of gateways refused a call because it names a gateway. The same call without the id may succeed. */
+export function isGatewayIdRefused(call: Call, error: unknown): boolean {
+  const isRefusedId = error instanceof PresenceProblem && error.status === 400 && error.field === 'gateway_id';
+  return isRefusedId && call.gatewayId !== undefined;
 }
 
 /** Neither kind of id has a space. */

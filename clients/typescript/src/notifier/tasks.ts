@@ -19,6 +19,8 @@ export const KINDS: readonly Kind[] = ['quit', 'lost', 'moving', 'connect', 'sta
 export interface Call {
   kind: Kind;
   tasks: { playerId: string; task: Task }[];
+  /** The gateway that the call names, if any. */
+  gatewayId?: string | undefined;
   sentAt: number;
 }
 
@@ -29,6 +31,11 @@ export function kindOf(task: Task): Kind {
 /** Whether a call can carry several tasks. */
 export function hasBatches(kind: Kind): boolean {
   return kind !== 'state' && kind !== 'activity';
+}
+
+/** Whether calls of a kind name the gateway that their connections belong to. */
+export function namesGateway(kind: Kind): boolean {
+  return kind === 'connect' || kind === 'heartbeat';
 }
 
 /** The connection that a player's task is about. */
@@ -51,11 +58,11 @@ export function pathOf(kind: Kind): string {
 }
 
 /** The body of a call. Connections are always sent as a batch, whose response says what became of each entry. */
-export function bodyOf({ kind, tasks }: Call, gatewayId: string | undefined): object {
+export function bodyOf({ kind, tasks, gatewayId }: Call): object {
   const first = tasks[0];
   if (first?.task.type === 'state') return { player_id: first.playerId, state: first.task.state };
   if (first?.task.type === 'activity') return { player_id: first.playerId, activity: first.task.activity };
   const connections = tasks.flatMap(({ playerId, task }) => connectionOf(playerId, task) ?? []).map(toWire);
-  if (kind !== 'connect' && kind !== 'heartbeat') return { connections, reason: kind };
+  if (!namesGateway(kind)) return { connections, reason: kind };
   return gatewayId === undefined ? { connections } : { connections, gateway_id: gatewayId };
 }
