@@ -226,7 +226,7 @@ export class HttpNotifier implements Notifier {
   }
 
   async #make(scheduled: Call): Promise<void> {
-    // Connections that were reported before the lease are reported again with it: the service answered `new`.
+    // Connections that were reported before the lease are announced with it.
     const call = namesGateway(scheduled.kind) ? { ...scheduled, gatewayId: this.#lease?.idForCalls } : scheduled;
     let notices: Notice[];
     try {

@@ -170,6 +170,21 @@ test('a service that supports leases of gateways later gets one, and an older on
   }
 });
 
+test('connections that were reported before the first renewal are announced after it', { timeout: LIMIT_MS }, async () => {
+  const { calls, url, close } = await standIn(60_000, async ({ path }) => {
+    if (path === '/presence/gateway') await eventually(() => calls.some((call) => call.path === '/presence/connect'));
+    return undefined;
+  });
+  const notifier = new HttpNotifier({ url }, { gatewayId: 'gateway-1', logger: silentLogger() });
+  try {
+    notifier.connected('alice', 'phone');
+    await eventually(() => calls.some(({ path, body }) => path === '/presence/heartbeat' && body.gateway_id === 'gateway-1'));
+  } finally {
+    notifier.close();
+    close();
+  }
+});
+
 for (const kind of ['connect', 'heartbeat']) {
   test(`a ${kind} that an older server refuses for its gateway id is sent again without it`, { timeout: LIMIT_MS }, async (t) => {
     let isOld = false;
@@ -280,14 +295,19 @@ interface ReceivedCall {
   body: Record<string, unknown>;
 }
 
+interface Refusal {
+  status: number;
+  field?: string;
+}
+
 /** A service that accepts every call, except those that `refuse` returns a status for. */
-async function standIn(intervalMs: number, refuse: (call: ReceivedCall) => { status: number; field?: string } | undefined) {
+async function standIn(intervalMs: number, refuse: (call: ReceivedCall) => Refusal | undefined | Promise<Refusal | undefined>) {
   const calls: ReceivedCall[] = [];
   const timing = { heartbeat_interval_ms: intervalMs, ttl_ms: 3 * intervalMs };
   const server = createServer(async (request, response) => {
     const call: ReceivedCall = { path: request.url ?? '', body: JSON.parse(await text(request)) as Record<string, unknown> };
     calls.push(call);
-    const refusal = refuse(call);
+    const refusal = await refuse(call);
     response.writeHead(refusal?.status ?? 200, { 'content-type': 'application/json' });
     const accepted = call.path === '/presence/gateway' ? { status: 'alive', ...timing } : { accepted: 1, ...timing };
     response.end(JSON.stringify(refusal ?? accepted));

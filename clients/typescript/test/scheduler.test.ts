@@ -57,6 +57,17 @@ function summary(calls: Call[]): string[] {
   );
 }
 
+test('a connect that is in flight while the gateway is announced is announced after it', () => {
+  const simulation = new Simulation();
+  simulation.connect('alice');
+  simulation.run(1_000, ({ kind }) => {
+    simulation.now += 10;
+    if (kind === 'connect') simulation.scheduler.announceAll(simulation.now);
+    return {};
+  });
+  assert.deepEqual(summary(simulation.calls), ['connect alice c', 'heartbeat alice c']);
+});
+
 test('reports that come together share a call', () => {
   const simulation = new Simulation();
   for (let n = 0; n < 2_500; n++) simulation.connect(`p${n}`);

@@ -27,7 +27,7 @@ interface LeaveResponse {
 
 /** Is notified of what becomes of a lease. */
 export interface LeaseListener {
-  /** The service did not know the gateway, or did not support leases of gateways before. */
+  /** The service did not know the gateway or did not support its lease before, or this is the first renewal. */
   onNew(): void;
   /** The lease was renewed. */
   onRenewed(): void;
@@ -115,7 +115,8 @@ export class GatewayLease {
     const sentAt = performance.now();
     try {
       const response = (await this.#transport.post('/presence/gateway', { gateway_id: this.gatewayId })) as RenewalResponse;
-      const isNew = response.status === 'new' || !this.isSupported;
+      // Calls before the first renewal did not name the gateway, so their connections are announced, too.
+      const isNew = response.status === 'new' || !this.#wasRenewed || !this.isSupported;
       this.#intervalMs = response.heartbeat_interval_ms;
       this.#wasRenewed = true;
       this.#validUntil = sentAt + response.ttl_ms;

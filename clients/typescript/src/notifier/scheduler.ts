@@ -51,6 +51,7 @@ export class Scheduler {
   #inFlight = 0;
   #cleanedUpAt: number;
   #failedAgainAt: number;
+  #gatewayUnknownAt = -Infinity;
   #isDraining = false;
   #isPaused = false;
 
@@ -119,6 +120,7 @@ export class Scheduler {
 
   /** The service does not know the gateway: each open connection gets a heartbeat, in batches. */
   announceAll(now: number): void {
+    this.#gatewayUnknownAt = now;
     for (const player of this.#players.values()) {
       for (const connection of player.open.values()) {
         if (connection.heartbeat) connection.heartbeat = this.#heartbeats.move(connection.heartbeat, now);
@@ -233,7 +235,10 @@ export class Scheduler {
     }
     if (task.type === 'connect') {
       // A connect that was refused is made up for by the next heartbeat.
-      if (open && outcome !== 'again') open.heartbeat = this.#heartbeats.add(connection, now);
+      if (open === undefined || outcome === 'again') return undefined;
+      open.heartbeat = this.#heartbeats.add(connection, now);
+      // The call did not name the gateway, or the service may have lost what it reported.
+      if (sentAt < this.#gatewayUnknownAt) open.heartbeat = this.#heartbeats.move(open.heartbeat, now);
       return undefined;
     }
     if (outcome === 'again' && open?.heartbeat) open.heartbeat = this.#heartbeats.move(open.heartbeat, againAt);
