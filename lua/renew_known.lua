@@ -1,6 +1,5 @@
 -- Renews known leases and changes nothing else, for one or several callers. Each key of a call costs time, so it has the
--- two that a renewal needs. A heartbeat that makes an event or is refused needs a call of heartbeat.lua for its own
--- caller.
+-- two that a renewal needs. Every other heartbeat needs a call of heartbeat.lua for its own caller.
 -- KEYS[2i-1], KEYS[2i]: record and past of entry i
 -- ARGV[1]: ttl (ms)
 -- ARGV[1+i]: connection_id of entry i, followed by `!` and gateway_id if its call names a gateway

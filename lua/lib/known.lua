@@ -7,10 +7,11 @@
 -- one, or false. And unknown, the list of entries with an unknown lease, or nil.
 
 -- The common case comes first and decodes nothing. If the lease is the player's only one and was renewed by the last
--- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past
--- (lib/formats.lua). No past contains a closed connection, so neither path below can renew one. The index keeps its
--- earlier time. Code for rarer cases is not even defined until an entry needs it. Numbers stay strings: converting them
--- is most of this script's cost. '%d' prints a number faster than '..' does.
+-- call, only the 13 digits of `last_seen` change in the past, and the record follows from the past (lib/formats.lua).
+-- The past of a player that is not OFFLINE contains no closed connection, and that of an OFFLINE player does not match,
+-- so neither path below can renew one. The index keeps its earlier time. Code for rarer cases is not even defined until
+-- an entry needs it. Numbers stay strings: converting them is most of this script's cost. '%d' prints a number faster
+-- than '..' does.
 local redis, string, KEYS, ARGV = redis, string, KEYS, ARGV
 local call, find, match, sub = redis.call, string.find, string.match, string.sub
 local time, ttl_text, entries = call('TIME'), ARGV[1], #ARGV - before_ids
