@@ -72,7 +72,7 @@ bench: ## Measures the service against the limits of Redis and HTTP; takes minut
 	@mkdir -p target/bench && rm -f target/bench/*.md
 	export PATH="$$PATH:$(CURDIR)/target/tools/venv/bin" PRESENCE_BENCH_OTHER='$(OTHER)'; \
 	for run in $$(seq $(or $(RUNS),1)); do \
-		cargo bench --package presence-tests --bench presence -- $(ROWS) >target/bench/$$run.md; \
+		cargo bench --package presence-tests --bench presence -- $(ROWS) >target/bench/$$run.md || exit 1; \
 	done
 	@scripts/bench-tables $(if $(RUNS),--write) target/bench/*.md
 

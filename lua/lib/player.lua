@@ -11,12 +11,13 @@
 --                `gateway` is nil if the connection belongs to no gateway
 -- not_counting   the leases that expired since the record was stored: the next store drops them, and an OFFLINE
 --                transition keeps them for a sign-out. Those with `has_ended` ended with their gateway: a store keeps
---                them while the player has no lease, or if `keeps_ended` is true keeps_ended    true if the next store
---                keeps the ended leases beside another lease reason         the reason of the OFFLINE transition if the
---                record expires at `expires_at` is_overdue     true if the record has expired and the OFFLINE
---                transition is due; `state` keeps its old value until expire_if_due makes the transition has_no_record
---                true if no well-formed record was found members        the player's members of the owners
---                (lib/owners.lua)
+--                them while the player has no lease, or if `keeps_ended` is true
+-- keeps_ended    true if the next store keeps the ended leases beside another lease
+-- reason         the reason of the OFFLINE transition if the record expires at `expires_at`
+-- is_overdue     true if the record has expired and the OFFLINE transition is due; `state` keeps its old value until
+--                expire_if_due makes the transition
+-- has_no_record  true if no well-formed record was found
+-- members        the player's members of the owners (lib/owners.lua)
 --
 -- A lease and a record count through the millisecond of their expiry, as a Redis key does, and not after. If the clock
 -- was set back, stored times may lie in the future: no lease or record counts for longer than one TTL from now, and the

@@ -3,7 +3,7 @@
 //! A batch of 1,000 has about four players in each of 256 partitions, and a script call by itself
 //! costs Redis as much as a heartbeat. So batches that arrive while a call of others is in flight
 //! to the same node wait for its end, and are sent together. They do not wait for a slow node: after
-//! [`MAX_WAIT`] the next call is sent as well. A batch that finds no call in flight is sent at once.
+//! [`MAX_WAIT`] all of them are sent as well. A batch that finds no call in flight is sent at once.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -85,16 +85,20 @@ impl BatchCombiner {
 }
 
 impl NodeTask {
-    /// Calls `send` with batches that wait, as soon as the call before has ended or has taken
-    /// [`MAX_WAIT`], until no batch waits.
+    /// Calls `send` with batches that wait, as soon as the call before has ended, until no batch
+    /// waits. After a call that takes longer than [`MAX_WAIT`], all that wait are sent.
     async fn run<F>(mut self, send: impl Fn(Vec<WaitingBatch>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        let mut max_wait = MAX_WAIT;
         while let Some(batches) = self.next_batches() {
             // In a task of its own, the call goes on if this one no longer waits for it.
             let call = tokio::spawn(send(batches));
-            let _ = timeout(MAX_WAIT, call).await;
+            if timeout(max_wait, call).await.is_err() {
+                // The node is slow. Its in-flight limit decides how long all others wait for it.
+                max_wait = Duration::ZERO;
+            }
         }
     }
 
@@ -287,8 +291,10 @@ mod tests {
         let mut sent = run_without_replies(task.unwrap());
         assert_eq!(sent.recv().await, Some(vec![1]));
         let begin = Instant::now();
-        let _others = [2, 3].map(|length| push(&combiner, length));
+        let _others = [2, 3, MAX_ENTRIES, MAX_ENTRIES].map(|length| push(&combiner, length));
         assert_eq!(sent.recv().await, Some(vec![2, 3]));
+        assert_eq!(sent.recv().await, Some(vec![MAX_ENTRIES]));
+        assert_eq!(sent.recv().await, Some(vec![MAX_ENTRIES]));
         assert_eq!(begin.elapsed(), MAX_WAIT, "on tokio's clock");
     }
 
