@@ -117,7 +117,7 @@ async fn heartbeat_instructions(devices: &[&str], activity: &ActivityChange) -> 
     (many - few) as f64 / BEATS as f64
 }
 
-async fn redis_instructions(devices: &[&str], activity: &ActivityChange, beats: usize) -> u64 {
+async fn redis_instructions(devices: &[&str], activity: &ActivityChange, heartbeats: usize) -> u64 {
     let redis = CountedRedis::start().await;
     let settings = [
         ("PRESENCE_REDIS_URL", &*redis.url),
@@ -141,7 +141,7 @@ async fn redis_instructions(devices: &[&str], activity: &ActivityChange, beats: 
         .set_state(&player("alice"), change, &trace)
         .await
         .unwrap();
-    for connection in connections.iter().cycle().take(beats) {
+    for connection in connections.iter().cycle().take(heartbeats) {
         presence.heartbeat(connection, &trace).await.unwrap();
     }
     redis.stop().await

@@ -62,7 +62,7 @@ pub(crate) async fn measure(report: &mut Report) {
     let (service, address) = super::server(&server, &variables).await;
     let beating = async {
         tokio::select! {
-            () = beat(report, &server, &nats, &address) => {}
+            () = send_heartbeats(report, &server, &nats, &address) => {}
             () = gateways::keep_leases(&address, 0..GATEWAYS) => unreachable!("gateways keep their leases"),
         }
     };
@@ -99,7 +99,12 @@ async fn connect(server: &RedisServer) {
 }
 
 /// A minute of heartbeats, look-ups, and players who come and go.
-async fn beat(report: &mut Report, server: &RedisServer, nats: &NatsServer, address: &str) {
+async fn send_heartbeats(
+    report: &mut Report,
+    server: &RedisServer,
+    nats: &NatsServer,
+    address: &str,
+) {
     let mut connection = server.connection().await;
     let interval = gateways::LONG.interval;
     eprintln!(

@@ -29,12 +29,12 @@ async fn gateways(count: usize) -> Costs {
 impl Costs {
     /// A batch of heartbeats of the first gateway's connections.
     async fn beat_as_gateway(&self) {
-        let beats = OwnedConnections {
+        let heartbeats = OwnedConnections {
             connections: connections(CONNECTIONS),
             gateway: Some(gateway(0)),
         };
         self.presence
-            .heartbeat_batch(beats, &self.trace)
+            .heartbeat_batch(heartbeats, &self.trace)
             .await
             .unwrap();
     }

@@ -134,9 +134,13 @@ async fn a_heartbeat_costs_the_same_with_and_without_a_gateway() {
         gateway: Some(&gateway),
     };
     costs.presence.heartbeat(named, &costs.trace).await.unwrap();
-    for beat in [named, OwnedConnection::from(&device)] {
+    for heartbeat in [named, OwnedConnection::from(&device)] {
         costs.forget().await;
-        costs.presence.heartbeat(beat, &costs.trace).await.unwrap();
+        costs
+            .presence
+            .heartbeat(heartbeat, &costs.trace)
+            .await
+            .unwrap();
         assert_eq!(
             costs.spent().await,
             (
@@ -171,10 +175,10 @@ async fn heartbeats_at_the_same_time_are_a_script_call_for_fifty() {
     let connections = connections(100);
     for _ in ["when Redis learns the script", "now"] {
         costs.forget().await;
-        let beats = connections
+        let heartbeats = connections
             .iter()
             .map(|connection| costs.presence.heartbeat(connection, &costs.trace));
-        for answer in join_all(beats).await {
+        for answer in join_all(heartbeats).await {
             answer.unwrap();
         }
     }
@@ -211,11 +215,13 @@ async fn a_heartbeat_of_one_of_several_devices_reads_one_key_and_writes_two() {
 #[tokio::test]
 async fn a_call_reads_the_clock_once_whatever_it_finds() {
     let mut costs = Costs::of(2).await;
-    let beats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
-    let beats: Vec<_> = beats.map(|(player, id)| connection(player, id)).collect();
+    let heartbeats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
+    let heartbeats: Vec<_> = heartbeats
+        .map(|(player, id)| connection(player, id))
+        .collect();
     costs
         .presence
-        .heartbeat_batch(beats, &costs.trace)
+        .heartbeat_batch(heartbeats, &costs.trace)
         .await
         .unwrap();
     let (scripts, commands) = costs.spent().await;
@@ -250,12 +256,12 @@ async fn a_heartbeat_of_a_player_with_an_activity_takes_no_other_commands() {
         .await
         .unwrap();
     costs.forget().await;
-    let beat = costs
+    let heartbeat = costs
         .presence
         .heartbeat(&connection("p0", "c"), &costs.trace)
         .await
         .unwrap();
-    assert_eq!(beat.activity, Some(activity()));
+    assert_eq!(heartbeat.activity, Some(activity()));
     assert_eq!(
         costs.spent().await,
         (
@@ -299,10 +305,10 @@ async fn heartbeats_of_players_with_activities_share_calls_as_others_do() {
     assert_eq!(costs.spent().await, (2, expected.clone()));
     for _ in ["when Redis learns the script", "now"] {
         costs.forget().await;
-        let beats = connections
+        let heartbeats = connections
             .iter()
             .map(|connection| costs.presence.heartbeat(connection, &costs.trace));
-        for answer in join_all(beats).await {
+        for answer in join_all(heartbeats).await {
             assert_eq!(answer.unwrap().activity, Some(activity()));
         }
     }
