@@ -2,11 +2,15 @@
 
 use super::*;
 
-/// The memory that this process has in use, in bytes.
+/// The memory that this process has allocated and uses, in bytes: without the pages of the program's
+/// file, of which more are read as more code runs.
 fn memory_in_use() -> usize {
     const PAGE_BYTES: usize = 4_096;
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * PAGE_BYTES
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let mut pages = statm.split(' ').skip(1);
+    let mut next = || pages.next().unwrap().parse::<usize>().unwrap();
+    let (resident, of_files) = (next(), next());
+    (resident - of_files) * PAGE_BYTES
 }
 
 /// Each test has a process of its own, so that nothing else counts.
