@@ -1,16 +1,19 @@
 //! `PRESENCE_REDIS_AUTH=iam`: ElastiCache tokens in place of a password.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
     Router,
     http::{HeaderMap, StatusCode},
-    routing::{get, post},
+    routing::{get, post, put},
 };
-use presence_tests::{Function, RedisServer, event};
+use presence_tests::{Function, RedisServer, Server, event};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -230,6 +233,118 @@ async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
     assert!(
         requests[0].contains("of-the-service-account"),
         "{requests:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_failure_of_sts_is_retried_and_logs_no_error() {
+    let (_server, tap) = tapped_redis().await;
+    let has_failed = Arc::<AtomicBool>::default();
+    let failed = Arc::clone(&has_failed);
+    let respond = async move || {
+        if failed.swap(true, Ordering::Relaxed) {
+            (StatusCode::OK, ASSUMED_ROLE)
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "")
+        }
+    };
+    let endpoint = serve(Router::new().route("/", post(respond))).await;
+    let token = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(token.path(), "of-the-service-account").unwrap();
+
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_STORE_TIMEOUT", "10s"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/presence"),
+        (
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            token.path().to_str().unwrap(),
+        ),
+        ("AWS_ENDPOINT_URL_STS", &endpoint),
+    ]);
+    let body = json!({"player_id": "alice", "connection_id": "c1"});
+    assert_eq!(server.post("/presence/connect", body).await.status, 200);
+    assert!(has_failed.load(Ordering::Relaxed));
+    assert!(tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"));
+    assert!(!server.log().contains("ERROR"), "{}", server.log());
+}
+
+/// The credentials that EC2 gives to an instance.
+const INSTANCE_CREDENTIALS: &str = r#"{"Code":"Success","LastUpdated":"2026-01-01T00:00:00Z","Type":"AWS-HMAC","AccessKeyId":"INSTANCE","SecretAccessKey":"key","Token":"t","Expiration":"2036-01-01T00:00:00Z"}"#;
+
+/// Responds as EC2's metadata service, version 2: with `text` if the request has the token.
+fn metadata(headers: &HeaderMap, text: &'static str) -> (StatusCode, &'static str) {
+    match headers.get("x-aws-ec2-metadata-token") {
+        Some(token) if token == "of-the-instance" => (StatusCode::OK, text),
+        _ => (StatusCode::UNAUTHORIZED, ""),
+    }
+}
+
+/// Serves credentials as EC2's metadata service, version 2. Returns the URL.
+async fn serve_metadata() -> String {
+    const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
+    const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
+    let token = async |headers: HeaderMap| {
+        let ttl = headers.get(TTL).ok_or(StatusCode::BAD_REQUEST)?;
+        Ok::<_, StatusCode>(([(TTL, ttl.clone())], "of-the-instance"))
+    };
+    let role = async |headers: HeaderMap| metadata(&headers, "presence-role");
+    let credentials = async |headers: HeaderMap| metadata(&headers, INSTANCE_CREDENTIALS);
+    let router = Router::new()
+        .route("/latest/api/token", put(token))
+        .route(ROLES, get(role))
+        .route(&format!("{ROLES}presence-role"), get(credentials));
+    serve(router).await
+}
+
+#[tokio::test]
+async fn an_instance_gets_its_credentials_from_its_metadata_service() {
+    let (_server, tap) = tapped_redis().await;
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let variables = [
+        ("PRESENCE_REDIS_URL", &*url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_STORE_TIMEOUT", "5s"),
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_EC2_METADATA_SERVICE_ENDPOINT", &serve_metadata().await),
+    ];
+    assert_eq!(
+        connect(&Function::start("connect", &variables).await).await["statusCode"],
+        200
+    );
+    assert!(
+        tap.tokens()[0].contains("X-Amz-Credential=INSTANCE%2F"),
+        "{}",
+        tap.tokens()[0]
+    );
+}
+
+#[tokio::test]
+async fn a_metadata_service_that_never_responds_leaves_no_credentials() {
+    let (_server, tap) = tapped_redis().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let server = Server::start(&[
+        ("PRESENCE_REDIS_URL", &url),
+        ("PRESENCE_REDIS_AUTH", "iam"),
+        ("PRESENCE_STORE_TIMEOUT", "10s"),
+        ("AWS_REGION", "eu-central-1"),
+        (
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+            &format!("http://{}", silent.local_addr().unwrap()),
+        ),
+    ]);
+    let body = json!({"player_id": "alice", "connection_id": "c1"});
+    let response = server.post("/presence/connect", body).await;
+    assert_eq!(response.status, 503);
+    let (_connection, _) = silent.accept().await.unwrap();
+    assert!(
+        !server.logged("no token for ElastiCache").is_empty(),
+        "the lookup ends before the store's timeout: {}",
+        server.log()
     );
 }
 
