@@ -101,18 +101,16 @@ impl Store {
 
     /// Applies a batch that shares no script call with another one.
     pub(super) async fn apply_alone(&self, batch: Batch<'_>) -> AppliedBatch {
-        let script = batch.mutation.script();
-        let mut applied = self.apply_together(script, &[batch]).await;
+        let mut applied = self.apply_together(&[batch]).await;
         applied.pop().unwrap_or_default()
     }
 
     /// Applies batches whose mutations have the same script. Several batches are heartbeats: their
     /// arguments are one per connection, so that batches can share a call.
-    pub(super) async fn apply_together(
-        &self,
-        script: &Script,
-        batches: &[Batch<'_>],
-    ) -> Vec<AppliedBatch> {
+    pub(super) async fn apply_together(&self, batches: &[Batch<'_>]) -> Vec<AppliedBatch> {
+        let Some(first) = batches.first() else {
+            return Vec::new();
+        };
         let entries: Vec<_> = batches
             .iter()
             .enumerate()
@@ -126,18 +124,18 @@ impl Store {
                 .collect();
             self.append_entries(command, *shard, batches, &group);
         };
-        let answers = self.run_groups(script, &groups, append).await;
+        let answers = self
+            .run_groups(first.mutation.script(), &groups, append)
+            .await;
         let mut applied: Vec<_> = batches
             .iter()
             .map(|batch| AppliedBatch::without_outcomes(batch.connections.len()))
             .collect();
         for ((shard, positions), answer) in groups.iter().zip(answers) {
             let group = positions.iter().map(|position| entries[*position]);
-            let trace = group.clone().next().map(|entry| batches[entry.batch].trace);
-            let reply = answer.and_then(|answer| {
-                let trace = trace.ok_or(StoreError::Unexpected("a call without entries"))?;
-                Reply::parse(answer, positions.len(), *shard, trace)
-            });
+            let trace = batches[entries[positions[0]].batch].trace; // no group is empty
+            let reply =
+                answer.and_then(|answer| Reply::parse(answer, positions.len(), *shard, trace));
             add_reply(&mut applied, group, reply);
         }
         applied
@@ -151,20 +149,16 @@ impl Store {
         batches: &[Batch<'_>],
         group: &[Entry<'_>],
     ) {
-        let callers = || group.chunk_by(|entry, next| entry.batch == next.batch);
-        let traces = callers().map(|entries| (batches[entries[0].batch].trace, entries.len()));
-        let Some((trace, further_traces)) = combine_traces(traces) else {
-            return;
-        };
+        let callers = group.chunk_by(|entry, next| entry.batch == next.batch);
+        let callers: Vec<_> = callers
+            .map(|entries| (batches[entries[0].batch], entries))
+            .collect();
         let players = group.iter().map(|entry| &entry.connection.player_id);
-        self.append_call(command, shard, players, trace, &further_traces);
-        for entries in callers() {
-            let mutation = batches[entries[0].batch].mutation;
-            self.append(
-                command,
-                mutation,
-                entries.iter().map(|entry| entry.connection),
-            );
+        let further_traces = further_traces(&callers);
+        self.append_call(command, shard, players, callers[0].0.trace, &further_traces);
+        for (batch, entries) in callers {
+            let connections = entries.iter().map(|entry| entry.connection);
+            self.append(command, batch.mutation, connections);
         }
     }
 
@@ -257,18 +251,17 @@ fn add_reply<'a>(
     }
 }
 
-/// Combines the traces of a call's callers, given with the number of their entries: the first trace,
-/// and the text of the further ones, see `lua/heartbeat.lua`. `None` without callers.
-fn combine_traces<'a>(
-    mut traces: impl Iterator<Item = (&'a TraceContext, usize)>,
-) -> Option<(&'a TraceContext, String)> {
-    let (first, mut entries) = traces.next()?;
-    let mut further = String::new();
-    for (trace, count) in traces {
-        let parent = trace.traceparent();
-        let state = trace.tracestate();
-        let _ = write!(further, "\n{} {parent} {state}", entries + 1); // a String takes any text
-        entries += count;
+/// The traces of a call's callers after the first one, see `lua/heartbeat.lua`.
+fn further_traces(callers: &[(Batch<'_>, &[Entry<'_>])]) -> String {
+    let mut text = String::new();
+    let mut first_entry = 1;
+    for (number, (batch, entries)) in callers.iter().enumerate() {
+        if number > 0 {
+            let parent = batch.trace.traceparent();
+            let state = batch.trace.tracestate();
+            let _ = write!(text, "\n{first_entry} {parent} {state}"); // a String takes any text
+        }
+        first_entry += entries.len();
     }
-    Some((first, further))
+    text
 }

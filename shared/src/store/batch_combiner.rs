@@ -14,7 +14,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio::{sync::oneshot, time::timeout};
 
-use super::{AppliedBatch, Mutation, Store, batch::Batch, scripts};
+use super::{AppliedBatch, Mutation, Store, batch::Batch};
 use crate::{
     model::{Connection, GatewayId},
     redis::{Address, StoreError},
@@ -151,14 +151,12 @@ impl Store {
             let applied = match node {
                 Some(node) => self.renew_on_node(node, gateway, of_node, trace).await,
                 None => {
-                    let mutation = Mutation::Heartbeat(gateway);
-                    let connections = &of_node;
-                    self.apply_alone(Batch {
-                        mutation,
-                        connections,
+                    let batch = Batch {
+                        mutation: Mutation::Heartbeat(gateway),
+                        connections: &of_node,
                         trace,
-                    })
-                    .await
+                    };
+                    self.apply_alone(batch).await
                 }
             };
             (positions, applied)
@@ -202,7 +200,7 @@ impl Store {
 
     async fn renew_together(self, waiting: Vec<WaitingBatch>) {
         let batches: Vec<_> = waiting.iter().map(WaitingBatch::batch).collect();
-        let applied = self.apply_together(&scripts::HEARTBEAT, &batches).await;
+        let applied = self.apply_together(&batches).await;
         for (batch, applied) in waiting.into_iter().zip(applied) {
             let _ = batch.result.send(applied); // the caller may have left
         }
