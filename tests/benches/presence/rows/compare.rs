@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use presence_tests::{NatsServer, RedisServer, Server, binary};
 
-use super::{COMMON, friends, million};
+use super::{COMMON, Cost, friends, million};
 use crate::{
     cpu, http, redis,
     report::{Bar, Report},
@@ -32,14 +32,6 @@ struct Deployment {
     nats: NatsServer,
     service: Server,
     address: String,
-}
-
-/// What a round took, in seconds.
-#[derive(Debug, Clone, Copy)]
-struct Cost {
-    duration: f64,
-    service: f64,
-    redis: f64,
 }
 
 /// The value of a cost that a row is about.
@@ -129,14 +121,8 @@ impl Deployment {
     }
 
     async fn serve(&self, connections: usize, requests: &[Vec<u8>]) -> Cost {
-        let service = cpu::time_of_threads(self.service.id());
-        let redis = cpu::time_of_threads(self.redis.id());
-        let duration = http::load(&self.address, connections, requests).await;
-        Cost {
-            duration: duration.as_secs_f64(),
-            service: (cpu::time_of_threads(self.service.id()) - service).as_secs_f64(),
-            redis: (cpu::time_of_threads(self.redis.id()) - redis).as_secs_f64(),
-        }
+        let processes = [self.service.id(), self.redis.id()];
+        Cost::measure(processes, &self.address, connections, requests).await
     }
 }
 

@@ -28,7 +28,7 @@ use presence_tests::{RedisCluster, RedisServer, Server};
 use crate::{cpu, http, players};
 
 /// The names of all functions.
-const FUNCTIONS: [&str; 8] = [
+const FUNCTIONS: [&str; 9] = [
     "connect",
     "heartbeat",
     "disconnect",
@@ -37,6 +37,7 @@ const FUNCTIONS: [&str; 8] = [
     "friends",
     "sweep",
     "health",
+    "gateway",
 ];
 
 /// How often players send heartbeats, and how long their leases last.
@@ -44,6 +45,36 @@ const FUNCTIONS: [&str; 8] = [
 struct Pace {
     ttl: &'static str,
     interval: Duration,
+}
+
+/// What some requests took, in seconds.
+#[derive(Debug, Default, Clone, Copy)]
+struct Cost {
+    duration: f64,
+    service: f64,
+    redis: f64,
+}
+
+impl Cost {
+    /// Sends requests to the service at `address`, and measures their time and the CPU time of the
+    /// processes of the service and of Redis.
+    async fn measure(
+        [service, redis]: [u32; 2],
+        address: &str,
+        connections: usize,
+        requests: &[Vec<u8>],
+    ) -> Self {
+        let before = [service, redis].map(cpu::time_of_threads);
+        let duration = http::load(address, connections, requests).await;
+        let after = [service, redis].map(cpu::time_of_threads);
+        let [service, redis] =
+            [0, 1].map(|process| (after[process] - before[process]).as_secs_f64());
+        Self {
+            duration: duration.as_secs_f64(),
+            service,
+            redis,
+        }
+    }
 }
 
 /// Variables of all servers.

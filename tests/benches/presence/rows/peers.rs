@@ -11,6 +11,7 @@ use std::{
 use ::redis::{Cmd, aio::MultiplexedConnection};
 use presence_tests::RedisServer;
 
+use super::Cost;
 use crate::{
     cpu, http,
     players::{self, thousands},
@@ -42,14 +43,6 @@ struct Way {
     address: String,
     requests: Vec<Vec<u8>>,
     spent: Cost,
-}
-
-/// Seconds.
-#[derive(Debug, Default, Clone, Copy)]
-struct Cost {
-    duration: f64,
-    service: f64,
-    redis: f64,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -145,14 +138,8 @@ impl Way {
     }
 
     async fn serve(&self, connections: usize, server: &RedisServer) -> Cost {
-        let redis = cpu::time_of_threads(server.id());
-        let service = cpu::time_of_threads(self.process);
-        let duration = http::load(&self.address, connections, &self.requests).await;
-        Cost {
-            duration: duration.as_secs_f64(),
-            service: (cpu::time_of_threads(self.process) - service).as_secs_f64(),
-            redis: (cpu::time_of_threads(server.id()) - redis).as_secs_f64(),
-        }
+        let processes = [self.process, server.id()];
+        Cost::measure(processes, &self.address, connections, &self.requests).await
     }
 }
 
