@@ -15,6 +15,7 @@ use axum::{
 };
 use presence_tests::{Function, RedisServer, Server, event};
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -43,6 +44,18 @@ impl Tap {
             }
         });
         Self { port, sent }
+    }
+
+    /// The URL of Redis through the tap, for a user who signs in by tokens.
+    fn url(&self) -> String {
+        format!("redis://presence@127.0.0.1:{}", self.port)
+    }
+
+    /// Asserts that the first token was signed with the key of this id.
+    fn assert_signed_by(&self, key_id: &str) {
+        let token = &self.tokens()[0];
+        let credential = format!("X-Amz-Credential={key_id}%2F");
+        assert!(token.contains(&credential), "{token}");
     }
 
     /// The tokens that were sent so far.
@@ -102,6 +115,13 @@ async fn serve(router: Router) -> String {
     url
 }
 
+/// A file with a token.
+fn token_file(token: &str) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), token).unwrap();
+    file
+}
+
 async fn connect(function: &Function) -> Value {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
     function
@@ -113,7 +133,7 @@ async fn connect(function: &Function) -> Value {
 #[tokio::test]
 async fn each_connection_sends_a_new_token() {
     let (server, tap) = tapped_redis().await;
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*url),
         ("PRESENCE_REDIS_AUTH", "iam"),
@@ -161,10 +181,9 @@ async fn a_container_gets_its_credentials_from_its_host() {
     };
     let router = Router::new().route("/v1/credentials", get(respond));
     let endpoint = format!("{}/v1/credentials", serve(router).await);
-    let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "of-the-pod").unwrap();
+    let token = token_file("of-the-pod");
 
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*url),
         ("PRESENCE_REDIS_AUTH", "iam"),
@@ -180,11 +199,7 @@ async fn a_container_gets_its_credentials_from_its_host() {
         connect(&Function::start("connect", &variables).await).await["statusCode"],
         200
     );
-    assert!(
-        tap.tokens()[0].contains("X-Amz-Credential=CONTAINER%2F"),
-        "{}",
-        tap.tokens()[0]
-    );
+    tap.assert_signed_by("CONTAINER");
 }
 
 /// What STS answers to the token of a Kubernetes service account.
@@ -203,10 +218,9 @@ async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
         ASSUMED_ROLE
     };
     let endpoint = serve(Router::new().route("/", post(respond))).await;
-    let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "of-the-service-account").unwrap();
+    let token = token_file("of-the-service-account");
 
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*url),
         ("PRESENCE_REDIS_AUTH", "iam"),
@@ -221,11 +235,7 @@ async fn a_pod_gets_its_credentials_for_the_token_of_its_service_account() {
     ];
     let function = Function::start("connect", &variables).await;
     assert_eq!(connect(&function).await["statusCode"], 200);
-    assert!(
-        tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"),
-        "{}",
-        tap.tokens()[0]
-    );
+    tap.assert_signed_by("SERVICEACCOUNT");
     redis(&server, &["CLIENT", "KILL", "USER", "presence"]).await;
     assert_eq!(connect(&function).await["statusCode"], 200);
     let requests = requests.lock().unwrap();
@@ -249,10 +259,9 @@ async fn a_failure_of_sts_is_retried_and_logs_no_error() {
         }
     };
     let endpoint = serve(Router::new().route("/", post(respond))).await;
-    let token = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(token.path(), "of-the-service-account").unwrap();
+    let token = token_file("of-the-service-account");
 
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let server = Server::start(&[
         ("PRESENCE_REDIS_URL", &url),
         ("PRESENCE_REDIS_AUTH", "iam"),
@@ -268,7 +277,7 @@ async fn a_failure_of_sts_is_retried_and_logs_no_error() {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
     assert_eq!(server.post("/presence/connect", body).await.status, 200);
     assert!(has_failed.load(Ordering::Relaxed));
-    assert!(tap.tokens()[0].contains("X-Amz-Credential=SERVICEACCOUNT%2F"));
+    tap.assert_signed_by("SERVICEACCOUNT");
     assert!(!server.log().contains("ERROR"), "{}", server.log());
 }
 
@@ -303,7 +312,7 @@ async fn serve_metadata() -> String {
 #[tokio::test]
 async fn an_instance_gets_its_credentials_from_its_metadata_service() {
     let (_server, tap) = tapped_redis().await;
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*url),
         ("PRESENCE_REDIS_AUTH", "iam"),
@@ -315,18 +324,14 @@ async fn an_instance_gets_its_credentials_from_its_metadata_service() {
         connect(&Function::start("connect", &variables).await).await["statusCode"],
         200
     );
-    assert!(
-        tap.tokens()[0].contains("X-Amz-Credential=INSTANCE%2F"),
-        "{}",
-        tap.tokens()[0]
-    );
+    tap.assert_signed_by("INSTANCE");
 }
 
 #[tokio::test]
 async fn a_metadata_service_that_never_responds_leaves_no_credentials() {
     let (_server, tap) = tapped_redis().await;
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("redis://presence@127.0.0.1:{}", tap.port);
+    let url = tap.url();
     let server = Server::start(&[
         ("PRESENCE_REDIS_URL", &url),
         ("PRESENCE_REDIS_AUTH", "iam"),

@@ -88,6 +88,16 @@ fn counts<const N: usize>(commands: [(&str, u64); N]) -> BTreeMap<String, u64> {
         .collect()
 }
 
+/// The commands of some script calls that together renew the only leases of this many players.
+fn renewals(calls: u64, players: u64) -> BTreeMap<String, u64> {
+    counts([
+        ("time", calls),
+        ("get", players),
+        ("set", players),
+        ("setrange", players),
+    ])
+}
+
 #[tokio::test]
 async fn a_heartbeat_reads_one_key_and_writes_two() {
     let mut costs = Costs::of(1).await;
@@ -115,13 +125,7 @@ async fn a_heartbeat_reads_one_key_and_writes_two() {
             .heartbeat(&connection("p0", "c"), &costs.trace)
             .await
             .unwrap();
-        assert_eq!(
-            costs.spent().await,
-            (
-                1,
-                counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])
-            )
-        );
+        assert_eq!(costs.spent().await, (1, renewals(1, 1)));
     }
 }
 
@@ -141,13 +145,7 @@ async fn a_heartbeat_costs_the_same_with_and_without_a_gateway() {
             .heartbeat(heartbeat, &costs.trace)
             .await
             .unwrap();
-        assert_eq!(
-            costs.spent().await,
-            (
-                1,
-                counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])
-            )
-        );
+        assert_eq!(costs.spent().await, (1, renewals(1, 1)));
     }
 }
 
@@ -160,12 +158,7 @@ async fn a_batch_of_heartbeats_is_a_script_call_for_fifty_and_a_look_at_the_cloc
         .heartbeat_batch(connections, &costs.trace)
         .await
         .unwrap();
-    let expected = counts([
-        ("time", 20),
-        ("get", 1_000),
-        ("set", 1_000),
-        ("setrange", 1_000),
-    ]);
+    let expected = renewals(20, 1_000);
     assert_eq!(costs.spent().await, (20, expected));
 }
 
@@ -182,7 +175,7 @@ async fn heartbeats_at_the_same_time_are_a_script_call_for_fifty() {
             answer.unwrap();
         }
     }
-    let expected = counts([("time", 2), ("get", 100), ("set", 100), ("setrange", 100)]);
+    let expected = renewals(2, 100);
     assert_eq!(costs.spent().await, (2, expected));
 }
 
@@ -262,13 +255,7 @@ async fn a_heartbeat_of_a_player_with_an_activity_takes_no_other_commands() {
         .await
         .unwrap();
     assert_eq!(heartbeat.activity, Some(activity()));
-    assert_eq!(
-        costs.spent().await,
-        (
-            1,
-            counts([("time", 1), ("get", 1), ("set", 1), ("setrange", 1)])
-        )
-    );
+    assert_eq!(costs.spent().await, (1, renewals(1, 1)));
 
     // Two short writes may take the place of a long one, so that the activity is not written.
     let (scripts, commands) = spent_by_two_devices(&mut costs).await;
@@ -301,7 +288,7 @@ async fn heartbeats_of_players_with_activities_share_calls_as_others_do() {
         .heartbeat_batch(connections.clone(), &costs.trace)
         .await
         .unwrap();
-    let expected = counts([("time", 2), ("get", 100), ("set", 100), ("setrange", 100)]);
+    let expected = renewals(2, 100);
     assert_eq!(costs.spent().await, (2, expected.clone()));
     for _ in ["when Redis learns the script", "now"] {
         costs.forget().await;
