@@ -1,5 +1,6 @@
 -- The codec of players: their record and their past as tables. lib/formats.lua describes both texts.
--- Needs ttl (lib/call.lua), lib/formats.lua. Defines text_of, decode_record, encode_record, split_claim, decode_past, encode_past.
+-- Needs ttl (lib/call.lua), lib/formats.lua. Defines text_of, decode_record, encode_record, split_claim, decode_past,
+-- encode_past.
 
 -- A greater stored number is invalid. Lua prints numbers of up to 14 digits in full, and Redis accepts no other form.
 local MAX_NUMBER = 9e13
@@ -107,7 +108,8 @@ local function encode_past(player, expires_at, reason)
     return math.max(time - player.last_seen, 0)
   end
 
-  local parts = { text_of(player.last_seen) .. ' ' .. text_of(player.version) .. past_words(player, duration_to(expires_at), reason) }
+  local times = text_of(player.last_seen) .. ' ' .. text_of(player.version)
+  local parts = { times .. past_words(player, duration_to(expires_at), reason) }
   local is_offline = player.state == 'OFFLINE'
   for i, lease in ipairs(is_offline and player.not_counting or player.leases) do
     -- A lease that has ended belongs to no gateway.

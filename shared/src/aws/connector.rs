@@ -51,7 +51,7 @@ async fn call(
         .map_err(|error| ConnectorError::user(error.into()))?;
     let (parts, body) = request.into_parts();
     // Read to its end, though it is in memory: the SDK counts the bytes that were read, and ends
-    // a call after some seconds if there are none.
+    // a call of which it has counted no byte for some seconds.
     let bytes = body.collect().await.map_err(ConnectorError::user)?;
     let request = http::Request::from_parts(parts, bytes.to_bytes().to_vec());
     let stream = limit(settings.connect_timeout(), connect(request.uri())).await?;
