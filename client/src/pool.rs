@@ -110,10 +110,8 @@ mod tests {
         for _ in 0..100 {
             let before = Instant::now();
             let generation = Generation::new(&pool.connector, Duration::from_secs(120));
-            let (shortest, longest) = (
-                before + Duration::from_secs(60),
-                Instant::now() + Duration::from_secs(120),
-            );
+            let shortest = before + Duration::from_secs(60);
+            let longest = Instant::now() + Duration::from_secs(120);
             assert!((shortest..=longest).contains(&generation.expires_at.unwrap()));
         }
     }

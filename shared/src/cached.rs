@@ -153,7 +153,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_value_may_be_shared_for_longer_than_others() {
-        let (cached, computed) = (Cached::new(Duration::from_secs(1)), Arc::default());
+        let cached = Cached::new(Duration::from_secs(1));
+        let computed = Arc::default();
         let ttl_of = |count: &usize| Duration::from_secs(if *count == 1 { 10 } else { 1 });
         let get = || cached.get_for(ttl_of, || count(Arc::clone(&computed)));
         for (pause, expected) in [(0, 1), (9, 1), (2, 2), (2, 3)] {

@@ -32,10 +32,9 @@ impl Authority {
             .push(DnType::CommonName, "a test's authority");
         let authority = CertifiedIssuer::self_signed(params, key()).expect("an authority");
 
-        let (server, server_key) = (
-            CertificateParams::new(["localhost".to_owned()]).expect("a server's parameters"),
-            key(),
-        );
+        let server =
+            CertificateParams::new(["localhost".to_owned()]).expect("a server's parameters");
+        let server_key = key();
         let certificate = server
             .signed_by(&server_key, &authority)
             .expect("a certificate");

@@ -19,7 +19,8 @@ const WINDOW: Duration = Duration::from_secs(12);
 /// If a server does not start.
 pub async fn idle_commands_per_second(cluster: &RedisCluster, servers: usize) -> f64 {
     let nats = NatsServer::start().await;
-    let (urls, nats_url) = (cluster.urls(), nats.url());
+    let urls = cluster.urls();
+    let nats_url = nats.url();
     let variables = variables(&urls, &nats_url);
     let servers: Vec<_> = (0..servers).map(|_| Server::start(&variables)).collect();
     for server in &servers {
@@ -56,7 +57,8 @@ pub async fn idle_commands_per_second(cluster: &RedisCluster, servers: usize) ->
 /// If a probe fails.
 pub async fn commands_per_health_probe(cluster: &RedisCluster) -> u64 {
     let nats = NatsServer::start().await;
-    let (urls, nats_url) = (cluster.urls(), nats.url());
+    let urls = cluster.urls();
+    let nats_url = nats.url();
     let mut most = 0;
     for event in [event::get("/health/ready"), json!({"source": "aws.events"})] {
         let function = Function::start("health", &variables(&urls, &nats_url)).await;

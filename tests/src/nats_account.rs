@@ -34,11 +34,9 @@ impl Account {
     /// An account that may use JetStream, with its users. JetStream wants a system account beside
     /// it.
     pub(crate) fn new(store: &Path) -> Self {
-        let (operator, system, account) = (
-            KeyPair::new_operator(),
-            KeyPair::new_account(),
-            KeyPair::new_account(),
-        );
+        let operator = KeyPair::new_operator();
+        let system = KeyPair::new_account();
+        let account = KeyPair::new_account();
         let none = json!({"subs": -1, "conn": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "leaf": -1});
         let mut stored = none.clone();
         for name in ["mem_storage", "disk_storage", "streams", "consumer"] {

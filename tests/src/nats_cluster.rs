@@ -161,7 +161,8 @@ async fn makes_streams(client: Client) -> bool {
 
 impl Server {
     fn start(directory: &TempDir, number: usize, routes: &[u16]) -> Self {
-        let (port, name) = (free_port(), server_name(number));
+        let port = free_port();
+        let name = server_name(number);
         let store = directory.path().join(&name);
         let peers: Vec<_> = routes
             .iter()

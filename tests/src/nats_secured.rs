@@ -34,12 +34,11 @@ impl SecuredNats {
     /// If its files cannot be written.
     pub async fn start(authority: &Authority) -> Self {
         loop {
-            let (port, directory) = (
-                free_port(),
-                tempfile::tempdir().expect("a temporary directory"),
-            );
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
             let account = Account::new(directory.path());
-            let (certificate, key) = (authority.server_certificate(), authority.server_key());
+            let certificate = authority.server_certificate();
+            let key = authority.server_key();
             let settings = format!(
                 "listen: \"127.0.0.1:{port}\"\ntls {{ cert_file: {certificate:?}, key_file: {key:?} }}\n{}",
                 account.configuration
@@ -55,7 +54,8 @@ impl SecuredNats {
                     .arg(write("nats.conf", &settings)),
             );
             write("service.creds", &account.service_credentials);
-            let (authority, all_credentials) = (authority.certificate(), account.credentials);
+            let authority = authority.certificate();
+            let all_credentials = account.credentials;
             while !process.has_ended() {
                 if let Ok(client) = connect(port, &authority, &all_credentials).await
                     && client.request("$JS.API.INFO", "".into()).await.is_ok()

@@ -60,7 +60,8 @@ impl OtlpReceiver {
             spans: watch::Sender::default(),
             headers: watch::Sender::default(),
         };
-        let (spans, headers) = (received.spans.subscribe(), received.headers.subscribe());
+        let spans = received.spans.subscribe();
+        let headers = received.headers.subscribe();
         let routes = Router::new()
             .route("/v1/traces", post(export))
             .with_state(received);

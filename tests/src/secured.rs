@@ -36,10 +36,8 @@ impl SecuredRedis {
     pub async fn start() -> Self {
         let mut authority = Authority::new();
         loop {
-            let (port, directory) = (
-                free_port(),
-                tempfile::tempdir().expect("a temporary directory"),
-            );
+            let port = free_port();
+            let directory = tempfile::tempdir().expect("a temporary directory");
             let file = directory.path().join("redis.conf");
             let settings = redis_settings(&authority, port);
             let settings = format!(

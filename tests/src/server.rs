@@ -211,7 +211,8 @@ impl Drop for Server {
 /// If there is no response.
 pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("a response");
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
     let body = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
     Answer {
         status,

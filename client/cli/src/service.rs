@@ -220,7 +220,8 @@ mod tests {
     }
 
     fn problem(status: u16, slug: &str) -> CallError {
-        let (slug, detail) = (slug.to_owned(), "no details were given".to_owned());
+        let slug = slug.to_owned();
+        let detail = "no details were given".to_owned();
         let is_via_api_gateway = false;
         Problem {
             status,

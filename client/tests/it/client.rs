@@ -71,7 +71,8 @@ async fn a_single_connection_is_opened_renewed_and_closed() {
         Some(axum::Json(presence).into_response())
     });
     let client = PresenceClient::new(service.endpoint()).unwrap();
-    let (player, connection) = (player(1), connection(1));
+    let player = player(1);
+    let connection = connection(1);
     let connected = client.connect(&player, &connection).await.unwrap();
     assert_eq!(
         (connected.heartbeat_interval_ms, connected.ttl_ms),

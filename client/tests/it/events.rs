@@ -55,10 +55,8 @@ async fn a_stream_reports_whether_events_arrive() {
     ];
     let items = all(open(&messages).await.unwrap()).await;
     let event = serde_json::from_str(EVENT).unwrap();
-    let (live, down) = (
-        StreamItem::Feed(EventFeed::Live),
-        StreamItem::Feed(EventFeed::Down),
-    );
+    let live = StreamItem::Feed(EventFeed::Live);
+    let down = StreamItem::Feed(EventFeed::Down);
     assert_eq!(items, [live.clone(), StreamItem::Event(event), down, live]);
 }
 

@@ -134,7 +134,8 @@ async fn the_state_that_a_player_sends_is_reported() {
 async fn the_sockets_of_a_player_who_was_signed_out_are_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
-    let (mut phone, mut desktop) = (open(gateway, "alice").await, open(gateway, "alice").await);
+    let mut phone = open(gateway, "alice").await;
+    let mut desktop = open(gateway, "alice").await;
     service.until(|state| state.leases.len() == 2).await;
     phone
         .send(Message::text(r#"{"state":"OFFLINE"}"#))
@@ -270,7 +271,8 @@ async fn sockets_above_the_limit_are_refused_until_one_closes() {
     let service = StandIn::start().await;
     let (gateway, _presence, _) =
         start_gateway_with(Some(&service), 2, Duration::from_secs(20)).await;
-    let (first, _second) = (open(gateway, "first").await, open(gateway, "second").await);
+    let first = open(gateway, "first").await;
+    let _second = open(gateway, "second").await;
     let url = format!("ws://{gateway}/ws?player=third");
     let Err(tokio_tungstenite::tungstenite::Error::Http(refused)) = connect_async(&url).await
     else {

@@ -267,10 +267,8 @@ async fn the_calls_of_a_gateway_are_signed() {
         .with_signer(signer(KEY, Some(SESSION)))
         .unwrap();
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
-    let (player, connection) = (
-        PlayerId::parse("alice").unwrap(),
-        ConnectionId::parse("c1").unwrap(),
-    );
+    let player = PlayerId::parse("alice").unwrap();
+    let connection = ConnectionId::parse("c1").unwrap();
     notifier.connected(&player, &connection);
     api.until("POST /presence/connect").await;
     api.until("POST /presence/gateway").await;
@@ -374,10 +372,8 @@ async fn keys_that_are_replaced_in_a_file_are_used_without_a_restart() {
         .start()
         .unwrap();
     let client = client(&url, signer);
-    let (player, connection) = (
-        PlayerId::parse("alice").unwrap(),
-        ConnectionId::parse("c1").unwrap(),
-    );
+    let player = PlayerId::parse("alice").unwrap();
+    let connection = ConnectionId::parse("c1").unwrap();
     client.get(&player, History::Omit).await.unwrap();
 
     write_keys(&path, NEW);

@@ -308,7 +308,9 @@ impl ServiceState {
     }
 
     fn batch(&mut self, call: &Call) -> Response {
-        let (mut restored, mut closed, mut failed) = (vec![], vec![], vec![]);
+        let mut restored = vec![];
+        let mut closed = vec![];
+        let mut failed = vec![];
         for entry in call.body["connections"].as_array().unwrap() {
             if self.failing.contains(text(&entry["player_id"])) {
                 let mut entry = entry.clone();
@@ -359,10 +361,8 @@ impl ServiceState {
     }
 
     fn set_state(&mut self, call: &Call) -> Response {
-        let (player, state) = (
-            text(&call.body["player_id"]).to_owned(),
-            text(&call.body["state"]).to_owned(),
-        );
+        let player = text(&call.body["player_id"]).to_owned();
+        let state = text(&call.body["state"]).to_owned();
         if call.body["state"].is_null() {
             return json_response(self.presence(&player)); // an activity
         }

@@ -103,12 +103,10 @@ fn parse_traceparent(header: &str) -> Option<String> {
     };
     let is_zero = |text: &str| text.bytes().all(|byte| byte == b'0');
     let mut fields = header.split('-');
-    let (version, trace_id, parent_id, flags) = (
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-        fields.next()?,
-    );
+    let version = fields.next()?;
+    let trace_id = fields.next()?;
+    let parent_id = fields.next()?;
+    let flags = fields.next()?;
     let is_complete = version != "00" || fields.next().is_none();
     let has_lengths =
         [version.len(), trace_id.len(), parent_id.len(), flags.len()] == [2, 32, 16, 2];

@@ -85,7 +85,8 @@ impl Script {
             }
             sleep(Duration::from_millis(12)).await; // slow enough to be seen
         }
-        let (sockets, events) = (self.ledger.sockets(), self.ledger.transitions());
+        let sockets = self.ledger.sockets();
+        let events = self.ledger.transitions();
         let result = format!("{sockets} sockets, and {events} events: a second device causes none");
         self.settle().await && self.show_result(&result).await
     }
@@ -158,7 +159,8 @@ impl Script {
         self.screen.act(
             "A rolling restart: each gateway gets SIGTERM, and its players move to the other one",
         );
-        let (events, shown) = (self.feed.events().len(), self.friends.changes());
+        let events = self.feed.events().len();
+        let shown = self.friends.changes();
         let mut moved = 0;
         for gateway in 0..self.environment.gateways.len() {
             self.environment.gateways[gateway].signal("TERM");

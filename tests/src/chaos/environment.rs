@@ -45,7 +45,8 @@ pub(super) struct Environment {
 impl Environment {
     /// Starts all processes.
     pub(super) async fn start(plan: &Plan, recorder: &Recorder) -> Self {
-        let (store, nats) = (Store::start(plan.topology).await, NatsServer::start().await);
+        let store = Store::start(plan.topology).await;
+        let nats = NatsServer::start().await;
         let nats_addresses = [
             MovingEndpoint::start(nats.port()).await,
             MovingEndpoint::start(nats.port()).await,
@@ -70,7 +71,8 @@ impl Environment {
         let binds = [(); SERVERS].map(|()| format!("127.0.0.1:{}", free_port()));
         let servers = binds.map(|bind| start_server(&variables, &bind));
         let addresses = servers.each_ref().map(|server| server.address().to_owned());
-        let (mut proxies, mut gateways) = (Vec::new(), Vec::new());
+        let mut proxies = Vec::new();
+        let mut gateways = Vec::new();
         for number in 0..GATEWAYS {
             let seed = plan.seed.wrapping_add(1 + number as u64);
             let proxy = Proxy::start(number, addresses.clone(), seed, recorder.clone()).await;
@@ -202,7 +204,8 @@ impl Environment {
         mut server: MutexGuard<'_, Server>,
         fault: PlannedFault,
     ) -> Fault {
-        let (from, time) = (now(), Duration::from_millis(fault.lasts));
+        let from = now();
+        let time = Duration::from_millis(fault.lasts);
         if fault.kind == FaultKind::Freeze {
             server.pause();
             sleep(time).await;
@@ -223,7 +226,8 @@ impl Environment {
 
     async fn inject_into_gateway(&self, number: usize, fault: PlannedFault) -> Fault {
         let mut gateway = self.gateways[number].lock().await;
-        let (from, time) = (now(), Duration::from_millis(fault.lasts));
+        let from = now();
+        let time = Duration::from_millis(fault.lasts);
         if fault.kind == FaultKind::Freeze {
             gateway.pause();
             sleep(time).await;

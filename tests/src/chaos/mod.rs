@@ -186,7 +186,8 @@ async fn play_storm(
     players: &Players,
     watchers: &Arc<Watchers>,
 ) {
-    let (begin, mut tasks) = (Instant::now(), JoinSet::new());
+    let begin = Instant::now();
+    let mut tasks = JoinSet::new();
     for (at, step) in storm {
         sleep_until(begin + Duration::from_millis(*at)).await;
         match step.clone() {
@@ -226,7 +227,8 @@ async fn bring_back(players: &Players, count: u32) {
 /// calls that the gateways gave up. Until the next renewal no lease is certain, so nothing could be
 /// said about what follows.
 async fn until_renewed(recorder: &Recorder, timeout: Duration) -> bool {
-    let (begin, since) = (Instant::now(), now());
+    let begin = Instant::now();
+    let since = now();
     loop {
         let missing = recorder.lock().not_renewed_since(since);
         if missing == 0 {

@@ -76,7 +76,8 @@ impl Observer {
     ) -> Result<(), String> {
         let begin = Instant::now();
         loop {
-            let (before, mut wrong) = (self.recorder.lock().open_sockets(), Vec::new());
+            let before = self.recorder.lock().open_sockets();
+            let mut wrong = Vec::new();
             for server in 0..SERVERS {
                 match self.look(server).await {
                     Some(reads) => wrong.extend(
@@ -137,7 +138,8 @@ impl Observer {
             .await
             .ok()?;
         let body: Value = response.error_for_status().ok()?.json().await.ok()?;
-        let (ended, as_of) = (now(), body["as_of"].as_u64()?);
+        let ended = now();
+        let as_of = body["as_of"].as_u64()?;
         (0..)
             .zip(body["presences"].as_array()?)
             .map(|read| parse(read, as_of, ended))

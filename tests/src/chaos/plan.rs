@@ -229,7 +229,8 @@ fn storm(rng: &mut StdRng, scale: Scale, topology: Topology) -> Vec<(Millis, Ste
 /// Draws faults. Those of different targets overlap, those of the same target do not.
 fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, Step)> {
     let mut busy_until = HashMap::<_, Millis>::new();
-    let (mut at, mut steps) = (rng.random_range(0..500), Vec::new());
+    let mut at = rng.random_range(0..500);
+    let mut steps = Vec::new();
     while at < storm {
         let first_free = busy_until
             .values()

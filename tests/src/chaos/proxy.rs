@@ -98,7 +98,8 @@ impl Proxy {
             listener.local_addr().expect("the port's number")
         );
         let chance = Mutex::new((StdRng::seed_from_u64(seed), NetworkFaults::default()));
-        let (http, ejected_until) = (reqwest::Client::new(), Default::default());
+        let http = reqwest::Client::new();
+        let ejected_until = Default::default();
         let inner = Arc::new(Inner {
             gateway,
             servers,
@@ -128,7 +129,8 @@ impl Proxy {
 }
 
 async fn pass(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
-    let (asked, path) = (now(), request.uri().path().to_owned());
+    let asked = now();
+    let path = request.uri().path().to_owned();
     let Ok(body) = to_bytes(request.into_body(), MAX_BODY).await else {
         return broken();
     };
@@ -148,7 +150,8 @@ async fn pass(Shared(inner): Shared<Arc<Inner>>, request: Request) -> Response {
         }
         Fate::Doubled => tokio::join!(forward(first), forward(1 - first)).0,
         Fate::HeldBack(time) => {
-            let (inner, copy) = (Arc::clone(&inner), message.clone());
+            let inner = Arc::clone(&inner);
+            let copy = message.clone();
             tokio::spawn(async move {
                 sleep(time).await;
                 inner.forward(&copy, 1 - first).await
@@ -198,7 +201,8 @@ impl Inner {
         } else {
             server
         };
-        let (inner, message) = (Arc::clone(self), message.clone());
+        let inner = Arc::clone(self);
+        let message = message.clone();
         let exchange = tokio::spawn(async move {
             match inner.exchange(&message, server).await {
                 Err(error) if error.is_connect() => inner.exchange(&message, 1 - server).await,
@@ -225,10 +229,8 @@ impl Inner {
         let sent = now();
         let reply = async {
             let response = request.timeout(RESPONSE_TIMEOUT).send().await?;
-            let (status, retry_after) = (
-                response.status(),
-                response.headers().get(header::RETRY_AFTER).cloned(),
-            );
+            let status = response.status();
+            let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
             Ok(Reply {
                 status,
                 retry_after,
@@ -267,7 +269,8 @@ impl Inner {
                 .map(names)
                 .collect::<HashSet<_>>()
         };
-        let (closed, failed) = (listed("closed"), listed("failed"));
+        let closed = listed("closed");
+        let failed = listed("failed");
         let entries = body["connections"]
             .as_array()
             .map_or(std::slice::from_ref(&body), Vec::as_slice);

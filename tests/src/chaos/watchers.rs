@@ -294,8 +294,10 @@ impl Session<'_> {
     }
 
     fn take_presences(&self, presences: &[Value]) {
-        let (mut history, mut held) = (self.watcher.recorder.lock(), self.watcher.held());
-        let (at, mut named) = (now(), HashSet::new());
+        let mut history = self.watcher.recorder.lock();
+        let mut held = self.watcher.held();
+        let at = now();
+        let mut named = HashSet::new();
         for presence in presences {
             let player = presence["player_id"].as_str().and_then(player_number);
             let state = serde_json::from_value(presence["state"].clone());

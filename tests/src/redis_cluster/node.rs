@@ -93,7 +93,9 @@ impl Node {
         let file = directory.join(format!("node-{number}.conf"));
         fs::write(&file, settings).expect("a configuration file");
         let process = Process::start(Command::new(kind.program()).arg(&file));
-        let (host, access, program) = (kind.host(), kind.access(), kind.program().to_owned());
+        let host = kind.host();
+        let access = kind.access();
+        let program = kind.program().to_owned();
         Self {
             process,
             host,

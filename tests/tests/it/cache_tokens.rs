@@ -33,7 +33,8 @@ struct Tap {
 impl Tap {
     async fn on(redis: &RedisServer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, redis_port) = (listener.local_addr().unwrap().port(), redis.port());
+        let port = listener.local_addr().unwrap().port();
+        let redis_port = redis.port();
         let sent = Arc::<Mutex<Vec<u8>>>::default();
         let recorded = Arc::clone(&sent);
         tokio::spawn(async move {

@@ -52,7 +52,8 @@ async fn a_client_that_does_not_read_gets_no_more_responses_and_is_disconnected(
     let server = start(&redis).await;
     let before = peak_memory(server.id());
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let (script, description) = (request("/console/player.js"), request("/openapi.json"));
+    let script = request("/console/player.js");
+    let description = request("/openapi.json");
     let flood =
         (0..CLIENTS).map(|n| flood(&server, if n % 2 == 0 { &script } else { &description }));
     let mut sockets = join_all(flood).await;

@@ -27,7 +27,8 @@ struct Fleet {
 impl Fleet {
     /// Starts the service, and connects the players of each gateway.
     async fn start() -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         let server = Server::start(&[
             ("PRESENCE_REDIS_URL", &redis.url()),
             ("PRESENCE_NATS_URL", &nats.url()),

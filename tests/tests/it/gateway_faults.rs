@@ -32,7 +32,8 @@ struct Fixture {
 
 impl Fixture {
     async fn new(gateway_ttl: &str) -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         let mut variables: Vec<_> = RARE_HEARTBEATS
             .map(|(name, value)| (name, value.to_owned()))
             .into();
@@ -159,7 +160,8 @@ fn all_online(_: usize) -> (&'static str, u64) {
 async fn the_players_of_a_gateway_that_is_killed_are_offline_by_its_lease_and_those_with_another_device_stay()
  {
     let it = Fixture::new("1500ms").await;
-    let (mut gateway, other) = (it.gateway(), it.gateway());
+    let mut gateway = it.gateway();
+    let other = it.gateway();
     let _devices = open(&gateway, 0..PLAYERS).await;
     let _others = open(&other, (0..PLAYERS).step_by(5)).await;
     it.until_all_are(|n| ("ONLINE", if n % 5 == 0 { 2 } else { 1 }))

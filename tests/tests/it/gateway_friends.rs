@@ -15,7 +15,8 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         // Whatever is shown in the time of a test comes from events, not from looking at Redis now
         // and then.
         let server = Server::start(&[

@@ -78,7 +78,8 @@ async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
 
 #[tokio::test]
 async fn a_check_of_a_cluster_takes_a_few_commands_per_node() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
     // The whole outbox has to be read from time to time: the relay, or the first check.
     app.relay().unwrap().pass().await.unwrap();
@@ -118,7 +119,8 @@ async fn callers_at_the_same_time_share_a_check_and_later_ones_get_another() {
 
 #[tokio::test]
 async fn the_age_of_the_outbox_is_what_the_relay_saw() {
-    let (redis, mut nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let mut nats = NatsServer::start().await;
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis.url()),
         ("PRESENCE_NATS_URL", &*nats.url()),

@@ -116,11 +116,9 @@ async fn a_call_that_redis_failed_is_counted_by_its_kind() {
 /// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 #[tokio::test]
 async fn a_function_writes_the_same_metrics_for_cloudwatch() {
-    let (redis, nats, api) = (
-        RedisServer::start().await,
-        NatsServer::start().await,
-        RuntimeApi::start().await,
-    );
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
+    let api = RuntimeApi::start().await;
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis.url()),
         ("PRESENCE_NATS_URL", &*nats.url()),
@@ -180,7 +178,8 @@ async fn a_call_of_a_function_logs_as_much_as_the_cost_estimate_says() {
         .unwrap()
         .1;
     let estimate: usize = estimate.split_once(' ').unwrap().0.parse().unwrap();
-    let (redis, api) = (RedisServer::start().await, RuntimeApi::start().await);
+    let redis = RedisServer::start().await;
+    let api = RuntimeApi::start().await;
     let name = "presence-HeartbeatFunction-0A1B2C3D4E5F"; // as long as CloudFormation makes it
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis.url()),
@@ -204,10 +203,8 @@ async fn a_call_of_a_function_logs_as_much_as_the_cost_estimate_says() {
         api.invoke(event.clone(), Duration::from_secs(10))
             .await
             .unwrap();
-        let (mut bytes, mut missing) = (
-            0,
-            vec!["presence_calls_total", "presence_call_duration_seconds"],
-        );
+        let mut bytes = 0;
+        let mut missing = vec!["presence_calls_total", "presence_call_duration_seconds"];
         while !missing.is_empty() {
             let line = lines.next_line().await.unwrap().unwrap();
             bytes += line.len() + 1;

@@ -29,8 +29,10 @@ struct Fixture {
 
 impl Fixture {
     async fn new(players: usize, state_every: usize) -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-        let (redis_url, nats_url) = (redis.url(), nats.url());
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
+        let redis_url = redis.url();
+        let nats_url = nats.url();
         let server = Server::start(&[
             ("PRESENCE_REDIS_URL", &*redis_url),
             ("PRESENCE_NATS_URL", &*nats_url),

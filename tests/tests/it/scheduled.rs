@@ -37,7 +37,8 @@ async fn start(name: &str, redis: &str, nats: &str) -> Function {
 
 #[tokio::test]
 async fn the_sweep_goes_on_until_its_deadline_is_near() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let connect = start("connect", &redis.url(), &nats.url()).await;
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
     sweep
@@ -91,7 +92,8 @@ async fn a_sweep_with_little_time_still_makes_one_pass() {
 
 #[tokio::test]
 async fn a_sweep_with_little_time_still_relays_what_waits() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let event = r#"{"id":"alice:1","type":"PresenceOnline","player_id":"alice","occurred_at":1}"#;
     for _ in 0..600 {
         redis
@@ -123,7 +125,8 @@ async fn a_sweep_with_little_time_still_relays_what_waits() {
 /// Neither of the two may keep the sweep beyond its deadline.
 #[tokio::test]
 async fn a_sweep_ends_before_its_deadline_though_nats_hangs_or_redis() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let connect = start("connect", &redis.url(), "nats://127.0.0.1:1").await;
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
     sweep
@@ -177,7 +180,8 @@ async fn a_sweep_without_redis_fails() {
 
 #[tokio::test]
 async fn health_reports_every_component() {
-    let (mut redis, mut nats) = (RedisServer::start().await, NatsServer::start().await);
+    let mut redis = RedisServer::start().await;
+    let mut nats = NatsServer::start().await;
     let health = start("health", &redis.url(), &nats.url()).await;
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(report["status"], "ok", "no sweep seen yet is not a fault");

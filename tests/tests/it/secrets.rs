@@ -41,7 +41,8 @@ fn complaint(variables: &[(&str, &str)]) -> String {
 
 #[tokio::test]
 async fn parameters_fill_variables_that_are_unset() {
-    let (redis, moto) = (RedisServer::start().await, Moto::start().await);
+    let redis = RedisServer::start().await;
+    let moto = Moto::start().await;
     for n in 0..12 {
         moto.put_parameter(
             &format!("/presence/prod/UNUSED_{n}"),
@@ -75,7 +76,8 @@ async fn parameters_fill_variables_that_are_unset() {
 
 #[tokio::test]
 async fn a_secret_fills_variables_that_are_unset() {
-    let (redis, moto) = (RedisServer::start().await, Moto::start().await);
+    let redis = RedisServer::start().await;
+    let moto = Moto::start().await;
     let secret = json!({"PRESENCE_REDIS_URL": redis.url(), "PRESENCE_TTL": "9s"}).to_string();
     moto.put_secret("presence/prod", &secret).await;
     assert_eq!(
@@ -86,7 +88,8 @@ async fn a_secret_fills_variables_that_are_unset() {
 
 #[tokio::test]
 async fn the_server_takes_its_tokens_from_a_secret() {
-    let (redis, moto) = (RedisServer::start().await, Moto::start().await);
+    let redis = RedisServer::start().await;
+    let moto = Moto::start().await;
     moto.put_secret("presence/prod", r#"{"PRESENCE_AUTH_TOKENS":"swordfish"}"#)
         .await;
     let url = redis.url();
@@ -107,11 +110,9 @@ async fn the_server_takes_its_tokens_from_a_secret() {
 /// process's environment alone.
 #[tokio::test]
 async fn a_secret_configures_traces() {
-    let (redis, moto, receiver) = (
-        RedisServer::start().await,
-        Moto::start().await,
-        OtlpReceiver::start().await,
-    );
+    let redis = RedisServer::start().await;
+    let moto = Moto::start().await;
+    let receiver = OtlpReceiver::start().await;
     let secret = json!({
         "OTEL_EXPORTER_OTLP_HEADERS": "api-key=hunter%2C2",
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=eu%20west,service.version=blue",
@@ -119,7 +120,8 @@ async fn a_secret_configures_traces() {
         "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "0",
     });
     moto.put_secret("presence/prod", &secret.to_string()).await;
-    let (redis, endpoint) = (redis.url(), receiver.url());
+    let redis = redis.url();
+    let endpoint = receiver.url();
     let mut variables = environment(moto.url(), "secretsmanager:presence/prod");
     variables.extend([
         ("PRESENCE_REDIS_URL", &*redis),

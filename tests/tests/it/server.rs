@@ -30,7 +30,8 @@ impl Fixture {
     }
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
-        let (redis, nats) = (self.redis.url(), self.nats.url());
+        let redis = self.redis.url();
+        let nats = self.nats.url();
         let mut variables = vec![
             ("PRESENCE_REDIS_URL", &*redis),
             ("PRESENCE_NATS_URL", &*nats),
@@ -344,7 +345,8 @@ async fn sigterm_under_load_loses_nothing() {
     let url = server.url("/presence/connect");
     let count = Arc::new(AtomicUsize::new(0));
     let calls = (0..16).map(|worker| {
-        let (client, url) = (client.clone(), url.clone());
+        let client = client.clone();
+        let url = url.clone();
         let count = Arc::clone(&count);
         tokio::spawn(async move {
             let mut answered = Vec::new();

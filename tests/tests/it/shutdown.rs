@@ -61,10 +61,8 @@ async fn no_busy_client_is_left_without_an_answer() {
 async fn open_connections_and_new_ones_are_served_on_for_a_while() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
-    let (mut first, mut second) = (
-        Socket::connect(&server).await,
-        Socket::connect(&server).await,
-    );
+    let mut first = Socket::connect(&server).await;
+    let mut second = Socket::connect(&server).await;
     for socket in [&mut first, &mut second] {
         let answer = socket.ask(LIVE).await;
         assert!(
@@ -104,11 +102,9 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
 async fn calls_that_are_under_way_are_answered_and_idle_connections_hold_nothing_up() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
-    let (silent, mut idle, mut half) = (
-        Socket::connect(&server).await,
-        Socket::connect(&server).await,
-        Socket::connect(&server).await,
-    );
+    let silent = Socket::connect(&server).await;
+    let mut idle = Socket::connect(&server).await;
+    let mut half = Socket::connect(&server).await;
     idle.ask(LIVE).await;
     let request = connect(7);
     let (begin, end) = request.split_at(request.len() - 5);

@@ -57,7 +57,8 @@ async fn without_redis_the_count_is_an_error_and_not_a_wrong_number() {
 async fn few_players_are_counted_and_many_are_reckoned() {
     let redis = RedisServer::start().await;
     let app = app(&redis, &[]);
-    let (presence, operator_queries) = (app.presence(), app.operator_queries());
+    let presence = app.presence();
+    let operator_queries = app.operator_queries();
     for n in 0..10 {
         presence
             .connect(

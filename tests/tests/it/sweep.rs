@@ -23,7 +23,8 @@ async fn events(nats: &NatsServer) -> Vec<Value> {
 
 #[tokio::test]
 async fn a_player_who_falls_silent_goes_offline_by_the_sweep() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]);
     let trace = TraceContext::new_root();
     let alice = connection("alice", "c1");
@@ -83,7 +84,8 @@ async fn a_player_who_falls_silent_goes_offline_by_the_sweep() {
 async fn a_candidate_who_proves_alive_is_filed_under_the_true_expiry() {
     let redis = RedisServer::start().await;
     let app = app(&redis, &[]);
-    let (alice, trace) = (connection("alice", "c1"), TraceContext::new_root());
+    let alice = connection("alice", "c1");
+    let trace = TraceContext::new_root();
     app.presence().connect(&alice, &trace).await.unwrap();
     redis.advance_clock(Duration::from_secs(30)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
@@ -120,7 +122,8 @@ async fn a_candidate_who_proves_alive_is_filed_under_the_true_expiry() {
 
 #[tokio::test]
 async fn a_grace_that_is_over_ends_as_lost() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let app = app(
         &redis,
         &[
@@ -150,9 +153,11 @@ async fn a_grace_that_is_over_ends_as_lost() {
 
 #[tokio::test]
 async fn a_mutation_that_comes_before_the_sweep_makes_the_missed_transition_first() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.url())]);
-    let (alice, trace) = (connection("alice", "c1"), TraceContext::new_root());
+    let alice = connection("alice", "c1");
+    let trace = TraceContext::new_root();
     app.presence().connect(&alice, &trace).await.unwrap();
     redis.advance_clock(Duration::from_secs(46)).await;
     app.presence().heartbeat(&alice, &trace).await.unwrap();
@@ -171,7 +176,8 @@ async fn a_mutation_that_comes_before_the_sweep_makes_the_missed_transition_firs
 
 #[tokio::test]
 async fn three_sweepers_at_once_make_each_of_5000_transitions_once() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let variables = [
         ("PRESENCE_NATS_URL", &*nats.url()),
         ("PRESENCE_MAX_BATCH", "5000"),

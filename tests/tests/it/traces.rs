@@ -25,7 +25,8 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         Self {
             redis,
             nats,

@@ -23,10 +23,8 @@ pub(super) async fn connect(
         .await
         .map_err(|error| service.failure(&error))?;
     let text = || {
-        let (ttl, interval) = (
-            span(connected.ttl_ms),
-            span(connected.heartbeat_interval_ms),
-        );
+        let ttl = span(connected.ttl_ms);
+        let interval = span(connected.heartbeat_interval_ms);
         let table = players::table(&[&connected.presence]);
         format!(
             "{table}\n{FAINT}The connection expires in {ttl}. A gateway sends a heartbeat every {interval}.{FAINT:#}\n"

@@ -80,7 +80,8 @@ fn text(statistics: &Statistics) -> String {
 }
 
 fn accuracy(statistics: &Statistics) -> String {
-    let (as_of, sampled) = (moment(statistics.as_of), grouped(statistics.sampled));
+    let as_of = moment(statistics.as_of);
+    let sampled = grouped(statistics.sampled);
     let style: Style = FAINT;
     if statistics.is_exact {
         format!("{style}Counted at {as_of}.{style:#}")

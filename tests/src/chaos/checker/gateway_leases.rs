@@ -162,10 +162,8 @@ impl<'a> GatewayLeases<'a> {
         tolerances: &Tolerances<'_>,
     ) -> bool {
         let ttl = history.timing.gateway_ttl;
-        let (begin, expired_at) = (
-            silence.expired_at.saturating_sub(3 * ttl),
-            silence.expired_at,
-        );
+        let begin = silence.expired_at.saturating_sub(3 * ttl);
+        let expired_at = silence.expired_at;
         let looked_by = silence.expired_by + history.timing.sweep + LOOK_SLACK;
         if !tolerances.is_calm_for_gateways(begin, looked_by) {
             return false;

@@ -179,7 +179,8 @@ impl<'a> Leases<'a> {
     }
 
     fn is_certain(&self, connection: &Connection<'a>, when: &RangeInclusive<Millis>) -> bool {
-        let (first, last) = (*when.start(), *when.end());
+        let first = *when.start();
+        let last = *when.end();
         if connection
             .disconnects
             .iter()
@@ -230,7 +231,8 @@ impl<'a> Leases<'a> {
         when: &RangeInclusive<Millis>,
         has_ended: impl Fn(&TimedCall<'a>) -> bool,
     ) -> bool {
-        let (first, last) = (*when.start(), *when.end());
+        let first = *when.start();
+        let last = *when.end();
         let is_renewed = connection.renewals.iter().any(|timed| {
             timed.call.outcome != Outcome::Closed
                 && timed.call.sent <= last

@@ -112,7 +112,8 @@ impl<'a> Leases<'a> {
         leave: &LeaseCall,
         when: &RangeInclusive<Millis>,
     ) -> bool {
-        let (first, last) = (*when.start(), *when.end());
+        let first = *when.start();
+        let last = *when.end();
         leave.sent <= first
             && last < leave.sent + self.move_grace
             && !self

@@ -13,10 +13,8 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
 
 fn check_leases(context: &Context<'_>, read: &Read, report: &mut Report) {
     let when = context.tolerances.moments(read);
-    let (certain, possible) = (
-        context.leases.certain(&when),
-        context.leases.possible(&when),
-    );
+    let certain = context.leases.certain(&when);
+    let possible = context.leases.possible(&when);
     let is_offline = read.state == State::Offline;
     report.count("responses");
     if certain > 0 {
@@ -67,7 +65,8 @@ fn check_leases(context: &Context<'_>, read: &Read, report: &mut Report) {
 /// Checks that the last event, or one during the read, has the state of the response; or that the
 /// response is OFFLINE, and the sweep may not have made the transition yet.
 fn check_events(context: &Context<'_>, read: &Read, report: &mut Report) {
-    let (events, moments) = (&context.player.events, context.tolerances.moments(read));
+    let events = &context.player.events;
+    let moments = context.tolerances.moments(read);
     let before = events.partition_point(|event| event.occurred_at < *moments.start());
     let during = events[before..]
         .iter()

@@ -31,7 +31,8 @@ impl Store {
         let mut known = (self.epoch().await, now());
         loop {
             sleep(10 * POLL_INTERVAL).await;
-            let (epoch, at) = (self.epoch().await, now());
+            let epoch = self.epoch().await;
+            let at = now();
             if epoch > known.0 && self.planned_until.load(Ordering::Relaxed) < known.1 {
                 let from = known.1.saturating_sub(2 * REPLICATION_LAG);
                 let loss = Loss::Writes(vec![(from, at + DEMOTION)]);

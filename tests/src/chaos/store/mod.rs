@@ -76,14 +76,16 @@ impl Store {
         let (redis, urls, ports) = match topology {
             Topology::Standalone => {
                 let redis = RedisServer::start().await;
-                let (urls, ports) = (redis.url(), vec![redis.port()]);
+                let urls = redis.url();
+                let ports = vec![redis.port()];
                 (Redis::Standalone(redis), urls, ports)
             }
             Topology::Endpoint => Redis::of_pair(Pair::start_behind_endpoint().await),
             Topology::Sentinel => Redis::of_pair(Pair::start_with_sentinels().await),
             Topology::Cluster => {
                 let redis = RedisCluster::start_with_replicas().await;
-                let (urls, ports) = (redis.urls(), redis.ports());
+                let urls = redis.urls();
+                let ports = redis.ports();
                 (Redis::Cluster(redis), urls, ports)
             }
         };

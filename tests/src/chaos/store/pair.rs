@@ -85,7 +85,9 @@ impl Pair {
 
     /// A planned failover, in which Redis loses no write.
     async fn demote_in_order(&mut self, time: Duration) -> Fault {
-        let (from, old, new) = (now(), self.primary().port(), self.replica().port());
+        let from = now();
+        let old = self.primary().port();
+        let new = self.replica().port();
         let mut command = redis::cmd("FAILOVER");
         command
             .arg("TO")
@@ -106,7 +108,9 @@ impl Pair {
     /// A failover in which the former primary becomes a replica without a primary: its replies are
     /// stale.
     async fn demote_abruptly(&mut self, time: Duration) -> Fault {
-        let (from, old, new) = (now(), self.primary().port(), self.replica().port());
+        let from = now();
+        let old = self.primary().port();
+        let new = self.replica().port();
         promote(new).await;
         follow(old, NO_PRIMARY).await;
         let lost = (from.saturating_sub(REPLICATION_LAG), now());
@@ -124,7 +128,8 @@ impl Pair {
     async fn hang(&mut self, time: Duration) -> Fault {
         let from = now();
         self.primary().pause();
-        let (old, fault) = (self.primary, self.fail_over(FaultKind::Hang, from).await);
+        let old = self.primary;
+        let fault = self.fail_over(FaultKind::Hang, from).await;
         sleep(time).await;
         let resumed = now();
         self.resume_as_replica(old).await;
@@ -141,7 +146,8 @@ impl Pair {
 
     /// The primary dies, and restarts empty.
     async fn kill(&mut self, time: Duration) -> Fault {
-        let (from, old) = (now(), self.primary);
+        let from = now();
+        let old = self.primary;
         self.nodes[old].kill();
         let fault = self.fail_over(FaultKind::Kill, from).await;
         sleep(time).await;
@@ -158,7 +164,8 @@ impl Pair {
     /// The network between the service and the primary loses everything. The two nodes still reach
     /// each other, so the replica has every acknowledged write.
     async fn isolate(&mut self, time: Duration) -> Fault {
-        let (from, old) = (now(), self.primary().port());
+        let from = now();
+        let old = self.primary().port();
         self.front.silence_all();
         let fault = self.fail_over(FaultKind::Isolate, from).await;
         self.front.end_silence();

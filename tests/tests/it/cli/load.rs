@@ -27,8 +27,10 @@ pub(super) struct Load {
 
 /// A server whose heartbeats are more frequent than leases require, so that a short load has some.
 pub(super) async fn server(more: &[(&str, &str)]) -> (RedisServer, NatsServer, Server) {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis_url),
         ("PRESENCE_NATS_URL", &*nats_url),
@@ -125,10 +127,8 @@ impl Load {
 
     /// The states of the load's players in the service.
     pub(super) async fn states(&self, server: &Server) -> Vec<Value> {
-        let (prefix, players) = (
-            self.report["prefix"].as_str().unwrap(),
-            self.report["players"].as_u64().unwrap(),
-        );
+        let prefix = self.report["prefix"].as_str().unwrap();
+        let players = self.report["players"].as_u64().unwrap();
         let ids: Vec<_> = (0..players)
             .map(|number| format!("{prefix}{number}"))
             .collect();

@@ -32,10 +32,12 @@ struct Finished {
 
 impl Fixture {
     async fn new() -> Self {
-        let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+        let redis = RedisServer::start().await;
+        let nats = NatsServer::start().await;
         // The sweep does not interfere, and the server can be restarted on its port.
         let bind = format!("127.0.0.1:{}", free_port());
-        let (redis_url, nats_url) = (redis.url(), nats.url());
+        let redis_url = redis.url();
+        let nats_url = nats.url();
         let server = Server::start(&[
             ("PRESENCE_REDIS_URL", &*redis_url),
             ("PRESENCE_NATS_URL", &*nats_url),

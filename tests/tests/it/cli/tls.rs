@@ -15,7 +15,8 @@ fn trusting(authority: &Authority, url: &str, arguments: &[&str]) -> Command {
 
 #[tokio::test]
 async fn a_watch_over_tls_shows_changes_and_is_resumed() {
-    let (mut fixture, authority) = (Fixture::new().await, Authority::new());
+    let mut fixture = Fixture::new().await;
+    let authority = Authority::new();
     let front = TlsFront::start(&authority, fixture.server.address()).await;
     let mut watch = Watch::spawn(trusting(&authority, &front.url(), &["watch", "alice"]));
     assert_eq!(watch.line().await, "alice OFFLINE");
@@ -26,7 +27,8 @@ async fn a_watch_over_tls_shows_changes_and_is_resumed() {
     fixture.server.kill();
     let lost = watch.err.next_line().await.unwrap().unwrap();
     assert!(lost.ends_with("trying again"), "{lost}");
-    let (redis, nats) = (fixture.redis.url(), fixture.nats.url());
+    let redis = fixture.redis.url();
+    let nats = fixture.nats.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis),
         ("PRESENCE_NATS_URL", &*nats),

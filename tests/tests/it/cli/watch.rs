@@ -149,7 +149,8 @@ async fn a_watch_reconnects_to_a_restarted_server_and_shows_the_changes_in_betwe
     let lost = watch.err.next_line().await.unwrap().unwrap();
     assert!(lost.ends_with("trying again"), "{lost}");
 
-    let (redis, nats) = (fixture.redis.url(), fixture.nats.url());
+    let redis = fixture.redis.url();
+    let nats = fixture.nats.url();
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis),
         ("PRESENCE_NATS_URL", &*nats),

@@ -30,7 +30,8 @@ async fn batches_that_wait_for_each_other_share_script_calls() {
     const BATCHES: usize = 8;
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let batches = batches(BATCHES);
     for batch in &batches {
         presence.connect_batch(batch.clone(), &trace).await.unwrap();
@@ -62,7 +63,8 @@ async fn each_caller_gets_its_own_outcomes_and_its_events_continue_its_own_trace
     let cluster = RedisCluster::start().await;
     // Nothing listens at this address, so the events stay in the outbox.
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", "nats://127.0.0.1:1")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let mut batches = batches(BATCHES);
     presence
         .connect_batch(batches[0].clone(), &trace)
@@ -140,7 +142,8 @@ async fn traces_in_outboxes(cluster: &RedisCluster) -> HashMap<String, String> {
 async fn a_batch_waits_for_no_node_but_its_own() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "3s")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let everywhere = super::connections();
     let on_another_node = held_by(&cluster, 0);
     presence
@@ -153,7 +156,8 @@ async fn a_batch_waits_for_no_node_but_its_own() {
         .unwrap();
     cluster.pause(1);
     let renewals = [everywhere, on_another_node].map(|batch| {
-        let (presence, trace) = (&presence, &trace);
+        let presence = &presence;
+        let trace = &trace;
         async move {
             presence
                 .heartbeat_batch(batch, trace)
@@ -180,7 +184,8 @@ async fn a_batch_waits_for_no_node_but_its_own() {
 async fn batches_fail_while_their_node_does_not_reply_and_succeed_afterwards() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let batch = held_by(&cluster, 1);
     presence.connect_batch(batch.clone(), &trace).await.unwrap();
     presence

@@ -30,8 +30,10 @@ async fn every_call_works_on_valkey() {
 async fn every_call_works_on(cluster: RedisCluster) {
     let nats = NatsServer::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
-    let (connections, players) = (connections(), players());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
+    let connections = connections();
+    let players = players();
 
     let connected = presence
         .connect_batch(connections.clone(), &trace)

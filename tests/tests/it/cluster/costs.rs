@@ -45,7 +45,8 @@ async fn a_health_probe_costs_a_few_commands_more_per_master() {
 /// What a relay has seen is not looked for again.
 #[tokio::test]
 async fn a_health_probe_beside_a_relay_counts_the_players() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
     app.relay().unwrap().pass().await.unwrap();
     cluster.forget_commands();
@@ -66,7 +67,8 @@ async fn a_health_probe_beside_a_relay_counts_the_players() {
 async fn calls_share_commands_within_a_partition() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let connections: Vec<Connection> = presence_tests::connections(1_000);
     let players: Vec<PlayerId> = connections
         .iter()

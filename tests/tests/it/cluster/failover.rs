@@ -55,7 +55,8 @@ async fn a_failover_of_one_of_six_masters_of_valkey_heals() {
 
 async fn heals(mut cluster: RedisCluster) {
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     cluster.forget_scripts();
     let killed_at = Instant::now();
@@ -83,7 +84,8 @@ async fn heals(mut cluster: RedisCluster) {
 async fn what_a_promoted_replica_lacks_is_restored_by_the_next_heartbeat() {
     let mut cluster = RedisCluster::start_with_replicas().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     let lost = held_by(&cluster, 0);
     let replica = cluster.replica_of(0);
@@ -111,7 +113,8 @@ async fn a_promoted_replica_learns_every_script() {
             ("PRESENCE_HEARTBEAT_INTERVAL", "1s"),
         ],
     );
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let theirs = held_by(&cluster, 1);
     let replica = cluster.replica_of(1);
     cluster.kill(1);
@@ -189,7 +192,8 @@ async fn a_promoted_replica_learns_every_script() {
 async fn a_planned_failover_fails_no_call() {
     let cluster = RedisCluster::start_with_replicas().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     for master in 0..3 {
         let replica = cluster.replica_of(master);

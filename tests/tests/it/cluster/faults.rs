@@ -15,7 +15,8 @@ use super::{PLAYERS, are_online, connections, held_by, players, record};
 async fn a_dead_node_fails_its_own_players_and_no_others() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     let lost = held_by(&cluster, 1);
     let spared: Vec<_> = connections()
@@ -65,7 +66,8 @@ async fn a_dead_node_fails_its_own_players_and_no_others() {
 async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "3s")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let [hanging, ..] = &held_by(&cluster, 1)[..] else {
         panic!("a player")
     };
@@ -81,7 +83,8 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     cluster.pause(1);
 
     let heartbeats = all.map(|connection| {
-        let (presence, trace) = (&presence, &trace);
+        let presence = &presence;
+        let trace = &trace;
         async move { presence.heartbeat(connection, trace).await.is_ok() }
     });
     let answers: Vec<_> = heartbeats
@@ -203,7 +206,8 @@ async fn without_any_node_nothing_is_answered() {
 async fn a_hanging_master_holds_up_its_own_players_only_until_its_replica_takes_over() {
     let mut cluster = RedisCluster::start_with_replicas().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "500ms")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     while presence
         .connect_batch(connections(), &trace)
         .await
@@ -244,7 +248,8 @@ async fn a_hanging_master_holds_up_its_own_players_only_until_its_replica_takes_
 async fn what_was_sent_elsewhere_does_not_wait_for_a_node_that_hangs() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_STORE_TIMEOUT", "1s")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     while presence
         .connect_batch(connections(), &trace)
         .await

@@ -32,7 +32,8 @@ async fn slots_move_on_valkey_and_nothing_is_lost() {
 async fn nothing_is_lost_while_slots_move(cluster: RedisCluster, slots: [usize; 2]) {
     let nats = NatsServer::start().await;
     let app = cluster_app(&cluster, &[("PRESENCE_NATS_URL", &nats.url())]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     let before = held_by(&cluster, 0).len();
     let has_moved = AtomicBool::new(false);
@@ -90,7 +91,8 @@ async fn redirections_to_ipv6_addresses_are_followed() {
 
 async fn serves_while_a_slot_moves(cluster: RedisCluster) {
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence.connect_batch(connections(), &trace).await.unwrap();
     let moving = held_by(&cluster, 0).remove(0);
     let key = record(&moving);

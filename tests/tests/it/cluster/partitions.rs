@@ -48,7 +48,8 @@ async fn a_players_keys_have_the_documented_names() {
 async fn no_id_is_taken_for_another_key() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[(NUMBER, "1")]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let ids = [
         "alice",
         "alice:past",
@@ -222,7 +223,8 @@ async fn a_running_server_notices_another_number_and_logs_one_line() {
 async fn a_flush_is_followed_by_the_same_number() {
     let cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     presence
         .connect(&connection("alice", "c1"), &trace)
         .await

@@ -135,7 +135,8 @@ async fn an_untrusted_redis_or_a_refused_login_is_an_unavailable_store() {
 async fn redis_and_nats_let_the_service_do_what_it_needs() {
     let redis = SecuredRedis::start().await;
     let nats = SecuredNats::start(redis.authority()).await;
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     let credentials = nats.credentials().display().to_string();
     let variables = [
         ("PRESENCE_REDIS_URL", &*redis_url),

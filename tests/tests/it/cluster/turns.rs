@@ -115,7 +115,8 @@ async fn until_published(nats: &NatsServer, player: &str, reason: &str) {
 /// Another server has begun every pass, and died.
 #[tokio::test]
 async fn a_server_that_dies_during_its_pass_does_not_stop_the_others() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let server = server(&cluster, &nats);
     let mut raw = cluster.connection().await;
     for round in 0..3 {
@@ -136,7 +137,8 @@ async fn a_server_that_dies_during_its_pass_does_not_stop_the_others() {
 /// As after the crash of a server, or of a function whose 250 ms were over.
 #[tokio::test]
 async fn events_that_another_process_left_are_published() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let _server = server(&cluster, &nats);
     let left = cluster_app(
         &cluster,
@@ -155,7 +157,8 @@ async fn events_that_another_process_left_are_published() {
 /// With NATS cut off from one of them.
 #[tokio::test]
 async fn a_relay_that_cannot_publish_leaves_the_turn_to_others() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let urls = cluster.urls();
     let cut_off = Server::start(&[
         ("PRESENCE_REDIS_URL", &urls),

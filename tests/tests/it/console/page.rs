@@ -84,10 +84,8 @@ async fn the_page_shows_gateways_with_their_connections_and_those_that_are_lost_
     // The entries that sweeps make while they work, with times that keep them for the whole test.
     let now = test.redis.now().await;
     let end = (now + 3_600_000).to_string();
-    let (leaving, lost) = (
-        format!("gw-3!{now}!lost!30000"),
-        format!("gw-4!{end}!lost!0"),
-    );
+    let leaving = format!("gw-3!{now}!lost!30000");
+    let lost = format!("gw-4!{end}!lost!0");
     for member in [&leaving, &lost] {
         let () = test
             .redis
@@ -569,7 +567,8 @@ async fn the_root_and_a_slash_lead_to_the_console() {
 #[tokio::test]
 async fn long_ids_stay_within_the_page() {
     let test = Fixture::new(&[]).await;
-    let (player, connection) = ("W".repeat(128), "w".repeat(128));
+    let player = "W".repeat(128);
+    let connection = "w".repeat(128);
     let mut browser = Browser::start().await;
     browser.open(&test.server.url("/console")).await;
     browser.until_shown("#events-state", "live").await;

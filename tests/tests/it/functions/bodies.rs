@@ -359,7 +359,8 @@ async fn a_gateway_has_an_id_and_an_optional_reason_to_leave() {
 #[tokio::test]
 async fn ids_have_1_to_128_bytes_of_the_allowed_characters() {
     let mut functions = Functions::start().await;
-    let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
+    let longest = "a".repeat(128);
+    let too_long = "a".repeat(129);
     let connect =
         |player: &str, connection: &str| json!({"player_id": player, "connection_id": connection});
     for player in [

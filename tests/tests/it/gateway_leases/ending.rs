@@ -290,7 +290,8 @@ async fn three_sweepers_end_each_of_3000_leases_once_in_a_cluster() {
             ],
         )
     });
-    let (presence, trace) = (apps[0].presence(), TraceContext::new_root());
+    let presence = apps[0].presence();
+    let trace = TraceContext::new_root();
     let owned = OwnedConnections {
         connections: connections(3_000),
         gateway: Some(gateway("g1")),

@@ -71,7 +71,8 @@ async fn a_flush_is_not_an_outage() {
 #[tokio::test]
 async fn connections_that_were_renewed_after_the_gateway_was_lost_stay() {
     let it = Fixture::new(&[]).await;
-    let (alice, bob) = (connection("alice", "c1"), connection("bob", "c2"));
+    let alice = connection("alice", "c1");
+    let bob = connection("bob", "c2");
     it.renew("g1").await;
     it.connect(&alice, "g1").await;
     it.connect(&bob, "g1").await;

@@ -82,7 +82,8 @@ async fn what_may_not_be_repeated_is_not_sent_on_a_connection_that_was_lost_in_a
 
 #[tokio::test]
 async fn a_replica_that_a_frozen_function_wakes_up_to_is_not_believed() {
-    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let old = RedisServer::start().await;
+    let new = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(old.port()).await;
     let function = Function::start(
         "get-state",

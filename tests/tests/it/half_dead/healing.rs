@@ -42,14 +42,13 @@ async fn a_warm_function_follows_its_endpoint_to_the_new_primary() {
 async fn an_endpoint_that_moves_later_is_found_then() {
     let mut pair = Pair::start().await;
     play(&pair.old, State::InMatch).await;
-    let (server, functions) = (
-        Service::server(&pair.variables()),
-        Service::functions(&pair.variables()).await,
-    );
+    let server = Service::server(&pair.variables());
+    let functions = Service::functions(&pair.variables()).await;
     for service in [&server, &functions] {
         heal(service, Fault::Hung).await;
     }
-    let (old, new) = (pair.old.port(), pair.new.port());
+    let old = pair.old.port();
+    let new = pair.new.port();
     pair.suffer(Fault::Hung).await;
     pair.endpoint.move_to(old); // as a DNS name whose record is still cached
     for service in [&server, &functions] {
@@ -67,10 +66,8 @@ async fn an_endpoint_that_moves_later_is_found_then() {
 async fn a_network_that_swallows_everything_for_a_while_is_survived() {
     let pair = Pair::start().await;
     play(&pair.old, State::InMatch).await;
-    let (server, functions) = (
-        Service::server(&pair.variables()),
-        Service::functions(&pair.variables()).await,
-    );
+    let server = Service::server(&pair.variables());
+    let functions = Service::functions(&pair.variables()).await;
     for service in [&server, &functions] {
         heal(service, Fault::Swallowed).await;
     }

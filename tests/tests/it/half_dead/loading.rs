@@ -20,7 +20,8 @@ async fn a_redis_that_is_loading_is_503_and_loaded_it_is_used_again() {
             .await;
     }
     let url = [("PRESENCE_REDIS_URL", redis.url())];
-    let (server, functions) = (Service::server(&url), Service::functions(&url).await);
+    let server = Service::server(&url);
+    let functions = Service::functions(&url).await;
     for service in [&server, &functions] {
         assert_eq!(service.read().await.1["state"], "AWAY");
     }

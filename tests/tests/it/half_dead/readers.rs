@@ -31,11 +31,13 @@ async fn await_away(service: &Service) {
 
 #[tokio::test]
 async fn a_process_that_only_reads_leaves_a_demoted_node() {
-    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let old = RedisServer::start().await;
+    let new = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(old.port()).await;
     play(&old, State::Online).await;
     let url = [("PRESENCE_REDIS_URL", endpoint.url())];
-    let (server, functions) = (Service::server(&url), Service::functions(&url).await);
+    let server = Service::server(&url);
+    let functions = Service::functions(&url).await;
     for service in [&server, &functions] {
         assert_eq!(service.read().await.1["state"], "ONLINE");
     }
@@ -50,7 +52,8 @@ async fn a_process_that_only_reads_leaves_a_demoted_node() {
 
 #[tokio::test]
 async fn a_replica_is_never_read_even_if_it_is_all_there_is() {
-    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let old = RedisServer::start().await;
+    let new = RedisServer::start().await;
     play(&old, State::Online).await;
     new.replicate(&old).await;
     let service = Service::server(&[("PRESENCE_REDIS_URL", new.url())]);

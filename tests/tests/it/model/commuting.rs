@@ -73,7 +73,8 @@ async fn make(
 }
 
 async fn make_one(service: &PresenceService, call: &Call) -> Result<(), PresenceError> {
-    let (connection, trace) = (subject(call), TraceContext::new_root());
+    let connection = subject(call);
+    let trace = TraceContext::new_root();
     let answer = match call.0 {
         Verb::Connect => service.connect(&connection, &trace).await,
         Verb::Heartbeat => service.heartbeat(&connection, &trace).await,
@@ -86,10 +87,8 @@ async fn make_one(service: &PresenceService, call: &Call) -> Result<(), Presence
 }
 
 async fn make_batch(service: &PresenceService, calls: &[Call]) -> Result<(), PresenceError> {
-    let (connections, trace) = (
-        calls.iter().map(subject).collect(),
-        TraceContext::new_root(),
-    );
+    let connections = calls.iter().map(subject).collect();
+    let trace = TraceContext::new_root();
     match calls[0].0 {
         Verb::Connect => service.connect_batch(connections, &trace).await,
         Verb::Heartbeat => service.heartbeat_batch(connections, &trace).await,
@@ -174,7 +173,8 @@ fn calls_end_in_the_same_connections_in_whatever_order_they_come() {
                 .exec_async(&mut redis.connection().await)
                 .await
                 .unwrap();
-            let (service, trace) = (service(&redis, &[]), TraceContext::new_root());
+            let service = service(&redis, &[]);
+            let trace = TraceContext::new_root();
             let before = connection(PLAYERS[BEFORE.0], BEFORE.1);
             service.connect(&before, &trace).await.map_err(unexpected)?;
             service

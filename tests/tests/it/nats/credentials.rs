@@ -71,10 +71,8 @@ async fn several_urls_share_their_credentials() {
 
 #[tokio::test]
 async fn wrong_credentials_make_nats_unavailable_and_are_not_logged_either() {
-    let (redis, nats) = (
-        RedisServer::start().await,
-        NatsServer::start_with_password("user", "right").await,
-    );
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start_with_password("user", "right").await;
     let server = start(
         &redis,
         &format!("nats://user:hunter2@127.0.0.1:{}", nats.port()),
@@ -99,7 +97,8 @@ async fn wrong_credentials_make_nats_unavailable_and_are_not_logged_either() {
 async fn a_server_that_refuses_the_credentials_does_not_keep_events_from_the_other_one() {
     let other = NatsServer::start_with_password("user", "other").await;
     let nats = NatsServer::start_with_password("user", "hunter2").await;
-    let (refusing, accepting) = (other.port(), nats.port());
+    let refusing = other.port();
+    let accepting = nats.port();
     for ports in [[refusing, accepting], [accepting, refusing]] {
         let url = ports
             .map(|port| format!("nats://user:hunter2@127.0.0.1:{port}"))

@@ -20,7 +20,8 @@ fn start(redis: &RedisServer, nats_urls: &str) -> Server {
 
 #[tokio::test]
 async fn a_server_that_accepts_and_never_speaks_does_not_keep_events_from_the_other_one() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mute = format!("nats://{}", mute.local_addr().unwrap());
     for (n, urls) in [
@@ -41,10 +42,8 @@ async fn a_server_that_accepts_and_never_speaks_does_not_keep_events_from_the_ot
 
 #[tokio::test]
 async fn a_connected_server_that_hangs_is_left_for_the_other_one() {
-    let (redis, nats) = (
-        RedisServer::start().await,
-        [NatsServer::start().await, NatsServer::start().await],
-    );
+    let redis = RedisServer::start().await;
+    let nats = [NatsServer::start().await, NatsServer::start().await];
     let server = start(&redis, &nats.each_ref().map(NatsServer::url).join(","));
     connect(&server, "first").await;
     until("the event is published", async || {
@@ -63,7 +62,8 @@ async fn a_connected_server_that_hangs_is_left_for_the_other_one() {
 
 #[tokio::test]
 async fn health_says_within_five_seconds_that_the_only_server_hangs() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let server = start(&redis, &nats.url());
     connect(&server, "alice").await;
     until_nats_is(&server, "ok").await;
@@ -80,7 +80,8 @@ async fn health_says_within_five_seconds_that_the_only_server_hangs() {
 
 #[tokio::test]
 async fn a_connection_that_falls_silent_is_replaced() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let endpoint = MovingEndpoint::start(nats.port()).await;
     let server = start(&redis, &format!("nats://127.0.0.1:{}", endpoint.port()));
     connect(&server, "p0").await;
@@ -102,7 +103,8 @@ async fn a_connection_that_falls_silent_is_replaced() {
 /// It has no JetStream that answers, as a node of a cluster that lost its peers.
 #[tokio::test]
 async fn a_server_that_answers_pings_and_nothing_else_is_left_for_the_other_one() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let half_dead = half_dead_server().await;
     for (n, urls) in [
         format!("{half_dead},{}", nats.url()),
@@ -124,7 +126,8 @@ async fn a_server_that_answers_pings_and_nothing_else_is_left_for_the_other_one(
 /// meanwhile.
 #[tokio::test]
 async fn a_function_that_thaws_with_a_silent_connection_publishes_again() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let endpoint = MovingEndpoint::start(nats.port()).await;
     let nats_url = format!("nats://127.0.0.1:{}", endpoint.port());
     let variables = [

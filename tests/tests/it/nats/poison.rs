@@ -42,7 +42,8 @@ async fn metric(server: &Server, name: &str) -> u64 {
 
 #[tokio::test]
 async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let event = |id: &str, occurred_at: u64| {
         json!({"id": id, "type": "PresenceOnline", "player_id": id, "occurred_at": occurred_at})
             .to_string()
@@ -106,7 +107,8 @@ async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
 
 #[tokio::test]
 async fn an_event_that_the_stream_refuses_for_good_lets_the_others_pass() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     let config = Config {
         name: STREAM.into(),
         subjects: vec!["events.presence".into()],
@@ -139,10 +141,8 @@ async fn an_event_that_the_stream_refuses_for_good_lets_the_others_pass() {
 
 #[tokio::test]
 async fn an_event_that_no_message_can_carry_lets_the_others_pass() {
-    let (redis, nats) = (
-        RedisServer::start().await,
-        NatsServer::start_configured("max_payload: 4096").await,
-    );
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start_configured("max_payload: 4096").await;
     for (id, size) in [("huge", 5_000), ("a", 1), ("huger", 1_000_000), ("b", 1)] {
         put_event(&redis, id, size).await;
     }
@@ -157,7 +157,8 @@ async fn an_event_that_no_message_can_carry_lets_the_others_pass() {
 
 #[tokio::test]
 async fn an_outbox_of_another_type_is_deleted_and_transitions_are_made_again() {
-    let (redis, nats) = (RedisServer::start().await, NatsServer::start().await);
+    let redis = RedisServer::start().await;
+    let nats = NatsServer::start().await;
     redis
         .connection()
         .await

@@ -13,13 +13,12 @@ use super::STREAM;
 
 #[tokio::test]
 async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed() {
-    let (redis, mut nats) = (RedisServer::start().await, NatsCluster::start().await);
+    let redis = RedisServer::start().await;
+    let mut nats = NatsCluster::start().await;
     let app = app(&redis, &[("PRESENCE_NATS_URL", &nats.urls())]);
-    let (presence, relay, trace) = (
-        app.presence(),
-        app.relay().unwrap(),
-        TraceContext::new_root(),
-    );
+    let presence = app.presence();
+    let relay = app.relay().unwrap();
+    let trace = TraceContext::new_root();
     let connect = async |n: usize| {
         presence
             .connect(&connection(&format!("p{n}"), "c"), &trace)
@@ -69,7 +68,8 @@ async fn a_replicated_stream_takes_every_event_once_though_its_leader_is_killed(
 async fn without_credentials_events_wait_and_calls_go_on() {
     let redis = SecuredRedis::start().await;
     let nats = SecuredNats::start(redis.authority()).await;
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     let certificate = redis.authority().certificate().display().to_string();
     let server = Server::start(&[
         ("SSL_CERT_FILE", &*certificate),

@@ -17,7 +17,8 @@ fn successor(fixture: &Fixture, address: &str) -> Server {
 #[tokio::test]
 async fn after_a_servers_end_only_what_has_changed_meanwhile_is_delivered() {
     let fixture = Fixture::new().await;
-    let (mut server, other) = (fixture.server(&[]), fixture.server(&[]));
+    let mut server = fixture.server(&[]);
+    let other = fixture.server(&[]);
     let address = server.address().to_owned();
     connect(&other, &["alice", "bob", "marker"]).await;
     let watcher = watcher(&server);

@@ -43,7 +43,8 @@ async fn until_equal(server: &Server, watcher: &mut Watcher) {
 
 #[tokio::test]
 async fn a_flush_of_one_master_is_noticed() {
-    let (cluster, nats) = (RedisCluster::start().await, NatsServer::start().await);
+    let cluster = RedisCluster::start().await;
+    let nats = NatsServer::start().await;
     let server = server(&cluster, &nats);
     let mut watcher = watched(&server).await;
     for master in 0..3 {
@@ -61,10 +62,8 @@ async fn a_flush_of_one_master_is_noticed() {
 
 #[tokio::test]
 async fn a_failover_is_stale_for_a_while_and_right_afterwards() {
-    let (mut cluster, nats) = (
-        RedisCluster::start_with_replicas().await,
-        NatsServer::start().await,
-    );
+    let mut cluster = RedisCluster::start_with_replicas().await;
+    let nats = NatsServer::start().await;
     let server = server(&cluster, &nats);
     let mut watcher = watched(&server).await;
     cluster.kill(0);

@@ -106,12 +106,11 @@ async fn each_player_is_polled_once_however_many_streams_watch() {
         watcher.watch(&["alice", "bob"]).await;
         watchers.push(watcher);
     }
-    let (commands, players) = (calls(&fixture, "mget").await, reads(&server).await);
+    let commands = calls(&fixture, "mget").await;
+    let players = reads(&server).await;
     eventually(async || calls(&fixture, "mget").await >= commands + 5).await;
-    let (commands, players) = (
-        calls(&fixture, "mget").await - commands,
-        reads(&server).await - players,
-    );
+    let commands = calls(&fixture, "mget").await - commands;
+    let players = reads(&server).await - players;
     assert!(
         players <= 2 * (commands + 2),
         "{players} players were read by {commands} commands"

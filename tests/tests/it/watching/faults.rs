@@ -136,11 +136,10 @@ async fn a_data_set_that_goes_back_in_time_is_sent_without_a_lower_version() {
             .await
             .unwrap()
     };
-    let (record, past) = ("presence:alice", "{presence:alice}:past");
-    let (old_record, old_past) = (
-        dump(&mut connection, record).await,
-        dump(&mut connection, past).await,
-    );
+    let record = "presence:alice";
+    let past = "{presence:alice}:past";
+    let old_record = dump(&mut connection, record).await;
+    let old_past = dump(&mut connection, past).await;
     let mut watcher = opened(&server, &["alice"]).await;
     set_state(&server, "alice", "IN_MATCH").await;
     watcher.until("alice", "IN_MATCH").await;
@@ -188,7 +187,8 @@ async fn a_player_whose_record_expires_is_offline() {
 #[tokio::test]
 async fn a_killed_server_is_replaced_by_another_one_from_what_the_caller_knows() {
     let fixture = Fixture::new().await;
-    let (mut first, second) = (fixture.server(&[SLOW]), fixture.server(&[SLOW]));
+    let mut first = fixture.server(&[SLOW]);
+    let second = fixture.server(&[SLOW]);
     connect(&first, &["alice", "bob"]).await;
     let mut watcher = opened(&first, &["alice", "bob"]).await;
     let known = watcher.held("bob")["version"].clone();

@@ -147,7 +147,8 @@ async fn a_message_in_fragments_is_one_message() {
                 .unwrap(); // a ping in between
         }
     }
-    let (mut received, mut buffer) = (String::new(), [0; 1024]);
+    let mut received = String::new();
+    let mut buffer = [0; 1024];
     while !received.contains(r#"{"id":3,"watching":1}"#) {
         let length = socket.read(&mut buffer).await.unwrap();
         assert_ne!(length, 0, "{received}");

@@ -33,7 +33,8 @@ impl Fixture {
     }
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
-        let (redis, nats) = (self.redis.url(), self.nats.url());
+        let redis = self.redis.url();
+        let nats = self.nats.url();
         let mut variables = vec![
             ("PRESENCE_REDIS_URL", &*redis),
             ("PRESENCE_NATS_URL", &*nats),

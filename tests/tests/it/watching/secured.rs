@@ -9,7 +9,8 @@ use super::{connect, set_state};
 async fn the_documented_rights_are_enough() {
     let redis = SecuredRedis::start().await;
     let nats = SecuredNats::start(redis.authority()).await;
-    let (redis_url, nats_url) = (redis.url(), nats.url());
+    let redis_url = redis.url();
+    let nats_url = nats.url();
     let credentials = nats.credentials().display().to_string();
     let certificate = redis.authority().certificate().display().to_string();
     let server = Server::start(&[

@@ -121,7 +121,8 @@ mod tests {
     use super::*;
 
     fn problem(status: u16, slug: &str) -> CallError {
-        let (slug, detail) = (slug.to_owned(), String::new());
+        let slug = slug.to_owned();
+        let detail = String::new();
         let is_via_api_gateway = false;
         Problem {
             status,

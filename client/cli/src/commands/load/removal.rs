@@ -94,7 +94,8 @@ async fn sign_out(load: &Load<'_>, players: &[u32]) {
         let calls: JoinSet<()> = some
             .iter()
             .map(|number| {
-                let (players, id) = (load.service.players.clone(), load.roster.id(*number));
+                let players = load.service.players.clone();
+                let id = load.roster.id(*number);
                 async move {
                     // The result does not matter, as the players are read again.
                     let _ = players.set_state(&id, State::Offline).await;

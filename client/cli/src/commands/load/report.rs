@@ -101,7 +101,8 @@ impl Report {
     }
 
     pub(super) fn text(&self) -> String {
-        let (players, gateways) = (grouped(self.players.into()), self.gateways);
+        let players = grouped(self.players.into());
+        let gateways = self.gateways;
         let mut text = format!("{players} players on {gateways} gateways at {}\n", self.url);
         let _ = writeln!(text, "\n{}", self.connecting.text("Connecting"));
         if let Some(measured) = &self.measured {

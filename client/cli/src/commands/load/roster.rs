@@ -135,7 +135,8 @@ mod tests {
     #[test]
     fn two_loads_have_different_ids() {
         let plan = Plan::new(&args(10));
-        let (mut one, other) = (Roster::new(&plan), Roster::new(&plan));
+        let mut one = Roster::new(&plan);
+        let other = Roster::new(&plan);
         let id = one.id(7);
         assert!(
             id.as_str().starts_with("load-") && id.as_str().ends_with("-7"),

@@ -113,8 +113,8 @@ impl<'a> Load<'a> {
             }
             self.progress.show(|| {
                 let (_, p99, errors) = self.recorder.summary();
-                let (connected, players) =
-                    (grouped(self.recorder.connects()), grouped(players.into()));
+                let connected = grouped(self.recorder.connects());
+                let players = grouped(players.into());
                 format!(
                     "connected {connected} of {players}   p99 {}   {errors} errors",
                     ms(p99)
@@ -143,8 +143,8 @@ impl<'a> Load<'a> {
             (0..reads.due(due_at)).for_each(|_| self.player_reads(due_at));
             self.progress.show(|| {
                 let (heartbeats, p99, errors) = self.recorder.summary();
-                let (elapsed, duration) =
-                    (start.elapsed().as_secs_f64(), self.plan.duration.as_secs());
+                let elapsed = start.elapsed().as_secs_f64();
+                let duration = self.plan.duration.as_secs();
                 let rate = grouped((heartbeats as f64 / elapsed.max(0.001)) as u64);
                 format!(
                     "{elapsed:.0} of {duration} s   {rate} heartbeats/s   p99 {}   {errors} errors",

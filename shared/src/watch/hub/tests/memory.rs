@@ -9,7 +9,8 @@ fn memory_in_use() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let mut pages = statm.split(' ').skip(1);
     let mut next = || pages.next().unwrap().parse::<usize>().unwrap();
-    let (resident, of_files) = (next(), next());
+    let resident = next();
+    let of_files = next();
     (resident - of_files) * PAGE_BYTES
 }
 

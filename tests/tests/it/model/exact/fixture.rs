@@ -171,7 +171,8 @@ impl<'a> Fixture<'a> {
         let trace = self.trace.clone();
         match call {
             Call::Connect(socket, owner) => {
-                let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
+                let id = self.id(*socket);
+                let gateway = owner.map(gateway_id);
                 let owned = OwnedConnection {
                     connection: &id,
                     gateway: gateway.as_ref(),
@@ -180,7 +181,8 @@ impl<'a> Fixture<'a> {
                 self.compare_renewal(*socket, *owner, &EventReason::Connect, answer)
             }
             Call::Heartbeat(socket, owner) => {
-                let (id, gateway) = (self.id(*socket), owner.map(gateway_id));
+                let id = self.id(*socket);
+                let gateway = owner.map(gateway_id);
                 let owned = OwnedConnection {
                     connection: &id,
                     gateway: gateway.as_ref(),

@@ -126,7 +126,8 @@ impl Reference {
     pub(super) fn sweep_gateways(&mut self, visited: &[Vec<usize>; GATEWAYS.len()]) -> usize {
         let lost = self.gateways.look(self.now);
         // What was renewed in this very millisecond may be of a gateway that is back.
-        let (now, ttl) = (self.now, self.rules.ttl);
+        let now = self.now;
+        let ttl = self.rules.ttl;
         let is_old = |until: u64| until.min(now + ttl) - ttl < now;
         let ends = lost
             .into_iter()

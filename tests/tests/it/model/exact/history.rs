@@ -161,7 +161,8 @@ fn every_history_goes_as_the_rules_say(
     clock: VirtualClock,
     rules: impl Strategy<Value = Rules>,
 ) {
-    let (runtime, environment) = (runtime(), Environment::new(redis, clock));
+    let runtime = runtime();
+    let environment = Environment::new(redis, clock);
     hold(
         &(rules, proptest::collection::vec(step(), 1..40)),
         |(rules, history)| {

@@ -69,7 +69,8 @@ pub(super) async fn check_owners(
         .unwrap()
         .into_iter()
         .collect();
-    let (mut counted, mut stored) = (BTreeSet::new(), BTreeSet::new());
+    let mut counted = BTreeSet::new();
+    let mut stored = BTreeSet::new();
     for (name, player) in PLAYERS.iter().zip(&reference.players) {
         let member = |lease: Lease| {
             Some(format!(
@@ -106,7 +107,8 @@ pub(super) async fn check_lifetimes(
     }
     let lifetimes: Vec<Option<f64>> = pipe.query_async(raw).await.unwrap();
     for (player, lifetime) in reference.players.iter().zip(lifetimes.chunks(2)) {
-        let (pttl, indexed_until) = (lifetime[0].unwrap() as i64, lifetime[1]);
+        let pttl = lifetime[0].unwrap() as i64;
+        let indexed_until = lifetime[1];
         let expected = player
             .record
             .map_or(NO_KEY, |record| (record.expires_at - reference.now) as i64);

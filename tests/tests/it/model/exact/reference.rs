@@ -122,7 +122,8 @@ impl Reference {
             player.retire(|standing| matches!(standing, Standing::Closed { .. }));
             player.forget_leases(|_| true);
             player.forget_ended();
-            let (sockets, has_versions) = (player.sockets, player.has_versions);
+            let sockets = player.sockets;
+            let has_versions = player.has_versions;
             *player = Player {
                 sockets,
                 has_versions,
@@ -140,7 +141,8 @@ impl Reference {
         reason: &'static EventReason,
     ) -> Renewal {
         self.notice(at);
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let rules = self.rules;
         let player = &mut self.players[at];
         let renewal = match player.sockets[socket].standing {
             Standing::Closed { .. } => return Renewal::Refused,
@@ -166,7 +168,8 @@ impl Reference {
             }
         };
         let gateway = gateway.or(owner);
-        let (state, activity) = (player.state(), player.activity());
+        let state = player.state();
+        let activity = player.activity();
         if state == State::Offline {
             player.forget_leases(|_| true);
             player.forget_ended();
@@ -196,7 +199,8 @@ impl Reference {
     /// Rules 5, 7 and 9.
     pub(super) fn disconnect(&mut self, (at, socket): Socket, why: Reason) {
         self.notice(at);
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let rules = self.rules;
         let player = &mut self.players[at];
         let is_live = player.leases(now).any(|lease| lease.socket == socket);
         let had_lapsed = matches!(
@@ -224,7 +228,8 @@ impl Reference {
 
     /// The player after one of the leases has ended; `longest` is the longest of those left.
     pub(super) fn settle(&mut self, at: usize, record: Record, longest: Option<u64>, why: Reason) {
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let rules = self.rules;
         let (reason, grace) = match why {
             Reason::Quit => (&EventReason::Disconnect, 0),
             Reason::Lost => (&EventReason::Lost, rules.grace),
@@ -255,7 +260,8 @@ impl Reference {
     }
 
     fn store(&mut self, at: usize, record: Record) {
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let rules = self.rules;
         let player = &mut self.players[at];
         let is_deleted =
             rules.deletes_at_expiry && record.expires_at == now && player.expires_at() != Some(now);
@@ -274,7 +280,8 @@ impl Reference {
     ) -> Result<(), Rejected> {
         use State::{InMatch, InQueue, Offline};
         self.notice(at);
-        let (now, rules) = (self.now, self.rules);
+        let now = self.now;
+        let rules = self.rules;
         let player = &mut self.players[at];
         match (player.record, state) {
             (None, Some(InQueue | InMatch)) => return Err(Rejected),
