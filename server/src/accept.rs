@@ -63,13 +63,13 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// Serves until `stop`, then lets connections end within `drain`. `on_drain` is called when no
-    /// more are accepted.
+    /// Serves until `stop`, then lets connections end within `drain_timeout`. `on_drain` is called
+    /// when no more are accepted.
     pub(crate) async fn serve(
         mut self,
         lifecycle: Lifecycle,
         stop: impl Future<Output = ()>,
-        drain: Duration,
+        drain_timeout: Duration,
         on_drain: impl FnOnce(),
     ) {
         let mut stop = pin!(async {
@@ -106,13 +106,13 @@ impl Acceptor {
         on_drain();
         connections.drain();
         if timeout(
-            drain - CLOSE_DELAY - LAST_REQUEST_TIMEOUT,
+            drain_timeout - CLOSE_DELAY - LAST_REQUEST_TIMEOUT,
             connections.closed(),
         )
         .await
         .is_err()
         {
-            tracing::warn!(?drain, "requests did not finish in time");
+            tracing::warn!(?drain_timeout, "requests did not finish in time");
         }
     }
 

@@ -90,15 +90,18 @@ impl Sweeper {
     /// for the next pass, and then for the players that expired before it; both together have to be
     /// within `interval`.
     pub async fn run(&self, interval: Duration) {
-        let pace = interval / 2;
+        let pass_interval = interval / 2;
         // A server that dies during its pass delays the next pass by this time.
         let dead_after = interval / 4;
-        let mut next = Instant::now() + pace;
+        let mut next = Instant::now() + pass_interval;
         self.pass_or_log().await;
         loop {
             sleep_until(next).await;
             let asked_at = Instant::now();
-            let turn = self.store.take_turn(Task::Sweep, pace, dead_after).await;
+            let turn = self
+                .store
+                .take_turn(Task::Sweep, pass_interval, dead_after)
+                .await;
             // If Redis did not reply, the time that the request took is part of the interval.
             let began = if turn.is_ok() {
                 Instant::now()
@@ -106,11 +109,11 @@ impl Sweeper {
                 asked_at
             };
             next = match turn {
-                Ok(Turn::Later(wait)) => began + wait.min(pace),
+                Ok(Turn::Later(wait)) => began + wait.min(pass_interval),
                 // Without an answer about the turn, the sweeper makes its pass.
                 Ok(Turn::Own) | Err(_) => {
                     self.pass_or_log().await;
-                    began + pace
+                    began + pass_interval
                 }
             };
         }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     process::{binary, signal},
-    server::answer,
+    server::send,
 };
 
 /// A `ws_gateway` on a free port, ended when this is dropped.
@@ -75,7 +75,7 @@ impl Gateway {
     /// # Panics
     /// If the gateway does not answer.
     pub async fn stats(&self) -> Value {
-        answer(reqwest::Client::new().get(self.stats_url()))
+        send(reqwest::Client::new().get(self.stats_url()))
             .await
             .body
     }

@@ -89,11 +89,11 @@ impl Moto {
                 format!("{scope}, SignedHeaders=host, Signature=0"),
             )
             .body(body.to_string());
-        let answer = request.send().await.expect("moto answers");
+        let response = request.send().await.expect("moto answers");
         assert!(
-            answer.status().is_success(),
+            response.status().is_success(),
             "{target}: {:?}",
-            answer.text().await
+            response.text().await
         );
     }
 }

@@ -27,7 +27,7 @@ struct Shared {
     control: watch::Sender<Control>,
     /// Connections accepted so far; each has its position in this order as its number.
     accepted: AtomicU64,
-    /// The connection on which this is sent next is cut before the answer.
+    /// The connection on which this is sent next is cut before the reply.
     cut_after: Mutex<Option<Vec<u8>>>,
 }
 
@@ -48,7 +48,7 @@ struct Control {
 struct Pump {
     shared: Arc<Shared>,
     number: u64,
-    /// Whether the next answer is replaced by the end of the connection; shared by both directions.
+    /// Whether the next reply is replaced by the end of the connection; shared by both directions.
     is_cut_next: Arc<AtomicBool>,
 }
 
@@ -107,7 +107,7 @@ impl MovingEndpoint {
     }
 
     /// Discards all bytes of open and new connections, in both directions: connecting succeeds, and
-    /// nothing is answered.
+    /// there is no reply.
     pub fn silence_all(&self) {
         self.shared
             .control
@@ -142,9 +142,9 @@ impl MovingEndpoint {
             .send_modify(|control| control.cut_below = accepted);
     }
 
-    /// Delivers the next request that contains `text`, waits until it is answered, and closes the
-    /// connection instead of passing the answer on.
-    pub fn cut_before_answer_to(&self, text: &str) {
+    /// Delivers the next request that contains `text`, waits for the reply, and closes the
+    /// connection instead of passing the reply on.
+    pub fn cut_before_reply_to(&self, text: &str) {
         *self
             .shared
             .cut_after
@@ -152,7 +152,7 @@ impl MovingEndpoint {
             .unwrap_or_else(PoisonError::into_inner) = Some(text.as_bytes().to_vec());
     }
 
-    /// Whether the request of [`cut_before_answer_to`](Self::cut_before_answer_to) has not been
+    /// Whether the request of [`cut_before_reply_to`](Self::cut_before_reply_to) has not been
     /// seen yet.
     pub fn is_cut_due(&self) -> bool {
         self.shared
@@ -189,7 +189,7 @@ impl Shared {
         };
         tokio::select! {
             () = pump().requests(from_client, to_server) => {}
-            () = pump().answers(from_server, to_client) => {}
+            () = pump().replies(from_server, to_client) => {}
             () = pump().until_cut() => {}
         }
     }
@@ -218,7 +218,7 @@ impl Pump {
         }
     }
 
-    async fn answers(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn replies(self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
         let mut buffer = vec![0; 64 * 1_024];
         while let Some(length) = self.read(&mut from, &mut buffer).await {
             if self.is_cut_next.load(Ordering::SeqCst)

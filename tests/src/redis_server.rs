@@ -123,7 +123,7 @@ impl RedisServer {
             .arg(&command[1..])
             .query_async(&mut raw)
             .await
-            .expect("an answer")
+            .expect("a reply")
     }
 
     /// The clock, in Unix milliseconds.

@@ -1,5 +1,5 @@
 //! A small stand-in for the Lambda Runtime API: hands events to a function's real binary and takes
-//! its answers. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
+//! its responses. <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::process::{Process, binary};
 
-/// What became of an invocation: the function's answer, or the error that it reported.
+/// What became of an invocation: the function's response, or the error that it reported.
 pub type Outcome = Result<Value, Value>;
 
 /// The Runtime API for one function.
@@ -44,14 +44,14 @@ pub struct Function {
 #[derive(Debug)]
 struct Invocation {
     event: Value,
-    limit: Duration,
-    answer: oneshot::Sender<Outcome>,
+    invocation_timeout: Duration,
+    outcome: oneshot::Sender<Outcome>,
 }
 
 #[derive(Clone)]
 struct Shared {
     waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Invocation>>>,
-    answers: Arc<Mutex<HashMap<String, oneshot::Sender<Outcome>>>>,
+    running: Arc<Mutex<HashMap<String, oneshot::Sender<Outcome>>>>,
     count: Arc<AtomicU64>,
 }
 
@@ -61,7 +61,7 @@ impl RuntimeApi {
         let (invocations, waiting) = mpsc::channel(1);
         let shared = Shared {
             waiting: Arc::new(tokio::sync::Mutex::new(waiting)),
-            answers: Arc::default(),
+            running: Arc::default(),
             count: Arc::default(),
         };
         let routes = Router::new()
@@ -91,22 +91,22 @@ impl RuntimeApi {
         &self.address
     }
 
-    /// Hands an event to the function, with `limit` until its deadline, and waits for what it makes
-    /// of it.
+    /// Hands an event to the function, with `invocation_timeout` until its deadline, and waits for
+    /// what it makes of it.
     ///
     /// # Panics
     /// If the API has ended.
-    pub async fn invoke(&self, event: Value, limit: Duration) -> Outcome {
-        let (answer, outcome) = oneshot::channel();
+    pub async fn invoke(&self, event: Value, invocation_timeout: Duration) -> Outcome {
+        let (outcome, ended) = oneshot::channel();
         self.invocations
             .send(Invocation {
                 event,
-                limit,
-                answer,
+                invocation_timeout,
+                outcome,
             })
             .await
             .expect("the API runs");
-        outcome.await.expect("the API answers")
+        ended.await.expect("the API runs")
     }
 }
 
@@ -126,16 +126,16 @@ impl Function {
         self.invoke_within(event, Duration::from_secs(10)).await
     }
 
-    /// Invokes the function, with `limit` until its deadline.
+    /// Invokes the function, with `invocation_timeout` until its deadline.
     ///
     /// # Errors
     /// The error that the function reported.
     ///
     /// # Panics
     /// If the function's process has ended or ends before it answers.
-    pub async fn invoke_within(&self, event: Value, limit: Duration) -> Outcome {
+    pub async fn invoke_within(&self, event: Value, invocation_timeout: Duration) -> Outcome {
         tokio::select! {
-            outcome = self.api.invoke(event, limit) => outcome,
+            outcome = self.api.invoke(event, invocation_timeout) => outcome,
             () = self.ended() => panic!("the function ended without an answer; PRESENCE_TEST_OUTPUT=1 shows its log"),
         }
     }
@@ -188,8 +188,8 @@ pub fn command(name: &str, runtime_api: &str, variables: &[(&str, &str)]) -> Com
 async fn next(State(shared): State<Shared>) -> Response {
     let Some(Invocation {
         event,
-        limit,
-        answer,
+        invocation_timeout,
+        outcome,
     }) = shared.waiting.lock().await.recv().await
     else {
         return StatusCode::GONE.into_response();
@@ -199,11 +199,11 @@ async fn next(State(shared): State<Shared>) -> Response {
         shared.count.fetch_add(1, Ordering::Relaxed)
     );
     shared
-        .answers
+        .running
         .lock()
         .expect("no poison")
-        .insert(id.clone(), answer);
-    let deadline = SystemTime::now() + limit;
+        .insert(id.clone(), outcome);
+    let deadline = SystemTime::now() + invocation_timeout;
     let deadline = deadline
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
@@ -220,26 +220,22 @@ async fn next(State(shared): State<Shared>) -> Response {
     (headers, Json(event)).into_response()
 }
 
-async fn response(
-    State(shared): State<Shared>,
-    Path(id): Path<String>,
-    answer: Bytes,
-) -> StatusCode {
-    finish(&shared, &id, Ok(json(&answer)))
+async fn response(State(shared): State<Shared>, Path(id): Path<String>, body: Bytes) -> StatusCode {
+    finish(&shared, &id, Ok(json(&body)))
 }
 
 async fn error(State(shared): State<Shared>, Path(id): Path<String>, error: Bytes) -> StatusCode {
     finish(&shared, &id, Err(json(&error)))
 }
 
-/// Functions do not always say that what they answer is JSON.
-fn json(answer: &Bytes) -> Value {
-    serde_json::from_slice(answer).expect("a function answers JSON")
+/// Functions do not always say that their response is JSON.
+fn json(body: &Bytes) -> Value {
+    serde_json::from_slice(body).expect("a function responds with JSON")
 }
 
 fn finish(shared: &Shared, id: &str, outcome: Outcome) -> StatusCode {
-    let answer = shared.answers.lock().expect("no poison").remove(id);
-    match answer.map(|answer| answer.send(outcome)) {
+    let sender = shared.running.lock().expect("no poison").remove(id);
+    match sender.map(|sender| sender.send(outcome)) {
         Some(Ok(())) => StatusCode::ACCEPTED,
         _ => StatusCode::NOT_FOUND,
     }

@@ -13,12 +13,12 @@ use tokio::{
 #[derive(Debug)]
 pub struct SentinelStub {
     port: u16,
-    answer: Arc<watch::Sender<SentinelAnswer>>,
+    reply: Arc<watch::Sender<SentinelReply>>,
 }
 
 /// A Sentinel's reply to the question for a primary.
 #[derive(Debug, Clone)]
-pub enum SentinelAnswer {
+pub enum SentinelReply {
     /// The primary's host and port.
     Primary(String, u16),
     /// That it does not know the name.
@@ -34,17 +34,17 @@ impl SentinelStub {
     ///
     /// # Panics
     /// If there is no free port.
-    pub async fn start(answer: SentinelAnswer) -> Self {
+    pub async fn start(reply: SentinelReply) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let port = listener.local_addr().expect("the port's number").port();
-        let answer = Arc::new(watch::Sender::new(answer));
-        let answers = Arc::clone(&answer);
+        let reply = Arc::new(watch::Sender::new(reply));
+        let replies = Arc::clone(&reply);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, answers.subscribe()));
+                tokio::spawn(serve(client, replies.subscribe()));
             }
         });
-        Self { port, answer }
+        Self { port, reply }
     }
 
     /// `redis://…` of this Sentinel.
@@ -53,12 +53,12 @@ impl SentinelStub {
     }
 
     /// Changes the reply from now on.
-    pub fn set(&self, answer: SentinelAnswer) {
-        self.answer.send_replace(answer);
+    pub fn set(&self, reply: SentinelReply) {
+        self.reply.send_replace(reply);
     }
 }
 
-async fn serve(mut client: TcpStream, answer: watch::Receiver<SentinelAnswer>) {
+async fn serve(mut client: TcpStream, reply: watch::Receiver<SentinelReply>) {
     let mut received = Vec::new();
     while client
         .read_buf(&mut received)
@@ -73,9 +73,9 @@ async fn serve(mut client: TcpStream, answer: watch::Receiver<SentinelAnswer>) {
             continue;
         }
         received.clear();
-        let answer = answer.borrow().clone();
-        let text = match answer {
-            SentinelAnswer::Primary(host, port) => {
+        let reply = reply.borrow().clone();
+        let text = match reply {
+            SentinelReply::Primary(host, port) => {
                 let port = port.to_string();
                 format!(
                     "*2\r\n${}\r\n{host}\r\n${}\r\n{port}\r\n",
@@ -83,9 +83,9 @@ async fn serve(mut client: TcpStream, answer: watch::Receiver<SentinelAnswer>) {
                     port.len()
                 )
             }
-            SentinelAnswer::Unknown => "*-1\r\n".to_owned(),
-            SentinelAnswer::Silence => std::future::pending().await,
-            SentinelAnswer::Close => return,
+            SentinelReply::Unknown => "*-1\r\n".to_owned(),
+            SentinelReply::Silence => std::future::pending().await,
+            SentinelReply::Close => return,
         };
         if client.write_all(text.as_bytes()).await.is_err() {
             return;

@@ -22,7 +22,7 @@ pub struct Server {
 
 /// A response of the server.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The status code.
     pub status: u16,
     /// The headers, by lower-case name.
@@ -152,13 +152,13 @@ impl Server {
     }
 
     /// Posts a JSON body.
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
-        answer(reqwest::Client::new().post(self.url(path)).json(&body)).await
+    pub async fn post(&self, path: &str, body: Value) -> Response {
+        send(reqwest::Client::new().post(self.url(path)).json(&body)).await
     }
 
     /// Gets a path.
-    pub async fn get(&self, path: &str) -> Answer {
-        answer(reqwest::Client::new().get(self.url(path))).await
+    pub async fn get(&self, path: &str) -> Response {
+        send(reqwest::Client::new().get(self.url(path))).await
     }
 
     /// Stops the server for a while, as a machine that hangs does.
@@ -209,12 +209,12 @@ impl Drop for Server {
 ///
 /// # Panics
 /// If there is no response.
-pub async fn answer(request: reqwest::RequestBuilder) -> Answer {
+pub async fn send(request: reqwest::RequestBuilder) -> Response {
     let response = request.send().await.expect("a response");
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     let body = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
-    Answer {
+    Response {
         status,
         headers,
         body,

@@ -60,7 +60,7 @@ async fn friends_are_returned_in_the_requested_order() {
 #[tokio::test]
 async fn a_single_connection_is_opened_renewed_and_closed() {
     let service = StandIn::start().await;
-    service.answer_instead(|call| {
+    service.respond_instead(|call| {
         let mut presence = json!({
             "player_id": "p1", "state": "ONLINE", "last_seen": 7, "connection_count": 1, "version": 9,
         });
@@ -131,12 +131,12 @@ async fn a_transient_failure_is_tried_again_twice_at_most() {
     let service = StandIn::start().await;
     let client = PresenceClient::new(service.endpoint()).unwrap();
     let mut failures = 2;
-    service.answer_instead(move |_| {
+    service.respond_instead(move |_| {
         failures -= 1;
         (failures >= 0).then(|| problem(503, "store-unavailable", None))
     });
     assert!(client.get(&player(1), History::Omit).await.is_ok());
-    service.answer_instead(|_| Some(problem(503, "store-unavailable", None)));
+    service.respond_instead(|_| Some(problem(503, "store-unavailable", None)));
     let Err(CallError::Problem(problem)) = client.get(&player(1), History::Omit).await else {
         panic!()
     };
@@ -151,13 +151,13 @@ async fn answers_that_are_not_the_services_are_errors() {
         .endpoint()
         .with_timeouts(Duration::from_secs(1), Duration::from_secs(1));
     let client = PresenceClient::new(endpoint).unwrap();
-    service.answer_instead(|_| Some("<html>".into_response()));
+    service.respond_instead(|_| Some("<html>".into_response()));
     assert!(matches!(
         client.get(&player(1), History::Omit).await,
         Err(CallError::Garbled(_))
     ));
     service
-        .answer_instead(|_| Some((axum::http::StatusCode::BAD_GATEWAY, "<html>").into_response()));
+        .respond_instead(|_| Some((axum::http::StatusCode::BAD_GATEWAY, "<html>").into_response()));
     let Err(CallError::Problem(problem)) = client.get(&player(1), History::Omit).await else {
         panic!()
     };

@@ -16,10 +16,10 @@ async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
         format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""))
     };
     let body: String = messages.iter().map(message).collect();
-    let answer = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
+    let respond = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/console/events", get(answer));
+    let router = Router::new().route("/console/events", get(respond));
     tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
     OperatorClient::new(Endpoint::parse(&url).unwrap())
         .unwrap()

@@ -21,7 +21,7 @@ async fn until_failures(notifier: &HttpNotifier, failures: u64) {
 #[tokio::test]
 async fn a_failed_call_is_repeated_after_the_pause_that_the_service_requested() {
     let service = StandIn::start().await;
-    let mut answers = [
+    let mut responses = [
         problem(500, "internal", None),
         (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -32,7 +32,7 @@ async fn a_failed_call_is_repeated_after_the_pause_that_the_service_requested() 
         problem(429, "slow-down", None),
     ]
     .into_iter();
-    service.answer_instead(move |_| answers.next());
+    service.respond_instead(move |_| responses.next());
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     notifier.connected(&player(1), &connection(1));
     service.until(|state| state.leases.len() == 1).await;
@@ -53,7 +53,7 @@ async fn a_failed_call_is_repeated_after_the_pause_that_the_service_requested() 
 #[tokio::test]
 async fn a_refused_call_is_not_repeated() {
     let service = StandIn::start().await;
-    service.answer_instead(|call| {
+    service.respond_instead(|call| {
         (call.path == "state").then(|| problem(409, "transition-rejected", None))
     });
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
@@ -165,7 +165,7 @@ async fn failed_entries_are_sent_again() {
 #[tokio::test]
 async fn an_entry_that_is_refused_as_invalid_does_not_delay_the_others() {
     let service = StandIn::start().await;
-    service.answer_instead(|call| {
+    service.respond_instead(|call| {
         let index = call.entries().iter().position(|entry| entry == "p3/c3")?;
         Some(problem(
             400,
@@ -187,7 +187,7 @@ async fn no_report_is_lost_by_a_refused_token_and_a_new_token_is_used_immediatel
     let notifier = HttpNotifier::builder(endpoint).start().unwrap();
     (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 450).await;
-    service.answer_instead(|call| {
+    service.respond_instead(|call| {
         (call.authorization.as_deref() != Some("Bearer new"))
             .then(|| problem(401, "unauthorized", None))
     });
@@ -207,7 +207,7 @@ async fn no_report_is_lost_by_a_refused_token_and_a_new_token_is_used_immediatel
 
 #[tokio::test]
 async fn a_drain_returns_what_the_service_refused() {
-    for (status, limit) in [
+    for (status, drain_timeout) in [
         (401, Duration::from_millis(500)),
         (400, Duration::from_secs(20)),
     ] {
@@ -215,8 +215,8 @@ async fn a_drain_returns_what_the_service_refused() {
         let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
         (0..450).for_each(|number| notifier.connected(&player(number), &connection(number)));
         service.until(|state| state.leases.len() == 450).await;
-        service.answer_instead(move |_| Some(problem(status, "refused", None)));
-        let drained = notifier.drain(Reason::Quit, limit).await;
+        service.respond_instead(move |_| Some(problem(status, "refused", None)));
+        let drained = notifier.drain(Reason::Quit, drain_timeout).await;
         assert_eq!(drained, Err(Undelivered { tasks: 450 }), "{status}");
     }
 }

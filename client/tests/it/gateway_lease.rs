@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::stand_in::{Gateways, StandIn, connection, player};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn service_with_gateways() -> StandIn {
     let service = StandIn::start().await;
@@ -105,13 +105,13 @@ async fn a_drain_is_a_single_call_and_ends_the_lease() {
     service.until(|state| state.gateway_calls.len() == 2).await; // from here on connects name the gateway
     (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 2_500).await;
-    notifier.drain(Reason::Moving, LIMIT).await.unwrap();
+    notifier.drain(Reason::Moving, TIMEOUT).await.unwrap();
     assert!(service.state().leases.is_empty());
     assert!(service.calls("disconnect").is_empty());
     let last = service.state().gateway_calls.last().unwrap().clone();
     assert_eq!(last.body, json!({"gateway_id": "g", "leaving": "moving"}));
     let calls = service.state().gateway_calls.len();
-    notifier.drain(Reason::Moving, LIMIT).await.unwrap();
+    notifier.drain(Reason::Moving, TIMEOUT).await.unwrap();
     notifier.connected(&player(1), &connection(10_000));
     tokio::time::sleep(Duration::from_millis(300)).await; // three renewals
     let state = service.state();
@@ -141,7 +141,7 @@ async fn a_service_without_gateway_leases_is_supported() {
     service
         .until(|state| state.leases.len() == 10 && !state.gateway_calls.is_empty())
         .await;
-    notifier.drain(Reason::Moving, LIMIT).await.unwrap();
+    notifier.drain(Reason::Moving, TIMEOUT).await.unwrap();
     assert_eq!(service.state().leases.len(), 0);
     assert!(
         service
@@ -161,7 +161,7 @@ async fn a_notifier_without_a_lease_makes_no_call_about_one() {
         .unwrap();
     (0..10).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 10).await;
-    notifier.drain(Reason::Moving, LIMIT).await.unwrap();
+    notifier.drain(Reason::Moving, TIMEOUT).await.unwrap();
     assert_eq!(notifier.gateway_id(), None);
     assert!(service.state().gateway_calls.is_empty());
     assert!(

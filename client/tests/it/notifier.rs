@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::stand_in::{Call, Gateways, StandIn, connection, player};
 
-const LIMIT: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn the_reports_of_each_player_arrive_in_order() {
@@ -363,12 +363,12 @@ async fn a_drain_disconnects_all_and_returns_when_that_is_done() {
     let notifier = HttpNotifier::builder(service.endpoint()).start().unwrap();
     (0..2_500).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 2_500).await;
-    notifier.drain(Reason::Lost, LIMIT).await.unwrap();
+    notifier.drain(Reason::Lost, TIMEOUT).await.unwrap();
     assert_eq!(service.state().leases.len(), 0);
     let disconnects = service.calls("disconnect");
     assert_eq!(disconnects.len(), 3);
     assert!(disconnects.iter().all(|call| call.body["reason"] == "lost"));
-    notifier.drain(Reason::Lost, LIMIT).await.unwrap();
+    notifier.drain(Reason::Lost, TIMEOUT).await.unwrap();
 }
 
 #[tokio::test]

@@ -39,14 +39,14 @@ const SESSION: &str = "FwoGZXIvYXdzEXAMPLE/token+=";
 /// An id and a key.
 type Keys = (&'static str, &'static str);
 
-/// An API that accepts calls signed with its keys, and answers each with an OFFLINE player.
+/// An API that accepts calls signed with its keys, and responds to each with an OFFLINE player.
 #[derive(Clone)]
 struct Api {
     /// At first [`ID`] and [`KEY`].
     keys: Arc<Mutex<Keys>>,
     /// Method and path of the calls with a correct signature.
     calls: watch::Sender<Vec<String>>,
-    /// Whether the next of these calls is answered with 503.
+    /// Whether the next of these calls gets a 503.
     fail_next: Arc<AtomicBool>,
 }
 
@@ -60,7 +60,7 @@ impl Api {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(api.clone());
+        let router = Router::new().fallback(respond).with_state(api.clone());
         tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         (api, url)
     }
@@ -83,7 +83,7 @@ impl Api {
     }
 }
 
-async fn answer(
+async fn respond(
     Shared(api): Shared<Api>,
     method: Method,
     uri: Uri,

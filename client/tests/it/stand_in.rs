@@ -46,11 +46,11 @@ pub(crate) struct ServiceState {
     pub(crate) states: BTreeMap<String, String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) tcp_connections: usize,
-    /// Answers a call instead of the service, if it returns a response.
+    /// Responds to a call instead of the service, if it returns a response.
     pub(crate) instead: Option<Instead>,
-    /// Players whose store node does not answer.
+    /// Players whose store node does not reply.
     pub(crate) failing: BTreeSet<String>,
-    /// Added to the answer of one connect.
+    /// Added to the response to one connect.
     pub(crate) heartbeat_interval_ms: Option<u64>,
     /// Gateways with a lease. `None`: a service without gateway leases, which answers 404.
     pub(crate) gateways: Option<Gateways>,
@@ -117,8 +117,8 @@ impl StandIn {
         let inner = Arc::clone(&self.inner);
         let listener = listener.tap_io(move |_| inner.state().tcp_connections += 1);
         let router = Router::new()
-            .route("/presence/{call}", post(answer).get(answer_get))
-            .route("/prefix/presence/{player}", get(answer_get))
+            .route("/presence/{call}", post(respond).get(respond_to_get))
+            .route("/prefix/presence/{player}", get(respond_to_get))
             .with_state(Arc::clone(&self.inner));
         let (stop, stopped) = oneshot::channel::<()>();
         let server =
@@ -154,7 +154,7 @@ impl StandIn {
         );
     }
 
-    pub(crate) fn answer_instead(
+    pub(crate) fn respond_instead(
         &self,
         instead: impl FnMut(&Call) -> Option<Response> + Send + 'static,
     ) {
@@ -199,12 +199,12 @@ pub(crate) fn problem(status: u16, slug: &str, field: Option<&str>) -> Response 
         .into_response()
 }
 
-async fn answer_get(
+async fn respond_to_get(
     inner: Shared<Arc<Inner>>,
     Path(player): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    answer(
+    respond(
         inner,
         Path("get".into()),
         headers,
@@ -213,7 +213,7 @@ async fn answer_get(
     .await
 }
 
-async fn answer(
+async fn respond(
     Shared(inner): Shared<Arc<Inner>>,
     Path(path): Path<String>,
     headers: HeaderMap,
@@ -232,16 +232,16 @@ async fn answer(
         body: serde_json::from_str(&body).unwrap(),
         authorization,
     };
-    let response = inner.state().answer(&call);
+    let response = inner.state().respond(&call);
     inner.changes.send_replace(());
     response
 }
 
 impl ServiceState {
-    fn answer(&mut self, call: &Call) -> Response {
+    fn respond(&mut self, call: &Call) -> Response {
         if call.path == "gateway" {
             self.gateway_calls.push(call.clone());
-            return self.answer_gateway(call);
+            return self.respond_to_gateway(call);
         }
         self.calls.push(call.clone());
         if let Some(response) = self.instead.as_mut().and_then(|instead| instead(call)) {
@@ -263,7 +263,7 @@ impl ServiceState {
         }
     }
 
-    fn answer_gateway(&mut self, call: &Call) -> Response {
+    fn respond_to_gateway(&mut self, call: &Call) -> Response {
         let Some(gateways) = &mut self.gateways else {
             return problem(404, "not-found", None);
         };
@@ -339,12 +339,12 @@ impl ServiceState {
         if !self.apply(&call.path, name(&call.body)) {
             return problem(410, "connection-closed", None);
         }
-        let mut answer = self.presence(&player);
+        let mut presence = self.presence(&player);
         if let ("connect", Some(interval)) = (call.path.as_str(), self.heartbeat_interval_ms) {
-            answer["heartbeat_interval_ms"] = json!(interval);
-            answer["ttl_ms"] = json!(3 * interval);
+            presence["heartbeat_interval_ms"] = json!(interval);
+            presence["ttl_ms"] = json!(3 * interval);
         }
-        json_response(answer)
+        json_response(presence)
     }
 
     fn apply(&mut self, path: &str, name: String) -> bool {

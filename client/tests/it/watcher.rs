@@ -16,8 +16,8 @@ use tokio::{net::TcpListener, sync::mpsc};
 
 use crate::stand_in::player;
 
-/// A service that answers the first request of each stream with these messages, and sends nothing
-/// more, not even pings.
+/// A service that replies to the first request of each stream with these messages, and sends
+/// nothing more, not even pings.
 async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver<String>) {
     let (requests, received) = mpsc::channel(8);
     let open = async move |State(requests): State<mpsc::Sender<String>>,
@@ -45,9 +45,9 @@ async fn service(messages: &'static [&'static str]) -> (Endpoint, mpsc::Receiver
     )
 }
 
-/// A service with this answer to the handshake.
-async fn answering(answer: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Endpoint {
-    serve(Router::new().route("/prefix/watch", get(move || async move { answer() }))).await
+/// A service with this response to the handshake.
+async fn responding(response: impl Fn() -> Response + Clone + Send + Sync + 'static) -> Endpoint {
+    serve(Router::new().route("/prefix/watch", get(move || async move { response() }))).await
 }
 
 async fn serve(router: Router) -> Endpoint {
@@ -128,7 +128,7 @@ async fn an_invalid_message_ends_the_stream() {
 
 #[tokio::test]
 async fn another_server_is_an_error() {
-    let endpoint = answering(|| "welcome".into_response()).await;
+    let endpoint = responding(|| "welcome".into_response()).await;
     let watcher = Watcher::start(endpoint).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     let error = failure(&watcher).await.error.unwrap();
@@ -145,7 +145,7 @@ async fn another_server_is_an_error() {
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     };
-    let watcher = Watcher::start(answering(wrong_key).await).unwrap();
+    let watcher = Watcher::start(responding(wrong_key).await).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     let status = failure(&watcher).await;
     assert!(

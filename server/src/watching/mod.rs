@@ -3,14 +3,14 @@
 //! - `handshake`: the choice between the two.
 //! - `session`: a WebSocket session, from its first message to its last.
 //! - `socket`: progress, pongs and the end of a session's socket.
-//! - `pace`: the rate at which changes are sent.
 //! - `server_sent`: server-sent events.
+//! - `throttle`: how often changes are sent.
 
 mod handshake;
-mod pace;
 mod server_sent;
 mod session;
 mod socket;
+mod throttle;
 
 use axum::{extract::Request, response::Response};
 use presence::{http::Problem, watch::Watch};

@@ -18,7 +18,7 @@ use presence::{
 };
 use tokio::sync::watch;
 
-use super::pace::Pace;
+use super::throttle::Throttle;
 
 /// The interval of keep-alive comments on an idle stream: proxies do not close it, and a client
 /// that has left is noticed.
@@ -29,7 +29,7 @@ struct Events {
     stream: WatchStream,
     feeds: FeedStates,
     snapshot: Option<WatchReply>,
-    pace: Pace,
+    throttle: Throttle,
     closing: watch::Receiver<()>,
     is_closing: bool,
 }
@@ -47,12 +47,12 @@ pub(super) async fn open(
     let stream = watch.open()?;
     let snapshot = Some(stream.watch_all(players).await?);
     let feeds = stream.feed_states();
-    let pace = Pace::new(watch.config().interval);
+    let throttle = Throttle::new(watch.config().interval);
     let mut events = Events {
         stream,
         feeds,
         snapshot,
-        pace,
+        throttle,
         closing,
         is_closing: false,
     };
@@ -84,10 +84,10 @@ impl Events {
                 biased;
                 _ = self.closing.changed() => self.is_closing = true,
                 feed = self.feeds.next() => return Some(event("feed", feed.message())),
-                changes = self.pace.changes(&self.stream) => return Some(event("presences", changes.message)),
+                changes = self.throttle.changes(&self.stream) => return Some(event("presences", changes.message)),
             }
         }
-        self.pace
+        self.throttle
             .take(&self.stream)
             .map(|changes| event("presences", changes.message))
     }

@@ -25,8 +25,8 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    pace::Pace,
     socket::{End, Liveness, Observed},
+    throttle::Throttle,
 };
 
 /// The longest message of a client, in bytes.
@@ -57,7 +57,7 @@ struct Writer<'a, S> {
     sink: &'a mut SplitSink<WebSocketStream<Observed<S>>, Message>,
     stream: WatchStream,
     feeds: FeedStates,
-    pace: Pace,
+    throttle: Throttle,
     liveness: &'a Liveness,
     closing: watch::Receiver<()>,
 }
@@ -99,7 +99,7 @@ impl Session {
             sink: &mut sink,
             feeds: self.stream.feed_states(),
             stream: self.stream,
-            pace: Pace::new(self.interval),
+            throttle: Throttle::new(self.interval),
             liveness: &liveness,
             closing: self.closing,
         };
@@ -162,7 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
                     is_introduced = true;
                     Next::Send(Message::text(feed.message()))
                 }
-                changes = self.pace.changes(&self.stream), if is_introduced => Next::Send(Message::text(changes.message)),
+                changes = self.throttle.changes(&self.stream), if is_introduced => Next::Send(Message::text(changes.message)),
                 request = requests.recv(), if is_introduced => request.map_or(Next::End(End::Lost), Next::Reply),
                 _ = pings.tick() => Next::Send(Message::Ping(Default::default())),
                 () = sleep_until(self.liveness.deadline(false)) => match self.liveness.end(false) {
@@ -196,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
             sink,
             stream,
             feeds,
-            pace,
+            throttle,
             liveness,
             closing,
             ..
@@ -209,7 +209,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
                 reply = &mut replying => return Ok(Some(reply)),
                 _ = closing.changed() => return Ok(None),
                 feed = feeds.next() => Message::text(feed.message()),
-                changes = pace.changes(stream) => Message::text(changes.message),
+                changes = throttle.changes(stream) => Message::text(changes.message),
             };
             send(sink, message, liveness, closing).await?;
         }
@@ -222,7 +222,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<'_, S> {
     /// Sends the pending changes when the server ends.
     async fn flush(&mut self) -> End {
         let end = End::Closed(CloseCode::Away, "the server ends");
-        while let Some(changes) = self.pace.take(&self.stream) {
+        while let Some(changes) = self.throttle.take(&self.stream) {
             let sent = timeout(
                 CLOSE_TIMEOUT,
                 self.sink.send(Message::text(changes.message)),

@@ -54,8 +54,8 @@ async fn call(
     // a call of which it has counted no byte for some seconds.
     let bytes = body.collect().await.map_err(ConnectorError::user)?;
     let request = http::Request::from_parts(parts, bytes.to_bytes().to_vec());
-    let stream = limit(settings.connect_timeout(), connect(request.uri())).await?;
-    let response = limit(settings.read_timeout(), exchange(stream, request)).await?;
+    let stream = within(settings.connect_timeout(), connect(request.uri())).await?;
+    let response = within(settings.read_timeout(), exchange(stream, request)).await?;
     HttpResponse::try_from(response.map(SdkBody::from))
         .map_err(|error| ConnectorError::other(error.into(), None))
 }
@@ -71,14 +71,14 @@ fn closed_connection() -> ConnectionMetadata {
 
 /// Runs a step of a call within the provider's time limit, if it has one. Without it, the lookup
 /// of credentials as a whole is limited. The SDK retries a step that failed or took too long.
-async fn limit<T>(
-    time: Option<Duration>,
+async fn within<T>(
+    step_timeout: Option<Duration>,
     step: impl Future<Output = Result<T, BoxError>>,
 ) -> Result<T, ConnectorError> {
-    let Some(time) = time else {
+    let Some(step_timeout) = step_timeout else {
         return step.await.map_err(ConnectorError::io);
     };
-    match timeout(time, step).await {
+    match timeout(step_timeout, step).await {
         Ok(outcome) => outcome.map_err(ConnectorError::io),
         Err(elapsed) => Err(ConnectorError::timeout(elapsed.into())),
     }

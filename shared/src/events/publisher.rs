@@ -131,16 +131,16 @@ impl Publisher {
         published
     }
 
-    /// Checks what publishing needs, each step within `limit`: JetStream answers, the stream
+    /// Checks what publishing needs, each step within `step_timeout`: JetStream answers, the stream
     /// accepts events, and no attempt failed recently.
-    pub(crate) async fn health(&self, limit: Duration) -> NatsHealth {
+    pub(crate) async fn health(&self, step_timeout: Duration) -> NatsHealth {
         let Inner {
             config,
             connection,
             breaker,
             ..
         } = &*self.0;
-        let Ok(Ok(session)) = timeout(limit, connection.connected()).await else {
+        let Ok(Ok(session)) = timeout(step_timeout, connection.connected()).await else {
             return NatsHealth::Unavailable;
         };
         let ping = async {
@@ -151,7 +151,8 @@ impl Publisher {
                 .is_ok()
         };
         let check = stream::check(&session.jetstream, config);
-        let (is_up, checked) = tokio::join!(timeout(limit, ping), timeout(limit, check));
+        let (is_up, checked) =
+            tokio::join!(timeout(step_timeout, ping), timeout(step_timeout, check));
         // A check that timed out is not held against the stream.
         let stream_error = checked.map_or(None, Result::err);
         let health = match (is_up, &stream_error) {

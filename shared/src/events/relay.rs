@@ -95,7 +95,7 @@ impl Relay {
     /// Publishes events as soon as `signal` reports them, and the whole outbox at every `interval`,
     /// indefinitely.
     pub async fn run(&self, signal: &RelaySignal, interval: Duration) {
-        let mut next_check = Instant::now() + self.pace(interval);
+        let mut next_check = Instant::now() + self.check_interval(interval);
         let mut result = self.pass().await.map(drop);
         loop {
             if let Err(error) = result {
@@ -113,31 +113,35 @@ impl Relay {
     /// it is this relay's turn. Sets the time of the next check.
     async fn check(&self, interval: Duration, next_check: &mut Instant) -> Result<(), StoreError> {
         let began = Instant::now();
-        let pace = self.pace(interval);
-        *next_check = began + pace;
+        let check_interval = self.check_interval(interval);
+        *next_check = began + check_interval;
         let mut published = Ok(());
         if self.store.takes_turns() {
             let left = self.left().clone();
             published = self.publish_shards(left).await;
             // A relay that is cut off from NATS lets others go first.
             let may_publish = self.publisher.may_publish(AttemptPolicy::RELAY);
-            let turn_interval = if may_publish { pace } else { 2 * pace };
+            let turn_interval = if may_publish {
+                check_interval
+            } else {
+                2 * check_interval
+            };
             let turn = self
                 .store
                 .take_turn(Task::Relay, turn_interval, interval / 4)
                 .await;
             if let Ok(Turn::Later(wait)) = turn {
-                *next_check = Instant::now() + wait.min(pace);
+                *next_check = Instant::now() + wait.min(check_interval);
                 return published;
             }
-            *next_check = Instant::now() + pace;
+            *next_check = Instant::now() + check_interval;
         }
         self.pass().await.and(published)
     }
 
     /// The time between two checks of all outboxes. If relays take turns, one that dies delays the
-    /// next check by a quarter of `interval`, so that pace and delay together stay within it.
-    fn pace(&self, interval: Duration) -> Duration {
+    /// next check by a quarter of `interval`, so that both together stay within it.
+    fn check_interval(&self, interval: Duration) -> Duration {
         if self.store.takes_turns() {
             interval * 3 / 4
         } else {

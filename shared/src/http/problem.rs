@@ -89,9 +89,12 @@ impl Problem {
         Self::new(ProblemKind::UnsupportedMediaType, detail)
     }
 
-    /// 408: the request did not arrive, or was not answered, within `limit`.
-    pub fn timed_out(limit: Duration) -> Self {
-        let detail = format!("the request took longer than {} s", limit.as_secs());
+    /// 408: the request did not arrive, or was not answered, within `request_timeout`.
+    pub fn timed_out(request_timeout: Duration) -> Self {
+        let detail = format!(
+            "the request took longer than {} s",
+            request_timeout.as_secs()
+        );
         Self::new(ProblemKind::TimedOut, detail)
     }
 

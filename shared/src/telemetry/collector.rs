@@ -28,20 +28,20 @@ pub(super) struct Collector {
     runtime: Handle,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     headers: HeaderMap,
-    limit: Duration,
+    export_timeout: Duration,
     is_failing: AtomicBool,
 }
 
 impl Collector {
-    /// Creates a client whose requests have `headers` and take `limit` at most. It connects with
-    /// the first export. Must be called in a tokio runtime.
+    /// Creates a client whose requests have `headers` and take `export_timeout` at most. It
+    /// connects with the first export. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// If `is_encrypted` and this machine has no root certificates.
     pub(super) fn new(
         is_encrypted: bool,
         headers: HeaderMap,
-        limit: Duration,
+        export_timeout: Duration,
     ) -> std::io::Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -54,7 +54,7 @@ impl Collector {
                 .pool_max_idle_per_host(0)
                 .build(connector),
             headers,
-            limit,
+            export_timeout,
             is_failing: AtomicBool::default(),
         })
     }
@@ -80,15 +80,17 @@ impl HttpClient for Collector {
         // several values per name.
         request.headers_mut().extend(self.headers.clone());
         let client = self.client.clone();
-        let limit = self.limit;
+        let export_timeout = self.export_timeout;
         let sending = self
             .runtime
-            .spawn(async move { timeout(limit, send(client, request)).await });
+            .spawn(async move { timeout(export_timeout, send(client, request)).await });
         let result = match sending.await {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => {
-                Err(format!("the receiver did not answer within {:?}", self.limit).into())
-            }
+            Ok(Err(_)) => Err(format!(
+                "the receiver did not respond within {:?}",
+                self.export_timeout
+            )
+            .into()),
             Err(error) => Err(error.into()),
         };
         match &result {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence_tests::{Gateway, NatsServer, RedisServer, Server, answer};
+use presence_tests::{Gateway, NatsServer, RedisServer, Server, send};
 use serde_json::{Value, json};
 
 use tokio::sync::watch;
@@ -130,7 +130,7 @@ impl Environment {
 
     /// The service's response about one player.
     pub(crate) async fn presence(&self, player: &str) -> Value {
-        answer(
+        send(
             self.http
                 .get(format!("{}/presence/{player}", self.balancer.url())),
         )

@@ -265,8 +265,8 @@ impl RedisCluster {
     /// # Panics
     /// If the node does not answer.
     pub fn holds(&self, number: usize, key: &str) -> bool {
-        let answer = self.nodes[number].ask(&["EXISTS", key]);
-        !answer.contains("MOVED") && !answer.contains("ASK")
+        let reply = self.nodes[number].ask(&["EXISTS", key]);
+        !reply.contains("MOVED") && !reply.contains("ASK")
     }
 
     /// The process ids of all nodes.

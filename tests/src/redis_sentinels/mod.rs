@@ -19,7 +19,7 @@ const NAME: &str = "mymaster";
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How long a condition is awaited: within the time that a test has, also on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A primary, a replica, and three Sentinels of which two have to agree that the primary is down.
 #[derive(Debug)]
@@ -191,10 +191,10 @@ impl RedisSentinels {
 
     /// The number of the node that a Sentinel names. `None` if it does not answer.
     pub async fn named_by(&self, sentinel: usize) -> Option<usize> {
-        let answer = self
+        let reply = self
             .ask_sentinel(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
             .await;
-        let port = answer.lines().nth(1)?.parse::<u16>().ok()?;
+        let port = reply.lines().nth(1)?.parse::<u16>().ok()?;
         self.nodes.iter().position(|node| node.port == port)
     }
 
@@ -312,7 +312,7 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
             tokio::time::sleep(PAUSE).await;
         }
     };
-    tokio::time::timeout(DEADLINE, wait)
+    tokio::time::timeout(TIMEOUT, wait)
         .await
-        .unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}"));
+        .unwrap_or_else(|_| panic!("not within {TIMEOUT:?}: {what}"));
 }

@@ -1,6 +1,6 @@
 //! Access control: tokens, pages of other sites, and host names that do not belong to this machine.
 
-use presence_tests::{NatsServer, RedisServer, Server, Socket, answer};
+use presence_tests::{NatsServer, RedisServer, Server, Socket, send};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -401,5 +401,5 @@ async fn a_server_on_all_addresses_accepts_every_host_name() {
     let read = Client::new()
         .get(format!("http://127.0.0.1:{port}/presence/alice"))
         .header("host", "presence.example");
-    assert_eq!(answer(read).await.status, 200);
+    assert_eq!(send(read).await.status, 200);
 }

@@ -393,25 +393,25 @@ async fn an_activity_is_never_logged() {
         )
         .await;
     let secret = json!({"details": "rendezvous", "custom": {"rendezvous": ["rendezvous"]}});
-    let answer = server
+    let response = server
         .post(
             "/presence/state",
             json!({"player_id": "alice", "activity": secret}),
         )
         .await;
-    assert_eq!(answer.status, 200);
+    assert_eq!(response.status, 200);
     for invalid in [
         json!({"details": ["rendezvous"]}),
         json!({"rendezvous": 1}),
         json!("rendezvous"),
     ] {
-        let answer = server
+        let response = server
             .post(
                 "/presence/state",
                 json!({"player_id": "alice", "activity": invalid}),
             )
             .await;
-        assert_eq!(answer.status, 400);
+        assert_eq!(response.status, 400);
     }
     server
         .post(

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, io::ErrorKind::WouldBlock, time::Duration};
 
 use futures_util::future::join_all;
-use presence_tests::{Answer, RedisServer, STORE_TIMEOUT, Server, answer, open_files, peak_memory};
+use presence_tests::{RedisServer, Response, STORE_TIMEOUT, Server, open_files, peak_memory, send};
 use redis::AsyncTypedCommands as _;
 use serde_json::{Value, json};
 use tokio::{
@@ -53,9 +53,9 @@ impl Fixture {
     /// Checks that a regular client is served.
     async fn serves_others(&self) {
         let connect = self.server.post("/presence/connect", one("alice", "c1"));
-        let answer = timeout(CLIENT_TIMEOUT, connect).await.expect("an answer");
+        let response = timeout(CLIENT_TIMEOUT, connect).await.expect("a response");
         assert_eq!(
-            (answer.status, &answer.body["state"]),
+            (response.status, &response.body["state"]),
             (200, &json!("ONLINE"))
         );
     }
@@ -64,9 +64,9 @@ impl Fixture {
         peak_memory(self.server.id())
     }
 
-    async fn post_raw(&self, body: String) -> Answer {
+    async fn post_raw(&self, body: String) -> Response {
         let request = reqwest::Client::new().post(self.server.url("/presence/connect"));
-        answer(
+        send(
             request
                 .header("content-type", "application/json")
                 .body(body),
@@ -142,7 +142,7 @@ async fn slow_clients_do_not_delay_others_and_are_disconnected() {
         .post(test.server.url("/presence/connect"))
         .bearer_auth("secret")
         .json(&one("alice", "c1"));
-    assert_eq!(answer(connect).await.status, 200);
+    assert_eq!(send(connect).await.status, 200);
     let is_open = |socket: &TcpStream| {
         socket
             .try_read(&mut [0])
@@ -297,12 +297,12 @@ async fn deeply_nested_and_malformed_bodies_are_refused() {
         format!("{{\"connections\":[{}{{}}]}}", "{},".repeat(300_000)),
         "\u{0}".repeat(1_000_000),
     ] {
-        let answer = test.post_raw(body).await;
+        let response = test.post_raw(body).await;
         assert_eq!(
-            (answer.status, &answer.body["type"]),
+            (response.status, &response.body["type"]),
             (400, &json!("urn:presence:invalid-request"))
         );
-        let length = answer.body.to_string().len();
+        let length = response.body.to_string().len();
         assert!(length < 1_000, "a response of {length} bytes");
     }
     test.serves_others().await;
@@ -325,7 +325,7 @@ async fn a_flood_of_connections_ends_with_their_time_limits() {
             let connect = test.server.post("/presence/connect", one("alice", "c1"));
             if timeout(Duration::from_secs(30), connect)
                 .await
-                .is_ok_and(|answer| answer.status == 200)
+                .is_ok_and(|response| response.status == 200)
             {
                 return;
             }
@@ -349,12 +349,12 @@ async fn a_player_who_connects_10_000_times_has_64_leases_and_does_not_affect_ot
         let connections: Vec<_> = (0..2_000)
             .map(|n| one("hydra", &format!("c{batch}-{n}")))
             .collect();
-        let answer = test
+        let response = test
             .server
             .post("/presence/connect", json!({"connections": connections}))
             .await;
         assert_eq!(
-            (answer.status, &answer.body["accepted"]),
+            (response.status, &response.body["accepted"]),
             (200, &json!(2_000))
         );
         test.serves_others().await;
@@ -476,21 +476,21 @@ async fn ids_that_look_like_keys_or_patterns_are_plain_ids_or_refused() {
         "é",
         "",
     ] {
-        let answer = test
+        let response = test
             .server
             .post("/presence/connect", one(pattern, "c1"))
             .await;
         assert_eq!(
-            (answer.status, answer.body["field"].as_str()),
+            (response.status, response.body["field"].as_str()),
             (400, Some("player_id")),
             "{pattern}"
         );
-        let answer = test
+        let response = test
             .server
             .post("/presence/connect", one("alice", pattern))
             .await;
         assert_eq!(
-            (answer.status, answer.body["field"].as_str()),
+            (response.status, response.body["field"].as_str()),
             (400, Some("connection_id")),
             "{pattern}"
         );

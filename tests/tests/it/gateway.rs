@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::{connect_async, tungstenite::Message};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Memory of a socket in a gateway that is built without optimization, in KiB.
 const SOCKET_KIB: u64 = 64;
@@ -35,9 +35,9 @@ async fn serves_its_sockets(gateway: &Gateway) {
     let (mut socket, _) = connect_async(gateway.url("somebody")).await.unwrap();
     socket.send(Message::text("hello")).await.unwrap();
     loop {
-        let message = timeout(DEADLINE, socket.next())
+        let message = timeout(TIMEOUT, socket.next())
             .await
-            .expect("an answer")
+            .expect("a response")
             .unwrap()
             .unwrap();
         if message.is_text() {
@@ -52,17 +52,17 @@ async fn until(mut is_so: impl AsyncFnMut() -> bool) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(DEADLINE, wait).await.expect("it comes about");
+    timeout(TIMEOUT, wait).await.expect("it comes about");
 }
 
 /// The numbers of players who are not OFFLINE, and the earliest `last_seen` among them.
 async fn seen(server: &Server, ids: &[String]) -> (usize, u64) {
     let mut times = Vec::new();
     for some in ids.chunks(2_000) {
-        let answer = server
+        let response = server
             .post("/presence/friends", json!({"player_ids": some}))
             .await;
-        let presences = answer.body["presences"]
+        let presences = response.body["presences"]
             .as_array()
             .cloned()
             .unwrap_or_default();
@@ -192,10 +192,10 @@ async fn a_gateway_whose_presence_service_is_down_serves_its_sockets_in_bounded_
     let server = start(&address);
     let ids: Vec<_> = (0..21 * AT_A_TIME).map(player).collect();
     let count = async |ids: &[String]| {
-        let answer = server
+        let response = server
             .post("/presence/friends", json!({"player_ids": ids}))
             .await;
-        let presences = answer.body["presences"]
+        let presences = response.body["presences"]
             .as_array()
             .cloned()
             .unwrap_or_default();

@@ -90,23 +90,23 @@ impl Fleet {
     async fn report(&self, verb: &str, gateway: usize, connections: Vec<Value>) {
         let count = connections.len();
         let body = json!({"gateway_id": format!("g{gateway}"), "connections": connections});
-        let answer = self
+        let response = self
             .server
             .post(&format!("/presence/{verb}"), body)
             .await
             .body;
-        assert_eq!(answer["accepted"], count, "{answer}");
+        assert_eq!(response["accepted"], count, "{response}");
     }
 
     /// The players that read OFFLINE.
     async fn offline(&self) -> BTreeSet<usize> {
         let ids: Vec<_> = (0..PLAYERS).map(|player| format!("p{player}")).collect();
-        let answer = self
+        let response = self
             .server
             .post("/presence/friends", json!({"player_ids": ids}))
             .await
             .body;
-        let presences = answer["presences"].as_array().unwrap().iter().enumerate();
+        let presences = response["presences"].as_array().unwrap().iter().enumerate();
         presences
             .filter(|(_, presence)| presence["state"] == "OFFLINE")
             .map(|(player, _)| player)

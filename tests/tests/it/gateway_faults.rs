@@ -8,7 +8,7 @@ use presence_tests::{Device, Gateway, NatsServer, RedisServer, Server, free_port
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Heartbeats are so rare that nothing but the gateways' leases can end or restore anything within
 /// a test.
@@ -66,11 +66,11 @@ impl Fixture {
         let expected: Vec<_> = (0..PLAYERS).map(expected).collect();
         let wait = async {
             loop {
-                let answer = self
+                let response = self
                     .server
                     .post("/presence/friends", json!({"player_ids": ids}))
                     .await;
-                let presences = answer.body["presences"]
+                let presences = response.body["presences"]
                     .as_array()
                     .cloned()
                     .unwrap_or_default();
@@ -83,7 +83,7 @@ impl Fixture {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, wait)
+        timeout(TIMEOUT, wait)
             .await
             .expect("all players are as expected");
     }
@@ -111,7 +111,7 @@ impl Fixture {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, wait)
+        timeout(TIMEOUT, wait)
             .await
             .expect("the gateways own their connections");
     }
@@ -136,7 +136,7 @@ impl Fixture {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(DEADLINE, wait).await.expect("the events arrive");
+        timeout(TIMEOUT, wait).await.expect("the events arrive");
     }
 }
 
@@ -232,7 +232,7 @@ async fn a_restart_of_the_service_makes_no_change() {
                 sleep(Duration::from_millis(50)).await;
             }
         };
-        timeout(DEADLINE, renewed)
+        timeout(TIMEOUT, renewed)
             .await
             .expect("the lease is renewed by the new server");
     }

@@ -8,7 +8,7 @@ use redis::AsyncCommands as _;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 const STATES: [&str; 4] = ["IN_MATCH", "IN_QUEUE", "AWAY", "ONLINE"];
 
@@ -23,10 +23,10 @@ fn state(n: usize) -> Option<&'static str> {
 
 async fn states(server: &Server, players: usize) -> Vec<Value> {
     let ids: Vec<_> = (0..players).map(player).collect();
-    let mut answer = server
+    let mut response = server
         .post("/presence/friends", json!({"player_ids": ids}))
         .await;
-    let presences = answer.body["presences"]
+    let presences = response.body["presences"]
         .as_array_mut()
         .map(std::mem::take)
         .unwrap_or_default();
@@ -45,7 +45,7 @@ async fn until_all_are_as_set(server: &Server, players: usize) {
             sleep(Duration::from_millis(50)).await;
         }
     };
-    if timeout(DEADLINE, wait).await.is_err() {
+    if timeout(TIMEOUT, wait).await.is_err() {
         assert_eq!(states(server, players).await, expected);
     }
 }
@@ -117,9 +117,7 @@ async fn everybody_is_back_with_their_states_after_an_outage_longer_than_the_ttl
             }
         }
     };
-    timeout(DEADLINE, expired)
-        .await
-        .expect("the records expire");
+    timeout(TIMEOUT, expired).await.expect("the records expire");
     let server = Server::start(&variables);
     until_all_are_as_set(&server, PLAYERS).await;
     drop(devices);

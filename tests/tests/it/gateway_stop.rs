@@ -10,7 +10,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn ends(gateway: &mut Gateway) {
     let wait = async {
@@ -18,7 +18,7 @@ async fn ends(gateway: &mut Gateway) {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(DEADLINE, wait).await.expect("the gateway ends");
+    timeout(TIMEOUT, wait).await.expect("the gateway ends");
 }
 
 #[tokio::test]
@@ -48,12 +48,12 @@ async fn both_signals_move_all_players_also_beside_clients_that_do_nothing() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, connected)
+        timeout(TIMEOUT, connected)
             .await
             .expect("alice is connected");
 
         gateway.signal(signal);
-        timeout(DEADLINE, device.closed())
+        timeout(TIMEOUT, device.closed())
             .await
             .expect("the socket is closed");
         ends(&mut gateway).await;
@@ -72,7 +72,7 @@ async fn both_signals_move_all_players_also_beside_clients_that_do_nothing() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, offline)
+        timeout(TIMEOUT, offline)
             .await
             .expect("alice is OFFLINE after the grace");
         drop((half_sent, not_read, silent));

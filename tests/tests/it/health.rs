@@ -54,11 +54,11 @@ async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
     let probe = async || {
         let mut socket = Socket::connect(&server).await;
         for _ in 0..50 {
-            let answer = socket
+            let response = socket
                 .ask("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 .await;
             assert_eq!(
-                (answer.status, &answer.body["status"]),
+                (response.status, &response.body["status"]),
                 (200, &Value::from("ok"))
             );
         }

@@ -1,7 +1,7 @@
 //! HTTP as the server speaks it: what it refuses before any handler, and what all answers have in
 //! common.
 
-use presence_tests::{RedisServer, Server, Socket, answer};
+use presence_tests::{RedisServer, Server, Socket, send};
 use serde_json::json;
 
 async fn start(variables: &[(&str, &str)]) -> (RedisServer, Server) {
@@ -93,12 +93,12 @@ async fn what_comes_before_a_request_that_cannot_be_read_is_answered() {
     let live = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
     socket.send(&format!("{live}{live}nonsense\r\n\r\n")).await;
     for status in [200, 200, 400] {
-        let answer = socket.response().await.unwrap();
-        assert_eq!(answer.status, status);
+        let response = socket.response().await.unwrap();
+        assert_eq!(response.status, status);
         assert!(
-            answer.body["status"] == "ok" || answer.slug() == "invalid-request",
+            response.body["status"] == "ok" || response.slug() == "invalid-request",
             "{:?}",
-            answer.body
+            response.body
         );
     }
     assert!(socket.is_closed().await);
@@ -163,10 +163,10 @@ async fn a_request_has_one_host_on_every_route() {
         "http://127.0.0.1:1/health/live",
     ] {
         let mut socket = Socket::connect(&server).await;
-        let answer = socket
+        let response = socket
             .ask(&format!("GET {target} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
             .await;
-        assert_eq!(answer.status, 200, "{target}");
+        assert_eq!(response.status, 200, "{target}");
     }
 }
 
@@ -259,7 +259,7 @@ async fn a_slash_at_the_end_changes_nothing() {
     ] {
         assert_eq!(server.get(path).await.status, 200, "{path}");
     }
-    let put = answer(reqwest::Client::new().put(server.url("/presence/connect/"))).await;
+    let put = send(reqwest::Client::new().put(server.url("/presence/connect/"))).await;
     assert_eq!(
         (put.status, put.headers["allow"].to_str().unwrap()),
         (405, "GET,HEAD,POST")
@@ -278,11 +278,11 @@ async fn answers_about_players_and_health_are_not_cached() {
     let (mut redis, server) = start(&[]).await;
     let body = || json!({"player_id": "alice", "connection_id": "c1"});
     for call in ["connect", "heartbeat", "disconnect", "connect"] {
-        let answer = server.post(&format!("/presence/{call}"), body()).await;
+        let response = server.post(&format!("/presence/{call}"), body()).await;
         assert_eq!(
-            answer.headers["cache-control"], "no-store",
+            response.headers["cache-control"], "no-store",
             "{call}: {}",
-            answer.status
+            response.status
         ); // 410 in the end
     }
     let paths = [

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use presence_tests::{Answer, RedisServer, STORE_TIMEOUT, Server};
+use presence_tests::{RedisServer, Response, STORE_TIMEOUT, Server};
 use serde_json::{Value, json};
 use tokio::{task::JoinSet, time::sleep};
 
@@ -21,18 +21,18 @@ fn batch(players: std::ops::Range<usize>) -> Value {
 
 /// Repeats a call that is answered 503 after the time that the answer names. The service may say
 /// that it is overloaded, not that Redis did not answer: it does.
-async fn repeated(server: &Server, path: &str, body: &Value) -> Answer {
+async fn repeated(server: &Server, path: &str, body: &Value) -> Response {
     loop {
-        let answer = server.post(path, body.clone()).await;
-        if answer.status != 503 {
-            return answer;
+        let response = server.post(path, body.clone()).await;
+        if response.status != 503 {
+            return response;
         }
         assert_eq!(
-            answer.body["type"], "urn:presence:overloaded",
+            response.body["type"], "urn:presence:overloaded",
             "{}",
-            answer.body
+            response.body
         );
-        let seconds = answer.headers["retry-after"]
+        let seconds = response.headers["retry-after"]
             .to_str()
             .unwrap()
             .parse()
@@ -65,19 +65,19 @@ async fn a_storm_of_connects_is_not_taken_for_a_redis_that_is_gone_and_heartbeat
         });
     }
     while !storm.is_empty() {
-        let answer = server.post("/presence/heartbeat", connected.clone()).await;
-        assert_eq!(answer.status, 200, "{}", answer.body);
+        let response = server.post("/presence/heartbeat", connected.clone()).await;
+        assert_eq!(response.status, 200, "{}", response.body);
         assert_eq!(
-            (&answer.body["accepted"], &answer.body["restored"]),
+            (&response.body["accepted"], &response.body["restored"]),
             (&json!(CONNECTED), &json!([]))
         );
-        while let Some(answer) = storm.try_join_next() {
-            let answer = answer.unwrap();
+        while let Some(response) = storm.try_join_next() {
+            let response = response.unwrap();
             assert_eq!(
-                (answer.status, &answer.body["accepted"]),
+                (response.status, &response.body["accepted"]),
                 (200, &json!(BATCH)),
                 "{}",
-                answer.body
+                response.body
             );
         }
     }

@@ -118,12 +118,12 @@ async fn a_user_with_these_rights_may_use_a_database_other_than_the_first() {
         ("PRESENCE_REDIS_URL", &*url),
         ("SSL_CERT_FILE", &*certificate),
     ]);
-    let answer = server
+    let response = server
         .post(
             "/presence/connect",
             json!({"player_id": "alice", "connection_id": "c1"}),
         )
         .await;
-    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    assert_eq!(response.status, 200, "{:?}", response.body);
     assert!(redis.ask(&["INFO", "keyspace"]).contains("db3:"));
 }

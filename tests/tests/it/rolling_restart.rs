@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 /// The restart in full size takes minutes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 const STATES: [State; 3] = [State::InMatch, State::InQueue, State::Away];
 
@@ -62,11 +62,11 @@ impl Fixture {
         let ids: Vec<_> = (0..self.players).map(player).collect();
         let mut all = Vec::with_capacity(self.players);
         for ids in ids.chunks(2_000) {
-            let mut answer = self
+            let mut response = self
                 .server
                 .post("/presence/friends", json!({"player_ids": ids}))
                 .await;
-            if let Some(presences) = answer.body["presences"].as_array_mut() {
+            if let Some(presences) = response.body["presences"].as_array_mut() {
                 all.append(presences);
             }
         }
@@ -90,7 +90,7 @@ impl Fixture {
                 sleep(Duration::from_millis(500)).await;
             }
         };
-        timeout(DEADLINE, wait)
+        timeout(TIMEOUT, wait)
             .await
             .expect("all players are connected")
     }
@@ -113,7 +113,7 @@ impl Fixture {
                 sleep(Duration::from_millis(100)).await;
             }
         };
-        timeout(DEADLINE, wait).await.expect("the events arrive");
+        timeout(TIMEOUT, wait).await.expect("the events arrive");
         assert_eq!(count().await, self.expected_events());
         let metrics = reqwest::get(self.server.url("/metrics"))
             .await
@@ -156,7 +156,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
             .map(|(n, _)| *n)
             .collect();
         let reconnected = join_all(moving.into_iter().map(async |n| {
-            timeout(DEADLINE, devices[&n].1.closed())
+            timeout(TIMEOUT, devices[&n].1.closed())
                 .await
                 .expect("the gateway closes the socket");
             (
@@ -172,7 +172,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
-        timeout(DEADLINE, ended).await.expect("the gateway ends");
+        timeout(TIMEOUT, ended).await.expect("the gateway ends");
         gateways[restarted] = start();
     }
     it.assert_no_news_since(&versions).await;
@@ -185,7 +185,7 @@ async fn a_rolling_restart_of_gateways_is_invisible_to_friends() {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(DEADLINE, those_that_left_are_gone)
+    timeout(TIMEOUT, those_that_left_are_gone)
         .await
         .expect("as many leases as gateways");
 }

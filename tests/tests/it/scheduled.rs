@@ -231,23 +231,23 @@ async fn health_reports_every_component() {
 async fn health_answers_http_too() {
     let mut redis = RedisServer::start().await;
     let health = start("health", &redis.url(), "").await;
-    let answer = health.invoke(event::get("/health/ready")).await.unwrap();
-    assert_eq!(answer["statusCode"], 200);
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    let response = health.invoke(event::get("/health/ready")).await.unwrap();
+    assert_eq!(response["statusCode"], 200);
+    let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["checks"]["nats"]["status"], "disabled");
     for kind in EventSource::ALL {
         for (method, status) in [("GET", 200), ("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
-            let answer = health
+            let response = health
                 .invoke(HttpEvent::new(kind, method, "/health/ready/").build())
                 .await
                 .unwrap();
-            assert_eq!(answer["statusCode"], status, "{kind:?} {method}");
+            assert_eq!(response["statusCode"], status, "{kind:?} {method}");
             assert_eq!(
-                answer["headers"]["cache-control"], "no-store",
+                response["headers"]["cache-control"], "no-store",
                 "{kind:?} {method}"
             );
             assert_eq!(
-                answer["headers"]["allow"].as_str(),
+                response["headers"]["allow"].as_str(),
                 (status == 405).then_some("GET, HEAD"),
                 "{kind:?} {method}"
             );
@@ -255,16 +255,16 @@ async fn health_answers_http_too() {
     }
     redis.kill();
     // A check is shared for a second.
-    let answer = loop {
-        let answer = health.invoke(event::get("/health/ready")).await.unwrap();
-        if answer["statusCode"] != 200 {
-            break answer;
+    let response = loop {
+        let response = health.invoke(event::get("/health/ready")).await.unwrap();
+        if response["statusCode"] != 200 {
+            break response;
         }
     };
     assert_eq!(
-        (&answer["statusCode"], &answer["headers"]["retry-after"]),
+        (&response["statusCode"], &response["headers"]["retry-after"]),
         (&json!(503), &json!("1"))
     );
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["status"], "unavailable");
 }

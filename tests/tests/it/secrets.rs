@@ -17,11 +17,11 @@ fn environment<'a>(endpoint: &'a str, source: &'a str) -> Vec<(&'a str, &'a str)
 
 async fn connect(variables: &[(&str, &str)]) -> Value {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
-    let answer = Function::start("connect", variables)
+    let response = Function::start("connect", variables)
         .await
         .invoke(event::post("/presence/connect", &body))
         .await;
-    serde_json::from_str(answer.unwrap()["body"].as_str().unwrap()).unwrap()
+    serde_json::from_str(response.unwrap()["body"].as_str().unwrap()).unwrap()
 }
 
 /// Starts a function, which must stop at once. Returns the line that it prints.

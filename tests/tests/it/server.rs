@@ -11,7 +11,7 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use presence_tests::{NatsServer, RedisServer, STORE_TIMEOUT, Server, answer};
+use presence_tests::{NatsServer, RedisServer, STORE_TIMEOUT, Server, send};
 use serde_json::{Value, json};
 
 const STREAM: &str = "PRESENCE_EVENTS";
@@ -118,8 +118,8 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "old, new")]);
     let client = reqwest::Client::new();
-    let slug = |answer: &Value| {
-        answer["type"]
+    let slug = |response: &Value| {
+        response["type"]
             .as_str()
             .unwrap_or_default()
             .replace("urn:presence:", "")
@@ -202,15 +202,15 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
         let request = client
             .request(method.parse().unwrap(), server.url(path))
             .header("content-type", content_type);
-        let answer = answer(request.bearer_auth(token).body(body.to_owned())).await;
+        let response = send(request.bearer_auth(token).body(body.to_owned())).await;
         assert_eq!(
-            (answer.status, &*slug(&answer.body)),
+            (response.status, &*slug(&response.body)),
             (status, expected),
             "{method} {path} {token}"
         );
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert_eq!(answer.body["status"], status);
-        assert_eq!(answer.headers.contains_key("allow"), status == 405);
+        assert_eq!(response.headers["content-type"], "application/problem+json");
+        assert_eq!(response.body["status"], status);
+        assert_eq!(response.headers.contains_key("allow"), status == 405);
     }
 }
 
@@ -230,11 +230,11 @@ async fn get_on_the_path_of_a_call_reads_the_player_of_that_name() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     server.post("/presence/connect", one("friends", "c1")).await;
-    let answer = server.get("/presence/friends").await;
+    let response = server.get("/presence/friends").await;
     assert_eq!(
         (
-            answer.body["player_id"].as_str(),
-            answer.body["state"].as_str()
+            response.body["player_id"].as_str(),
+            response.body["state"].as_str()
         ),
         (Some("friends"), Some("ONLINE"))
     );
@@ -263,12 +263,12 @@ async fn a_server_works_as_soon_as_redis_is_there() {
     let mut fixture = Fixture::new().await;
     fixture.redis.kill();
     let server = fixture.server(&[]);
-    let answer = server.post("/presence/connect", one("alice", "c1")).await;
+    let response = server.post("/presence/connect", one("alice", "c1")).await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (503, Some("urn:presence:store-unavailable"))
     );
-    assert!(answer.headers.contains_key("retry-after"));
+    assert!(response.headers.contains_key("retry-after"));
     let ready = server.get("/health/ready").await;
     assert_eq!(
         (ready.status, ready.body["status"].as_str()),
@@ -312,10 +312,10 @@ async fn players_who_fall_silent_are_noticed_by_the_next_sweep() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_TTL", "2s"), ("PRESENCE_SWEEP_INTERVAL", "4s")]);
     let connections: Vec<_> = (0..PLAYERS).map(|n| one(&format!("p{n}"), "c")).collect();
-    let answer = server
+    let response = server
         .post("/presence/connect", json!({"connections": connections}))
         .await;
-    assert_eq!(answer.body["accepted"], PLAYERS);
+    assert_eq!(response.body["accepted"], PLAYERS);
 
     let events = fixture.await_events(2 * PLAYERS).await;
     let mut ended = HashSet::new();
@@ -349,13 +349,13 @@ async fn sigterm_under_load_loses_nothing() {
         let url = url.clone();
         let count = Arc::clone(&count);
         tokio::spawn(async move {
-            let mut answered = Vec::new();
+            let mut connected = Vec::new();
             for n in 0.. {
                 let player = format!("p{worker}-{n}");
                 match client.post(&url).json(&one(&player, "c")).send().await {
                     Ok(response) if response.status() == 200 => match response.bytes().await {
                         Ok(_) => {
-                            answered.push(player);
+                            connected.push(player);
                             count.fetch_add(1, Ordering::Relaxed);
                         }
                         Err(_) => break,
@@ -363,7 +363,7 @@ async fn sigterm_under_load_loses_nothing() {
                     _ => break,
                 }
             }
-            answered
+            connected
         })
     });
     let calls: Vec<_> = calls.collect();
@@ -375,7 +375,7 @@ async fn sigterm_under_load_loses_nothing() {
     assert_eq!(status.code(), Some(0));
     assert!(begin.elapsed() < Duration::from_secs(10));
 
-    let answered: Vec<String> = futures_util::stream::iter(calls)
+    let connected: Vec<String> = futures_util::stream::iter(calls)
         .then(async |call| call.await.unwrap())
         .concat()
         .await;
@@ -386,7 +386,7 @@ async fn sigterm_under_load_loses_nothing() {
             .entry(event["player_id"].as_str().unwrap().to_owned())
             .or_default() += 1;
     }
-    for player in &answered {
+    for player in &connected {
         assert!(records.contains(&format!("presence:{player}")), "{player}");
         assert_eq!(events.get(player), Some(&1), "{player}");
     }

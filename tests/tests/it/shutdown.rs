@@ -24,7 +24,7 @@ async fn start(redis: &RedisServer) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_busy_client_is_left_without_an_answer() {
+async fn no_busy_client_is_left_without_a_response() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
     let clients = (0..60).map(|client| {
@@ -32,9 +32,9 @@ async fn no_busy_client_is_left_without_an_answer() {
         tokio::spawn(async move {
             let mut socket = Socket::connect_to(&address).await;
             for n in 0.. {
-                let answer = socket.ask(&connect(client * 1_000_000 + n)).await; // or panics
-                assert_eq!(answer.status, 200);
-                if answer.has("connection: close") {
+                let response = socket.ask(&connect(client * 1_000_000 + n)).await; // or panics
+                assert_eq!(response.status, 200);
+                if response.has("connection: close") {
                     assert!(socket.is_closed().await);
                     return n;
                 }
@@ -51,8 +51,8 @@ async fn no_busy_client_is_left_without_an_answer() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     server.begin_termination();
-    for answered in join_all(clients).await {
-        assert!(answered.unwrap() > 0);
+    for count in join_all(clients).await {
+        assert!(count.unwrap() > 0);
     }
     assert_eq!(server.ended().await.code(), Some(0));
 }
@@ -64,20 +64,20 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
     let mut first = Socket::connect(&server).await;
     let mut second = Socket::connect(&server).await;
     for socket in [&mut first, &mut second] {
-        let answer = socket.ask(LIVE).await;
+        let response = socket.ask(LIVE).await;
         assert!(
-            answer.status == 200 && !answer.has("connection: close"),
+            response.status == 200 && !response.has("connection: close"),
             "{}",
-            answer.head
+            response.head
         );
     }
     server.begin_termination();
     server.await_log("is shutting down").await;
-    let answer = first.ask(&connect(1)).await;
+    let response = first.ask(&connect(1)).await;
     assert!(
-        answer.status == 200 && answer.has("connection: close"),
+        response.status == 200 && response.has("connection: close"),
         "{}",
-        answer.head
+        response.head
     );
     assert!(first.is_closed().await);
     // As a load balancer sees it that has not noticed yet, or that asks.
@@ -89,11 +89,11 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
     );
     assert_eq!(ready.body["checks"]["redis"]["status"], "ok");
     assert_eq!(Socket::connect(&server).await.ask(LIVE).await.status, 200);
-    let answer = second.ask(LIVE).await;
+    let response = second.ask(LIVE).await;
     assert!(
-        answer.status == 200 && answer.has("connection: close"),
+        response.status == 200 && response.has("connection: close"),
         "{}",
-        answer.head
+        response.head
     );
     assert_eq!(server.ended().await.code(), Some(0));
 }
@@ -112,11 +112,11 @@ async fn calls_that_are_under_way_are_answered_and_idle_connections_hold_nothing
     server.begin_termination();
     assert!(idle.is_closed().await); // after the time in which it may be used
     half.send(end).await;
-    let answer = half.response().await.unwrap();
+    let response = half.response().await.unwrap();
     assert!(
-        answer.status == 200 && answer.has("connection: close"),
+        response.status == 200 && response.has("connection: close"),
         "{}",
-        answer.head
+        response.head
     );
     assert_eq!(server.ended().await.code(), Some(0));
     drop(silent);

@@ -27,9 +27,9 @@ async fn operators_get_players_by_state_and_connections() {
             json!({"player_id": "bob", "state": "IN_QUEUE"}),
         )
         .await;
-    let mut answer = server.get("/presence").await;
+    let mut response = server.get("/presence").await;
     assert!(
-        answer.body["as_of"]
+        response.body["as_of"]
             .take()
             .as_u64()
             .is_some_and(|millis| millis > 1_700_000_000_000)
@@ -38,7 +38,7 @@ async fn operators_get_players_by_state_and_connections() {
     let expected = json!({
         "as_of": null, "players": 2, "states": states, "connections": 3, "sampled": 2, "is_exact": true,
     });
-    assert_eq!((answer.status, answer.body), (200, expected));
+    assert_eq!((response.status, response.body), (200, expected));
 }
 
 #[tokio::test]
@@ -46,9 +46,9 @@ async fn without_redis_the_count_is_an_error_and_not_a_wrong_number() {
     let mut redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     redis.kill();
-    let answer = server.get("/presence").await;
+    let response = server.get("/presence").await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (503, Some("urn:presence:store-unavailable"))
     );
 }

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use presence_tests::{
-    Answer, Function, NatsServer, OtlpReceiver, RedisServer, Server, Span, answer,
+    Function, NatsServer, OtlpReceiver, RedisServer, Response, Server, Span,
     event::{EventSource, HttpEvent},
+    send,
 };
 use serde_json::{Value, json};
 
@@ -97,12 +98,12 @@ impl Fixture {
     }
 }
 
-async fn connect(server: &Server, player: &str, traceparent: Option<&str>) -> Answer {
+async fn connect(server: &Server, player: &str, traceparent: Option<&str>) -> Response {
     let body = json!({"player_id": player, "connection_id": "secret-connection"});
     let request = reqwest::Client::new()
         .post(server.url("/presence/connect"))
         .json(&body);
-    answer(traceparent.into_iter().fold(request, |request, parent| {
+    send(traceparent.into_iter().fold(request, |request, parent| {
         request.header("traceparent", parent)
     }))
     .await
@@ -161,7 +162,7 @@ async fn a_heartbeat_has_a_span_of_its_own_although_it_may_share_its_call() {
         .post(server.url("/presence/heartbeat"))
         .json(&body);
     assert_eq!(
-        answer(request.header("traceparent", CALLER)).await.status,
+        send(request.header("traceparent", CALLER)).await.status,
         200
     );
     let call = fixture

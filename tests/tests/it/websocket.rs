@@ -24,13 +24,13 @@ impl Fixture {
             ("PRESENCE_REDIS_URL", &*url),
             ("PRESENCE_OFFLINE_GRACE", "20s"),
         ];
-        let answer = Function::start(name, &variables)
+        let response = Function::start(name, &variables)
             .await
             .invoke(event)
             .await
             .unwrap();
-        let body = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
-        (answer["statusCode"].as_u64().unwrap(), body)
+        let body = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
+        (response["statusCode"].as_u64().unwrap(), body)
     }
 
     async fn record(&self, player: &str) -> Option<Value> {
@@ -296,7 +296,7 @@ async fn an_answer_repeats_the_request_id_of_its_message() {
         json!(null),
         json!(longest),
     ] {
-        let answer = async |function: &str, mut message: Value| {
+        let invoke = async |function: &str, mut message: Value| {
             message["requestId"] = id.clone();
             let (status, body) = fixture
                 .invoke(
@@ -311,16 +311,16 @@ async fn an_answer_repeats_the_request_id_of_its_message() {
             );
             (status, body)
         };
-        assert_eq!(answer("heartbeat", json!({})).await.1["player_id"], "alice");
+        assert_eq!(invoke("heartbeat", json!({})).await.1["player_id"], "alice");
         assert_eq!(
-            answer("set-state", json!({"state": "AWAY"})).await.1["state"],
+            invoke("set-state", json!({"state": "AWAY"})).await.1["state"],
             "AWAY"
         );
         assert_eq!(
-            answer("friends", json!({"player_ids": ["alice"]})).await.1["presences"][0]["state"],
+            invoke("friends", json!({"player_ids": ["alice"]})).await.1["presences"][0]["state"],
             "AWAY"
         );
-        let (status, problem) = answer("set-state", json!({"state": "BUSY"})).await;
+        let (status, problem) = invoke("set-state", json!({"state": "BUSY"})).await;
         assert_eq!(
             (status, &problem["field"]),
             (400, &json!("state")),

@@ -154,14 +154,14 @@ impl Link {
         number: u64,
         received: Option<u64>,
         not_before: Option<Instant>,
-        limit: Duration,
+        connect_timeout: Duration,
     ) -> Result<Arc<Live>, StoreError> {
         if let Some(not_before) = not_before {
             sleep_until(not_before).await;
         }
-        let made = timeout(limit, self.make_checked())
+        let made = timeout(connect_timeout, self.make_checked())
             .await
-            .unwrap_or(Err(StoreError::Timeout(limit)));
+            .unwrap_or(Err(StoreError::Timeout(connect_timeout)));
         let mut slot = self.slot();
         slot.attempt.take_if(|attempt| attempt.number == number);
         slot.pauses.note(made.is_ok());

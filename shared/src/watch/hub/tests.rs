@@ -82,7 +82,7 @@ enum Step {
     Execute {
         read: usize,
     },
-    Answer {
+    Reply {
         read: usize,
     },
     Watch {
@@ -118,7 +118,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Poll),
         2 => Just(Step::Doubts),
         5 => (0..8_usize).prop_map(|read| Step::Execute { read }),
-        5 => (0..8_usize).prop_map(|read| Step::Answer { read }),
+        5 => (0..8_usize).prop_map(|read| Step::Reply { read }),
         5 => (stream(), players(), any::<bool>())
             .prop_map(|(stream, players, with_known)| Step::Watch { stream, players, with_known }),
         2 => (stream(), players()).prop_map(|(stream, players)| Step::Unwatch { stream, players }),
@@ -168,7 +168,7 @@ impl Fixture {
             Step::Poll => self.poll(),
             Step::Doubts => self.read_doubts(),
             Step::Execute { read } => self.execute(read),
-            Step::Answer { read } => self.answer(read),
+            Step::Reply { read } => self.reply(read),
             Step::Watch {
                 stream,
                 players,
@@ -254,7 +254,7 @@ impl Fixture {
         }
     }
 
-    fn answer(&mut self, read: usize) {
+    fn reply(&mut self, read: usize) {
         if self.reads.get(read).is_none_or(|read| read.found.is_none()) {
             return;
         }
@@ -410,7 +410,7 @@ impl Fixture {
     fn finish_reads(&mut self) {
         while !self.reads.is_empty() {
             self.execute(0);
-            self.answer(0);
+            self.reply(0);
         }
     }
 

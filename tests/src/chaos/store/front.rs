@@ -1,6 +1,6 @@
 //! Discovery of the primary of a pair.
 
-use crate::{MovingEndpoint, SentinelAnswer, SentinelStub};
+use crate::{MovingEndpoint, SentinelReply, SentinelStub};
 
 /// What leads the service to the primary.
 pub(super) enum Front {
@@ -56,6 +56,6 @@ impl Front {
     }
 }
 
-fn names(port: u16) -> SentinelAnswer {
-    SentinelAnswer::Primary("127.0.0.1".to_owned(), port)
+fn names(port: u16) -> SentinelReply {
+    SentinelReply::Primary("127.0.0.1".to_owned(), port)
 }

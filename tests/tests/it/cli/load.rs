@@ -16,7 +16,7 @@ use tokio::{
 use super::{command, finish};
 
 /// A time limit that is generous even for a busy machine.
-const LIMIT: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The result of a load.
 pub(super) struct Load {
@@ -86,7 +86,7 @@ pub(super) async fn await_report(process: Child) -> Load {
         status,
         stdout,
         stderr,
-    } = timeout(LIMIT, process.wait_with_output())
+    } = timeout(TIMEOUT, process.wait_with_output())
         .await
         .unwrap()
         .unwrap();
@@ -132,14 +132,14 @@ impl Load {
         let ids: Vec<_> = (0..players)
             .map(|number| format!("{prefix}{number}"))
             .collect();
-        let mut answer = server
+        let mut response = server
             .post(
                 "/presence/friends",
                 json!({"player_ids": ids, "history": true}),
             )
             .await
             .body;
-        let presences = answer["presences"].as_array_mut().unwrap();
+        let presences = response["presences"].as_array_mut().unwrap();
         presences
             .iter_mut()
             .map(|presence| presence["state"].take())
@@ -385,7 +385,7 @@ async fn an_interrupted_load_removes_its_players() {
             status,
             stdout,
             stderr,
-        } = timeout(LIMIT, process.wait_with_output())
+        } = timeout(TIMEOUT, process.wait_with_output())
             .await
             .unwrap()
             .unwrap();
@@ -410,7 +410,7 @@ async fn until_players(server: &Server, is_awaited: impl Fn(u64) -> bool) {
             sleep(Duration::from_millis(100)).await;
         }
     };
-    timeout(LIMIT, awaited).await.unwrap();
+    timeout(TIMEOUT, awaited).await.unwrap();
 }
 
 #[tokio::test]
@@ -508,10 +508,10 @@ async fn a_second_signal_ends_a_removal_that_takes_long() {
     for awaited in ["removing 20 players", "Players of the load may remain"] {
         signal(&process, "INT").await;
         let line = async { while !err.next_line().await.unwrap().unwrap().starts_with(awaited) {} };
-        timeout(LIMIT, line).await.unwrap();
+        timeout(TIMEOUT, line).await.unwrap();
     }
     assert_eq!(
-        timeout(LIMIT, process.wait())
+        timeout(TIMEOUT, process.wait())
             .await
             .unwrap()
             .unwrap()

@@ -48,15 +48,15 @@ async fn forward(
         let accepted = json!({"accepted": entries, "restored": [], "closed": [], "failed": []});
         return (StatusCode::OK, json_type, accepted.to_string().into());
     }
-    let answer = reqwest::Client::new()
+    let response = reqwest::Client::new()
         .request(method, format!("{server}{uri}"))
         .header("content-type", "application/json")
         .body(body)
         .send()
         .await
         .unwrap();
-    let status = answer.status();
-    (status, json_type, answer.bytes().await.unwrap())
+    let status = response.status();
+    (status, json_type, response.bytes().await.unwrap())
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! The program `presence`: the real binary against a real server.
 
-mod answers;
 mod contexts;
 mod load;
 mod load_removal;
+mod output;
 mod refusals;
 mod signed;
 mod terminal;

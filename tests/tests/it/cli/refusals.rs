@@ -62,8 +62,8 @@ async fn a_flag_overrides_an_invalid_variable_and_an_empty_variable_counts_as_un
             &["get", "alice", "--url", &url][..],
             &["--url", &url, "get", "alice"],
         ] {
-            let answered = finish(&mut command(bad, arguments));
-            assert_eq!(answered.status, Some(0), "{answered:?}");
+            let finished = finish(&mut command(bad, arguments));
+            assert_eq!(finished.status, Some(0), "{finished:?}");
         }
         let refused = finish(&mut command(bad, &["get", "alice"]));
         assert_eq!(refused.status, Some(2));

@@ -43,10 +43,10 @@ fn proxy(
         let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
         let body = format!(r#"{{"message":"{message}"}}"#);
         let length = body.len();
-        let answer = format!(
+        let response = format!(
             "HTTP/1.1 {status}\r\n{header}\r\nconnection: close\r\ncontent-length: {length}"
         );
-        write!(stream, "{answer}\r\n\r\n{body}").unwrap();
+        write!(stream, "{response}\r\n\r\n{body}").unwrap();
         head.join("\n")
     });
     (url, served)
@@ -70,12 +70,12 @@ fn metadata_service() -> (String, Arc<Mutex<Vec<String>>>) {
                 continue;
             };
             seen.lock().unwrap().push(request.clone());
-            let answer = if request.starts_with("PUT /latest/api/token ") {
+            let response = if request.starts_with("PUT /latest/api/token ") {
                 "200 OK\r\nx-aws-ec2-metadata-token-ttl-seconds: 21600\r\nconnection: close\r\ncontent-length: 5\r\n\r\ntoken"
             } else {
                 "404 Not Found\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
             };
-            _ = write!(stream, "HTTP/1.1 {answer}");
+            _ = write!(stream, "HTTP/1.1 {response}");
         }
     });
     (url, requests)
@@ -177,11 +177,11 @@ fn a_refusal_by_a_proxy_that_is_not_api_gateway_is_not_explained_as_one() {
 
 #[test]
 fn a_watch_of_players_is_signed_and_the_answer_of_an_api_without_it_explained() {
-    for (answer, message, expected, hint) in [
+    for (response, message, expected, hint) in [
         ("403 Forbidden", "Forbidden", 3, "needs execute-api:Invoke"),
         ("404 Not Found", "Not Found", 4, "Only a presence-server"),
     ] {
-        let (url, served) = gateway(answer, message);
+        let (url, served) = gateway(response, message);
         let mut command = with_keys(&url, &["watch", "alice", "--sigv4"]);
         let Finished { status, err, .. } = finish(command.env("AWS_REGION", "eu-central-1"));
         let head = served.join().unwrap();

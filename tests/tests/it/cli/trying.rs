@@ -16,7 +16,7 @@ use tokio::{
 use super::{Finished, Fixture, command};
 
 /// A time limit that is generous even for a busy machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_connection_is_opened_renewed_and_closed_for_good() {
@@ -150,7 +150,7 @@ async fn a_live_count_survives_an_outage_of_the_service() {
     let mut out = BufReader::new(process.stdout.take().unwrap()).lines();
     let mut err = BufReader::new(process.stderr.take().unwrap()).lines();
     let mut next = async || -> Value {
-        let line = timeout(LIMIT, out.next_line())
+        let line = timeout(TIMEOUT, out.next_line())
             .await
             .unwrap()
             .unwrap()
@@ -161,7 +161,7 @@ async fn a_live_count_survives_an_outage_of_the_service() {
     fixture.connect("alice", "phone").await;
     while next().await["players"] != 1 {}
     fixture.redis.kill();
-    let line = timeout(LIMIT, err.next_line())
+    let line = timeout(TIMEOUT, err.next_line())
         .await
         .unwrap()
         .unwrap()
@@ -174,7 +174,7 @@ async fn a_live_count_survives_an_outage_of_the_service() {
     while next().await["players"] != 0 {}
     drop(out);
     assert_eq!(
-        timeout(LIMIT, process.wait())
+        timeout(TIMEOUT, process.wait())
             .await
             .unwrap()
             .unwrap()

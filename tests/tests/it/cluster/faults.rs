@@ -87,13 +87,13 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
         let trace = &trace;
         async move { presence.heartbeat(connection, trace).await.is_ok() }
     });
-    let answers: Vec<_> = heartbeats
+    let responses: Vec<_> = heartbeats
         .into_iter()
         .collect::<FuturesUnordered<_>>()
         .collect()
         .await;
     assert_eq!(
-        answers,
+        responses,
         [true, true, true, false, false],
         "in the order of the answers"
     );

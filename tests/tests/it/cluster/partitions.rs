@@ -150,13 +150,13 @@ async fn a_function_with_another_number_refuses_every_call() {
         ),
         ("get-state", event::get("/presence/alice")),
     ] {
-        let answer = Function::start(name, &other)
+        let response = Function::start(name, &other)
             .await
             .invoke(event)
             .await
             .unwrap();
-        assert_eq!(answer["statusCode"], 503, "{name}: {answer}");
-        let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+        assert_eq!(response["statusCode"], 503, "{name}: {response}");
+        let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
         let detail = body["detail"].as_str().unwrap();
         assert!(
             detail.contains("256") && detail.contains("PRESENCE_CLUSTER_PARTITIONS is 512"),
@@ -263,10 +263,10 @@ async fn one_number_wins_when_programs_disagree() {
     let calls = apps
         .iter()
         .map(|presence| presence.connect(&connection, &trace));
-    let answers = futures_util::future::join_all(calls).await;
+    let responses = futures_util::future::join_all(calls).await;
     assert_eq!(
-        answers.iter().filter(|answer| answer.is_ok()).count(),
+        responses.iter().filter(|response| response.is_ok()).count(),
         1,
-        "{answers:?}"
+        "{responses:?}"
     );
 }

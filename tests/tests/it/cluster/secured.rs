@@ -126,9 +126,9 @@ async fn an_untrusted_redis_or_a_refused_login_is_an_unavailable_store() {
         assert_eq!(server.get("/presence/p1").await.status, 503, "{url}");
     }
     let stranger = start(&Authority::new(), &[("PRESENCE_REDIS_URL", &url)]);
-    let answer = stranger.get("/presence/p1").await;
-    assert_eq!(answer.status, 503);
-    assert!(!answer.body.to_string().contains("secret"));
+    let response = stranger.get("/presence/p1").await;
+    assert_eq!(response.status, 503);
+    assert!(!response.body.to_string().contains("secret"));
 }
 
 #[tokio::test]

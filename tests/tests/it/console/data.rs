@@ -17,9 +17,11 @@ use super::Fixture;
 async fn the_page_needs_no_token_and_its_data_need_one() {
     let test = Fixture::new(&[("PRESENCE_AUTH_TOKENS", "secret")]).await;
     for path in ["/console", "/console/main.js", "/console/style.css"] {
-        let answer = test.server.get(path).await;
-        assert_eq!(answer.status, 200, "{path}");
-        let policy = answer.headers["content-security-policy"].to_str().unwrap();
+        let response = test.server.get(path).await;
+        assert_eq!(response.status, 200, "{path}");
+        let policy = response.headers["content-security-policy"]
+            .to_str()
+            .unwrap();
         assert!(
             policy.contains("default-src 'none'") && !policy.contains("unsafe"),
             "{policy}"
@@ -54,9 +56,9 @@ async fn the_page_needs_no_token_and_its_data_need_one() {
 async fn an_invalid_id_is_refused() {
     let test = Fixture::new(&[]).await;
     for id in ["no%20id", "%ff"] {
-        let answer = test.server.get(&format!("/console/players/{id}")).await;
+        let response = test.server.get(&format!("/console/players/{id}")).await;
         assert_eq!(
-            (answer.status, &answer.body["field"]),
+            (response.status, &response.body["field"]),
             (400, &"player_id".into()),
             "{id}"
         );

@@ -202,11 +202,11 @@ async fn a_slow_listener_receives_the_number_of_missed_events() {
         let connections: Vec<_> = (0..2_000)
             .map(|n| one(&format!("p{batch}-{n}-{}", "x".repeat(90)), "c"))
             .collect();
-        let answer = test
+        let response = test
             .server
             .post("/presence/connect", json!({"connections": connections}))
             .await;
-        assert_eq!(answer.body["accepted"], 2_000);
+        assert_eq!(response.body["accepted"], 2_000);
     }
     let all_are_published = format!("presence_events_published_total {}\n", BATCHES * 2_000);
     while !reqwest::get(test.server.url("/metrics"))
@@ -244,9 +244,9 @@ async fn streams_do_not_delay_the_shutdown_of_the_server() {
 async fn without_nats_there_is_no_stream_of_events() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
-    let answer = server.get("/console/events").await;
+    let response = server.get("/console/events").await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (404, Some("urn:presence:not-found"))
     );
     assert_eq!(server.get("/presence").await.status, 200);

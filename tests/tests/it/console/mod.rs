@@ -34,11 +34,11 @@ impl Fixture {
     }
 
     async fn connect(&self, player: &str, connection: &str) {
-        let answer = self
+        let response = self
             .server
             .post("/presence/connect", one(player, connection))
             .await;
-        assert_eq!(answer.status, 200);
+        assert_eq!(response.status, 200);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The console's page, in headless Chromium.
 
-use presence_tests::{Browser, answer};
+use presence_tests::{Browser, send};
 use serde_json::json;
 
 use super::{Fixture, one};
@@ -121,7 +121,7 @@ async fn the_page_asks_for_the_token_and_shows_nothing_before() {
     let connect = reqwest::Client::new()
         .post(test.server.url("/presence/connect"))
         .json(&one("alice", "c1"));
-    assert_eq!(answer(connect.bearer_auth("secret")).await.status, 200);
+    assert_eq!(send(connect.bearer_auth("secret")).await.status, 200);
 
     let mut browser = Browser::start().await;
     browser
@@ -556,9 +556,9 @@ async fn the_root_and_a_slash_lead_to_the_console() {
             .await;
         browser.until_shown("#events-state", "live").await;
     }
-    let answer = reqwest::get(test.server.url("/console/")).await.unwrap();
+    let response = reqwest::get(test.server.url("/console/")).await.unwrap();
     assert_eq!(
-        (answer.status().as_u16(), answer.url().path()),
+        (response.status().as_u16(), response.url().path()),
         (200, "/console")
     );
     browser.assert_no_complaints();

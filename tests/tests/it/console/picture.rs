@@ -120,8 +120,8 @@ async fn set_state(test: &Fixture, players: Range<usize>, state: &str) {
 }
 
 async fn send(test: &Fixture, call: &str, body: Value) {
-    let answer = test.server.post(&format!("/presence/{call}"), body).await;
-    assert_eq!(answer.status, 200, "{call}: {}", answer.body);
+    let response = test.server.post(&format!("/presence/{call}"), body).await;
+    assert_eq!(response.status, 200, "{call}: {}", response.body);
 }
 
 /// Waits until the page, and so its chart, shows that many players in a state.

@@ -14,10 +14,10 @@ async fn the_server_keeps_gateways_and_ends_what_a_lost_one_held() {
     ];
     let server = Server::start(&variables);
     let call = async |body| server.post("/presence/gateway", body).await;
-    let answer = call(json!({"gateway_id": "g1"})).await;
-    assert_eq!(answer.status, 200);
+    let response = call(json!({"gateway_id": "g1"})).await;
+    assert_eq!(response.status, 200);
     assert_eq!(
-        answer.body,
+        response.body,
         json!({"gateway_id": "g1", "status": "new", "ttl_ms": 1500, "heartbeat_interval_ms": 500})
     );
     let batch =
@@ -69,9 +69,9 @@ async fn the_server_keeps_gateways_and_ends_what_a_lost_one_held() {
         (json!({"gateway_id": "g", "x": 1}), "x"),
         (json!({}), "gateway_id"),
     ] {
-        let answer = call(body.clone()).await;
+        let response = call(body.clone()).await;
         assert_eq!(
-            (answer.status, &answer.body["field"]),
+            (response.status, &response.body["field"]),
             (400, &json!(field)),
             "{body}"
         );

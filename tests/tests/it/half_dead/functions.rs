@@ -5,18 +5,18 @@ use std::time::Duration;
 use presence_tests::{Function, MovingEndpoint, RedisServer, event};
 use serde_json::{Value, json};
 
-use super::{Answer, invoke};
+use super::{Response, invoke};
 
 /// Long enough for a machine that is busy: what is tested is that no call waits for the lost
 /// connection.
 const TIMEOUT: (&str, &str) = ("PRESENCE_STORE_TIMEOUT", "5s");
 
-async fn heartbeat(function: &Function) -> Answer {
+async fn heartbeat(function: &Function) -> Response {
     let body = json!({"player_id": "alice", "connection_id": "c1"});
     invoke(function, event::post("/presence/heartbeat", &body)).await
 }
 
-async fn set_state(function: &Function, state: &str) -> Answer {
+async fn set_state(function: &Function, state: &str) -> Response {
     invoke(
         function,
         event::post(

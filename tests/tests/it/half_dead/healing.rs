@@ -98,9 +98,9 @@ async fn a_node_that_is_slow_and_not_silent_keeps_its_connection() {
     heal(&server, Fault::Hung).await;
     pair.old.pause();
     let heartbeat = async {
-        let answer = server.heartbeat().await;
+        let response = server.heartbeat().await;
         assert_eq!(
-            (answer.0, &answer.1["state"]),
+            (response.0, &response.1["state"]),
             (200, &serde_json::json!("IN_MATCH"))
         );
     };

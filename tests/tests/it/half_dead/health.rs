@@ -9,9 +9,9 @@ use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app};
 async fn await_ready(server: &Server, status: u16) -> String {
     let ready = async {
         loop {
-            let answer = server.get("/health/ready").await;
-            if answer.status == status {
-                return answer.body["checks"]["redis"]["status"]
+            let response = server.get("/health/ready").await;
+            if response.status == status {
+                return response.body["checks"]["redis"]["status"]
                     .as_str()
                     .unwrap()
                     .to_owned();

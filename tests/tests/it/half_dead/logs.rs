@@ -50,20 +50,20 @@ async fn refused_calls_are_one_line_with_their_cause_and_counted_each() {
     assert_eq!(connect(&server).await, 200);
     let () = redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for _ in 0..CALLS {
-        let answer = server
+        let response = server
             .post(
                 "/presence/heartbeat",
                 json!({"player_id": "alice", "connection_id": "c1"}),
             )
             .await;
-        assert_eq!(answer.status, 503);
+        assert_eq!(response.status, 503);
         assert!(
-            answer.body["detail"]
+            response.body["detail"]
                 .as_str()
                 .unwrap()
                 .contains("memory is full"),
             "{:?}",
-            answer.body
+            response.body
         );
     }
     let began = lines(&server, "Redis cannot be used");

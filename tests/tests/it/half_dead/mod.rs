@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 /// Far longer than what the constants of the connection add up to (under 5 s): the machine may be
 /// busy.
-const DEADLINE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A primary and its replica, and the endpoint of the primary.
 struct Pair {
@@ -54,7 +54,7 @@ pub(crate) enum Service {
 }
 
 /// The status and the body of an answer.
-pub(crate) type Answer = (u64, Value);
+pub(crate) type Response = (u64, Value);
 
 impl Pair {
     async fn start() -> Self {
@@ -124,7 +124,7 @@ impl Service {
         }
     }
 
-    pub(crate) async fn heartbeat(&self) -> Answer {
+    pub(crate) async fn heartbeat(&self) -> Response {
         let body = json!({"player_id": "alice", "connection_id": "c1"});
         match self {
             Self::Server(server) => of_server(server.post("/presence/heartbeat", body).await),
@@ -134,7 +134,7 @@ impl Service {
         }
     }
 
-    pub(crate) async fn read(&self) -> Answer {
+    pub(crate) async fn read(&self) -> Response {
         match self {
             Self::Server(server) => of_server(server.get("/presence/alice").await),
             Self::Functions { get_state, .. } => {
@@ -151,15 +151,15 @@ pub(crate) fn borrowed<'a>(variables: &'a [(&'static str, String)]) -> Vec<(&'a 
         .collect()
 }
 
-fn of_server(answer: presence_tests::Answer) -> Answer {
-    (answer.status.into(), answer.body)
+fn of_server(response: presence_tests::Response) -> Response {
+    (response.status.into(), response.body)
 }
 
-pub(crate) async fn invoke(function: &Function, event: Value) -> Answer {
-    let answer = function.invoke(event).await.expect("an answer");
+pub(crate) async fn invoke(function: &Function, event: Value) -> Response {
+    let response = function.invoke(event).await.expect("a response");
     (
-        answer["statusCode"].as_u64().unwrap(),
-        serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
+        response["statusCode"].as_u64().unwrap(),
+        serde_json::from_str(response["body"].as_str().unwrap()).unwrap(),
     )
 }
 
@@ -199,7 +199,7 @@ pub(crate) async fn heal(service: &Service, fault: impl Debug) {
             };
         }
     };
-    tokio::time::timeout(DEADLINE, healed)
+    tokio::time::timeout(TIMEOUT, healed)
         .await
         .unwrap_or_else(|_| panic!("{fault:?}: not healed"));
 }

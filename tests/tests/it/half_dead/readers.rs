@@ -8,7 +8,7 @@ use presence_tests::{MovingEndpoint, RedisServer};
 use super::{Service, play};
 
 /// Far longer than the interval at which a connection is checked: the machine may be busy.
-const DEADLINE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Reads until the answer is AWAY. What is read before is what the demoted node last knew, or
 /// nothing.
@@ -24,7 +24,7 @@ async fn await_away(service: &Service) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, found)
+    tokio::time::timeout(TIMEOUT, found)
         .await
         .expect("the new primary is read");
 }

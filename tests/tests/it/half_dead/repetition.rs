@@ -28,9 +28,9 @@ impl Fixture {
 
     /// Posts a call whose answer is lost with its connection; the status, and how often a script
     /// was called for it.
-    async fn lose_answer(&self, path: &str, text: &str, body: Value) -> (u16, u64) {
+    async fn lose_reply(&self, path: &str, text: &str, body: Value) -> (u16, u64) {
         let before = self.script_calls().await;
-        self.endpoint.cut_before_answer_to(text);
+        self.endpoint.cut_before_reply_to(text);
         let status = self.server.post(path, body).await.status;
         assert!(!self.endpoint.is_cut_due(), "{path} was sent");
         (status, self.script_calls().await - before)
@@ -80,7 +80,7 @@ async fn a_state_whose_answer_was_lost_is_not_set_again() {
     for state in ["IN_MATCH", "OFFLINE"] {
         let body = json!({"player_id": "alice", "state": state});
         assert_eq!(
-            fixture.lose_answer("/presence/state", state, body).await,
+            fixture.lose_reply("/presence/state", state, body).await,
             (503, 1),
             "{state}"
         );
@@ -108,20 +108,20 @@ async fn what_may_be_repeated_is_sent_again() {
     for call in ["connect", "heartbeat", "disconnect"] {
         let path = format!("/presence/{call}");
         assert_eq!(
-            fixture.lose_answer(&path, "alice", alice()).await,
+            fixture.lose_reply(&path, "alice", alice()).await,
             (200, 2),
             "{call}"
         );
         let batch = json!({"connections": [{"player_id": "bob", "connection_id": "c1"}]});
         assert_eq!(
-            fixture.lose_answer(&path, "bob", batch).await,
+            fixture.lose_reply(&path, "bob", batch).await,
             (200, 2),
             "{call} of a batch"
         );
     }
-    fixture.endpoint.cut_before_answer_to("presence:alice");
+    fixture.endpoint.cut_before_reply_to("presence:alice");
     assert_eq!(fixture.server.get("/presence/alice").await.status, 200);
-    fixture.endpoint.cut_before_answer_to("presence:bob");
+    fixture.endpoint.cut_before_reply_to("presence:bob");
     let friends = json!({"player_ids": ["alice", "bob"]});
     assert_eq!(
         fixture
@@ -144,13 +144,13 @@ async fn a_state_that_was_certainly_not_set_is_set_on_the_new_primary() {
         ("PRESENCE_STORE_TIMEOUT", "5s"),
     ]);
     let set = async |state: &str| {
-        let answer = server
+        let response = server
             .post(
                 "/presence/state",
                 json!({"player_id": "alice", "state": state}),
             )
             .await;
-        (answer.status, answer.body["state"].clone())
+        (response.status, response.body["state"].clone())
     };
     for _ in 0..4 {
         assert_eq!(set("IN_QUEUE").await, (200, json!("IN_QUEUE"))); // each worker has its connection

@@ -75,12 +75,12 @@ async fn make(
 async fn make_one(service: &PresenceService, call: &Call) -> Result<(), PresenceError> {
     let connection = subject(call);
     let trace = TraceContext::new_root();
-    let answer = match call.0 {
+    let result = match call.0 {
         Verb::Connect => service.connect(&connection, &trace).await,
         Verb::Heartbeat => service.heartbeat(&connection, &trace).await,
         Verb::Disconnect => service.disconnect(&connection, Reason::Quit, &trace).await,
     };
-    match answer {
+    match result {
         Ok(_) | Err(PresenceError::ConnectionClosed) => Ok(()),
         Err(error) => Err(error),
     }

@@ -20,13 +20,13 @@ const OUTBOX: &str = "presence:{all}:outbox";
 const HEALING_TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn connect(server: &Server, player: &str) {
-    let answer = server
+    let response = server
         .post(
             "/presence/connect",
             json!({"player_id": player, "connection_id": "c"}),
         )
         .await;
-    assert_eq!(answer.status, 200, "{:?}", answer.body);
+    assert_eq!(response.status, 200, "{:?}", response.body);
 }
 
 /// The players whose events a stream holds, in its order.

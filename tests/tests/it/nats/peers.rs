@@ -139,11 +139,11 @@ async fn a_function_that_thaws_with_a_silent_connection_publishes_again() {
     let mut call = async || {
         let body = json!({"player_id": format!("p{called}"), "connection_id": "c"});
         called += 1;
-        let answer = function
+        let response = function
             .invoke(event::post("/presence/connect", &body))
             .await
             .unwrap();
-        assert_eq!(answer["statusCode"], 200);
+        assert_eq!(response["statusCode"], 200);
     };
     call().await;
     for _ in 0..5 {
@@ -188,13 +188,13 @@ async fn half_dead_server() -> String {
     let url = format!("nats://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
-            tokio::spawn(answer_pings(socket));
+            tokio::spawn(reply_to_pings(socket));
         }
     });
     url
 }
 
-async fn answer_pings(socket: TcpStream) -> std::io::Result<()> {
+async fn reply_to_pings(socket: TcpStream) -> std::io::Result<()> {
     let info = json!({
         "server_id": "half-dead", "server_name": "half-dead", "version": "2.9.10", "go": "go1", "host": "127.0.0.1",
         "port": 4222, "headers": true, "max_payload": 1_048_576, "proto": 1, "client_id": 1, "jetstream": true,

@@ -85,12 +85,12 @@ async fn a_subscriber_that_answers_is_not_taken_for_the_stream() {
     let mut subscriber = client.subscribe("events.>").await.unwrap();
     client.flush().await.unwrap();
     tokio::spawn(async move {
-        for answer in ["hello", "{}", "", r#"{"stream":"x"}"#].iter().cycle() {
+        for text in ["hello", "{}", "", r#"{"stream":"x"}"#].iter().cycle() {
             let Some(message) = subscriber.next().await else {
                 return;
             };
             if let Some(reply) = message.reply {
-                client.publish(reply, (*answer).into()).await.unwrap();
+                client.publish(reply, (*text).into()).await.unwrap();
             }
         }
     });
@@ -263,11 +263,11 @@ async fn a_function_without_events_never_connects_to_nats() {
         ("PRESENCE_NATS_URL", &*nats_url),
     ];
     let function = Function::start("get-state", &variables).await;
-    let answer = function
+    let response = function
         .invoke(event::get("/presence/alice"))
         .await
         .unwrap();
-    let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
+    let body: Value = serde_json::from_str(response["body"].as_str().unwrap()).unwrap();
     assert_eq!(body["state"], "OFFLINE");
     assert_eq!(endpoint.accepted(), 0);
 }

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use presence::model::State;
-use presence_tests::{RedisServer, SentinelAnswer, SentinelStub, app_with, player};
+use presence_tests::{RedisServer, SentinelReply, SentinelStub, app_with, player};
 
 use super::unavailable::{names, variables};
 use crate::half_dead::{Service, borrowed, heal, play};
 
 /// Far longer than a check of the primary's name takes: the machine may be busy.
-const DEADLINE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Three Sentinels that answer this.
-async fn sentinels(answers: [SentinelAnswer; 3]) -> [SentinelStub; 3] {
-    let [first, second, third] = answers;
+async fn sentinels(replies: [SentinelReply; 3]) -> [SentinelStub; 3] {
+    let [first, second, third] = replies;
     [
         SentinelStub::start(first).await,
         SentinelStub::start(second).await,
@@ -51,7 +51,7 @@ async fn await_away(service: &Service) {
             assert_eq!(body["state"], "IN_MATCH");
         }
     };
-    tokio::time::timeout(DEADLINE, away)
+    tokio::time::timeout(TIMEOUT, away)
         .await
         .expect("the node that most Sentinels name is read");
 }
@@ -90,15 +90,15 @@ async fn sentinels_that_know_nothing_say_nothing_or_hang_up_are_passed_over() {
     let redis = RedisServer::start().await;
     play(&redis, State::InMatch).await;
     let sentinels = sentinels([
-        SentinelAnswer::Unknown,
-        SentinelAnswer::Silence,
+        SentinelReply::Unknown,
+        SentinelReply::Silence,
         names(&redis),
     ])
     .await;
     for service in services(&sentinels).await {
         heal(&service, "unknown and silence").await;
     }
-    sentinels[1].set(SentinelAnswer::Close);
+    sentinels[1].set(SentinelReply::Close);
     for service in services(&sentinels).await {
         heal(&service, "unknown and close").await;
     }
@@ -108,7 +108,7 @@ async fn sentinels_that_know_nothing_say_nothing_or_hang_up_are_passed_over() {
 async fn a_primary_that_is_named_by_its_hostname_is_found() {
     let redis = RedisServer::start().await;
     play(&redis, State::InMatch).await;
-    let by_name = SentinelAnswer::Primary("localhost".to_owned(), redis.port());
+    let by_name = SentinelReply::Primary("localhost".to_owned(), redis.port());
     for service in services(&sentinels([by_name.clone(), by_name.clone(), by_name]).await).await {
         heal(&service, "a hostname").await;
     }
@@ -145,8 +145,8 @@ async fn a_connection_is_kept_if_one_sentinel_names_another_node() {
     let read = async || service.presences(&alice, false).await.unwrap().presences[0].state;
     assert_eq!(read().await, State::InMatch);
     sentinels[0].set(names(&other));
-    sentinels[1].set(SentinelAnswer::Silence);
-    sentinels[2].set(SentinelAnswer::Close);
+    sentinels[1].set(SentinelReply::Silence);
+    sentinels[2].set(SentinelReply::Close);
     let before = role_calls(&old).await;
     while role_calls(&old).await < before + 6 {
         assert_eq!(read().await, State::InMatch);

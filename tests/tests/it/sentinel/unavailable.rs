@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use presence_tests::{RedisSentinels, RedisServer, SentinelAnswer, SentinelStub, Server};
+use presence_tests::{RedisSentinels, RedisServer, SentinelReply, SentinelStub, Server};
 use serde_json::json;
 
 use super::Fixture;
@@ -17,8 +17,8 @@ pub(super) fn variables(sentinels: &[&SentinelStub]) -> Vec<(&'static str, Strin
     ]
 }
 
-pub(super) fn names(redis: &RedisServer) -> SentinelAnswer {
-    SentinelAnswer::Primary("127.0.0.1".to_owned(), redis.port())
+pub(super) fn names(redis: &RedisServer) -> SentinelReply {
+    SentinelReply::Primary("127.0.0.1".to_owned(), redis.port())
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn a_name_that_no_sentinel_knows_is_an_unavailable_store_whose_log_says_wh
     let mut variables = redis.variables();
     variables.push(("PRESENCE_REDIS_SENTINEL_NAME", "other".to_owned()));
     let server = Server::start(&borrowed(&variables));
-    let answer = server.get("/presence/alice").await;
+    let response = server.get("/presence/alice").await;
     assert_eq!(
-        (answer.status, &answer.body["type"]),
+        (response.status, &response.body["type"]),
         (503, &json!("urn:presence:store-unavailable"))
     );
     assert_eq!(server.get("/health/ready").await.status, 503);
@@ -160,19 +160,19 @@ async fn the_failure_of_a_node_counts_more_than_that_of_a_sentinel() {
     let redis = RedisServer::start().await;
     let () = redis.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
     let stubs = [
-        SentinelStub::start(SentinelAnswer::Close).await,
+        SentinelStub::start(SentinelReply::Close).await,
         SentinelStub::start(names(&redis)).await,
-        SentinelStub::start(SentinelAnswer::Unknown).await,
+        SentinelStub::start(SentinelReply::Unknown).await,
     ];
     let server = Server::start(&borrowed(&variables(&stubs.each_ref())));
-    let answer = server.get("/presence/alice").await;
-    assert_eq!(answer.status, 503);
+    let response = server.get("/presence/alice").await;
+    assert_eq!(response.status, 503);
     assert!(
-        answer.body["detail"]
+        response.body["detail"]
             .as_str()
             .unwrap()
             .contains("read-only"),
         "{:?}",
-        answer.body
+        response.body
     );
 }

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 use super::{Fixture, connect, disconnect, read, set_state};
 
 async fn set_activity(server: &Server, player: &str, activity: Value) -> Value {
-    let answer = server
+    let response = server
         .post(
             "/presence/state",
             json!({"player_id": player, "activity": activity}),
         )
         .await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body
+    assert_eq!(response.status, 200, "{response:?}");
+    response.body
 }
 
 /// Waits until what the caller holds of alice is what a read says.

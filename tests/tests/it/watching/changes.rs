@@ -14,10 +14,10 @@ async fn every_transition_of_a_watched_player_is_sent_and_no_other() {
     connect(&server, &["mallory", "alice"]).await;
     watcher.until("alice", "ONLINE").await;
     for state in ["IN_QUEUE", "IN_MATCH", "AWAY"] {
-        let answer = set_state(&server, "alice", state).await;
+        let response = set_state(&server, "alice", state).await;
         watcher.until("alice", state).await;
-        assert_eq!(watcher.held("alice")["version"], answer["version"]);
-        assert_eq!(watcher.held("alice")["last_seen"], answer["last_seen"]);
+        assert_eq!(watcher.held("alice")["version"], response["version"]);
+        assert_eq!(watcher.held("alice")["last_seen"], response["last_seen"]);
     }
     disconnect(&server, "alice").await;
     watcher.until("alice", "OFFLINE").await;

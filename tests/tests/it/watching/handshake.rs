@@ -1,6 +1,6 @@
 //! The handshake of `GET /watch`.
 
-use presence_tests::{Server, answer};
+use presence_tests::{Server, send};
 
 use super::Fixture;
 
@@ -11,9 +11,9 @@ const HANDSHAKE: [(&str, &str); 4] = [
     ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
 ];
 
-async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_tests::Answer {
+async fn ask(server: &Server, path: &str, headers: &[(&str, &str)]) -> presence_tests::Response {
     let request = reqwest::Client::new().get(server.url(path));
-    answer(headers.iter().fold(request, |request, (name, value)| {
+    send(headers.iter().fold(request, |request, (name, value)| {
         request.header(*name, *value)
     }))
     .await
@@ -34,15 +34,15 @@ async fn a_request_that_is_not_a_handshake_gets_426() {
         ("/watch", HANDSHAKE[..3].to_vec()),
         ("/watch", other_version),
     ] {
-        let answer = ask(&server, path, &headers).await;
+        let response = ask(&server, path, &headers).await;
         assert_eq!(
-            (answer.status, &answer.body["type"]),
+            (response.status, &response.body["type"]),
             (426, &"urn:presence:upgrade-required".into()),
             "{headers:?}"
         );
-        assert_eq!(answer.headers["content-type"], "application/problem+json");
-        assert_eq!(answer.headers["upgrade"], "websocket");
-        assert_eq!(answer.headers["sec-websocket-version"], "13");
+        assert_eq!(response.headers["content-type"], "application/problem+json");
+        assert_eq!(response.headers["upgrade"], "websocket");
+        assert_eq!(response.headers["sec-websocket-version"], "13");
     }
 }
 
@@ -50,12 +50,12 @@ async fn a_request_that_is_not_a_handshake_gets_426() {
 async fn other_methods_are_not_allowed() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
-    let answer = server.post("/watch", serde_json::json!({})).await;
+    let response = server.post("/watch", serde_json::json!({})).await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (405, Some("urn:presence:method-not-allowed"))
     );
-    assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
+    assert!(response.headers["allow"].to_str().unwrap().contains("GET"));
 }
 
 #[tokio::test]
@@ -63,9 +63,9 @@ async fn a_token_is_asked_for_first() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "a-token-of-some-length")]);
     for headers in [&HANDSHAKE[..], &[("accept", "text/event-stream")], &[]] {
-        let answer = ask(&server, "/watch?players=alice", headers).await;
+        let response = ask(&server, "/watch?players=alice", headers).await;
         assert_eq!(
-            (answer.status, answer.body["type"].as_str()),
+            (response.status, response.body["type"].as_str()),
             (401, Some("urn:presence:unauthorized"))
         );
     }
@@ -96,9 +96,9 @@ async fn a_read_token_may_watch_and_a_page_of_another_site_may_not() {
     .concat();
     assert_eq!(ask(&server, "/watch", &headers).await.status, 101);
     let headers = [&headers[..], &[("origin", "https://elsewhere.example")]].concat();
-    let answer = ask(&server, "/watch", &headers).await;
+    let response = ask(&server, "/watch", &headers).await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (403, Some("urn:presence:forbidden"))
     );
 }

@@ -217,8 +217,8 @@ async fn a_slow_reader_gets_fewer_and_newer_messages() {
             let connection =
                 |player| json!({"player_id": player, "connection_id": format!("c{round}")});
             let connections: Vec<_> = players.iter().map(connection).collect();
-            let answer = server.post(path, json!({"connections": connections})).await;
-            assert_eq!(answer.body["accepted"], PLAYERS);
+            let response = server.post(path, json!({"connections": connections})).await;
+            assert_eq!(response.body["accepted"], PLAYERS);
             quick.until(players[PLAYERS - 1], state).await; // as a gateway does, this one reads on
         }
     }
@@ -246,8 +246,8 @@ async fn a_client_that_ends_without_a_word_gives_its_place_back() {
         let socket = raw(&server).await;
         drop(socket);
         eventually(async || {
-            let answer = server.get("/watch?players=").await.status;
-            assert_eq!(answer, 426);
+            let response = server.get("/watch?players=").await.status;
+            assert_eq!(response, 426);
             let watcher = Watcher::connect(&server).await;
             match watcher {
                 Ok(watcher) => drop(watcher),

@@ -59,10 +59,10 @@ async fn connect(server: &Server, players: &[&str]) {
         .iter()
         .map(|player| json!({"player_id": player, "connection_id": format!("{player}-1")}))
         .collect();
-    let answer = server
+    let response = server
         .post("/presence/connect", json!({"connections": connections}))
         .await;
-    assert_eq!(answer.body["accepted"], players.len(), "{answer:?}");
+    assert_eq!(response.body["accepted"], players.len(), "{response:?}");
 }
 
 async fn disconnect(server: &Server, player: &str) {
@@ -74,14 +74,14 @@ async fn disconnect(server: &Server, player: &str) {
 }
 
 async fn set_state(server: &Server, player: &str, state: &str) -> Value {
-    let answer = server
+    let response = server
         .post(
             "/presence/state",
             json!({"player_id": player, "state": state}),
         )
         .await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    answer.body
+    assert_eq!(response.status, 200, "{response:?}");
+    response.body
 }
 
 /// What a read with the history says, as far as watchers are sent it.

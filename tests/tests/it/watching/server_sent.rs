@@ -1,6 +1,6 @@
 //! `GET /watch?players=…`: server-sent events.
 
-use presence_tests::{Server, Watcher, answer};
+use presence_tests::{Server, Watcher, send};
 use serde_json::{Value, json};
 
 use super::{Fixture, connect, eventually, read, set_state};
@@ -123,12 +123,12 @@ async fn a_bad_list_is_an_invalid_request() {
         ("a,,b", "players[1]"),
         (&*many, "players"),
     ] {
-        let answer = answer(request(&server, players)).await;
+        let response = send(request(&server, players)).await;
         assert_eq!(
-            (answer.status, answer.body["type"].as_str()),
+            (response.status, response.body["type"].as_str()),
             (400, Some("urn:presence:invalid-request"))
         );
-        assert_eq!(answer.body["field"], field);
+        assert_eq!(response.body["field"], field);
     }
 }
 
@@ -137,12 +137,12 @@ async fn a_snapshot_that_cannot_be_read_is_unavailable() {
     let mut fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     fixture.redis.kill();
-    let answer = answer(request(&server, "alice")).await;
+    let response = send(request(&server, "alice")).await;
     assert_eq!(
-        (answer.status, answer.body["type"].as_str()),
+        (response.status, response.body["type"].as_str()),
         (503, Some("urn:presence:store-unavailable"))
     );
-    assert!(answer.headers.contains_key("retry-after"));
+    assert!(response.headers.contains_key("retry-after"));
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn a_stream_of_events_counts_as_a_stream() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_WATCH_STREAMS", "1")]);
     let events = Events::open(&server, "alice").await;
-    let refused = answer(request(&server, "alice")).await;
+    let refused = send(request(&server, "alice")).await;
     assert_eq!(
         (refused.status, refused.body["type"].as_str()),
         (503, Some("urn:presence:overloaded"))

@@ -16,7 +16,7 @@ mod figures;
 mod findings;
 mod gateway;
 mod interrupt;
-mod pace;
+mod open_loop;
 mod plan;
 mod progress;
 mod recorder;

@@ -24,12 +24,12 @@ pub(super) async fn remove(load: &mut Load<'_>) -> u64 {
     load.stop();
     let removed = format!("removing {} players", grouped(load.started.into()));
     load.progress.begin(&removed);
-    let limit = load.plan.removal_timeout();
-    let end = Instant::now() + 2 * limit;
+    let step_timeout = load.plan.removal_timeout();
+    let end = Instant::now() + 2 * step_timeout;
     let leaving: JoinSet<()> = load
         .gateways
         .drain(..)
-        .map(|gateway| gateway.leave(limit))
+        .map(|gateway| gateway.leave(step_timeout))
         .collect();
     leaving.join_all().await;
     sign_out_all(load, end).await

@@ -13,7 +13,7 @@ use super::{
     figures::{Call, Figures},
     findings::{Found, Measured},
     gateway::Gateway,
-    pace::{Pace, ticks},
+    open_loop::{RateSchedule, ticks},
     plan::{AWAY_INTERVAL, Plan},
     progress::Progress,
     recorder::Recorder,
@@ -97,7 +97,7 @@ impl<'a> Load<'a> {
         let players = self.plan.players;
         let start = Instant::now();
         let per_second = f64::from(players) / self.plan.ramp.as_secs_f64().max(0.001);
-        let mut pace = Pace::new(per_second, start);
+        let mut schedule = RateSchedule::new(per_second, start);
         let mut ticks = ticks();
         self.progress
             .begin(&format!("connecting {} players", grouped(players.into())));
@@ -106,7 +106,7 @@ impl<'a> Load<'a> {
             if start.elapsed() > self.plan.connect_timeout() {
                 return Ok(None);
             }
-            let due = pace.due(due_at).min(u64::from(players - self.started));
+            let due = schedule.due(due_at).min(u64::from(players - self.started));
             for _ in 0..due {
                 self.player_connects(self.started);
                 self.started += 1;
@@ -129,9 +129,9 @@ impl<'a> Load<'a> {
         self.gateways.iter_mut().for_each(Gateway::begin);
         let mut ticks = ticks();
         let start = ticks.tick().await;
-        let mut leaves = Pace::new(self.plan.leaves_per_second, start);
-        let mut changes = Pace::new(self.plan.changes_per_second, start);
-        let mut reads = Pace::new(self.plan.reads_per_second, start);
+        let mut leaves = RateSchedule::new(self.plan.leaves_per_second, start);
+        let mut changes = RateSchedule::new(self.plan.changes_per_second, start);
+        let mut reads = RateSchedule::new(self.plan.reads_per_second, start);
         loop {
             let due_at = self.tick(&mut ticks).await?;
             if due_at >= start + self.plan.duration {

@@ -12,20 +12,20 @@ use super::{
 };
 
 /// Limit for the p99 of calls, as in the alert `PresenceCallsSlow`.
-const CALL_LIMIT: Duration = Duration::from_millis(250);
+const MAX_CALL_LATENCY: Duration = Duration::from_millis(250);
 
 /// Limit for the p99 of watching: a call's limit, plus 300 ms from the response to the message.
-const WATCH_LIMIT: Duration = Duration::from_millis(550);
+const MAX_WATCH_LATENCY: Duration = Duration::from_millis(550);
 
 /// Limit for the longest wait of a heartbeat for its call.
-const HEARTBEAT_WAIT_LIMIT: Duration = Duration::from_secs(1);
+const MAX_HEARTBEAT_WAIT: Duration = Duration::from_secs(1);
 
 /// Limit for the time until the players of a crashed gateway are OFFLINE, if the service has no
 /// grace.
-const CRASH_LIMIT: Duration = Duration::from_secs(10);
+const MAX_CRASH_DELAY: Duration = Duration::from_secs(10);
 
 /// Limit for the p99 of the delay of ticks. Above it, the machine that runs the load is too slow.
-const OWN_DELAY_LIMIT: Duration = Duration::from_millis(100);
+const MAX_OWN_DELAY: Duration = Duration::from_millis(100);
 
 /// A measured value and its limit.
 #[derive(Debug, Clone, Serialize)]
@@ -65,15 +65,15 @@ impl Bar {
         }
     }
 
-    fn within(name: String, time: Duration, limit: Duration) -> Self {
-        let [value, limit_ms] = [time, limit].map(|time| time.as_micros() as f64 / 1_000.0);
+    fn within(name: String, time: Duration, max: Duration) -> Self {
+        let [value, max_ms] = [time, max].map(|time| time.as_micros() as f64 / 1_000.0);
         Self {
             name,
             value,
-            limit: limit_ms,
+            limit: max_ms,
             unit: "ms",
             is_minimum: false,
-            is_met: time <= limit,
+            is_met: time <= max,
         }
     }
 }
@@ -133,7 +133,7 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
         bars.push(Bar::within(
             name,
             figures.longest_heartbeat_wait,
-            HEARTBEAT_WAIT_LIMIT,
+            MAX_HEARTBEAT_WAIT,
         ));
     }
     let calls = [
@@ -146,33 +146,33 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
     bars.extend(
         calls
             .into_iter()
-            .filter_map(|call| p99(figures, call, CALL_LIMIT)),
+            .filter_map(|call| p99(figures, call, MAX_CALL_LATENCY)),
     );
     if let Some(watch) = watch {
         bars.push(Bar::none("states not shown to watchers", watch.missing));
         // A service without events reads the watched players every few seconds, which is slow by
         // design.
-        bars.extend(p99(figures, Call::Watch, WATCH_LIMIT).filter(|_| watch.was_live));
+        bars.extend(p99(figures, Call::Watch, MAX_WATCH_LATENCY).filter(|_| watch.was_live));
     }
     if let Some(crash) = measured.crash {
         bars.push(Bar::within(
             "players OFFLINE after a gateway's crash".into(),
             crash,
-            CRASH_LIMIT,
+            MAX_CRASH_DELAY,
         ));
     }
     bars.push(Bar::within(
         "p99 delay of the load itself".into(),
         figures.own_delay.quantile(0.99),
-        OWN_DELAY_LIMIT,
+        MAX_OWN_DELAY,
     ));
     bars
 }
 
-fn p99(figures: &Figures, call: Call, limit: Duration) -> Option<Bar> {
+fn p99(figures: &Figures, call: Call, max: Duration) -> Option<Bar> {
     let latency = &figures.call(call)?.latency;
     let name = || format!("p99 of {}", call.as_str());
-    (!latency.is_empty()).then(|| Bar::within(name(), latency.quantile(0.99), limit))
+    (!latency.is_empty()).then(|| Bar::within(name(), latency.quantile(0.99), max))
 }
 
 /// Explanations of bars that are missing or not met.
@@ -215,7 +215,7 @@ fn notes_of_figures(plan: &Plan, found: &Found) -> Vec<&'static str> {
         if wrong_states.is_none() {
             notes.push("The players could not be read at the end.");
         }
-        if figures.own_delay.quantile(0.99) > OWN_DELAY_LIMIT {
+        if figures.own_delay.quantile(0.99) > MAX_OWN_DELAY {
             notes.push(
                 "This machine is too slow for the load, so the latencies include its own delays.",
             );

@@ -152,7 +152,7 @@ fn a_gateway_is_unknown_only_after_its_lease_expired() {
 
 #[test]
 fn a_renewal_that_failed_keeps_nothing_for_certain() {
-    let without_answers = violated_when_kept(|history| {
+    let without_responses = violated_when_kept(|history| {
         let late = history
             .lease_calls
             .iter_mut()
@@ -160,7 +160,7 @@ fn a_renewal_that_failed_keeps_nothing_for_certain() {
         late.for_each(|call| call.status = None);
         go_offline(history, 6_800);
     });
-    assert_eq!(without_answers, []);
+    assert_eq!(without_responses, []);
 }
 
 #[test]

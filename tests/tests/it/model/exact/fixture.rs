@@ -120,8 +120,8 @@ impl<'a> Fixture<'a> {
     /// Takes one step, and compares what a caller or an operator can see.
     pub(super) async fn take(&mut self, step: &Step) -> TestCaseResult {
         self.set_clock(&step.moment);
-        if let Some(answer) = self.call(&step.call).await? {
-            reads::compare_answer(&self.reference, &answer)?;
+        if let Some(shown) = self.call(&step.call).await? {
+            reads::compare_response(&self.reference, &shown)?;
         }
         reads::compare_with_history(&self.services[0], &self.reference).await?;
         // The others take turns, and so do the players.
@@ -177,8 +177,8 @@ impl<'a> Fixture<'a> {
                     connection: &id,
                     gateway: gateway.as_ref(),
                 };
-                let answer = service.connect(owned, &trace).await;
-                self.compare_renewal(*socket, *owner, &EventReason::Connect, answer)
+                let result = service.connect(owned, &trace).await;
+                self.compare_renewal(*socket, *owner, &EventReason::Connect, result)
             }
             Call::Heartbeat(socket, owner) => {
                 let id = self.id(*socket);
@@ -187,14 +187,14 @@ impl<'a> Fixture<'a> {
                     connection: &id,
                     gateway: gateway.as_ref(),
                 };
-                let answer = service.heartbeat(owned, &trace).await;
-                self.compare_renewal(*socket, *owner, &EventReason::Restore, answer)
+                let result = service.heartbeat(owned, &trace).await;
+                self.compare_renewal(*socket, *owner, &EventReason::Restore, result)
             }
             Call::Disconnect(socket, reason) => {
-                let answer = service.disconnect(&self.id(*socket), *reason, &trace).await;
+                let result = service.disconnect(&self.id(*socket), *reason, &trace).await;
                 self.reference.disconnect(*socket, *reason);
                 let is_deleted = self.reference.players[socket.0].overdue.is_some();
-                answer
+                result
                     .map(|presence| (!is_deleted).then_some(presence))
                     .map_err(unexpected)
             }
@@ -206,8 +206,8 @@ impl<'a> Fixture<'a> {
                     state: *state,
                     activity: change.in_form(self.calls),
                 };
-                let answer = service.set_state(&player(PLAYERS[*at]), sent, &trace).await;
-                match (answer, self.reference.set(*at, *state, change)) {
+                let result = service.set_state(&player(PLAYERS[*at]), sent, &trace).await;
+                match (result, self.reference.set(*at, *state, change)) {
                     (Ok(presence), Ok(())) => Ok(Some(presence)),
                     (Err(PresenceError::TransitionRejected(rejected)), Err(_))
                         if Some(rejected) == *state =>
@@ -219,33 +219,33 @@ impl<'a> Fixture<'a> {
                     {
                         Ok(None)
                     }
-                    (answer, expected) => {
-                        Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}")))
+                    (result, expected) => {
+                        Err(TestCaseError::fail(format!("{result:?}, not {expected:?}")))
                     }
                 }
             }
             Call::ConnectBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service
+                let result = service
                     .connect_batch(self.owned(&sockets, *owner), &trace)
                     .await;
                 Batch {
                     restored: Vec::new(),
                     ..self.renew_all(&sockets, *owner, &EventReason::Connect)
                 }
-                .compare(answer)
+                .compare(result)
             }
             Call::HeartbeatBatch(sockets, owner) => {
                 let sockets = self.entries(sockets);
-                let answer = service
+                let result = service
                     .heartbeat_batch(self.owned(&sockets, *owner), &trace)
                     .await;
                 self.renew_all(&sockets, *owner, &EventReason::Restore)
-                    .compare(answer)
+                    .compare(result)
             }
             Call::DisconnectBatch(sockets, reason) => {
                 let sockets = self.entries(sockets);
-                let answer = service
+                let result = service
                     .disconnect_batch(self.ids(&sockets), *reason, &trace)
                     .await;
                 let accepted = distinct(&sockets)
@@ -255,7 +255,7 @@ impl<'a> Fixture<'a> {
                     accepted,
                     ..Batch::default()
                 }
-                .compare(answer)
+                .compare(result)
             }
             Call::RenewGateway(at) => {
                 let status = service
@@ -325,12 +325,12 @@ impl<'a> Fixture<'a> {
         socket: Socket,
         owner: Owner,
         reason: &'static EventReason,
-        answer: Result<Presence, PresenceError>,
+        result: Result<Presence, PresenceError>,
     ) -> Result<Option<Presence>, TestCaseError> {
-        match (answer, self.reference.renew(socket, owner, reason)) {
+        match (result, self.reference.renew(socket, owner, reason)) {
             (Ok(presence), Renewal::Renewed | Renewal::Opened) => Ok(Some(presence)),
             (Err(PresenceError::ConnectionClosed), Renewal::Refused) => Ok(None),
-            (answer, expected) => Err(TestCaseError::fail(format!("{answer:?}, not {expected:?}"))),
+            (result, expected) => Err(TestCaseError::fail(format!("{result:?}, not {expected:?}"))),
         }
     }
 
@@ -393,14 +393,14 @@ impl<'a> Fixture<'a> {
 impl Batch {
     fn compare(
         self,
-        answer: Result<BatchOutcome, PresenceError>,
+        result: Result<BatchOutcome, PresenceError>,
     ) -> Result<Option<Presence>, TestCaseError> {
         let BatchOutcome {
             accepted,
             restored,
             closed,
             failed,
-        } = answer.map_err(unexpected)?;
+        } = result.map_err(unexpected)?;
         prop_assert_eq!(
             Self {
                 accepted,

@@ -10,12 +10,12 @@ use proptest::{prelude::*, test_runner::TestCaseResult};
 
 use super::{PLAYERS, activities::activity, gateways::GATEWAYS, reference::Reference, unexpected};
 
-/// The answer of a call is what a read would show.
-pub(super) fn compare_answer(reference: &Reference, answer: &Presence) -> TestCaseResult {
+/// Checks that the presence in a response is what a read would show.
+pub(super) fn compare_response(reference: &Reference, shown: &Presence) -> TestCaseResult {
     let at = PLAYERS
         .iter()
-        .position(|name| player(name) == answer.player_id);
-    prop_assert_eq!(answer, &presence(reference, at.unwrap(), History::Hidden));
+        .position(|name| player(name) == shown.player_id);
+    prop_assert_eq!(shown, &presence(reference, at.unwrap(), History::Hidden));
     Ok(())
 }
 

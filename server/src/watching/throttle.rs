@@ -1,13 +1,13 @@
-//! Pace of changes: the first one after a pause is sent at once, then at most one message per
-//! interval.
+//! Throttle of a stream: the first change after a pause is sent at once, then at most one message
+//! per interval.
 
 use std::time::Duration;
 
 use presence::watch::{Changes, WatchStream};
 use tokio::time::{Instant, sleep_until};
 
-/// The pace of a stream's changes.
-pub(super) struct Pace {
+/// Limits how often a stream sends changes.
+pub(super) struct Throttle {
     interval: Duration,
     /// When the next message may be sent.
     next: Instant,
@@ -15,7 +15,7 @@ pub(super) struct Pace {
     has_changes: bool,
 }
 
-impl Pace {
+impl Throttle {
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval,

@@ -1,4 +1,4 @@
-//! An open-loop schedule: the clock alone decides what is due, not the speed of the service.
+//! Open-loop schedules: the clock alone decides what is due, not the speed of the service.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ pub(super) fn ticks() -> Interval {
     ticks
 }
 
-/// A rate, and how many were due so far.
+/// A schedule of events at an even rate, and how many of them were due so far.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct RateSchedule {
     per_second: f64,
     started_at: Instant,
     done: u64,
 }
 
-impl Pace {
+impl RateSchedule {
     pub(super) fn new(per_second: f64, started_at: Instant) -> Self {
         Self {
             per_second,
@@ -48,14 +48,14 @@ mod tests {
     #[test]
     fn a_missed_tick_is_made_up_for_by_the_next_one() {
         let start = Instant::now();
-        let mut pace = Pace::new(250.0, start);
-        assert_eq!(pace.due(start), 0);
-        assert_eq!(pace.due(start + TICK), 2);
-        assert_eq!(pace.due(start + 2 * TICK), 3);
-        assert_eq!(pace.due(start + Duration::from_secs(2)), 495);
-        assert_eq!(pace.due(start + Duration::from_secs(1)), 0);
+        let mut schedule = RateSchedule::new(250.0, start);
+        assert_eq!(schedule.due(start), 0);
+        assert_eq!(schedule.due(start + TICK), 2);
+        assert_eq!(schedule.due(start + 2 * TICK), 3);
+        assert_eq!(schedule.due(start + Duration::from_secs(2)), 495);
+        assert_eq!(schedule.due(start + Duration::from_secs(1)), 0);
         assert_eq!(
-            Pace::new(0.0, start).due(start + Duration::from_secs(3_600)),
+            RateSchedule::new(0.0, start).due(start + Duration::from_secs(3_600)),
             0
         );
     }
