@@ -1,28 +1,29 @@
 //! The live events of all players.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use serde::Deserialize;
+use sse_core::{MessageEvent, SseDecoder, SseEvent};
 use tokio::time::timeout;
 
-use super::{
-    PresenceEvent,
-    messages::{Message, Messages},
-};
+use super::PresenceEvent;
 use crate::{CallError, transport::Stream};
 
 /// The longest silence of a working service, which sends a keep-alive every 15 s.
 const MAX_SILENCE: Duration = Duration::from_secs(40);
 
 /// The longest message, in bytes: an event with the longest id, and something to spare.
-const MAX_MESSAGE: usize = 16 * 1024;
+const MAX_MESSAGE: NonZeroUsize = NonZeroUsize::new(16 * 1024).unwrap();
 
 /// Events, from the moment at which it was opened.
 #[derive(Debug)]
 pub struct EventStream {
     body: Stream,
-    messages: Messages,
+    decoder: SseDecoder,
+    /// What was read and is not decoded yet.
+    received: Bytes,
     /// The first message of the service, if it is an item.
     first: Option<StreamItem>,
 }
@@ -53,12 +54,13 @@ impl EventStream {
     pub(super) async fn open(body: Stream) -> Result<Self, CallError> {
         let mut stream = Self {
             body,
-            messages: Messages::default(),
+            decoder: SseDecoder::with_limit(MAX_MESSAGE),
+            received: Bytes::new(),
             first: None,
         };
         match stream.message().await? {
-            Some(message) if message.name == "ready" => {}
-            Some(message) if message.name == "feed" => stream.first = StreamItem::parse(&message)?,
+            Some(message) if message.event == "ready" => {}
+            Some(message) if message.event == "feed" => stream.first = StreamItem::parse(&message)?,
             Some(_) | None => {
                 return Err(CallError::Unreachable(
                     "the stream of events did not begin".into(),
@@ -86,15 +88,15 @@ impl EventStream {
         Ok(None)
     }
 
-    async fn message(&mut self) -> Result<Option<Message>, CallError> {
+    /// Waits for the next message. Comments, which only show that the service is up, are skipped.
+    async fn message(&mut self) -> Result<Option<MessageEvent>, CallError> {
         loop {
-            if let Some(message) = self.messages.next() {
-                return Ok(Some(message));
-            }
-            if self.messages.waiting() > MAX_MESSAGE {
-                return Err(CallError::Unreachable(
-                    "the stream of events has a message without an end".into(),
-                ));
+            while let Some(decoded) = self.decoder.next(&mut self.received) {
+                match decoded {
+                    Ok(SseEvent::Message(message)) => return Ok(Some(message)),
+                    Ok(SseEvent::Retry(_)) => {} // for clients that reconnect by themselves
+                    Err(too_large) => return Err(CallError::Unreachable(too_large.into())),
+                }
             }
             let frame = timeout(MAX_SILENCE, self.body.frame())
                 .await
@@ -103,9 +105,7 @@ impl EventStream {
                 .transpose()
                 .map_err(|error| CallError::Unreachable(error.into()))?
             {
-                Some(frame) => self
-                    .messages
-                    .feed(frame.data_ref().map_or(&[], |data| data)),
+                Some(frame) => self.received = frame.into_data().unwrap_or_default(),
                 None => return Ok(None),
             }
         }
@@ -114,7 +114,7 @@ impl EventStream {
 
 impl StreamItem {
     /// `None` for a message that only a newer service has.
-    fn parse(Message { name, data }: &Message) -> Result<Option<Self>, CallError> {
+    fn parse(message: &MessageEvent) -> Result<Option<Self>, CallError> {
         #[derive(Deserialize)]
         struct Missed {
             count: u64,
@@ -125,7 +125,8 @@ impl StreamItem {
             feed: String,
         }
 
-        let item = match &**name {
+        let data = &message.data;
+        let item = match &*message.event {
             "presence" => serde_json::from_str(data).map(Self::Event),
             "missed" => serde_json::from_str(data).map(|Missed { count }| Self::Missed(count)),
             "feed" => serde_json::from_str(data).map(|FeedState { feed }| {
@@ -138,5 +139,55 @@ impl StreamItem {
             _ => return Ok(None),
         };
         item.map(Some).map_err(CallError::Garbled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// Reads all items of a stream whose body arrives in these chunks.
+    async fn read(chunks: &[&[u8]]) -> Result<Vec<StreamItem>, CallError> {
+        let frames = chunks
+            .iter()
+            .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))));
+        let body = StreamBody::new(stream::iter(frames.collect::<Vec<_>>())).boxed_unsync();
+        let mut events = EventStream::open(body).await?;
+        let mut items = Vec::new();
+        while let Some(item) = events.next().await? {
+            items.push(item);
+        }
+        Ok(items)
+    }
+
+    #[tokio::test]
+    async fn items_are_the_same_wherever_the_reads_end() {
+        let body =
+            "event: ready\ndata: {}\n\n:\n\nevent: missed\ndata: {\"count\":3,\"a\":\"é: c\"}\n\n\
+                    retry: 5\n\nevent: feed\ndata: {\"feed\":\"down\"}\n\n"
+                .as_bytes();
+        let expected = [StreamItem::Missed(3), StreamItem::Feed(EventFeed::Down)];
+        for end in 1..body.len() {
+            let items = read(&[&body[..end], &body[end..]]).await.unwrap();
+            assert_eq!(items, expected, "{end}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_comment_is_not_an_item_and_neither_is_half_a_message() {
+        let half = b"event: missed\ndata: {\"count\":3}\n";
+        let items = read(&[b"event: ready\ndata: {}\n\n", b":\n\n", half]).await;
+        assert_eq!(items.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_message_that_does_not_end_is_an_error() {
+        let long = vec![b'x'; MAX_MESSAGE.get()];
+        let result = read(&[b"event: ready\ndata: {}\n\n", b"data: ", &long, &long]).await;
+        assert!(matches!(result, Err(CallError::Unreachable(_))));
     }
 }

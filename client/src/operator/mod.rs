@@ -1,7 +1,6 @@
 //! Queries of operators: counts, gateways, diagnostics of one player, health, events.
 
 mod events;
-mod messages;
 
 use crate::{
     Activity, CallError, Endpoint, InvalidEndpoint, PlayerId, Problem,

@@ -95,16 +95,12 @@ pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
 
 /// Parses a whole number with a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    let duration = Duration::from_millis(whole_number::<u64>(number)?.checked_mul(millis)?);
+    // humantime also accepts sums, and units that are easily mistaken: `1M` is a month.
+    let unit = text.trim_start_matches(|character: char| character.is_ascii_digit());
+    if !matches!(unit, "ms" | "s" | "m" | "h" | "d") {
+        return None;
+    }
+    let duration = humantime::parse_duration(text).ok()?;
     (duration <= Duration::from_hours(3_650 * 24)).then_some(duration)
 }
 

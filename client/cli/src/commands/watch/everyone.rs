@@ -2,7 +2,11 @@
 
 use std::{fmt, time::Duration};
 
-use presence_client::operator::{EventFeed, EventStream, PresenceEvent, StreamItem};
+use backon::{ExponentialBuilder, Retryable as _};
+use presence_client::{
+    CallError,
+    operator::{EventFeed, EventStream, PresenceEvent, StreamItem},
+};
 use tokio::time::sleep;
 
 use super::{line, write_activity, write_state};
@@ -13,9 +17,14 @@ use crate::{
     style::FAINT,
 };
 
-/// The pause before a stream that broke is opened again; it doubles with each failure.
+/// The pause before a stream that broke is opened again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The pauses between further attempts.
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(500))
+    .with_max_delay(Duration::from_secs(5))
+    .without_max_times();
 
 /// The width of the column of ids. Longer ids are not cut.
 const WIDTH: usize = 16;
@@ -92,20 +101,14 @@ impl Watch<'_> {
     /// Opens the stream again. Retries until it succeeds.
     async fn reopen(&mut self, why: &str) -> Result<EventStream, Failure> {
         anstream::eprintln!("presence: {why}; trying again");
-        let mut pause = FIRST_PAUSE;
-        loop {
-            sleep(pause).await;
-            match self.service.operator.events().await {
-                Ok(events) => {
-                    anstream::eprintln!(
-                        "presence: connected again; changes in between are not shown"
-                    );
-                    return Ok(events);
-                }
-                Err(error) if error.is_transient() => pause = LONGEST_PAUSE.min(pause * 2),
-                Err(error) => return Err(self.service.events_failure(&error)),
-            }
-        }
+        sleep(FIRST_PAUSE).await;
+        let events = (|| self.service.operator.events())
+            .retry(BACKOFF)
+            .when(CallError::is_transient)
+            .await
+            .map_err(|error| self.service.events_failure(&error))?;
+        anstream::eprintln!("presence: connected again; changes in between are not shown");
+        Ok(events)
     }
 }
 
