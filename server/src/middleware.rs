@@ -11,12 +11,8 @@ use std::{
 };
 
 use axum::{
-    Router,
-    extract::Request,
-    handler::Handler,
-    http::StatusCode,
-    response::Response,
-    routing::{MethodFilter, on},
+    Router, extract::Request, handler::Handler, http::StatusCode, response::Response,
+    routing::MethodRouter,
 };
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
@@ -68,7 +64,7 @@ struct RouteMetrics {
 
 /// A handler behind its route's middleware.
 #[derive(Clone)]
-struct WithMiddleware<H> {
+pub(crate) struct WithMiddleware<H> {
     middleware: Arc<RouteMiddleware>,
     access: Access,
     handler: H,
@@ -99,53 +95,31 @@ impl Middleware {
 }
 
 impl RouteMiddleware {
-    /// Builds the routes of this path, with and without a slash at its end, with `handler` for a
-    /// method.
-    pub(crate) fn on<H, F, S>(
-        self: &Arc<Self>,
-        method: MethodFilter,
-        access: Access,
-        handler: H,
-    ) -> Router<S>
-    where
-        H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response> + Send + 'static,
-        S: Clone + Send + Sync + 'static,
-    {
-        let handler = WithMiddleware {
+    /// Puts a handler of this route behind the middleware.
+    pub(crate) fn wrap<H>(self: &Arc<Self>, access: Access, handler: H) -> WithMiddleware<H> {
+        WithMiddleware {
             middleware: Arc::clone(self),
             access,
             handler,
-        };
-        let with_slash = format!("{}/", self.path);
-        Router::new()
-            .route(self.path, on(method, handler.clone()))
-            .route(&with_slash, on(method, handler))
+        }
     }
 
-    /// Builds the route of this exact path, with `handler` for a method.
-    pub(crate) fn exactly_on<H, F, S>(
-        self: &Arc<Self>,
-        method: MethodFilter,
-        access: Access,
-        handler: H,
-    ) -> Router<S>
+    /// Builds the routes of this path, with and without a slash at its end.
+    pub(crate) fn routes<S>(&self, methods: MethodRouter<S>) -> Router<S>
     where
-        H: FnOnce(Request, S) -> F + Clone + Send + Sync + 'static,
-        F: Future<Output = Response> + Send + 'static,
         S: Clone + Send + Sync + 'static,
     {
-        Router::new().route(
-            self.path,
-            on(
-                method,
-                WithMiddleware {
-                    middleware: Arc::clone(self),
-                    access,
-                    handler,
-                },
-            ),
-        )
+        let with_slash = format!("{}/", self.path);
+        self.exact_route(methods.clone())
+            .route(&with_slash, methods)
+    }
+
+    /// Builds the route of this exact path.
+    pub(crate) fn exact_route<S>(&self, methods: MethodRouter<S>) -> Router<S>
+    where
+        S: Clone + Send + Sync + 'static,
+    {
+        Router::new().route(self.path, methods)
     }
 
     /// Starts the span of a request, if its route is traced.

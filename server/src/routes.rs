@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     response::{IntoResponse as _, Response},
-    routing::MethodFilter,
+    routing::{MethodFilter, MethodRouter, get, on},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
@@ -20,7 +20,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    access::Access,
+    access::Access::{self, Change, Open, Read},
     call::{Admission, refuse, respond},
     connection::Lifecycle,
     console,
@@ -38,6 +38,12 @@ const GATEWAYS_TTL: Duration = Duration::from_millis(500);
 
 /// The handler of a call.
 type Handler<F> = fn(Arc<PresenceService>, http::Request) -> F;
+
+/// The routes of calls about players.
+struct Calls<'a> {
+    middleware: &'a Middleware,
+    router: Router<Arc<PresenceService>>,
+}
 
 /// Components that the routes need beside the presence service.
 pub(crate) struct Parts<'a> {
@@ -62,57 +68,22 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         watching,
         closing,
     } = parts;
-    let admission = &Arc::new(Admission::new());
     // Heartbeats have bounds of their own: other calls must not crowd out those that keep leases
     // alive.
     let heartbeats = &Arc::new(Admission::new());
-    let calls = Router::new()
-        .merge(call(
-            middleware,
-            "/presence/connect",
-            Access::Change,
-            admission,
-            connect::handle,
-        ))
-        .merge(call(
-            middleware,
-            "/presence/heartbeat",
-            Access::Change,
-            heartbeats,
-            heartbeat::handle,
-        ))
-        .merge(call(
-            middleware,
-            "/presence/disconnect",
-            Access::Change,
-            admission,
-            disconnect::handle,
-        ))
+    let others = &Arc::new(Admission::new());
+    let calls = Calls::new(middleware)
+        .post("/presence/connect", Change, others, connect::handle)
+        .post("/presence/heartbeat", Change, heartbeats, heartbeat::handle)
+        .post("/presence/disconnect", Change, others, disconnect::handle)
         // Gateways share the bounds of heartbeats: an overload must not make them look dead.
-        .merge(call(
-            middleware,
-            "/presence/gateway",
-            Access::Change,
-            heartbeats,
-            gateway::handle,
-        ))
-        .merge(call(
-            middleware,
-            "/presence/state",
-            Access::Change,
-            admission,
-            set_state::handle,
-        ))
-        .merge(call(
-            middleware,
-            "/presence/friends",
-            Access::Read,
-            admission,
-            friends::handle,
-        ))
-        .merge(read(&middleware.calls("/presence/{player_id}"), admission));
+        .post("/presence/gateway", Change, heartbeats, gateway::handle)
+        .post("/presence/state", Change, others, set_state::handle)
+        .post("/presence/friends", Read, others, friends::handle);
+    let player = middleware.calls("/presence/{player_id}");
+    let get_player = read(&player, others);
     let statistics = CachedReport::new(app.operator_queries(), STATISTICS_TTL);
-    let gateways = CachedReport::new(app.operator_queries(), GATEWAYS_TTL);
+    let gateway_list = CachedReport::new(app.operator_queries(), GATEWAYS_TTL);
     let get_statistics = async move |_, _| {
         statistics
             .respond(async |operator_queries| operator_queries.statistics().await)
@@ -122,53 +93,37 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         let ttl_of = |operator_queries: &OperatorQueries, list: &Gateways| {
             operator_queries.gateways_ttl(list).max(GATEWAYS_TTL)
         };
-        gateways
+        gateway_list
             .respond_for(ttl_of, async |operator_queries| {
                 operator_queries.gateways().await
             })
             .await
     };
-    // `/presence/` would be the path of a player without an id.
-    let presence = middleware.calls("/presence");
-    let metrics = middleware.calls("/metrics");
-    let description = middleware.calls("/openapi.json");
-    let operators = Router::new()
-        .merge(presence.exactly_on(MethodFilter::GET, Access::Read, get_statistics))
-        .merge(
-            metrics.on(MethodFilter::GET, Access::Read, async move |_, _| {
-                prometheus.render().into_response()
-            }),
-        )
-        .merge(
-            description.on(MethodFilter::GET, Access::Open, async |_, _| {
-                openapi::describe()
-            }),
-        );
+    let get_metrics = async move |_, _| prometheus.render().into_response();
+    let describe = async |_, _| openapi::describe();
     let watching = Watching::new(watching, closing.clone());
     let open_watch = async move |request, _| watching.respond(request).await;
+    let get_live = async |_, _| live();
+    let get_ready = async move |_, _| respond(Ok(ready(&current(&health, &lifecycle).await)));
+    let presence = middleware.calls("/presence");
+    let gateways = middleware.calls("/gateways");
+    let metrics = middleware.calls("/metrics");
+    let description = middleware.calls("/openapi.json");
+    let watch = middleware.calls("/watch");
+    let liveness = middleware.probes("/health/live");
+    let readiness = middleware.probes("/health/ready");
     calls
-        .merge(operators)
-        .merge(
-            middleware
-                .calls("/gateways")
-                .on(MethodFilter::GET, Access::Read, get_gateways),
-        )
-        .merge(
-            middleware
-                .calls("/watch")
-                .on(MethodFilter::GET, Access::Read, open_watch),
-        )
+        .router
+        .merge(player.routes(get_player))
+        // `/presence/` would be the path of a player without an id.
+        .merge(presence.exact_route(get(presence.wrap(Read, get_statistics))))
+        .merge(gateways.routes(get(gateways.wrap(Read, get_gateways))))
+        .merge(metrics.routes(get(metrics.wrap(Read, get_metrics))))
+        .merge(description.routes(get(description.wrap(Open, describe))))
+        .merge(watch.routes(get(watch.wrap(Read, open_watch))))
         .merge(console::routes(app, middleware, closing))
-        .merge(middleware.probes("/health/live").on(
-            MethodFilter::GET,
-            Access::Open,
-            async |_, _| live(),
-        ))
-        .merge(middleware.probes("/health/ready").on(
-            MethodFilter::GET,
-            Access::Open,
-            async move |_, _| respond(Ok(ready(&current(&health, &lifecycle).await))),
-        ))
+        .merge(liveness.routes(get(liveness.wrap(Open, get_live))))
+        .merge(readiness.routes(get(readiness.wrap(Open, get_ready))))
         .fallback(async |request| refuse(request, Problem::not_found()).await)
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }
@@ -183,55 +138,57 @@ async fn current(health: &HealthMonitor, lifecycle: &Lifecycle) -> Health {
     }
 }
 
-/// Builds the routes of a call. A GET on its path, such as `/presence/friends`, reads the player
-/// whose id is the last segment.
-fn call<F>(
-    middleware: &Middleware,
-    path: &'static str,
-    access: Access,
-    admission: &Arc<Admission>,
-    handler: Handler<F>,
-) -> Router<Arc<PresenceService>>
-where
-    F: Future<Output = HandlerResult> + Send + 'static,
-{
-    let middleware = middleware.calls(path);
-    read(&middleware, admission).merge(on(
-        &middleware,
-        MethodFilter::POST,
-        access,
-        admission,
-        handler,
-    ))
+impl<'a> Calls<'a> {
+    fn new(middleware: &'a Middleware) -> Self {
+        Self {
+            middleware,
+            router: Router::new(),
+        }
+    }
+
+    /// Adds the routes of a call. A GET on its path, such as `/presence/friends`, reads the player
+    /// whose id is the last segment.
+    fn post<F>(
+        mut self,
+        path: &'static str,
+        access: Access,
+        admission: &Arc<Admission>,
+        handler: Handler<F>,
+    ) -> Self
+    where
+        F: Future<Output = HandlerResult> + Send + 'static,
+    {
+        let route = self.middleware.calls(path);
+        let post = admitted(&route, MethodFilter::POST, access, admission, handler);
+        let methods = read(&route, admission).merge(post);
+        self.router = self.router.merge(route.routes(methods));
+        self
+    }
 }
 
+/// The handler of a GET that reads a player.
 fn read(
-    middleware: &Arc<RouteMiddleware>,
+    route: &Arc<RouteMiddleware>,
     admission: &Arc<Admission>,
-) -> Router<Arc<PresenceService>> {
-    on(
-        middleware,
-        MethodFilter::GET,
-        Access::Read,
-        admission,
-        get_state::handle,
-    )
+) -> MethodRouter<Arc<PresenceService>> {
+    let handler = get_state::handle;
+    admitted(route, MethodFilter::GET, Read, admission, handler)
 }
 
-fn on<F>(
-    middleware: &Arc<RouteMiddleware>,
+/// The handler of a call for one method, within the bounds of `admission`.
+fn admitted<F>(
+    route: &Arc<RouteMiddleware>,
     method: MethodFilter,
     access: Access,
     admission: &Arc<Admission>,
     handler: Handler<F>,
-) -> Router<Arc<PresenceService>>
+) -> MethodRouter<Arc<PresenceService>>
 where
     F: Future<Output = HandlerResult> + Send + 'static,
 {
     let admission = Arc::clone(admission);
-    middleware.on(method, access, async move |request, presence| {
-        admission.run(request, presence, handler).await
-    })
+    let run = async move |request, presence| admission.run(request, presence, handler).await;
+    on(method, route.wrap(access, run))
 }
 
 fn live() -> Response {

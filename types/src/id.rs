@@ -2,9 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-use crate::text::Text;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
@@ -170,6 +168,22 @@ macro_rules! id {
 }
 
 id!(PlayerId ConnectionId GatewayId);
+
+/// Parses a value from a borrowed string, without allocating a `String`. Other JSON types are
+/// refused.
+pub(crate) struct Text<T, E>(pub(crate) fn(&str) -> Result<T, E>);
+
+impl<T, E: fmt::Display> de::Visitor<'_> for Text<T, E> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<D: de::Error>(self, text: &str) -> Result<T, D> {
+        (self.0)(text).map_err(D::custom)
+    }
+}
 
 #[cfg(test)]
 mod tests {

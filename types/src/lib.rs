@@ -15,7 +15,6 @@ mod presence;
 mod problem;
 mod state;
 mod statistics;
-mod text;
 
 pub use activity::{Activity, Party};
 pub use event::{EventKind, EventReason, PresenceEvent};

@@ -38,7 +38,7 @@ macro_rules! open_names {
         impl<'de> serde::Deserialize<'de> for $type {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let parse = |name: &str| Ok::<_, std::convert::Infallible>(Self::from(name));
-                deserializer.deserialize_str(crate::text::Text(parse))
+                deserializer.deserialize_str(crate::id::Text(parse))
             }
         }
     };

@@ -12,7 +12,7 @@ use axum::{
     Router,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::MethodFilter,
+    routing::get,
 };
 use presence::runtime::App;
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     let operator_queries = app.operator_queries();
     let explain = async move |request, _| players::explain(&operator_queries, request).await;
     let players = middleware.calls("/console/players/{player_id}");
-    let mut routes = players.on(MethodFilter::GET, Access::Read, explain);
+    let mut routes = players.routes(get(players.wrap(Access::Read, explain)));
     // Without events, these paths are a 404.
     if let Some(live) = app.live_events() {
         let histories = players::Histories::new(live.clone());
@@ -39,23 +39,20 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         let open = async move |_, _| streams.open().await;
         let events = middleware.calls("/console/events");
         routes = routes
-            .merge(history.on(MethodFilter::GET, Access::Read, search))
-            .merge(events.on(MethodFilter::GET, Access::Read, open));
+            .merge(history.routes(get(history.wrap(Access::Read, search))))
+            .merge(events.routes(get(events.wrap(Access::Read, open))));
     }
     for asset in page::ASSETS {
-        let middleware = middleware.calls(asset.path);
+        let file = middleware.calls(asset.path);
         let respond = async |_, _| asset.response();
-        routes = routes.merge(middleware.exactly_on(MethodFilter::GET, Access::Open, respond));
+        routes = routes.merge(file.exact_route(get(file.wrap(Access::Open, respond))));
     }
     // The page refers to its files relative to `/console`, so that a proxy may add a prefix. Under
     // `/console/` those links would break, so it is redirected.
     for (path, location) in [("/", "console"), ("/console/", "../console")] {
+        let link = middleware.calls(path);
         let redirect = async move |_, _| redirect_to(location);
-        routes = routes.merge(middleware.calls(path).exactly_on(
-            MethodFilter::GET,
-            Access::Open,
-            redirect,
-        ));
+        routes = routes.merge(link.exact_route(get(link.wrap(Access::Open, redirect))));
     }
     routes
 }
