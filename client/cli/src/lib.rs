@@ -8,12 +8,13 @@
 //!   services.
 //! - `service`: clients of the service, and messages for calls that failed.
 //! - `ids`: players named on standard input.
-//! - `failure`: errors of commands, and exit statuses.
+//! - `failure`: errors of commands, and exit statuses; `confirm`: questions before a command.
 //! - `output`: text, or JSON for programs; `activity`, `table` and `style`: parts of the text.
 
 mod activity;
 mod args;
 mod commands;
+mod confirm;
 mod context;
 mod failure;
 mod ids;

@@ -1,11 +1,10 @@
 //! `presence set-state` and `presence sign-out`.
 
-use std::io::{self, IsTerminal as _};
-
 use presence_client::{Activity, PlayerId, State};
 
 use super::players;
 use crate::{
+    confirm::confirm,
     failure::{Failure, Status},
     output::Output,
     service::Service,
@@ -26,7 +25,10 @@ pub(super) async fn run(
     output: Output,
 ) -> Result<Status, Failure> {
     if change.state == Some(State::Offline) && !is_confirmed {
-        confirm(player)?;
+        // A sign-out cannot be undone: the connections stay closed.
+        let question = format!("Sign {player} out, on every device?");
+        let refused = format!("{player} was not signed out");
+        confirm("a sign-out", &question, refused)?;
     }
     let players = &service.players;
     let presence = match change {
@@ -54,25 +56,4 @@ pub(super) async fn run(
     let presence = presence.map_err(|error| service.failure(&error))?;
     output.show(&presence, || players::table(&[&presence]))?;
     Ok(Status::Done)
-}
-
-/// Asks for confirmation of a sign-out, which cannot be undone: the connections stay closed.
-fn confirm(player: &PlayerId) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Status::Usage,
-            "a sign-out needs confirmation, and standard input is not a terminal",
-        )
-        .with_hint("--yes confirms it."));
-    }
-    anstream::eprint!("Sign {player} out, on every device? [y/N] ");
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::new(
-            Status::Usage,
-            format!("{player} was not signed out"),
-        )),
-    }
 }

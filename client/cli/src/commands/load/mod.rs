@@ -27,16 +27,14 @@ mod run;
 mod verdict;
 mod view;
 
-use std::{
-    io::{self, IsTerminal as _},
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
 use http::Uri;
 
 use self::{interrupt::Interrupt, plan::Plan, report::Report, run::Load};
 use crate::{
     args::LoadArgs,
+    confirm::confirm,
     failure::{Failure, Status},
     output::Output,
     service::Service,
@@ -50,7 +48,7 @@ pub(super) async fn run(
 ) -> Result<Status, Failure> {
     let plan = Plan::new(args);
     if !args.yes && !is_loopback(service.url()) {
-        confirm(service.url(), &plan)?;
+        confirm_elsewhere(service.url(), &plan)?;
     }
     let mut interrupt = Interrupt::new()?;
     let mut load = Load::start(service, plan).await?;
@@ -98,27 +96,14 @@ fn interrupted(remaining: Option<u64>) -> Failure {
 }
 
 /// Asks for confirmation if the service is on another machine, since others may depend on it.
-fn confirm(url: &str, plan: &Plan) -> Result<(), Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::new(
-            Status::Usage,
-            format!("{url} is not on this machine: a load needs confirmation, and standard input is not a terminal"),
-        )
-        .with_hint("--yes confirms it."));
-    }
+fn confirm_elsewhere(url: &str, plan: &Plan) -> Result<(), Failure> {
     let players = grouped(plan.players.into());
-    anstream::eprint!(
-        "Put the load of {players} players on {url}? Consumers of its events will see them. [y/N] "
+    let question = format!(
+        "Put the load of {players} players on {url}? Consumers of its events will see them."
     );
-    let mut answer = String::new();
-    io::stdin().read_line(&mut answer)?;
-    match answer.trim().to_ascii_lowercase().as_str() {
-        "y" | "yes" => Ok(()),
-        _ => Err(Failure::new(
-            Status::Usage,
-            format!("no load was put on {url}"),
-        )),
-    }
+    let refused = format!("no load was put on {url}");
+    let what = format!("{url} is not on this machine: a load");
+    confirm(&what, &question, refused)
 }
 
 /// Whether the service is on this machine.
