@@ -12,7 +12,7 @@ use aws_config::{
 };
 use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
 use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{SignableBody, SignableRequest, SigningError, SigningSettings, sign},
     sign::v4,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -163,24 +163,9 @@ impl AwsSigner {
             .build()
             .map_err(SignError::request)?
             .into();
-        // The signature covers the content type and what the library adds (host, time, session
-        // token). Other headers are left out, because proxies may change them.
-        let content_type = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let headers = content_type.map(|value| (header::CONTENT_TYPE.as_str(), value));
-        let uri = request.uri().to_string();
-        let signable = SignableRequest::new(
-            request.method().as_str(),
-            uri,
-            headers.into_iter(),
-            SignableBody::Bytes(body),
-        )
-        .map_err(SignError::request)?;
-        let (instructions, _) = sign(signable, &parameters)
-            .map_err(SignError::request)?
-            .into_parts();
+        let signable = signable(request, body).map_err(SignError::request)?;
+        let signed = sign(signable, &parameters).map_err(SignError::request)?;
+        let (instructions, _) = signed.into_parts();
         instructions.apply_to_request_http1x(request);
         // The library marks only the session token as sensitive.
         request
@@ -195,6 +180,23 @@ impl AwsSigner {
     pub(crate) fn report_refusal(&self, signed_at: SystemTime) {
         self.credentials.report_refusal(signed_at);
     }
+}
+
+/// What a signature covers beside what the library adds (host, time, session token): the method,
+/// the URL, the body and the content type. Proxies may change other headers.
+fn signable<'a, B>(
+    request: &'a Request<B>,
+    body: &'a Bytes,
+) -> Result<SignableRequest<'a>, SigningError> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let headers = content_type.map(|value| (header::CONTENT_TYPE.as_str(), value));
+    SignableRequest::new(
+        request.method().as_str(),
+        request.uri().to_string(),
+        headers.into_iter(),
+        SignableBody::Bytes(body),
+    )
 }
 
 /// The region only: a provider may show its secrets.

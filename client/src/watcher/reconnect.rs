@@ -1,6 +1,6 @@
 //! Task of the watcher: opens one stream after the other, with pauses in between.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
@@ -40,7 +40,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         // The first failed attempt is logged, its repetitions are not.
         if was_open || !is_failing {
-            tracing::warn!(error = %ErrorChain(&error), "the stream of watched players is disconnected; reconnecting");
+            tracing::warn!(
+                error = &error as &dyn Error,
+                "the stream of watched players is disconnected; reconnecting"
+            );
         }
         is_failing = !was_open;
         let pause = backoff.next().unwrap_or_default() + error.retry_after().unwrap_or_default();
@@ -66,19 +69,5 @@ impl Shared {
             error: Some(Arc::new(error)),
         };
         self.status.send_replace(status);
-    }
-}
-
-/// Displays an error with its sources.
-struct ErrorChain<'a>(&'a CallError);
-
-impl std::fmt::Display for ErrorChain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.0)?;
-        let sources =
-            std::iter::successors(std::error::Error::source(self.0), |error| error.source());
-        sources
-            .into_iter()
-            .try_for_each(|source| write!(f, ": {source}"))
     }
 }
