@@ -81,7 +81,8 @@ impl RedisClient {
     ) -> Result<Value, StoreError> {
         match &self.backend {
             Backend::Standalone(node) => {
-                let permit = node.admit(policy.urgency, std::iter::once(command)).await?;
+                let commands = std::iter::once(command);
+                let permit = node.in_flight.admit(policy.urgency, commands).await?;
                 let result = node
                     .query(command, policy.repeat, Instant::now() + self.timeout)
                     .await;
@@ -220,7 +221,7 @@ impl RedisClient {
             }
         };
         let commands = commands.iter().map(|(_, command)| command);
-        let permit = match node.admit(policy.urgency, commands.clone()).await {
+        let permit = match node.in_flight.admit(policy.urgency, commands.clone()).await {
             Ok(permit) => permit,
             Err(error) => return vec![Err(error); commands.len()],
         };

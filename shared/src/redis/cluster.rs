@@ -300,7 +300,7 @@ impl Cluster {
         } else {
             Urgency::Exempt
         };
-        let permit = match node.admit(urgency, commands.clone()).await {
+        let permit = match node.in_flight.admit(urgency, commands.clone()).await {
             Ok(permit) => permit,
             Err(error) => return (call.deadline, Err(error)),
         };

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     StoreError,
-    in_flight::{InFlightLimit, Permit, Urgency},
+    in_flight::InFlightLimit,
     link::{Ask, Endpoint, Link, Repeat, Role},
     value,
 };
@@ -18,7 +18,8 @@ use super::{
 #[derive(Clone)]
 pub(super) struct Node {
     link: Link,
-    in_flight: InFlightLimit,
+    /// Callers wait for its permit before they send commands.
+    pub(super) in_flight: InFlightLimit,
 }
 
 /// The server's relation to the slots of commands.
@@ -72,18 +73,6 @@ impl Node {
             link: Link::new(endpoint, role, timeout),
             in_flight: InFlightLimit::new(timeout),
         }
-    }
-
-    /// Waits until commands may be sent.
-    ///
-    /// # Errors
-    /// If their turn does not come in time.
-    pub(super) async fn admit<'a>(
-        &self,
-        urgency: Urgency,
-        commands: impl Iterator<Item = &'a Cmd>,
-    ) -> Result<Option<Permit>, StoreError> {
-        self.in_flight.admit(urgency, commands).await
     }
 
     /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
