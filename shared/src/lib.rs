@@ -24,6 +24,7 @@ pub mod events;
 pub mod fuzz;
 mod gateway_sweep;
 pub mod http;
+mod http_client;
 pub mod model;
 pub mod operator;
 mod presence;

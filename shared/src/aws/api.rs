@@ -2,31 +2,22 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_sigv4::http_request::SigningSettings;
 use backon::{ExponentialBuilder, Retryable as _};
 use http::{Request, header};
 use serde_json::Value;
 
-use super::{
-    http::send,
-    signer::{RequestSigner, SignError, SignatureLocation},
-};
+use super::signer::{RequestSigner, SignError};
+use crate::http_client::send;
 
 /// Time limit of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// An AWS service.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Service {
-    /// The service's name, as it appears in its host name and in signatures.
-    pub(super) name: &'static str,
-    /// The variable that can override the service's endpoint.
-    pub(super) endpoint_variable: &'static str,
-}
-
 /// A client of one AWS service.
 pub(super) struct Api<'a> {
     signer: &'a RequestSigner,
-    service: Service,
+    /// The service's name, as it appears in its host name and in signatures.
+    service: &'static str,
     endpoint: String,
 }
 
@@ -57,19 +48,17 @@ pub(super) enum ApiError {
 }
 
 impl<'a> Api<'a> {
-    /// Prepares a client. It connects with the first call.
+    /// Prepares a client of the service at `endpoint`, or else at AWS's own. It connects with the
+    /// first call.
     pub(super) fn new(
         signer: &'a RequestSigner,
-        service: Service,
-        lookup: &dyn Fn(&'static str) -> Option<String>,
+        service: &'static str,
+        endpoint: Option<String>,
     ) -> Self {
-        let override_url = lookup(service.endpoint_variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
-        let endpoint =
-            override_url.unwrap_or_else(|| default_endpoint(service.name, signer.region()));
         Self {
             signer,
             service,
-            endpoint,
+            endpoint: endpoint.unwrap_or_else(|| default_endpoint(service, signer.region())),
         }
     }
 
@@ -95,13 +84,9 @@ impl<'a> Api<'a> {
             .header("x-amz-target", target)
             .body(body.to_string().into_bytes())
             .map_err(|error| ApiError::unreachable(&self.endpoint, error))?;
+        let settings = SigningSettings::default();
         self.signer
-            .sign(
-                &mut request,
-                self.service.name,
-                SignatureLocation::Headers,
-                SystemTime::now(),
-            )
+            .sign(&mut request, self.service, settings, SystemTime::now())
             .await?;
         let timed = tokio::time::timeout(ATTEMPT_TIMEOUT, send(request)).await;
         // A timeout counts as an unreachable endpoint.

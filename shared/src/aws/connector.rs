@@ -21,7 +21,7 @@ use aws_smithy_types::body::SdkBody;
 use http_body_util::BodyExt as _;
 use tokio::time::timeout;
 
-use super::http::{connect, exchange};
+use crate::http_client::{connect, exchange, tls_for};
 
 /// Sends requests with the HTTP client of the other AWS calls.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ async fn call(
     // a call of which it has counted no byte for some seconds.
     let bytes = body.collect().await.map_err(ConnectorError::user)?;
     let request = http::Request::from_parts(parts, bytes.to_bytes().to_vec());
-    let stream = within(settings.connect_timeout(), connect(request.uri())).await?;
+    let tls = tls_for(request.uri()).map_err(|error| ConnectorError::io(error.into()))?;
+    let stream = within(settings.connect_timeout(), connect(request.uri(), tls)).await?;
     let response = within(settings.read_timeout(), exchange(stream, request)).await?;
     HttpResponse::try_from(response.map(SdkBody::from))
         .map_err(|error| ConnectorError::other(error.into(), None))

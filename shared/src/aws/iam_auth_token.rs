@@ -3,7 +3,9 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::signer::{RequestSigner, SignError, SignatureLocation};
+use aws_sigv4::http_request::{SignatureLocation, SigningSettings};
+
+use super::signer::{RequestSigner, SignError};
 
 /// How long a token is valid: the longest time that ElastiCache accepts.
 pub(crate) const VALIDITY: Duration = Duration::from_mins(15);
@@ -59,22 +61,18 @@ impl IamAuthToken {
             ""
         };
         let uri = format!("http://{name}/?Action=connect&User={}{kind}", self.user);
-        let unsigned = http::Request::get(uri).body(Vec::new());
-        let mut request = unsigned.map_err(|error| SignError::Signing(Box::new(error)))?;
+        let mut request = http::Request::get(uri)
+            .body(Vec::new())
+            .map_err(SignError::signing)?;
+        let mut settings = SigningSettings::default();
+        settings.signature_location = SignatureLocation::QueryParams;
+        settings.expires_in = Some(VALIDITY);
         self.signer
-            .sign(
-                &mut request,
-                "elasticache",
-                SignatureLocation::Url(VALIDITY),
-                at,
-            )
+            .sign(&mut request, "elasticache", settings, at)
             .await?;
+        let url = request.uri().to_string();
         // ElastiCache expects the URL without its scheme.
-        Ok(request
-            .uri()
-            .to_string()
-            .trim_start_matches("http://")
-            .to_owned())
+        Ok(url.trim_start_matches("http://").to_owned())
     }
 }
 

@@ -6,7 +6,6 @@
 
 mod api;
 mod connector;
-mod http;
 mod iam_auth_token;
 mod secrets;
 mod signer;

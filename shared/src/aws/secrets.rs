@@ -6,19 +6,10 @@ use std::{collections::HashMap, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    api::{Api, ApiError, Service},
+    api::{Api, ApiError},
     signer::RequestSigner,
 };
 use crate::error_chain::error_chain;
-
-const PARAMETER_STORE: Service = Service {
-    name: "ssm",
-    endpoint_variable: "AWS_ENDPOINT_URL_SSM",
-};
-const SECRETS_MANAGER: Service = Service {
-    name: "secretsmanager",
-    endpoint_variable: "AWS_ENDPOINT_URL_SECRETS_MANAGER",
-};
 
 /// Time limit of all calls together. AWS Lambda gives a function ten seconds to start.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(8);
@@ -84,67 +75,29 @@ impl SecretsSource {
         signer: &RequestSigner,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
+        let endpoint = |variable| lookup(variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
         let fetch = async {
             match self {
-                Self::Parameters(path) => self.parameters(path, signer, lookup).await,
-                Self::Secret(id) => self.secret(id, signer, lookup).await,
+                Self::Parameters(path) => {
+                    let api = Api::new(signer, "ssm", endpoint("AWS_ENDPOINT_URL_SSM"));
+                    let parameters = read_parameters(&api, path).await;
+                    let variables = parameters.map_err(|error| self.unreadable(&error))?;
+                    match variables.is_empty() {
+                        true => Err(SecretsError::Empty(self.clone())),
+                        false => Ok(variables),
+                    }
+                }
+                Self::Secret(id) => {
+                    let endpoint = endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+                    let api = Api::new(signer, "secretsmanager", endpoint);
+                    let secret = read_secret(&api, id).await;
+                    let variables = secret.map_err(|error| self.unreadable(&error))?;
+                    variables.ok_or_else(|| SecretsError::Malformed(self.clone()))
+                }
             }
         };
         let fetched = tokio::time::timeout(FETCH_TIMEOUT, fetch).await;
         fetched.unwrap_or_else(|_| Err(SecretsError::TimedOut(self.clone(), FETCH_TIMEOUT)))
-    }
-
-    async fn parameters(
-        &self,
-        path: &str,
-        signer: &RequestSigner,
-        lookup: &dyn Fn(&'static str) -> Option<String>,
-    ) -> Result<HashMap<String, String>, SecretsError> {
-        let api = Api::new(signer, PARAMETER_STORE, lookup);
-        let mut found = HashMap::new();
-        let mut request = json!({"Path": path, "WithDecryption": true});
-        for _ in 0..MAX_PAGES {
-            let response = api.call("AmazonSSM.GetParametersByPath", &request).await;
-            let page = response.map_err(|error| self.unreadable(&error))?;
-            for parameter in page["Parameters"].as_array().into_iter().flatten() {
-                let (Some(name), Some(value)) =
-                    (parameter["Name"].as_str(), parameter["Value"].as_str())
-                else {
-                    continue;
-                };
-                // The last path segment is the variable's name.
-                found.insert(
-                    name.rsplit('/').next().unwrap_or(name).to_owned(),
-                    value.to_owned(),
-                );
-            }
-            match page["NextToken"].as_str() {
-                Some(token) => request["NextToken"] = json!(token),
-                None => break,
-            }
-        }
-        if found.is_empty() {
-            Err(SecretsError::Empty(self.clone()))
-        } else {
-            Ok(found)
-        }
-    }
-
-    async fn secret(
-        &self,
-        id: &str,
-        signer: &RequestSigner,
-        lookup: &dyn Fn(&'static str) -> Option<String>,
-    ) -> Result<HashMap<String, String>, SecretsError> {
-        let api = Api::new(signer, SECRETS_MANAGER, lookup);
-        let response = api
-            .call("secretsmanager.GetSecretValue", &json!({"SecretId": id}))
-            .await;
-        let secret: Value = response.map_err(|error| self.unreadable(&error))?;
-        let variables = secret["SecretString"]
-            .as_str()
-            .and_then(|text| serde_json::from_str(text).ok());
-        variables.ok_or_else(|| SecretsError::Malformed(self.clone()))
     }
 
     /// Puts the error and its causes into one line: the log is not set up yet.
@@ -152,6 +105,36 @@ impl SecretsSource {
         let causes = error_chain(error).replace(['\r', '\n'], " ");
         SecretsError::Unreadable(self.clone(), causes)
     }
+}
+
+/// Reads the parameters right below a path.
+async fn read_parameters(api: &Api<'_>, path: &str) -> Result<HashMap<String, String>, ApiError> {
+    let mut found = HashMap::new();
+    let mut request = json!({"Path": path, "WithDecryption": true});
+    for _ in 0..MAX_PAGES {
+        let page = api.call("AmazonSSM.GetParametersByPath", &request).await?;
+        let parameters = page["Parameters"].as_array().into_iter().flatten();
+        found.extend(parameters.filter_map(variable));
+        match page["NextToken"].as_str() {
+            Some(token) => request["NextToken"] = token.into(),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// The name and the value of the variable in a parameter.
+fn variable(parameter: &Value) -> Option<(String, String)> {
+    let name = parameter["Name"].as_str()?.rsplit('/').next()?;
+    Some((name.to_owned(), parameter["Value"].as_str()?.to_owned()))
+}
+
+/// Reads the variables in a secret. `None` if it is not a JSON object of variables.
+async fn read_secret(api: &Api<'_>, id: &str) -> Result<Option<HashMap<String, String>>, ApiError> {
+    let request = json!({"SecretId": id});
+    let secret = api.call("secretsmanager.GetSecretValue", &request).await?;
+    let text = secret["SecretString"].as_str();
+    Ok(text.and_then(|text| serde_json::from_str(text).ok()))
 }
 
 impl std::fmt::Display for SecretsSource {

@@ -13,9 +13,10 @@ use aws_credential_types::{
     provider::{self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError},
 };
 use aws_sigv4::{
-    http_request::{self, SignableBody, SignableRequest, SigningSettings, sign},
+    http_request::{SignableBody, SignableRequest, SigningError, SigningSettings, sign},
     sign::v4,
 };
+use http::Request;
 use tokio::{sync::Mutex, time::timeout};
 
 use super::connector::http_client;
@@ -46,14 +47,6 @@ pub(crate) enum SignError {
     Signing(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The part of a request that carries the signature.
-pub(super) enum SignatureLocation {
-    /// The headers, for a request that is sent immediately.
-    Headers,
-    /// The query, for a URL that stays valid for this long.
-    Url(Duration),
-}
-
 impl RequestSigner {
     /// Creates a signer for a region.
     pub fn new(region: impl Into<String>, credentials: SharedCredentialsProvider) -> Self {
@@ -71,41 +64,45 @@ impl RequestSigner {
     /// Signs a request to a service. The signature is dated `at`.
     pub(super) async fn sign(
         &self,
-        request: &mut http::Request<Vec<u8>>,
+        request: &mut Request<Vec<u8>>,
         service: &str,
-        location: SignatureLocation,
+        settings: SigningSettings,
         at: SystemTime,
     ) -> Result<(), SignError> {
-        let keys = self.credentials.provide_credentials().await?.into();
-        let mut settings = SigningSettings::default();
-        if let SignatureLocation::Url(validity) = location {
-            settings.signature_location = http_request::SignatureLocation::QueryParams;
-            settings.expires_in = Some(validity);
-        }
-        let builder = v4::SigningParams::builder()
-            .identity(&keys)
+        let identity = self.credentials.provide_credentials().await?.into();
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
             .region(&self.region)
-            .name(service);
-        let parameters = builder
+            .name(service)
             .time(at)
             .settings(settings)
             .build()
-            .map_err(signing_error)?
+            .map_err(SignError::signing)?
             .into();
-        // The signature covers the URL, the body, and all headers that are text.
-        let uri = request.uri().to_string();
-        let headers = request
-            .headers()
-            .iter()
-            .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
-        let body = SignableBody::Bytes(request.body());
-        let unsigned = SignableRequest::new(request.method().as_str(), uri, headers, body)
-            .map_err(signing_error)?;
-        let (instructions, _) = sign(unsigned, &parameters)
-            .map_err(signing_error)?
-            .into_parts();
+        let signable = signable(request).map_err(SignError::signing)?;
+        let signed = sign(signable, &parameters).map_err(SignError::signing)?;
+        let (instructions, _) = signed.into_parts();
         instructions.apply_to_request_http1x(request);
         Ok(())
+    }
+}
+
+/// What a signature covers: the method, the URL, the body, and all headers that are text.
+fn signable(request: &Request<Vec<u8>>) -> Result<SignableRequest<'_>, SigningError> {
+    let headers = request.headers().iter();
+    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let body = SignableBody::Bytes(request.body());
+    SignableRequest::new(
+        request.method().as_str(),
+        request.uri().to_string(),
+        headers,
+        body,
+    )
+}
+
+impl SignError {
+    pub(super) fn signing(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Signing(Box::new(error))
     }
 }
 
@@ -191,8 +188,4 @@ async fn look_up() -> provider::Result {
         .build()
         .await;
     chain.provide_credentials().await
-}
-
-fn signing_error(error: impl std::error::Error + Send + Sync + 'static) -> SignError {
-    SignError::Signing(Box::new(error))
 }

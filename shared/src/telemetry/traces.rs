@@ -25,11 +25,10 @@ static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 /// If the root certificates for an `https` endpoint are missing, or the SDK refuses its own
 /// variables.
 pub fn start(config: &TracesConfig) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    let is_encrypted = config.endpoint.scheme_str() == Some("https");
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(Collector::new(
-            is_encrypted,
+            &config.endpoint,
             config.headers.clone(),
             config.timeout,
         )?)
