@@ -7,7 +7,7 @@ use percent_encoding::percent_decode_str;
 
 use super::{
     NatsCredentials, Secret,
-    variables::{ConfigError, Result, Variables, parse_duration},
+    variables::{ConfigError, Result, Variables},
 };
 
 /// Configuration of NATS JetStream and of the events that it takes.
@@ -48,14 +48,11 @@ impl EventsConfig {
                     (is_nats_token(text) && !text.contains(['/', '\\'])).then(|| text.to_owned())
                 },
             )?,
-            retention: variables.parse(
+            retention: variables.duration_if(
                 "PRESENCE_EVENTS_RETENTION",
                 "15m",
                 "a duration from 100ms, the least that JetStream takes, to 3650d, such as 15m",
-                |text| {
-                    parse_duration(text)
-                        .filter(|retention| *retention >= Duration::from_millis(100))
-                },
+                |retention| retention >= Duration::from_millis(100),
             )?,
         };
         Ok((!config.urls.is_empty()).then_some(config))

@@ -27,7 +27,7 @@ pub use redis::{RedisConfig, RedisMode};
 pub use server::ServerConfig;
 pub use traces::{SpanBatchConfig, TracesConfig};
 pub use variables::{ConfigError, Secret};
-use variables::{Result, Variables, parse_duration};
+use variables::{Result, Variables};
 pub use watch::WatchConfig;
 
 /// The shortest TTL that a heartbeat interval fits into.
@@ -122,38 +122,33 @@ impl Lifetimes {
         // The lower bound leaves room for a heartbeat interval.
         let accepts =
             "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
-        let ttl = variables.parse("PRESENCE_TTL", "45s", accepts, |text| {
-            parse_duration(text).filter(|ttl| *ttl >= MIN_TTL)
-        })?;
+        let ttl = variables.duration_if("PRESENCE_TTL", "45s", accepts, |ttl| ttl >= MIN_TTL)?;
         // A lease survives two lost heartbeats by default.
-        let default_interval = format!(
-            "{}ms",
-            (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1)
-        );
-        let accepts = "a duration from 1ms that is below PRESENCE_TTL, a whole number of ms, s, m, h or d, such as 15s";
-        let heartbeat_interval = variables.parse(
+        let default_interval = (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1);
+        let heartbeat_interval = variables.duration_if(
             "PRESENCE_HEARTBEAT_INTERVAL",
-            &default_interval,
-            accepts,
-            |text| parse_duration(text).filter(|interval| !interval.is_zero() && *interval < ttl),
+            &format!("{default_interval}ms"),
+            "a duration from 1ms that is below PRESENCE_TTL, a whole number of ms, s, m, h or d, such as 15s",
+            |interval| !interval.is_zero() && interval < ttl,
         )?;
-        let offline_grace = variables.parse(
+        let offline_grace = variables.duration_if(
             "PRESENCE_OFFLINE_GRACE",
             "0s",
             "0s or a duration up to PRESENCE_TTL, such as 20s",
-            |text| parse_duration(text).filter(|grace| *grace <= ttl),
+            |grace| grace <= ttl,
         )?;
-        let accepts =
-            "a duration from 3ms to 3650d, a whole number of ms, s, m, h or d, such as 7500ms";
-        let gateway_ttl = variables.parse("PRESENCE_GATEWAY_TTL", "7500ms", accepts, |text| {
-            parse_duration(text).filter(|gateway_ttl| *gateway_ttl >= MIN_GATEWAY_TTL)
-        })?;
-        let default_grace = format!("{}ms", ttl.min(MAX_DEFAULT_MOVE_GRACE).as_millis());
-        let move_grace = variables.parse(
+        let gateway_ttl = variables.duration_if(
+            "PRESENCE_GATEWAY_TTL",
+            "7500ms",
+            "a duration from 3ms to 3650d, a whole number of ms, s, m, h or d, such as 7500ms",
+            |gateway_ttl| gateway_ttl >= MIN_GATEWAY_TTL,
+        )?;
+        let default_grace = ttl.min(MAX_DEFAULT_MOVE_GRACE).as_millis();
+        let move_grace = variables.duration_if(
             "PRESENCE_MOVE_GRACE",
-            &default_grace,
+            &format!("{default_grace}ms"),
             "a duration from 1ms up to PRESENCE_TTL, such as 30s",
-            |text| parse_duration(text).filter(|grace| !grace.is_zero() && *grace <= ttl),
+            |grace| !grace.is_zero() && grace <= ttl,
         )?;
         Ok(Self {
             ttl,

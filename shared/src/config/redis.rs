@@ -134,40 +134,23 @@ impl Variables<'_> {
         url: &::redis::ConnectionInfo,
         mode: RedisMode,
     ) -> Result<Option<IamAuthToken>> {
-        let has_tokens = self.parse(
-            "PRESENCE_REDIS_AUTH",
-            "",
-            "iam, or nothing",
-            |text| match text {
-                "" => Some(false),
-                "iam" => Some(true),
-                _ => None,
-            },
-        )?;
-        const CACHE: &str = "PRESENCE_REDIS_IAM_CACHE";
-        let accepts = "the name of a cache in ElastiCache: letters, digits and hyphens, and only with PRESENCE_REDIS_AUTH=iam";
-        let name = self.parse(CACHE, "", accepts, |text| {
-            text.bytes()
-                .all(is_plain)
-                .then(|| Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty()))
+        const AUTH: &str = "PRESENCE_REDIS_AUTH";
+        let has_tokens = self.parse(AUTH, "", "iam, or nothing", |text| match text {
+            "" => Some(false),
+            "iam" => Some(true),
+            _ => None,
         })?;
+        let cache = self.iam_cache(has_tokens)?;
         if !has_tokens {
-            return if name.is_some() {
-                Err(ConfigError::new(CACHE, accepts))
-            } else {
-                Ok(None)
-            };
+            return Ok(None);
         }
         if mode == RedisMode::Sentinel {
             let accepts =
                 "iam only without PRESENCE_REDIS_MODE=sentinel: ElastiCache has no Sentinels";
-            return Err(ConfigError::new("PRESENCE_REDIS_AUTH", accepts));
+            return Err(ConfigError::new(AUTH, accepts));
         }
         let Some(region) = self.region() else {
-            return Err(ConfigError::new(
-                "PRESENCE_REDIS_AUTH",
-                "iam only if AWS_REGION is set",
-            ));
+            return Err(ConfigError::new(AUTH, "iam only if AWS_REGION is set"));
         };
         let settings = url.redis_settings();
         let user = settings
@@ -183,7 +166,18 @@ impl Variables<'_> {
             _ => "",
         };
         let signer = RequestSigner::new(region, credentials());
-        Ok(Some(IamAuthToken::new(signer, user.to_owned(), host, name)))
+        let tokens = IamAuthToken::new(signer, user.to_owned(), host, cache);
+        Ok(Some(tokens))
+    }
+
+    /// Reads `PRESENCE_REDIS_IAM_CACHE`. It is refused without IAM tokens, as it would be ignored.
+    fn iam_cache(&self, has_tokens: bool) -> Result<Option<String>> {
+        let accepts = "the name of a cache in ElastiCache: letters, digits and hyphens, and only with PRESENCE_REDIS_AUTH=iam";
+        self.parse("PRESENCE_REDIS_IAM_CACHE", "", accepts, |text| {
+            let name = Some(text.to_ascii_lowercase()).filter(|name| !name.is_empty());
+            let is_allowed = text.bytes().all(is_plain) && (has_tokens || name.is_none());
+            is_allowed.then_some(name)
+        })
     }
 }
 

@@ -59,8 +59,19 @@ impl Variables<'_> {
         let accepts = format!(
             "a duration from 1ms to 3650d, a whole number of ms, s, m, h or d, such as {default}"
         );
-        self.parse(variable, default, &accepts, |text| {
-            parse_duration(text).filter(|duration| !duration.is_zero())
+        self.duration_if(variable, default, &accepts, |duration| !duration.is_zero())
+    }
+
+    /// A duration for which `is_allowed` holds.
+    pub(super) fn duration_if(
+        &self,
+        variable: &'static str,
+        default: &str,
+        accepts: &str,
+        is_allowed: impl Fn(Duration) -> bool,
+    ) -> Result<Duration> {
+        self.parse(variable, default, accepts, |text| {
+            parse_duration(text).filter(|duration| is_allowed(*duration))
         })
     }
 
@@ -94,7 +105,7 @@ pub(super) fn whole_number<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Parses a whole number with a unit: `500ms`, `15s`, `15m`, `1h`, `7d`; up to ten years.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+fn parse_duration(text: &str) -> Option<Duration> {
     // humantime also accepts sums, and units that are easily mistaken: `1M` is a month.
     let unit = text.trim_start_matches(|character: char| character.is_ascii_digit());
     if !matches!(unit, "ms" | "s" | "m" | "h" | "d") {

@@ -2,7 +2,7 @@
 
 use std::{ops::RangeInclusive, time::Duration};
 
-use super::variables::{Result, Variables, parse_duration};
+use super::variables::{Result, Variables};
 
 /// Limits and intervals of watching players.
 #[derive(Debug, Clone)]
@@ -51,9 +51,7 @@ fn within(
     let min = range.start().as_millis();
     let max = range.end().as_secs();
     let accepts = format!("a duration from {min}ms to {max}s, such as {default}");
-    variables.parse(variable, default, &accepts, |text| {
-        parse_duration(text).filter(|found| range.contains(found))
-    })
+    variables.duration_if(variable, default, &accepts, |found| range.contains(&found))
 }
 
 #[cfg(test)]
