@@ -82,7 +82,7 @@ impl PresenceClient {
     /// The presences of 1 to 2,000 players, in the order of the list.
     ///
     /// # Errors
-    /// [`CallError`]; one Redis node that does not answer fails the call.
+    /// [`CallError`]; one Redis node that does not respond fails the call.
     pub async fn friends(
         &self,
         players: &[PlayerId],

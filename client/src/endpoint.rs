@@ -118,7 +118,7 @@ impl Endpoint {
     }
 
     /// How long a TCP connection may take to open (default 1 s), and a whole call, from the first
-    /// byte to the last (default 6 s: a server that has too much to do answers within about 5 s).
+    /// byte to the last (default 6 s: a server that has too much to do responds within about 5 s).
     #[must_use]
     pub fn with_timeouts(mut self, connect: Duration, request: Duration) -> Self {
         self.connect_timeout = connect;

@@ -10,23 +10,23 @@ use serde::Deserialize;
 /// Why a call to the presence service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The service answered with an error.
+    /// The service responded with an error.
     #[error("the presence service refused the call: {0}")]
     Problem(Problem),
     /// The service could not be reached, or the connection broke. Whether the call took effect is
     /// unknown.
     #[error("the presence service could not be reached")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The service did not answer within the request's limit. Whether the call took effect is
+    /// The service did not respond within the request's timeout. Whether the call took effect is
     /// unknown.
-    #[error("the presence service did not answer in time")]
+    #[error("the presence service did not respond in time")]
     TimedOut,
     /// The request was not sent, because it could not be signed. Only with the feature `sigv4`; the
     /// source is a `SignError`.
     #[error("the call could not be signed")]
     NotSigned(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is not the presence service's: something else answers at its address.
-    #[error("the answer is not the presence service's")]
+    /// The response is not the presence service's: something else responds at its address.
+    #[error("the response is not the presence service's")]
     Garbled(#[source] serde_json::Error),
 }
 
@@ -37,7 +37,7 @@ pub struct Problem {
     pub status: u16,
     /// The kind of error, such as `transition-rejected`: the [slug of a
     /// kind](crate::ProblemKind::slug), or one that only a newer service has. `about:blank` if the
-    /// answer does not name one.
+    /// response does not name one.
     pub slug: String,
     /// What was wrong, in a sentence.
     pub detail: String,
@@ -67,7 +67,7 @@ impl CallError {
         }
     }
 
-    /// Whether the TLS certificate of what answers was refused, such as one of an authority that
+    /// Whether the TLS certificate of what responds was refused, such as one of an authority that
     /// this machine does not trust.
     pub fn is_certificate_refused(&self) -> bool {
         let Self::Unreachable(cause) = self else {
@@ -102,7 +102,7 @@ fn is_invalid_certificate(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl Problem {
-    /// Reads the answer of a call that failed. An answer of a load balancer, for example, has no
+    /// Reads the response to a call that failed. A response of a load balancer, for example, has no
     /// problem details.
     pub(crate) fn from_response(response: &Response<Bytes>) -> Self {
         let body: ProblemBody<'_> = serde_json::from_slice(response.body()).unwrap_or_default();

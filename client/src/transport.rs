@@ -116,7 +116,7 @@ impl Transport {
             .is_none_or(|accept| accept.as_bytes() != derive_accept_key(key.as_bytes()).as_bytes())
         {
             return Err(CallError::Unreachable(
-                "the answer to the WebSocket handshake has a wrong key".into(),
+                "the response to the WebSocket handshake has a wrong key".into(),
             ));
         }
         let socket = self

@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_that_redis_answers_is_understood_or_refused() {
+    fn any_reply_of_redis_is_understood_or_refused() {
         look_into(
             &[
                 seed!("reply/script"),

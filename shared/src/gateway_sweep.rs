@@ -47,7 +47,7 @@ impl GatewaySweeper {
     /// leases ended.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. What is left waits for the next pass of any
+    /// [`StoreError`] if a Redis node did not respond. What is left waits for the next pass of any
     /// sweeper.
     pub async fn pass(&self) -> Result<u64, StoreError> {
         let found = self.check().await?;

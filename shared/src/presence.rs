@@ -54,7 +54,7 @@ pub struct BatchOutcome {
     pub restored: Vec<Connection>,
     /// Connections that were closed before. They are unchanged.
     pub closed: Vec<Connection>,
-    /// Connections whose Redis node did not answer, or whose keys are of another type.
+    /// Connections whose Redis node did not respond, or whose keys are of another type.
     pub failed: Vec<Connection>,
 }
 
@@ -130,7 +130,7 @@ impl PresenceService {
     /// Opens many connections, as [`connect`](Self::connect) does.
     ///
     /// # Errors
-    /// [`StoreError`] if no Redis node answered.
+    /// [`StoreError`] if no Redis node responded.
     pub async fn connect_batch(
         &self,
         connections: impl Into<OwnedConnections>,
@@ -149,7 +149,7 @@ impl PresenceService {
     /// Renews or restores the leases of many connections, as [`heartbeat`](Self::heartbeat) does.
     ///
     /// # Errors
-    /// [`StoreError`] if no Redis node answered.
+    /// [`StoreError`] if no Redis node responded.
     pub async fn heartbeat_batch(
         &self,
         connections: impl Into<OwnedConnections>,
@@ -165,7 +165,7 @@ impl PresenceService {
     /// Closes many connections, as [`disconnect`](Self::disconnect) does.
     ///
     /// # Errors
-    /// [`StoreError`] if no Redis node answered.
+    /// [`StoreError`] if no Redis node responded.
     pub async fn disconnect_batch(
         &self,
         connections: Vec<Connection>,
@@ -237,7 +237,7 @@ impl PresenceService {
     /// `last_seen` and `version`.
     ///
     /// # Errors
-    /// [`PresenceError::Store`] if one of the Redis nodes did not answer.
+    /// [`PresenceError::Store`] if one of the Redis nodes did not respond.
     pub async fn presences(
         &self,
         players: &[PlayerId],

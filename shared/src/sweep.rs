@@ -67,7 +67,7 @@ impl Sweeper {
     /// each other.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The players of the other nodes were still
+    /// [`StoreError`] if a Redis node did not respond. The players of the other nodes were still
     /// checked, and are counted in [`total`](Self::total) and in the metrics.
     pub async fn pass(&self) -> Result<SweepCounts, StoreError> {
         let span = OnceLock::new();
@@ -110,7 +110,7 @@ impl Sweeper {
             };
             next = match turn {
                 Ok(Turn::Later(wait)) => began + wait.min(pass_interval),
-                // Without an answer about the turn, the sweeper makes its pass.
+                // Without a reply about the turn, the sweeper makes its pass.
                 Ok(Turn::Own) | Err(_) => {
                     self.pass_or_log().await;
                     began + pass_interval

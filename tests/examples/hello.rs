@@ -1,4 +1,4 @@
-//! A minimal AWS Lambda function that answers HTTP: the reference for the cold start of the
+//! A minimal AWS Lambda function that serves HTTP: the reference for the cold start of the
 //! service's functions.
 
 use std::convert::Infallible;

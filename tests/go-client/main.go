@@ -64,7 +64,7 @@ func (api session) connect() *presence.Connected {
 	phone := single(alice, "phone")
 	phone.SingleConnection.SetGatewayId(gateway)
 	connected := received(api.PlayersAPI.Connect(api.context).Connections(phone).Execute()).Connected
-	require(connected != nil, "one connection is answered with its presence")
+	require(connected != nil, "the response to one connection is its presence")
 	equal("the state", connected.State, presence.STATE_ONLINE)
 	equal("the connections", connected.ConnectionCount, int64(1))
 	equal("the TTL", connected.TtlMs, int64(45000))
@@ -75,20 +75,20 @@ func (api session) connect() *presence.Connected {
 
 	tablet := batch(*presence.NewConnection(alice, "tablet"))
 	opened := received(api.PlayersAPI.Connect(api.context).Connections(tablet).Execute()).RenewedBatch
-	require(opened != nil && opened.Accepted == 1 && opened.TtlMs == 45000, "a batch is answered with its outcome")
+	require(opened != nil && opened.Accepted == 1 && opened.TtlMs == 45000, "the response to a batch is its outcome")
 	return connected
 }
 
 func (api session) heartbeat(connected *presence.Connected) {
 	heartbeat := received(api.PlayersAPI.Heartbeat(api.context).Connections(single(alice, "phone")).Execute()).Presence
-	require(heartbeat != nil, "one heartbeat is answered with a presence")
+	require(heartbeat != nil, "the response to one heartbeat is a presence")
 	equal("the connections", heartbeat.ConnectionCount, int64(2))
 	equal("the version after a heartbeat", *heartbeat.Version.Get(), *connected.Version.Get())
 	require(*heartbeat.LastSeen.Get() >= *connected.LastSeen.Get(), "a heartbeat moves last_seen")
 
 	both := batch(*presence.NewConnection(alice, "phone"), *presence.NewConnection(bob, "pc"))
 	renewed := received(api.PlayersAPI.Heartbeat(api.context).Connections(both).Execute()).RenewedBatch
-	require(renewed != nil, "a batch of heartbeats is answered with its outcome")
+	require(renewed != nil, "the response to a batch of heartbeats is its outcome")
 	equal("the accepted entries", renewed.Accepted, int64(2))
 	equal("the restored connections", renewed.Restored, []presence.Connection{*presence.NewConnection(bob, "pc")})
 }
@@ -156,7 +156,7 @@ func (api session) disconnect(changed *presence.Presence) {
 	tablets := []presence.Connection{*presence.NewConnection(alice, "tablet"), *presence.NewConnection(bob, "pc")}
 	call = presence.Disconnections{DisconnectionBatch: presence.NewDisconnectionBatch(tablets)}
 	closed := received(api.PlayersAPI.Disconnect(api.context).Disconnections(call).Execute()).BatchResponse
-	require(closed != nil && closed.Accepted == 2, "a batch of disconnects is answered with its outcome")
+	require(closed != nil && closed.Accepted == 2, "the response to a batch of disconnects is its outcome")
 
 	offline := received(api.PlayersAPI.GetPresence(api.context, alice).Execute())
 	requireOffline(offline)

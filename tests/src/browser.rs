@@ -197,7 +197,7 @@ async fn page_url(host: &str) -> String {
     loop {
         let targets = reqwest::get(format!("http://{host}/json/list"))
             .await
-            .expect("Chromium answers");
+            .expect("Chromium responds");
         let targets: Vec<Value> = targets.json().await.expect("its pages");
         if let Some(page) = targets.iter().find(|target| target["type"] == "page") {
             return page["webSocketDebuggerUrl"]

@@ -73,7 +73,7 @@ impl Gateway {
     /// Reads that report.
     ///
     /// # Panics
-    /// If the gateway does not answer.
+    /// If the gateway does not respond.
     pub async fn stats(&self) -> Value {
         send(reqwest::Client::new().get(self.stats_url()))
             .await

@@ -20,7 +20,7 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts a moto and waits until it answers.
+    /// Starts a moto and waits until it responds.
     ///
     /// # Panics
     /// If it is not installed.
@@ -89,7 +89,7 @@ impl Moto {
                 format!("{scope}, SignedHeaders=host, Signature=0"),
             )
             .body(body.to_string());
-        let response = request.send().await.expect("moto answers");
+        let response = request.send().await.expect("moto responds");
         assert!(
             response.status().is_success(),
             "{target}: {:?}",

@@ -106,7 +106,7 @@ impl NatsCluster {
     /// put on a server that is gone.
     ///
     /// # Panics
-    /// If JetStream does not answer.
+    /// If JetStream does not respond.
     pub async fn bodies(&self, stream: &str) -> Vec<Value> {
         let stream = jetstream::new(self.client().await)
             .get_stream(stream)
@@ -123,7 +123,7 @@ impl NatsCluster {
 
     async fn client(&self) -> Client {
         let urls: Vec<_> = self.servers.iter().map(Server::url).collect();
-        async_nats::connect(urls).await.expect("NATS answers")
+        async_nats::connect(urls).await.expect("NATS responds")
     }
 
     /// Waits until a stream can be replicated; `false` if a server ended instead, because another
@@ -152,7 +152,7 @@ async fn makes_streams(client: Client) -> bool {
         num_replicas: SERVERS,
         ..stream::Config::default()
     };
-    // A request that comes while there is no leader is never answered.
+    // A request that comes while there is no leader never has a reply.
     let jetstream = ContextBuilder::new()
         .timeout(Duration::from_millis(500))
         .build(client);

@@ -28,7 +28,7 @@ pub struct SecuredNats {
 }
 
 impl SecuredNats {
-    /// Starts a server with a certificate of `authority`, and waits until it answers.
+    /// Starts a server with a certificate of `authority`, and waits until it responds.
     ///
     /// # Panics
     /// If its files cannot be written.
@@ -86,11 +86,11 @@ impl SecuredNats {
     /// All messages of a stream so far; none if it is missing.
     ///
     /// # Panics
-    /// If JetStream does not answer.
+    /// If JetStream does not respond.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
         let client = connect(self.port, &self.authority, &self.all_credentials)
             .await
-            .expect("NATS answers");
+            .expect("NATS responds");
         nats_stream::messages(client, stream).await
     }
 }

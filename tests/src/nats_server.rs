@@ -41,7 +41,7 @@ enum Login {
 }
 
 impl NatsServer {
-    /// Starts a server and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub async fn start() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let configuration = jetstream(&directory);
@@ -134,7 +134,9 @@ impl NatsServer {
 
     /// A connection.
     pub async fn client(&self) -> Client {
-        connect(self.port, &self.login).await.expect("NATS answers")
+        connect(self.port, &self.login)
+            .await
+            .expect("NATS responds")
     }
 
     /// Stops the server for a while, as a machine that hangs does.
@@ -164,7 +166,7 @@ impl NatsServer {
     /// All messages of a stream so far; none if it is missing.
     ///
     /// # Panics
-    /// If JetStream does not answer.
+    /// If JetStream does not respond.
     pub async fn messages(&self, stream: &str) -> Vec<Message> {
         nats_stream::messages(self.client().await, stream).await
     }
@@ -249,7 +251,7 @@ async fn connect(port: u16, login: &Login) -> Result<Client, async_nats::Connect
     options.connect(format!("nats://127.0.0.1:{port}")).await
 }
 
-/// Waits until the process's own JetStream answers; `false` if it ended instead, because its port
+/// Waits until the process's own JetStream responds; `false` if it ended instead, because its port
 /// was taken.
 async fn is_up(process: &mut Process, port: u16, directory: &TempDir, login: &Login) -> bool {
     while !process.has_ended() {

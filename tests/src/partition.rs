@@ -31,7 +31,7 @@ fn head(partition: u16) -> String {
     format!("presence:{{{}}}", tag.unwrap_or_default())
 }
 
-/// What `CLUSTER KEYSLOT` answers.
+/// What `CLUSTER KEYSLOT` replies.
 fn key_slot(text: &str) -> u16 {
     crc16::State::<crc16::XMODEM>::calculate(text.as_bytes()) % SLOTS
 }

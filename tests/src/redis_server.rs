@@ -33,7 +33,7 @@ struct Program {
 const WITHOUT_BACKGROUND_THREAD: [&str; 2] = ["--jemalloc-bg-thread", "no"];
 
 impl RedisServer {
-    /// Starts a Redis and waits until it answers.
+    /// Starts a Redis and waits until it responds.
     pub async fn start() -> Self {
         Self::of(Program {
             path: "redis-server".into(),
@@ -86,7 +86,7 @@ impl RedisServer {
 
     /// A connection for raw keys.
     pub async fn connection(&self) -> MultiplexedConnection {
-        connect(self.port).await.expect("Redis answers")
+        connect(self.port).await.expect("Redis responds")
     }
 
     /// Stops the server for a while, as a machine that hangs does.
@@ -183,7 +183,7 @@ impl RedisServer {
     /// # Panics
     /// If the data cannot be saved.
     pub async fn reload_slowly(&mut self, delay: Duration) {
-        // While it loads it answers once per so many bytes.
+        // While it loads it replies once per so many bytes.
         let () = self.ask(&["CONFIG", "SET", "rdbcompression", "no"]).await;
         let () = self.ask(&["SAVE"]).await;
         self.kill();
@@ -255,7 +255,7 @@ async fn connect(port: u16) -> redis::RedisResult<MultiplexedConnection> {
         .await
 }
 
-/// Waits for the process's own first answer; `false` if it ended instead, because its port was
+/// Waits for the process's own first reply; `false` if it ended instead, because its port was
 /// taken.
 async fn is_up(process: &mut Process, port: u16) -> bool {
     let own = format!("process_id:{}\r", process.id());

@@ -132,11 +132,11 @@ impl Function {
     /// The error that the function reported.
     ///
     /// # Panics
-    /// If the function's process has ended or ends before it answers.
+    /// If the function's process has ended or ends before it responds.
     pub async fn invoke_within(&self, event: Value, invocation_timeout: Duration) -> Outcome {
         tokio::select! {
             outcome = self.api.invoke(event, invocation_timeout) => outcome,
-            () = self.ended() => panic!("the function ended without an answer; PRESENCE_TEST_OUTPUT=1 shows its log"),
+            () = self.ended() => panic!("the function ended without a response; PRESENCE_TEST_OUTPUT=1 shows its log"),
         }
     }
 

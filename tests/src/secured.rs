@@ -29,7 +29,7 @@ pub struct SecuredRedis {
 }
 
 impl SecuredRedis {
-    /// Starts a Redis and waits until it answers.
+    /// Starts a Redis and waits until it responds.
     ///
     /// # Panics
     /// If its files cannot be written.

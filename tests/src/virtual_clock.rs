@@ -15,7 +15,7 @@ const START: u64 = 1_795_492_717_576;
 /// A clock that a [`RedisServer`](crate::RedisServer) shows to its scripts, its expiries and its
 /// callers.
 ///
-/// Redis itself runs, unchanged: a small library that is preloaded into it answers for the system's
+/// Redis itself runs, unchanged: a small library that is preloaded into it replaces the system's
 /// wall clock. Linux alone preloads in this way.
 #[derive(Debug)]
 pub struct VirtualClock {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::GatewayId;
 
-/// The answer to a gateway's own call.
+/// The response to a gateway's own call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum GatewayStatus {

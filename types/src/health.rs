@@ -14,10 +14,10 @@ pub struct Health {
 /// The health of the components of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checks {
-    /// Redis answers and runs scripts. Degraded if some nodes of a cluster do not: the players of
+    /// Redis responds and runs scripts. Degraded if some nodes of a cluster do not: the players of
     /// the others are served.
     pub redis: Check,
-    /// JetStream answers, and the stream accepts events. Degraded if only the stream fails.
+    /// JetStream responds, and the stream accepts events. Degraded if only the stream fails.
     /// Disabled if events are off.
     pub nats: Check,
     /// The last sweep ended recently. Unknown before the first sweep.
@@ -44,7 +44,7 @@ pub enum HealthStatus {
     Ok,
     /// Calls are served, but a component is late or unavailable.
     Degraded,
-    /// A component does not answer. If it is Redis, calls fail.
+    /// A component does not respond. If it is Redis, calls fail.
     Unavailable,
     /// The status could not be determined.
     Unknown,
@@ -53,7 +53,7 @@ pub enum HealthStatus {
 }
 
 impl Health {
-    /// Whether calls are answered.
+    /// Whether calls are served.
     pub fn is_available(&self) -> bool {
         self.status != HealthStatus::Unavailable
     }

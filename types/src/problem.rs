@@ -24,7 +24,7 @@ pub enum ProblemKind {
     NotFound,
     /// 405: the path does not take this method.
     MethodNotAllowed,
-    /// 408: the request did not arrive, or was not answered, in time.
+    /// 408: the request did not arrive, or had no response, in time.
     TimedOut,
     /// 409: the player is OFFLINE and cannot have this state or an activity.
     TransitionRejected,

@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Service {
     /// Queries players, and sets their states.
     pub(crate) players: PresenceClient,
-    /// Queries that only a server answers.
+    /// Queries that only a server supports.
     pub(crate) operator: OperatorClient,
     endpoint: Endpoint,
     url: String,
@@ -75,7 +75,7 @@ impl Service {
                 ),
             ),
             CallError::TimedOut => {
-                Failure::new(Status::Failed, format!("{url} did not answer in time"))
+                Failure::new(Status::Failed, format!("{url} did not respond in time"))
             }
             CallError::Garbled(error) => Failure::new(
                 Status::Failed,
@@ -92,7 +92,7 @@ impl Service {
             CallError::Problem(problem) if problem.status == 403 && is_refused_caller(problem) => {
                 self.failure(error)
             }
-            // REST APIs of API Gateway answer 403 for a path that they do not have.
+            // REST APIs of API Gateway respond with 403 for a path that they do not have.
             CallError::Problem(Problem {
                 status: 403..=405,
                 slug,
@@ -160,7 +160,7 @@ impl Service {
         if !is_of_the_service(slug) {
             return Failure::new(
                 kind,
-                format!("{url} answered with status {status}, but not like a presence service"),
+                format!("{url} responded with status {status}, but not like a presence service"),
             )
             .with_hint("Calls go to …/presence/… below that address.");
         }
@@ -173,7 +173,7 @@ impl Service {
 }
 
 /// Advice for a caller that a proxy refused.
-const PROXY_HINT: &str = "A proxy in front of the service sent this answer. PRESENCE_TOKEN, or --token, sets a token if the \
+const PROXY_HINT: &str = "A proxy in front of the service sent this response. PRESENCE_TOKEN, or --token, sets a token if the \
                           proxy requires one.";
 
 impl Authentication {

@@ -74,7 +74,7 @@ impl OperatorClient {
     /// The health of the service. Failures are not retried.
     ///
     /// # Errors
-    /// [`CallError`] if there is no answer about health. A service that is unavailable is not an
+    /// [`CallError`] if there is no response about health. A service that is unavailable is not an
     /// error.
     pub async fn health(&self) -> Result<Health, CallError> {
         let response = self.transport.fetch("/health/ready").await?;

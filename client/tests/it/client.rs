@@ -145,7 +145,7 @@ async fn a_transient_failure_is_tried_again_twice_at_most() {
 }
 
 #[tokio::test]
-async fn answers_that_are_not_the_services_are_errors() {
+async fn responses_that_are_not_the_services_are_errors() {
     let mut service = StandIn::start().await;
     let endpoint = service
         .endpoint()

@@ -77,7 +77,7 @@ async fn a_stream_may_begin_without_events() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_a_stream_of_events_is_an_error() {
+async fn a_response_that_is_not_a_stream_of_events_is_an_error() {
     for messages in [&[][..], &[("presence", EVENT)]] {
         assert!(matches!(
             open(messages).await,

@@ -124,7 +124,7 @@ async fn a_service_that_was_down_has_the_current_state_in_the_end() {
                 > 4
         })
         .await;
-    // The last answers may still be on their way.
+    // The last responses may still be on their way.
     while notifier.stats().queue_length > 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -166,7 +166,7 @@ async fn a_gateway_without_a_presence_service_serves_its_sockets() {
     );
 }
 
-/// A socket whose client neither reads nor answers after its request.
+/// A socket whose client neither reads nor writes after its request.
 async fn open_raw(gateway: SocketAddr, player: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(BUFFER).unwrap();
@@ -190,7 +190,7 @@ fn text_frame(text: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_client_that_answers_no_pings_is_lost_and_its_connection_closed() {
+async fn a_client_that_replies_to_no_pings_is_lost_and_its_connection_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence, _) =
         start_gateway_with(Some(&service), 100, Duration::from_millis(300)).await;
@@ -220,7 +220,7 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
         start_gateway_with(Some(&service), 100, Duration::from_secs(20)).await;
     let mut stuck = open_raw(gateway, "stuck").await;
     service.until(|state| state.leases.len() == 1).await;
-    // Each message is answered with an error that repeats it.
+    // The reply to each message is an error that repeats it.
     let message = text_frame(format!("{{\"{}\":1}}", "a".repeat(3_900)).as_bytes());
     let stuck = tokio::spawn(async move {
         for _ in 0..100 {

@@ -201,7 +201,7 @@ async fn connections_that_the_service_closed_are_reported() {
         .unwrap();
     (0..3).for_each(|number| notifier.connected(&player(number), &connection(number)));
     service.until(|state| state.leases.len() == 3).await;
-    // In the answer to a heartbeat; to one of two connects; to the only connect.
+    // In the response to a heartbeat; to one of two connects; to the only connect.
     notifier.state_changed(&player(1), State::Offline);
     assert_eq!(reports.recv().await, Some((player(1), connection(1))));
     service

@@ -52,7 +52,7 @@ pub(crate) struct ServiceState {
     pub(crate) failing: BTreeSet<String>,
     /// Added to the response to one connect.
     pub(crate) heartbeat_interval_ms: Option<u64>,
-    /// Gateways with a lease. `None`: a service without gateway leases, which answers 404.
+    /// Gateways with a lease. `None`: a service without gateway leases, which responds with 404.
     pub(crate) gateways: Option<Gateways>,
     /// Calls about gateway leases. `calls` does not contain them.
     pub(crate) gateway_calls: Vec<Call>,

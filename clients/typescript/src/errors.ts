@@ -34,7 +34,7 @@ export class PresenceProblem extends Error {
   }
 }
 
-/** The service could not be reached, did not answer in time, or something else answered. Whether the call took effect is unknown; the call may be repeated, except a state that a newer call has replaced. */
+/** The service could not be reached, did not respond in time, or something else responded. Whether the call took effect is unknown; the call may be repeated, except a state that a newer call has replaced. */
 export class PresenceUnavailable extends Error {
   override readonly name = 'PresenceUnavailable';
 

@@ -79,7 +79,7 @@ export class Transport {
     try {
       return JSON.parse(text);
     } catch (cause) {
-      throw new PresenceUnavailable('the response is not JSON, so something else answers at its address', { cause });
+      throw new PresenceUnavailable('the response is not JSON, so something else responds at its address', { cause });
     }
   }
 
@@ -93,7 +93,7 @@ export class Transport {
     const send = this.#isEncrypted ? https.request : http.request;
     return new Promise((resolve, reject) => {
       const fail = (cause: Error) =>
-        reject(new PresenceUnavailable(signal.aborted ? 'it did not answer in time' : cause.message, { cause }));
+        reject(new PresenceUnavailable(signal.aborted ? 'it did not respond in time' : cause.message, { cause }));
       const request = send(`${this.base}${path}`, { method, headers, agent: this.#currentAgent(), signal }, (response) => {
         const chunks: Buffer[] = [];
         let length = 0;

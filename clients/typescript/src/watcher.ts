@@ -11,7 +11,7 @@ const MAX_BATCH = 1_000;
 /** The service pings every 15 s: after so much silence the stream is given up. */
 const MAX_SILENCE_MS = 40_000;
 
-/** How long the service may take to answer a request, and the handshake. */
+/** How long the service may take to reply to a request, and the handshake. */
 const REPLY_TIMEOUT_MS = 30_000;
 const HANDSHAKE_TIMEOUT_MS = 6_000;
 

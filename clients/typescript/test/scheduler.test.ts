@@ -10,7 +10,7 @@ import type { Call } from '../src/notifier/tasks.js';
 
 const INTERVAL_MS = 15_000;
 
-/** A scheduler and its clock; calls are answered at once. */
+/** A scheduler and its clock; calls get their response at once. */
 class Simulation {
   now = 0;
   readonly calls: Call[] = [];
@@ -24,14 +24,14 @@ class Simulation {
     this.scheduler.connected({ playerId, connectionId }, this.now);
   }
 
-  /** Lets time pass, and answers each call. */
-  run(durationMs: number, answer: (call: Call) => BatchResponse | Error = () => ({})): Call[] {
+  /** Lets time pass, and responds to each call. */
+  run(durationMs: number, respond: (call: Call) => BatchResponse | Error = () => ({})): Call[] {
     const end = this.now + durationMs;
     const made: Call[] = [];
     for (;;) {
       const call = this.scheduler.nextCall(this.now);
       if (call !== undefined) {
-        const result = answer(call);
+        const result = respond(call);
         this.scheduler.settle(call, result instanceof Error ? { error: result } : { response: result }, this.now);
         made.push(call);
         continue;
@@ -46,7 +46,7 @@ class Simulation {
   }
 }
 
-const unavailable = new PresenceProblem(503, 'store-unavailable', 'the store did not answer', undefined, 1_000);
+const unavailable = new PresenceProblem(503, 'store-unavailable', 'the store did not respond', undefined, 1_000);
 
 function summary(calls: Call[]): string[] {
   return calls.flatMap(({ tasks }) =>
@@ -235,7 +235,7 @@ test('random histories end with what is true', () => {
     const open = new Map<string, Set<string>>();
     const service = new Map<string, Set<string>>();
     let isDown = false;
-    const answer = ({ kind, tasks }: Call) => {
+    const respond = ({ kind, tasks }: Call) => {
       // A call that fails may have taken effect.
       if (isDown && random() < 0.5) return unavailable;
       for (const { playerId, task } of tasks) {
@@ -260,10 +260,10 @@ test('random histories end with what is true', () => {
         connections.delete(first);
         simulation.scheduler.disconnected({ playerId, connectionId: first }, 'lost', simulation.now);
       } else if (choice < 0.8) isDown = !isDown;
-      simulation.run(random() * 3_000, answer);
+      simulation.run(random() * 3_000, respond);
     }
     isDown = false;
-    simulation.run(60_000, answer);
+    simulation.run(60_000, respond);
     for (const [playerId, connections] of open) {
       assert.deepEqual([...(service.get(playerId) ?? [])].sort(), [...connections].sort(), `seed ${seed}, ${playerId}`);
     }

@@ -61,13 +61,13 @@ export class Servers {
     await this.#end(this.#presence as ChildProcess, signal);
   }
 
-  /** Sends Redis a command that has no answer worth reading. */
+  /** Sends Redis a command that has no reply worth reading. */
   async flushRedis(): Promise<void> {
     const cli = this.#run('redis-cli', ['-p', `${this.#ports.redis}`, 'flushall']);
     await once(cli, 'exit');
   }
 
-  /** The state of a player, as the service answers it. */
+  /** The state of a player, as the service reports it. */
   async stateOf(playerId: string): Promise<State> {
     return (await new PresenceClient(this.endpoint).get(playerId)).state;
   }

@@ -20,7 +20,7 @@ struct Body {
 /// Reads the presences of a list of players, in the order of the request.
 ///
 /// # Errors
-/// The problems of the request; 503 if one of the Redis nodes did not answer.
+/// The problems of the request; 503 if one of the Redis nodes did not respond.
 pub async fn handle(presence: Arc<PresenceService>, request: Request) -> HandlerResult {
     let Body {
         player_ids,

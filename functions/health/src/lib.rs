@@ -1,5 +1,5 @@
 //! The health probe, for a schedule (an unhealthy service fails the invocation, so that an alarm
-//! can see it) and for HTTP (an unhealthy service answers 503).
+//! can see it) and for HTTP (an unhealthy service responds with 503).
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-/// The function answers this long before its deadline.
+/// The function responds this long before its deadline.
 const RESPOND_BEFORE_DEADLINE: Duration = Duration::from_millis(1_500);
 
 /// Work that is not done this long before the deadline is aborted: what is left waits for the next
@@ -30,7 +30,7 @@ const WORK_AFTER_DEADLINE: Duration = Duration::from_secs(1);
 /// Sweeps at every interval until the invocation's deadline is near, and relays events beside it.
 ///
 /// # Errors
-/// Redis did not answer the first pass, or the last, or the relay after it.
+/// Redis did not respond to the first pass, or the last, or the relay after it.
 pub async fn handle(app: Arc<App>, event: Event) -> Result<Value, Error> {
     let start = Instant::now();
     let left = event

@@ -129,7 +129,7 @@ impl Liveness {
             return Some(End::Closed(CloseCode::Again, "the client did not read"));
         }
         let is_silent = !self.is_paused() && now >= self.after(&self.last_pong, PONG_TIMEOUT);
-        is_silent.then_some(End::Closed(CloseCode::Error, "pings were not answered"))
+        is_silent.then_some(End::Closed(CloseCode::Error, "pings had no pongs"))
     }
 
     fn is_paused(&self) -> bool {

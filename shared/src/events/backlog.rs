@@ -23,7 +23,7 @@ pub struct Backlog(Arc<Mutex<Option<(Instant, Oldest)>>>);
 /// The oldest event of the whole outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Oldest {
-    /// The age is unknown: not every node answered.
+    /// The age is unknown: not every node responded.
     Unknown,
     /// No event waits.
     None,

@@ -86,7 +86,7 @@ pub(crate) enum FollowError {
     Consumer(#[from] ConsumerError),
     #[error("NATS refused the subscription")]
     Subscribe(#[from] async_nats::client::SubscribeError),
-    #[error("JetStream did not answer in time")]
+    #[error("JetStream did not respond in time")]
     Timeout,
     #[error("the consumer is silent")]
     Silent,

@@ -64,9 +64,9 @@ pub(crate) struct Published<'a> {
 pub(crate) enum NatsHealth {
     /// Events are published.
     Ok,
-    /// JetStream answers, but the stream does not accept events. They wait in the outbox.
+    /// JetStream responds, but the stream does not accept events. They wait in the outbox.
     Degraded,
-    /// JetStream does not answer.
+    /// JetStream does not respond.
     Unavailable,
 }
 
@@ -131,8 +131,8 @@ impl Publisher {
         published
     }
 
-    /// Checks what publishing needs, each step within `step_timeout`: JetStream answers, the stream
-    /// accepts events, and no attempt failed recently.
+    /// Checks what publishing needs, each step within `step_timeout`: JetStream responds, the
+    /// stream accepts events, and no attempt failed recently.
     pub(crate) async fn health(&self, step_timeout: Duration) -> NatsHealth {
         let Inner {
             config,

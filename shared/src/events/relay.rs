@@ -65,7 +65,7 @@ impl Relay {
     /// NATS is down, it only drops old events.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer. The events of the other nodes are still
+    /// [`StoreError`] if a Redis node did not respond. The events of the other nodes are still
     /// published, and counted in [`total`](Self::total).
     pub async fn pass(&self) -> Result<Relayed, StoreError> {
         let waiting = self.store.waiting_shards().await;

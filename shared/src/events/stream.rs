@@ -146,7 +146,7 @@ async fn subject_taken(jetstream: &Context, config: &EventsConfig) -> StreamErro
 }
 
 impl StreamError {
-    /// Whether JetStream did not answer at all.
+    /// Whether JetStream did not respond at all.
     pub(super) fn is_silence(&self) -> bool {
         match self {
             Self::Lookup(error) => error.kind() == GetStreamErrorKind::Request,

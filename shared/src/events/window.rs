@@ -56,7 +56,7 @@ pub(super) enum PublishError {
     Connect(#[from] async_nats::ConnectError),
     #[error("NATS is not connected")]
     NotConnected,
-    #[error("JetStream did not answer the lookup of the stream in time")]
+    #[error("JetStream did not respond to the lookup of the stream in time")]
     LookupTimedOut,
 }
 
@@ -73,7 +73,7 @@ impl PublishError {
         )
     }
 
-    /// Whether JetStream did not answer at all. Another server of the cluster may.
+    /// Whether JetStream did not respond at all. Another server of the cluster may.
     pub(super) fn is_silence(&self) -> bool {
         match self {
             Self::NoAck | Self::LookupTimedOut => true,

@@ -89,7 +89,7 @@ impl Problem {
         Self::new(ProblemKind::UnsupportedMediaType, detail)
     }
 
-    /// 408: the request did not arrive, or was not answered, within `request_timeout`.
+    /// 408: the request did not arrive, or had no response, within `request_timeout`.
     pub fn timed_out(request_timeout: Duration) -> Self {
         let detail = format!(
             "the request took longer than {} s",
@@ -213,7 +213,7 @@ impl From<StoreError> for Problem {
 fn store_detail(failure: StoreFailure) -> &'static str {
     match failure {
         StoreFailure::TimedOut => {
-            "the store did not answer in time; whether the call took effect is unknown; repeat it, unless a newer call has replaced it"
+            "the store did not respond in time; whether the call took effect is unknown; repeat it, unless a newer call has replaced it"
         }
         StoreFailure::Unreachable => {
             "the store cannot be reached; whether the call took effect is unknown; repeat it, unless a newer call has replaced it"

@@ -34,7 +34,7 @@ impl OperatorQueries {
     /// records at most.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer.
+    /// [`StoreError`] if a Redis node did not respond.
     pub async fn statistics(&self) -> Result<Statistics, StoreError> {
         let (total, players, as_of) = self.store.some_players(SAMPLE).await?;
         let snapshot = self.store.countable_presences(&players).await?;
@@ -47,7 +47,7 @@ impl OperatorQueries {
     /// command per gateway and shard.
     ///
     /// # Errors
-    /// [`StoreError`] if a Redis node did not answer.
+    /// [`StoreError`] if a Redis node did not respond.
     pub async fn gateways(&self) -> Result<Gateways, StoreError> {
         let (gateways, as_of) = self.store.gateways().await?;
         Ok(Gateways { as_of, gateways })
@@ -63,7 +63,7 @@ impl OperatorQueries {
     /// Reads everything that Redis stores about a player.
     ///
     /// # Errors
-    /// [`StoreError`] if Redis did not answer.
+    /// [`StoreError`] if Redis did not respond.
     pub async fn explain(&self, player: &PlayerId) -> Result<Explanation, StoreError> {
         self.store.explain(player).await
     }

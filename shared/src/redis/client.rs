@@ -145,7 +145,7 @@ impl RedisClient {
     /// stores that number if the cluster is unused.
     ///
     /// # Errors
-    /// [`StoreError::Partitions`]. If a node does not answer, the check passes.
+    /// [`StoreError::Partitions`]. If a node does not respond, the check passes.
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
         match &self.backend {
             Backend::Standalone(_) => Ok(()),

@@ -12,7 +12,7 @@ use std::{
 
 use super::{StoreError, StoreFailure};
 
-/// The time without a failure of this kind after which an episode is over, once the node answers.
+/// The time without a failure of this kind after which an episode is over, once the node responds.
 const QUIET_TIME: Duration = Duration::from_secs(5);
 
 /// The episodes of the whole process: each thread has connections of its own, and all of them fail
@@ -65,7 +65,7 @@ pub(crate) fn pass_failed(error: &StoreError, message: &str) {
     }
 }
 
-/// Records that a node answered, and logs the failures that are over.
+/// Records that a node responded, and logs the failures that are over.
 pub(crate) fn replied(node: &str) {
     if EPISODES.count.load(Ordering::Relaxed) == 0 {
         return;
@@ -102,7 +102,7 @@ impl Episodes {
         is_first
     }
 
-    /// Removes and returns the episodes that are over at `now`, as `node` answered.
+    /// Removes and returns the episodes that are over at `now`, as `node` responded.
     fn end(&self, node: &str, now: Instant) -> Vec<(Key, Episode)> {
         let mut open = self.open();
         let is_over = |(failing, _): &Key, episode: &mut Episode| {

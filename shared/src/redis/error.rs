@@ -11,8 +11,8 @@ use crate::error_chain::error_chain;
 /// made; see [`failure`](Self::failure).
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// Redis did not answer within the configured time.
-    #[error("Redis did not answer within {0:?}")]
+    /// Redis did not respond within the configured time.
+    #[error("Redis did not respond within {0:?}")]
     Timeout(Duration),
     /// The node is a replica, so its data may be outdated.
     #[error("the Redis node is not a primary")]
@@ -52,7 +52,7 @@ pub struct RedisFault(RedisError);
 /// The kinds of failure of Redis that callers and operators have to distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StoreFailure {
-    /// The node did not answer in time. Whether the command was executed is unknown.
+    /// The node did not respond in time. Whether the command was executed is unknown.
     TimedOut,
     /// The connection failed or was lost. Whether the command was executed is unknown.
     Unreachable,

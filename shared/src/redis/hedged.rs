@@ -8,7 +8,7 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-/// The time without an answer after which the next peer is asked as well.
+/// The time without a reply after which the next peer is asked as well.
 const HEDGE_DELAY: Duration = Duration::from_millis(50);
 
 /// The outcomes of `questions`, in order of arrival. A question starts when the previous one has an
@@ -38,9 +38,9 @@ mod tests {
 
     use super::*;
 
-    /// A peer that answers its own number after a time.
-    fn peers<const N: usize>(answer_after_ms: [u64; N]) -> impl Stream<Item = usize> {
-        let peers = answer_after_ms.into_iter().enumerate();
+    /// A peer that replies with its own number after a time.
+    fn peers<const N: usize>(reply_after_ms: [u64; N]) -> impl Stream<Item = usize> {
+        let peers = reply_after_ms.into_iter().enumerate();
         let reply = async |(number, millis)| {
             sleep(Duration::from_millis(millis)).await;
             number
@@ -57,13 +57,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_late_answer_counts_as_well() {
+    async fn a_late_reply_counts_as_well() {
         let replies: Vec<_> = peers([60, 20, 1]).collect().await;
         assert_eq!(replies, [0, 2, 1]); // after 60, 61 and 70 ms
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_in_time_leaves_the_others_unasked() {
+    async fn a_reply_in_time_leaves_the_others_unasked() {
         let asked = AtomicUsize::new(0);
         let questions = (0..3).map(|number| {
             let asked = &asked;

@@ -54,7 +54,7 @@ enum StoredCount {
     Confirmed,
     /// Another number is stored.
     Other(u16),
-    /// The node did not answer. Calls pass: players of other nodes must not wait for it.
+    /// The node did not respond. Calls pass: players of other nodes must not wait for it.
     Unread,
 }
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_does_not_answer_holds_up_one_call() {
+    async fn a_node_that_does_not_respond_holds_up_one_call() {
         let unread = known(StoredCount::Unread);
         assert_eq!(unread.next_look(PartitionCount::Store), Look::NotYet);
         advance(RETRY_INTERVAL).await;

@@ -75,7 +75,7 @@ impl Node {
         }
     }
 
-    /// Sends one command and waits for its answer. Calls made at the same time share a round trip.
+    /// Sends one command and waits for its reply. Calls made at the same time share a round trip.
     pub(super) async fn query(
         &self,
         command: &Cmd,

@@ -124,9 +124,9 @@ impl Topology {
             .clone()
     }
 
-    /// Asks nodes until one answers. The next node is asked when one has failed, or has been silent
-    /// for a while. The order is random, so that a node that is cut off from the others is not
-    /// trusted indefinitely.
+    /// Asks nodes until one responds. The next node is asked when one has failed, or has been
+    /// silent for a while. The order is random, so that a node that is cut off from the others is
+    /// not trusted indefinitely.
     async fn ask(&self) -> Result<SlotMap, StoreError> {
         let questions = self
             .candidates()

@@ -45,7 +45,7 @@ impl App {
     }
 
     /// Checks that the data of a cluster is spread over as many partitions as this program is
-    /// configured for. Takes no longer than a call. If Redis does not answer, the check passes:
+    /// configured for. Takes no longer than a call. If Redis does not respond, the check passes:
     /// each call checks again.
     ///
     /// # Errors

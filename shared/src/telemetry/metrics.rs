@@ -2,7 +2,7 @@
 
 use ::metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
-/// Calls answered, by `call` and `status`.
+/// Calls that got a response, by `call` and `status`.
 pub const CALLS: &str = "presence_calls_total";
 /// Calls refused before they reached a handler, by `reason`: `token`, `read_token`, `cross_site`,
 /// `host` or `malformed`.
@@ -29,7 +29,7 @@ pub const SWEEP_REMOVED: &str = "presence_sweep_removed_total";
 pub const SWEEP_LAG: &str = "presence_sweep_lag_seconds";
 /// The age of the oldest event in the outbox.
 pub const OUTBOX_AGE: &str = "presence_outbox_age_seconds";
-/// Whether Redis answers and runs scripts: 1 or 0.
+/// Whether Redis responds and runs scripts: 1 or 0.
 pub const REDIS_UP: &str = "presence_redis_up";
 /// Background tasks that panicked and were restarted, by `task`.
 pub const TASK_RESTARTS: &str = "presence_task_restarts_total";
@@ -41,7 +41,7 @@ pub const CONNECTIONS: &str = "presence_connections";
 pub const BUILD_INFO: &str = "presence_build_info";
 /// When the process started, in Unix seconds, under the name that Prometheus's own clients use.
 pub const PROCESS_START: &str = "process_start_time_seconds";
-/// Whether JetStream answers and the stream takes events: 1 or 0.
+/// Whether JetStream responds and the stream takes events: 1 or 0.
 pub const NATS_UP: &str = "presence_nats_up";
 
 /// Known gateways.
@@ -72,7 +72,11 @@ pub const WATCH_READS: &str = "presence_watch_reads_total";
 
 /// Registers units and descriptions of the metrics with the recorder.
 pub fn describe() {
-    describe_counter!(CALLS, Unit::Count, "Calls answered, by call and status");
+    describe_counter!(
+        CALLS,
+        Unit::Count,
+        "Calls that got a response, by call and status"
+    );
     describe_counter!(
         CALLS_REFUSED,
         Unit::Count,
@@ -127,7 +131,7 @@ pub fn describe() {
     describe_gauge!(
         REDIS_UP,
         Unit::Count,
-        "Whether Redis answers and runs scripts: 1 or 0"
+        "Whether Redis responds and runs scripts: 1 or 0"
     );
     describe_counter!(
         TASK_RESTARTS,
@@ -157,7 +161,7 @@ pub fn describe() {
     describe_gauge!(
         NATS_UP,
         Unit::Count,
-        "Whether JetStream answers and the stream takes events: 1 or 0"
+        "Whether JetStream responds and the stream takes events: 1 or 0"
     );
     describe_gauge!(GATEWAYS, Unit::Count, "Known gateways");
     describe_counter!(GATEWAYS_LOST, Unit::Count, "Gateways whose lease expired");

@@ -176,7 +176,7 @@ impl Watch {
     /// Waits for the permit to read a snapshot.
     ///
     /// # Errors
-    /// [`StoreError::Timeout`] if Redis does not answer the requests before it in time.
+    /// [`StoreError::Timeout`] if Redis does not respond to the requests before it in time.
     async fn snapshot_turn(&self, players: usize) -> Result<SemaphorePermit<'_>, StoreError> {
         let permits = players.min(MAX_SNAPSHOT_PLAYERS) as u32;
         match timeout(MAX_SNAPSHOT_WAIT, self.0.snapshots.acquire_many(permits)).await {

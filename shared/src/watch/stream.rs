@@ -198,7 +198,7 @@ impl WatchStream {
             .watch
             .snapshot_turn(players.len())
             .await
-            .map_err(unanswered)?;
+            .map_err(without_reply)?;
         for chunk in players.chunks(CHUNK) {
             if self
                 .watch
@@ -213,7 +213,7 @@ impl WatchStream {
             None => Ok(()),
             Some((_, error)) => {
                 self.abandon(players);
-                Err(unanswered(error))
+                Err(without_reply(error))
             }
         }
     }
@@ -258,9 +258,9 @@ impl WatchStream {
     }
 }
 
-/// The error of a request that Redis did not answer. On a stream it is always `store-unavailable`,
+/// The error of a request without a reply from Redis. On a stream it is always `store-unavailable`,
 /// even if Redis is overloaded.
-fn unanswered(error: StoreError) -> Problem {
+fn without_reply(error: StoreError) -> Problem {
     match error {
         StoreError::Overloaded { retry_after } => StoreError::Timeout(retry_after).into(),
         error => error.into(),
@@ -309,13 +309,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_redis_does_not_answer_has_one_error() {
+    fn a_request_without_a_reply_from_redis_has_one_error() {
         let pause = Duration::from_secs(3);
         for error in [
             StoreError::Overloaded { retry_after: pause },
             StoreError::Timeout(pause),
         ] {
-            let message = message::failure(None, &unanswered(error));
+            let message = message::failure(None, &without_reply(error));
             assert!(
                 message.contains("urn:presence:store-unavailable"),
                 "{message}"

@@ -36,8 +36,7 @@ const BATCH: u32 = 250;
 /// Time limit for the handshake of a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The pause before a stream is opened again, and before a request is repeated that could not be
-/// answered.
+/// The pause before a stream is opened again, and before a request that failed is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What a watcher was sent of each player last: its state and version.

@@ -185,14 +185,14 @@ impl RedisCluster {
     /// A connection for raw keys, to a cluster without TLS.
     ///
     /// # Panics
-    /// If the cluster does not answer.
+    /// If the cluster does not respond.
     pub async fn connection(&self) -> ClusterConnection {
         let urls = self.nodes.iter().map(|node| self.kind.url(node.port));
         let client = ClusterClient::new(urls).expect("a cluster client");
         client
             .get_async_connection()
             .await
-            .expect("the cluster answers")
+            .expect("the cluster responds")
     }
 
     /// The number of the node that holds the slot of `key` as its master.
@@ -263,7 +263,7 @@ impl RedisCluster {
     /// Whether a node holds the slot of `key`.
     ///
     /// # Panics
-    /// If the node does not answer.
+    /// If the node does not respond.
     pub fn holds(&self, number: usize, key: &str) -> bool {
         let reply = self.nodes[number].ask(&["EXISTS", key]);
         !reply.contains("MOVED") && !reply.contains("ASK")
@@ -277,7 +277,7 @@ impl RedisCluster {
     /// Forgets the commands that were counted so far.
     ///
     /// # Panics
-    /// If a node does not answer.
+    /// If a node does not respond.
     pub fn forget_commands(&self) {
         for node in &self.nodes {
             assert!(node.ask(&["CONFIG", "RESETSTAT"]).contains("OK"));
@@ -303,7 +303,7 @@ impl RedisCluster {
     /// Makes every node forget the scripts that it knows.
     ///
     /// # Panics
-    /// If a node does not answer.
+    /// If a node does not respond.
     pub fn forget_scripts(&self) {
         for node in &self.nodes {
             assert!(node.ask(&["SCRIPT", "FLUSH"]).contains("OK"));

@@ -189,7 +189,7 @@ impl RedisSentinels {
         self.nodes[number].port
     }
 
-    /// The number of the node that a Sentinel names. `None` if it does not answer.
+    /// The number of the node that a Sentinel names. `None` if it does not respond.
     pub async fn named_by(&self, sentinel: usize) -> Option<usize> {
         let reply = self
             .ask_sentinel(sentinel, &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME])
@@ -256,14 +256,14 @@ impl RedisSentinels {
         .await;
     }
 
-    /// Sends a node a command, as a user who may do anything. The answer is empty if it does not
-    /// answer.
+    /// Sends a node a command, as a user who may do anything. The reply is empty if it does not
+    /// respond.
     pub async fn ask(&self, number: usize, command: &[&str]) -> String {
         self.nodes[number].ask(command).await
     }
 
-    /// Sends a Sentinel a command, as a user who may do anything. The answer is empty if it does
-    /// not answer.
+    /// Sends a Sentinel a command, as a user who may do anything. The reply is empty if it does
+    /// not respond.
     pub async fn ask_sentinel(&self, number: usize, command: &[&str]) -> String {
         self.sentinels[number].ask(command).await
     }

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use crate::{authority::Authority, process::Process, secured};
 
 /// Time limit for the reply of a process.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How nodes and Sentinels are reached.
 #[derive(Debug)]
@@ -148,7 +148,7 @@ impl Node {
         }
     }
 
-    /// Waits until the process answers. `false` if it ended instead, because its port was taken.
+    /// Waits until the process responds. `false` if it ended instead, because its port was taken.
     pub(super) async fn is_up(&mut self) -> bool {
         let own = format!("process_id:{}\r", self.process.id());
         while !self.process.has_ended() {
@@ -173,14 +173,14 @@ impl Node {
         } {}
     }
 
-    /// Sends a command by redis-cli; the answer is empty if the process does not answer.
+    /// Sends a command by redis-cli; the reply is empty if the process does not respond.
     pub(super) async fn ask(&self, command: &[&str]) -> String {
         let mut cli = tokio::process::Command::new("redis-cli");
         cli.args(["-p", &self.port.to_string()])
             .args(&self.access)
             .args(command)
             .kill_on_drop(true);
-        match timeout(ANSWER_TIMEOUT, cli.output()).await {
+        match timeout(REPLY_TIMEOUT, cli.output()).await {
             Ok(output) => String::from_utf8_lossy(&output.expect("redis-cli runs").stdout)
                 .trim()
                 .to_owned(),

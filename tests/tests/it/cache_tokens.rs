@@ -203,7 +203,7 @@ async fn a_container_gets_its_credentials_from_its_host() {
     tap.assert_signed_by("CONTAINER");
 }
 
-/// What STS answers to the token of a Kubernetes service account.
+/// The response of STS to the token of a Kubernetes service account.
 const ASSUMED_ROLE: &str = "<AssumeRoleWithWebIdentityResponse><AssumeRoleWithWebIdentityResult><Credentials>\
     <AccessKeyId>SERVICEACCOUNT</AccessKeyId><SecretAccessKey>key</SecretAccessKey><SessionToken>t</SessionToken>\
     <Expiration>2036-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleWithWebIdentityResult>\

@@ -63,7 +63,7 @@ impl Fleet {
     }
 
     /// Renews a gateway's lease; returns the status, or what the server says if Redis does not
-    /// answer.
+    /// respond.
     async fn renew(&self, gateway: usize) -> String {
         let body = self
             .server

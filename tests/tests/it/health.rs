@@ -12,8 +12,8 @@ use presence_tests::{
 };
 use serde_json::Value;
 
-/// How often each command was called since the last reset, but for those of the harness, and for
-/// the check that every connection makes once a second.
+/// How often each command was called since the last reset, except those of the harness, and except
+/// the check that every connection makes every second.
 async fn calls(raw: &mut redis::aio::MultiplexedConnection) -> BTreeMap<String, u64> {
     let stats: String = redis::cmd("INFO")
         .arg("commandstats")
@@ -62,7 +62,7 @@ async fn a_thousand_probes_of_a_server_cost_a_check_per_second() {
                 (200, &Value::from("ok"))
             );
         }
-        // Those that do not wait for the answer cost no more.
+        // Those that do not wait for the response cost no more.
         socket
             .send("GET /health/ready HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .await;

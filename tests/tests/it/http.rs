@@ -1,4 +1,4 @@
-//! HTTP as the server speaks it: what it refuses before any handler, and what all answers have in
+//! HTTP as the server speaks it: what it refuses before any handler, and what all responses have in
 //! common.
 
 use presence_tests::{RedisServer, Server, Socket, send};
@@ -14,7 +14,7 @@ async fn start(variables: &[(&str, &str)]) -> (RedisServer, Server) {
 }
 
 #[tokio::test]
-async fn answers_to_requests_that_cannot_be_read_are_problems() {
+async fn responses_to_requests_that_cannot_be_read_are_problems() {
     let (_redis, server) = start(&[]).await;
     let long = "x".repeat(20 * 1024);
     let many: String = (0..200).map(|n| format!("x-{n}: 1\r\n")).collect();
@@ -87,7 +87,7 @@ async fn answers_to_requests_that_cannot_be_read_are_problems() {
 }
 
 #[tokio::test]
-async fn what_comes_before_a_request_that_cannot_be_read_is_answered() {
+async fn requests_before_one_that_cannot_be_read_get_a_response() {
     let (_redis, server) = start(&[]).await;
     let mut socket = Socket::connect(&server).await;
     let live = "GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n";
@@ -274,7 +274,7 @@ async fn a_slash_at_the_end_changes_nothing() {
 }
 
 #[tokio::test]
-async fn answers_about_players_and_health_are_not_cached() {
+async fn responses_about_players_and_health_are_not_cached() {
     let (mut redis, server) = start(&[]).await;
     let body = || json!({"player_id": "alice", "connection_id": "c1"});
     for call in ["connect", "heartbeat", "disconnect", "connect"] {

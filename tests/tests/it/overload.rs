@@ -19,8 +19,8 @@ fn batch(players: std::ops::Range<usize>) -> Value {
     json!({"connections": entries.collect::<Vec<_>>()})
 }
 
-/// Repeats a call that is answered 503 after the time that the answer names. The service may say
-/// that it is overloaded, not that Redis did not answer: it does.
+/// Repeats a call that gets a 503 after the time that the response names. The service may say
+/// that it is overloaded, not that Redis did not respond: it does.
 async fn repeated(server: &Server, path: &str, body: &Value) -> Response {
     loop {
         let response = server.post(path, body.clone()).await;

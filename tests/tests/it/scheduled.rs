@@ -228,7 +228,7 @@ async fn health_reports_every_component() {
 }
 
 #[tokio::test]
-async fn health_answers_http_too() {
+async fn health_serves_http_too() {
     let mut redis = RedisServer::start().await;
     let health = start("health", &redis.url(), "").await;
     let response = health.invoke(event::get("/health/ready")).await.unwrap();

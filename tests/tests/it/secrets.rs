@@ -189,7 +189,7 @@ async fn a_wrong_or_missing_secret_stops_the_program_with_one_line_that_says_why
 }
 
 #[test]
-fn without_a_region_credentials_or_an_answer_the_program_stops_with_one_line_that_says_why() {
+fn without_a_region_credentials_or_a_response_the_program_stops_with_one_line_that_says_why() {
     let mut all = environment("http://127.0.0.1:9", "ssm:/presence/prod");
     all.push(("AWS_EC2_METADATA_DISABLED", "true"));
     let without = |name: &str| -> Vec<_> {

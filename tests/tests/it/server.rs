@@ -335,7 +335,7 @@ async fn players_who_fall_silent_are_noticed_by_the_next_sweep() {
     assert_eq!(ended.len(), PLAYERS);
 }
 
-/// Every call that was answered before the end of the server must be true in Redis, and its event
+/// Every call that had a response before the end of the server must be true in Redis, and its event
 /// in the stream.
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing() {

@@ -99,7 +99,7 @@ async fn open_connections_and_new_ones_are_served_on_for_a_while() {
 }
 
 #[tokio::test]
-async fn calls_that_are_under_way_are_answered_and_idle_connections_hold_nothing_up() {
+async fn calls_in_flight_get_a_response_and_idle_connections_delay_nothing() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
     let silent = Socket::connect(&server).await;

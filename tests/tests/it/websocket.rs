@@ -17,7 +17,7 @@ impl Fixture {
         }
     }
 
-    /// Invokes a function, and returns the status and the body of its answer.
+    /// Invokes a function, and returns the status and the body of its response.
     async fn invoke(&self, name: &str, event: Value) -> (u64, Value) {
         let url = self.redis.url();
         let variables = [
@@ -285,7 +285,7 @@ async fn connections_come_from_the_event_whatever_the_message_is() {
 }
 
 #[tokio::test]
-async fn an_answer_repeats_the_request_id_of_its_message() {
+async fn a_response_repeats_the_request_id_of_its_message() {
     let fixture = Fixture::new().await;
     fixture.invoke("connect", event::socket("$connect")).await;
     let longest = "x".repeat(254);
@@ -331,7 +331,7 @@ async fn an_answer_repeats_the_request_id_of_its_message() {
 
 /// API Gateway sends no message of more than 128 KB.
 #[tokio::test]
-async fn an_answer_about_as_many_friends_as_the_docs_say_fits_into_a_message() {
+async fn a_response_about_as_many_friends_as_the_docs_say_fits_into_a_message() {
     let page = include_str!("../../../docs/aws.md");
     let fixture = Fixture::new().await;
     for (count, length_of_id, documented) in [

@@ -235,7 +235,7 @@ fn a_connect_that_was_in_flight_while_the_service_lost_its_data_is_announced_too
     simulation.connect(2);
     simulation.run(SECOND / 10);
     simulation.service.flush();
-    // The renewal after the flush is answered before the connect.
+    // The response to the renewal after the flush comes before that of the connect.
     simulation.latency = SECOND / 10;
     simulation.run(RENEWAL_INTERVAL + 4 * SECOND);
     assert!(

@@ -123,7 +123,7 @@ fn a_state_that_the_service_rejects_before_it_knows_the_player_again_is_not_lost
 }
 
 #[test]
-fn a_lost_answer_does_not_cost_the_state() {
+fn a_lost_response_does_not_cost_the_state() {
     let mut simulation = with_states();
     simulation.set_down(true);
     simulation.run(TTL + INTERVAL);

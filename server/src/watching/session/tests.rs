@@ -92,14 +92,14 @@ async fn the_feed_is_sent_first_and_a_ping_every_15_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_answer_pings_is_closed_after_45_seconds() {
+async fn a_client_that_does_not_reply_to_pings_is_closed_after_45_seconds() {
     let mut client = Client::connect(1_024);
     assert_eq!(client.close_code().await, 1011);
     assert_eq!(client.seconds(), 45);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_answers_pings_stays() {
+async fn a_client_that_replies_to_pings_stays() {
     let mut client = Client::connect(1_024);
     while client.seconds() < 600 {
         if let (PING, _) = client.frame().await {

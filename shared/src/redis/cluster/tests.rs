@@ -58,7 +58,7 @@ fn nodes_that_disagree_do_not_pass_a_command_to_and_fro_for_ever() {
 }
 
 #[test]
-fn other_errors_are_answers() {
+fn other_errors_are_replies() {
     for reply in [
         "NOSCRIPT no such script",
         "OOM full",

@@ -46,7 +46,7 @@ impl Node {
 async fn a_storm_waits_here_and_not_in_the_node() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let node = Node::new(20_000);
-    // 100 gateways that send batches of 1,000 as fast as they are answered: 5 s of work if all are
+    // 100 gateways that send batches of 1,000 as fast as they get responses: 5 s of work if all are
     // sent at once.
     let gateways = (0..100).map(async |_| {
         for _ in 0..5 {
@@ -147,7 +147,7 @@ async fn a_burst_after_a_quiet_time_is_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_silent_node_is_answered_with_its_first_timeout() {
+async fn what_waits_for_a_silent_node_fails_with_its_first_timeout() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
     let in_flight = limit.acquire(1_000, Urgency::Normal).await.unwrap();
     let start = Instant::now();

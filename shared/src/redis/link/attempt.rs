@@ -166,7 +166,7 @@ impl Link {
         slot.attempt.take_if(|attempt| attempt.number == number);
         slot.pauses.note(made.is_ok());
         let live = Arc::new(made?);
-        // The old connection answers again, so it stays in service.
+        // The old connection responds again, so it stays in service.
         if let Some(current) = slot.in_service()
             && received != Some(current.received())
         {

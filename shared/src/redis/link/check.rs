@@ -22,7 +22,7 @@ pub(in crate::redis) enum Role {
     Any,
 }
 
-/// The commands of a check. `PING` detects a node that is loading, which answers `ROLE`.
+/// The commands of a check. `PING` detects a node that is loading, which replies to `ROLE`.
 static QUESTIONS: LazyLock<Pipeline> = LazyLock::new(|| {
     let mut questions = Pipeline::with_capacity(2);
     questions.cmd("PING").cmd("ROLE");
@@ -93,7 +93,7 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     error,
-                    "Redis does not answer ROLE: allow it, or a demoted primary may be read"
+                    "Redis does not respond to ROLE: allow it, or a demoted primary may be read"
                 );
             }
             Ok(())

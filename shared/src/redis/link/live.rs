@@ -130,12 +130,12 @@ impl Live {
         self.opened.driver.is_finished()
     }
 
-    /// The number of bytes received. While it stays the same, the node does not answer.
+    /// The number of bytes received. While it stays the same, the node does not respond.
     pub(super) fn received(&self) -> u64 {
         self.opened.received.load(Ordering::Relaxed)
     }
 
-    /// Records that the node does not answer. Until it does, requests wait for a check instead of
+    /// Records that the node does not respond. Until it does, requests wait for a check instead of
     /// being sent.
     pub(super) fn suspect(&self) {
         self.suspected_at.store(self.received(), Ordering::Relaxed);

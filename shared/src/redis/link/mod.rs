@@ -1,4 +1,4 @@
-//! A connection to one Redis node, replaced when it does not lead to a primary that answers.
+//! A connection to one Redis node, replaced when it does not lead to a primary that responds.
 //!
 //! It knows nodes and commands, but no players. The path of a request:
 //!
@@ -7,10 +7,11 @@
 //!    │              │ yes                     (by name or Sentinel, PING and ROLE; failures are spaced)
 //!    │              └─ not checked for 2 s, or silent ──▶ PING, ROLE and Sentinel first
 //!    ▼
-//! sent ── answered ──▶ reply; READONLY, LOADING or MASTERDOWN drops the connection
+//! sent ── reply ───▶ reply; READONLY, LOADING or MASTERDOWN drops the connection
 //!    ├── lost socket ──▶ connection dropped; sent once more, if it may be repeated
-//!    └── not a byte for 150 ms, of any answer ──▶ a second connection is made beside it: the first of the two
-//!        that answers stays in service; sent once more on the new one, if it may be repeated
+//!    └── not a byte for 150 ms, of any reply ───▶ a second connection is made beside it: the first
+//!    of the two that responds stays in service; sent once more on the new one, if it may be
+//!    repeated
 //! ```
 //!
 //! - `attempt`: opening connections, one at a time.
@@ -94,7 +95,7 @@ pub(super) trait Ask: Sync {
     /// it refused.
     fn is_refused(reply: &Self::Reply) -> bool;
 
-    /// Records that `live` answered without refusing.
+    /// Records that `live` responded without refusing.
     fn replied(&self, _live: &Live) {}
 }
 
@@ -180,7 +181,7 @@ impl Link {
         }
     }
 
-    /// Waits for a late answer. `received` is the number of bytes that had been received when the
+    /// Waits for a late reply. `received` is the number of bytes that had been received when the
     /// request was sent.
     async fn await_late<A: Ask>(
         &self,
@@ -190,7 +191,7 @@ impl Link {
         repeat: Repeat,
         mut reply: Pin<&mut impl Future<Output = Result<A::Reply, RedisError>>>,
     ) -> Result<A::Reply, StoreError> {
-        // A node that answers other requests, or sends a long answer, is busy, not silent.
+        // A node that replies to other requests, or sends a long reply, is busy, not silent.
         while live.received() != received {
             received = live.received();
             if let Ok(reply) = timeout(self.0.silence, reply.as_mut()).await {
@@ -251,7 +252,7 @@ impl Link {
 
     /// Takes a connection out of service if most Sentinels name another node: a primary that hung
     /// or was cut off keeps the role in its own view until a Sentinel demotes it. If the Sentinels
-    /// do not answer, the connection stays.
+    /// do not respond, the connection stays.
     async fn check_sentinels(&self, live: &Arc<Live>) {
         let Location::BySentinel(sentinels) = &self.0.endpoint.location else {
             return;
@@ -277,7 +278,7 @@ impl Link {
             .is_some_and(|current| Arc::ptr_eq(&current, live))
     }
 
-    /// Takes a connection out of service. Requests that wait for its answers continue to wait.
+    /// Takes a connection out of service. Requests that wait for its replies continue to wait.
     fn retire(&self, live: &Arc<Live>) {
         self.slot()
             .live

@@ -102,7 +102,7 @@ impl Sentinels {
     }
 
     /// Whether more than half of the Sentinels name the same other node than `current`. If the
-    /// first one to answer names `current`, no other is asked. Sentinels that do not answer count
+    /// first one to respond names `current`, no other is asked. Sentinels that do not respond count
     /// for `current`.
     pub(super) async fn agree_on_another(&self, current: &Address) -> bool {
         let mut votes = HashMap::<Address, usize>::new();
@@ -183,7 +183,7 @@ impl Sentinels {
     }
 
     fn unknown_name(&self) -> StoreError {
-        let message = "no Sentinel that answers knows the name in PRESENCE_REDIS_SENTINEL_NAME";
+        let message = "no Sentinel that responds knows the name in PRESENCE_REDIS_SENTINEL_NAME";
         RedisError::from((
             ErrorKind::MasterNameNotFoundBySentinel,
             message,

@@ -176,7 +176,7 @@ fn a_refusal_by_a_proxy_that_is_not_api_gateway_is_not_explained_as_one() {
 }
 
 #[test]
-fn a_watch_of_players_is_signed_and_the_answer_of_an_api_without_it_explained() {
+fn a_watch_of_players_is_signed_and_the_response_of_an_api_without_it_explained() {
     for (response, message, expected, hint) in [
         ("403 Forbidden", "Forbidden", 3, "needs execute-api:Invoke"),
         ("404 Not Found", "Not Found", 4, "Only a presence-server"),

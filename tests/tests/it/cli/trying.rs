@@ -127,7 +127,7 @@ async fn a_call_takes_no_longer_than_its_time_limit() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let err = String::from_utf8(output.stderr).unwrap();
-    assert!(err.contains("did not answer in time"), "{err}");
+    assert!(err.contains("did not respond in time"), "{err}");
     for bad in ["0s", "5", "-1s"] {
         let refused = Command::new(presence_tests::binary("presence"))
             .args(["get", "a", "--timeout", bad])

@@ -176,7 +176,7 @@ async fn a_batch_waits_for_no_node_but_its_own() {
     assert_eq!(
         (failed[0], failed[1] > 0),
         (0, true),
-        "in the order of the answers"
+        "in the order of the replies"
     );
 }
 

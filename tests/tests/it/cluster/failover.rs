@@ -79,7 +79,7 @@ async fn heals(mut cluster: RedisCluster) {
     assert_eq!((again.accepted, again.restored.len()), (PLAYERS, 0));
 }
 
-/// Masters answer before their replicas have everything.
+/// Masters reply before their replicas have everything.
 #[tokio::test]
 async fn what_a_promoted_replica_lacks_is_restored_by_the_next_heartbeat() {
     let mut cluster = RedisCluster::start_with_replicas().await;

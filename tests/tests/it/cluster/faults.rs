@@ -95,7 +95,7 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     assert_eq!(
         responses,
         [true, true, true, false, false],
-        "in the order of the answers"
+        "in the order of the responses"
     );
     cluster.resume(1);
 }
@@ -146,7 +146,7 @@ async fn players_of_other_nodes_expire_while_the_sweep_waits_for_one() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let on_the_node = due_on(&cluster, 0);
-    // Reads are still answered, so the pass begins work on each partition of this node.
+    // Reads still succeed, so the pass begins work on each partition of this node.
     assert_eq!(
         cluster.ask(0, &["CLIENT", "PAUSE", "600000", "WRITE"]),
         "OK"
@@ -186,7 +186,7 @@ async fn a_player_in_another_partitions_index_is_removed_from_it() {
 }
 
 #[tokio::test]
-async fn without_any_node_nothing_is_answered() {
+async fn without_any_node_no_call_succeeds() {
     let mut cluster = RedisCluster::start().await;
     let app = cluster_app(&cluster, &[]);
     app.presence()

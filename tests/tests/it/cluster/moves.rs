@@ -112,6 +112,6 @@ async fn serves_while_a_slot_moves(cluster: RedisCluster) {
     let batch = batch.unwrap();
     assert_eq!((batch.accepted, batch.restored.len()), (PLAYERS, 0));
     assert!(cluster.holds(1, &key));
-    // By the old map the first node still has the slot: it answers MOVED.
+    // By the old map the first node still has the slot: it replies MOVED.
     assert!(are_online(&presence, &players()).await);
 }

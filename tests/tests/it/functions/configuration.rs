@@ -221,7 +221,7 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 }
 
 #[tokio::test]
-#[should_panic(expected = "the function ended without an answer")]
+#[should_panic(expected = "the function ended without a response")]
 async fn an_invocation_of_a_function_that_ends_at_its_start_does_not_wait() {
     let _ = Function::start("connect", &[("PRESENCE_TTL", "0s")])
         .await

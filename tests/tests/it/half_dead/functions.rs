@@ -93,7 +93,7 @@ async fn a_replica_that_a_frozen_function_wakes_up_to_is_not_believed() {
     let read = async || invoke(&function, event::get("/presence/alice")).await;
     assert_eq!(read().await, (200, offline()));
     function.freeze();
-    // A replica that has lost its primary: it goes on answering, with what it last knew.
+    // A replica that has lost its primary: it goes on replying, with what it last knew.
     let () = old.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
     super::play(&new, presence::model::State::Away).await;
     endpoint.move_to(new.port());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use presence::operator::HealthStatus;
 use presence_tests::{RedisCluster, RedisServer, Server, app, cluster_app};
 
-/// Waits until `/health/ready` has this status; answers may be shared for a second.
+/// Waits until `/health/ready` has this status; reports may be shared for a second.
 async fn await_ready(server: &Server, status: u16) -> String {
     let ready = async {
         loop {

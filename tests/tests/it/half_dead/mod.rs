@@ -53,7 +53,7 @@ pub(crate) enum Service {
     },
 }
 
-/// The status and the body of an answer.
+/// The status and the body of a response.
 pub(crate) type Response = (u64, Value);
 
 impl Pair {
@@ -177,8 +177,8 @@ pub(crate) async fn play(redis: &RedisServer, state: presence::model::State) {
         .unwrap();
 }
 
-/// Sends heartbeats and reads until both work again. A read is answered with the state, or not at
-/// all: never OFFLINE.
+/// Sends heartbeats and reads until both work again. A read returns the state, or fails: never
+/// OFFLINE.
 pub(crate) async fn heal(service: &Service, fault: impl Debug) {
     let healed = async {
         let mut in_a_row = 0;

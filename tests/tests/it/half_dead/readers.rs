@@ -10,7 +10,7 @@ use super::{Service, play};
 /// Far longer than the interval at which a connection is checked: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Reads until the answer is AWAY. What is read before is what the demoted node last knew, or
+/// Reads until the state is AWAY. What is read before is what the demoted node last knew, or
 /// nothing.
 async fn await_away(service: &Service) {
     let found = async {
@@ -41,7 +41,7 @@ async fn a_process_that_only_reads_leaves_a_demoted_node() {
     for service in [&server, &functions] {
         assert_eq!(service.read().await.1["state"], "ONLINE");
     }
-    // A replica that has lost its primary: it goes on answering, with what it last knew.
+    // A replica that has lost its primary: it goes on replying, with what it last knew.
     let () = old.ask(&["REPLICAOF", "127.0.0.1", "1"]).await;
     play(&new, State::Away).await;
     endpoint.move_to(new.port());

@@ -26,7 +26,7 @@ impl Fixture {
         }
     }
 
-    /// Posts a call whose answer is lost with its connection; the status, and how often a script
+    /// Posts a call whose response is lost with its connection; the status, and how often a script
     /// was called for it.
     async fn lose_reply(&self, path: &str, text: &str, body: Value) -> (u16, u64) {
         let before = self.script_calls().await;
@@ -66,7 +66,7 @@ fn alice() -> Value {
 }
 
 #[tokio::test]
-async fn a_state_whose_answer_was_lost_is_not_set_again() {
+async fn a_state_whose_response_was_lost_is_not_set_again() {
     let fixture = Fixture::start().await;
     fixture.warm_up().await;
     assert_eq!(

@@ -100,9 +100,9 @@ async fn a_connection_that_falls_silent_is_replaced() {
     until("nothing waits", async || outbox_length(&redis).await == 0).await;
 }
 
-/// It has no JetStream that answers, as a node of a cluster that lost its peers.
+/// It has no JetStream that responds, as a node of a cluster that lost its peers.
 #[tokio::test]
-async fn a_server_that_answers_pings_and_nothing_else_is_left_for_the_other_one() {
+async fn a_server_that_replies_to_pings_only_is_left_for_the_other_one() {
     let redis = RedisServer::start().await;
     let nats = NatsServer::start().await;
     let half_dead = half_dead_server().await;

@@ -79,7 +79,7 @@ async fn a_plain_subscriber_from_before_the_first_event_does_not_matter() {
 }
 
 #[tokio::test]
-async fn a_subscriber_that_answers_is_not_taken_for_the_stream() {
+async fn a_subscriber_that_replies_is_not_taken_for_the_stream() {
     let fixture = Fixture::new().await;
     let client = fixture.nats.client().await;
     let mut subscriber = client.subscribe("events.>").await.unwrap();

@@ -11,7 +11,7 @@ use crate::half_dead::{Service, borrowed, heal, play};
 /// Far longer than a check of the primary's name takes: the machine may be busy.
 const TIMEOUT: Duration = Duration::from_secs(40);
 
-/// Three Sentinels that answer this.
+/// Three Sentinels with these replies.
 async fn sentinels(replies: [SentinelReply; 3]) -> [SentinelStub; 3] {
     let [first, second, third] = replies;
     [
@@ -114,7 +114,7 @@ async fn a_primary_that_is_named_by_its_hostname_is_found() {
     }
 }
 
-/// An old primary that answers, and that is connected, is left once most Sentinels name another
+/// An old primary that responds, and that is connected, is left once most Sentinels name another
 /// node.
 #[tokio::test]
 async fn a_connection_follows_the_majority_of_the_sentinels() {

@@ -83,7 +83,7 @@ async fn an_old_primary_that_goes_on_is_not_believed() {
     assert!(redis.ask(0, &["ROLE"]).await.starts_with("master"));
 }
 
-/// Reads until the new primary answers.
+/// Reads until the new primary responds.
 async fn await_away(service: &Service) {
     loop {
         let (status, body) = service.read().await;

@@ -42,7 +42,7 @@ impl Fixture {
     }
 
     /// Sends heartbeats and reads until both work everywhere, and checks that alice is never
-    /// answered OFFLINE.
+    /// reported OFFLINE.
     async fn heal(&self, fault: impl Debug) {
         for service in &self.services {
             heal(service, &fault).await;
@@ -77,7 +77,7 @@ async fn within_promise<T>(fault: impl Debug, found: impl Future<Output = T>) ->
     }
 }
 
-/// Sends heartbeats and reads without end. They are answered with the state, or not at all.
+/// Sends heartbeats and reads without end. They return the state, or fail.
 async fn never_offline(service: &Service) {
     loop {
         for (status, body) in [service.heartbeat().await, service.read().await] {

@@ -60,7 +60,7 @@ async fn what_the_caller_knows_is_not_sent() {
 }
 
 #[tokio::test]
-async fn watching_a_player_again_is_answered_like_a_new_request() {
+async fn watching_a_player_again_has_the_reply_of_a_new_request() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;

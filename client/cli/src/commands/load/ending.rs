@@ -24,7 +24,7 @@ const BATCH: u32 = 1_000;
 
 impl Load<'_> {
     /// Waits for calls that were due before the end, because their latencies count. Returns how
-    /// many have no answer.
+    /// many have no response.
     pub(super) async fn settle(&mut self) -> u64 {
         let end = Instant::now() + SETTLE_TIMEOUT;
         loop {

@@ -21,7 +21,7 @@ pub(super) struct Measured {
     pub(super) took: Duration,
     pub(super) figures: Figures,
     pub(super) missed_heartbeats: u64,
-    /// Reports and reads without an answer long after the end.
+    /// Reports and reads without a response long after the end.
     pub(super) unanswered: u64,
     /// Players whose state in the service differs from the one that was reported; `None` if they
     /// could not be read.

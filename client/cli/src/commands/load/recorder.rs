@@ -63,7 +63,10 @@ impl Recorder {
         *self
             .figures()
             .errors
-            .entry((Call::Friends, "too many reads without an answer".to_owned()))
+            .entry((
+                Call::Friends,
+                "too many reads without a response".to_owned(),
+            ))
             .or_default() += 1;
     }
 

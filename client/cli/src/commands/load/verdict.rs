@@ -123,7 +123,7 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
     let wrong_states = wrong_states.unwrap_or_else(|| plan.players.into());
     let mut bars = vec![
         Bar::none("failed calls", figures.failures(false)),
-        Bar::none("reports and reads without an answer", *unanswered),
+        Bar::none("reports and reads without a response", *unanswered),
         Bar::none("heartbeats missed, or reports given up", *missed_heartbeats),
         Bar::none("connected players read as OFFLINE", figures.false_offline),
         Bar::none("players in another state at the end", wrong_states),
@@ -292,7 +292,7 @@ mod tests {
             "players connected",
             "connections lost",
             "failed calls",
-            "reports and reads without an answer",
+            "reports and reads without a response",
             "heartbeats missed, or reports given up",
             "connected players read as OFFLINE",
             "players in another state at the end",

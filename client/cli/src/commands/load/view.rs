@@ -179,7 +179,7 @@ impl Follower {
     }
 }
 
-/// Whether the service does not support watching. REST APIs of API Gateway answer 403 for an
+/// Whether the service does not support watching. REST APIs of API Gateway respond with 403 for an
 /// unknown path.
 fn is_not_offered(error: &CallError) -> bool {
     matches!(error, CallError::Problem(problem)

@@ -163,8 +163,7 @@ impl<'a> Fixture<'a> {
         self.reference.set_clock(then);
     }
 
-    /// Makes a call, compares what became of it, and returns the presence that it was answered
-    /// with, if it was.
+    /// Makes a call, compares its result, and returns the presence of the response, if it has one.
     async fn call(&mut self, call: &Call) -> Result<Option<Presence>, TestCaseError> {
         self.calls += 1;
         let service = self.services[self.calls % self.services.len()].clone();
