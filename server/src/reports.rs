@@ -50,12 +50,16 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let operator_queries = self.operator_queries.clone();
-        let ttl_of = |report: &Result<T, StoreError>| {
+        let get_ttl = |report: &Result<T, StoreError>| {
             report
                 .as_ref()
                 .map_or(ERROR_TTL, |report| ttl_of(&self.operator_queries, report))
         };
-        respond_with(self.latest.get_for(ttl_of, || read(operator_queries)).await)
+        respond_with(
+            self.latest
+                .get_for(get_ttl, || read(operator_queries))
+                .await,
+        )
     }
 }
 

@@ -90,11 +90,11 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
             .await
     };
     let get_gateways = async move |_, _| {
-        let ttl_of = |operator_queries: &OperatorQueries, list: &Gateways| {
+        let get_ttl = |operator_queries: &OperatorQueries, list: &Gateways| {
             operator_queries.gateways_ttl(list).max(GATEWAYS_TTL)
         };
         gateway_list
-            .respond_for(ttl_of, async |operator_queries| {
+            .respond_for(get_ttl, async |operator_queries| {
                 operator_queries.gateways().await
             })
             .await

@@ -155,8 +155,8 @@ mod tests {
     async fn a_value_may_be_shared_for_longer_than_others() {
         let cached = Cached::new(Duration::from_secs(1));
         let computed = Arc::default();
-        let ttl_of = |count: &usize| Duration::from_secs(if *count == 1 { 10 } else { 1 });
-        let get = || cached.get_for(ttl_of, || count(Arc::clone(&computed)));
+        let get_ttl = |count: &usize| Duration::from_secs(if *count == 1 { 10 } else { 1 });
+        let get = || cached.get_for(get_ttl, || count(Arc::clone(&computed)));
         for (pause, expected) in [(0, 1), (9, 1), (2, 2), (2, 3)] {
             advance(Duration::from_secs(pause)).await;
             assert_eq!(get().await, Some(expected));

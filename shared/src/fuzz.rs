@@ -52,15 +52,17 @@ mod tests {
     fn edited(seed: &[u8], edits: Vec<Edit>) -> Vec<u8> {
         let mut bytes = seed.to_vec();
         for edit in edits {
-            let position = |at: Index| at.index(bytes.len() + 1);
+            let to_position = |at: Index| at.index(bytes.len() + 1);
             match edit {
                 Edit::Put(at, byte) => match bytes.get_mut(at.index(seed.len().max(1))) {
                     Some(old) => *old = byte,
                     None => bytes.push(byte),
                 },
-                Edit::Insert(at, word) => drop(bytes.splice(position(at)..position(at), word)),
+                Edit::Insert(at, word) => {
+                    drop(bytes.splice(to_position(at)..to_position(at), word))
+                }
                 Edit::Cut(at, length) => {
-                    let start = position(at);
+                    let start = to_position(at);
                     bytes.drain(start..bytes.len().min(start + length));
                 }
             }

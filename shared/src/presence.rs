@@ -336,12 +336,12 @@ impl PresenceService {
 
 /// Removes repeated entries, and keeps the order of the others.
 fn remove_repeated(connections: &mut Vec<Connection>) {
-    let mut is_new = Vec::with_capacity(connections.len());
+    let mut are_new = Vec::with_capacity(connections.len());
     // A third of the time of `std`'s hash, which resists collisions better: a caller with a token
     // that writes could make a body of 1 MiB, the largest, take seconds, and gain nothing by it.
     let mut seen =
         HashSet::with_capacity_and_hasher(connections.len(), DefaultHashBuilder::default());
-    is_new.extend(connections.iter().map(|connection| seen.insert(connection)));
-    let mut is_new = is_new.into_iter();
-    connections.retain(|_| is_new.next().unwrap_or(true));
+    are_new.extend(connections.iter().map(|connection| seen.insert(connection)));
+    let mut first_occurrences = are_new.into_iter();
+    connections.retain(|_| first_occurrences.next().unwrap_or(true));
 }

@@ -30,8 +30,8 @@ async fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     for seed in seeds.clone() {
-        let turn = || TOPOLOGIES[(seed % 3) as usize];
-        if !run(seed, scale, topology.unwrap_or_else(turn)).await {
+        let choose_topology = || TOPOLOGIES[(seed % 3) as usize];
+        if !run(seed, scale, topology.unwrap_or_else(choose_topology)).await {
             return ExitCode::FAILURE;
         }
     }
@@ -51,14 +51,14 @@ struct Options {
 impl Options {
     /// The options on the command line; `None` if a value is invalid.
     fn parse(arguments: &[String]) -> Option<Self> {
-        let number = |name, default| {
+        let parse_number = |name, default| {
             value(arguments, name).map_or(Some(default), |value| value.parse().ok())
         };
         let unix_seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |elapsed| elapsed.as_secs());
-        let first: u64 = number("--seed", unix_seconds)?;
-        let seeds = first..first + number("--runs", 1)?;
+        let first: u64 = parse_number("--seed", unix_seconds)?;
+        let seeds = first..first + parse_number("--runs", 1)?;
         let scale = if arguments.iter().any(|argument| argument == "--short") {
             Scale::SHORT
         } else {

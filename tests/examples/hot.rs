@@ -39,8 +39,7 @@ fn main() {
 
 /// The work of the heartbeat handler before it calls Redis.
 fn parsing(body: String) -> Box<dyn Fn()> {
-    let request = Request::new(body.into());
-    let mut request = black_box(request);
+    let mut request = black_box(Request::new(body.into()));
     *request.method_mut() = "POST".parse().expect("a method");
     Box::new(move || {
         let body = parse_post::<ConnectionsBody>(&request).expect("a good body");
@@ -69,7 +68,7 @@ fn batch() -> String {
 }
 
 fn friends() -> Friends {
-    let presence = |number| Presence {
+    let build_presence = |number| Presence {
         player_id: PlayerId::parse(&format!("player-{number:07}")).expect("an id"),
         state: State::Online,
         last_seen: Some(1_795_492_717_576),
@@ -79,6 +78,6 @@ fn friends() -> Friends {
     };
     Friends {
         as_of: 1_795_492_717_576,
-        presences: (0..FRIENDS).map(presence).collect(),
+        presences: (0..FRIENDS).map(build_presence).collect(),
     }
 }

@@ -69,8 +69,8 @@ impl Browser {
             .lines()
             .map_while(Result::ok);
         let address = lines
-            .find_map(|line| Some(line.split_once("DevTools listening on ws://")?.1.to_owned()));
-        let address = address.expect("Chromium listens");
+            .find_map(|line| Some(line.split_once("DevTools listening on ws://")?.1.to_owned()))
+            .expect("Chromium listens");
         std::thread::spawn(move || lines.for_each(drop));
         let host = address.split('/').next().unwrap_or_default();
         let (page, _) = connect_async(page_url(host).await).await.expect("the page");
@@ -159,14 +159,14 @@ impl Browser {
             .await
             .expect("Chromium is running");
         loop {
-            let message = self
+            let received = self
                 .page
                 .next()
                 .await
                 .expect("Chromium is running")
                 .expect("a message");
             let mut message: Value =
-                serde_json::from_slice(&message.into_data()).unwrap_or_default();
+                serde_json::from_slice(&received.into_data()).unwrap_or_default();
             if message["id"] == self.calls {
                 assert!(message.get("error").is_none(), "{method}: {message}");
                 return message["result"].take();
@@ -195,10 +195,10 @@ impl Drop for Browser {
 /// The address of the one page.
 async fn page_url(host: &str) -> String {
     loop {
-        let targets = reqwest::get(format!("http://{host}/json/list"))
+        let response = reqwest::get(format!("http://{host}/json/list"))
             .await
             .expect("Chromium responds");
-        let targets: Vec<Value> = targets.json().await.expect("its pages");
+        let targets: Vec<Value> = response.json().await.expect("its pages");
         if let Some(page) = targets.iter().find(|target| target["type"] == "page") {
             return page["webSocketDebuggerUrl"]
                 .as_str()

@@ -41,8 +41,9 @@ impl Device {
         let connection = response
             .headers()
             .get("x-connection-id")
-            .and_then(|id| id.to_str().ok());
-        let connection = connection.unwrap_or_default().to_owned();
+            .and_then(|id| id.to_str().ok())
+            .unwrap_or_default()
+            .to_owned();
         let (orders, received) = mpsc::channel(4);
         let (is_open, closed) = watch::channel(());
         tokio::spawn(async move {

@@ -6,9 +6,9 @@
 /// # Panics
 /// If the line is malformed.
 pub fn leases(past: &str, ttl: u64) -> Vec<(String, u64)> {
-    let lease = |lease: &str| match lease.split_once(' ') {
+    let parse_lease = |lease: &str| match lease.split_once(' ') {
         Some((id, duration)) => (id.to_owned(), duration.parse().expect("milliseconds")),
         None => (lease.to_owned(), ttl),
     };
-    past.split(';').skip(1).map(lease).collect()
+    past.split(';').skip(1).map(parse_lease).collect()
 }

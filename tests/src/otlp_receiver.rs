@@ -167,10 +167,10 @@ fn hex(id: &[u8]) -> String {
 }
 
 fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
-    let text = |attribute: KeyValue| match attribute.value.and_then(|value| value.value) {
+    let to_text = |attribute: KeyValue| match attribute.value.and_then(|value| value.value) {
         Some(Value::StringValue(text)) => (attribute.key, text),
         Some(Value::IntValue(number)) => (attribute.key, number.to_string()),
         other => (attribute.key, format!("{other:?}")),
     };
-    attributes.into_iter().map(text).collect()
+    attributes.into_iter().map(to_text).collect()
 }

@@ -7,9 +7,9 @@
 pub fn script(name: &str) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../lua/");
     let text = std::fs::read_to_string(format!("{folder}{name}.lua")).expect("a script");
-    let line = |line: &str| match line.strip_prefix("-- @include ") {
+    let include = |line: &str| match line.strip_prefix("-- @include ") {
         Some(name) => script(&format!("lib/{name}")),
         None => line.to_owned() + "\n",
     };
-    text.lines().map(line).collect()
+    text.lines().map(include).collect()
 }

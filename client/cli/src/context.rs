@@ -105,13 +105,13 @@ impl Contexts {
             Err(error) => return Err(failed(path, &error.to_string())),
         };
         // The error has the line and not its content, which may be a token.
-        let error = |error: serde_json::Error| format!("invalid at line {}", error.line());
-        serde_json::from_slice(&json).map_err(|cause| failed(path, &error(cause)))
+        let describe_error = |error: serde_json::Error| format!("invalid at line {}", error.line());
+        serde_json::from_slice(&json).map_err(|cause| failed(path, &describe_error(cause)))
     }
 
     /// Replaces the file, which only its user can read.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Failure> {
-        let written = || {
+        let write = || {
             fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
             let new = path.with_extension("json.new");
             let mut json = serde_json::to_vec_pretty(self)?;
@@ -119,7 +119,7 @@ impl Contexts {
             create_private(&new)?.write_all(&json)?;
             fs::rename(&new, path)
         };
-        written().map_err(|error: io::Error| failed(path, &error.to_string()))
+        write().map_err(|error: io::Error| failed(path, &error.to_string()))
     }
 }
 
@@ -141,14 +141,14 @@ fn no_path() -> Failure {
 }
 
 fn path(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let directory = |name: &str| {
+    let find_directory = |name: &str| {
         variable(name)
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
     };
-    let config = directory("XDG_CONFIG_HOME")
-        .or_else(|| directory("HOME").map(|home| home.join(".config")))
-        .or_else(|| directory("APPDATA"))?;
+    let config = find_directory("XDG_CONFIG_HOME")
+        .or_else(|| find_directory("HOME").map(|home| home.join(".config")))
+        .or_else(|| find_directory("APPDATA"))?;
     Some(config.join("presence/contexts.json"))
 }
 
@@ -192,14 +192,14 @@ mod tests {
         }
         .write(&path)
         .unwrap_or_else(|_| panic!("written"));
-        let variable = |name: &str| match name {
+        let get_variable = |name: &str| match name {
             "XDG_CONFIG_HOME" => Some(directory.clone().into_os_string()),
             _ => variables
                 .iter()
                 .find(|(set, _)| *set == name)
                 .map(|(_, value)| OsString::from(value)),
         };
-        let selected = selected(named, has_url, variable);
+        let selected = selected(named, has_url, get_variable);
         fs::remove_dir_all(&directory).unwrap();
         selected
             .map(|context| context.map(|context| context.url))
@@ -208,19 +208,19 @@ mod tests {
 
     #[test]
     fn a_context_is_used_if_it_is_named_or_no_service_is() {
-        let used = || Ok(Some(URL.to_owned()));
-        assert_eq!(url(None, false, &[]), used());
+        let expect_used = || Ok(Some(URL.to_owned()));
+        assert_eq!(url(None, false, &[]), expect_used());
         assert_eq!(
             url(
                 None,
                 false,
                 &[("PRESENCE_URL", ""), ("PRESENCE_CONTEXT", "")]
             ),
-            used()
+            expect_used()
         );
         assert_eq!(
             url(Some("prod"), false, &[("PRESENCE_URL", "http://other")]),
-            used()
+            expect_used()
         );
         assert_eq!(
             url(
@@ -231,7 +231,7 @@ mod tests {
                     ("PRESENCE_CONTEXT", "prod")
                 ]
             ),
-            used()
+            expect_used()
         );
         for name in VARIABLES {
             assert_eq!(

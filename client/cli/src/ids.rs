@@ -49,9 +49,9 @@ mod tests {
             .map(|player| player.parse().unwrap())
             .collect();
         let expanded = expand_from(players, input.as_bytes());
-        let texts = |players: Vec<PlayerId>| players.iter().map(ToString::to_string).collect();
+        let to_texts = |players: Vec<PlayerId>| players.iter().map(ToString::to_string).collect();
         expanded
-            .map(texts)
+            .map(to_texts)
             .map_err(|failure| format!("{failure:?}"))
     }
 

@@ -317,14 +317,14 @@ mod tests {
         ] {
             let failure = service(authentication).failure(&refusal(403, "Forbidden", false));
             assert_eq!(failure.status, Status::Refused);
-            let failure = format!("{failure:?}");
+            let text = format!("{failure:?}");
             assert!(
-                failure.contains("it says Forbidden") && failure.contains("A proxy in front"),
-                "{failure}"
+                text.contains("it says Forbidden") && text.contains("A proxy in front"),
+                "{text}"
             );
             assert!(
-                !failure.contains("AWS") && !failure.contains("execute-api"),
-                "{failure}"
+                !text.contains("AWS") && !text.contains("execute-api"),
+                "{text}"
             );
         }
     }
@@ -339,14 +339,14 @@ mod tests {
             for error in [gateway(403, "Forbidden"), gateway(401, "Unauthorized")] {
                 let failure = service(authentication).failure(&error);
                 assert_eq!(failure.status, Status::Refused);
-                let failure = format!("{failure:?}");
+                let text = format!("{failure:?}");
                 assert!(
-                    failure.contains(expected) && failure.contains("it says"),
-                    "{failure}"
+                    text.contains(expected) && text.contains("it says"),
+                    "{text}"
                 );
                 assert!(
-                    !failure.contains("PRESENCE_AUTH_TOKENS"),
-                    "they are a server's: {failure}"
+                    !text.contains("PRESENCE_AUTH_TOKENS"),
+                    "they are a server's: {text}"
                 );
             }
         }

@@ -91,7 +91,7 @@ impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns: [(usize, bool); N] =
             std::array::from_fn(|column| (self.width(column), self.holds_numbers(column)));
-        let line = |f: &mut fmt::Formatter<'_>, cells: [(&str, Style); N]| {
+        let write_line = |f: &mut fmt::Formatter<'_>, cells: [(&str, Style); N]| {
             for (column, (text, style)) in cells.into_iter().enumerate() {
                 let (width, is_right) = columns[column];
                 let gap = " ".repeat(width - text.chars().count());
@@ -106,9 +106,9 @@ impl<const N: usize> fmt::Display for Table<N> {
             }
             f.write_str("\n")
         };
-        line(f, self.head.map(|text| (text, FAINT)))?;
+        write_line(f, self.head.map(|text| (text, FAINT)))?;
         self.rows.iter().try_for_each(|row| {
-            line(
+            write_line(
                 f,
                 std::array::from_fn(|column| (&*row[column].text, row[column].style)),
             )

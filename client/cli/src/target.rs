@@ -129,7 +129,7 @@ mod tests {
         variables: [Option<&str>; 2],
     ) -> Result<(String, Authentication), String> {
         let [url, token] = flags.map(|flag| flag.map(str::to_owned));
-        let variable = |name: &str| match name {
+        let get_variable = |name: &str| match name {
             "PRESENCE_URL" => variables[0].map(OsString::from),
             "PRESENCE_TOKEN" => variables[1].map(OsString::from),
             _ => None,
@@ -139,7 +139,7 @@ mod tests {
             token,
             sigv4: false,
         }
-        .endpoint(variable);
+        .endpoint(get_variable);
         endpoint
             .map(|(endpoint, authentication)| (endpoint.to_string(), authentication))
             .map_err(|error| format!("{error:?}"))
@@ -181,7 +181,7 @@ mod tests {
         sigv4_variable: &str,
         token_variable: &str,
     ) -> Result<Authentication, String> {
-        let variable = |name: &str| match name {
+        let get_variable = |name: &str| match name {
             "PRESENCE_SIGV4" => Some(OsString::from(sigv4_variable)),
             "PRESENCE_TOKEN" => Some(OsString::from(token_variable)),
             _ => None,
@@ -191,7 +191,7 @@ mod tests {
             token: token.map(str::to_owned),
             sigv4,
         }
-        .endpoint(variable);
+        .endpoint(get_variable);
         endpoint
             .map(|(_, authentication)| authentication)
             .map_err(|error| format!("{error:?}"))

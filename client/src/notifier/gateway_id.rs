@@ -13,12 +13,12 @@ fn from_host(host: &str, random: u64) -> GatewayId {
         .chars()
         .filter(|c| GatewayId::parse(c.encode_utf8(&mut [0; 4])).is_ok())
         .collect();
-    let name = if allowed.is_empty() {
+    let full_name = if allowed.is_empty() {
         "gateway"
     } else {
         &allowed
     };
-    let name = &name[..name.len().min(GatewayId::MAX_LENGTH - random.len())];
+    let name = &full_name[..full_name.len().min(GatewayId::MAX_LENGTH - random.len())];
     // It has between 1 and MAX_LENGTH characters, each of them allowed.
     GatewayId::parse(&format!("{name}{random}")).unwrap_or_else(|_| unreachable!("an id"))
 }

@@ -343,8 +343,7 @@ impl Players {
                 *heartbeat = Some(self.heartbeats.schedule(connection.clone(), now, now));
             }
         }
-        let tasks = connections.into_iter();
-        let tasks = tasks.map(|connection| {
+        let tasks = connections.into_iter().map(|connection| {
             (
                 connection.player_id,
                 Task::Heartbeat(connection.connection_id),

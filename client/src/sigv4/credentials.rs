@@ -176,8 +176,8 @@ impl Shared {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             let began_at = Instant::now();
-            let fetched = timeout(FETCH_TIMEOUT, shared.provider.provide_credentials()).await;
-            let fetched = fetched
+            let fetched = timeout(FETCH_TIMEOUT, shared.provider.provide_credentials())
+                .await
                 .unwrap_or_else(|_| Err(CredentialsError::provider_timed_out(FETCH_TIMEOUT)));
             shared.state().store(fetched, now + began_at.elapsed());
             drop(end_of_fetch);
@@ -229,12 +229,12 @@ impl State {
 
     /// Why there are no valid credentials after a fetch.
     fn failure(&self) -> Arc<CredentialsError> {
-        let interrupted = || {
+        let create_interruption = || {
             Arc::new(CredentialsError::not_loaded(
                 "the fetch of credentials was interrupted",
             ))
         };
-        self.error.clone().unwrap_or_else(interrupted)
+        self.error.clone().unwrap_or_else(create_interruption)
     }
 }
 

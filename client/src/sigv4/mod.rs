@@ -90,7 +90,7 @@ impl AwsSigner {
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
             .build_https();
         let region = region_of(&endpoint.host()).map(|region| Region::new(region.to_owned()));
-        let loader = move || {
+        let create_loader = move || {
             let loader =
                 aws_config::defaults(BehaviorVersion::latest()).http_client(http_client.clone());
             configure(match &region {
@@ -98,8 +98,8 @@ impl AwsSigner {
                 None => loader,
             })
         };
-        let config = loader().load().await;
-        let provider = ReloadingProvider::new(&config, Box::new(loader));
+        let config = create_loader().load().await;
+        let provider = ReloadingProvider::new(&config, Box::new(create_loader));
         Self::with_provider(&config, SharedCredentialsProvider::new(provider)).await
     }
 
@@ -320,7 +320,7 @@ mod tests {
 
     #[test]
     fn the_region_is_that_of_the_host_name_else_that_of_the_configuration() {
-        let signer = || {
+        let create_signer = || {
             AwsSigner::new(
                 "us-east-1",
                 SharedCredentialsProvider::new(keys(None, None)),
@@ -341,14 +341,14 @@ mod tests {
             ("127.0.0.1", "us-east-1"),
         ] {
             assert_eq!(
-                signer().for_host(host).unwrap().region.as_deref(),
+                create_signer().for_host(host).unwrap().region.as_deref(),
                 Some(expected),
                 "{host}"
             );
         }
         let without_region = AwsSigner {
             region: None,
-            ..signer()
+            ..create_signer()
         };
         assert!(matches!(
             without_region.for_host("presence.example.com"),

@@ -12,10 +12,10 @@ const EVENT: &str = r#"{"id":"alice:7","type":"PresenceOnline","player_id":"alic
 
 /// Opens a stream of these messages, given as names with data.
 async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
-    let message = |(name, data): &(&str, &str)| {
+    let to_message = |(name, data): &(&str, &str)| {
         format!("event: {name}\ndata: {}\n\n", data.replace('\n', ""))
     };
-    let body: String = messages.iter().map(message).collect();
+    let body: String = messages.iter().map(to_message).collect();
     let respond = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -120,23 +120,25 @@ fn is_signed(
     headers: &HeaderMap,
     body: &[u8],
 ) -> bool {
-    let text = |name: &str| {
+    let get_text = |name: &str| {
         headers
             .get(name)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    let authorization = text("authorization");
-    let part = |name: &str| {
+    let authorization = get_text("authorization");
+    let find_part = |name: &str| {
         let (_, rest) = authorization.split_once(&format!("{name}="))?;
         rest.split(',').next()
     };
-    let (Some(credential), Some(signed), Some(signature)) =
-        (part("Credential"), part("SignedHeaders"), part("Signature"))
-    else {
+    let (Some(credential), Some(signed), Some(signature)) = (
+        find_part("Credential"),
+        find_part("SignedHeaders"),
+        find_part("Signature"),
+    ) else {
         return false;
     };
-    let moment = text("x-amz-date");
+    let moment = get_text("x-amz-date");
     let Some(scope) = credential.strip_prefix(&format!("{id}/")) else {
         return false;
     };
@@ -149,7 +151,7 @@ fn is_signed(
     let query = uri.query().unwrap_or_default(); // at most one pair, so it needs no sorting
     let lines: String = signed
         .split(';')
-        .map(|name| format!("{name}:{}\n", text(name)))
+        .map(|name| format!("{name}:{}\n", get_text(name)))
         .collect();
     let canonical = format!(
         "{method}\n{path}\n{query}\n{lines}\n{signed}\n{}",
@@ -249,14 +251,14 @@ async fn every_call_of_a_client_is_signed() {
         client.set_state(&odd, State::InMatch).await.unwrap();
     }
     let odd = "/presence/steam%7C1:a@b-._C";
-    let of = |prefix: &str| {
+    let list_calls = |prefix: &str| {
         [
             format!("GET {prefix}{odd}?history=true"),
             format!("GET {prefix}{odd}"),
             format!("POST {prefix}/presence/state"),
         ]
     };
-    assert_eq!(api.calls(), [of(""), of("/prod")].concat());
+    assert_eq!(api.calls(), [list_calls(""), list_calls("/prod")].concat());
 }
 
 #[tokio::test]
@@ -429,14 +431,14 @@ async fn without_credentials_nothing_is_sent_and_the_error_says_why() {
 
 #[test]
 fn an_endpoint_has_a_token_or_a_signer() {
-    let endpoint =
+    let parse_endpoint =
         || Endpoint::parse("https://a1b2c3.execute-api.eu-central-1.amazonaws.com").unwrap();
-    let token_first = endpoint()
+    let token_first = parse_endpoint()
         .with_token("hunter2")
         .unwrap()
         .with_signer(signer(KEY, None));
     assert!(matches!(token_first, Err(InvalidEndpoint::TokenAndSigner)));
-    let signer_first = endpoint()
+    let signer_first = parse_endpoint()
         .with_signer(signer(KEY, None))
         .unwrap()
         .with_token("hunter2");

@@ -137,7 +137,7 @@ async fn another_server_is_an_error() {
     };
     assert_eq!((problem.status, &*problem.slug), (200, "about:blank"));
 
-    let wrong_key = || {
+    let respond_with_wrong_key = || {
         let headers = [
             ("connection", "upgrade"),
             ("upgrade", "websocket"),
@@ -145,7 +145,7 @@ async fn another_server_is_an_error() {
         ];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
     };
-    let watcher = Watcher::start(responding(wrong_key).await).unwrap();
+    let watcher = Watcher::start(responding(respond_with_wrong_key).await).unwrap();
     let _subscription = watcher.watch(&[player(1)]);
     let status = failure(&watcher).await;
     assert!(

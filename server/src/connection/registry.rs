@@ -336,22 +336,22 @@ mod tests {
         unread.responded(true);
         unread.blocked();
         streaming.responded(false);
-        let endings =
+        let get_endings =
             || [&silent, &head, &idle, &busy, &unread, &streaming].map(|state| state.ending());
         advance_clock(&connections, HEAD_TIMEOUT_SECONDS);
-        assert_eq!(endings(), [None; 6]);
+        assert_eq!(get_endings(), [None; 6]);
         advance_clock(&connections, 1);
         let close = Some(Ending::Close);
         let head_timeout = Some(Ending::HeadTimeout);
-        assert_eq!(endings(), [close, head_timeout, None, None, None, None]);
+        assert_eq!(get_endings(), [close, head_timeout, None, None, None, None]);
         advance_clock(&connections, UNREAD_TIMEOUT_SECONDS - HEAD_TIMEOUT_SECONDS);
         assert_eq!(
-            endings(),
+            get_endings(),
             [close, head_timeout, None, None, Some(Ending::Abort), None]
         );
         advance_clock(&connections, IDLE_TIMEOUT_SECONDS - UNREAD_TIMEOUT_SECONDS);
         assert_eq!(
-            endings(),
+            get_endings(),
             [close, head_timeout, close, None, Some(Ending::Abort), None]
         );
     }

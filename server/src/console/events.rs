@@ -67,7 +67,7 @@ impl Streams {
 
 /// Waits for the next messages. `None` at the end.
 async fn next(listener: &mut Listener) -> Option<Vec<Event>> {
-    let message = |name: &str, data: String| Event::default().event(name).data(data);
+    let build_message = |name: &str, data: String| Event::default().event(name).data(data);
     tokio::select! {
         biased; // a change of the feed before the events that follow it
         changed = listener.is_live.changed() => {
@@ -75,13 +75,13 @@ async fn next(listener: &mut Listener) -> Option<Vec<Event>> {
             let is_live = *listener.is_live.borrow_and_update();
             Some(match is_live {
                 // Clients of earlier versions wait for the first `ready` and ignore `feed`.
-                true => vec![message("ready", "{}".to_owned()), message("feed", r#"{"feed":"live"}"#.to_owned())],
-                false => vec![message("feed", r#"{"feed":"down"}"#.to_owned())],
+                true => vec![build_message("ready", "{}".to_owned()), build_message("feed", r#"{"feed":"live"}"#.to_owned())],
+                false => vec![build_message("feed", r#"{"feed":"down"}"#.to_owned())],
             })
         }
         event = listener.events.recv() => match event {
-            Ok(body) => Some(vec![message("presence", String::from_utf8_lossy(&body).into_owned())]),
-            Err(RecvError::Lagged(count)) => Some(vec![message("missed", format!(r#"{{"count":{count}}}"#))]),
+            Ok(body) => Some(vec![build_message("presence", String::from_utf8_lossy(&body).into_owned())]),
+            Err(RecvError::Lagged(count)) => Some(vec![build_message("missed", format!(r#"{{"count":{count}}}"#))]),
             Err(RecvError::Closed) => None,
         },
     }

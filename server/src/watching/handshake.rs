@@ -129,11 +129,12 @@ mod tests {
     use super::*;
 
     fn request(uri: &str, headers: &[(&str, &str)]) -> Request {
-        let request = Request::get(uri);
-        let request = headers.iter().fold(request, |request, (name, value)| {
-            request.header(*name, *value)
-        });
-        request.body(Body::empty()).unwrap()
+        let builder = headers
+            .iter()
+            .fold(Request::get(uri), |builder, (name, value)| {
+                builder.header(*name, *value)
+            });
+        builder.body(Body::empty()).unwrap()
     }
 
     const HANDSHAKE: [(&str, &str); 4] = [
@@ -173,31 +174,32 @@ mod tests {
 
     #[test]
     fn server_sent_events_name_their_players_in_the_url() {
-        let kind_of = |uri: &str| {
+        let parse_kind = |uri: &str| {
             stream_kind(&request(
                 uri,
                 &[("accept", "text/html, text/event-stream;q=0.9")],
             ))
         };
-        let players = |ids: &[&str]| ids.iter().map(|id| PlayerId::parse(id).unwrap()).collect();
+        let parse_players =
+            |ids: &[&str]| ids.iter().map(|id| PlayerId::parse(id).unwrap()).collect();
         let expected = StreamKind::ServerSentEvents {
-            players: players(&["alice", "steam:1"]),
+            players: parse_players(&["alice", "steam:1"]),
         };
         assert_eq!(
-            kind_of("/watch?x=1&players=alice,steam%3A1").unwrap(),
+            parse_kind("/watch?x=1&players=alice,steam%3A1").unwrap(),
             expected
         );
-        assert_eq!(kind_of("/watch").unwrap(), StreamKind::Neither);
+        assert_eq!(parse_kind("/watch").unwrap(), StreamKind::Neither);
         for uri in [
             "/watch?players=",
             "/watch?players",
             "/watch?players=a,,b",
             "/watch?players=a&players=b",
         ] {
-            assert!(kind_of(uri).is_err(), "{uri}");
+            assert!(parse_kind(uri).is_err(), "{uri}");
         }
-        let many = |count: usize| format!("/watch?players={}", vec!["a"; count].join(","));
-        assert!(kind_of(&many(500)).is_ok() && kind_of(&many(501)).is_err());
+        let build_uri = |count: usize| format!("/watch?players={}", vec!["a"; count].join(","));
+        assert!(parse_kind(&build_uri(500)).is_ok() && parse_kind(&build_uri(501)).is_err());
         assert_eq!(
             stream_kind(&request("/watch?players=a", &[])).unwrap(),
             StreamKind::Neither

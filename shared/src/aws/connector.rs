@@ -46,17 +46,17 @@ async fn call(
     if let Some(capture) = request.extension::<CaptureSmithyConnection>() {
         capture.set_connection_retriever(|| Some(closed_connection()));
     }
-    let request = request
+    let (parts, body) = request
         .try_into_http1x()
-        .map_err(|error| ConnectorError::user(error.into()))?;
-    let (parts, body) = request.into_parts();
+        .map_err(|error| ConnectorError::user(error.into()))?
+        .into_parts();
     // Read to its end, though it is in memory: the SDK counts the bytes that were read, and ends
     // a call of which it has counted no byte for some seconds.
     let bytes = body.collect().await.map_err(ConnectorError::user)?;
-    let request = http::Request::from_parts(parts, bytes.to_bytes().to_vec());
-    let tls = tls_for(request.uri()).map_err(|error| ConnectorError::io(error.into()))?;
-    let stream = within(settings.connect_timeout(), connect(request.uri(), tls)).await?;
-    let response = within(settings.read_timeout(), exchange(stream, request)).await?;
+    let buffered = http::Request::from_parts(parts, bytes.to_bytes().to_vec());
+    let tls = tls_for(buffered.uri()).map_err(|error| ConnectorError::io(error.into()))?;
+    let stream = within(settings.connect_timeout(), connect(buffered.uri(), tls)).await?;
+    let response = within(settings.read_timeout(), exchange(stream, buffered)).await?;
     HttpResponse::try_from(response.map(SdkBody::from))
         .map_err(|error| ConnectorError::other(error.into(), None))
 }

@@ -187,8 +187,8 @@ mod tests {
 
     #[test]
     fn a_user_and_a_password_or_a_token_are_taken_from_the_url_and_decoded() {
-        let config_of = |url| config(url).unwrap();
-        match config_of(
+        let parse_config = |url| config(url).unwrap();
+        match parse_config(
             "nats://us%40er:p%2Fa%3Ass%25@a:4222, tls://us%40er:p%2Fa%3Ass%25@b,nats://c",
         )
         .credentials
@@ -198,11 +198,11 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
-        match config_of("nats://to%2Bken%21@a").credentials {
+        match parse_config("nats://to%2Bken%21@a").credentials {
             Some(NatsCredentials::Token(token)) => assert_eq!(token.expose(), "to+ken!"),
             other => panic!("{other:?}"),
         }
-        assert!(config_of("nats://a,tls://b:1").credentials.is_none());
+        assert!(parse_config("nats://a,tls://b:1").credentials.is_none());
     }
 
     #[test]

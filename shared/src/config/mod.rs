@@ -120,9 +120,10 @@ impl Config {
 impl Lifetimes {
     fn from(variables: &Variables<'_>) -> Result<Self> {
         // The lower bound leaves room for a heartbeat interval.
-        let accepts =
+        let accepted_ttl =
             "a duration from 2ms to 3650d, a whole number of ms, s, m, h or d, such as 45s";
-        let ttl = variables.duration_if("PRESENCE_TTL", "45s", accepts, |ttl| ttl >= MIN_TTL)?;
+        let ttl =
+            variables.duration_if("PRESENCE_TTL", "45s", accepted_ttl, |ttl| ttl >= MIN_TTL)?;
         // A lease survives two lost heartbeats by default.
         let default_interval = (ttl / 3).min(MAX_DEFAULT_INTERVAL).as_millis().max(1);
         let heartbeat_interval = variables.duration_if(
@@ -271,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_clusters_seeds_agree_about_tls_and_name_no_database() {
-        let cluster = |urls| {
+        let parse_cluster = |urls| {
             config(&[
                 ("PRESENCE_REDIS_MODE", "cluster"),
                 ("PRESENCE_REDIS_URL", urls),
@@ -284,20 +285,20 @@ mod tests {
             "redis://a,redis://:p@b",
         ] {
             assert_eq!(
-                cluster(urls).unwrap_err().variable,
+                parse_cluster(urls).unwrap_err().variable,
                 "PRESENCE_REDIS_URL",
                 "{urls}"
             );
         }
         for urls in ["redis://:p@a,redis://b", "redis://u:p@a,redis://u:p@b"] {
-            assert!(cluster(urls).is_ok(), "{urls}");
+            assert!(parse_cluster(urls).is_ok(), "{urls}");
         }
         assert!(config(&[("PRESENCE_REDIS_URL", "redis://a:1/2")]).is_ok());
     }
 
     #[test]
     fn sentinels_have_a_name_for_the_primary() {
-        let sentinel = |variables: &[(&'static str, &str)]| {
+        let parse_sentinel = |variables: &[(&'static str, &str)]| {
             config(
                 &[
                     &[
@@ -309,12 +310,12 @@ mod tests {
                 .concat(),
             )
         };
-        let redis = sentinel(&[]).unwrap().redis;
+        let redis = parse_sentinel(&[]).unwrap().redis;
         assert_eq!(
             (redis.mode, &*redis.sentinel_name, redis.urls.len()),
             (RedisMode::Sentinel, "mymaster", 2)
         );
-        let redis = sentinel(&[("PRESENCE_REDIS_SENTINEL_NAME", "eu-1")])
+        let redis = parse_sentinel(&[("PRESENCE_REDIS_SENTINEL_NAME", "eu-1")])
             .unwrap()
             .redis;
         assert_eq!(redis.sentinel_name, "eu-1");
@@ -324,7 +325,7 @@ mod tests {
             ("PRESENCE_REDIS_IAM_CACHE", "presence"),
         ] {
             assert_eq!(
-                sentinel(&[(variable, value)]).unwrap_err().variable,
+                parse_sentinel(&[(variable, value)]).unwrap_err().variable,
                 variable
             );
         }

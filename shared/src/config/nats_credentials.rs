@@ -73,11 +73,11 @@ SUACH75SWCM5D2JMJM6EKLR2WDARVGZT4QC6LX3AGHSWOMVAKERABBBRWM
 
     #[test]
     fn the_jwt_comes_first_and_then_the_seed() {
-        let terse: Vec<_> = FILE
+        let lines: Vec<_> = FILE
             .lines()
             .filter(|line| !line.starts_with("***") && !line.starts_with("NKEY"))
             .collect();
-        let terse = terse.join("\n").replace("\n\n\n", "\n\n");
+        let terse = lines.join("\n").replace("\n\n\n", "\n\n");
         for text in [
             FILE.to_owned(),
             FILE.replace('\n', "\r\n"),

@@ -145,10 +145,10 @@ mod tests {
             (&found["api-key"], &found["x-tenant"]),
             (&"a=b,c".parse().unwrap(), &"eu".parse().unwrap())
         );
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let to_pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
             attributes("a=b=c,d=%C3%A9").unwrap(),
-            [pair("a", "b=c"), pair("d", "é")]
+            [to_pair("a", "b=c"), to_pair("d", "é")]
         );
         assert!(attributes("").unwrap().is_empty() && headers("").unwrap().is_none());
     }

@@ -46,11 +46,10 @@ pub enum RedisMode {
 impl RedisConfig {
     pub(super) fn from(variables: &Variables<'_>) -> Result<Self> {
         const URL: &str = "PRESENCE_REDIS_URL";
-        let accepts = "standalone, cluster or sentinel";
         let mode = variables.parse(
             "PRESENCE_REDIS_MODE",
             "standalone",
-            accepts,
+            "standalone, cluster or sentinel",
             |text| match text {
                 "standalone" => Some(RedisMode::Standalone),
                 "cluster" => Some(RedisMode::Cluster),
@@ -58,14 +57,14 @@ impl RedisConfig {
                 _ => None,
             },
         )?;
-        let accepts = mode.accepted_urls();
-        let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepts, |text| {
+        let accepted_urls = mode.accepted_urls();
+        let urls = variables.parse(URL, "redis://127.0.0.1:6379", accepted_urls, |text| {
             mode.parse_urls(text)
         })?;
         let tokens = variables.redis_tokens(&urls[0], mode)?;
         // With IAM tokens, a user without a password is exactly what is needed.
         if tokens.is_none() && has_user_alone(&urls[0]) {
-            return Err(ConfigError::new(URL, accepts));
+            return Err(ConfigError::new(URL, accepted_urls));
         }
         Ok(Self {
             urls,

@@ -49,13 +49,13 @@ impl RedisMode {
         if !is_redis || url.contains(['?', '#']) {
             return None;
         }
-        let info = url.into_connection_info().ok()?;
+        let parsed = url.into_connection_info().ok()?;
         // The client's default is the port of a Redis server, also for a Sentinel.
         let has_port = redis::parse_redis_url(url)?.port().is_some();
         let info = if has_port || self != Self::Sentinel {
-            info
+            parsed
         } else {
-            at_port(info, SENTINEL_PORT)?
+            at_port(parsed, SENTINEL_PORT)?
         };
         let is_usable = match info.addr() {
             ConnectionAddr::Tcp(_, port) | ConnectionAddr::TcpTls { port, .. } => *port != 0,

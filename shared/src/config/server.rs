@@ -195,18 +195,18 @@ mod tests {
     #[test]
     fn short_tokens_are_noticed() {
         let long = "0123456789abcdef";
-        let short = |tokens: &str, read_tokens: &str| {
+        let find_short = |tokens: &str, read_tokens: &str| {
             let variables = [
                 ("PRESENCE_AUTH_TOKENS", tokens),
                 ("PRESENCE_READ_TOKENS", read_tokens),
             ];
             config(&variables).unwrap().variables_with_short_tokens()
         };
-        assert!(short(long, "0123456789abcdeg").is_empty());
+        assert!(find_short(long, "0123456789abcdeg").is_empty());
         assert_eq!(
-            short("0123456789abcde,0123456789abcdef", ""),
+            find_short("0123456789abcde,0123456789abcdef", ""),
             ["PRESENCE_AUTH_TOKENS"]
         );
-        assert_eq!(short(long, "short"), ["PRESENCE_READ_TOKENS"]);
+        assert_eq!(find_short(long, "short"), ["PRESENCE_READ_TOKENS"]);
     }
 }

@@ -217,8 +217,8 @@ fn service_name(variables: &Variables<'_>, attributes: &[(String, String)]) -> O
         return Some(name);
     }
     let is_attribute = attributes.iter().any(|(name, _)| name == "service.name");
-    let of_function = || variables.text("AWS_LAMBDA_FUNCTION_NAME");
-    (!is_attribute).then(|| of_function().unwrap_or_else(|| "presence-server".to_owned()))
+    let read_function = || variables.text("AWS_LAMBDA_FUNCTION_NAME");
+    (!is_attribute).then(|| read_function().unwrap_or_else(|| "presence-server".to_owned()))
 }
 
 #[cfg(test)]
@@ -264,24 +264,24 @@ mod tests {
 
     #[test]
     fn a_service_has_the_most_specific_name() {
-        let name = |more: &[(&'static str, &str)]| {
+        let parse_name = |more: &[(&'static str, &str)]| {
             config(&[&[ENDPOINT], more].concat())
                 .unwrap()
                 .unwrap()
                 .service_name
         };
         let function = ("AWS_LAMBDA_FUNCTION_NAME", "connect");
-        assert_eq!(name(&[]).as_deref(), Some("presence-server"));
-        assert_eq!(name(&[function]).as_deref(), Some("connect"));
+        assert_eq!(parse_name(&[]).as_deref(), Some("presence-server"));
+        assert_eq!(parse_name(&[function]).as_deref(), Some("connect"));
         assert_eq!(
-            name(&[
+            parse_name(&[
                 function,
                 ("OTEL_RESOURCE_ATTRIBUTES", "a=b, service.name=eu")
             ]),
             None
         );
         assert_eq!(
-            name(&[function, ("OTEL_SERVICE_NAME", "eu")]).as_deref(),
+            parse_name(&[function, ("OTEL_SERVICE_NAME", "eu")]).as_deref(),
             Some("eu")
         );
     }
@@ -350,8 +350,9 @@ mod tests {
             ("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=eu"),
             ("OTEL_ATTRIBUTE_COUNT_LIMIT", "7"),
             ("OTEL_SPAN_LINK_COUNT_LIMIT", "3"),
-        ]);
-        let config = config.unwrap().unwrap();
+        ])
+        .unwrap()
+        .unwrap();
         assert_eq!(config.headers["api-key"], "traces");
         assert_eq!(config.timeout, Duration::from_secs(1));
         let SpanBatchConfig {

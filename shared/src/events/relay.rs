@@ -80,11 +80,11 @@ impl Relay {
                 .map(|node| while_node_replies(node, |waiting| self.relay(waiting))),
         )
         .await;
-        let relayed = sum(parts);
+        let published = sum(parts);
         if let Some(error) = waiting.error {
             return Err(error);
         }
-        let relayed = relayed?;
+        let relayed = published?;
         // The health check of every server reads this record.
         if self.store.takes_turns() && self.left().is_empty() {
             self.store.note_relay().await?;

@@ -216,8 +216,8 @@ mod tests {
     #[test]
     fn an_encoded_body_is_refused_whatever_its_type() {
         for encoding in ["gzip", "br", "identity", ""] {
-            let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
-            let request = request
+            let request = http::Request::post("/")
+                .header(header::CONTENT_TYPE, "application/json")
                 .header(header::CONTENT_ENCODING, encoding)
                 .body(Bytes::new())
                 .unwrap();
@@ -227,8 +227,8 @@ mod tests {
 
     #[test]
     fn two_content_types_have_to_be_json_both() {
-        let request = http::Request::post("/").header(header::CONTENT_TYPE, "application/json");
-        let request = request
+        let request = http::Request::post("/")
+            .header(header::CONTENT_TYPE, "application/json")
             .header(header::CONTENT_TYPE, "text/plain")
             .body(Bytes::new())
             .unwrap();

@@ -194,8 +194,8 @@ impl Cluster {
             return vec![(None, items)];
         };
         let groups = group_by_master(&slots, items, shard);
-        let address = |(master, items): (Option<&Address>, _)| (master.cloned(), items);
-        groups.into_iter().map(address).collect()
+        let clone_address = |(master, items): (Option<&Address>, _)| (master.cloned(), items);
+        groups.into_iter().map(clone_address).collect()
     }
 
     /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do

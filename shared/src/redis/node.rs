@@ -112,10 +112,10 @@ impl Node {
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
             let mut is_refused = replies.values.iter().map(is_refusal);
-            let again: Vec<_> = commands
+            let repeated: Vec<_> = commands
                 .filter(|_| is_refused.next().unwrap_or(false))
                 .collect();
-            let again = Box::pin(self.request_all(sending, again.into_iter())).await?;
+            let again = Box::pin(self.request_all(sending, repeated.into_iter())).await?;
             replies.now = replies.now.min(again.now);
             for (position, value) in refused.into_iter().zip(again.values) {
                 replies.values[position] = value;
@@ -157,18 +157,18 @@ impl Node {
         commands: impl Iterator<Item = &'a Cmd>,
     ) -> Result<Replies, StoreError> {
         let ask = Many::of(sending, commands);
-        let mut values = self
+        let mut received = self
             .link
             .request(&ask, sending.repeat, sending.deadline)
             .await?
             .into_iter();
         let now = match sending.clock {
-            Clock::Read => value::time(&values.next().unwrap_or(Value::Nil).extract_error()?)?,
+            Clock::Read => value::time(&received.next().unwrap_or(Value::Nil).extract_error()?)?,
             Clock::Unread => 0,
         };
         let values = match sending.slots {
-            Slots::Held => values.collect(),
-            Slots::Importing => values.skip(1).step_by(2).collect(),
+            Slots::Held => received.collect(),
+            Slots::Importing => received.skip(1).step_by(2).collect(),
         };
         Ok(Replies { values, now })
     }

@@ -160,14 +160,14 @@ mod tests {
         ]);
         let map = SlotMap::parse(&reply, "seed").unwrap();
         let shards: Vec<_> = (0..16_384).map(Shard::of_slot).collect();
-        let port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
+        let get_port = |slot: usize| map.master(shards[slot]).map(|(_, port)| *port);
         assert_eq!(map.masters.len(), 2);
         assert_eq!(
-            [port(0), port(100), port(200), port(7_999)],
+            [get_port(0), get_port(100), get_port(200), get_port(7_999)],
             [Some(7_000); 4]
         );
-        assert_eq!([port(101), port(199)], [None; 2]);
-        assert_eq!([port(8_000), port(16_383)], [Some(7_001); 2]);
+        assert_eq!([get_port(101), get_port(199)], [None; 2]);
+        assert_eq!([get_port(8_000), get_port(16_383)], [Some(7_001); 2]);
         let mut held = map.shard_of_each_master(shards.into_iter());
         held.sort_unstable();
         assert_eq!(

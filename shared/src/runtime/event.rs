@@ -113,14 +113,15 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_base64_is_removed() {
-        let event = |body: &str| json!({"httpMethod": "POST", "requestContext": {}, "body": body, "isBase64Encoded": true});
+        let build_event = |body: &str| json!({"httpMethod": "POST", "requestContext": {}, "body": body, "isBase64Encoded": true});
         for body in ["***", "e30", "e3=0", "é"] {
-            let LambdaRequest::ApiGatewayV1(request) = read_value(&event(body)).unwrap() else {
+            let LambdaRequest::ApiGatewayV1(request) = read_value(&build_event(body)).unwrap()
+            else {
                 panic!("a REST event")
             };
             assert_eq!(request.body, None, "{body}");
         }
-        let LambdaRequest::ApiGatewayV1(request) = read_value(&event("e30=")).unwrap() else {
+        let LambdaRequest::ApiGatewayV1(request) = read_value(&build_event("e30=")).unwrap() else {
             panic!("a REST event")
         };
         assert_eq!(request.body.as_deref(), Some("e30="));

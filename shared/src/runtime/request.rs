@@ -152,10 +152,10 @@ mod tests {
 
     /// The path and the query of an event's request.
     fn target(event: &str, change: impl Fn(&mut Value)) -> String {
-        let mut event: Value = serde_json::from_str(event).unwrap();
-        change(&mut event);
-        let event = RawValue::from_string(event.to_string()).unwrap();
-        let (request, _) = from_event(&event, &Context::default()).unwrap();
+        let mut changed: Value = serde_json::from_str(event).unwrap();
+        change(&mut changed);
+        let raw = RawValue::from_string(changed.to_string()).unwrap();
+        let (request, _) = from_event(&raw, &Context::default()).unwrap();
         request.uri().path_and_query().unwrap().to_string()
     }
 

@@ -47,13 +47,13 @@ mod tests {
     #[test]
     fn an_activity_is_read_as_the_scripts_write_it() {
         let json = r#"{"player_id":"alice","state":"ONLINE","last_seen":7,"version":5,"occurred_at":6,"activity":ACTIVITY}"#;
-        let activity = |text: &str| {
+        let parse_activity = |text: &str| {
             let event = json.replace("ACTIVITY", text);
             Transition::parse(event.as_bytes()).unwrap().fact().activity
         };
         let expected: Activity = serde_json::from_str(r#"{"details":"a;b"}"#).unwrap();
-        assert_eq!(activity(&expected.stored()), Some(expected));
-        assert_eq!(activity("5"), None);
+        assert_eq!(parse_activity(&expected.stored()), Some(expected));
+        assert_eq!(parse_activity("5"), None);
     }
 
     #[test]

@@ -211,9 +211,9 @@ mod tests {
 
     #[test]
     fn no_message_is_longer_than_a_mebibyte() {
-        let longest =
+        let activity =
             json!({"custom": {"text": "x".repeat(1_024 - r#"{"custom":{"text":""}}"#.len())}});
-        let longest: Activity = serde_json::from_value(longest).unwrap();
+        let longest: Activity = serde_json::from_value(activity).unwrap();
         for (activity, least) in [(None, 4_000), (Some(longest), 800)] {
             let mut message = PresencesMessage::new();
             while message.has_room() {

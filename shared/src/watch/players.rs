@@ -120,13 +120,13 @@ impl Players {
             by_id,
             hasher,
         } = self;
-        let hash = |id: &str| hasher.hash_one(id);
+        let compute_hash = |id: &str| hasher.hash_one(id);
         let rehash = |handle: &Handle| {
             pages
                 .get(*handle)
-                .map_or(0, |player| hash(player.id.as_str()))
+                .map_or(0, |player| compute_hash(player.id.as_str()))
         };
-        by_id.insert_unique(hash(id.as_str()), handle, rehash);
+        by_id.insert_unique(compute_hash(id.as_str()), handle, rehash);
         handle
     }
 

@@ -119,8 +119,8 @@ impl Wanted {
     pub fn all(mut players: Vec<PlayerId>) -> Self {
         let mut named = HashSet::with_capacity(players.len());
         let are_new: Vec<_> = players.iter().map(|player| named.insert(player)).collect();
-        let mut are_new = are_new.into_iter();
-        players.retain(|_| are_new.next().unwrap_or(true));
+        let mut first_occurrences = are_new.into_iter();
+        players.retain(|_| first_occurrences.next().unwrap_or(true));
         Self {
             players,
             known: HashMap::new(),

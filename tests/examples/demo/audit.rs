@@ -158,45 +158,45 @@ pub(crate) async fn summarize(
 }
 
 fn count_events(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
-    let found =
+    let count_events =
         |is_so: &dyn Fn(&PresenceEvent) -> bool| events.iter().filter(|event| is_so(event)).count();
-    let expected_offline = |reason: EventReason| {
+    let count_expected = |reason: EventReason| {
         ledger.count(move |t: &Transition| t.state == State::Offline && t.reason == reason)
     };
-    let found_offline = |reason: EventReason| {
-        found(&|event| event.kind == EventKind::Offline && event.reason == reason)
+    let count_offline = |reason: EventReason| {
+        count_events(&|event| event.kind == EventKind::Offline && event.reason == reason)
     };
     vec![
         Row::equal("events in the stream", ledger.transitions(), events.len()),
         Row::equal(
             "PresenceOnline",
             ledger.count(|t| t.state == State::Online && t.reason == EventReason::Connect),
-            found(&|event| event.kind == EventKind::Online),
+            count_events(&|event| event.kind == EventKind::Online),
         ),
         Row::equal(
             "PresenceStateChanged",
             ledger.count(|t| matches!(t.reason, EventReason::SetState | EventReason::SetActivity)),
-            found(&|event| event.kind == EventKind::StateChanged),
+            count_events(&|event| event.kind == EventKind::StateChanged),
         ),
         Row::equal(
             "of these, changes of the activity",
             ledger.count(|t| t.reason == EventReason::SetActivity),
-            found(&|event| event.reason == EventReason::SetActivity),
+            count_events(&|event| event.reason == EventReason::SetActivity),
         ),
         Row::equal(
             "PresenceOffline, as the lease expired",
-            expected_offline(EventReason::Expired),
-            found_offline(EventReason::Expired),
+            count_expected(EventReason::Expired),
+            count_offline(EventReason::Expired),
         ),
         Row::equal(
             "PresenceOffline, as the player quit",
-            expected_offline(EventReason::Disconnect),
-            found_offline(EventReason::Disconnect),
+            count_expected(EventReason::Disconnect),
+            count_offline(EventReason::Disconnect),
         ),
         Row::equal(
             "PresenceOffline, as the socket or gateway broke",
-            expected_offline(EventReason::Lost),
-            found_offline(EventReason::Lost),
+            count_expected(EventReason::Lost),
+            count_offline(EventReason::Lost),
         ),
     ]
 }
@@ -212,7 +212,7 @@ fn check_order(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
     players
         .values_mut()
         .for_each(|events| events.sort_by_key(|event| event.version));
-    let pairs = || players.values().flat_map(|events| events.windows(2));
+    let get_pairs = || players.values().flat_map(|events| events.windows(2));
     let matches_ledger = |(player, account): (&String, &Account)| {
         let events = players
             .get(&**player)
@@ -230,14 +230,14 @@ fn check_order(events: &[PresenceEvent], ledger: &Ledger) -> Vec<Row> {
         Row::equal(
             "versions that do not increase",
             0,
-            pairs()
+            get_pairs()
                 .filter(|pair| pair[0].version >= pair[1].version)
                 .count(),
         ),
         Row::equal(
             "events whose previous state is wrong",
             0,
-            pairs()
+            get_pairs()
                 .filter(|pair| pair[0].state != pair[1].previous_state)
                 .count(),
         ),

@@ -102,12 +102,12 @@ impl Feed {
             .ok()?
             .ok()?;
         loop {
-            let batch = consumer
+            let request = consumer
                 .batch()
                 .max_messages(500)
                 .expires(POLL_INTERVAL)
                 .messages();
-            let mut batch = timeout(NATS_TIMEOUT, batch).await.ok()?.ok()?;
+            let mut batch = timeout(NATS_TIMEOUT, request).await.ok()?.ok()?;
             while let Some(message) = timeout(NATS_TIMEOUT, batch.next()).await.ok()? {
                 let message = message.ok()?;
                 *last = message.info().ok()?.stream_sequence;

@@ -69,8 +69,10 @@ impl Environment {
         variables.extend(store.variables());
         // A server restarts on its port, which no other process may take meanwhile.
         let binds = [(); SERVERS].map(|()| format!("127.0.0.1:{}", free_port()));
-        let servers = binds.map(|bind| start_server(&variables, &bind));
-        let addresses = servers.each_ref().map(|server| server.address().to_owned());
+        let processes = binds.map(|bind| start_server(&variables, &bind));
+        let addresses = processes
+            .each_ref()
+            .map(|server| server.address().to_owned());
         let mut proxies = Vec::new();
         let mut gateways = Vec::new();
         for number in 0..GATEWAYS {
@@ -79,7 +81,7 @@ impl Environment {
             gateways.push(Mutex::new(start_gateway(&proxy, timing.heartbeat)));
             proxies.push(proxy);
         }
-        let servers = servers.into_iter().map(Mutex::new).collect();
+        let servers = processes.into_iter().map(Mutex::new).collect();
         Self {
             store,
             nats: Mutex::new(nats),
@@ -141,21 +143,21 @@ impl Environment {
 
     fn event(&self, message: &async_nats::jetstream::Message) -> Option<Event> {
         let body: serde_json::Value = serde_json::from_slice(&message.payload).ok()?;
-        let text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
-        let state = |member: &str| serde_json::from_value(body[member].clone()).ok();
+        let get_text = |member: &str| body[member].as_str().unwrap_or_default().to_owned();
+        let parse_state = |member: &str| serde_json::from_value(body[member].clone()).ok();
         let message_id = message
             .headers
             .as_ref()
             .and_then(|headers| headers.get("Nats-Msg-Id"));
         let info = message.info().ok()?;
-        let event = || {
+        let build_event = || {
             Some(Event {
                 player: player_number(body["player_id"].as_str()?)?,
-                id: text("id"),
+                id: get_text("id"),
                 message_id: message_id.map(ToString::to_string).unwrap_or_default(),
-                state: state("state")?,
-                previous_state: state("previous_state")?,
-                reason: text("reason").as_str().into(),
+                state: parse_state("state")?,
+                previous_state: parse_state("previous_state")?,
+                reason: get_text("reason").as_str().into(),
                 version: body["version"].as_u64()?,
                 last_seen: body["last_seen"].as_u64()?,
                 occurred_at: body["occurred_at"].as_u64()?,
@@ -163,7 +165,7 @@ impl Environment {
                 sequence: info.stream_sequence,
             })
         };
-        let event = event();
+        let event = build_event();
         if event.is_none() {
             self.recorder
                 .record_anomaly(format!("the stream holds an invalid event: {body}"));

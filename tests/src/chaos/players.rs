@@ -153,8 +153,8 @@ impl Players {
 
     /// Removes a player's oldest device that is still open.
     fn take(&self, player: u32) -> Option<Device> {
-        let mut devices = self.devices();
-        let devices = devices.get_mut(&player)?;
+        let mut all = self.devices();
+        let devices = all.get_mut(&player)?;
         while devices.front().is_some_and(Device::is_closed) {
             devices.pop_front();
         }

@@ -222,8 +222,7 @@ impl Inner {
     async fn exchange(&self, message: &Message, server: usize) -> reqwest::Result<Reply> {
         let request = self
             .http
-            .post(format!("http://{}{}", self.servers[server], message.path));
-        let request = request
+            .post(format!("http://{}{}", self.servers[server], message.path))
             .header(header::CONTENT_TYPE, "application/json")
             .body(message.body.clone());
         let sent = now();
@@ -261,7 +260,7 @@ impl Inner {
             .and_then(|reply| serde_json::from_slice(&reply.body).ok())
             .unwrap_or_default();
         let status = reply.map(|reply| reply.status.as_u16());
-        let listed = |member: &str| {
+        let get_listed = |member: &str| {
             replied[member]
                 .as_array()
                 .into_iter()
@@ -269,8 +268,8 @@ impl Inner {
                 .map(names)
                 .collect::<HashSet<_>>()
         };
-        let closed = listed("closed");
-        let failed = listed("failed");
+        let closed = get_listed("closed");
+        let failed = get_listed("failed");
         let entries = body["connections"]
             .as_array()
             .map_or(std::slice::from_ref(&body), Vec::as_slice);
@@ -359,8 +358,8 @@ fn verb(path: &str, body: &Value) -> Option<Verb> {
 }
 
 fn names(entry: &Value) -> (String, String) {
-    let text = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
-    (text("player_id"), text("connection_id"))
+    let get_text = |member: &str| entry[member].as_str().unwrap_or_default().to_owned();
+    (get_text("player_id"), get_text("connection_id"))
 }
 
 fn empty(status: StatusCode) -> Response {

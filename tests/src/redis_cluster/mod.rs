@@ -316,13 +316,19 @@ impl RedisCluster {
     /// If a node refuses.
     pub fn begin_to_move(&self, key: &str, from: usize, to: usize) {
         let slot = self.ask(from, &["CLUSTER", "KEYSLOT", key]);
-        let id = |number| self.ask(number, &["CLUSTER", "MYID"]);
+        let ask_id = |number| self.ask(number, &["CLUSTER", "MYID"]);
         assert_eq!(
-            self.ask(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &id(from)]),
+            self.ask(
+                to,
+                &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &ask_id(from)]
+            ),
             "OK"
         );
         assert_eq!(
-            self.ask(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &id(to)]),
+            self.ask(
+                from,
+                &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &ask_id(to)]
+            ),
             "OK"
         );
     }
@@ -368,7 +374,7 @@ impl RedisCluster {
     /// # Panics
     /// If Redis refuses.
     pub async fn move_slots(&self, from: usize, to: usize, count: usize) {
-        let id = |number: usize| self.nodes[number].ask(&["CLUSTER", "MYID"]);
+        let ask_id = |number: usize| self.nodes[number].ask(&["CLUSTER", "MYID"]);
         let mut reshard = tokio::process::Command::new("redis-cli");
         reshard.args(self.kind.access()).args([
             "--cluster",
@@ -378,9 +384,9 @@ impl RedisCluster {
         ]);
         reshard.args([
             "--cluster-from",
-            &id(from),
+            &ask_id(from),
             "--cluster-to",
-            &id(to),
+            &ask_id(to),
             "--cluster-slots",
             &count.to_string(),
         ]);

@@ -101,7 +101,7 @@ impl RedisSentinels {
     /// within seconds.
     fn start_sentinels(&mut self) {
         let ports: Vec<_> = (0..3).map(|_| free_port()).collect();
-        let id = |number: usize| format!("{:040x}", number + 1);
+        let build_id = |number: usize| format!("{:040x}", number + 1);
         let host = self.kind.host();
         for (number, port) in ports.iter().enumerate() {
             let mut settings = self.kind.sentinel_settings(*port);
@@ -110,7 +110,7 @@ impl RedisSentinels {
                 "sentinel myid {}\nsentinel monitor {NAME} {host} {} 2\n\
                  sentinel down-after-milliseconds {NAME} 1000\nsentinel failover-timeout {NAME} 5000\n{}\
                  sentinel known-replica {NAME} {host} {}\n",
-                id(number),
+                build_id(number),
                 self.nodes[0].port,
                 self.kind.sentinel_access(NAME),
                 self.nodes[1].port
@@ -123,7 +123,7 @@ impl RedisSentinels {
                 let _ = writeln!(
                     settings,
                     "sentinel known-sentinel {NAME} {host} {port} {}",
-                    id(other)
+                    build_id(other)
                 );
             }
             let access = self.kind.sentinel_cli_access();
@@ -229,13 +229,13 @@ impl RedisSentinels {
             .await
             .parse()
             .expect("an offset");
-        let copied = async || {
+        let read_offset = async || {
             self.replication(1, "slave_repl_offset:")
                 .await
                 .parse::<u64>()
         };
         until("the replica has copied everything", async || {
-            copied().await.is_ok_and(|copied| copied >= written)
+            read_offset().await.is_ok_and(|copied| copied >= written)
         })
         .await;
     }

@@ -274,12 +274,15 @@ async fn endless_bodies_are_refused() {
 async fn deeply_nested_and_malformed_bodies_are_refused() {
     let test = Fixture::new(&[]).await;
     let before = test.peak();
-    let deep = |open: &str| open.repeat(1024 * 1024 / open.len());
+    let build_deep = |open: &str| open.repeat(1024 * 1024 / open.len());
     for body in [
-        deep("["),
-        deep("{\"a\":"),
-        deep("{\"connections\":["),
-        format!("{{\"connections\":{}}}", deep("[").split_at(500_000).0),
+        build_deep("["),
+        build_deep("{\"a\":"),
+        build_deep("{\"connections\":["),
+        format!(
+            "{{\"connections\":{}}}",
+            build_deep("[").split_at(500_000).0
+        ),
         format!(
             "{{\"player_id\":\"{}\",\"connection_id\":\"c\"}}",
             "a".repeat(1_000_000)

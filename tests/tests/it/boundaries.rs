@@ -99,7 +99,7 @@ impl Fixture {
             .await
             .unwrap()
             .ids;
-        let id = |event: &str| {
+        let parse_id = |event: &str| {
             serde_json::from_str::<serde_json::Value>(event).unwrap()["id"]
                 .as_str()
                 .unwrap()
@@ -107,7 +107,7 @@ impl Fixture {
         };
         entries
             .iter()
-            .map(|entry| id(&entry.get::<String>("event").unwrap()))
+            .map(|entry| parse_id(&entry.get::<String>("event").unwrap()))
             .collect()
     }
 }
@@ -178,15 +178,15 @@ async fn a_heartbeat_after_its_disconnect_is_refused_in_the_last_millisecond_of_
             200
         );
         clock.advance(60);
-        let request = |path: &str, end: &str| {
+        let build_request = |path: &str, end: &str| {
             let length = body.to_string().len();
             format!(
                 "POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: {length}\r\n{end}\r\n{body}",
                 server.address()
             )
         };
-        let calls = request("/presence/disconnect", "")
-            + &request("/presence/heartbeat", "Connection: close\r\n");
+        let calls = build_request("/presence/disconnect", "")
+            + &build_request("/presence/heartbeat", "Connection: close\r\n");
         let address = server.address().to_owned();
         let responses = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();

@@ -297,16 +297,16 @@ fn metadata(headers: &HeaderMap, text: &'static str) -> (StatusCode, &'static st
 async fn serve_metadata() -> String {
     const TTL: &str = "x-aws-ec2-metadata-token-ttl-seconds";
     const ROLES: &str = "/latest/meta-data/iam/security-credentials/";
-    let token = async |headers: HeaderMap| {
+    let get_token = async |headers: HeaderMap| {
         let ttl = headers.get(TTL).ok_or(StatusCode::BAD_REQUEST)?;
         Ok::<_, StatusCode>(([(TTL, ttl.clone())], "of-the-instance"))
     };
-    let role = async |headers: HeaderMap| metadata(&headers, "presence-role");
-    let credentials = async |headers: HeaderMap| metadata(&headers, INSTANCE_CREDENTIALS);
+    let get_role = async |headers: HeaderMap| metadata(&headers, "presence-role");
+    let get_credentials = async |headers: HeaderMap| metadata(&headers, INSTANCE_CREDENTIALS);
     let router = Router::new()
-        .route("/latest/api/token", put(token))
-        .route(ROLES, get(role))
-        .route(&format!("{ROLES}presence-role"), get(credentials));
+        .route("/latest/api/token", put(get_token))
+        .route(ROLES, get(get_role))
+        .route(&format!("{ROLES}presence-role"), get(get_credentials));
     serve(router).await
 }
 

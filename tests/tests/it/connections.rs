@@ -39,8 +39,8 @@ fn queued(server: &Server) -> u64 {
         let mut fields = line.split_whitespace().skip(1);
         let is_servers = fields.next()?.ends_with(&local);
         let (sent, received) = fields.nth(2)?.split_once(':')?;
-        let length = |queue| u64::from_str_radix(queue, 16).ok();
-        is_servers.then_some(length(sent)? + length(received)?)
+        let parse_length = |queue| u64::from_str_radix(queue, 16).ok();
+        is_servers.then_some(parse_length(sent)? + parse_length(received)?)
     });
     queues.sum()
 }
@@ -51,9 +51,9 @@ async fn a_client_that_does_not_read_gets_no_more_responses_and_is_disconnected(
     let redis = RedisServer::start().await;
     let server = start(&redis).await;
     let before = peak_memory(server.id());
-    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let script = request("/console/player.js");
-    let description = request("/openapi.json");
+    let build_request = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    let script = build_request("/console/player.js");
+    let description = build_request("/openapi.json");
     let flood =
         (0..CLIENTS).map(|n| flood(&server, if n % 2 == 0 { &script } else { &description }));
     let mut sockets = join_all(flood).await;
@@ -127,9 +127,9 @@ async fn a_stream_that_is_not_read_is_disconnected() {
     // Sends more events than fit into the buffers, until the server has reset the socket and a
     // write fails.
     for batch in 0.. {
-        let name = |n: usize| format!("p{batch}-{n}-{}", "x".repeat(90));
+        let build_name = |n: usize| format!("p{batch}-{n}-{}", "x".repeat(90));
         let connections: Vec<_> = (0..500)
-            .map(|n| json!({"player_id": name(n), "connection_id": "c"}))
+            .map(|n| json!({"player_id": build_name(n), "connection_id": "c"}))
             .collect();
         server
             .post("/presence/connect", json!({"connections": connections}))

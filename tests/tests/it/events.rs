@@ -31,11 +31,11 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 
 /// The type and reason of each event, in the stream's order.
 fn kinds(messages: &[Message]) -> Vec<(String, String)> {
-    let text = |event: &Value, member: &str| event[member].as_str().unwrap().to_owned();
+    let get_text = |event: &Value, member: &str| event[member].as_str().unwrap().to_owned();
     messages
         .iter()
         .map(body)
-        .map(|event| (text(&event, "type"), text(&event, "reason")))
+        .map(|event| (get_text(&event, "type"), get_text(&event, "reason")))
         .collect()
 }
 

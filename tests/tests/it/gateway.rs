@@ -103,16 +103,16 @@ async fn heartbeats_of_ten_thousand_sockets_are_ten_calls_per_interval() {
         .as_u64()
         .unwrap();
     let before = gateway.stats().await["presence"].clone();
-    let since =
+    let count_since =
         |stats: &Value, name: &str| stats[name].as_u64().unwrap() - before[name].as_u64().unwrap();
     let mut stats = Value::Null;
     until(async || {
         stats = gateway.stats().await["presence"].clone();
-        since(&stats, "heartbeats") >= 2 * SOCKETS as u64
+        count_since(&stats, "heartbeats") >= 2 * SOCKETS as u64
     })
     .await;
-    let calls = since(&stats, "calls");
-    let heartbeats = since(&stats, "heartbeats");
+    let calls = count_since(&stats, "calls");
+    let heartbeats = count_since(&stats, "heartbeats");
     assert!(
         calls <= heartbeats / 1_000 + 2,
         "{calls} calls for {heartbeats} heartbeats"

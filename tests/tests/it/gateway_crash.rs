@@ -131,10 +131,10 @@ impl Fleet {
         let events = messages
             .iter()
             .map(|message| serde_json::from_slice::<Value>(&message.payload).unwrap());
-        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let to_text = |value: &Value| value.as_str().unwrap().to_owned();
         let mut later: Vec<_> = events
             .skip(PLAYERS)
-            .map(|event| (text(&event["player_id"]), text(&event["reason"])))
+            .map(|event| (to_text(&event["player_id"]), to_text(&event["reason"])))
             .collect();
         later.sort();
         later
@@ -145,12 +145,12 @@ impl Fleet {
         let mut raw = self.redis.connection().await;
         loop {
             let looks = raw.hgetall("presence:{all}:gateways-seen").await.unwrap();
-            let time = |name: &str| {
+            let get_time = |name: &str| {
                 looks
                     .get(name)
                     .map_or(0, |time| time.parse::<u64>().unwrap())
             };
-            if time("held_until") > 0 && time("seen") > time("held_until") {
+            if get_time("held_until") > 0 && get_time("seen") > get_time("held_until") {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -222,13 +222,13 @@ async fn a_restart_of_the_service_makes_no_change() {
     for _ in 0..2 {
         it.replace_server();
         let renewed = async {
-            let expires_at = async || {
+            let read_expiry = async || {
                 let body = it.server.get("/gateways").await.body;
                 body["as_of"].as_u64().unwrap()
                     + body["gateways"][0]["expires_in_ms"].as_u64().unwrap()
             };
-            let first = expires_at().await;
-            while expires_at().await <= first + 2_000 {
+            let first = read_expiry().await;
+            while read_expiry().await <= first + 2_000 {
                 sleep(Duration::from_millis(50)).await;
             }
         };

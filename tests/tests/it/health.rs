@@ -130,18 +130,18 @@ async fn the_age_of_the_outbox_is_what_the_relay_saw() {
     nats.kill();
     let connect = serde_json::json!({"player_id": "alice", "connection_id": "c1"});
     server.post("/presence/connect", connect).await;
-    let age = async || {
+    let read_age = async || {
         let ready = server.get("/health/ready").await;
         assert_eq!(ready.status, 200);
         ready.body["checks"]["outbox"]["age_ms"]
             .as_u64()
             .unwrap_or_default()
     };
-    while age().await < 1_000 {
+    while read_age().await < 1_000 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     nats.restart().await;
-    while age().await > 0 {
+    while read_age().await > 0 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -276,9 +276,11 @@ async fn a_slash_at_the_end_changes_nothing() {
 #[tokio::test]
 async fn responses_about_players_and_health_are_not_cached() {
     let (mut redis, server) = start(&[]).await;
-    let body = || json!({"player_id": "alice", "connection_id": "c1"});
+    let build_body = || json!({"player_id": "alice", "connection_id": "c1"});
     for call in ["connect", "heartbeat", "disconnect", "connect"] {
-        let response = server.post(&format!("/presence/{call}"), body()).await;
+        let response = server
+            .post(&format!("/presence/{call}"), build_body())
+            .await;
         assert_eq!(
             response.headers["cache-control"], "no-store",
             "{call}: {}",

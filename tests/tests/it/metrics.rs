@@ -70,7 +70,7 @@ async fn operators_see_how_many_players_there_are() {
 async fn callers_cannot_make_series() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
-    let series = |text: &str| {
+    let count_series = |text: &str| {
         text.lines()
             .filter(|line| line.starts_with("presence_call"))
             .count()
@@ -93,7 +93,7 @@ async fn callers_cannot_make_series() {
                     .unwrap();
             }
         }
-        series(&metrics(&server).await)
+        count_series(&metrics(&server).await)
     };
     round(1).await; // the first read of the metrics is a call, too
     let second = round(2).await;

@@ -185,10 +185,10 @@ async fn health_reports_every_component() {
     let health = start("health", &redis.url(), &nats.url()).await;
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(report["status"], "ok", "no sweep seen yet is not a fault");
-    let statuses = |report: &Value| {
+    let get_statuses = |report: &Value| {
         ["redis", "nats", "sweep", "outbox"].map(|part| report["checks"][part]["status"].clone())
     };
-    assert_eq!(statuses(&report), ["ok", "ok", "unknown", "ok"]);
+    assert_eq!(get_statuses(&report), ["ok", "ok", "unknown", "ok"]);
 
     let sweep = start("sweep", &redis.url(), &nats.url()).await;
     sweep
@@ -198,7 +198,7 @@ async fn health_reports_every_component() {
     nats.kill();
     let report = health.invoke(schedule()).await.unwrap();
     assert_eq!(
-        (&report["status"], statuses(&report)),
+        (&report["status"], get_statuses(&report)),
         (
             &json!("degraded"),
             ["ok", "unavailable", "ok", "ok"].map(Value::from)

@@ -118,7 +118,7 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[("PRESENCE_AUTH_TOKENS", "old, new")]);
     let client = reqwest::Client::new();
-    let slug = |response: &Value| {
+    let get_slug = |response: &Value| {
         response["type"]
             .as_str()
             .unwrap_or_default()
@@ -204,7 +204,7 @@ async fn checks_come_in_the_order_404_405_401_413_415_400() {
             .header("content-type", content_type);
         let response = send(request.bearer_auth(token).body(body.to_owned())).await;
         assert_eq!(
-            (response.status, &*slug(&response.body)),
+            (response.status, &*get_slug(&response.body)),
             (status, expected),
             "{method} {path} {token}"
         );
@@ -484,7 +484,7 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     ]);
     fixture.nats.kill();
     server.post("/presence/connect", one("stale", "c1")).await;
-    let dropped = async || {
+    let read_dropped = async || {
         let metrics = reqwest::get(server.url("/metrics"))
             .await
             .unwrap()
@@ -493,7 +493,7 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
             .unwrap();
         metrics.contains("presence_events_dropped_total 1")
     };
-    while !dropped().await {
+    while !read_dropped().await {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     fixture.nats.restart().await;

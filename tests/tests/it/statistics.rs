@@ -12,11 +12,11 @@ use serde_json::json;
 async fn operators_get_players_by_state_and_connections() {
     let redis = RedisServer::start().await;
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
-    let entry = |player: &str, id: &str| json!({"player_id": player, "connection_id": id});
+    let build_entry = |player: &str, id: &str| json!({"player_id": player, "connection_id": id});
     let connections = [
-        entry("alice", "phone"),
-        entry("alice", "desktop"),
-        entry("bob", "phone"),
+        build_entry("alice", "phone"),
+        build_entry("alice", "desktop"),
+        build_entry("bob", "phone"),
     ];
     server
         .post("/presence/connect", json!({"connections": connections}))

@@ -342,8 +342,8 @@ async fn the_spans_of_a_failed_call_report_the_failure() {
 #[tokio::test]
 async fn a_receiver_that_is_down_or_hangs_delays_neither_calls_nor_the_shutdown() {
     let fixture = Fixture::new().await;
-    let hangs = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let hangs = format!("http://{}", hangs.local_addr().unwrap());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = format!("http://{}", listener.local_addr().unwrap());
     for endpoint in ["http://127.0.0.1:1", &hangs] {
         let mut server = fixture.server(&[SOON, ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)]);
         for n in 0..20 {

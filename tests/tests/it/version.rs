@@ -82,7 +82,7 @@ fn the_revision_is_the_variable_else_the_commit_else_unknown() {
     let package = directory.path().join("package");
     std::fs::create_dir(&package).unwrap();
     std::fs::write(package.join("Cargo.toml"), "").unwrap();
-    let revision = |given: &str| {
+    let read_revision = |given: &str| {
         let output = run(Command::new(&script)
             .current_dir(&package)
             .env("PRESENCE_REVISION", given));
@@ -94,7 +94,7 @@ fn the_revision_is_the_variable_else_the_commit_else_unknown() {
         })
     };
     assert_eq!(
-        revision("").as_deref(),
+        read_revision("").as_deref(),
         Some("unknown"),
         "without a repository"
     );
@@ -109,7 +109,7 @@ fn the_revision_is_the_variable_else_the_commit_else_unknown() {
         "Another project",
     ]);
     assert_eq!(
-        revision("").as_deref(),
+        read_revision("").as_deref(),
         Some("unknown"),
         "within another project's repository"
     );
@@ -117,10 +117,10 @@ fn the_revision_is_the_variable_else_the_commit_else_unknown() {
     git(&["add", "package"]);
     git(&["commit", "--quiet", "--message", "This project"]);
     assert_eq!(
-        revision("").unwrap(),
+        read_revision("").unwrap(),
         git(&["rev-parse", "--short=12", "HEAD"]).trim()
     );
-    assert_eq!(revision("0123abc").as_deref(), Some("0123abc"));
+    assert_eq!(read_revision("0123abc").as_deref(), Some("0123abc"));
 }
 
 fn git(directory: &Path) -> Command {

@@ -22,7 +22,7 @@ pub(super) async fn connect(
         .connect(player, connection)
         .await
         .map_err(|error| service.failure(&error))?;
-    let text = || {
+    let to_text = || {
         let ttl = span(connected.ttl_ms);
         let interval = span(connected.heartbeat_interval_ms);
         let table = players::table(&[&connected.presence]);
@@ -30,7 +30,7 @@ pub(super) async fn connect(
             "{table}\n{FAINT}The connection expires in {ttl}. A gateway sends a heartbeat every {interval}.{FAINT:#}\n"
         )
     };
-    output.show(&connected, text)?;
+    output.show(&connected, to_text)?;
     Ok(Status::Done)
 }
 

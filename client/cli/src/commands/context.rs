@@ -70,11 +70,11 @@ pub(super) fn run(
 
 /// The service that flags and variables describe.
 fn given(target: Target) -> Result<Context, Failure> {
-    let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let read_variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let url = target
         .url
         .clone()
-        .or_else(|| variable("PRESENCE_URL"))
+        .or_else(|| read_variable("PRESENCE_URL"))
         .ok_or_else(|| {
             Failure::new(Status::Usage, "a context needs a URL")
                 .with_hint("--url or PRESENCE_URL gives it.")
@@ -82,7 +82,7 @@ fn given(target: Target) -> Result<Context, Failure> {
     let token = target
         .token
         .clone()
-        .or_else(|| variable("PRESENCE_TOKEN"))
+        .or_else(|| read_variable("PRESENCE_TOKEN"))
         .filter(|token| !token.is_empty());
     let (_, authentication) = target.endpoint(|name| env::var_os(name))?; // a service that cannot be used is not saved
     Ok(Context {
@@ -99,7 +99,7 @@ fn list(contexts: &Contexts, output: Output) -> Result<Status, Failure> {
         .iter()
         .map(|(name, context)| Listed::new(name, context, current))
         .collect();
-    let text = || {
+    let to_text = || {
         let mut table = Table::new(["CONTEXT", "URL", "AUTHENTICATION", "CURRENT"]);
         for Listed {
             name,
@@ -118,6 +118,6 @@ fn list(contexts: &Contexts, output: Output) -> Result<Status, Failure> {
         }
         table
     };
-    output.show(&listed, text)?;
+    output.show(&listed, to_text)?;
     Ok(Status::Done)
 }

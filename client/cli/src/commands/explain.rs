@@ -21,8 +21,11 @@ pub(super) async fn run(
     player: &PlayerId,
     output: Output,
 ) -> Result<Status, Failure> {
-    let explanation = service.operator.explain(player).await;
-    let explanation = explanation.map_err(|error| service.server_failure(&error))?;
+    let explanation = service
+        .operator
+        .explain(player)
+        .await
+        .map_err(|error| service.server_failure(&error))?;
     output.show(&explanation, || text(&explanation))?;
     Ok(Status::Done)
 }

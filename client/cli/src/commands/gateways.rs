@@ -13,8 +13,11 @@ use crate::{
 };
 
 pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
-    let gateways = service.operator.gateways().await;
-    let gateways = gateways.map_err(|error| service.server_failure(&error))?;
+    let gateways = service
+        .operator
+        .gateways()
+        .await
+        .map_err(|error| service.server_failure(&error))?;
     output.show(&gateways, || text(&gateways))?;
     Ok(Status::Done)
 }

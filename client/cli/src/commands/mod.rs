@@ -44,19 +44,19 @@ pub(crate) async fn run(args: Args) -> Result<Status, Failure> {
     let context = selected(args.context.as_deref(), args.target.url.is_some(), |name| {
         env::var_os(name)
     })?;
-    let variable = |name: &str| match &context {
+    let read_variable = |name: &str| match &context {
         Some(context) => context.variable(name),
         None => env::var_os(name),
     };
-    let (endpoint, authentication) = args.target.endpoint(variable)?;
-    let endpoint = if authentication == Authentication::Signature {
-        target::sign(endpoint).await?
+    let (unsigned, authentication) = args.target.endpoint(read_variable)?;
+    let signed = if authentication == Authentication::Signature {
+        target::sign(unsigned).await?
     } else {
-        endpoint
+        unsigned
     };
     let endpoint = match args.timeout {
-        Some(timeout) => endpoint.with_timeouts(timeout, timeout),
-        None => endpoint,
+        Some(timeout) => signed.with_timeouts(timeout, timeout),
+        None => signed,
     };
     let service = Service::new(endpoint, authentication)?;
     match command {

@@ -22,8 +22,11 @@ use crate::{
 const INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(service: &Service, output: Output) -> Result<Status, Failure> {
-    let statistics = service.operator.statistics().await;
-    let statistics = statistics.map_err(|error| service.server_failure(&error))?;
+    let statistics = service
+        .operator
+        .statistics()
+        .await
+        .map_err(|error| service.server_failure(&error))?;
     output.show(&statistics, || text(&statistics))?;
     Ok(Status::Done)
 }

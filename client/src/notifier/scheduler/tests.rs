@@ -70,12 +70,12 @@ fn what_could_not_be_sent_has_waited_since_it_was_reported() {
     simulation.run(10 * SECOND);
     simulation.set_down(false);
     simulation.run(20 * SECOND);
-    let connects = simulation
+    let connects: Vec<_> = simulation
         .service
         .log
         .iter()
-        .filter(|call| call.kind == TaskKind::Connect);
-    let connects: Vec<_> = connects.collect();
+        .filter(|call| call.kind == TaskKind::Connect)
+        .collect();
     assert_eq!(connects[0].waited, Duration::from_millis(5));
     for (call, next) in connects[1..].iter().zip(&connects[2..]) {
         assert_eq!(

@@ -57,9 +57,9 @@ impl ProvideCredentials for Script {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let expiry = expiry.ok_or_else(|| CredentialsError::not_loaded("logged out"))?;
-            let expiry = (expiry != NEVER).then(|| start() + Duration::from_secs(expiry));
-            Ok(Credentials::new("id", "key", None, expiry, "test"))
+            let seconds = expiry.ok_or_else(|| CredentialsError::not_loaded("logged out"))?;
+            let expires_at = (seconds != NEVER).then(|| start() + Duration::from_secs(seconds));
+            Ok(Credentials::new("id", "key", None, expires_at, "test"))
         })
     }
 }
@@ -317,14 +317,14 @@ async fn a_provider_that_hangs_is_given_up_and_asked_again() {
 
 #[test]
 fn a_fetch_that_ended_with_its_runtime_is_begun_again() {
-    let runtime = || {
+    let start_runtime = || {
         tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
             .build()
             .unwrap()
     };
-    let first = runtime();
+    let first = start_runtime();
     let fixture = {
         let _guard = first.enter();
         Fixture::new([Step::after(10, Some(3_600)), Step::from(Some(3_600))])
@@ -336,7 +336,7 @@ fn a_fetch_that_ended_with_its_runtime_is_begun_again() {
             .is_err()
     );
     drop(first);
-    assert!(runtime().block_on(fixture.cache.get(now)).is_ok());
+    assert!(start_runtime().block_on(fixture.cache.get(now)).is_ok());
     assert_eq!(fixture.fetches(), 2);
 }
 

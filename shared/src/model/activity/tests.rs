@@ -132,18 +132,18 @@ fn a_repeated_key_or_half_a_character_is_refused_at_any_depth() {
 
 #[test]
 fn nesting_is_bounded() {
-    let nested = |levels: usize| {
+    let build_nested = |levels: usize| {
         custom(&format!(
             r#"{{"a":{}{}}}"#,
             "[".repeat(levels),
             "]".repeat(levels)
         ))
     };
-    assert!(parse(&nested(MAX_DEPTH - 2)).is_ok());
+    assert!(parse(&build_nested(MAX_DEPTH - 2)).is_ok());
     for levels in [MAX_DEPTH - 1, 200, 500] {
-        assert!(parse(&nested(levels)).is_err(), "{levels}");
+        assert!(parse(&build_nested(levels)).is_err(), "{levels}");
     }
-    let deepest = parse(&nested(MAX_DEPTH - 2)).unwrap();
+    let deepest = parse(&build_nested(MAX_DEPTH - 2)).unwrap();
     let response = format!(r#"{{"presences":[{{"activity":{}}}]}}"#, deepest.as_json());
     assert!(
         serde_json::from_str::<Value>(&response).is_ok(),

@@ -187,7 +187,7 @@ async fn a_caller_that_gives_up_takes_nothing_along() {
 #[tokio::test(start_paused = true)]
 async fn the_limit_follows_a_node_that_becomes_slower_and_faster() {
     let limit = InFlightLimit::new(STORE_TIMEOUT);
-    let limit_after = async |per_second: usize| {
+    let find_limit = async |per_second: usize| {
         let node = Node::new(per_second);
         for _ in 0..40 {
             join_all((0..64).map(async |_| {
@@ -198,9 +198,9 @@ async fn the_limit_follows_a_node_that_becomes_slower_and_faster() {
         }
         limit.lock().limit
     };
-    let fast = limit_after(100_000).await;
-    let slow = limit_after(10_000).await;
-    let fast_again = limit_after(100_000).await;
+    let fast = find_limit(100_000).await;
+    let slow = find_limit(10_000).await;
+    let fast_again = find_limit(100_000).await;
     assert!(
         slow < fast / 2.0 && fast_again > 2.0 * slow,
         "{fast} {slow} {fast_again}"

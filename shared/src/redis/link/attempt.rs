@@ -233,20 +233,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn pauses_double_up_to_the_longest_and_start_over_after_a_success() {
         let mut pauses = Pauses::new(MAX_PAUSE);
-        let mut pause = |has_succeeded| {
+        let mut get_pause = |has_succeeded| {
             pauses.note(has_succeeded);
             pauses
                 .not_before
                 .map(|at| (at - Instant::now()).as_millis())
         };
         for expected in [5, 10, 20, 40, 50, 50] {
-            let pause = pause(false).unwrap();
+            let pause = get_pause(false).unwrap();
             assert!(
                 (expected..=2 * expected).contains(&pause),
                 "{pause} ms, not {expected} to twice that"
             );
         }
-        assert_eq!(pause(true), None);
-        assert!((5..=10).contains(&pause(false).unwrap()));
+        assert_eq!(get_pause(true), None);
+        assert!((5..=10).contains(&get_pause(false).unwrap()));
     }
 }

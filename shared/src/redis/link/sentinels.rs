@@ -167,9 +167,9 @@ impl Sentinels {
                 let replies = connection.send_packed_commands(&both, 0, 2).await?;
                 // If AUTH was refused, report that, and not the refusal of the question which
                 // follows from it.
-                let replies: Result<Vec<_>, _> =
+                let values: Result<Vec<_>, _> =
                     replies.into_iter().map(Value::extract_error).collect();
-                Ok(replies?.pop().unwrap_or(Value::Nil))
+                Ok(values?.pop().unwrap_or(Value::Nil))
             }
             _ => Ok(reply),
         }
@@ -264,16 +264,19 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        let named = |text| address(&reply(text));
+        let parse_address = |text| address(&reply(text));
         assert_eq!(
-            named("*2 $9 127.0.0.1 $4 6379 "),
+            parse_address("*2 $9 127.0.0.1 $4 6379 "),
             Some(("127.0.0.1".to_owned(), 6_379))
         );
         assert_eq!(
-            named("*2 $5 redis $4 6380 "),
+            parse_address("*2 $5 redis $4 6380 "),
             Some(("redis".to_owned(), 6_380))
         );
-        assert_eq!(named("*2 $3 ::1 $4 6380 "), Some(("::1".to_owned(), 6_380)));
+        assert_eq!(
+            parse_address("*2 $3 ::1 $4 6380 "),
+            Some(("::1".to_owned(), 6_380))
+        );
         for text in [
             "*-1 ",
             "$-1 ",
@@ -284,7 +287,7 @@ mod tests {
             "*1 $1 a ",
             ":1 ",
         ] {
-            assert_eq!(named(text), None, "{text}");
+            assert_eq!(parse_address(text), None, "{text}");
         }
     }
 

@@ -104,8 +104,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     let player = 0..PLAYERS;
-    let players = || proptest::collection::vec(0..PLAYERS, 1..4);
-    let stream = || 0..STREAMS;
+    let any_players = || proptest::collection::vec(0..PLAYERS, 1..4);
+    let any_stream = || 0..STREAMS;
     let state = prop_oneof![Just(Online), Just(InMatch), Just(Offline)];
     prop_oneof![
         6 => (player.clone(), state).prop_map(|(player, state)| Step::Transition { player, state }),
@@ -119,11 +119,11 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Doubts),
         5 => (0..8_usize).prop_map(|read| Step::Execute { read }),
         5 => (0..8_usize).prop_map(|read| Step::Reply { read }),
-        5 => (stream(), players(), any::<bool>())
+        5 => (any_stream(), any_players(), any::<bool>())
             .prop_map(|(stream, players, with_known)| Step::Watch { stream, players, with_known }),
-        2 => (stream(), players()).prop_map(|(stream, players)| Step::Unwatch { stream, players }),
-        4 => stream().prop_map(|stream| Step::Send { stream }),
-        1 => stream().prop_map(|stream| Step::Close { stream }),
+        2 => (any_stream(), any_players()).prop_map(|(stream, players)| Step::Unwatch { stream, players }),
+        4 => any_stream().prop_map(|stream| Step::Send { stream }),
+        1 => any_stream().prop_map(|stream| Step::Close { stream }),
     ]
 }
 
@@ -307,7 +307,7 @@ impl Fixture {
         let stream = *caller.stream.get_or_insert_with(|| self.hub.open(number));
         let ids: Vec<_> = players.iter().map(|number| player(*number)).collect();
         self.hub.watch(stream, &ids, PLAYERS).unwrap();
-        let known = |player: &usize| {
+        let get_known = |player: &usize| {
             Some((
                 *player,
                 caller.held.get(player)?.version.unwrap_or_default(),
@@ -316,7 +316,7 @@ impl Fixture {
         let known = players
             .iter()
             .filter(|_| with_known)
-            .filter_map(known)
+            .filter_map(get_known)
             .collect();
         caller.watched.extend(&players);
         caller.is_waiting = true;

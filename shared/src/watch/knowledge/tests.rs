@@ -172,8 +172,8 @@ fn a_clock_that_goes_back_delays_and_loses_nothing() {
 
 #[test]
 fn an_activity_comes_and_goes_with_its_version() {
-    let activity = |text: &str| Some(serde_json::from_str::<Activity>(text).unwrap());
-    let ranked = activity(r#"{"details":"Ranked"}"#);
+    let parse_activity = |text: &str| Some(serde_json::from_str::<Activity>(text).unwrap());
+    let ranked = parse_activity(r#"{"details":"Ranked"}"#);
     let mut knowledge = heard(100, 5);
     knowledge.apply_event(
         Fact {
@@ -185,7 +185,7 @@ fn an_activity_comes_and_goes_with_its_version() {
     );
     assert_eq!(knowledge.show().unwrap().activity, ranked);
     let casual = Fact {
-        activity: activity(r#"{"details":"Casual"}"#),
+        activity: parse_activity(r#"{"details":"Casual"}"#),
         ..fact(Online, 120)
     };
     assert_eq!(knowledge.read(casual.clone(), 120, 6, 7), Verdict::Changed);

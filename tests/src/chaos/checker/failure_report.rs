@@ -105,10 +105,10 @@ pub(super) fn describe(history: &History, violation: &Violation) -> String {
         lines.push((delivery.at, None, what));
     }
     lines.sort();
-    let seconds = |time: Millis| (time as f64 - at as f64) / 1_000.0;
-    let line = |(from, to, what): (Millis, Option<Millis>, String)| {
-        let to = to.map_or("…".to_owned(), |to| format!("{:+.3}", seconds(to)));
-        format!("    {:+8.3} {to:>8} {what}\n", seconds(from))
+    let to_seconds = |time: Millis| (time as f64 - at as f64) / 1_000.0;
+    let to_line = |(from, to, what): (Millis, Option<Millis>, String)| {
+        let to = to.map_or("…".to_owned(), |to| format!("{:+.3}", to_seconds(to)));
+        format!("    {:+8.3} {to:>8} {what}\n", to_seconds(from))
     };
-    lines.into_iter().map(line).collect()
+    lines.into_iter().map(to_line).collect()
 }

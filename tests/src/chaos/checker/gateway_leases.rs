@@ -113,11 +113,11 @@ impl<'a> GatewayLeases<'a> {
         let gateway = &self.0[id];
         let timing = history.timing;
         let judge = |silence: &Silence| {
-            let mut from = silence.expired_at;
+            let mut hold_ends = silence.expired_at;
             if self.is_mass_expiry(id, silence, history, tolerances) {
-                from = silence.expired_at + timing.gateway_ttl;
+                hold_ends = silence.expired_at + timing.gateway_ttl;
             }
-            let from = tolerances.held_until(from);
+            let from = tolerances.held_until(hold_ends);
             let may_be_lost = from <= silence.ends
                 && !gateway.has_left_before(silence)
                 && !gateway.was_known_at_end(silence, timing.gateway_ttl, tolerances);

@@ -42,12 +42,12 @@ impl Tolerances<'_> {
             is_complete && fault.from + ttl + 2 * SIGNAL_SLACK < fault.to
         };
         let is_exact = |fault: &&Fault| !self.has_stalled(fault.from, fault.to);
-        let holds = self
+        let mut holds: Vec<_> = self
             .of_redis()
             .filter(is_outage)
             .filter(is_exact)
-            .map(|fault| (fault.from + SIGNAL_SLACK, fault.to - SIGNAL_SLACK + ttl));
-        let mut holds: Vec<_> = holds.collect();
+            .map(|fault| (fault.from + SIGNAL_SLACK, fault.to - SIGNAL_SLACK + ttl))
+            .collect();
         holds.sort_unstable();
         holds.into_iter().fold(moment, |moment, (from, to)| {
             if (from..to).contains(&moment) {
@@ -76,7 +76,7 @@ impl Tolerances<'_> {
         let ttl = self.history.timing.gateway_ttl;
         let patience = self.history.timing.sweep + SWEEP_SLACK;
         let disturbs = |part| matches!(part, Part::Redis | Part::Machine | Part::Server(_));
-        let faults = || {
+        let find_faults = || {
             let faults = self
                 .history
                 .faults
@@ -89,7 +89,7 @@ impl Tolerances<'_> {
         extend(
             expired_by.saturating_add(patience + hold),
             patience + ttl,
-            faults,
+            find_faults,
         )
     }
 

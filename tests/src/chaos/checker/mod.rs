@@ -177,7 +177,7 @@ impl Report {
             .violations
             .iter()
             .filter(|violation| reported.insert(violation.invariant as usize));
-        let text = |violation: &Violation| {
+        let to_text = |violation: &Violation| {
             let count = self
                 .violations
                 .iter()
@@ -188,7 +188,7 @@ impl Report {
                 failure_report::describe(history, violation)
             )
         };
-        first.map(text).collect()
+        first.map(to_text).collect()
     }
 }
 

@@ -56,8 +56,12 @@ pub(super) fn check(history: &History, report: &mut Report) {
 /// From the end of a fault to the beginning of the next one.
 fn calms(history: &History, server: usize) -> Vec<(Millis, Millis)> {
     let disturbs = |part| [Part::Redis, Part::Server(server), Part::Machine].contains(&part);
-    let faults = history.faults.iter().filter(|fault| disturbs(fault.part));
-    let mut faults: Vec<_> = faults.map(|fault| (fault.from, fault.to)).collect();
+    let mut faults: Vec<_> = history
+        .faults
+        .iter()
+        .filter(|fault| disturbs(fault.part))
+        .map(|fault| (fault.from, fault.to))
+        .collect();
     faults.sort_unstable();
     let ends = faults.iter().scan(0, |latest, (_, to)| {
         *latest = (*latest).max(*to);

@@ -175,11 +175,12 @@ fn a_count_that_is_too_high_is_a_ghost_and_one_too_low_is_falsely_offline() {
 
 #[test]
 fn a_player_with_heartbeats_is_falsely_offline_unless_redis_lost_the_record() {
-    let offline = |history: &mut History| history.reads[1] = read(2_500, State::Offline, 0, None);
-    let found = violated(offline);
+    let read_offline =
+        |history: &mut History| history.reads[1] = read(2_500, State::Offline, 0, None);
+    let found = violated(read_offline);
     assert!(found.contains(&Invariant::NoFalseOffline), "{found:?}");
     let flushed = violated(|history| {
-        offline(history);
+        read_offline(history);
         history
             .faults
             .push(fault(Part::Redis, FaultKind::Flush, 2_400, 2_410));
@@ -187,7 +188,7 @@ fn a_player_with_heartbeats_is_falsely_offline_unless_redis_lost_the_record() {
     assert_eq!(flushed, []);
     // A freeze loses nothing.
     let frozen = violated(|history| {
-        offline(history);
+        read_offline(history);
         history
             .faults
             .push(fault(Part::Redis, FaultKind::Freeze, 2_400, 2_410));
@@ -210,7 +211,7 @@ fn an_offline_event_of_a_player_with_heartbeats_is_false() {
 
 #[test]
 fn an_expiry_that_is_noticed_late_needs_a_reason() {
-    let late = |history: &mut History| {
+    let expire_late = |history: &mut History| {
         history.calls.pop();
         history.reads.pop();
         history.events.pop();
@@ -223,16 +224,16 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
             .reads
             .push(read(14_000, State::Offline, 0, Some(3_501)));
     };
-    assert_eq!(violated(late), [Invariant::PromptExpiry]);
+    assert_eq!(violated(expire_late), [Invariant::PromptExpiry]);
     let without_redis = violated(|history| {
-        late(history);
+        expire_late(history);
         history
             .faults
             .push(fault(Part::Redis, FaultKind::Freeze, 6_000, 14_000));
     });
     assert_eq!(without_redis, []);
     let forgotten = violated(|history| {
-        late(history);
+        expire_late(history);
         history.events.pop();
         history.reads.truncate(3);
         history
@@ -244,7 +245,7 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
     });
     assert_eq!(forgotten, []);
     let one_server = violated(|history| {
-        late(history);
+        expire_late(history);
         history
             .faults
             .push(fault(Part::Server(0), FaultKind::Freeze, 6_000, 14_000));
@@ -254,15 +255,15 @@ fn an_expiry_that_is_noticed_late_needs_a_reason() {
 
 #[test]
 fn a_state_without_its_event_needs_a_loss_soon_after() {
-    let gone = |history: &mut History| _ = history.events.remove(1);
-    let found = violated(gone);
+    let remove_event = |history: &mut History| _ = history.events.remove(1);
+    let found = violated(remove_event);
     assert!(
         found.contains(&Invariant::NoTransitionWithoutEvent),
         "{found:?}"
     );
-    let lost_at = |from, nats: Option<(Millis, Millis)>| {
+    let check_loss = |from, nats: Option<(Millis, Millis)>| {
         violated(move |history| {
-            gone(history);
+            remove_event(history);
             history
                 .faults
                 .push(fault(Part::Redis, FaultKind::Flush, from, from + 5));
@@ -277,9 +278,12 @@ fn a_state_without_its_event_needs_a_loss_soon_after() {
             };
         })
     };
-    assert_eq!(lost_at(4_700, None), []);
-    assert_eq!(lost_at(5_100, None), [Invariant::NoTransitionWithoutEvent]);
-    assert_eq!(lost_at(5_100, Some((3_000, 5_000))), []);
+    assert_eq!(check_loss(4_700, None), []);
+    assert_eq!(
+        check_loss(5_100, None),
+        [Invariant::NoTransitionWithoutEvent]
+    );
+    assert_eq!(check_loss(5_100, Some((3_000, 5_000))), []);
 }
 
 #[test]
@@ -334,15 +338,15 @@ fn an_event_without_a_cause_is_reported() {
 
 #[test]
 fn a_connection_that_returns_after_its_disconnect_is_reported() {
-    let revived = |history: &mut History| {
+    let revive = |history: &mut History| {
         history.calls.push(Call {
             asked: 4_500,
             ..call(Verb::Heartbeat, 5_100)
         })
     };
-    assert_eq!(violated(revived), [Invariant::ClosedStaysClosed]);
+    assert_eq!(violated(revive), [Invariant::ClosedStaysClosed]);
     let forgotten = violated(|history| {
-        revived(history);
+        revive(history);
         history
             .faults
             .push(fault(Part::Redis, FaultKind::Flush, 5_050, 5_060));
@@ -409,15 +413,15 @@ fn demotion(from: Millis) -> Fault {
 #[test]
 fn a_response_of_a_demoted_node_may_be_as_old_as_its_demotion_for_five_seconds() {
     // The player left at 5,000.
-    let stale = |demoted_at| {
+    let check_stale = |demoted_at| {
         violated(move |history| {
             history.reads.push(read(5_800, State::Away, 1, Some(3_501)));
             history.faults.push(demotion(demoted_at));
         })
     };
-    assert_eq!(stale(4_900), []);
-    assert_eq!(stale(751), []);
-    let too_late = stale(700);
+    assert_eq!(check_stale(4_900), []);
+    assert_eq!(check_stale(751), []);
+    let too_late = check_stale(700);
     assert!(too_late.contains(&Invariant::NoGhost), "{too_late:?}");
     assert!(
         too_late.contains(&Invariant::RisingVersions),
@@ -467,13 +471,13 @@ fn a_server_that_does_not_find_the_new_primary_is_reported() {
         violated(move |history| {
             history.faults.push(demotion(1_050));
             let is_answered = |sent| (recovered_at..relapsed_at).contains(&sent);
-            let attempt = |sent| Attempt {
+            let build_attempt = |sent| Attempt {
                 server: 0,
                 sent,
                 ended: sent + 5,
                 is_answered: is_answered(sent),
             };
-            history.attempts = (0..20_000).step_by(300).map(attempt).collect();
+            history.attempts = (0..20_000).step_by(300).map(build_attempt).collect();
         })
     };
     assert_eq!(until(6_000, Millis::MAX), []);
@@ -489,14 +493,14 @@ fn a_server_that_does_not_find_the_new_primary_is_reported() {
     );
     let writes = violated(|history| {
         history.faults.push(demotion(4_200));
-        let failed = |sent| Call {
+        let build_failure = |sent| Call {
             outcome: Outcome::Unknown,
             ..call(Verb::Heartbeat, sent)
         };
         history.calls.truncate(5);
         history
             .calls
-            .extend((5_000..12_000).step_by(1_000).map(failed));
+            .extend((5_000..12_000).step_by(1_000).map(build_failure));
         history.sockets[0].closed = None;
         history.reads.pop();
         history.events.pop();
@@ -512,13 +516,13 @@ fn a_server_that_had_no_time_to_recover_is_allowed() {
             demotion(7_500),
             fault(Part::Server(0), FaultKind::Freeze, 3_000, 7_600),
         ];
-        let attempt = |sent| Attempt {
+        let build_attempt = |sent| Attempt {
             server: 0,
             sent,
             ended: sent + 5,
             is_answered: false,
         };
-        history.attempts = (0..14_000).step_by(300).map(attempt).collect();
+        history.attempts = (0..14_000).step_by(300).map(build_attempt).collect();
     });
     assert_eq!(found, []);
 }

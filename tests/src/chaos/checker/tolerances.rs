@@ -33,14 +33,14 @@ pub(super) struct Tolerances<'a> {
 
 impl<'a> Tolerances<'a> {
     pub(super) fn new(history: &'a History) -> Self {
-        let faults_of = |server| {
+        let get_faults = |server| {
             history
                 .faults
                 .iter()
                 .filter(move |fault| fault.part == Part::Server(server))
         };
-        let both = faults_of(0).flat_map(|one| {
-            faults_of(1).map(move |other| (one.from.max(other.from), one.to.min(other.to)))
+        let both = get_faults(0).flat_map(|one| {
+            get_faults(1).map(move |other| (one.from.max(other.from), one.to.min(other.to)))
         });
         Self {
             history,
@@ -100,30 +100,30 @@ impl<'a> Tolerances<'a> {
                 && matches!(fault.part, Part::Redis | Part::Server(_) | Part::Machine)
                 && fault.to >= sent
         };
-        let freezes = || {
+        let get_freezes = || {
             self.history
                 .faults
                 .iter()
                 .filter(is_frozen)
                 .map(|fault| (fault.from, fault.to))
         };
-        extend(ended + SLACK, SLACK, freezes)
+        extend(ended + SLACK, SLACK, get_freezes)
     }
 
     /// The latest moment at which the sweep has noticed what was due at `due`.
     pub(super) fn swept_by(&self, player: u32, due: Millis) -> Millis {
         let patience = self.history.timing.sweep + SWEEP_SLACK;
-        let of_redis = |fault: &&Fault| {
+        let concerns_redis = |fault: &&Fault| {
             matches!(fault.part, Part::Redis | Part::Machine)
                 && fault.concerns(player)
                 && fault.outage().1 >= due
         };
-        let outages = || {
+        let get_outages = || {
             let redis = self
                 .history
                 .faults
                 .iter()
-                .filter(of_redis)
+                .filter(concerns_redis)
                 .map(Fault::outage);
             redis.chain(
                 self.without_server
@@ -132,7 +132,7 @@ impl<'a> Tolerances<'a> {
                     .filter(|(_, to)| *to >= due),
             )
         };
-        extend(due + patience, patience, outages)
+        extend(due + patience, patience, get_outages)
     }
 
     /// Whether the event of a version may have been lost with Redis before it was published.
@@ -176,12 +176,12 @@ impl<'a> Tolerances<'a> {
     /// Whether an event may not have been published until `until`, as NATS or both servers were
     /// unavailable.
     fn was_held_up(&self, version: u64, until: Millis) -> bool {
-        let nats = self
+        let nats_faults = self
             .history
             .faults
             .iter()
             .filter(|fault| fault.part == Part::Nats);
-        let nats = nats.map(|fault| {
+        let nats = nats_faults.map(|fault| {
             let recovery = if fault.kind == FaultKind::Hang {
                 NATS_DETECTION
             } else {
@@ -197,8 +197,8 @@ impl<'a> Tolerances<'a> {
             .history
             .faults
             .iter()
-            .filter(|fault| fault.part == Part::Machine);
-        let stalls = stalls.map(|stall| (stall.from, stall.to + PUBLISHING));
+            .filter(|fault| fault.part == Part::Machine)
+            .map(|stall| (stall.from, stall.to + PUBLISHING));
         nats.chain(servers)
             .chain(stalls)
             .any(|(from, to)| from <= version + PUBLISHING && version <= to && until <= to)

@@ -181,14 +181,14 @@ impl Member {
             .parse()
             .ok()?;
         let is_master = words.get(2)?.split(',').any(|flag| flag == "master");
-        let range = |word: &&str| {
+        let parse_range = |word: &&str| {
             let (first, last) = word.split_once('-').unwrap_or((word, word));
             Some((first.parse().ok()?, last.parse().ok()?))
         };
         Some(Self {
             port,
             is_master,
-            slots: words[8..].iter().filter_map(range).collect(),
+            slots: words[8..].iter().filter_map(parse_range).collect(),
         })
     }
 }

@@ -149,7 +149,7 @@ async fn a_live_count_survives_an_outage_of_the_service() {
         .unwrap();
     let mut out = BufReader::new(process.stdout.take().unwrap()).lines();
     let mut err = BufReader::new(process.stderr.take().unwrap()).lines();
-    let mut next = async || -> Value {
+    let mut read_next = async || -> Value {
         let line = timeout(TIMEOUT, out.next_line())
             .await
             .unwrap()
@@ -157,9 +157,9 @@ async fn a_live_count_survives_an_outage_of_the_service() {
             .unwrap();
         serde_json::from_str(&line).unwrap()
     };
-    assert_eq!(next().await["players"], 0);
+    assert_eq!(read_next().await["players"], 0);
     fixture.connect("alice", "phone").await;
-    while next().await["players"] != 1 {}
+    while read_next().await["players"] != 1 {}
     fixture.redis.kill();
     let line = timeout(TIMEOUT, err.next_line())
         .await
@@ -171,7 +171,7 @@ async fn a_live_count_survives_an_outage_of_the_service() {
         "{line}"
     );
     fixture.redis.restart().await;
-    while next().await["players"] != 0 {}
+    while read_next().await["players"] != 0 {}
     drop(out);
     assert_eq!(
         timeout(TIMEOUT, process.wait())

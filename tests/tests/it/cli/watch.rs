@@ -120,15 +120,15 @@ async fn only_the_named_players_are_shown() {
 async fn json_is_one_object_per_line() {
     let fixture = Fixture::new().await;
     let mut watch = Watch::start(&fixture, &["alice", "--json"]);
-    let mut next = async || -> Value {
+    let mut read_next = async || -> Value {
         serde_json::from_str(&watch.out.next_line().await.unwrap().unwrap()).unwrap()
     };
     assert_eq!(
-        next().await,
+        read_next().await,
         json!({"player_id": "alice", "state": "OFFLINE", "last_seen": null, "version": null})
     );
     fixture.connect("alice", "phone").await;
-    let change = next().await;
+    let change = read_next().await;
     let stored = fixture.server.get("/presence/alice").await.body;
     for member in ["player_id", "state", "last_seen", "version"] {
         assert_eq!(change[member], stored[member], "{member}");

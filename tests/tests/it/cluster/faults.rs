@@ -74,8 +74,14 @@ async fn heartbeats_at_the_same_time_wait_for_no_node_but_their_own() {
     let [alone, both, ..] = &held_by(&cluster, 0)[..] else {
         panic!("two players")
     };
-    let tablet = |player: &Connection| connection(player.player_id.as_str(), "tablet");
-    let all = [hanging, &tablet(hanging), alone, both, &tablet(both)];
+    let build_tablet = |player: &Connection| connection(player.player_id.as_str(), "tablet");
+    let all = [
+        hanging,
+        &build_tablet(hanging),
+        alone,
+        both,
+        &build_tablet(both),
+    ];
     presence
         .connect_batch(all.map(Clone::clone).to_vec(), &trace)
         .await
@@ -141,8 +147,8 @@ async fn players_of_other_nodes_expire_while_the_sweep_waits_for_one() {
         .connect_batch(presence_tests::connections(DUE), &TraceContext::new_root())
         .await
         .unwrap();
-    let all_due = || (0..3).map(|node| due_on(&cluster, node)).sum::<usize>();
-    while all_due() < DUE {
+    let count_due = || (0..3).map(|node| due_on(&cluster, node)).sum::<usize>();
+    while count_due() < DUE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let on_the_node = due_on(&cluster, 0);

@@ -68,14 +68,14 @@ async fn several_servers_make_one_pass_per_interval_together() {
     }
     cluster.forget_commands();
     let ended = partition_key(0, "swept");
-    let swept = || {
+    let read_sweep_time = || {
         cluster
             .ask(cluster.master_of(&ended), &["GET", &ended])
             .parse::<u64>()
             .unwrap()
     };
-    let begin = swept();
-    while swept() < begin + 6_000 {
+    let begin = read_sweep_time();
+    while read_sweep_time() < begin + 6_000 {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let passes = cluster.commands()["zrange"] / 256;

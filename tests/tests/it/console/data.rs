@@ -110,7 +110,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
             .await
             .unwrap()
     };
-    let next = |explanation: &Explanation| {
+    let get_next = |explanation: &Explanation| {
         let next = explanation.next_transition.clone().unwrap();
         assert_eq!((next.state, next.version), (State::Offline, None));
         (next.at, next.reason.unwrap())
@@ -150,7 +150,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         "{online:?}"
     );
     assert_eq!(
-        next(&online),
+        get_next(&online),
         (online.connections[1].expires_at, EventReason::Expired)
     );
     let last = online.last_transition.unwrap();
@@ -178,7 +178,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
         ),
         (State::Online, 0, 2)
     );
-    let (at, reason) = next(&in_grace);
+    let (at, reason) = get_next(&in_grace);
     assert!(
         (1..=10_000).contains(&(at - in_grace.as_of)) && reason == EventReason::Lost,
         "{in_grace:?}"
@@ -187,7 +187,7 @@ async fn a_player_is_explained_from_the_first_connection_to_the_end_of_the_histo
     redis.advance_clock(Duration::from_secs(11)).await;
     let expired = explain().await;
     assert_eq!(expired.presence.state, State::Offline);
-    let (at, reason) = next(&expired);
+    let (at, reason) = get_next(&expired);
     assert!(
         at < expired.as_of && reason == EventReason::Lost,
         "{expired:?}"

@@ -44,13 +44,13 @@ async fn every_listener_gets_the_events() {
 #[tokio::test]
 async fn the_events_of_a_player_are_found_in_the_stream() {
     let mut test = Fixture::new(&[]).await;
-    let history = async |player: &str| {
+    let get_history = async |player: &str| {
         test.server
             .get(&format!("/console/players/{player}/events"))
             .await
     };
     assert_eq!(
-        history("alice").await.body,
+        get_history("alice").await.body,
         json!({"since": null, "events": []})
     );
     for player in ["alice", "alice:1", "bob"] {
@@ -69,7 +69,7 @@ async fn the_events_of_a_player_are_found_in_the_stream() {
         .unwrap();
     nats.flush().await.unwrap();
 
-    let found = history("alice").await.body;
+    let found = get_history("alice").await.body;
     let states: Vec<_> = found["events"]
         .as_array()
         .unwrap()
@@ -82,14 +82,14 @@ async fn the_events_of_a_player_are_found_in_the_stream() {
         "{found}"
     );
     assert_eq!(
-        history("alice:1").await.body["events"]
+        get_history("alice:1").await.body["events"]
             .as_array()
             .unwrap()
             .len(),
         1
     );
-    assert_eq!(history("nobody").await.body["events"], json!([]));
-    assert_eq!(history("no%20id").await.status, 400);
+    assert_eq!(get_history("nobody").await.body["events"], json!([]));
+    assert_eq!(get_history("no%20id").await.status, 400);
 
     test.nats.kill();
     let unavailable = test.server.get("/console/players/alice/events").await;

@@ -268,25 +268,25 @@ async fn the_page_shows_the_rates_and_the_version_of_the_server() {
         .as_str()
         .unwrap()
         .to_owned();
-    let tile = |number: usize| format!("#server div:nth-child({number}) dd");
-    browser.until_shown(&tile(6), &version).await;
-    browser.until_shown(&tile(1), "0.0").await;
-    browser.until_shown(&tile(2), "–").await;
-    browser.until_shown(&tile(4), "s").await;
-    browser.until_shown(&tile(5), "0 s").await;
+    let build_selector = |number: usize| format!("#server div:nth-child({number}) dd");
+    browser.until_shown(&build_selector(6), &version).await;
+    browser.until_shown(&build_selector(1), "0.0").await;
+    browser.until_shown(&build_selector(2), "–").await;
+    browser.until_shown(&build_selector(4), "s").await;
+    browser.until_shown(&build_selector(5), "0 s").await;
     // The rates of the last 10 s fall to zero again, and so does the p99.
     let until_rate = |number: usize| {
         format!(
             "Number(document.querySelector({:?}).innerText) > 0",
-            tile(number)
+            build_selector(number)
         )
     };
     test.connect("alice", "c1").await;
     browser.until(&until_rate(1)).await;
-    browser.until_shown(&tile(2), "s").await;
-    browser.until_shown(&tile(3), "0.0").await;
-    browser.until_shown(&tile(1), "0.0").await;
-    browser.until_shown(&tile(2), "–").await;
+    browser.until_shown(&build_selector(2), "s").await;
+    browser.until_shown(&build_selector(3), "0.0").await;
+    browser.until_shown(&build_selector(1), "0.0").await;
+    browser.until_shown(&build_selector(2), "–").await;
     browser.assert_no_complaints();
 }
 
@@ -464,10 +464,10 @@ async fn an_outage_is_a_gap_in_the_chart() {
         .until("document.querySelectorAll('#chart .area.ONLINE').length == 2")
         .await;
     // The area of the time before the outage ends before the area of the time after it begins.
-    let edges = "JSON.stringify([...document.querySelectorAll('#chart .area.ONLINE')].map((area) => \
+    let script = "JSON.stringify([...document.querySelectorAll('#chart .area.ONLINE')].map((area) => \
                  area.getAttribute('points').split(' ').map((point) => Number(point.split(',')[0]))))";
-    let edges = browser.evaluate(edges).await;
-    let edges: Vec<Vec<f64>> = serde_json::from_str(edges.as_str().unwrap()).unwrap();
+    let json = browser.evaluate(script).await;
+    let edges: Vec<Vec<f64>> = serde_json::from_str(json.as_str().unwrap()).unwrap();
     let end = edges[0].iter().copied().fold(f64::MIN, f64::max);
     let begin = edges[1].iter().copied().fold(f64::MAX, f64::min);
     assert!(end < begin, "{end} and {begin}");
@@ -484,7 +484,7 @@ async fn data_that_cannot_be_read_are_marked_as_outdated_with_the_reason() {
     browser
         .until_shown("#gateways-note", "no gateway holds a lease")
         .await;
-    let outdated = async |browser: &mut Browser, reason: &str| {
+    let await_outdated = async |browser: &mut Browser, reason: &str| {
         for (part, note) in [("#counts", "#accuracy"), ("#gateways", "#gateways-note")] {
             browser
                 .until(&format!("document.querySelector('{part}.outdated')"))
@@ -494,7 +494,7 @@ async fn data_that_cannot_be_read_are_marked_as_outdated_with_the_reason() {
         }
     };
     test.redis.kill();
-    outdated(&mut browser, "store").await;
+    await_outdated(&mut browser, "store").await;
     browser.until_shown("#health", "redis unavailable").await;
     browser.until_shown("#counts .ONLINE dd", "1").await; // the last known number, not a zero
     test.redis.restart().await;
@@ -503,7 +503,7 @@ async fn data_that_cannot_be_read_are_marked_as_outdated_with_the_reason() {
         .await;
     browser.until_shown("#counts .ONLINE dd", "0").await;
     test.server.kill();
-    outdated(&mut browser, "the server does not respond").await;
+    await_outdated(&mut browser, "the server does not respond").await;
     browser
         .until_shown("#health", "the server does not respond")
         .await;

@@ -127,15 +127,15 @@ async fn null_removes_the_activity() {
 #[tokio::test]
 async fn each_member_has_its_bounds() {
     let mut functions = with_alice().await;
-    let party =
+    let build_party =
         |id: &str, size: i64, max: i64| json!({"party": {"id": id, "size": size, "max": max}});
     for activity in [
         json!({"details": "a"}),
         json!({"details": "😀".repeat(128)}),
         json!({"joinable": false}),
         json!({"custom": {}}),
-        party(&"x".repeat(128), 1, 1),
-        party("a.B_1-:@|", 1_000, 1_000),
+        build_party(&"x".repeat(128), 1, 1),
+        build_party("a.B_1-:@|", 1_000, 1_000),
     ] {
         let response = set(&mut functions, activity.clone()).await.ok();
         assert_eq!(response["activity"], activity);
@@ -167,13 +167,13 @@ async fn each_member_has_its_bounds() {
             json!({"party": {"id": "p", "size": 1, "max": 2, "more": 3}}),
             "activity.party.more",
         ),
-        (party("a b", 1, 2), "activity.party.id"),
-        (party("", 1, 2), "activity.party.id"),
-        (party(".", 1, 2), "activity.party.id"),
-        (party("p", 0, 2), "activity.party.size"),
-        (party("p", -1, 2), "activity.party.size"),
-        (party("p", 1, 1_001), "activity.party.max"),
-        (party("p", 3, 2), "activity.party"),
+        (build_party("a b", 1, 2), "activity.party.id"),
+        (build_party("", 1, 2), "activity.party.id"),
+        (build_party(".", 1, 2), "activity.party.id"),
+        (build_party("p", 0, 2), "activity.party.size"),
+        (build_party("p", -1, 2), "activity.party.size"),
+        (build_party("p", 1, 1_001), "activity.party.max"),
+        (build_party("p", 3, 2), "activity.party"),
         (
             json!({"party": {"id": "p", "size": 1.5, "max": 2}}),
             "activity.party.size",

@@ -211,14 +211,17 @@ async fn a_body_is_either_one_connection_or_a_batch() {
 
 #[tokio::test]
 async fn only_a_disconnect_has_a_reason_and_unknown_reasons_are_refused() {
-    let one =
+    let build_one =
         |reason: &str| format!(r#"{{"player_id":"a","connection_id":"c","reason":{reason}}}"#);
-    let batch = |reason: &str| {
+    let build_batch = |reason: &str| {
         format!(r#"{{"connections":[{{"player_id":"a","connection_id":"c"}}],"reason":{reason}}}"#)
     };
     let mut bodies = Vec::new();
     for name in ["connect", "heartbeat"] {
-        bodies.extend([(name, one("\"lost\"")), (name, batch("\"quit\""))]);
+        bodies.extend([
+            (name, build_one("\"lost\"")),
+            (name, build_batch("\"quit\"")),
+        ]);
     }
     for reason in [
         "null",
@@ -230,7 +233,10 @@ async fn only_a_disconnect_has_a_reason_and_unknown_reasons_are_refused() {
         "{\"lost\":null}",
         "\"lost\",\"reason\":\"lost\"",
     ] {
-        bodies.extend([("disconnect", one(reason)), ("disconnect", batch(reason))]);
+        bodies.extend([
+            ("disconnect", build_one(reason)),
+            ("disconnect", build_batch(reason)),
+        ]);
     }
     let table: Vec<_> = bodies
         .iter()
@@ -402,19 +408,19 @@ async fn ids_have_1_to_128_bytes_of_the_allowed_characters() {
 
 #[tokio::test]
 async fn lists_have_at_most_the_configured_number_of_entries() {
-    let connections = |length| json!({"connections": vec![json!({"player_id": "a", "connection_id": "c"}); length]});
-    let players = |length| json!({"player_ids": vec!["a"; length]});
+    let build_connections = |length| json!({"connections": vec![json!({"player_id": "a", "connection_id": "c"}); length]});
+    let build_players = |length| json!({"player_ids": vec!["a"; length]});
     for (variables, max) in [(&[][..], 2_000), (&[("PRESENCE_MAX_BATCH", "3")], 3)] {
         let mut functions = Functions::with(variables).await;
         for (name, body, field) in [
             (
                 "connect",
-                &connections as &dyn Fn(usize) -> Value,
+                &build_connections as &dyn Fn(usize) -> Value,
                 "connections",
             ),
-            ("heartbeat", &connections, "connections"),
-            ("disconnect", &connections, "connections"),
-            ("friends", &players, "player_ids"),
+            ("heartbeat", &build_connections, "connections"),
+            ("disconnect", &build_connections, "connections"),
+            ("friends", &build_players, "player_ids"),
         ] {
             let response = functions.post(name, &body(max + 1)).await;
             response.assert_problem(400, "invalid-request", name);

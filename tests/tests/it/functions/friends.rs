@@ -61,13 +61,13 @@ async fn friends_are_returned_in_the_requested_order_and_repeated_as_requested()
 #[tokio::test]
 async fn as_of_is_a_time_of_rediss_clock() {
     let mut functions = Functions::start().await;
-    let now = || {
+    let read_clock = || {
         SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap()
             .as_millis() as u64
     };
-    let begin = now();
+    let begin = read_clock();
     let last_seen = connect(&mut functions, "alice").await["last_seen"]
         .as_u64()
         .unwrap();
@@ -77,7 +77,7 @@ async fn as_of_is_a_time_of_rediss_clock() {
     let as_of = response["as_of"].as_u64().unwrap();
     // Redis and the test run on the same host, with the same clock.
     assert!(
-        begin <= last_seen && last_seen <= as_of && as_of <= now(),
+        begin <= last_seen && last_seen <= as_of && as_of <= read_clock(),
         "{begin} {last_seen} {as_of}"
     );
     assert_eq!(response.as_object().unwrap().len(), 2);

@@ -178,7 +178,7 @@ async fn a_body_may_be_encoded_in_base64() {
 #[tokio::test]
 async fn a_load_balancer_may_send_headers_and_query_as_lists() {
     let mut functions = Functions::start().await;
-    let as_lists = |mut event: Value| {
+    let to_lists = |mut event: Value| {
         for (name, name_of_lists) in [
             ("headers", "multiValueHeaders"),
             ("queryStringParameters", "multiValueQueryStringParameters"),
@@ -194,10 +194,10 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
     let connect = HttpEvent::new(EventSource::LoadBalancer, "POST", "/")
         .body(r#"{"player_id":"alice","connection_id":"c"}"#);
     functions
-        .invoke("connect", as_lists(connect.clone().build()))
+        .invoke("connect", to_lists(connect.clone().build()))
         .await
         .ok();
-    let not_json = as_lists(connect.header("content-type", "text/plain").build());
+    let not_json = to_lists(connect.header("content-type", "text/plain").build());
     functions.invoke("connect", not_json).await.assert_problem(
         415,
         "unsupported-media-type",
@@ -206,7 +206,7 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
     let get =
         HttpEvent::new(EventSource::LoadBalancer, "GET", "/presence/alice").query("history=maybe");
     functions
-        .invoke("get-state", as_lists(get.build()))
+        .invoke("get-state", to_lists(get.build()))
         .await
         .assert_problem(400, "invalid-request", "history=maybe");
 }

@@ -25,15 +25,15 @@ fn alice() -> Value {
 /// Valid calls of every function.
 fn calls() -> [(&'static str, Value); 11] {
     let post = |body: Value| event::post("/", &body);
-    let batch =
+    let build_batch =
         || post(json!({"connections": [alice(), {"player_id": "bob", "connection_id": "c1"}]}));
     [
         ("connect", post(alice())),
-        ("connect", batch()),
+        ("connect", build_batch()),
         ("heartbeat", post(alice())),
-        ("heartbeat", batch()),
+        ("heartbeat", build_batch()),
         ("disconnect", post(alice())),
-        ("disconnect", batch()),
+        ("disconnect", build_batch()),
         (
             "set-state",
             post(json!({"player_id": "alice", "state": "ONLINE"})),

@@ -61,15 +61,18 @@ async fn another_method_is_refused_and_the_allowed_ones_are_named() {
 #[tokio::test]
 async fn a_body_has_at_most_a_mebibyte() {
     let mut functions = Functions::start().await;
-    let event = |length| {
+    let build_event = |length| {
         HttpEvent::new(EventSource::HttpApi, "POST", "/")
             .body(padded(length))
             .build()
     };
-    functions.invoke("connect", event(MAX_BODY)).await.ok();
+    functions
+        .invoke("connect", build_event(MAX_BODY))
+        .await
+        .ok();
     for name in WRITERS.into_iter().chain(["friends", "gateway"]) {
         functions
-            .invoke(name, event(MAX_BODY + 1))
+            .invoke(name, build_event(MAX_BODY + 1))
             .await
             .assert_problem(413, "too-large", name);
     }

@@ -124,7 +124,7 @@ async fn a_read_is_one_command_and_one_time() {
 #[tokio::test]
 async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
     let mut functions = Functions::with(&[("PRESENCE_MAX_CONNECTIONS", "2")]).await;
-    let batch = |connections: Value| post(json!({"connections": connections}));
+    let post_batch = |connections: Value| post(json!({"connections": connections}));
     // Heartbeats of known leases take the fast path. Those of unknown ones take the slow path: a
     // single heartbeat by a second call.
     let calls = [
@@ -135,11 +135,11 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
         ("heartbeat", post(connection("b", "1"))), // restores
         (
             "heartbeat",
-            batch(json!([connection("a", "3"), connection("b", "1")])),
+            post_batch(json!([connection("a", "3"), connection("b", "1")])),
         ),
         (
             "heartbeat",
-            batch(json!([
+            post_batch(json!([
                 connection("a", "3"),
                 connection("b", "1"),
                 connection("c", "1")
@@ -152,7 +152,7 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
         ("disconnect", post(connection("a", "3"))),
         (
             "disconnect",
-            batch(json!([
+            post_batch(json!([
                 connection("a", "2"),
                 connection("b", "1"),
                 connection("b", "2")
@@ -164,7 +164,7 @@ async fn a_mutation_is_one_script_call_that_accesses_only_its_keys() {
         ),
         (
             "connect",
-            batch(json!([connection("a", "4"), connection("d", "1")])),
+            post_batch(json!([connection("a", "4"), connection("d", "1")])),
         ),
     ];
     // Redis has each script cached afterwards; a heartbeat of an unknown lease calls both of its

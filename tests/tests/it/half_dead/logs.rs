@@ -98,8 +98,8 @@ async fn calls_without_redis_are_one_line_for_each_kind_of_failure() {
         assert_eq!(connect(&server).await, 503);
     }
     let began = lines(&server, "Redis cannot be used");
-    let of = |kind: &str| began.iter().filter(|line| line["kind"] == kind).count();
-    assert_eq!(of("unreachable"), 1, "{began:?}");
+    let count_of = |kind: &str| began.iter().filter(|line| line["kind"] == kind).count();
+    assert_eq!(count_of("unreachable"), 1, "{began:?}");
     assert!(began.len() <= 2, "at most a time-out besides: {began:?}");
     redis.restart().await;
     assert_eq!(connect(&server).await, 200);

@@ -108,8 +108,8 @@ fn subject((_, at, id): &Call) -> Connection {
 /// The connections that the calls leave open: those that were opened or renewed, and that nothing
 /// closed.
 fn left_open(calls: &[Call], at: usize) -> BTreeSet<&str> {
-    let of_player = || calls.iter().filter(move |call| call.1 == at);
-    let closed: BTreeSet<_> = of_player()
+    let get_calls = || calls.iter().filter(move |call| call.1 == at);
+    let closed: BTreeSet<_> = get_calls()
         .filter(|call| call.0 == Verb::Disconnect)
         .map(|call| call.2)
         .collect();
@@ -118,7 +118,7 @@ fn left_open(calls: &[Call], at: usize) -> BTreeSet<&str> {
         .map(|before| before.1);
     before
         .into_iter()
-        .chain(of_player().map(|call| call.2))
+        .chain(get_calls().map(|call| call.2))
         .filter(|id| !closed.contains(id))
         .collect()
 }

@@ -32,13 +32,13 @@ async fn connect(server: &Server, player: &str) {
 /// The players whose events a stream holds, in its order.
 async fn players(nats: &NatsServer, stream: &str) -> Vec<String> {
     let messages = nats.messages(stream).await;
-    let player = |payload: &[u8]| {
+    let parse_player = |payload: &[u8]| {
         let event: Value = serde_json::from_slice(payload).unwrap();
         event["player_id"].as_str().unwrap().to_owned()
     };
     messages
         .iter()
-        .map(|message| player(&message.payload))
+        .map(|message| parse_player(&message.payload))
         .collect()
 }
 

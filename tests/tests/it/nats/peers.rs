@@ -22,8 +22,8 @@ fn start(redis: &RedisServer, nats_urls: &str) -> Server {
 async fn a_server_that_accepts_and_never_speaks_does_not_keep_events_from_the_other_one() {
     let redis = RedisServer::start().await;
     let nats = NatsServer::start().await;
-    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mute = format!("nats://{}", mute.local_addr().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mute = format!("nats://{}", listener.local_addr().unwrap());
     for (n, urls) in [
         format!("{mute},{}", nats.url()),
         format!("{},{mute}", nats.url()),

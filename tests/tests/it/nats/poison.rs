@@ -44,14 +44,14 @@ async fn metric(server: &Server, name: &str) -> u64 {
 async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
     let redis = RedisServer::start().await;
     let nats = NatsServer::start().await;
-    let event = |id: &str, occurred_at: u64| {
+    let build_event = |id: &str, occurred_at: u64| {
         json!({"id": id, "type": "PresenceOnline", "player_id": id, "occurred_at": occurred_at})
             .to_string()
     };
     let poison: Vec<Vec<u8>> = vec![
-        event("late:1", 253_402_300_800_000).into(),
-        event("later:1", u64::MAX).into(),
-        event("", 1).into(),
+        build_event("late:1", 253_402_300_800_000).into(),
+        build_event("later:1", u64::MAX).into(),
+        build_event("", 1).into(),
         r#"{"id":"a\r\nNats-Msg-Id: b","type":"x","occurred_at":1}"#.into(),
         r#"{"id":"a","type":"x\r\ny","occurred_at":1}"#.into(),
         r#"{"id":"a","type":"x","occurred_at":-1}"#.into(),
@@ -64,7 +64,7 @@ async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
     }
     put(&redis, &[("other", b"field")]).await;
     // The trace of an event is worth less than the event.
-    let with_trace = event("traced", 1);
+    let with_trace = build_event("traced", 1);
     put(
         &redis,
         &[
@@ -77,7 +77,7 @@ async fn a_poisoned_outbox_is_emptied_and_stops_no_task() {
     put(
         &redis,
         &[
-            ("event", event("binary", 1).as_bytes()),
+            ("event", build_event("binary", 1).as_bytes()),
             ("traceparent", b"\xff"),
             ("tracestate", b"\xff"),
         ],

@@ -52,7 +52,7 @@ async fn without_any_sentinel_the_connection_goes_on() {
     for sentinel in 0..3 {
         fixture.redis.kill_sentinel(sentinel);
     }
-    let checks = async || {
+    let count_checks = async || {
         let stats = fixture.redis.ask(0, &["INFO", "commandstats"]).await;
         let calls = stats
             .lines()
@@ -62,9 +62,9 @@ async fn without_any_sentinel_the_connection_goes_on() {
     };
     // Each connection of the server is checked once per second, by ROLE, and every third time by
     // Sentinel.
-    let before = checks().await;
+    let before = count_checks().await;
     let threads = std::thread::available_parallelism().unwrap().get() as u64 + 1;
-    while checks().await < before + 6 * threads {
+    while count_checks().await < before + 6 * threads {
         for service in &fixture.services {
             for (status, body) in [service.heartbeat().await, service.read().await] {
                 assert_eq!(

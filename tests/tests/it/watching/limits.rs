@@ -214,9 +214,9 @@ async fn a_slow_reader_gets_fewer_and_newer_messages() {
             ("/presence/connect", "ONLINE"),
             ("/presence/disconnect", "OFFLINE"),
         ] {
-            let connection =
+            let build_connection =
                 |player| json!({"player_id": player, "connection_id": format!("c{round}")});
-            let connections: Vec<_> = players.iter().map(connection).collect();
+            let connections: Vec<_> = players.iter().map(build_connection).collect();
             let response = server.post(path, json!({"connections": connections})).await;
             assert_eq!(response.body["accepted"], PLAYERS);
             quick.until(players[PLAYERS - 1], state).await; // as a gateway does, this one reads on

@@ -31,13 +31,13 @@ impl Events {
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
-                let line = |name: &str| {
+                let find_line = |name: &str| {
                     event
                         .lines()
                         .find_map(|line| line.strip_prefix(name))
                         .map(str::to_owned)
                 };
-                let found = line("event: ").zip(line("data: "));
+                let found = find_line("event: ").zip(find_line("data: "));
                 self.buffer = rest.to_owned();
                 match found {
                     Some((name, data)) => {

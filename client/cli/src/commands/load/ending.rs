@@ -41,14 +41,14 @@ impl Load<'_> {
     /// Waits until the watching gateways have received everything. `None` if no gateway watches.
     pub(super) async fn watched(&self) -> Option<WatchFound> {
         let end = Instant::now() + SETTLE_TIMEOUT;
-        let views = || self.gateways.iter().filter_map(Gateway::view);
-        views().next()?;
+        let get_views = || self.gateways.iter().filter_map(Gateway::view);
+        get_views().next()?;
         loop {
-            let missing = views().map(|view| view.missing(&self.roster)).sum();
+            let missing = get_views().map(|view| view.missing(&self.roster)).sum();
             if missing == 0 || Instant::now() >= end {
                 return Some(WatchFound {
                     missing,
-                    was_live: views().all(|view| view.was_live()),
+                    was_live: get_views().all(|view| view.was_live()),
                 });
             }
             sleep(SETTLE_INTERVAL).await;
@@ -73,8 +73,8 @@ impl Load<'_> {
         self.progress.begin("letting a gateway crash");
         self.gateways.truncate(number as usize);
         let crashed_at = Instant::now();
-        let players = (number..self.started).step_by(self.plan.gateways as usize);
-        let players: Vec<_> = players
+        let numbers = (number..self.started).step_by(self.plan.gateways as usize);
+        let players: Vec<_> = numbers
             .take(BATCH as usize)
             .map(|number| self.roster.id(number))
             .collect();

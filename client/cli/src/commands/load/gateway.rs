@@ -42,8 +42,8 @@ impl Gateway {
             0 => None,
             watched => {
                 // Distribute the views evenly, so that they overlap as little as possible.
-                let first = u64::from(number) * u64::from(plan.players) / u64::from(plan.gateways);
-                let first = u32::try_from(first).unwrap_or_default();
+                let offset = u64::from(number) * u64::from(plan.players) / u64::from(plan.gateways);
+                let first = u32::try_from(offset).unwrap_or_default();
                 Some(View::start(
                     &service.watcher()?,
                     recorder,

@@ -108,12 +108,12 @@ fn confirm_elsewhere(url: &str, plan: &Plan) -> Result<(), Failure> {
 
 /// Whether the service is on this machine.
 fn is_loopback(url: &str) -> bool {
-    let host = url
+    let uri_host = url
         .parse::<Uri>()
         .ok()
         .and_then(|uri| uri.host().map(str::to_owned))
         .unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let host = uri_host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
         || host
             .parse()

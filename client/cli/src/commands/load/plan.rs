@@ -39,12 +39,12 @@ impl Plan {
         let leaves_per_second = f64::from(players) * args.churn / 100.0 / 60.0;
         // Each churner is connected for at least as long as it is away.
         let churners = (leaves_per_second * 2.0 * AWAY_INTERVAL.as_secs_f64()).ceil();
-        let default_ramp = || Duration::from_secs_f64(f64::from(players) / CONNECTS_PER_SECOND);
+        let get_default_ramp = || Duration::from_secs_f64(f64::from(players) / CONNECTS_PER_SECOND);
         Self {
             players,
             churners: (churners as u32).min(players / 2),
             gateways: args.gateways.unwrap_or(default_gateways).min(players),
-            ramp: args.ramp.unwrap_or_else(default_ramp),
+            ramp: args.ramp.unwrap_or_else(get_default_ramp),
             duration: args.duration,
             leaves_per_second,
             changes_per_second: f64::from(players) * args.changes / 3_600.0,

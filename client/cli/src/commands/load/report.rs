@@ -148,12 +148,14 @@ impl Phase {
         let calls = figures
             .calls()
             .map(|(call, figures)| Row::new(call.as_str(), figures, took));
-        let errors = figures.errors.iter();
-        let errors = errors.map(|((call, error), count)| ErrorRow {
-            call: call.as_str(),
-            error: error.clone(),
-            count: *count,
-        });
+        let errors = figures
+            .errors
+            .iter()
+            .map(|((call, error), count)| ErrorRow {
+                call: call.as_str(),
+                error: error.clone(),
+                count: *count,
+            });
         Self {
             took_ms: took.map(|took| took.as_millis() as u64),
             calls: calls.collect(),
@@ -194,25 +196,25 @@ impl Row {
             entries,
             latency,
         } = figures;
-        let per_second = |took: Duration| rounded(*entries as f64 / took.as_secs_f64().max(0.001));
-        let ms = |share| rounded(latency.quantile(share).as_secs_f64() * 1_000.0);
-        let latency_ms = || LatencyMs {
-            p50: ms(0.5),
-            p99: ms(0.99),
-            max: ms(1.0),
+        let to_rate = |took: Duration| rounded(*entries as f64 / took.as_secs_f64().max(0.001));
+        let quantile_in_ms = |share| rounded(latency.quantile(share).as_secs_f64() * 1_000.0);
+        let get_latency_ms = || LatencyMs {
+            p50: quantile_in_ms(0.5),
+            p99: quantile_in_ms(0.99),
+            max: quantile_in_ms(1.0),
         };
         Self {
             call,
             calls: *calls,
             failed: *failed,
             entries: *entries,
-            entries_per_second: took.map(per_second),
-            latency_ms: (!latency.is_empty()).then(latency_ms),
+            entries_per_second: took.map(to_rate),
+            latency_ms: (!latency.is_empty()).then(get_latency_ms),
         }
     }
 
     fn cells(&self) -> [Cell; 8] {
-        let latency = |of: fn(&LatencyMs) -> f64| {
+        let to_cell = |of: fn(&LatencyMs) -> f64| {
             let text = self
                 .latency_ms
                 .as_ref()
@@ -228,9 +230,9 @@ impl Row {
             Cell::number(self.failed),
             Cell::number(self.entries),
             Cell::right(per_second),
-            latency(|latency| latency.p50),
-            latency(|latency| latency.p99),
-            latency(|latency| latency.max),
+            to_cell(|latency| latency.p50),
+            to_cell(|latency| latency.p99),
+            to_cell(|latency| latency.max),
         ]
     }
 }

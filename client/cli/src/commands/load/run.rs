@@ -157,8 +157,10 @@ impl<'a> Load<'a> {
         let watch = self.watched().await;
         let missed_heartbeats = self.gateways.iter().map(Gateway::missed_heartbeats).sum();
         let figures = self.recorder.take();
-        let wrong_states = timeout(self.plan.removal_timeout(), self.wrong_states()).await;
-        let wrong_states = wrong_states.ok().and_then(Result::ok);
+        let wrong_states = timeout(self.plan.removal_timeout(), self.wrong_states())
+            .await
+            .ok()
+            .and_then(Result::ok);
         // A short load may end before the gateways renew the leases that they opened at its start.
         let has_leases = [while_connecting, &figures]
             .iter()

@@ -171,8 +171,8 @@ fn of_measured(plan: &Plan, measured: &Measured) -> Vec<Bar> {
 
 fn p99(figures: &Figures, call: Call, max: Duration) -> Option<Bar> {
     let latency = &figures.call(call)?.latency;
-    let name = || format!("p99 of {}", call.as_str());
-    (!latency.is_empty()).then(|| Bar::within(name(), latency.quantile(0.99), max))
+    let get_name = || format!("p99 of {}", call.as_str());
+    (!latency.is_empty()).then(|| Bar::within(get_name(), latency.quantile(0.99), max))
 }
 
 /// Explanations of bars that are missing or not met.

@@ -8,9 +8,9 @@ fn memory_in_use() -> usize {
     const PAGE_BYTES: usize = 4_096;
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let mut pages = statm.split(' ').skip(1);
-    let mut next = || pages.next().unwrap().parse::<usize>().unwrap();
-    let resident = next();
-    let of_files = next();
+    let mut read_next = || pages.next().unwrap().parse::<usize>().unwrap();
+    let resident = read_next();
+    let of_files = read_next();
     (resident - of_files) * PAGE_BYTES
 }
 
@@ -19,10 +19,10 @@ fn memory_in_use() -> usize {
 fn a_watched_player_costs_at_most_200_bytes_per_stream() {
     const STREAMS: usize = 20;
     const PER_STREAM: usize = 10_000;
-    let id = |number: usize| PlayerId::parse(&format!("player-{number:0>13}")).unwrap();
+    let build_id = |number: usize| PlayerId::parse(&format!("player-{number:0>13}")).unwrap();
     // Nearly every player is watched by one stream alone, which is the most expensive case.
     let mut number = 0_usize;
-    let mut random = || {
+    let mut next_random = || {
         number = (number + 104_729) % 199_999;
         number * 31 % 200_000
     };
@@ -31,7 +31,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
     for stream in 0..STREAMS {
         let stream_index = hub.open(stream);
         for _ in 0..PER_STREAM / 500 {
-            let players: Vec<_> = (0..500).map(|_| id(random())).collect();
+            let players: Vec<_> = (0..500).map(|_| build_id(next_random())).collect();
             hub.watch(stream_index, &players, 200_000).unwrap();
             for player in &players {
                 let fact = Fact {
@@ -54,7 +54,7 @@ fn a_watched_player_costs_at_most_200_bytes_per_stream() {
             version: Some(2),
             activity: None,
         };
-        hub.apply_event(id(player).as_str(), fact, 2);
+        hub.apply_event(build_id(player).as_str(), fact, 2);
     }
     let used = memory_in_use() - before;
     assert!(

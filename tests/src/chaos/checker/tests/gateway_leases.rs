@@ -40,7 +40,7 @@ fn owned(call: Call, gateway: &str) -> Call {
 }
 
 fn renewals(id: &str, first: Millis, last: Millis) -> Vec<LeaseCall> {
-    let status = |at| {
+    let get_status = |at| {
         if at == first {
             GatewayStatus::New
         } else {
@@ -49,7 +49,7 @@ fn renewals(id: &str, first: Millis, last: Millis) -> Vec<LeaseCall> {
     };
     (first..=last)
         .step_by(RENEWAL_INTERVAL)
-        .map(|at| renewal(id, at, Some(status(at))))
+        .map(|at| renewal(id, at, Some(get_status(at))))
         .collect()
 }
 
@@ -106,15 +106,15 @@ fn a_gateway_that_keeps_its_lease_violates_nothing() {
 
 #[test]
 fn a_gateway_is_lost_only_after_its_lease_expired() {
-    let lost_at = |at| {
+    let check_loss = |at| {
         violated_when_kept(|history| {
             crash(history);
             history.lease_calls.retain(|call| call.sent < 5_000);
             go_offline(history, at);
         })
     };
-    assert_eq!(lost_at(6_800), []);
-    let too_early = lost_at(6_600);
+    assert_eq!(check_loss(6_800), []);
+    let too_early = check_loss(6_600);
     assert!(
         too_early.contains(&Invariant::NoFalseOfflineEvent),
         "{too_early:?}"
@@ -165,15 +165,15 @@ fn a_renewal_that_failed_keeps_nothing_for_certain() {
 
 #[test]
 fn a_lost_gateway_is_noticed_soon() {
-    let counted_at = |at| {
+    let check_count = |at| {
         violated_when_kept(|history| {
             crash(history);
             history.reads.truncate(2);
             history.reads.push(read(at, State::Online, 1, Some(1_001)));
         })
     };
-    assert_eq!(counted_at(9_400), []);
-    assert_eq!(counted_at(9_600), [Invariant::PromptEnd]);
+    assert_eq!(check_count(9_400), []);
+    assert_eq!(check_count(9_600), [Invariant::PromptEnd]);
     let beside_others = violated_when_kept(|history| {
         crash(history);
         with_others(history, false);
@@ -202,7 +202,7 @@ fn a_lost_gateway_is_noticed_soon() {
 
 #[test]
 fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
-    let after_outage = |change: fn(&mut History)| {
+    let check_after_outage = |change: fn(&mut History)| {
         violated_when_kept(|history| {
             history
                 .faults
@@ -211,8 +211,8 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
             change(history);
         })
     };
-    assert_eq!(after_outage(|_| {}), []);
-    let unknown = after_outage(|history| {
+    assert_eq!(check_after_outage(|_| {}), []);
+    let unknown = check_after_outage(|history| {
         let first = history
             .lease_calls
             .iter_mut()
@@ -220,7 +220,7 @@ fn nothing_is_ended_after_an_outage_before_gateways_could_renew() {
         first.unwrap().status = Some(GatewayStatus::New);
     });
     assert_eq!(unknown, [Invariant::NoFalseLoss]);
-    let ended = after_outage(|history| go_offline(history, 8_250));
+    let ended = check_after_outage(|history| go_offline(history, 8_250));
     assert!(ended.contains(&Invariant::NoFalseOfflineEvent), "{ended:?}");
     assert!(ended.contains(&Invariant::CausedEvent), "{ended:?}");
     // A gateway that does not renew is lost afterwards.
@@ -370,7 +370,7 @@ fn a_player_who_moves_in_a_planned_restart_is_never_offline() {
 
 #[test]
 fn a_player_who_does_not_return_is_lost_after_the_move_grace() {
-    let lost_at = |at| {
+    let check_loss = |at| {
         violated_when_kept(|history| {
             moved(history);
             history
@@ -380,8 +380,8 @@ fn a_player_who_does_not_return_is_lost_after_the_move_grace() {
             go_offline(history, at);
         })
     };
-    assert_eq!(lost_at(11_020), []);
-    let too_early = lost_at(10_900);
+    assert_eq!(check_loss(11_020), []);
+    let too_early = check_loss(10_900);
     assert!(too_early.contains(&Invariant::QuietMove), "{too_early:?}");
     assert!(too_early.contains(&Invariant::CausedEvent), "{too_early:?}");
 }

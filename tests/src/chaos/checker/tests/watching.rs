@@ -143,7 +143,7 @@ fn a_change_that_never_arrives_is_noticed() {
 
 #[test]
 fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
-    let flushed = |deliveries: Vec<Delivery>| {
+    let check_flush = |deliveries: Vec<Delivery>| {
         violated_when_watched(|history| {
             history
                 .faults
@@ -155,15 +155,15 @@ fn a_flush_that_the_watcher_is_not_sent_is_noticed() {
             history.deliveries.extend(deliveries);
         })
     };
-    assert_eq!(flushed(Vec::new()), [Invariant::WatcherTruth]);
-    assert_eq!(flushed(vec![delivery(6_000, State::Offline, None)]), []);
+    assert_eq!(check_flush(Vec::new()), [Invariant::WatcherTruth]);
+    assert_eq!(check_flush(vec![delivery(6_000, State::Offline, None)]), []);
 }
 
 #[test]
 fn a_state_that_no_event_has_is_noticed() {
-    let invented = |history: &mut History| history.deliveries[2].state = State::InMatch;
+    let invent_state = |history: &mut History| history.deliveries[2].state = State::InMatch;
     assert_eq!(
-        violated_when_watched(invented),
+        violated_when_watched(invent_state),
         [Invariant::NoTransitionWithoutEvent]
     );
 }

@@ -72,16 +72,16 @@ pub(super) async fn check_owners(
     let mut counted = BTreeSet::new();
     let mut stored = BTreeSet::new();
     for (name, player) in PLAYERS.iter().zip(&reference.players) {
-        let member = |lease: Lease| {
+        let to_member = |lease: Lease| {
             Some(format!(
                 "{}!{name} {}",
                 GATEWAYS[lease.gateway?],
                 player.connection_id(lease.socket)
             ))
         };
-        counted.extend(player.leases(reference.now).filter_map(member));
+        counted.extend(player.leases(reference.now).filter_map(to_member));
         if player.record.is_some() || player.overdue.is_some() {
-            stored.extend(player.all_leases().filter_map(member));
+            stored.extend(player.all_leases().filter_map(to_member));
         }
     }
     let is_complete = reference.was_set_back || counted.is_subset(&found);

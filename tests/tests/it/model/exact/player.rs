@@ -133,15 +133,15 @@ impl Player {
 
     /// When the player was last heard of, with the history.
     pub(super) fn last_seen(&self, now: u64, retention: u64) -> Option<u64> {
-        let known_until = |ended_at: u64| ended_at.saturating_add(retention);
+        let get_known_until = |ended_at: u64| ended_at.saturating_add(retention);
         let past = self
             .past
             .as_ref()
-            .filter(|past| known_until(past.ended_at) >= now)
+            .filter(|past| get_known_until(past.ended_at) >= now)
             .map(|past| past.last_seen);
         let overdue = self
             .overdue
-            .filter(|record| known_until(record.expires_at) >= now);
+            .filter(|record| get_known_until(record.expires_at) >= now);
         self.record
             .or(overdue)
             .map(|record| record.last_seen)

@@ -99,8 +99,10 @@ pub(super) async fn compare_explanation(
     reference: &Reference,
     at: usize,
 ) -> TestCaseResult {
-    let explanation = operator_queries.explain(&player(PLAYERS[at])).await;
-    let explanation = explanation.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+    let explanation = operator_queries
+        .explain(&player(PLAYERS[at]))
+        .await
+        .map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
     let player_now = &reference.players[at];
     let mut expected: Vec<_> = player_now.leases(reference.now).collect();
     expected.sort_by_key(|lease| (lease.until, lease.opened));
@@ -135,12 +137,12 @@ pub(super) async fn compare_gateways(
         .gateways
         .iter()
         .map(|gateway| (gateway.gateway_id.as_str(), gateway.expires_in_ms));
-    let expires_in = |expires_at: u64| expires_at.saturating_sub(reference.now);
+    let get_expires_in = |expires_at: u64| expires_at.saturating_sub(reference.now);
     let known = reference
         .gateways
         .leases
         .iter()
-        .map(|(at, expires_at)| (GATEWAYS[*at], expires_in(*expires_at)));
+        .map(|(at, expires_at)| (GATEWAYS[*at], get_expires_in(*expires_at)));
     prop_assert_eq!(shown.collect::<Vec<_>>(), known.collect::<Vec<_>>());
     for (gateway, at) in gateways
         .gateways
