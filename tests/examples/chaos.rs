@@ -92,8 +92,8 @@ fn option(topology: Topology) -> &'static str {
 }
 
 fn value(arguments: &[String], name: &str) -> Option<String> {
-    let place = arguments.iter().position(|argument| argument == name)?;
-    arguments.get(place + 1).cloned()
+    let position = arguments.iter().position(|argument| argument == name)?;
+    arguments.get(position + 1).cloned()
 }
 
 async fn run(seed: u64, scale: Scale, topology: Topology) -> bool {

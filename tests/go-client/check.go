@@ -76,7 +76,7 @@ func parse(text []byte) interface{} {
 	return value
 }
 
-// Both have the same type, so a 32-bit integer does not compile where the caller expects 64 bits.
+// Both have the same type, so a 32-bit integer does not compile if the caller expects 64 bits.
 func equal[T any](what string, actual, expected T) {
 	require(reflect.DeepEqual(actual, expected), "%s: %v, expected %v", what, actual, expected)
 }

@@ -196,7 +196,7 @@ impl RedisServer {
     /// Moves everything that Redis holds into the past by `elapsed`, as if this much time had gone
     /// by: times, leases, closed connections, expiries. Versions stay. Expired keys are deleted.
     pub async fn advance_clock(&self, elapsed: Duration) {
-        let script = redis::Script::new(include_str!("pass.lua"));
+        let script = redis::Script::new(include_str!("advance_clock.lua"));
         let mut connection = self.connection().await;
         let elapsed = elapsed.as_millis() as u64;
         script

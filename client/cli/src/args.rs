@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// PRESENCE_CONTEXT]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) context: Option<String>,
-    /// How long one call may take; one that failed is repeated twice at most [default: 6s]
+    /// Time limit for one call; a call that failed is repeated at most twice [default: 6s]
     #[arg(long, global = true, value_name = "TIME", value_parser = time::timeout)]
     pub(crate) timeout: Option<Duration>,
     #[command(subcommand)]

@@ -133,8 +133,8 @@ async fn a_service_that_was_down_has_the_current_state_in_the_end() {
 #[tokio::test]
 async fn a_call_that_times_out_is_repeated() {
     let service = StandIn::start().await;
-    let gate = Arc::new(Notify::new());
-    service.state().stall = Some(Arc::clone(&gate));
+    let stall = Arc::new(Notify::new());
+    service.state().stall = Some(Arc::clone(&stall));
     let endpoint = service
         .endpoint()
         .with_timeouts(Duration::from_millis(100), Duration::from_millis(200));

@@ -153,7 +153,7 @@ impl Connection {
                 async { next.map(|addr| ReconnectToServer { addr, delay: None }) }
             })
             .event_callback(move |event| {
-                log.note(&event);
+                log.record(&event);
                 if matches!(event, Event::Connected) {
                     breaker.retry_now();
                     connected.notify_waiters();
@@ -212,7 +212,7 @@ struct LogState {
 }
 
 impl ConnectionLog {
-    fn note(&self, event: &Event) {
+    fn record(&self, event: &Event) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Connected => {

@@ -83,9 +83,9 @@ impl ConnectionsBody {
             })),
             (None, None, Some(connections)) => {
                 check_length(&connections, max, "connections")?;
-                let connections = connections.into_iter();
+                let entries = connections.into_iter();
                 Ok(Target::Many(
-                    connections.map(|Object(entry)| entry.into()).collect(),
+                    entries.map(|Object(entry)| entry.into()).collect(),
                 ))
             }
             (_, _, Some(_)) => {

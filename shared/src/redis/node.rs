@@ -179,7 +179,7 @@ impl Node {
         if let Err(StoreError::Redis(error)) = &outcome
             && !is_redirection(error)
         {
-            self.link.note(&outcome);
+            self.link.record(&outcome);
         }
         outcome
     }

@@ -51,7 +51,7 @@ impl Collector {
     }
 
     /// Logs the first failed export and the recovery, not every attempt.
-    fn note(&self, outcome: Result<(), &dyn std::fmt::Display>) {
+    fn record(&self, outcome: Result<(), &dyn std::fmt::Display>) {
         match outcome {
             Err(error) if !self.is_failing.swap(true, Ordering::Relaxed) => {
                 tracing::warn!(%error, "spans not exported; traces have gaps");
@@ -86,12 +86,12 @@ impl HttpClient for Collector {
             Err(error) => Err(error.into()),
         };
         match &result {
-            Ok(response) if response.status().is_success() => self.note(Ok(())),
-            Ok(response) => self.note(Err(&format!(
+            Ok(response) if response.status().is_success() => self.record(Ok(())),
+            Ok(response) => self.record(Err(&format!(
                 "the receiver responded with {}",
                 response.status()
             ))),
-            Err(error) => self.note(Err(error)),
+            Err(error) => self.record(Err(error)),
         }
         result
     }

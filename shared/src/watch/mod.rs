@@ -234,7 +234,7 @@ impl RedisClock {
     }
 
     /// Records that Redis's clock was `now` at some time between `sent` and this moment.
-    fn note(&self, now: u64, sent: Instant) {
+    fn record(&self, now: u64, sent: Instant) {
         // Assumes the middle of the round trip.
         let elapsed = (sent - self.start + sent.elapsed() / 2).as_millis() as u64;
         self.offset.store(

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{http::Problem, model::PlayerId, redis::StoreError};
 
-/// The number of players that a message of a snapshot gets at a time: few, as the message ends
-/// after those with which it is long enough.
+/// The number of players that are added to a message of a snapshot at a time. It is small, as the
+/// message ends after the step that makes it long enough.
 const SNAPSHOT_STEP: usize = 50;
 
 /// A stream, which ends when it is dropped.

@@ -164,7 +164,7 @@ impl WatchUpkeep {
             let sent = std::time::Instant::now();
             match timeout(CHECK_TIMEOUT, self.watch.0.store.dataset()).await {
                 Ok(Ok((dataset, now))) => {
-                    self.watch.0.clock.note(now, sent);
+                    self.watch.0.clock.record(now, sent);
                     let is_replaced = known
                         .as_ref()
                         .is_some_and(|known| known.is_replaced_by(&dataset));

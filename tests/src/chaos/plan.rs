@@ -108,8 +108,8 @@ pub(super) const WATCHERS: usize = 4;
 
 /// The number of targets of faults: Redis, NATS, servers and gateways.
 const PARTS: usize = 2 + SERVERS + GATEWAYS;
-/// From one fault to the next.
-const PAUSES: Range<Millis> = 300..1_200;
+/// The time from one fault to the next.
+const FAULT_INTERVALS: Range<Millis> = 300..1_200;
 /// From the end of a fault to the next one of the same target.
 const RECOVERY: Millis = 500;
 /// As [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have
@@ -242,7 +242,7 @@ fn faults(rng: &mut StdRng, storm: Millis, topology: Topology) -> Vec<(Millis, S
         if busy_until.get(&name).is_none_or(|until| *until < at) {
             busy_until.insert(name, at + fault.lasts + recovery(rng, fault.part, topology));
             steps.push((at, Step::Fault(fault)));
-            at += rng.random_range(PAUSES);
+            at += rng.random_range(FAULT_INTERVALS);
         }
     }
     steps

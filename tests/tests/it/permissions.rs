@@ -17,7 +17,7 @@ const SENTINEL_USERS: &str = include_str!("../../../deploy/redis/sentinel-users.
 const BY_CRATE: &str = "SELECT";
 
 /// Each user may execute this command, whatever its rights.
-const FREE: &str = "AUTH";
+const ALWAYS_ALLOWED: &str = "AUTH";
 
 /// The commands in a user's rights. Those that are limited to a subcommand are
 /// `COMMAND|SUBCOMMAND`.
@@ -81,7 +81,7 @@ async fn a_redis_user_may_execute_the_commands_of_the_service_and_no_others() {
     let words = quoted_words();
     let mut used: BTreeSet<_> = words.intersection(&commands).cloned().collect();
     used.insert(BY_CRATE.to_owned());
-    assert!(used.remove(FREE));
+    assert!(used.remove(ALWAYS_ALLOWED));
 
     let allowed = allowed(USERS);
     let mut named = BTreeSet::new();

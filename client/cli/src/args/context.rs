@@ -7,7 +7,7 @@ use clap::Subcommand;
 pub(crate) enum ContextCommand {
     /// List the contexts, without their tokens.
     List,
-    /// Save the URL, and the token or --sigv4, that flags and variables give, under a name.
+    /// Save the URL, and the token or --sigv4, from flags and variables under a name.
     Save { name: String },
     /// Use a context from now on, unless --url or a variable names a service.
     Use { name: String },

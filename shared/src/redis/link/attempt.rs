@@ -164,7 +164,7 @@ impl Link {
             .unwrap_or(Err(StoreError::Timeout(connect_timeout)));
         let mut slot = self.slot();
         slot.attempt.take_if(|attempt| attempt.number == number);
-        slot.pauses.note(made.is_ok());
+        slot.pauses.record(made.is_ok());
         let live = Arc::new(made?);
         // The old connection responds again, so it stays in service.
         if let Some(current) = slot.in_service()
@@ -216,7 +216,7 @@ impl Pauses {
     }
 
     /// Records whether an attempt succeeded.
-    fn note(&mut self, has_succeeded: bool) {
+    fn record(&mut self, has_succeeded: bool) {
         if has_succeeded {
             self.delays = self.builder.build();
             self.not_before = None;
@@ -234,7 +234,7 @@ mod tests {
     async fn pauses_double_up_to_the_longest_and_start_over_after_a_success() {
         let mut pauses = Pauses::new(MAX_PAUSE);
         let mut get_pause = |has_succeeded| {
-            pauses.note(has_succeeded);
+            pauses.record(has_succeeded);
             pauses
                 .not_before
                 .map(|at| (at - Instant::now()).as_millis())

@@ -133,12 +133,12 @@ impl Link {
             }
             result => result,
         };
-        self.note(&reply);
+        self.record(&reply);
         reply
     }
 
     /// Logs the beginning and the end of failures.
-    pub(super) fn note<T>(&self, result: &Result<T, StoreError>) {
+    pub(super) fn record<T>(&self, result: &Result<T, StoreError>) {
         match result {
             Ok(_) => episodes::replied(self.0.endpoint.name()),
             Err(error) => episodes::failed(self.0.endpoint.name(), error),
@@ -306,7 +306,7 @@ async fn watch(link: Weak<Inner>, live: Weak<Live>) {
             return;
         }
         let verdict = link.check(&live, Instant::now() + CHECK_TIMEOUT).await;
-        link.note(&verdict);
+        link.record(&verdict);
     }
 }
 

@@ -37,7 +37,7 @@ impl Plan {
         let players = args.players;
         let default_gateways = players.div_ceil(PLAYERS_PER_GATEWAY).clamp(2, 1_000);
         let leaves_per_second = f64::from(players) * args.churn / 100.0 / 60.0;
-        // Each churner is connected for at least as long as it is away.
+        // Each churner is connected for at least as long as it is disconnected.
         let churners = (leaves_per_second * 2.0 * AWAY_INTERVAL.as_secs_f64()).ceil();
         let get_default_ramp = || Duration::from_secs_f64(f64::from(players) / CONNECTS_PER_SECOND);
         Self {

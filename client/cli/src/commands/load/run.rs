@@ -203,7 +203,7 @@ impl<'a> Load<'a> {
             .connected(&self.roster.id(number), &connection);
     }
 
-    /// Disconnects the next churner, unless that player is away.
+    /// Disconnects the next churner, unless that player is not connected.
     fn player_leaves(&mut self, due_at: Instant) {
         if self.plan.churners == 0 {
             return;

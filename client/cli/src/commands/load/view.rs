@@ -76,7 +76,7 @@ impl View {
         }
     }
 
-    /// Notes that a player has another state, since `at`.
+    /// Records that a player has another state, since `at`.
     pub(super) fn expect(&self, player: u32, state: State, at: Instant) {
         if offset(self.first, player, self.players) < self.count {
             self.shown().awaited.insert(player, (state, at));
@@ -138,7 +138,7 @@ impl Follower {
                     changes.iter().for_each(|change| self.show(&change.player_id, change.state));
                 }
                 Some(status) = statuses.next() => {
-                    if !self.note(&status) {
+                    if !self.record(&status) {
                         return;
                     }
                 }
@@ -164,7 +164,7 @@ impl Follower {
     }
 
     /// Records a status. Returns whether the service supports watching: functions do not.
-    fn note(&self, WatchStatus { feed, error, .. }: &WatchStatus) -> bool {
+    fn record(&self, WatchStatus { feed, error, .. }: &WatchStatus) -> bool {
         let is_offered = !error.as_deref().is_some_and(is_not_offered);
         let mut shown = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shown.is_offered = is_offered;

@@ -74,7 +74,7 @@ impl Watch<'_> {
                         "presence: {missed} events were skipped: they arrived too fast"
                     );
                 }
-                Ok(Some(StreamItem::Feed(feed))) => self.note(feed),
+                Ok(Some(StreamItem::Feed(feed))) => self.record(feed),
                 Ok(Some(_)) => {} // a message of a newer service
                 Ok(None) => events = self.reopen("the service ended the connection").await?,
                 Err(error) => events = self.reopen(&error.to_string()).await?,
@@ -84,7 +84,7 @@ impl Watch<'_> {
     }
 
     /// Reports when events stop arriving, and when they arrive again.
-    fn note(&mut self, feed: EventFeed) {
+    fn record(&mut self, feed: EventFeed) {
         match (std::mem::replace(&mut self.feed, feed), feed) {
             (EventFeed::Live, EventFeed::Down) => {
                 anstream::eprintln!(

@@ -43,7 +43,7 @@ pub(super) async fn run(
     while count.is_none_or(|count| view.changes < count) {
         tokio::select! {
             presence = subscription.recv() => view.show(&presence)?,
-            Some(status) = statuses.next() => view.note(&status)?,
+            Some(status) = statuses.next() => view.record(&status)?,
         }
     }
     Ok(Status::Done)
@@ -88,7 +88,7 @@ impl View<'_> {
     }
 
     /// Reports when the changes stop arriving, and when they arrive again.
-    fn note(&mut self, WatchStatus { feed, error, .. }: &WatchStatus) -> Result<(), Failure> {
+    fn record(&mut self, WatchStatus { feed, error, .. }: &WatchStatus) -> Result<(), Failure> {
         if let Some(error) = error
             && !(self.was_connected && error.is_transient())
         {
