@@ -26,13 +26,13 @@ pub(crate) async fn messages(client: Client, stream: &str) -> Vec<Message> {
         ..pull::Config::default()
     };
     let consumer = stream.create_consumer(config).await.expect("a consumer");
-    let messages = consumer
+    let request = consumer
         .fetch()
         .max_messages(count)
         .messages()
         .await
         .expect("messages");
-    let messages: Vec<_> = messages
+    let messages: Vec<_> = request
         .map(|message| message.expect("a message"))
         .collect()
         .await;

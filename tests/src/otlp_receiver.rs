@@ -97,8 +97,8 @@ impl OtlpReceiver {
 
     /// Waits until a span of this name has come; the test's own time limit is the only one.
     pub async fn await_span(&self, name: &str) -> Span {
-        let mut spans = self.spans.clone();
-        let spans = spans
+        let mut receiver = self.spans.clone();
+        let spans = receiver
             .wait_for(|spans| spans.iter().any(|span| span.name == name))
             .await
             .expect("a receiver");

@@ -203,8 +203,8 @@ async fn next(State(shared): State<Shared>) -> Response {
         .lock()
         .expect("no poison")
         .insert(id.clone(), outcome);
-    let deadline = SystemTime::now() + invocation_timeout;
-    let deadline = deadline
+    let deadline_at = SystemTime::now() + invocation_timeout;
+    let deadline = deadline_at
         .duration_since(UNIX_EPOCH)
         .expect("after 1970")
         .as_millis()

@@ -39,9 +39,9 @@ impl SecuredRedis {
             let port = free_port();
             let directory = tempfile::tempdir().expect("a temporary directory");
             let file = directory.path().join("redis.conf");
-            let settings = redis_settings(&authority, port);
+            let common_settings = redis_settings(&authority, port);
             let settings = format!(
-                "bind 127.0.0.1\nsave \"\"\ndir {}\n{settings}",
+                "bind 127.0.0.1\nsave \"\"\ndir {}\n{common_settings}",
                 directory.path().display()
             );
             fs::write(&file, settings).expect("a configuration file");

@@ -78,13 +78,13 @@ impl Socket {
     /// # Panics
     /// If it is not an HTTP response.
     pub async fn response(&mut self) -> io::Result<RawResponse> {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if self.0.read_line(&mut head).await? == 0 {
+        let mut received = String::new();
+        while !received.ends_with("\r\n\r\n") {
+            if self.0.read_line(&mut received).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
-        let head = head.to_ascii_lowercase();
+        let head = received.to_ascii_lowercase();
         let length = head
             .lines()
             .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());

@@ -72,8 +72,8 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&presence).unwrap(), json);
 
-        let json = r#"{"player_id":"alice","state":"IN_MATCH","last_seen":7,"connection_count":1,"version":5,"#;
-        let json = format!(r#"{json}"activity":{{"joinable":true}}}}"#);
+        let without_activity = r#"{"player_id":"alice","state":"IN_MATCH","last_seen":7,"connection_count":1,"version":5,"#;
+        let json = format!(r#"{without_activity}"activity":{{"joinable":true}}}}"#);
         let presence: Presence =
             serde_json::from_str(&json.replace("{\"p", "{\"mood\":[1],\"p")).unwrap();
         assert_eq!(

@@ -188,8 +188,8 @@ fn signable<'a, B>(
     request: &'a Request<B>,
     body: &'a Bytes,
 ) -> Result<SignableRequest<'a>, SigningError> {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
-    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let header_value = request.headers().get(header::CONTENT_TYPE);
+    let content_type = header_value.and_then(|value| value.to_str().ok());
     let headers = content_type.map(|value| (header::CONTENT_TYPE.as_str(), value));
     SignableRequest::new(
         request.method().as_str(),

@@ -218,15 +218,15 @@ async fn a_client_that_does_not_read_cannot_keep_a_socket_open_after_its_player_
     let service = StandIn::start().await;
     let (gateway, presence, sockets) =
         start_gateway_with(Some(&service), 100, Duration::from_secs(20)).await;
-    let mut stuck = open_raw(gateway, "stuck").await;
+    let mut stuck_socket = open_raw(gateway, "stuck").await;
     service.until(|state| state.leases.len() == 1).await;
     // The reply to each message is an error that repeats it.
     let message = text_frame(format!("{{\"{}\":1}}", "a".repeat(3_900)).as_bytes());
     let stuck = tokio::spawn(async move {
         for _ in 0..100 {
-            _ = stuck.write_all(&message).await; // until the gateway has closed the socket
+            _ = stuck_socket.write_all(&message).await; // until the gateway has closed the socket
         }
-        stuck
+        stuck_socket
     });
     let lease = service.state().leases.pop_first().unwrap();
     service.state().closed.insert(lease);
@@ -241,14 +241,14 @@ async fn the_socket_of_a_client_that_floods_is_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let (mut sink, mut stream) = open(gateway, "flood").await.split();
-    let flood = async move {
+    let send_flood = async move {
         while sink
             .send(Message::text(r#"{"state":"AWAY"}"#))
             .await
             .is_ok()
         {}
     };
-    let flood = tokio::spawn(flood);
+    let flood = tokio::spawn(send_flood);
     let code = loop {
         match stream.next().await {
             Some(Ok(Message::Close(frame))) => break frame.map(|frame| frame.code),

@@ -361,14 +361,14 @@ async fn keys_that_are_replaced_in_a_file_are_used_without_a_restart() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("credentials");
     write_keys(&path, (ID, KEY));
-    let endpoint = Endpoint::parse(&url).unwrap();
+    let unsigned = Endpoint::parse(&url).unwrap();
     let signer = {
         let path = path.clone();
-        AwsSigner::load_with(&endpoint, move |loader| with_file(loader, &path))
+        AwsSigner::load_with(&unsigned, move |loader| with_file(loader, &path))
             .await
             .unwrap()
     };
-    let endpoint = endpoint.with_signer(signer.clone()).unwrap();
+    let endpoint = unsigned.with_signer(signer.clone()).unwrap();
     let notifier = HttpNotifier::builder(endpoint)
         .without_gateway_lease()
         .start()

@@ -112,10 +112,10 @@ impl StandIn {
 
     /// Opens the port again.
     pub(crate) async fn resume(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
-        self.port = listener.local_addr().unwrap().port();
+        let tcp_listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        self.port = tcp_listener.local_addr().unwrap().port();
         let inner = Arc::clone(&self.inner);
-        let listener = listener.tap_io(move |_| inner.state().tcp_connections += 1);
+        let listener = tcp_listener.tap_io(move |_| inner.state().tcp_connections += 1);
         let router = Router::new()
             .route("/presence/{call}", post(respond).get(respond_to_get))
             .route("/prefix/presence/{player}", get(respond_to_get))

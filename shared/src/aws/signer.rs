@@ -89,8 +89,8 @@ impl RequestSigner {
 
 /// What a signature covers: the method, the URL, the body, and all headers that are text.
 fn signable(request: &Request<Vec<u8>>) -> Result<SignableRequest<'_>, SigningError> {
-    let headers = request.headers().iter();
-    let headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let fields = request.headers().iter();
+    let headers = fields.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     let body = SignableBody::Bytes(request.body());
     SignableRequest::new(
         request.method().as_str(),

@@ -226,7 +226,7 @@ impl Inner {
             .header(header::CONTENT_TYPE, "application/json")
             .body(message.body.clone());
         let sent = now();
-        let reply = async {
+        let exchange = async {
             let response = request.timeout(RESPONSE_TIMEOUT).send().await?;
             let status = response.status();
             let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
@@ -236,7 +236,7 @@ impl Inner {
                 body: response.bytes().await?,
             })
         };
-        let reply: reqwest::Result<Reply> = reply.await;
+        let reply: reqwest::Result<Reply> = exchange.await;
         if !reply.as_ref().is_err_and(reqwest::Error::is_connect) {
             let calls = self.calls(message, server, sent, reply.as_ref().ok());
             let lease_call = self.lease_call(message, server, sent, reply.as_ref().ok());

@@ -259,9 +259,9 @@ async fn short_tokens_cause_a_warning() {
 async fn pages_of_other_sites_cannot_make_calls() {
     let test = Fixture::new(&[]).await;
     let own = test.server.url("");
-    let paths = READS.into_iter().chain(OPEN.map(|path| ("GET", path)));
-    let paths =
-        paths.chain(CHANGES.map(|call| ("POST", ["/presence/", call].concat().leak() as &str)));
+    let open_paths = READS.into_iter().chain(OPEN.map(|path| ("GET", path)));
+    let paths = open_paths
+        .chain(CHANGES.map(|call| ("POST", ["/presence/", call].concat().leak() as &str)));
     for (method, path) in paths {
         for (name, value) in [
             ("sec-fetch-site", "cross-site"),

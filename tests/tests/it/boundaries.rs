@@ -188,14 +188,14 @@ async fn a_heartbeat_after_its_disconnect_is_refused_in_the_last_millisecond_of_
         let calls = build_request("/presence/disconnect", "")
             + &build_request("/presence/heartbeat", "Connection: close\r\n");
         let address = server.address().to_owned();
-        let responses = tokio::task::spawn_blocking(move || {
+        let exchanges = tokio::task::spawn_blocking(move || {
             let mut stream = std::net::TcpStream::connect(address).unwrap();
             stream.write_all(calls.as_bytes()).unwrap();
-            let mut responses = String::new();
-            stream.read_to_string(&mut responses).unwrap();
-            responses
+            let mut text = String::new();
+            stream.read_to_string(&mut text).unwrap();
+            text
         });
-        let responses = responses.await.unwrap();
+        let responses = exchanges.await.unwrap();
         let statuses: Vec<_> = responses
             .match_indices("HTTP/1.1 ")
             .map(|(at, _)| &responses[at + 9..at + 12])

@@ -346,11 +346,11 @@ async fn events_older_than_the_retention_are_dropped_and_counted() {
 #[tokio::test]
 async fn a_killed_function_loses_no_event() {
     let (redis, nats, app) = servers().await;
-    let variables = [
+    let pairs = [
         ("PRESENCE_REDIS_URL", redis.url()),
         ("PRESENCE_NATS_URL", nats.url()),
     ];
-    let variables: Vec<_> = variables
+    let variables: Vec<_> = pairs
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();

@@ -123,8 +123,9 @@ async fn a_function_writes_the_same_metrics_for_cloudwatch() {
         ("PRESENCE_REDIS_URL", &*redis.url()),
         ("PRESENCE_NATS_URL", &*nats.url()),
     ];
-    let mut health = tokio::process::Command::from(command("health", api.address(), &variables));
-    let mut health = health
+    let mut std_command =
+        tokio::process::Command::from(command("health", api.address(), &variables));
+    let mut health = std_command
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)
@@ -173,11 +174,11 @@ async fn a_function_writes_the_same_metrics_for_cloudwatch() {
 /// The estimate of the costs in AWS (`scripts/aws-cost`) counts these bytes.
 #[tokio::test]
 async fn a_call_of_a_function_logs_as_much_as_the_cost_estimate_says() {
-    let estimate = include_str!("../../../scripts/aws-cost")
+    let text = include_str!("../../../scripts/aws-cost")
         .split_once("Log per call, measured: ")
         .unwrap()
         .1;
-    let estimate: usize = estimate.split_once(' ').unwrap().0.parse().unwrap();
+    let estimate: usize = text.split_once(' ').unwrap().0.parse().unwrap();
     let redis = RedisServer::start().await;
     let api = RuntimeApi::start().await;
     let name = "presence-HeartbeatFunction-0A1B2C3D4E5F"; // as long as CloudFormation makes it

@@ -27,7 +27,7 @@ async fn start(redis: &RedisServer) -> Server {
 async fn no_busy_client_is_left_without_a_response() {
     let redis = RedisServer::start().await;
     let mut server = start(&redis).await;
-    let clients = (0..60).map(|client| {
+    let tasks = (0..60).map(|client| {
         let address = server.address().to_owned();
         tokio::spawn(async move {
             let mut socket = Socket::connect_to(&address).await;
@@ -42,7 +42,7 @@ async fn no_busy_client_is_left_without_a_response() {
             0
         })
     });
-    let clients: Vec<_> = clients.collect();
+    let clients: Vec<_> = tasks.collect();
     while server.get("/presence").await.body["players"]
         .as_u64()
         .unwrap_or_default()

@@ -36,8 +36,8 @@ impl Fixture {
     }
 
     fn server(&self, more: &[(&str, &str)]) -> Server {
-        let variables = self.variables();
-        let variables: Vec<_> = variables
+        let owned = self.variables();
+        let variables: Vec<_> = owned
             .iter()
             .map(|(name, value)| (*name, &**value))
             .chain(more.to_vec())
@@ -46,8 +46,8 @@ impl Fixture {
     }
 
     async fn function(&self, name: &str, more: &[(&str, &str)]) -> Function {
-        let variables = self.variables();
-        let variables: Vec<_> = variables
+        let owned = self.variables();
+        let variables: Vec<_> = owned
             .iter()
             .map(|(name, value)| (*name, &**value))
             .chain(more.to_vec())

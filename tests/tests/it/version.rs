@@ -54,14 +54,14 @@ fn every_program_logs_its_version_and_revision_first() {
             .env("PRESENCE_LOG_FORMAT", "json")
             .env("PRESENCE_BIND", "127.0.0.1:0");
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
-        let first = BufReader::new(process.stderr.take().unwrap())
+        let line = BufReader::new(process.stderr.take().unwrap())
             .lines()
             .next()
             .unwrap()
             .unwrap();
         process.kill().unwrap();
         process.wait().unwrap();
-        let first: Value = serde_json::from_str(&first).unwrap();
+        let first: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(
             (&first["version"], &first["revision"]),
             (&VERSION.into(), &REVISION.into()),

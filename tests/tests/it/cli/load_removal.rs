@@ -65,8 +65,8 @@ async fn players_that_cannot_be_read_are_counted_and_the_others_are_removed() {
     let long = [("PRESENCE_TTL", "1h"), ("PRESENCE_GATEWAY_TTL", "1h")];
     let (_redis, _nats, server) = server(&long).await;
     let url = faulty_proxy(&server).await;
-    let arguments = "load --players 1500 --duration 1s --churn 0 --changes 0 --reads 0 --watch 0";
-    let arguments: Vec<_> = arguments.split(' ').chain(["--json"]).collect();
+    let line = "load --players 1500 --duration 1s --churn 0 --changes 0 --reads 0 --watch 0";
+    let arguments: Vec<_> = line.split(' ').chain(["--json"]).collect();
     let load = await_report(spawn_at(&url, &arguments)).await;
 
     assert_eq!(load.status, Some(5), "{}", load.report);

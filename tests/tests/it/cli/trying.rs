@@ -139,8 +139,8 @@ async fn a_call_takes_no_longer_than_its_time_limit() {
 #[tokio::test]
 async fn a_live_count_survives_an_outage_of_the_service() {
     let mut fixture = Fixture::new().await;
-    let live = command(&fixture.server.url(""), &["online", "--live", "--json"]);
-    let mut live = tokio::process::Command::from(live);
+    let std_command = command(&fixture.server.url(""), &["online", "--live", "--json"]);
+    let mut live = tokio::process::Command::from(std_command);
     let mut process = live
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

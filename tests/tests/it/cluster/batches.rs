@@ -127,8 +127,8 @@ async fn traces_in_outboxes(cluster: &RedisCluster) -> HashMap<String, String> {
             .await
             .unwrap();
         for entry in events.ids {
-            let event: String = entry.get("event").unwrap();
-            let event: Value = serde_json::from_str(&event).unwrap();
+            let json: String = entry.get("event").unwrap();
+            let event: Value = serde_json::from_str(&json).unwrap();
             traces.insert(
                 event["player_id"].as_str().unwrap().to_owned(),
                 entry.get("traceparent").unwrap(),

@@ -225,9 +225,9 @@ async fn every_call_works_again(server: &Server) {
             batch.body
         );
     }
-    let friends: Vec<_> = (100..150).map(|n| format!("p{n}")).collect();
+    let ids: Vec<_> = (100..150).map(|n| format!("p{n}")).collect();
     let friends = server
-        .post("/presence/friends", json!({ "player_ids": friends }))
+        .post("/presence/friends", json!({ "player_ids": ids }))
         .await
         .body;
     assert!(

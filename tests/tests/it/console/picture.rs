@@ -36,11 +36,11 @@ async fn console_picture() {
         .await;
     browser.until_shown("#gateways-note", "3 live").await;
 
-    let image = browser
+    let encoded = browser
         .call("Page.captureScreenshot", json!({"format": "png"}))
         .await;
     let image = BASE64
-        .decode(image["data"].as_str().unwrap().as_bytes())
+        .decode(encoded["data"].as_str().unwrap().as_bytes())
         .unwrap();
     fs::write(PICTURE, image).unwrap();
     browser.assert_no_complaints();

@@ -52,11 +52,11 @@ fn ranked() -> Value {
 #[tokio::test]
 async fn a_call_sets_the_state_the_activity_or_both() {
     let mut functions = with_alice().await;
-    let both = functions.accept(
+    let call = functions.accept(
         "set-state",
         json!({"player_id": "alice", "state": "IN_MATCH", "activity": ranked()}),
     );
-    let both = both.await;
+    let both = call.await;
     assert_eq!(
         (&both["state"], &both["activity"]),
         (&json!("IN_MATCH"), &ranked())

@@ -126,8 +126,8 @@ async fn the_history_of_offline_players_is_returned_if_it_is_requested_and_known
 async fn the_maximum_number_of_friends_is_returned() {
     let mut functions = Functions::start().await;
     connect(&mut functions, "p1999").await;
-    let ids: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();
-    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let strings: Vec<_> = (0..2_000).map(|n| format!("p{n}")).collect();
+    let ids: Vec<_> = strings.iter().map(String::as_str).collect();
     let presences = friends(&mut functions, &ids).await;
     assert_eq!(presences.len(), ids.len());
     assert_eq!(

@@ -183,8 +183,8 @@ async fn a_load_balancer_may_send_headers_and_query_as_lists() {
             ("headers", "multiValueHeaders"),
             ("queryStringParameters", "multiValueQueryStringParameters"),
         ] {
-            let values = event.as_object_mut().unwrap().remove(name).unwrap();
-            let values = values.as_object().unwrap().iter();
+            let removed = event.as_object_mut().unwrap().remove(name).unwrap();
+            let values = removed.as_object().unwrap().iter();
             event[name_of_lists] = values
                 .map(|(name, value)| (name.clone(), json!([value])))
                 .collect();

@@ -178,10 +178,10 @@ fn make_run_serves_every_path_with_and_without_a_slash_at_its_end() {
     let (_, router) = manifest
         .split_once("[workspace.metadata.lambda.watch.router]\n")
         .unwrap();
-    let routes = router
+    let router_routes = router
         .split("\n\"")
         .map(|route| route.trim_start_matches('"').split_once("\" = ").unwrap());
-    let routes: HashMap<_, _> = routes
+    let routes: HashMap<_, _> = router_routes
         .map(|(path, functions)| (path, functions.trim()))
         .collect();
     let calls = [

@@ -64,13 +64,13 @@ async fn an_activity_ends_with_the_last_lease_of_a_gateway_and_stays_with_anothe
     let json =
         r#"{"details":";c1!g1 \"}\\ 😀\u2028","custom":{"!g1":[";c2!g2","g1!alice c1",{}]}}"#;
     let activity: Activity = serde_json::from_str(json).unwrap();
-    let devices = [
+    let named = [
         ("alice", "c1", "g1"),
         ("bob", "c1", "g1"),
         ("bob", "c2", "g2"),
         ("carol", "c1", "g2"),
     ];
-    let devices = devices.map(|(player, id, gateway)| (connection(player, id), gateway));
+    let devices = named.map(|(player, id, gateway)| (connection(player, id), gateway));
     it.renew("g1").await;
     for (device, gateway) in &devices {
         it.connect(device, gateway).await;

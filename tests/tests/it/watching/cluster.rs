@@ -22,8 +22,8 @@ fn server(cluster: &RedisCluster, nats: &NatsServer) -> Server {
 }
 
 async fn watched(server: &Server) -> Watcher {
-    let players = players();
-    let players: Vec<_> = players.iter().map(String::as_str).collect();
+    let ids = players();
+    let players: Vec<_> = ids.iter().map(String::as_str).collect();
     connect(server, &players).await;
     let mut watcher = Watcher::open(server).await;
     assert_eq!(watcher.watch(&players).await.len(), PLAYERS);

@@ -106,11 +106,11 @@ async fn each_player_is_polled_once_however_many_streams_watch() {
         watcher.watch(&["alice", "bob"]).await;
         watchers.push(watcher);
     }
-    let commands = calls(&fixture, "mget").await;
-    let players = reads(&server).await;
-    eventually(async || calls(&fixture, "mget").await >= commands + 5).await;
-    let commands = calls(&fixture, "mget").await - commands;
-    let players = reads(&server).await - players;
+    let commands_before = calls(&fixture, "mget").await;
+    let players_before = reads(&server).await;
+    eventually(async || calls(&fixture, "mget").await >= commands_before + 5).await;
+    let commands = calls(&fixture, "mget").await - commands_before;
+    let players = reads(&server).await - players_before;
     assert!(
         players <= 2 * (commands + 2),
         "{players} players were read by {commands} commands"

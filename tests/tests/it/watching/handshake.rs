@@ -89,13 +89,13 @@ async fn a_read_token_may_watch_and_a_page_of_another_site_may_not() {
         ("PRESENCE_READ_TOKENS", "a-token-that-only-reads"),
     ];
     let server = fixture.server(&tokens);
-    let headers = [
+    let own_headers = [
         &HANDSHAKE[..],
         &[("authorization", "Bearer a-token-that-only-reads")],
     ]
     .concat();
-    assert_eq!(ask(&server, "/watch", &headers).await.status, 101);
-    let headers = [&headers[..], &[("origin", "https://elsewhere.example")]].concat();
+    assert_eq!(ask(&server, "/watch", &own_headers).await.status, 101);
+    let headers = [&own_headers[..], &[("origin", "https://elsewhere.example")]].concat();
     let response = ask(&server, "/watch", &headers).await;
     assert_eq!(
         (response.status, response.body["type"].as_str()),

@@ -79,11 +79,11 @@ async fn raw(server: &Server) -> TcpStream {
     let request = "GET /watch HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
                    sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     socket.write_all(request.as_bytes()).await.unwrap();
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
+    let mut received = Vec::new();
+    while !received.ends_with(b"\r\n\r\n") {
+        received.push(socket.read_u8().await.unwrap());
     }
-    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let head = String::from_utf8(received).unwrap().to_ascii_lowercase();
     assert!(
         head.starts_with("http/1.1 101 ") && head.contains("s3pplmbitxaq9kygzzhzrbk+xoo="),
         "{head}"

@@ -127,8 +127,8 @@ async fn requests_take_effect_in_their_order() {
 async fn the_largest_request_is_one_snapshot() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
-    let players: Vec<_> = (0..2_000).map(|number| format!("p{number}")).collect();
-    let players: Vec<_> = players.iter().map(String::as_str).collect();
+    let ids: Vec<_> = (0..2_000).map(|number| format!("p{number}")).collect();
+    let players: Vec<_> = ids.iter().map(String::as_str).collect();
     connect(&server, &players).await;
     let mut watcher = Watcher::open(&server).await;
     let presences = watcher.watch(&players).await;

@@ -278,8 +278,8 @@ impl<'a> Fixture<'a> {
             }
             Call::SweepGateways => {
                 let visited = keys::players_by_gateway(&mut self.raw).await;
-                let ended = self.gateway_sweeper.pass().await;
-                let ended = ended.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
+                let result = self.gateway_sweeper.pass().await;
+                let ended = result.map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
                 prop_assert_eq!(ended as usize, self.reference.sweep_gateways(&visited));
                 Ok(None)
             }

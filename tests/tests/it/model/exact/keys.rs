@@ -209,22 +209,25 @@ async fn check_record(
         past.starts_with(&format!("{last_seen} {}", stored["version"])),
         "{past} is not of {stored}"
     );
-    let leases = leases(&past, reference.rules.ttl);
-    prop_assert_eq!(&stored["connection_count"], leases.len());
-    if leases.len() > 1 {
-        let durations: Vec<_> = leases.iter().map(|(_, duration)| *duration).collect();
+    let stored_leases = leases(&past, reference.rules.ttl);
+    prop_assert_eq!(&stored["connection_count"], stored_leases.len());
+    if stored_leases.len() > 1 {
+        let durations: Vec<_> = stored_leases
+            .iter()
+            .map(|(_, duration)| *duration)
+            .collect();
         prop_assert_eq!(&stored["leases"], &serde_json::json!(durations));
     }
 
     // In the order in which they were opened. Those that have lapsed stand there until the record
     // is stored again.
-    let leases: Vec<_> = leases
+    let leases: Vec<_> = stored_leases
         .into_iter()
         .map(|(id, duration)| (id, last_seen + duration))
         .collect();
-    let mut known: Vec<_> = player.all_leases().collect();
-    known.sort_by_key(|lease| lease.opened);
-    let known: Vec<_> = known
+    let mut all_known: Vec<_> = player.all_leases().collect();
+    all_known.sort_by_key(|lease| lease.opened);
+    let known: Vec<_> = all_known
         .iter()
         .map(|lease| (stored_id(player, lease), lease.until))
         .collect();

@@ -104,9 +104,9 @@ pub(super) async fn compare_explanation(
         .await
         .map_err(|error| TestCaseError::fail(format!("{error:?}")))?;
     let player_now = &reference.players[at];
-    let mut expected: Vec<_> = player_now.leases(reference.now).collect();
-    expected.sort_by_key(|lease| (lease.until, lease.opened));
-    let expected: Vec<_> = expected
+    let mut sorted: Vec<_> = player_now.leases(reference.now).collect();
+    sorted.sort_by_key(|lease| (lease.until, lease.opened));
+    let expected: Vec<_> = sorted
         .iter()
         .map(|lease| (player_now.connection_id(lease.socket), lease.until))
         .collect();
@@ -150,12 +150,16 @@ pub(super) async fn compare_gateways(
         .zip(reference.gateways.leases.keys())
     {
         let players = &reference.players;
-        let counted = players
+        let all_counted = players
             .iter()
             .flat_map(|player| player.leases(reference.now));
-        let stored = players.iter().flat_map(|player| player.all_leases());
-        let counted = counted.filter(|lease| lease.gateway == Some(*at)).count() as u64;
-        let stored = stored.filter(|lease| lease.gateway == Some(*at)).count() as u64;
+        let all_stored = players.iter().flat_map(|player| player.all_leases());
+        let counted = all_counted
+            .filter(|lease| lease.gateway == Some(*at))
+            .count() as u64;
+        let stored = all_stored
+            .filter(|lease| lease.gateway == Some(*at))
+            .count() as u64;
         prop_assert!(
             (counted..=stored).contains(&gateway.connections),
             "{gateway:?}: {counted} to {stored}"
