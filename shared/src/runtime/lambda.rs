@@ -18,6 +18,7 @@ use lambda_http::{
     service_fn,
 };
 use metrics_cloudwatch_embedded::Collector;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, value::RawValue};
 use tracing::Instrument as _;
 
@@ -56,7 +57,7 @@ where
 {
     run(async |app, metrics| {
         let presence = Arc::new(app.presence());
-        let runtime = Runtime::new(service_fn(|event: LambdaEvent<Box<RawValue>>| {
+        serve(|event: LambdaEvent<Box<RawValue>>| {
             let function = &event.context.env_config.function_name;
             let request =
                 from_event(&event.payload, &event.context).map(|(mut request, origin)| {
@@ -82,14 +83,10 @@ where
                 count(response.status(), begin);
                 span.finish(response.status());
                 flush(metrics);
-                Ok::<_, Error>(lambda_response(Ok(response), &origin))
+                Ok(lambda_response(Ok(response), &origin))
             }
-        }));
-        runtime
-            .layer(TracingLayer::new())
-            .layer(layer_fn(|service| Then::new(service, after_response)))
-            .run()
-            .await
+        })
+        .await
     })
 }
 
@@ -128,23 +125,32 @@ where
 {
     run(async |app, metrics| {
         let app = Arc::new(app);
-        let runtime = Runtime::new(service_fn(|event| {
+        serve(|event| {
             let outcome = handler(Arc::clone(&app), event).boxed();
             async move {
                 let outcome = outcome.await;
                 flush(metrics);
                 outcome
             }
-        }));
-        runtime
-            .layer(TracingLayer::new())
-            .layer(layer_fn(|service| Then::new(service, after_response)))
-            .run()
-            .await
+        })
+        .await
     })
 }
 
-fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) -> ExitCode {
+/// Calls a handler for each invocation, and sends the invocation's spans after its response.
+async fn serve<A, F>(handler: impl FnMut(LambdaEvent<A>) -> F) -> Result<(), Error>
+where
+    A: DeserializeOwned,
+    F: Future<Output = Result<Value, Error>>,
+{
+    Runtime::new(service_fn(handler))
+        .layer(TracingLayer::new())
+        .layer(layer_fn(|service| Then::new(service, after_response)))
+        .run()
+        .await
+}
+
+fn run(start: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) -> ExitCode {
     let config = match program::environment().and_then(|environment| program::start(&environment)) {
         Ok(config) => config,
         Err(status) => return status,
@@ -154,7 +160,7 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
             &"this program is an AWS Lambda function; `make run` runs it on your machine",
         );
     }
-    let serve = || {
+    let run = || {
         let function = std::env::var("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
         let metrics = metrics_cloudwatch_embedded::Builder::new()
             .cloudwatch_namespace(NAMESPACE)
@@ -168,10 +174,10 @@ fn run(serve: impl AsyncFnOnce(App, &'static Collector) -> Result<(), Error>) ->
             if let Some(traces) = &config.traces {
                 telemetry::traces::start(traces)?;
             }
-            serve(App::new(config)?, metrics).await
+            start(App::new(config)?, metrics).await
         })
     };
-    match serve() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the function ends");
