@@ -11,6 +11,7 @@ use super::{
     activity::LatestActivity,
     call::{Task, TaskKind},
     heartbeats::Heartbeat,
+    outcome::EntryOutcome,
     timer_queue::TimerKey,
 };
 use crate::{Activity, ConnectionId, Reason, State};
@@ -242,9 +243,24 @@ impl PlayerQueue {
         })
     }
 
+    /// Records the outcome of the call with `task`: the task leaves the queue, or is sent again.
+    pub(super) fn settle(&mut self, task: &Task, outcome: EntryOutcome) {
+        use EntryOutcome::{Invalid, Refused, Retry};
+        match (task, outcome) {
+            (Task::Heartbeat(_), _) => {} // heartbeats are not in the queue
+            (Task::SetActivity(_), Retry) => self.activity.requeue(),
+            (Task::SetActivity(_), _) => self.activity.finish(matches!(outcome, Refused | Invalid)),
+            (_, Retry) => self.requeue(),
+            (_, _) => {
+                self.is_in_flight = false;
+                self.pending.pop_front();
+            }
+        }
+    }
+
     /// Keeps the first task, to be sent again, unless it is a connect whose disconnect waits behind
     /// it.
-    pub(super) fn requeue(&mut self) {
+    fn requeue(&mut self) {
         self.is_in_flight = false;
         if let Some(PendingTask {
             task: Task::Connect(id),
@@ -255,22 +271,6 @@ impl PlayerQueue {
             self.pending.pop_front();
             self.repair_order(0);
         }
-    }
-
-    /// Removes the first task: its call has ended, and it is not sent again.
-    pub(super) fn finish(&mut self) {
-        self.is_in_flight = false;
-        self.pending.pop_front();
-    }
-
-    /// Has the latest activity sent again, since the call with it failed.
-    pub(super) fn requeue_activity(&mut self) {
-        self.activity.requeue();
-    }
-
-    /// Records that the call with the activity has ended.
-    pub(super) fn finish_activity(&mut self, was_refused: bool) {
-        self.activity.finish(was_refused);
     }
 
     /// The number of tasks that wait or are in flight.

@@ -162,19 +162,7 @@ impl Players {
         times: CallTimes,
     ) -> Option<Notice> {
         let queue = self.queues.get_mut(&player)?;
-        // The task leaves the queue, or is sent again. Heartbeats are not in the queue.
-        match (task, outcome) {
-            (Task::Heartbeat(_), _) => {}
-            (Task::SetActivity(_), EntryOutcome::Retry) => queue.requeue_activity(),
-            (Task::SetActivity(_), _) => {
-                queue.finish_activity(matches!(
-                    outcome,
-                    EntryOutcome::Refused | EntryOutcome::Invalid
-                ));
-            }
-            (_, EntryOutcome::Retry) => queue.requeue(),
-            (_, _) => queue.finish(),
-        }
+        queue.settle(task, outcome);
         if let (
             Task::Connect(id) | Task::Heartbeat(id),
             EntryOutcome::Applied | EntryOutcome::Restored,
@@ -182,12 +170,31 @@ impl Players {
         {
             queue.lease_renewed(id, times.sent_at, self.ttl, times.now);
         }
-        // The next heartbeat of the connection is scheduled, retried or canceled.
+        let notice = self.settle_heartbeat(&player, task, outcome, times);
+        let earliest = if outcome == EntryOutcome::Retry {
+            times.retry_at
+        } else {
+            times.now
+        };
+        self.schedule(&player, earliest);
+        notice
+    }
+
+    /// Schedules, retries or cancels the next heartbeat of a task's connection. Returns what the
+    /// gateway has to be notified of.
+    fn settle_heartbeat(
+        &mut self,
+        player: &PlayerId,
+        task: &Task,
+        outcome: EntryOutcome,
+        times: CallTimes,
+    ) -> Option<Notice> {
+        let queue = self.queues.get_mut(player)?;
         let mut notice = None;
         match (task, outcome) {
             (Task::Heartbeat(id), EntryOutcome::Retry) => {
                 if let Some(Some(heartbeat)) = queue.heartbeat_mut(id) {
-                    let connection = Connection::new(&player, id);
+                    let connection = Connection::new(player, id);
                     *heartbeat = self
                         .heartbeats
                         .retry(*heartbeat, connection, times.retry_at);
@@ -197,7 +204,7 @@ impl Players {
                 queue.report_state_again(times.now);
                 notice = queue
                     .heartbeat_mut(id)
-                    .map(|_| Notice::Restored(Connection::new(&player, id)));
+                    .map(|_| Notice::Restored(Connection::new(player, id)));
             }
             // If the service refused the connect, the next heartbeat opens the connection.
             (
@@ -205,7 +212,7 @@ impl Players {
                 EntryOutcome::Applied | EntryOutcome::Restored | EntryOutcome::Refused,
             ) => {
                 if let Some(heartbeat) = queue.heartbeat_mut(id) {
-                    let connection = Connection::new(&player, id);
+                    let connection = Connection::new(player, id);
                     *heartbeat = Some(self.heartbeats.schedule(
                         connection,
                         times.sent_at,
@@ -223,18 +230,12 @@ impl Players {
                         .for_each(|heartbeat| self.heartbeats.cancel(heartbeat));
                     if outcome == EntryOutcome::Closed {
                         queue.forget_state();
-                        notice = Some(Notice::Closed(Connection::new(&player, id)));
+                        notice = Some(Notice::Closed(Connection::new(player, id)));
                     }
                 }
             }
             _ => {}
         }
-        let earliest = if outcome == EntryOutcome::Retry {
-            times.retry_at
-        } else {
-            times.now
-        };
-        self.schedule(&player, earliest);
         notice
     }
 
