@@ -40,7 +40,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use presence::{
     REVISION, VERSION,
     config::{Config, ConfigError, Environment, ServerConfig},
-    events::RelaySignal,
+    events::{Relay, RelaySignal},
     runtime::{App, environment, fail, start},
     supervise,
     telemetry::traces,
@@ -163,14 +163,7 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
                 .with_state(Arc::new(app.presence_with_relay(signal.clone()))),
         )
     })?;
-    let mut terminate = self::signal(SignalKind::terminate())?;
-    let mut interrupt = self::signal(SignalKind::interrupt())?;
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
+    let stop = stop_signal()?;
     let listener = accept::bind(server.bind)
         .map_err(|error| format!("cannot listen on {}: {error}", server.bind))?;
     tracing::info!(address = %listener.local_addr()?, "presence-server listens");
@@ -210,19 +203,35 @@ async fn serve(config: Config, server: ServerConfig) -> Result<(), Box<dyn std::
     gateway_sweep.abort();
     if let (Some(running), Some(relay)) = (relay, app.relay()) {
         running.abort();
-        match timeout(LAST_RELAY_TIMEOUT, relay.pass()).await {
-            Ok(Ok(relayed)) => {
-                tracing::info!(published = relayed.published, "last events published")
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "last events not published; another relay will publish them")
-            }
-            Err(_) => {
-                tracing::warn!("last events not published in time; another relay will publish them")
-            }
-        }
+        publish_last_events(&relay).await;
     }
     traces::flush(LAST_SPANS_TIMEOUT).await;
     tracing::info!("presence-server has stopped");
     Ok(())
+}
+
+/// Starts to listen for SIGTERM and SIGINT. The future ends with the first of them.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+async fn publish_last_events(relay: &Relay) {
+    match timeout(LAST_RELAY_TIMEOUT, relay.pass()).await {
+        Ok(Ok(relayed)) => {
+            tracing::info!(published = relayed.published, "last events published")
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "last events not published; another relay will publish them")
+        }
+        Err(_) => {
+            tracing::warn!("last events not published in time; another relay will publish them")
+        }
+    }
 }
