@@ -161,6 +161,29 @@ impl Server {
         send(reqwest::Client::new().get(self.url(path))).await
     }
 
+    /// All metrics, as Prometheus gets them.
+    ///
+    /// # Panics
+    /// If the server does not respond.
+    pub async fn metrics(&self) -> String {
+        let response = reqwest::get(self.url("/metrics"))
+            .await
+            .expect("a response");
+        response.text().await.expect("the metrics")
+    }
+
+    /// The value of a metric, named with its labels. `None` if the server does not export it.
+    ///
+    /// # Panics
+    /// If the server does not respond, or the value is not a whole number.
+    pub async fn metric(&self, name: &str) -> Option<u64> {
+        let metrics = self.metrics().await;
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map(|value| value.parse().expect("a whole number"))
+    }
+
     /// Stops the server for a while, as a machine that hangs does.
     pub fn pause(&self) {
         signal(self.id(), "STOP");

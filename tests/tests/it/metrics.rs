@@ -6,15 +6,6 @@ use presence_tests::{NatsServer, RedisServer, RuntimeApi, Server, command, event
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-async fn metrics(server: &Server) -> String {
-    reqwest::get(server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
-}
-
 fn one(player: &str, connection: &str) -> Value {
     json!({"player_id": player, "connection_id": connection})
 }
@@ -25,7 +16,7 @@ async fn metrics_count_calls_by_route_and_status() {
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     server.post("/presence/connect", one("alice", "c1")).await;
     server.get("/presence/alice").await;
-    let text = metrics(&server).await;
+    let text = server.metrics().await;
     assert!(
         text.contains(r#"presence_calls_total{call="/presence/connect",status="200"} 1"#),
         "{text}"
@@ -56,7 +47,7 @@ async fn operators_see_how_many_players_there_are() {
         )
         .await;
     server.get("/presence").await; // as each read of it does, also the one every ten seconds
-    let text = metrics(&server).await;
+    let text = server.metrics().await;
     for line in [
         r#"presence_players{state="IN_MATCH"} 1"#,
         r#"presence_players{state="ONLINE"} 0"#,
@@ -93,7 +84,7 @@ async fn callers_cannot_make_series() {
                     .unwrap();
             }
         }
-        count_series(&metrics(&server).await)
+        count_series(&server.metrics().await)
     };
     round(1).await; // the first read of the metrics is a call, too
     let second = round(2).await;
@@ -106,7 +97,7 @@ async fn a_call_that_redis_failed_is_counted_by_its_kind() {
     let server = Server::start(&[("PRESENCE_REDIS_URL", &redis.url())]);
     redis.kill();
     assert_eq!(server.get("/presence/alice").await.status, 503);
-    let text = metrics(&server).await;
+    let text = server.metrics().await;
     assert!(
         text.contains(r#"presence_store_errors_total{kind="unreachable"} 1"#),
         "{text}"

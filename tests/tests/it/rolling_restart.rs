@@ -115,12 +115,7 @@ impl Fixture {
         };
         timeout(TIMEOUT, wait).await.expect("the events arrive");
         assert_eq!(count().await, self.expected_events());
-        let metrics = reqwest::get(self.server.url("/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let metrics = self.server.metrics().await;
         assert!(
             metrics.contains("presence_gateways_lost_total 0"),
             "leaving is not a crash"

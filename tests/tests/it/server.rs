@@ -485,12 +485,7 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     fixture.nats.kill();
     server.post("/presence/connect", one("stale", "c1")).await;
     let read_dropped = async || {
-        let metrics = reqwest::get(server.url("/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap();
+        let metrics = server.metrics().await;
         metrics.contains("presence_events_dropped_total 1")
     };
     while !read_dropped().await {

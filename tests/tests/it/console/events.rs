@@ -109,12 +109,7 @@ async fn a_listener_before_the_first_event_does_not_delay_it() {
     until(&mut stream, &mut read, "event: ready\n").await;
     test.connect("alice", "c1").await;
     until(&mut stream, &mut read, "event: presence\n").await;
-    let metrics = reqwest::get(test.server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = test.server.metrics().await;
     assert!(
         metrics.contains("presence_events_published_total 1\n"),
         "{metrics}"
@@ -209,14 +204,7 @@ async fn a_slow_listener_receives_the_number_of_missed_events() {
         assert_eq!(response.body["accepted"], 2_000);
     }
     let all_are_published = format!("presence_events_published_total {}\n", BATCHES * 2_000);
-    while !reqwest::get(test.server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap()
-        .contains(&all_are_published)
-    {
+    while !test.server.metrics().await.contains(&all_are_published) {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     while slow.line().await != "event: missed\n" {}

@@ -40,12 +40,7 @@ async fn the_server_keeps_gateways_and_ends_what_a_lost_one_held() {
     while server.get("/presence/alice").await.body["state"] != "OFFLINE" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let metrics = reqwest::get(server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let metrics = server.metrics().await;
     assert!(
         metrics.contains("presence_gateways_lost_total 1"),
         "{metrics}"

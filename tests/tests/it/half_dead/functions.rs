@@ -27,8 +27,8 @@ async fn set_state(function: &Function, state: &str) -> Response {
     .await
 }
 
-#[tokio::test]
-async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
+/// Freezes a function five times, breaks its connection meanwhile, and calls it after each thaw.
+async fn five_rounds(break_connection: impl Fn(&MovingEndpoint)) {
     let redis = RedisServer::start().await;
     let endpoint = MovingEndpoint::start(redis.port()).await;
     let function = Function::start(
@@ -39,28 +39,20 @@ async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
     assert_eq!(heartbeat(&function).await.0, 200);
     for round in 0..5 {
         function.freeze();
-        endpoint.silence_open();
+        break_connection(&endpoint);
         function.thaw();
         assert_eq!(heartbeat(&function).await.0, 200, "round {round}");
     }
 }
 
 #[tokio::test]
+async fn five_rounds_of_freeze_silence_thaw_and_call_fail_no_call() {
+    five_rounds(MovingEndpoint::silence_open).await;
+}
+
+#[tokio::test]
 async fn five_rounds_of_freeze_cut_thaw_and_call_fail_no_call() {
-    let redis = RedisServer::start().await;
-    let endpoint = MovingEndpoint::start(redis.port()).await;
-    let function = Function::start(
-        "heartbeat",
-        &[("PRESENCE_REDIS_URL", &endpoint.url()), TIMEOUT],
-    )
-    .await;
-    assert_eq!(heartbeat(&function).await.0, 200);
-    for round in 0..5 {
-        function.freeze();
-        endpoint.cut();
-        function.thaw();
-        assert_eq!(heartbeat(&function).await.0, 200, "round {round}");
-    }
+    five_rounds(MovingEndpoint::cut).await;
 }
 
 #[tokio::test]

@@ -29,17 +29,8 @@ async fn connect(server: &Server) -> u16 {
 }
 
 async fn errors(server: &Server, kind: &str) -> u64 {
-    let metrics = reqwest::get(server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let name = format!("presence_store_errors_total{{kind=\"{kind}\"}} ");
-    metrics
-        .lines()
-        .find_map(|line| line.strip_prefix(&name))
-        .map_or(0, |count| count.parse().unwrap())
+    let name = format!("presence_store_errors_total{{kind=\"{kind}\"}}");
+    server.metric(&name).await.unwrap_or(0)
 }
 
 #[tokio::test]

@@ -24,12 +24,7 @@ async fn put_event(redis: &RedisServer, id: &str, more: usize) {
 }
 
 async fn metric(server: &Server, name: &str) -> u64 {
-    let text = reqwest::get(server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let text = server.metrics().await;
     let values = text.lines().filter_map(|line| {
         line.strip_prefix(name)?
             .rsplit(' ')

@@ -49,19 +49,6 @@ pub(super) async fn nothing_but(
     assert_eq!(next(subscription).await, change(marker, state));
 }
 
-async fn metric(server: &Server, name: &str) -> u64 {
-    let text = reqwest::get(server.url("/metrics"))
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("{name} in {text}"))
-}
-
 #[tokio::test]
 async fn a_subscription_delivers_what_each_player_is_then_each_change() {
     let fixture = Fixture::new().await;
@@ -128,18 +115,18 @@ async fn players_of_several_subscriptions_are_requested_once_and_until_the_last_
         "known already"
     );
     until_feed(&watcher, FeedState::Live).await;
-    assert_eq!(metric(&server, "presence_watch_interests ").await, 2);
-    assert_eq!(metric(&server, "presence_watch_streams ").await, 1);
+    assert_eq!(server.metric("presence_watch_interests").await.unwrap(), 2);
+    assert_eq!(server.metric("presence_watch_streams").await.unwrap(), 1);
     set_state(&server, "alice", "AWAY").await;
     for subscription in [&mut first, &mut second] {
         assert_eq!(next(subscription).await, change("alice", State::Away));
     }
     drop(first);
-    eventually(async || metric(&server, "presence_watch_interests ").await == 1).await;
+    eventually(async || server.metric("presence_watch_interests").await.unwrap() == 1).await;
     set_state(&server, "alice", "IN_QUEUE").await;
     assert_eq!(next(&mut second).await, change("alice", State::InQueue));
     drop((second, watcher));
-    eventually(async || metric(&server, "presence_watch_streams ").await == 0).await;
+    eventually(async || server.metric("presence_watch_streams").await.unwrap() == 0).await;
 }
 
 #[tokio::test]

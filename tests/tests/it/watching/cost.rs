@@ -22,12 +22,7 @@ async fn calls(fixture: &Fixture, command: &str) -> u64 {
 
 /// The number of players that the server has read for its streams.
 async fn reads(server: &Server) -> u64 {
-    let response = reqwest::get(server.url("/metrics")).await.unwrap();
-    let metrics = response.text().await.unwrap();
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("presence_watch_reads_total "));
-    line.unwrap().parse().unwrap()
+    server.metric("presence_watch_reads_total").await.unwrap()
 }
 
 async fn consumers(fixture: &Fixture) -> usize {

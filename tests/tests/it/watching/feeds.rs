@@ -79,16 +79,8 @@ async fn metrics_say_what_watchers_get() {
     let fixture = Fixture::new().await;
     let server = fixture.server(&[]);
     connect(&server, &["alice"]).await;
-    let read_metrics = async || {
-        reqwest::get(server.url("/metrics"))
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
-    };
     let has = |text: &str, line: &str| text.lines().any(|other| other == line);
-    let before = read_metrics().await;
+    let before = server.metrics().await;
     for line in [
         "presence_watch_streams 0",
         "presence_watch_changes_total 0",
@@ -104,7 +96,7 @@ async fn metrics_say_what_watchers_get() {
     for watcher in &mut watchers {
         watcher.until("alice", "AWAY").await;
     }
-    let text = read_metrics().await;
+    let text = server.metrics().await;
     for line in [
         "presence_watch_streams 2",
         "presence_watch_players 2",
@@ -117,10 +109,10 @@ async fn metrics_say_what_watchers_get() {
         assert!(has(&text, line), "{line}: {text}");
     }
     drop(watchers);
-    eventually(async || has(&read_metrics().await, "presence_watch_streams 0")).await;
+    eventually(async || has(&server.metrics().await, "presence_watch_streams 0")).await;
     eventually(async || {
         has(
-            &read_metrics().await,
+            &server.metrics().await,
             r#"presence_watch_feed{state="live"} 0"#,
         )
     })

@@ -257,12 +257,7 @@ async fn a_client_that_ends_without_a_word_gives_its_place_back() {
         })
         .await;
         eventually(async || {
-            let metrics = reqwest::get(server.url("/metrics"))
-                .await
-                .unwrap()
-                .text()
-                .await
-                .unwrap();
+            let metrics = server.metrics().await;
             metrics.contains("presence_watch_streams 0")
         })
         .await;
