@@ -75,24 +75,26 @@ impl SecretsSource {
         signer: &RequestSigner,
         lookup: &dyn Fn(&'static str) -> Option<String>,
     ) -> Result<HashMap<String, String>, SecretsError> {
-        let endpoint = |variable| lookup(variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
+        let find_endpoint = |variable| lookup(variable).or_else(|| lookup("AWS_ENDPOINT_URL"));
         let fetch = async {
             match self {
                 Self::Parameters(path) => {
-                    let api = Api::new(signer, "ssm", endpoint("AWS_ENDPOINT_URL_SSM"));
-                    let parameters = read_parameters(&api, path).await;
-                    let variables = parameters.map_err(|error| self.unreadable(&error))?;
-                    match variables.is_empty() {
-                        true => Err(SecretsError::Empty(self.clone())),
-                        false => Ok(variables),
+                    let api = Api::new(signer, "ssm", find_endpoint("AWS_ENDPOINT_URL_SSM"));
+                    let variables = read_parameters(&api, path)
+                        .await
+                        .map_err(|error| self.unreadable(&error))?;
+                    if variables.is_empty() {
+                        return Err(SecretsError::Empty(self.clone()));
                     }
+                    Ok(variables)
                 }
                 Self::Secret(id) => {
-                    let endpoint = endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER");
+                    let endpoint = find_endpoint("AWS_ENDPOINT_URL_SECRETS_MANAGER");
                     let api = Api::new(signer, "secretsmanager", endpoint);
-                    let secret = read_secret(&api, id).await;
-                    let variables = secret.map_err(|error| self.unreadable(&error))?;
-                    variables.ok_or_else(|| SecretsError::Malformed(self.clone()))
+                    read_secret(&api, id)
+                        .await
+                        .map_err(|error| self.unreadable(&error))?
+                        .ok_or_else(|| SecretsError::Malformed(self.clone()))
                 }
             }
         };
