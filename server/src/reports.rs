@@ -39,8 +39,8 @@ impl<T: Serialize + Clone + Send + Sync + 'static> CachedReport<T> {
         respond_with(self.latest.get(|| read(operator_queries)).await)
     }
 
-    /// As [`respond`](Self::respond), for reports that are shared for as long as `ttl_of` says of
-    /// each.
+    /// Like [`respond`](Self::respond), but a report is shared for the time that `ttl_of` returns
+    /// for it.
     pub(crate) async fn respond_for<F>(
         &self,
         ttl_of: impl FnOnce(&OperatorQueries, &T) -> Duration,

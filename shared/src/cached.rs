@@ -55,7 +55,7 @@ impl<T: Clone + Send + Sync + 'static> Cached<T> {
         self.get_for(|_| self.ttl, compute).await
     }
 
-    /// As [`get`](Self::get), for values that are shared for as long as `ttl_of` says of each.
+    /// Like [`get`](Self::get), but a value is shared for the time that `ttl_of` returns for it.
     pub async fn get_for<F>(
         &self,
         ttl_of: impl FnOnce(&T) -> Duration,

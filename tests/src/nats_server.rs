@@ -187,7 +187,7 @@ impl NatsServer {
         self.follow_from(stream, DeliverPolicy::All).await
     }
 
-    /// As [`follow`](Self::follow), but only what is published from now on.
+    /// Like [`follow`](Self::follow), but only what is published from now on.
     pub async fn follow_new(&self, stream: &str) -> pull::Stream {
         self.follow_from(stream, DeliverPolicy::New).await
     }

@@ -48,7 +48,8 @@ impl RedisServer {
         Self::of(Program::with_clock("redis-server".into(), clock)).await
     }
 
-    /// As [`start_with_clock`](Self::start_with_clock), a Valkey; `None` if it is not installed.
+    /// Like [`start_with_clock`](Self::start_with_clock), but with Valkey; `None` if it is not
+    /// installed.
     pub async fn start_valkey_with_clock(clock: &VirtualClock) -> Option<Self> {
         Some(Self::of(Program::with_clock(valkey()?, clock)).await)
     }

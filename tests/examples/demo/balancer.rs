@@ -54,7 +54,8 @@ async fn forward(mut client: TcpStream, servers: Arc<[SocketAddr]>, turn: usize)
         .take(servers.len())
     {
         if let Ok(mut server) = TcpStream::connect(server).await {
-            let _ = (client.set_nodelay(true), server.set_nodelay(true));
+            let _ = client.set_nodelay(true);
+            let _ = server.set_nodelay(true);
             let _ = copy_bidirectional(&mut client, &mut server).await; // client and server handle a broken connection
             return;
         }

@@ -52,7 +52,8 @@ impl Observer {
         self.until_states_agree(&BTreeMap::new(), timeout).await
     }
 
-    /// As [`until_agreed`](Self::until_agreed), and also with the states that players have set.
+    /// Like [`until_agreed`](Self::until_agreed), but compares the states that players have set,
+    /// too.
     pub(super) async fn until_states_agree(
         &self,
         states: &BTreeMap<u32, State>,
@@ -67,7 +68,7 @@ impl Observer {
         }
     }
 
-    /// As [`until_states_agree`](Self::until_states_agree), but a disagreement after `timeout` is
+    /// Like [`until_states_agree`](Self::until_states_agree), but a disagreement after `timeout` is
     /// returned as the error.
     pub(super) async fn agree(
         &self,

@@ -112,7 +112,7 @@ const PARTS: usize = 2 + SERVERS + GATEWAYS;
 const FAULT_INTERVALS: Range<Millis> = 300..1_200;
 /// From the end of a fault to the next one of the same target.
 const RECOVERY: Millis = 500;
-/// As [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have
+/// Like [`RECOVERY`], in half of the cases of a Redis whose endpoint moved: the service must have
 /// found the new primary before.
 const LONG_RECOVERY: Millis = 7_000;
 /// From one fault of a watcher to its next one.
@@ -407,9 +407,9 @@ fn fault(rng: &mut StdRng, topology: Topology) -> PlannedFault {
 }
 
 fn network_faults(rng: &mut StdRng) -> NetworkFaults {
-    let mut share = |most| {
+    let mut share = |max| {
         if rng.random_bool(0.5) {
-            rng.random_range(0..most)
+            rng.random_range(0..max)
         } else {
             0
         }

@@ -47,8 +47,8 @@ impl RedisCluster {
             .await
     }
 
-    /// As [`start_masters_with_replicas`](Self::start_masters_with_replicas), of Valkey; `None` if
-    /// there is none on this machine.
+    /// Like [`start_masters_with_replicas`](Self::start_masters_with_replicas), but with Valkey;
+    /// `None` if it is not installed.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.
@@ -81,8 +81,8 @@ impl RedisCluster {
         Some(Self::of(3, 0, NodeKind::Ipv6).await)
     }
 
-    /// As [`start_with_replicas`](Self::start_with_replicas), of Valkey; `None` if it is not
-    /// installed.
+    /// Like [`start_with_replicas`](Self::start_with_replicas), but with Valkey; `None` if it is
+    /// not installed.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.
@@ -95,8 +95,8 @@ impl RedisCluster {
         )
     }
 
-    /// As [`start_with_replicas`](Self::start_with_replicas), reached by TLS, by users alone, and
-    /// by hostname. The service's user may do no more than it needs.
+    /// Like [`start_with_replicas`](Self::start_with_replicas), but reached by TLS and hostname,
+    /// and with users only. The service's user may do no more than it needs.
     ///
     /// # Panics
     /// If the nodes do not agree on the slots in time.

@@ -67,7 +67,7 @@ export class Scheduler {
     return [...this.#players.values()].reduce((sum, player) => sum + player.open.size, 0);
   }
 
-  /** The number of tasks that are not delivered yet, heartbeats apart. */
+  /** The number of tasks that are not delivered yet, except heartbeats. */
   get queueLength(): number {
     return [...this.#players.values()].reduce((sum, player) => sum + player.size, 0);
   }
@@ -150,7 +150,7 @@ export class Scheduler {
     return KINDS.map((kind) => this.#callAt(kind)).reduce<number | undefined>(earliest, undefined);
   }
 
-  /** Whether calls of no kind fail that has calls to make. */
+  /** False while a kind of call that has tasks is failing. */
   get isWell(): boolean {
     return KINDS.every((kind) => {
       const limiter = this.#limiter(kind);
