@@ -21,6 +21,7 @@
 //! - [`RuntimeApi`]: a small stand-in for the Lambda Runtime API, which runs a function's real
 //!   binary.
 //! - [`Moto`]: a throwaway AWS, as far as secrets go.
+//! - [`serve`]: routes in the test's own process.
 //! - [`Server`]: the server's real binary.
 //! - [`Watcher`]: a caller that watches players.
 //! - [`Gateway`]: the real binary of the client's example gateway.
@@ -58,6 +59,7 @@ mod runtime_api;
 mod script;
 mod secured;
 mod sentinel_stub;
+mod serve;
 mod server;
 mod socket;
 mod tls_front;
@@ -88,6 +90,7 @@ pub use runtime_api::{Function, Outcome, RuntimeApi, command};
 pub use script::script;
 pub use secured::SecuredRedis;
 pub use sentinel_stub::{SentinelReply, SentinelStub};
+pub use serve::serve;
 pub use server::{Response, Server, send};
 pub use socket::{RawResponse, Socket};
 pub use tls_front::TlsFront;

@@ -18,10 +18,12 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use tokio::sync::watch;
 
+use crate::serve;
+
 /// A receiver on a free port.
 #[derive(Debug)]
 pub struct OtlpReceiver {
-    address: String,
+    url: String,
     spans: watch::Receiver<Vec<Span>>,
     headers: watch::Receiver<HeaderMap>,
 }
@@ -65,16 +67,8 @@ impl OtlpReceiver {
         let routes = Router::new()
             .route("/v1/traces", post(export))
             .with_state(received);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let address = listener
-            .local_addr()
-            .expect("the port's number")
-            .to_string();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
         Self {
-            address,
+            url: serve(routes).await,
             spans,
             headers,
         }
@@ -82,7 +76,7 @@ impl OtlpReceiver {
 
     /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url.clone()
     }
 
     /// All spans so far.

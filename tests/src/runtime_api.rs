@@ -22,7 +22,10 @@ use axum::{
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::process::{Process, binary};
+use crate::{
+    process::{Process, binary},
+    serve,
+};
 
 /// What became of an invocation: the function's response, or the error that it reported.
 pub type Outcome = Result<Value, Value>;
@@ -72,16 +75,9 @@ impl RuntimeApi {
             )
             .route("/2018-06-01/runtime/invocation/{id}/error", post(error))
             .with_state(shared);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let address = listener
-            .local_addr()
-            .expect("the port's number")
-            .to_string();
-        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let url = serve(routes).await;
         Self {
-            address,
+            address: url.trim_start_matches("http://").to_owned(),
             invocations,
         }
     }

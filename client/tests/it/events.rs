@@ -5,7 +5,8 @@ use presence_client::{
     CallError, Endpoint,
     operator::{EventFeed, EventStream, OperatorClient, StreamItem},
 };
-use tokio::net::TcpListener;
+
+use crate::stand_in::serve;
 
 const EVENT: &str = r#"{"id":"alice:7","type":"PresenceOnline","player_id":"alice","state":"ONLINE",
 "previous_state":"OFFLINE","connection_count":1,"last_seen":7,"version":7,"occurred_at":7,"reason":"connect"}"#;
@@ -17,10 +18,7 @@ async fn open(messages: &[(&str, &str)]) -> Result<EventStream, CallError> {
     };
     let body: String = messages.iter().map(to_message).collect();
     let respond = move || async { ([(header::CONTENT_TYPE, "text/event-stream")], body) };
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().route("/console/events", get(respond));
-    tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
+    let url = serve(Router::new().route("/console/events", get(respond))).await;
     OperatorClient::new(Endpoint::parse(&url).unwrap())
         .unwrap()
         .events()

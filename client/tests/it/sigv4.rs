@@ -30,7 +30,9 @@ use presence_client::{
 };
 use ring::{digest, hmac};
 use serde_json::json;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::sync::watch;
+
+use crate::stand_in::serve;
 
 const ID: &str = "AKIDEXAMPLE";
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
@@ -58,11 +60,8 @@ impl Api {
             calls: watch::Sender::default(),
             fail_next: Arc::default(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(respond).with_state(api.clone());
-        tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-        (api, url)
+        let routes = Router::new().fallback(respond).with_state(api.clone());
+        (api, serve(routes).await)
     }
 
     /// Accepts only calls signed with these keys from now on.

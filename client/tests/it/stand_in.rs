@@ -177,6 +177,14 @@ impl Inner {
     }
 }
 
+/// Serves routes on a free port until the test ends. Returns the URL, without a path.
+pub(crate) async fn serve(routes: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async { axum::serve(listener, routes).await.unwrap() });
+    url
+}
+
 pub(crate) fn player(number: usize) -> PlayerId {
     PlayerId::parse(&format!("p{number}")).unwrap()
 }

@@ -12,9 +12,9 @@ use axum::{
     routing::get,
 };
 use presence_client::{CallError, Endpoint, FeedState, WatchStatus, Watcher};
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::sync::mpsc;
 
-use crate::stand_in::player;
+use crate::stand_in::{self, player};
 
 /// A service that replies to the first request of each stream with these messages, and sends
 /// nothing more, not even pings.
@@ -50,12 +50,8 @@ async fn responding(response: impl Fn() -> Response + Clone + Send + Sync + 'sta
     serve(Router::new().route("/prefix/watch", get(move || async move { response() }))).await
 }
 
-async fn serve(router: Router) -> Endpoint {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint =
-        Endpoint::parse(&format!("http://{}/prefix", listener.local_addr().unwrap())).unwrap();
-    tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
-    endpoint
+async fn serve(routes: Router) -> Endpoint {
+    Endpoint::parse(&format!("{}/prefix", stand_in::serve(routes).await)).unwrap()
 }
 
 /// The first status with an error.

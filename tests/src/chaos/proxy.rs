@@ -20,12 +20,13 @@ use axum::{
 use futures_util::stream;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
-use tokio::{net::TcpListener, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     history::{Call, LeaseCall, Millis, Outcome, Recorder, State, Verb, now, player_number},
     plan::{NetworkFaults, SERVERS},
 };
+use crate::serve;
 
 /// The longest body of a gateway's call, in bytes.
 const MAX_BODY: usize = 2 << 20;
@@ -92,11 +93,6 @@ impl Proxy {
         seed: u64,
         recorder: Recorder,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!(
-            "http://{}",
-            listener.local_addr().expect("the port's number")
-        );
         let chance = Mutex::new((StdRng::seed_from_u64(seed), NetworkFaults::default()));
         let http = reqwest::Client::new();
         let ejected_until = Default::default();
@@ -109,7 +105,7 @@ impl Proxy {
             recorder,
         });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&inner));
-        tokio::spawn(async { axum::serve(listener, router).await });
+        let url = serve(router).await;
         Self { url, inner }
     }
 

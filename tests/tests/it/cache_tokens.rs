@@ -13,7 +13,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     routing::{get, post, put},
 };
-use presence_tests::{Function, RedisServer, Server, event};
+use presence_tests::{Function, RedisServer, Server, event, serve};
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tokio::{
@@ -106,14 +106,6 @@ async fn tapped_redis() -> (RedisServer, Tap) {
     .await;
     let tap = Tap::on(&server).await;
     (server, tap)
-}
-
-/// Serves in the background. Returns the URL.
-async fn serve(router: Router) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
 }
 
 /// A file with a token.

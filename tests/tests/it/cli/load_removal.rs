@@ -6,9 +6,8 @@ use axum::{
     extract::State,
     http::{Method, StatusCode, Uri},
 };
-use presence_tests::Server;
+use presence_tests::{Server, serve};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::load::{await_report, server, spawn_at};
 
@@ -21,10 +20,7 @@ async fn faulty_proxy(server: &Server) -> String {
     let router = Router::new()
         .fallback(forward)
         .with_state(server.url("").trim_end_matches('/').to_owned());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    url
+    serve(router).await
 }
 
 async fn forward(
