@@ -105,7 +105,8 @@ if others then
       last_seen, version, state, duration = match(past, '^(%d+) (%d+) ([A-Z_]+) expired (%d+) {')
       leases = version and stop and sub(past, stop + 1)
     else
-      last_seen, version, state, duration, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*) ?(%d*)(;.*)$')
+      last_seen, version, state, duration, leases = match(past, '^(%d+) (%d+) ?([A-Z_]*) ?(%d*)();')
+      leases = leases and sub(past, leases)
     end
     if not leases then
       return false
@@ -122,11 +123,13 @@ if others then
       elseif left > whole then -- the clock was set back
         left = whole
       end
-      durations[#durations + 1] = left
-      texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left
+      local left_text = left == whole and ttl_text or string.format('%d', left)
+      durations[#durations + 1] = left_text
+      texts[#texts + 1] = left == whole and ';' .. id or ';' .. id .. ' ' .. left_text
     end
+    local count = string.format('%d', #durations)
     local several = #durations > 1 and table.concat(durations, ',')
-    local record = record_text(now_text, version, #durations, state == '' and 'ONLINE' or state, several, brace)
+    local record = record_text(now_text, version, count, state == '' and 'ONLINE' or state, several, brace)
     if not (is_known and call('SET', record_key, record, 'XX', 'PXAT', expires_text)) then
       return false
     end
