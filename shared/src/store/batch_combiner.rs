@@ -21,9 +21,9 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// The most heartbeats of several batches that are sent to a node together: few enough to fit into
-/// the node's in-flight limit beside other work. A single batch may be larger.
-const MAX_ENTRIES: usize = 750;
+/// The most heartbeats of several batches that are sent to a node together: they take it a small
+/// part of [`MAX_WAIT`]. A single batch may be larger.
+const MAX_ENTRIES: usize = 2_000;
 
 /// The longest time that batches wait for the call before theirs: the time that round trips aim at.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -258,14 +258,14 @@ mod tests {
     #[test]
     fn batches_that_wait_are_sent_together_up_to_a_limit() {
         let combiner = BatchCombiner::default();
-        let (task, _first) = push(&combiner, 2_000);
+        let (task, _first) = push(&combiner, MAX_ENTRIES + 1);
         let mut task = task.expect("no task is running");
-        let others = [400, 350, 200].map(|length| push(&combiner, length));
+        let others = [MAX_ENTRIES - 10, 10, 1].map(|length| push(&combiner, length));
         assert!(others.iter().all(|(task, _)| task.is_none()));
         let mut next = || task.next_batches().map(|batches| lengths(&batches));
-        assert_eq!(next(), Some(vec![2_000]));
-        assert_eq!(next(), Some(vec![400, 350]));
-        assert_eq!(next(), Some(vec![200]));
+        assert_eq!(next(), Some(vec![MAX_ENTRIES + 1]));
+        assert_eq!(next(), Some(vec![MAX_ENTRIES - 10, 10]));
+        assert_eq!(next(), Some(vec![1]));
         assert_eq!(next(), None);
         let (second_task, _) = push(&combiner, 1);
         drop(task);

@@ -17,7 +17,13 @@ const FRIENDS: usize = 500;
 const FRIENDS_CALLS: usize = 1_000;
 
 /// Rounds per deployment. The two take turns.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
+
+/// Calls at a time.
+const IN_FLIGHT: usize = 4;
+
+/// Batches of heartbeats at a time. The more of them, the more share script calls.
+const BATCHES_IN_FLIGHT: [usize; 3] = [1, IN_FLIGHT, 16];
 
 /// A server with the processes of its Redis.
 struct Deployment {
@@ -60,51 +66,24 @@ async fn calls(report: &mut Report) {
         nodes: vec![single.id()],
     };
 
-    let heartbeats: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
+    let requests: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
     for deployment in [&clustered, &standalone] {
         super::connect(&deployment.address, PLAYERS).await;
-        http::load(&deployment.address, 4, &heartbeats).await; // to warm up
+        http::load(&deployment.address, IN_FLIGHT, &requests).await; // to warm up
     }
-    cluster.forget_commands();
-    let (ours, reference) = take_turns(&clustered, &standalone, &heartbeats).await;
-    let calls = cluster
-        .commands()
-        .get("evalsha")
-        .copied()
-        .unwrap_or_default() as f64;
-    let per_heartbeat = (ROUNDS * PLAYERS) as f64;
-    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
-    let what = "three masters: Redis CPU per heartbeat, in batches of 1,000";
-    let figure = format!("{} all masters", micros(ours.redis));
-    let standalone_figure = format!("{} standalone", micros(reference.redis));
-    report.add(
-        what,
-        figure,
-        standalone_figure,
-        ours.redis / reference.redis,
-        Bar::AtMost(1.35),
-    );
-    let figure = format!(
-        "{}, {} standalone",
-        micros(ours.service),
-        micros(reference.service)
-    );
-    report.note(
-        "three masters: service CPU per heartbeat, in batches of 1,000",
-        &figure,
-    );
-    let calls_per_batch = calls * 1_000.0 / per_heartbeat;
-    report.note(
-        "three masters: script calls per batch of 1,000",
-        &format!("{calls_per_batch:.0}, 20 standalone"),
-    );
+    for in_flight in BATCHES_IN_FLIGHT {
+        cluster.forget_commands();
+        let (ours, reference) = take_turns(&clustered, &standalone, in_flight, &requests).await;
+        let calls = cluster.commands()["evalsha"];
+        report_heartbeats(report, in_flight, &ours, &reference, calls);
+    }
 
     let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
     let requests: Vec<_> = (0..FRIENDS_CALLS)
         .map(|call| http::post("/presence/friends", &body(call)))
         .collect();
     cluster.forget_commands();
-    let (ours, reference) = take_turns(&clustered, &standalone, &requests).await;
+    let (ours, reference) = take_turns(&clustered, &standalone, IN_FLIGHT, &requests).await;
     let commands: u64 = ["get", "mget", "time"]
         .iter()
         .filter_map(|name| cluster.commands().get(*name).copied())
@@ -136,26 +115,58 @@ async fn calls(report: &mut Report) {
     );
 }
 
+/// Reports the costs of heartbeats, of which so many batches were in flight.
+fn report_heartbeats(
+    report: &mut Report,
+    in_flight: usize,
+    ours: &Spent,
+    reference: &Spent,
+    script_calls: u64,
+) {
+    let per_heartbeat = (ROUNDS * PLAYERS) as f64;
+    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
+    let batches = format!("three masters, batches of 1,000, {in_flight} in flight");
+    report.add(
+        &format!("{batches}: Redis CPU per heartbeat"),
+        format!("{} all masters", micros(ours.redis)),
+        format!("{} standalone", micros(reference.redis)),
+        ours.redis / reference.redis,
+        Bar::AtMost(1.35),
+    );
+    let figure = format!(
+        "{}, {} standalone",
+        micros(ours.service),
+        micros(reference.service)
+    );
+    report.note(&format!("{batches}: service CPU per heartbeat"), &figure);
+    let calls_per_batch = script_calls as f64 * 1_000.0 / per_heartbeat;
+    report.note(
+        &format!("{batches}: script calls per batch"),
+        &format!("{calls_per_batch:.0}, 20 standalone"),
+    );
+}
+
 /// Sends all requests to both deployments, in turns.
 async fn take_turns(
     clustered: &Deployment,
     standalone: &Deployment,
+    in_flight: usize,
     requests: &[Vec<u8>],
 ) -> (Spent, Spent) {
     let mut spent = (Spent::default(), Spent::default());
     for _ in 0..ROUNDS {
-        clustered.serve(requests, &mut spent.0).await;
-        standalone.serve(requests, &mut spent.1).await;
+        clustered.serve(in_flight, requests, &mut spent.0).await;
+        standalone.serve(in_flight, requests, &mut spent.1).await;
     }
     spent
 }
 
 impl Deployment {
     /// Serves the requests, and adds the CPU time that they took.
-    async fn serve(&self, requests: &[Vec<u8>], spent: &mut Spent) {
+    async fn serve(&self, in_flight: usize, requests: &[Vec<u8>], spent: &mut Spent) {
         let redis = self.redis_time();
         let service = self.service_time();
-        http::load(&self.address, 4, requests).await;
+        http::load(&self.address, in_flight, requests).await;
         spent.redis += self.redis_time() - redis;
         spent.service += self.service_time() - service;
     }
