@@ -1,12 +1,19 @@
-//! Redis Cluster: three masters on this machine, compared with one standalone Redis.
+//! Redis Cluster: three masters on this machine, compared with standalone Redis. Three processes
+//! that share a CPU evict each other's data from its caches, as masters on CPUs of their own do not.
+//! So heartbeats are compared with three standalone servers, too, which share the CPU in the same
+//! way.
 
+use std::{iter::Sum, ops::AddAssign};
+
+use futures_util::future::join_all;
 use presence_tests::{
-    NatsServer, RedisCluster, Server, commands_per_health_probe, idle_commands_per_second,
+    NatsServer, RedisCluster, RedisServer, Server, commands_per_health_probe,
+    idle_commands_per_second,
 };
 
 use crate::{
     cpu, http,
-    players::thousands,
+    players::{self, thousands},
     redis,
     report::{Bar, Report},
     rows::{expiry, friends, sweep},
@@ -30,10 +37,12 @@ struct Deployment {
     service: Server,
     address: String,
     nodes: Vec<u32>,
+    /// The standalone Redis, which ends when this is dropped.
+    _redis: Option<RedisServer>,
 }
 
 /// CPU time in seconds.
-#[derive(Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Spent {
     redis: f64,
     service: f64,
@@ -49,137 +58,169 @@ pub(crate) async fn measure(report: &mut Report) {
     probes(report).await;
 }
 
-/// Measures heartbeats and friends, in turns with a standalone Redis that holds the same players.
+/// Measures heartbeats and friends, in turns with one standalone Redis that holds the same players,
+/// and with three that hold a third of them each.
 async fn calls(report: &mut Report) {
     let cluster = start_cluster().await;
-    let single = redis::start().await;
     let (service, address) = super::cluster_server(&cluster, &[]).await;
-    let clustered = Deployment {
+    let masters = [Deployment {
         service,
         address,
         nodes: cluster.ids(),
-    };
-    let (service, address) = super::server(&single, &[]).await;
-    let standalone = Deployment {
-        service,
-        address,
-        nodes: vec![single.id()],
-    };
+        _redis: None,
+    }];
+    let one = [start_standalone().await];
+    let three = [
+        start_standalone().await,
+        start_standalone().await,
+        start_standalone().await,
+    ];
+    heartbeats(report, &cluster, &masters, &one, &three).await;
+    friends(report, &cluster, &masters, &one).await;
+}
 
-    let requests: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
-    for deployment in [&clustered, &standalone] {
-        super::connect(&deployment.address, PLAYERS).await;
-        http::load(&deployment.address, IN_FLIGHT, &requests).await; // to warm up
+async fn heartbeats(
+    report: &mut Report,
+    cluster: &RedisCluster,
+    masters: &[Deployment],
+    one: &[Deployment],
+    three: &[Deployment],
+) {
+    let whole: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
+    let third: Vec<_> = (0..PLAYERS / 3)
+        .collect::<Vec<_>>()
+        .chunks(1_000 / 3)
+        .map(|players| players::batch(players.iter().copied()))
+        .map(|batch| http::post("/presence/heartbeat", &batch))
+        .collect();
+    for (deployments, requests) in [(masters, &whole), (one, &whole), (three, &third)] {
+        for deployment in deployments {
+            super::connect(&deployment.address, PLAYERS / deployments.len()).await;
+        }
+        serve(deployments, IN_FLIGHT, requests).await; // to warm up
     }
+    let per_heartbeat = 1e6 / (ROUNDS * PLAYERS) as f64;
     for in_flight in BATCHES_IN_FLIGHT {
+        let [mut clustered, mut single, mut separate] = [Spent::default(); 3];
         cluster.forget_commands();
-        let (ours, reference) = take_turns(&clustered, &standalone, in_flight, &requests).await;
-        let calls = cluster.commands()["evalsha"];
-        report_heartbeats(report, in_flight, &ours, &reference, calls);
+        for _ in 0..ROUNDS {
+            clustered += serve(masters, in_flight, &whole).await;
+            single += serve(one, in_flight, &whole).await;
+            separate += serve(three, in_flight, &third).await;
+        }
+        let batches = format!("batches of 1,000, {in_flight} in flight");
+        let micros = |seconds: f64| format!("{:.2} µs", seconds * per_heartbeat);
+        for (reference, name) in [(separate, "three standalone"), (single, "one standalone")] {
+            report.add(
+                &format!("{batches}: Redis CPU per heartbeat, against {name}"),
+                format!("{} three masters", micros(clustered.redis)),
+                format!("{} {name}", micros(reference.redis)),
+                clustered.redis / reference.redis,
+                Bar::AtMost(1.35),
+            );
+        }
+        let [ours, reference] = [clustered, single].map(|spent| micros(spent.service));
+        report.note(
+            &format!("{batches}: service CPU per heartbeat"),
+            &format!("{ours}, {reference} standalone"),
+        );
+        let calls = cluster.commands()["evalsha"] as f64 * 1_000.0 / (ROUNDS * PLAYERS) as f64;
+        report.note(
+            &format!("{batches}: script calls per batch"),
+            &format!("{calls:.0}, 20 standalone"),
+        );
     }
+}
 
+async fn friends(
+    report: &mut Report,
+    cluster: &RedisCluster,
+    masters: &[Deployment],
+    one: &[Deployment],
+) {
     let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
     let requests: Vec<_> = (0..FRIENDS_CALLS)
         .map(|call| http::post("/presence/friends", &body(call)))
         .collect();
     cluster.forget_commands();
-    let (ours, reference) = take_turns(&clustered, &standalone, IN_FLIGHT, &requests).await;
+    let [mut clustered, mut single] = [Spent::default(); 2];
+    for _ in 0..ROUNDS {
+        clustered += serve(masters, IN_FLIGHT, &requests).await;
+        single += serve(one, IN_FLIGHT, &requests).await;
+    }
     let commands: u64 = ["get", "mget", "time"]
         .iter()
         .filter_map(|name| cluster.commands().get(*name).copied())
         .sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
-    let figure = format!(
-        "{} all masters, {} standalone",
-        micros(ours.redis),
-        micros(reference.redis)
+    let call = format!("friends, {FRIENDS} per call");
+    let [ours, reference] = [clustered, single].map(|spent| micros(spent.redis));
+    report.note(
+        &format!("three masters: Redis CPU, {call}"),
+        &format!("{ours} all masters, {reference} standalone"),
+    );
+    let [ours, reference] = [clustered, single].map(|spent| micros(spent.service));
+    report.note(
+        &format!("three masters: service CPU, {call}"),
+        &format!("{ours}, {reference} standalone"),
     );
     report.note(
-        &format!("three masters: Redis CPU, friends, {FRIENDS} per call"),
-        &figure,
-    );
-    let figure = format!(
-        "{}, {} standalone",
-        micros(ours.service),
-        micros(reference.service)
-    );
-    report.note(
-        &format!("three masters: service CPU, friends, {FRIENDS} per call"),
-        &figure,
-    );
-    let figure = format!("{:.0}, 2 standalone", commands as f64 / calls);
-    report.note(
-        &format!("three masters: commands, friends, {FRIENDS} per call"),
-        &figure,
+        &format!("three masters: commands, {call}"),
+        &format!("{:.0}, 2 standalone", commands as f64 / calls),
     );
 }
 
-/// Reports the costs of heartbeats, of which so many batches were in flight.
-fn report_heartbeats(
-    report: &mut Report,
-    in_flight: usize,
-    ours: &Spent,
-    reference: &Spent,
-    script_calls: u64,
-) {
-    let per_heartbeat = (ROUNDS * PLAYERS) as f64;
-    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / per_heartbeat);
-    let batches = format!("three masters, batches of 1,000, {in_flight} in flight");
-    report.add(
-        &format!("{batches}: Redis CPU per heartbeat"),
-        format!("{} all masters", micros(ours.redis)),
-        format!("{} standalone", micros(reference.redis)),
-        ours.redis / reference.redis,
-        Bar::AtMost(1.35),
-    );
-    let figure = format!(
-        "{}, {} standalone",
-        micros(ours.service),
-        micros(reference.service)
-    );
-    report.note(&format!("{batches}: service CPU per heartbeat"), &figure);
-    let calls_per_batch = script_calls as f64 * 1_000.0 / per_heartbeat;
-    report.note(
-        &format!("{batches}: script calls per batch"),
-        &format!("{calls_per_batch:.0}, 20 standalone"),
-    );
-}
-
-/// Sends all requests to both deployments, in turns.
-async fn take_turns(
-    clustered: &Deployment,
-    standalone: &Deployment,
-    in_flight: usize,
-    requests: &[Vec<u8>],
-) -> (Spent, Spent) {
-    let mut spent = (Spent::default(), Spent::default());
-    for _ in 0..ROUNDS {
-        clustered.serve(in_flight, requests, &mut spent.0).await;
-        standalone.serve(in_flight, requests, &mut spent.1).await;
+async fn start_standalone() -> Deployment {
+    let redis = redis::start().await;
+    let (service, address) = super::server(&redis, &[]).await;
+    Deployment {
+        service,
+        address,
+        nodes: vec![redis.id()],
+        _redis: Some(redis),
     }
-    spent
+}
+
+/// Sends these requests to each of some deployments at the same time. Returns the CPU time that all
+/// of them took.
+async fn serve(deployments: &[Deployment], in_flight: usize, requests: &[Vec<u8>]) -> Spent {
+    let before: Spent = deployments.iter().map(Deployment::spent).sum();
+    let loads = deployments
+        .iter()
+        .map(|deployment| http::load(&deployment.address, in_flight, requests));
+    join_all(loads).await;
+    let after: Spent = deployments.iter().map(Deployment::spent).sum();
+    Spent {
+        redis: after.redis - before.redis,
+        service: after.service - before.service,
+    }
 }
 
 impl Deployment {
-    /// Serves the requests, and adds the CPU time that they took.
-    async fn serve(&self, in_flight: usize, requests: &[Vec<u8>], spent: &mut Spent) {
-        let redis = self.redis_time();
-        let service = self.service_time();
-        http::load(&self.address, in_flight, requests).await;
-        spent.redis += self.redis_time() - redis;
-        spent.service += self.service_time() - service;
+    /// The CPU time that its processes took so far.
+    fn spent(&self) -> Spent {
+        let nodes = self.nodes.iter();
+        Spent {
+            redis: nodes.map(|node| cpu::time_of(*node).as_secs_f64()).sum(),
+            service: cpu::time_of(self.service.id()).as_secs_f64(),
+        }
     }
+}
 
-    fn redis_time(&self) -> f64 {
-        self.nodes
-            .iter()
-            .map(|node| cpu::time_of(*node).as_secs_f64())
-            .sum()
+impl AddAssign for Spent {
+    fn add_assign(&mut self, other: Self) {
+        self.redis += other.redis;
+        self.service += other.service;
     }
+}
 
-    fn service_time(&self) -> f64 {
-        cpu::time_of(self.service.id()).as_secs_f64()
+impl Sum for Spent {
+    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
+        iter.fold(Self::default(), |mut sum, spent| {
+            sum += spent;
+            sum
+        })
     }
 }
 
