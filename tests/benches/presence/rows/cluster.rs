@@ -10,6 +10,7 @@ use presence_tests::{
     NatsServer, RedisCluster, RedisServer, Server, commands_per_health_probe,
     idle_commands_per_second,
 };
+use rand::{SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 
 use crate::{
     cpu, http,
@@ -95,7 +96,7 @@ async fn heartbeats(
         .collect();
     for (deployments, requests) in [(masters, &whole), (one, &whole), (three, &third)] {
         for deployment in deployments {
-            super::connect(&deployment.address, PLAYERS / deployments.len()).await;
+            connect(&deployment.address, PLAYERS / deployments.len()).await;
         }
         serve(deployments, IN_FLIGHT, requests).await; // to warm up
     }
@@ -169,6 +170,19 @@ async fn friends(
         &format!("three masters: commands, {call}"),
         &format!("{:.0}, 2 standalone", commands as f64 / calls),
     );
+}
+
+/// Connects players in random order: those of a gateway's batch did not connect together, so Redis
+/// does not hold them in adjacent memory.
+async fn connect(address: &str, players: usize) {
+    let mut order: Vec<_> = (0..players).collect();
+    order.shuffle(&mut StdRng::seed_from_u64(1));
+    let batches = order.chunks(1_000);
+    let requests: Vec<_> = batches
+        .map(|players| players::batch(players.iter().copied()))
+        .map(|batch| http::post("/presence/connect", &batch))
+        .collect();
+    http::load(address, IN_FLIGHT, &requests).await;
 }
 
 async fn start_standalone() -> Deployment {
