@@ -30,6 +30,18 @@ pub enum CallError {
     Garbled(#[source] serde_json::Error),
 }
 
+/// Displays an error with its sources. A `dyn Error` in a log line loses them if the application
+/// logs in JSON.
+pub(crate) struct ErrorChain<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut sources = std::iter::successors(self.0.source(), |error| (*error).source());
+        sources.try_for_each(|source| write!(f, ": {source}"))
+    }
+}
+
 /// An error of the service: RFC 9457 problem details.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
@@ -217,6 +229,16 @@ mod tests {
             .status(status)
             .header("Apigw-Requestid", "JKJaXmPLvHcESHA=");
         Problem::from_response(&response.body(Bytes::from_static(body.as_bytes())).unwrap())
+    }
+
+    #[test]
+    fn an_error_is_displayed_with_its_sources() {
+        let error = CallError::Unreachable(io::Error::other("no route").into());
+        let displayed = ErrorChain(&error).to_string();
+        assert_eq!(
+            displayed,
+            "the presence service could not be reached: no route"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use crate::failure::{Failure, Status};
 
-/// Asks a question on the terminal, for `what` needs confirmation. Any answer but yes ends the
+/// Asks a question on the terminal, because `what` needs confirmation. Any answer but yes ends the
 /// command with the message `refused`.
 ///
 /// # Errors

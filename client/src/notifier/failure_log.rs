@@ -1,9 +1,7 @@
 //! Log lines for failed calls: one per episode and cause.
 
-use std::error::Error;
-
 use super::{call::TaskKind, outcome::is_final};
-use crate::CallError;
+use crate::{CallError, error::ErrorChain};
 
 /// Logs an episode of failures, which lasts until all kinds of calls succeed again. Each cause is
 /// logged once per episode; its repetitions are logged at the level `debug`.
@@ -46,7 +44,7 @@ impl FailureLog {
             Cause::Unauthorized => "presence calls are not accepted; they are repeated",
             Cause::Invalid => "presence call refused; it is not repeated as it is",
         };
-        tracing::warn!(?kind, error = error as &dyn Error, "{line}");
+        tracing::warn!(?kind, error = %ErrorChain(error), "{line}");
         #[cfg(test)]
         self.lines.push(line);
     }

@@ -1,13 +1,13 @@
 //! Lease of the gateway: when it is renewed, and how it ends. Part of the sans-IO core: the caller
 //! passes the time in.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use presence_types::GatewayStatus;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::{CallError, GatewayId, Reason};
+use crate::{CallError, GatewayId, Reason, error::ErrorChain};
 
 /// The renewal interval and the TTL until the service reports its own.
 const DEFAULT_INTERVAL: Duration = Duration::from_millis(2_500);
@@ -302,7 +302,7 @@ impl Log {
     fn failed(&mut self, error: &CallError) {
         if !std::mem::replace(&mut self.is_failing, true) {
             tracing::warn!(
-                error = error as &dyn Error,
+                error = %ErrorChain(error),
                 "cannot renew the gateway's lease; retrying"
             );
         }

@@ -1,7 +1,6 @@
 //! AWS credentials that are fetched again before they expire.
 
 use std::{
-    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -17,6 +16,8 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
+
+use crate::error::ErrorChain;
 
 /// Credentials are fetched again this long before they expire: AWS has new ones at least five
 /// minutes before.
@@ -209,7 +210,7 @@ impl State {
     fn fail(&mut self, error: CredentialsError, now: SystemTime) {
         if let Some(cached) = self.current.as_mut().filter(|cached| cached.is_valid(now)) {
             tracing::warn!(
-                error = &error as &dyn Error,
+                error = %ErrorChain(&error),
                 "AWS credentials were not refreshed; using the current ones"
             );
             cached.attempted_at = now;

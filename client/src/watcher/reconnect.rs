@@ -1,12 +1,12 @@
 //! Task of the watcher: opens one stream after the other, with pauses in between.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::time::{Instant, sleep};
 
 use super::{FeedState, Shared, WatchStatus, session::Session};
-use crate::CallError;
+use crate::{CallError, error::ErrorChain};
 
 /// Pauses between attempts to open a stream: from 100–200 ms to 1–2 s.
 const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
@@ -41,7 +41,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         // The first failed attempt is logged, its repetitions are not.
         if was_open || !is_failing {
             tracing::warn!(
-                error = &error as &dyn Error,
+                error = %ErrorChain(&error),
                 "the stream of watched players is disconnected; reconnecting"
             );
         }
