@@ -1,15 +1,17 @@
 //! Outgoing sockets, with or without TLS.
 
-#[cfg(target_os = "linux")]
-use std::time::Duration;
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
+    time::timeout,
 };
 use tokio_rustls::TlsConnector;
+
+/// The time after which the next address of a host is tried, as RFC 8305 recommends.
+const NEXT_ADDRESS_DELAY: Duration = Duration::from_millis(250);
 
 /// A socket, with TLS or without.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -40,7 +42,8 @@ pub(crate) async fn connect_with(
     tls: Option<Arc<ClientConfig>>,
 ) -> io::Result<Box<dyn Stream>> {
     let host = host.trim_matches(['[', ']']);
-    let socket = TcpStream::connect((host, port)).await?;
+    let addresses: Vec<_> = lookup_host((host, port)).await?.collect();
+    let socket = connect_to_any(&addresses).await?;
     socket.set_nodelay(true)?;
     limit_unacked(&socket)?;
     let Some(tls) = tls else {
@@ -50,6 +53,20 @@ pub(crate) async fn connect_with(
     Ok(Box::new(
         TlsConnector::from(tls).connect(name, socket).await?,
     ))
+}
+
+/// Connects to the first address that accepts. Only the last one has all the time that the caller
+/// permits, so an address family without a route does not make the host unreachable.
+async fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let Some((last, others)) = addresses.split_last() else {
+        return Err(io::Error::other("the host has no address"));
+    };
+    for address in others {
+        if let Ok(Ok(socket)) = timeout(NEXT_ADDRESS_DELAY, TcpStream::connect(address)).await {
+            return Ok(socket);
+        }
+    }
+    TcpStream::connect(last).await
 }
 
 /// Makes the kernel drop a connection after a second without the peer's ack. The default is a
@@ -81,4 +98,36 @@ pub(crate) fn tls() -> io::Result<Arc<ClientConfig>> {
         .map_err(io::Error::other)?;
     let config = versions.with_root_certificates(roots);
     Ok(Arc::new(config.with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// A listener whose queue is full, so that the kernel ignores further connections.
+    async fn black_hole() -> (TcpListener, SocketAddr, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(Ok(socket)) = timeout(NEXT_ADDRESS_DELAY, TcpStream::connect(address)).await {
+            queue.push(socket);
+        }
+        (listener, address, queue)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_does_not_respond_or_refuses_leaves_time_for_the_next_one() {
+        let (_listener, silent, _queue) = black_hole().await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let refusing = listener.local_addr().unwrap();
+        drop(listener);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let accepting = listener.local_addr().unwrap();
+        let socket = connect_to_any(&[silent, refusing, accepting]).await;
+        assert_eq!(socket.unwrap().peer_addr().unwrap(), accepting);
+    }
 }

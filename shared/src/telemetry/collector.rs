@@ -31,8 +31,8 @@ pub(super) struct Collector {
 
 impl Collector {
     /// Creates a client of the receiver at `endpoint`, whose requests have `headers` and take
-    /// `export_timeout` at most. It connects for each export: exports are seconds apart, and a function's
-    /// freeze kills idle connections. Must be called in a tokio runtime.
+    /// `export_timeout` at most. It connects for each export: exports are seconds apart, and a
+    /// function's freeze kills idle connections. Must be called in a tokio runtime.
     ///
     /// # Errors
     /// If the endpoint needs root certificates and this machine has none.
