@@ -26,13 +26,13 @@ pub(crate) async fn messages(client: Client, stream: &str) -> Vec<Message> {
         ..pull::Config::default()
     };
     let consumer = stream.create_consumer(config).await.expect("a consumer");
-    let request = consumer
+    let received = consumer
         .fetch()
         .max_messages(count)
         .messages()
         .await
         .expect("messages");
-    let messages: Vec<_> = request
+    let messages: Vec<_> = received
         .map(|message| message.expect("a message"))
         .collect()
         .await;

@@ -21,9 +21,10 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// The most heartbeats of several batches that are sent to a node together: they take it a small
-/// part of [`MAX_WAIT`]. A single batch may be larger.
-const MAX_ENTRIES: usize = 2_000;
+/// The most heartbeats of several batches that are sent to a node together: as many as may be in
+/// flight to a node at first. If its in-flight limit has become lower, they are sent alone, and work
+/// behind them waits, as for a single batch of that length.
+const MAX_ENTRIES: usize = 1_000;
 
 /// The longest time that batches wait for the call before theirs: the time that round trips aim at.
 const MAX_WAIT: Duration = Duration::from_millis(100);

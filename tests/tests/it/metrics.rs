@@ -114,9 +114,9 @@ async fn a_function_writes_the_same_metrics_for_cloudwatch() {
         ("PRESENCE_REDIS_URL", &*redis.url()),
         ("PRESENCE_NATS_URL", &*nats.url()),
     ];
-    let mut std_command =
+    let mut command_with_pipes =
         tokio::process::Command::from(command("health", api.address(), &variables));
-    let mut health = std_command
+    let mut health = command_with_pipes
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true)

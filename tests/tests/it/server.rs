@@ -484,11 +484,11 @@ async fn an_event_that_was_dropped_does_not_reach_the_stream_later() {
     ]);
     fixture.nats.kill();
     server.post("/presence/connect", one("stale", "c1")).await;
-    let read_dropped = async || {
+    let is_dropped = async || {
         let metrics = server.metrics().await;
         metrics.contains("presence_events_dropped_total 1")
     };
-    while !read_dropped().await {
+    while !is_dropped().await {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     fixture.nats.restart().await;

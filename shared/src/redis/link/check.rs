@@ -93,7 +93,7 @@ fn judge(replies: Vec<Value>, role: Role) -> Result<(), StoreError> {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(
                     error,
-                    "Redis does not respond to ROLE: allow it, or a demoted primary may be read"
+                    "Redis refuses ROLE: allow it, or a demoted primary may be read"
                 );
             }
             Ok(())

@@ -10,8 +10,8 @@
 //! sent ── reply ───▶ reply; READONLY, LOADING or MASTERDOWN drops the connection
 //!    ├── lost socket ──▶ connection dropped; sent once more, if it may be repeated
 //!    └── not a byte for 150 ms, of any reply ───▶ a second connection is made beside it: the first
-//!    of the two that responds stays in service; sent once more on the new one, if it may be
-//!    repeated
+//!        of the two that responds stays in service; sent once more on the new one, if it may be
+//!        repeated
 //! ```
 //!
 //! - `attempt`: opening connections, one at a time.

@@ -1,7 +1,6 @@
 //! Redis Cluster: three masters on this machine, compared with standalone Redis. Three processes
-//! that share a CPU evict each other's data from its caches, as masters on CPUs of their own do not.
-//! So heartbeats are compared with three standalone servers, too, which share the CPU in the same
-//! way.
+//! that share a CPU evict each other's data from its caches, masters with a CPU each do not. So
+//! heartbeats are also compared with three standalone servers, which share the CPU in the same way.
 
 use std::{iter::Sum, ops::AddAssign};
 
@@ -24,7 +23,7 @@ const PLAYERS: usize = 200_000;
 const FRIENDS: usize = 500;
 const FRIENDS_CALLS: usize = 1_000;
 
-/// Rounds per deployment. The two take turns.
+/// Rounds per deployment. The deployments take turns.
 const ROUNDS: usize = 5;
 
 /// Calls at a time.
@@ -109,7 +108,7 @@ async fn heartbeats(
             single += serve(one, in_flight, &whole).await;
             separate += serve(three, in_flight, &third).await;
         }
-        let batches = format!("batches of 1,000, {in_flight} in flight");
+        let batches = format!("three masters: batches of 1,000, {in_flight} in flight");
         let micros = |seconds: f64| format!("{:.2} µs", seconds * per_heartbeat);
         for (reference, name) in [(separate, "three standalone"), (single, "one standalone")] {
             report.add(

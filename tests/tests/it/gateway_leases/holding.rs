@@ -100,7 +100,7 @@ async fn a_check_that_fails_deletes_only_keys_of_another_type() {
     let mut raw = it.redis.connection().await;
     it.renew("g1").await;
     it.sweep().await;
-    let count_evals = async |raw: &mut _| {
+    let has_sent_eval = async |raw: &mut _| {
         let stats: String = redis::cmd("INFO")
             .arg("commandstats")
             .query_async(raw)
@@ -115,11 +115,11 @@ async fn a_check_that_fails_deletes_only_keys_of_another_type() {
     let _: () = it.redis.ask(&["CONFIG", "RESETSTAT"]).await;
     let _: () = it.redis.ask(&["CONFIG", "SET", "maxmemory", "1"]).await;
     pass().await.unwrap_err();
-    assert!(!count_evals(&mut raw).await);
+    assert!(!has_sent_eval(&mut raw).await);
 
     let _: () = it.redis.ask(&["CONFIG", "SET", "maxmemory", "0"]).await;
     raw.set("presence:{all}:gateways", "by hand").await.unwrap();
     pass().await.unwrap_err();
-    assert!(count_evals(&mut raw).await);
+    assert!(has_sent_eval(&mut raw).await);
     assert_eq!(it.renew("g1").await, GatewayStatus::New);
 }
