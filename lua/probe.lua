@@ -1,5 +1,5 @@
 -- Checks that scripts run, that the clock can be read and that keys can be written: after a failover a PING may succeed
--- although every script fails, and a full or read-only node still answers reads.
+-- although every script fails, and a full or read-only node still serves reads.
 -- KEYS[1]: the probe's key
 -- ARGV[1]: TTL (ms)
 -- Returns: now (Unix ms)

@@ -56,8 +56,8 @@ struct Entry<'a> {
 /// The result of a mutation of many connections.
 #[derive(Debug, Default)]
 pub(crate) struct AppliedBatch {
-    /// The outcome of each connection, in order. `None` if its Redis node did not answer, or its
-    /// keys hold another type.
+    /// The outcome of each connection, in order. `None` if its Redis node did not respond, or
+    /// its keys hold another type.
     pub(crate) outcomes: Vec<Option<LeaseOutcome>>,
     pub(crate) events: Vec<OutboxEntry>,
     /// One of the errors of failed entries.
@@ -124,19 +124,19 @@ impl Store {
                 .collect();
             self.append_entries(command, *shard, batches, &group);
         };
-        let answers = self
+        let replies = self
             .run_groups(first.mutation.script(), &groups, append)
             .await;
         let mut applied: Vec<_> = batches
             .iter()
             .map(|batch| AppliedBatch::without_outcomes(batch.connections.len()))
             .collect();
-        for ((shard, positions), answer) in groups.iter().zip(answers) {
+        for ((shard, positions), reply) in groups.iter().zip(replies) {
             let group = positions.iter().map(|position| entries[*position]);
             let trace = batches[entries[positions[0]].batch].trace; // no group is empty
-            let reply =
-                answer.and_then(|answer| Reply::parse(answer, positions.len(), *shard, trace));
-            add_reply(&mut applied, group, reply);
+            let result =
+                reply.and_then(|reply| Reply::parse(reply, positions.len(), *shard, trace));
+            add_result(&mut applied, group, result);
         }
         applied
     }
@@ -149,8 +149,8 @@ impl Store {
         batches: &[Batch<'_>],
         group: &[Entry<'_>],
     ) {
-        let callers = group.chunk_by(|entry, next| entry.batch == next.batch);
-        let callers: Vec<_> = callers
+        let by_batch = group.chunk_by(|entry, next| entry.batch == next.batch);
+        let callers: Vec<_> = by_batch
             .map(|entries| (batches[entries[0].batch], entries))
             .collect();
         let players = group.iter().map(|entry| &entry.connection.player_id);
@@ -192,11 +192,11 @@ impl Store {
                 )
             })
             .collect();
-        let mut answers = self.redis.query_all_with(script.policy, &by_hash).await;
-        let is_unknown = |group: &usize| answers[*group].as_ref().is_err_and(is_unknown_script);
+        let mut replies = self.redis.query_all_with(script.policy, &by_hash).await;
+        let is_unknown = |group: &usize| replies[*group].as_ref().is_err_and(is_unknown_script);
         let unknown: Vec<_> = (0..groups.len()).filter(is_unknown).collect();
         if unknown.is_empty() {
-            return answers;
+            return replies;
         }
         // Nodes that do not have the script cached get its source, in a second round trip.
         let send_source = |group: &usize| {
@@ -207,22 +207,22 @@ impl Store {
             )
         };
         let by_source: Vec<_> = unknown.iter().map(send_source).collect();
-        let second_answers = self.redis.query_all_with(script.policy, &by_source).await;
-        for (group, answer) in unknown.into_iter().zip(second_answers) {
-            answers[group] = answer;
+        let second_replies = self.redis.query_all_with(script.policy, &by_source).await;
+        for (group, reply) in unknown.into_iter().zip(second_replies) {
+            replies[group] = reply;
         }
-        answers
+        replies
     }
 }
 
-/// Adds the reply of one call to the results of the batches that shared it. A failed call fails its
-/// own entries only.
-fn add_reply<'a>(
+/// Adds the result of one call to the results of the batches that shared it. A failed call fails
+/// its own entries only.
+fn add_result<'a>(
     applied: &mut [AppliedBatch],
     group: impl Iterator<Item = Entry<'a>> + Clone,
-    reply: Result<Reply<LeaseOutcome>, StoreError>,
+    result: Result<Reply<LeaseOutcome>, StoreError>,
 ) {
-    let reply = match reply {
+    let reply = match result {
         Ok(reply) => reply,
         Err(error) => {
             group.for_each(|entry| applied[entry.batch].failure = Some(error.clone()));

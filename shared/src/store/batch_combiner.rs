@@ -143,12 +143,14 @@ impl Store {
         connections: &[Connection],
         trace: &TraceContext,
     ) -> AppliedBatch {
-        let shard = |position: &usize| self.keys.shard(&connections[*position].player_id);
+        let find_shard = |position: &usize| self.keys.shard(&connections[*position].player_id);
         let positions = (0..connections.len()).collect();
-        let nodes = self.redis.group_by_known_master(positions, shard);
+        let nodes = self.redis.group_by_known_master(positions, find_shard);
         let renewals = nodes.into_iter().map(async |(node, positions)| {
-            let of_node = positions.iter().map(|position| &connections[*position]);
-            let of_node: Vec<_> = of_node.cloned().collect();
+            let of_node: Vec<_> = positions
+                .iter()
+                .map(|position| connections[*position].clone())
+                .collect();
             let applied = match node {
                 Some(node) => self.renew_on_node(node, gateway, of_node, trace).await,
                 None => {
@@ -219,15 +221,15 @@ mod tests {
 
     use super::*;
 
-    type Answer = oneshot::Receiver<AppliedBatch>;
+    type Receiver = oneshot::Receiver<AppliedBatch>;
 
-    /// Adds a batch of this length.
-    fn push(combiner: &BatchCombiner, length: usize) -> (Option<NodeTask>, Answer) {
+    /// Adds a batch of this length. Returns the receiver of its result.
+    fn push(combiner: &BatchCombiner, length: usize) -> (Option<NodeTask>, Receiver) {
         let connection = Connection {
             player_id: "player".parse().unwrap(),
             connection_id: "connection".parse().unwrap(),
         };
-        let (result, answer) = oneshot::channel();
+        let (result, receiver) = oneshot::channel();
         let batch = WaitingBatch {
             connections: vec![connection; length],
             gateway: None,
@@ -235,7 +237,7 @@ mod tests {
             result,
         };
         let task = combiner.push(("node".to_owned(), 6379), batch);
-        (task, answer)
+        (task, receiver)
     }
 
     fn lengths(batches: &[WaitingBatch]) -> Vec<usize> {
@@ -263,11 +265,11 @@ mod tests {
         let mut task = task.expect("no task is running");
         let others = [MAX_ENTRIES - 10, 10, 1].map(|length| push(&combiner, length));
         assert!(others.iter().all(|(task, _)| task.is_none()));
-        let mut next = || task.next_batches().map(|batches| lengths(&batches));
-        assert_eq!(next(), Some(vec![MAX_ENTRIES + 1]));
-        assert_eq!(next(), Some(vec![MAX_ENTRIES - 10, 10]));
-        assert_eq!(next(), Some(vec![1]));
-        assert_eq!(next(), None);
+        let mut take_lengths = || task.next_batches().map(|batches| lengths(&batches));
+        assert_eq!(take_lengths(), Some(vec![MAX_ENTRIES + 1]));
+        assert_eq!(take_lengths(), Some(vec![MAX_ENTRIES - 10, 10]));
+        assert_eq!(take_lengths(), Some(vec![1]));
+        assert_eq!(take_lengths(), None);
         let (second_task, _) = push(&combiner, 1);
         drop(task);
         assert!(second_task.is_some() && push(&combiner, 1).0.is_none());
@@ -276,9 +278,9 @@ mod tests {
     #[test]
     fn the_batch_of_a_caller_that_left_is_not_sent() {
         let combiner = BatchCombiner::default();
-        let (task, answer) = push(&combiner, 1);
-        drop(answer);
-        let (_, _answer) = push(&combiner, 2);
+        let (task, receiver) = push(&combiner, 1);
+        drop(receiver);
+        let (_, _receiver) = push(&combiner, 2);
         let batches = task.unwrap().next_batches().unwrap();
         assert_eq!(lengths(&batches), [2]);
     }

@@ -33,10 +33,10 @@ impl Store {
     /// missing marks.
     ///
     /// # Errors
-    /// [`StoreError`] if a node did not answer.
+    /// [`StoreError`] if a node did not respond.
     pub(crate) async fn dataset(&self) -> Result<(Dataset, u64), StoreError> {
-        let (marks, replication_ids) = tokio::join!(self.marks(), self.replication_ids());
-        let (marks, now) = marks?;
+        let (read, replication_ids) = tokio::join!(self.marks(), self.replication_ids());
+        let (marks, now) = read?;
         Ok((
             Dataset {
                 marks,

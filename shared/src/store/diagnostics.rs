@@ -49,8 +49,8 @@ impl Store {
             }
         }
         let mut players = Vec::new();
-        for ids in self.redis.query_all(&zrandmembers).await {
-            let ids: Vec<Vec<u8>> = redis::from_redis_value(ids?)?;
+        for reply in self.redis.query_all(&zrandmembers).await {
+            let ids: Vec<Vec<u8>> = redis::from_redis_value(reply?)?;
             players.extend(
                 ids.iter()
                     .filter_map(|id| PlayerId::parse(str::from_utf8(id).ok()?).ok()),

@@ -30,7 +30,6 @@ pub fn reply(bytes: &[u8]) {
     let Ok(value) = redis::parse_redis_value(bytes) else {
         return;
     };
-    let alice = || PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"));
     let trace = TraceContext::new_root();
     if let Ok(reply) = Reply::<LeaseOutcome>::parse(value.clone(), 1, Shard::FIRST, &trace)
         && let Some(record) = reply.record
@@ -57,6 +56,10 @@ pub fn reply(bytes: &[u8]) {
             check(&presence);
         }
     }
+}
+
+fn alice() -> PlayerId {
+    PlayerId::parse("alice").unwrap_or_else(|_| unreachable!("an id"))
 }
 
 /// Asserts that an OFFLINE player has no connections.

@@ -25,23 +25,25 @@ impl Store {
             .query_all_timed(&self.gateway_reads())
             .await
             .into_iter();
-        let mut next = || {
+        let mut take_reply = || {
             replies
                 .next()
                 .unwrap_or(Err(StoreError::Unexpected("no reply")))
         };
-        let ((leases, now), (endings, _), (held_until, _)) = (next()?, next()?, next()?);
-        let (held_until,): (Option<u64>,) = redis::from_redis_value(held_until)?;
+        let (leases, now) = take_reply()?;
+        let (endings, _) = take_reply()?;
+        let (hold, _) = take_reply()?;
+        let (held_until,): (Option<u64>,) = redis::from_redis_value(hold)?;
         let is_held = held_until.is_some_and(|held_until| now < held_until);
         let mut states = ending_gateways(endings)?;
         states.extend(known_gateways(leases, is_held, now)?);
         let gateways: Vec<_> = states.into_iter().collect();
         let mut list = Vec::with_capacity(gateways.len());
-        for some in gateways.chunks(GATEWAYS_PER_PIPELINE) {
+        for chunk in gateways.chunks(GATEWAYS_PER_PIPELINE) {
             let counts = self
-                .count_owned(some.iter().map(|(gateway, _)| gateway))
+                .count_owned(chunk.iter().map(|(gateway, _)| gateway))
                 .await?;
-            list.extend(some.iter().zip(counts).map(
+            list.extend(chunk.iter().zip(counts).map(
                 |((gateway_id, (state, expires_in_ms)), connections)| Gateway {
                     gateway_id: gateway_id.clone(),
                     connections,
@@ -59,7 +61,7 @@ impl Store {
     }
 
     fn gateway_reads(&self) -> [(Shard, Cmd); 3] {
-        let all = |key| {
+        let read_all = |key| {
             redis::cmd("ZRANGE")
                 .arg(key)
                 .arg(0)
@@ -72,8 +74,8 @@ impl Store {
             .arg("held_until")
             .to_owned();
         let reads = [
-            all(self.keys.gateways()),
-            all(self.keys.gateways_ending()),
+            read_all(self.keys.gateways()),
+            read_all(self.keys.gateways_ending()),
             held_until,
         ];
         reads.map(|read| (Shard::FIRST, read))
@@ -81,8 +83,8 @@ impl Store {
 }
 
 /// The gateways with a lease, also with one that has expired and that no sweep has noticed yet.
-fn known_gateways(leases: Value, is_held: bool, now: u64) -> Result<States, StoreError> {
-    let leases: Vec<(String, f64)> = redis::from_redis_value(leases)?;
+fn known_gateways(reply: Value, is_held: bool, now: u64) -> Result<States, StoreError> {
+    let leases: Vec<(String, f64)> = redis::from_redis_value(reply)?;
     let known = leases.into_iter().filter_map(|(id, expires_at)| {
         let expires_at = expires_at as u64;
         // A lease counts through the millisecond of its expiry.
@@ -101,8 +103,8 @@ fn known_gateways(leases: Value, is_held: bool, now: u64) -> Result<States, Stor
 
 /// The gateways whose connections' leases are being ended. The score says when sweeps take over:
 /// after `before` for a gateway that leaves (lua/leave_gateway.lua), not after it for a lost one.
-fn ending_gateways(endings: Value) -> Result<States, StoreError> {
-    let endings: Vec<(String, f64)> = redis::from_redis_value(endings)?;
+fn ending_gateways(reply: Value) -> Result<States, StoreError> {
+    let endings: Vec<(String, f64)> = redis::from_redis_value(reply)?;
     let ending = endings.into_iter().filter_map(|(member, swept_from)| {
         let ending = Ending::parse(&member)?;
         let is_leaving = swept_from as u64 > ending.before;
@@ -139,18 +141,18 @@ mod tests {
 
     #[test]
     fn a_lease_counts_through_the_millisecond_of_its_expiry() {
-        let leases = || scored(&[("a", 999), ("b", 1_000), ("c", 1_500)]);
-        let shown = |is_held| states(known_gateways(leases(), is_held, 1_000));
-        let expected = |of_a| {
+        let build_leases = || scored(&[("a", 999), ("b", 1_000), ("c", 1_500)]);
+        let list_states = |is_held| states(known_gateways(build_leases(), is_held, 1_000));
+        let build_expected = |state_of_a| {
             [
-                ("a", of_a, 0),
+                ("a", state_of_a, 0),
                 ("b", GatewayState::Live, 0),
                 ("c", GatewayState::Live, 500),
             ]
             .map(|(id, state, expires_in_ms)| (id.to_owned(), state, expires_in_ms))
         };
-        assert_eq!(shown(false), expected(GatewayState::Lost));
-        assert_eq!(shown(true), expected(GatewayState::Held));
+        assert_eq!(list_states(false), build_expected(GatewayState::Lost));
+        assert_eq!(list_states(true), build_expected(GatewayState::Held));
     }
 
     #[test]

@@ -82,10 +82,10 @@ impl Store {
                 .arg(format!("{reason}!{grace}"))
                 .arg(LEAVING_TIMEOUT_MS);
         };
-        let member = scripts::LEAVE_GATEWAY
+        let reply = scripts::LEAVE_GATEWAY
             .run(&self.redis, Shard::FIRST, complete)
             .await?;
-        let member: Option<String> = redis::from_redis_value(member)?;
+        let member: Option<String> = redis::from_redis_value(reply)?;
         member
             .map(|member| Ending::parse(&member).ok_or(UNEXPECTED_MEMBER))
             .transpose()
@@ -96,12 +96,11 @@ impl Store {
     pub(crate) async fn lost_gateways(&self) -> Result<LostGateways, StoreError> {
         let (reason, grace) = self.offline_reason_and_grace(Reason::Lost);
         let complete = |command: &mut Cmd| {
-            let keys = &self.keys;
             let keys = [
-                keys.gateways(),
-                keys.gateways_ending(),
-                keys.gateways_lost(),
-                keys.gateways_seen(),
+                self.keys.gateways(),
+                self.keys.gateways_ending(),
+                self.keys.gateways_lost(),
+                self.keys.gateways_seen(),
             ];
             command.arg(keys.len()).arg(&keys);
             command
@@ -170,11 +169,11 @@ impl LostGateways {
     fn parse(reply: Value) -> Result<Self, StoreError> {
         const UNEXPECTED: StoreError = StoreError::Unexpected("a script's reply");
         let mut parts = redis::from_redis_value::<Vec<Value>>(reply)?.into_iter();
-        let mut next_number =
+        let mut take_number =
             || Ok::<u64, StoreError>(redis::from_redis_value(parts.next().ok_or(UNEXPECTED)?)?);
-        let held = next_number()?;
-        let lost = next_number()?;
-        let known = next_number()?;
+        let held = take_number()?;
+        let lost = take_number()?;
+        let known = take_number()?;
         let members = parts
             .map(redis::from_redis_value::<String>)
             .collect::<Result<Vec<_>, _>>()?;
@@ -196,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ending_is_read_as_it_was_noted() {
+    fn an_ending_is_read_as_it_was_recorded() {
         let ending = Ending::parse("g1!1795492717576!lost!30000").unwrap();
         assert_eq!(
             (ending.gateway.as_str(), ending.before),

@@ -64,7 +64,7 @@ impl Store {
         trace: &TraceContext,
     ) -> Result<Applied<LeaseOutcome>, StoreError> {
         let span = Span::script(trace, scripts::RENEW_KNOWN.name, 1);
-        let (caller, renewal) = oneshot::channel();
+        let (caller, receiver) = oneshot::channel();
         let heartbeat = PendingHeartbeat {
             connection: connection.clone(),
             gateway: gateway.cloned(),
@@ -73,7 +73,7 @@ impl Store {
         if self.heartbeats.push(heartbeat) {
             tokio::spawn(self.clone().flush());
         }
-        let renewal = renewal.await.unwrap_or(Ok(None));
+        let renewal = receiver.await.unwrap_or(Ok(None));
         span.end(renewal.as_ref().err().map(StoreError::kind));
         match renewal? {
             Some(record) => Ok(Applied {

@@ -129,7 +129,7 @@ impl Keys {
         self.shared(Shard::FIRST, "gateways-lost")
     }
 
-    /// The result of the last look for lost gateways: a hash.
+    /// The result of the last check for lost gateways: a hash.
     pub(crate) fn gateways_seen(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "gateways-seen")
     }
@@ -144,7 +144,7 @@ impl Keys {
         self.shared(Shard::FIRST, "sweeping")
     }
 
-    /// The time at which a relay last had emptied all outboxes of a cluster.
+    /// The time at which a relay had last emptied all outboxes of a cluster.
     pub(crate) fn relayed(&self) -> ConcatArg<'_> {
         self.shared(Shard::FIRST, "relayed")
     }
@@ -347,17 +347,21 @@ mod tests {
 
     #[test]
     fn players_are_spread_evenly_whatever_their_ids_look_like() {
-        let numbered = |n: u64| format!("player-{n:07}");
-        let steam = |n: u64| (76_561_197_960_265_728 + 2 * n).to_string();
-        let mail = |n: u64| format!("u{n}@example.com");
-        for name in [&numbered as &dyn Fn(u64) -> String, &steam, &mail] {
+        let format_numbered = |n: u64| format!("player-{n:07}");
+        let format_steam = |n: u64| (76_561_197_960_265_728 + 2 * n).to_string();
+        let format_mail = |n: u64| format!("u{n}@example.com");
+        for format in [
+            &format_numbered as &dyn Fn(u64) -> String,
+            &format_steam,
+            &format_mail,
+        ] {
             let ids: Vec<_> = (0..50_000)
-                .map(|n| PlayerId::parse(&name(n)).unwrap())
+                .map(|n| PlayerId::parse(&format(n)).unwrap())
                 .collect();
             let shards = cluster(256).group_by_shard(ids.iter());
             let most = shards.values().map(Vec::len).max().unwrap();
             assert_eq!(shards.len(), 256);
-            assert!(most < 50_000 / 256 * 5 / 4, "{}: {most}", name(0));
+            assert!(most < 50_000 / 256 * 5 / 4, "{}: {most}", format(0));
         }
     }
 

@@ -104,7 +104,7 @@ impl Store {
     /// Checks that a cluster's data is spread over the configured number of partitions.
     ///
     /// # Errors
-    /// [`StoreError::Partitions`] if it is not. If Redis does not answer, the check passes.
+    /// [`StoreError::Partitions`] if it is not. If Redis does not respond, the check passes.
     pub(crate) async fn check_layout(&self) -> Result<(), StoreError> {
         self.redis.check_layout().await
     }

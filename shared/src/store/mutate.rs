@@ -97,21 +97,21 @@ impl Store {
         applied(reply, player)
     }
 
-    /// Calls a script for players of one shard. `arguments` appends the arguments that the script's
-    /// header lists.
+    /// Calls a script for players of one shard. `append_arguments` appends the arguments that
+    /// the script's header lists.
     pub(super) async fn call<O: Outcome>(
         &self,
         script: &Script,
         players: &[&PlayerId],
         trace: &TraceContext,
-        arguments: impl Fn(&mut Cmd),
+        append_arguments: impl Fn(&mut Cmd),
     ) -> Result<Reply<O>, StoreError> {
         let span = Span::script(trace, script.name, players.len());
         let shard = self.keys.shard(players[0]);
         let complete = |command: &mut Cmd| {
             let players = players.iter().copied();
             self.append_call(command, shard, players, span.context(), "");
-            arguments(command);
+            append_arguments(command);
         };
         let reply = script
             .run(&self.redis, shard, complete)

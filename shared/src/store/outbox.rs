@@ -92,7 +92,7 @@ impl Store {
         for entry in entries {
             shards.entry(entry.shard).or_default().push(&entry.entry_id);
         }
-        let xdel = |(shard, ids)| {
+        let build_xdel = |(shard, ids)| {
             (
                 shard,
                 redis::cmd("XDEL")
@@ -101,7 +101,7 @@ impl Store {
                     .to_owned(),
             )
         };
-        let commands: Vec<_> = shards.into_iter().map(xdel).collect();
+        let commands: Vec<_> = shards.into_iter().map(build_xdel).collect();
         self.redis
             .query_all(&commands)
             .await
@@ -127,15 +127,15 @@ impl Store {
     }
 }
 
-pub(super) fn entries(shard: Shard, reply: Value) -> Result<Vec<OutboxEntry>, StoreError> {
-    let reply: StreamRangeReply = redis::from_redis_value(reply)?;
+pub(super) fn entries(shard: Shard, value: Value) -> Result<Vec<OutboxEntry>, StoreError> {
+    let reply: StreamRangeReply = redis::from_redis_value(value)?;
     let entries = reply.ids.into_iter().map(|entry| {
         // Missing or malformed fields become empty: the publisher rejects such an event.
-        let text = |name: &str| entry.get::<String>(name).unwrap_or_default();
+        let read_field = |name: &str| entry.get::<String>(name).unwrap_or_default();
         OutboxEntry {
             shard,
             body: entry.get("event").unwrap_or_default(),
-            trace: TraceContext::from_stored(&text("traceparent"), &text("tracestate")),
+            trace: TraceContext::from_stored(&read_field("traceparent"), &read_field("tracestate")),
             entry_id: entry.id,
         }
     });

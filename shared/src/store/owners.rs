@@ -135,11 +135,11 @@ impl Store {
         after: Option<&[u8]>,
         count: usize,
     ) -> Result<OwnedPage, StoreError> {
-        let members = self
+        let reply = self
             .redis
             .query(shard, &self.owned(shard, ending, after, count))
             .await?;
-        let members: Vec<Vec<u8>> = redis::from_redis_value(members)?;
+        let members: Vec<Vec<u8>> = redis::from_redis_value(reply)?;
         let mut page = OwnedPage {
             more_after: members.last().cloned(),
             ..OwnedPage::default()
@@ -240,8 +240,8 @@ impl Store {
 }
 
 impl ConnectionsEnding<'_> {
-    /// Ends the next leases. `None` after the last ones. Shards whose node does not answer are
-    /// skipped.
+    /// Ends the next leases. `None` after the last ones. Shards whose node does not respond
+    /// are skipped.
     pub(crate) async fn next(&mut self) -> Option<EndedLeases> {
         let shards: Vec<_> = self
             .shards
@@ -286,8 +286,8 @@ impl ConnectionsEnding<'_> {
         let calls =
             chunks.map(|connections| self.store.end_leases(self.ending, connections, self.trace));
         let mut all = EndedLeases::default();
-        for ended in join_all(calls).await {
-            let ended = ended?;
+        for result in join_all(calls).await {
+            let ended = result?;
             all.ended += ended.ended;
             all.events.extend(ended.events);
         }
@@ -297,7 +297,7 @@ impl ConnectionsEnding<'_> {
     /// Records that all leases have ended.
     ///
     /// # Errors
-    /// [`StoreError`] if a node did not answer. Sweeps end the rest.
+    /// [`StoreError`] if a node did not respond. Sweeps end the rest.
     pub(crate) async fn finish(self) -> Result<(), StoreError> {
         if let Some(error) = self.failure {
             return Err(error);

@@ -2,7 +2,7 @@
 
 use crate::redis::StoreError;
 
-/// The values from the nodes that answered, and an error of one that did not.
+/// The values from the nodes that responded, and an error of one that did not.
 #[derive(Debug)]
 pub(crate) struct PartialResult<T> {
     pub(crate) values: Vec<T>,

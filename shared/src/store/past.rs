@@ -32,8 +32,8 @@ impl Past {
     pub(super) fn parse(line: &[u8], ttl: u64) -> Option<Self> {
         let mut parts = str::from_utf8(line).ok()?.split(';');
         let head = parts.next()?;
-        let (words, _activity) = head.split_once(" {").unwrap_or((head, ""));
-        let mut words = words.split(' ');
+        let (text, _activity) = head.split_once(" {").unwrap_or((head, ""));
+        let mut words = text.split(' ');
         let last_seen: u64 = words.next()?.parse().ok()?;
         let parse_lease = |part: &str| {
             let (owned, duration) = part
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_is_as_usual() {
+    fn omitted_fields_have_their_usual_values() {
         let usual = Past {
             last_seen: 1_000,
             version: 900,

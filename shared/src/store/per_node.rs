@@ -1,4 +1,4 @@
-//! Work on many shards, grouped by node, so that a node that does not answer delays its own shards
+//! Work on many shards, grouped by node, so that a node that does not respond delays its own shards
 //! only.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -22,15 +22,15 @@ impl Store {
     pub(crate) async fn by_node<T>(
         &self,
         items: impl IntoIterator<Item = T>,
-        shard: impl Fn(&T) -> Shard,
+        to_shard: impl Fn(&T) -> Shard,
     ) -> Vec<Vec<T>> {
         self.redis
-            .group_by_node(items.into_iter().collect(), shard)
+            .group_by_node(items.into_iter().collect(), to_shard)
             .await
     }
 }
 
-/// Works on shards of one node, some at a time. If the node does not answer, the rest is skipped:
+/// Works on shards of one node, some at a time. If the node does not respond, the rest is skipped:
 /// it would fail as well, and only after a timeout each.
 pub(crate) async fn while_node_replies<T, R, W>(
     items: Vec<T>,

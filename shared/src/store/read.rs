@@ -37,13 +37,13 @@ impl Store {
     /// some of them have an activity.
     ///
     /// # Errors
-    /// [`StoreError`] if a node did not answer: unknown is never OFFLINE.
+    /// [`StoreError`] if a node did not respond: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
-        let keys = |shard, player| [self.keys.record(shard, player)];
+        let to_keys = |shard, player| [self.keys.record(shard, player)];
         let (as_of, read) = self
             .read(
                 players,
-                keys,
+                to_keys,
                 |player, [record], now| match Record::from_value(record)? {
                     Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
                     None => Ok((false, Presence::offline(player, None))),
@@ -55,13 +55,13 @@ impl Store {
             .map(|(_, presence)| presence.player_id.clone())
             .collect();
         // Most calls end here, with one round trip.
-        let complete = match players_with_activity.is_empty() {
+        let with_activity = match players_with_activity.is_empty() {
             true => Vec::new(),
             false => self.presences_with_activity(&players_with_activity).await?,
         };
-        let mut complete = complete.into_iter();
+        let mut remaining = with_activity.into_iter();
         let pick_complete = |(has_activity, presence)| {
-            if has_activity { complete.next() } else { None }.unwrap_or(presence)
+            if has_activity { remaining.next() } else { None }.unwrap_or(presence)
         };
         Ok(Snapshot {
             as_of,
@@ -75,16 +75,16 @@ impl Store {
         &self,
         players: &[PlayerId],
     ) -> Result<Vec<Presence>, StoreError> {
-        let keys = |shard, player| {
+        let to_keys = |shard, player| {
             [
                 self.keys.record(shard, player),
                 self.keys.past(shard, player),
             ]
         };
-        let presence = |player, [record, past]: &[Value; 2], now| {
+        let decode = |player, [record, past]: &[Value; 2], now| {
             record::presence(player, [record, past], None, now)
         };
-        Ok(self.read(players, keys, presence).await?.1)
+        Ok(self.read(players, to_keys, decode).await?.1)
     }
 
     /// Reads the presences of `players` to count them. A player whose record is malformed counts as
@@ -93,12 +93,12 @@ impl Store {
         &self,
         players: &[PlayerId],
     ) -> Result<Snapshot, StoreError> {
-        let presence = |player: PlayerId, [record]: &[Value; 1], now| {
+        let decode = |player: PlayerId, [record]: &[Value; 1], now| {
             let presence = record::presence(player.clone(), [record, &Value::Nil], None, now);
             Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
         };
-        let keys = |shard, player| [self.keys.record(shard, player)];
-        let (as_of, presences) = self.read(players, keys, presence).await?;
+        let to_keys = |shard, player| [self.keys.record(shard, player)];
+        let (as_of, presences) = self.read(players, to_keys, decode).await?;
         Ok(Snapshot { as_of, presences })
     }
 
@@ -111,7 +111,7 @@ impl Store {
         &self,
         players: &[PlayerId],
     ) -> Result<Snapshot, StoreError> {
-        let keys = |shard, player| {
+        let to_keys = |shard, player| {
             [
                 self.keys.record(shard, player),
                 self.keys.past(shard, player),
@@ -120,7 +120,7 @@ impl Store {
         let decode = |player, [record, past]: &[Value; 2], now| {
             self.presence_with_history(player, [record, past], now)
         };
-        let (as_of, read) = self.read(players, keys, decode).await?;
+        let (as_of, read) = self.read(players, to_keys, decode).await?;
         let doubtful: Vec<_> = read
             .iter()
             .filter(|read| read.is_doubtful)
@@ -173,17 +173,17 @@ impl Store {
     async fn read<'a, const N: usize, T: Clone>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
+        to_keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
         decode: impl Fn(PlayerId, &[Value; N], u64) -> Result<T, StoreError>,
     ) -> Result<(u64, Vec<T>), StoreError> {
         let mut as_of = None;
         let mut decoded = vec![None; players.len()];
-        for (positions, reply) in self.read_by_shard(players, keys).await {
-            let (values, now) = reply?;
+        for (positions, reply) in self.read_by_shard(players, to_keys).await {
+            let (value, now) = reply?;
             as_of = Some(as_of.map_or(now, |earliest: u64| earliest.min(now)));
-            let mut values = reply::values(values).into_iter();
+            let mut remaining = reply::values(value).into_iter();
             for position in positions {
-                let values = [(); N].map(|()| values.next().unwrap_or(Value::Nil));
+                let values = [(); N].map(|()| remaining.next().unwrap_or(Value::Nil));
                 decoded[position] = Some(decode(players[position].clone(), &values, now)?);
             }
         }
@@ -201,7 +201,7 @@ impl Store {
     pub(super) async fn read_by_shard<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
-        keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
+        to_keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
     ) -> Vec<(Vec<usize>, Result<Timed, StoreError>)> {
         let build_command = |(shard, positions): &(Shard, Vec<usize>)| {
             (
@@ -209,7 +209,7 @@ impl Store {
                 read_command(
                     positions
                         .iter()
-                        .flat_map(|position| keys(*shard, &players[*position])),
+                        .flat_map(|position| to_keys(*shard, &players[*position])),
                 ),
             )
         };

@@ -13,13 +13,13 @@ pub(crate) type Sighting = (Presence, u64);
 
 impl Store {
     /// Reads presences with their history, in the order of `players`, in one round trip to each
-    /// Redis node involved. A node that does not answer is an error of its own players only, and a
-    /// key of another type one of its own player.
+    /// Redis node involved. A node that does not respond is an error of its own players only, and
+    /// a key of another type one of its own player.
     pub(crate) async fn presences_each(
         &self,
         players: &[PlayerId],
     ) -> Vec<Result<Sighting, StoreError>> {
-        let keys = |shard, player| {
+        let to_keys = |shard, player| {
             [
                 self.keys.record(shard, player),
                 self.keys.past(shard, player),
@@ -27,7 +27,7 @@ impl Store {
         };
         let mut sightings = vec![Err(StoreError::Unexpected("no reply")); players.len()];
         let mut doubtful = Vec::new();
-        for (positions, reply) in self.read_by_shard(players, keys).await {
+        for (positions, reply) in self.read_by_shard(players, to_keys).await {
             let group = positions.iter().map(|position| &players[*position]);
             for (position, read) in positions.iter().zip(self.decode_reply(reply, group)) {
                 sightings[*position] = read.map(|(read, now)| {
@@ -61,10 +61,10 @@ impl Store {
             Ok((values, now)) => (reply::values(values).into_iter(), now),
             Err(error) => return players.map(|_| Err(error.clone())).collect(),
         };
-        let mut next_value = || values.next().unwrap_or(Value::Nil);
+        let mut take_value = || values.next().unwrap_or(Value::Nil);
         let decode = |player: &PlayerId| {
-            let record = next_value();
-            let past = next_value();
+            let record = take_value();
+            let past = take_value();
             let read = self.presence_with_history(player.clone(), [&record, &past], now)?;
             Ok((read, now))
         };

@@ -119,12 +119,12 @@ impl Record {
     /// does.
     pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
         let elapsed = now.saturating_sub(self.last_seen);
-        let lapsed = self
+        let expired = self
             .leases
             .iter()
             .filter(|duration| **duration < elapsed)
             .count();
-        self.connection_count = self.connection_count.saturating_sub(lapsed as u32);
+        self.connection_count = self.connection_count.saturating_sub(expired as u32);
         self.presence(player_id)
     }
 }
@@ -167,7 +167,7 @@ mod tests {
     const TWO_PLAYING: &str = r#"{"last_seen":1000,"version":900,"connection_count":2,"state":"ONLINE","leases":[30000,45000],"activity":true}"#;
 
     #[test]
-    fn what_the_scripts_write_is_read_as_json_is() {
+    fn the_scan_of_a_record_equals_its_json() {
         for json in [ONE, PLAYING, TWO, TWO_PLAYING] {
             let scanned = Record::scan(json).unwrap();
             assert_eq!(scanned, serde_json::from_str(json).unwrap(), "{json}");
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_else_wrote_is_read_too() {
+    fn a_record_written_by_hand_is_read_too() {
         let json = r#"{"state": "AWAY", "connection_count": 0, "last_seen": 5, "more": {}}"#;
         assert_eq!(Record::scan(json), None);
         let record = Record::parse(json.as_bytes()).unwrap();
@@ -205,13 +205,13 @@ mod tests {
         let alone = br#"{"details":"a}]\"\u003b"}"#;
         let past = [b"1000 900 ONLINE expired 45000 ", &alone[..], b";c1"].concat();
         for text in [&alone[..], &past] {
-            let activity = |record: &Record| {
+            let read_activity = |record: &Record| {
                 let record = record.clone().with_activity_of(text);
                 record.presence(PlayerId::parse("alice").unwrap()).activity
             };
-            assert_eq!(activity(&none), None);
+            assert_eq!(read_activity(&none), None);
             assert_eq!(
-                activity(&marked).unwrap().as_json(),
+                read_activity(&marked).unwrap().as_json(),
                 r#"{"details":"a}]\";"}"#
             );
         }

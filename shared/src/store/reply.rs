@@ -59,13 +59,13 @@ impl<O: Outcome> Reply<O> {
         shard: Shard,
         trace: &TraceContext,
     ) -> Result<Self, StoreError> {
-        let parts = match value {
+        let array = match value {
             Value::Array(parts) => parts,
             // The short form: all leases of a batch were renewed, and nothing else happened.
             Value::BulkString(text) if text.is_empty() => return Ok(Self::renewed(entries)),
             _ => return Err(UNEXPECTED),
         };
-        let mut parts = parts.into_iter();
+        let mut parts = array.into_iter();
         let (Some(Value::BulkString(outcomes)), Some(record), Some(activity)) =
             (parts.next(), parts.next(), parts.next())
         else {
@@ -127,14 +127,15 @@ mod tests {
 
     fn outcomes<O: Outcome>(letters: &str) -> Option<Vec<Option<O>>> {
         let letters = Value::BulkString(letters.into());
-        let reply = Value::Array(vec![letters, Value::Nil, Value::Nil]);
-        let reply = Reply::parse(reply, 2, Shard::FIRST, &TraceContext::new_root());
+        let value = Value::Array(vec![letters, Value::Nil, Value::Nil]);
+        let reply = Reply::parse(value, 2, Shard::FIRST, &TraceContext::new_root());
         reply.ok().map(|reply| reply.outcomes)
     }
 
     #[test]
     fn a_letter_that_the_script_does_not_report_makes_the_reply_malformed() {
-        let (closed, rejected) = (LeaseOutcome::Closed, StateOutcome::Rejected);
+        let closed = LeaseOutcome::Closed;
+        let rejected = StateOutcome::Rejected;
         assert_eq!(outcomes("CF"), Some(vec![Some(closed), None]));
         assert_eq!(outcomes("FX"), Some(vec![None, Some(rejected)]));
         for letters in ["AX", "E", "a", "?"] {
@@ -147,8 +148,8 @@ mod tests {
 
     #[test]
     fn an_empty_reply_says_that_all_leases_were_renewed() {
-        let reply = Value::BulkString(Vec::new());
-        let reply = Reply::parse(reply, 2, Shard::FIRST, &TraceContext::new_root());
+        let value = Value::BulkString(Vec::new());
+        let reply = Reply::parse(value, 2, Shard::FIRST, &TraceContext::new_root());
         assert_eq!(reply.unwrap().outcomes, [Some(LeaseOutcome::Accepted); 2]);
     }
 }

@@ -195,17 +195,17 @@ impl Store {
             redis::cmd("GET").arg(self.keys.last_sweep()).to_owned(),
         )];
         let reply = self.redis.query_all_timed(&get).await.pop();
-        let (swept, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
-        let swept: Option<u64> = redis::from_redis_value(swept)?;
+        let (value, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
+        let swept: Option<u64> = redis::from_redis_value(value)?;
         Ok(swept.map(|swept| now.saturating_sub(swept)))
     }
 }
 
 /// The members in a reply of `ZRANGE … WITHSCORES` whose time has passed. A record counts through
 /// the millisecond of its expiry.
-pub(super) fn due(first: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
-    let first: Vec<(Vec<u8>, f64)> = redis::from_redis_value(first)?;
-    let due = first
+pub(super) fn due(reply: Value, now: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    let members: Vec<(Vec<u8>, f64)> = redis::from_redis_value(reply)?;
+    let due = members
         .into_iter()
         .take_while(|(_, expires_at)| *expires_at < now as f64);
     Ok(due.map(|(member, _)| member).collect())

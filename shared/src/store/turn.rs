@@ -31,22 +31,23 @@ pub(crate) enum Turn {
 }
 
 impl Store {
-    /// Whether servers take turns: only in a cluster, where a pass takes one command per partition.
+    /// Whether servers take turns: only in a cluster, as a pass takes one command per partition
+    /// there.
     pub(crate) fn takes_turns(&self) -> bool {
         self.keys.is_partitioned()
     }
 
     /// Asks for the turn to make a pass. Passes begin `interval` apart. A pass that has not ended
-    /// after `patience` counts as dead with its server. If servers do not take turns, it is always
-    /// the caller's.
+    /// after `pass_timeout` counts as dead with its server. If servers do not take turns, it is
+    /// always the caller's.
     ///
     /// # Errors
-    /// [`StoreError`] if Redis did not answer.
+    /// [`StoreError`] if Redis did not respond.
     pub(crate) async fn take_turn(
         &self,
         task: Task,
         interval: Duration,
-        patience: Duration,
+        pass_timeout: Duration,
     ) -> Result<Turn, StoreError> {
         if !self.takes_turns() {
             return Ok(Turn::Own);
@@ -61,7 +62,7 @@ impl Store {
                 .arg(began)
                 .arg(ended)
                 .arg(interval.as_millis() as u64)
-                .arg(patience.as_millis() as u64);
+                .arg(pass_timeout.as_millis() as u64);
         };
         let wait: u64 = redis::from_redis_value(
             scripts::TURN
@@ -110,8 +111,8 @@ impl Store {
             redis::cmd("GET").arg(self.keys.relayed()).to_owned(),
         )];
         let reply = self.redis.query_all_timed(&get).await.pop();
-        let (relayed, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
-        let relayed: Option<u64> = redis::from_redis_value(relayed)?;
+        let (value, now) = reply.unwrap_or(Err(StoreError::Unexpected("no reply")))?;
+        let relayed: Option<u64> = redis::from_redis_value(value)?;
         Ok(relayed.map(|relayed| Duration::from_millis(now.saturating_sub(relayed))))
     }
 
