@@ -1,4 +1,4 @@
-//! A load generator with little overhead: requests are built beforehand, and responses are not
+//! A load generator with little overhead: requests are built in advance, and responses are not
 //! parsed.
 
 use std::{
@@ -97,7 +97,7 @@ impl Connection {
                 .position(|window| window == b"\r\n\r\n")
             {
                 let text = str::from_utf8(&self.response[..head]).expect("a head");
-                let header = |name: &str| {
+                let find_header = |name: &str| {
                     text.lines()
                         .find_map(|line| line.to_ascii_lowercase().strip_prefix(name)?.parse().ok())
                 };
@@ -108,8 +108,8 @@ impl Connection {
                 break (
                     head + 4,
                     status,
-                    header("content-length: ").unwrap_or(0) as usize,
-                    header("retry-after: "),
+                    find_header("content-length: ").unwrap_or(0) as usize,
+                    find_header("retry-after: "),
                 );
             }
         };

@@ -33,52 +33,53 @@ impl Plot<'_> {
     }
 
     fn svg(&self) -> String {
-        let top = self
+        let highest = self
             .lines
             .iter()
             .flat_map(|(_, values)| values)
             .copied()
             .fold(0.0, f64::max);
-        let step = step(top);
-        let top = (top / step).ceil() * step;
-        let x = |index: usize| {
+        let step = step(highest);
+        let top = (highest / step).ceil() * step;
+        let to_x = |index: usize| {
             let last = self.x_ticks.len().saturating_sub(1).max(1);
             LEFT + (WIDTH - LEFT - RIGHT) * index as f64 / last as f64
         };
-        let y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;
+        let to_y = |value: f64| HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * value / top;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         );
-        let mut text = |x: f64, y: f64, anchor: &str, text: &str| {
+        let mut write_text = |x: f64, y: f64, anchor: &str, text: &str| {
             let _ = writeln!(
                 svg,
                 "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{text}</text>"
             );
         };
-        text(LEFT, 20.0, "start", self.title);
-        text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", self.x);
+        write_text(LEFT, 20.0, "start", self.title);
+        write_text((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 8.0, "middle", self.x);
         for (index, label) in self.x_ticks.iter().enumerate() {
-            text(x(index), HEIGHT - BOTTOM + 18.0, "middle", label);
+            write_text(to_x(index), HEIGHT - BOTTOM + 18.0, "middle", label);
         }
         let ticks = (0..=(top / step).round() as usize).map(|tick| tick as f64 * step);
         for tick in ticks.clone() {
-            text(LEFT - 8.0, y(tick) + 4.0, "end", &format!("{tick}"));
+            write_text(LEFT - 8.0, to_y(tick) + 4.0, "end", &format!("{tick}"));
         }
         for (name, values) in self.lines {
             let end = values.last().copied().unwrap_or_default();
-            text(WIDTH - RIGHT + 8.0, y(end) + 4.0, "start", name);
+            write_text(WIDTH - RIGHT + 8.0, to_y(end) + 4.0, "start", name);
         }
         for tick in ticks {
-            let (y, right) = (y(tick), WIDTH - RIGHT);
+            let y = to_y(tick);
+            let right = WIDTH - RIGHT;
             let _ = writeln!(svg, "<path d=\"M{LEFT} {y:.1}H{right}\" stroke=\"#ddd\"/>");
         }
         for ((_, values), color) in self.lines.iter().zip(COLORS) {
-            let points = values
+            let pairs = values
                 .iter()
                 .enumerate()
-                .map(|(index, value)| format!("{:.1},{:.1}", x(index), y(*value)));
-            let points = points.collect::<Vec<_>>().join(" ");
+                .map(|(index, value)| format!("{:.1},{:.1}", to_x(index), to_y(*value)));
+            let points = pairs.collect::<Vec<_>>().join(" ");
             let _ = writeln!(
                 svg,
                 "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>"

@@ -18,8 +18,8 @@ local record = redis.call('GET', KEYS[1])
 redis.call('SET', KEYS[1], record, 'PX', 45000)
 return 1";
 
-/// The commands of a heartbeat whose player's presence outlives the record, and what it answers:
-/// with no look at what it reads. Keys and arguments are those of [`heartbeat`].
+/// The commands of a heartbeat whose player's presence outlives the record, and its reply, without
+/// any check of what it reads. Keys and arguments are those of [`heartbeat`].
 pub(crate) const UNCHECKED: &str = r#"
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2], 1, 3)
@@ -30,9 +30,9 @@ redis.call('SET', KEYS[1], record, 'PX', ARGV[1])
 redis.call('SETRANGE', KEYS[2], '0', now)
 return record"#;
 
-/// What Centrifugo does to keep a known client present in a channel, with the map from users to
-/// clients by which it could determine who is online: for both a time in a sorted set, and a field
-/// in a hash, all of which expire.
+/// The script by which Centrifugo keeps a known client present in a channel, with the map from
+/// users to clients by which it could determine the users that are online: for both a time in a
+/// sorted set, and a field in a hash, all of which expire.
 pub(crate) const CENTRIFUGO: &str = "
 local clients, data, users, counts = unpack(KEYS)
 local lifetime, deadline, client, details, user = unpack(ARGV)
@@ -48,8 +48,8 @@ if is_new then
 end
 redis.call('EXPIRE', counts, lifetime)";
 
-/// What Centrifugo does without its map of users: it knows which clients are present, but not whether
-/// a user is.
+/// Centrifugo's script without its map of users: it knows which clients are present, but not
+/// whether a user is.
 pub(crate) const CENTRIFUGO_WITHOUT_USERS: &str = "
 local clients, data = unpack(KEYS)
 local lifetime, deadline, client, details = unpack(ARGV)
@@ -85,8 +85,8 @@ pub(crate) fn least(hash: &str, player: usize) -> Cmd {
     command
 }
 
-/// A call of [`CENTRIFUGO`] for a player, whose channel is that of all who are online, at a time in
-/// seconds.
+/// A call of [`CENTRIFUGO`] for a player, whose channel is that of all players that are online, at
+/// a time in seconds.
 pub(crate) fn centrifugo(hash: &str, player: usize, time: usize) -> Cmd {
     let keys = [
         "online.clients",
@@ -105,11 +105,12 @@ pub(crate) fn centrifugo_without_users(hash: &str, player: usize, time: usize) -
 }
 
 fn centrifugo_call(hash: &str, keys: &[&str], player: usize, time: usize) -> Cmd {
-    let (player, connection) = (players::player(player), players::connection(player));
+    let id = players::player(player);
+    let connection = players::connection(player);
     let mut command = redis::cmd("EVALSHA");
     command.arg(hash).arg(keys.len()).arg(keys);
     command.arg(60).arg(time + 60).arg(&connection);
-    command.arg(format!(r#"{{"user":"{player}","client":"{connection}"}}"#));
+    command.arg(format!(r#"{{"user":"{id}","client":"{connection}"}}"#));
     command
 }
 
@@ -125,8 +126,9 @@ pub(crate) fn batch_script() -> String {
 
 /// A call of [`heartbeat_script`] for a player, with the arguments that the service gives it.
 pub(crate) fn heartbeat(hash: &str, player: usize) -> Cmd {
+    let id = players::player(player);
+    let connection = players::connection(player);
     let mut command = redis::cmd("EVALSHA");
-    let (id, connection) = (players::player(player), players::connection(player));
     command
         .arg(hash)
         .arg(2)
@@ -163,7 +165,7 @@ pub(crate) fn heartbeat_batch(hash: &str, players: std::ops::Range<usize>) -> Cm
 }
 
 /// Sends commands in pipelines of `size`, a few at a time so that Redis never waits, and returns
-/// how long all took.
+/// the total duration.
 pub(crate) async fn pipelined(
     connection: &MultiplexedConnection,
     commands: impl Iterator<Item = Cmd>,
@@ -183,13 +185,14 @@ pub(crate) async fn pipelined(
         pipeline
             .query_async::<()>(&mut connection.clone())
             .await
-            .expect("answers");
+            .expect("replies");
     });
     sent.await;
     start.elapsed()
 }
 
-/// Sends commands one after the other over each of some connections, and returns how long all took.
+/// Sends commands one after the other over each of some connections, and returns the total
+/// duration.
 pub(crate) async fn one_by_one(
     connections: Vec<MultiplexedConnection>,
     commands: &[Cmd],
@@ -202,7 +205,7 @@ pub(crate) async fn one_by_one(
                 connection
                     .req_packed_command(command)
                     .await
-                    .expect("an answer");
+                    .expect("a reply");
             }
         },
     );

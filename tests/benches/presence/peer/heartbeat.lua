@@ -7,15 +7,15 @@
 -- Returns: the record
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local expires_at = now + ARGV[1]
 
 local record = redis.call('GET', KEYS[1])
 local player = record and cjson.decode(record) or { state = 'ONLINE', version = now, connections = {} }
-for connection, ends_at in pairs(player.connections) do
-  if ends_at <= now then
+for connection, expires_at in pairs(player.connections) do
+  if expires_at <= now then
     player.connections[connection] = nil
   end
 end
+local expires_at = now + ARGV[1]
 player.connections[ARGV[2]] = expires_at
 player.last_seen = now
 

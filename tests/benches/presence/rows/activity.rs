@@ -1,4 +1,4 @@
-//! Activities: what heartbeats, friends and memory cost with one of 256 bytes, and without.
+//! Cost of activities: heartbeats, friends and memory with one of 256 bytes, and without.
 
 use presence_tests::Server;
 use redis::aio::MultiplexedConnection;
@@ -9,7 +9,7 @@ use crate::{
     report::{Bar, Report},
 };
 
-/// Players without an activity, and as many with one behind them.
+/// The number of players without an activity. As many with one follow them.
 const PLAYERS: usize = 20_000;
 const FRIENDS: usize = 500;
 const CALLS: usize = 500;
@@ -17,7 +17,7 @@ const CALLS: usize = 500;
 /// Rounds of both; the best of them counts, for both alike.
 const ROUNDS: usize = 5;
 
-/// What a call costs, in µs of CPU.
+/// The cost of a call, in µs of CPU.
 #[derive(Debug, Clone, Copy)]
 struct Cost {
     redis: f64,
@@ -62,12 +62,12 @@ pub(crate) async fn measure(report: &mut Report) {
         Bar::AtMost(1.3),
     );
 
-    let requests = |first: usize| {
+    let build_heartbeats = |first: usize| {
         (first..first + PLAYERS)
             .map(move |n| http::post("/presence/heartbeat", &super::heartbeat(n)))
     };
     let [without, with] = bench
-        .compare([0, PLAYERS].map(|first| requests(first).collect()))
+        .compare([0, PLAYERS].map(|first| build_heartbeats(first).collect()))
         .await;
     Bench::add(
         report,
@@ -77,11 +77,21 @@ pub(crate) async fn measure(report: &mut Report) {
         Bar::AtMost(1.3),
     );
 
-    let ids = |call, first| friends::friends(call, FRIENDS, PLAYERS).map(move |n| first + n);
-    let request = |call, first| http::post("/presence/friends", &friends::body(ids(call, first)));
-    let requests = |first| (0..CALLS).map(move |call| request(call, first)).collect();
-    let [without, with] = bench.compare([0, PLAYERS].map(requests)).await;
-    // A second MGET of two keys per player, and an answer of three times the length.
+    let pick_friends =
+        |call, first| friends::friends(call, FRIENDS, PLAYERS).map(move |n| first + n);
+    let build_request = |call, first| {
+        http::post(
+            "/presence/friends",
+            &friends::body(pick_friends(call, first)),
+        )
+    };
+    let build_requests = |first| {
+        (0..CALLS)
+            .map(move |call| build_request(call, first))
+            .collect()
+    };
+    let [without, with] = bench.compare([0, PLAYERS].map(build_requests)).await;
+    // A second MGET of two keys per player, and a response of three times the length.
     let what = format!("friends, {FRIENDS} per call, each with an activity");
     Bench::add(report, &what, without, with, Bar::AtMost(5.0));
 }
@@ -110,9 +120,9 @@ impl Bench {
     async fn fill(&self) -> [f64; 2] {
         let empty = self.used_memory().await;
         super::connect(&self.address, 2 * PLAYERS).await;
-        self.beat_all().await;
+        self.send_heartbeats().await;
         let connected = self.used_memory().await;
-        let body = |n| {
+        let build_body = |n| {
             format!(
                 r#"{{"player_id":"{}","activity":{}}}"#,
                 players::player(n),
@@ -120,10 +130,10 @@ impl Bench {
             )
         };
         let requests: Vec<_> = (PLAYERS..2 * PLAYERS)
-            .map(|n| http::post("/presence/state", &body(n)))
+            .map(|n| http::post("/presence/state", &build_body(n)))
             .collect();
         http::load(&self.address, 4, &requests).await;
-        self.beat_all().await; // the first heartbeat after a change is another case
+        self.send_heartbeats().await; // the first heartbeat after a change is another case
         let without = (connected - empty) / (2 * PLAYERS) as f64;
         [
             without,
@@ -131,7 +141,7 @@ impl Bench {
         ]
     }
 
-    async fn beat_all(&self) {
+    async fn send_heartbeats(&self) {
         let heartbeats: Vec<_> = super::batches("/presence/heartbeat", 2 * PLAYERS).collect();
         http::load(&self.address, 4, &heartbeats).await;
     }
@@ -148,7 +158,7 @@ impl Bench {
         bench::spent(&mut raw, "evalsha").await.as_secs_f64() * 1e6 / calls.len() as f64
     }
 
-    /// What each of two kinds of requests costs, at best.
+    /// Measures the lowest cost of each of two kinds of requests.
     async fn compare(&self, requests: [Vec<Vec<u8>>; 2]) -> [Cost; 2] {
         let mut best = [Cost {
             redis: f64::MAX,

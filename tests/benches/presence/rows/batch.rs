@@ -40,35 +40,33 @@ pub(crate) async fn measure(report: &mut Report) {
         .as_secs_f64();
     }
     let heartbeats = (ROUNDS * PLAYERS) as f64;
-    let rate = |seconds: f64| format!("{:.0} per second", heartbeats / seconds);
+    let format_rate = |seconds: f64| format!("{:.0} per second", heartbeats / seconds);
     let what = "batch heartbeats of 1,000";
     report.add(
         what,
-        rate(ours),
-        format!("{} least script", rate(bare)),
+        format_rate(ours),
+        format!("{} least script", format_rate(bare)),
         bare / ours,
         Bar::AtLeast(0.9),
     );
     report.add(
         what,
-        rate(ours),
-        format!("{} own script", rate(script)),
+        format_rate(ours),
+        format!("{} own script", format_rate(script)),
         script / ours,
         Bar::AtLeast(0.95),
     );
     let micros = service_time * 1e6 / heartbeats;
-    let what = "service CPU per heartbeat, in batches";
     report.add(
-        what,
+        "service CPU per heartbeat, in batches",
         format!("{micros:.2} µs"),
         "–".to_owned(),
         micros,
         Bar::AtMost(0.5),
     );
     let memory = cpu::peak_memory_of(service.id());
-    let what = format!("service peak RSS, {} players", players::thousands(PLAYERS));
     report.add(
-        &what,
+        &format!("service peak RSS, {} players", players::thousands(PLAYERS)),
         format!("{memory:.0} MiB"),
         "–".to_owned(),
         memory,

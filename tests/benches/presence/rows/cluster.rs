@@ -109,17 +109,17 @@ async fn heartbeats(
             separate += serve(three, in_flight, &third).await;
         }
         let batches = format!("three masters: batches of 1,000, {in_flight} in flight");
-        let micros = |seconds: f64| format!("{:.2} µs", seconds * per_heartbeat);
+        let format_micros = |seconds: f64| format!("{:.2} µs", seconds * per_heartbeat);
         for (reference, name) in [(separate, "three standalone"), (single, "one standalone")] {
             report.add(
                 &format!("{batches}: Redis CPU per heartbeat, against {name}"),
-                format!("{} three masters", micros(clustered.redis)),
-                format!("{} {name}", micros(reference.redis)),
+                format!("{} three masters", format_micros(clustered.redis)),
+                format!("{} {name}", format_micros(reference.redis)),
                 clustered.redis / reference.redis,
                 Bar::AtMost(1.35),
             );
         }
-        let [ours, reference] = [clustered, single].map(|spent| micros(spent.service));
+        let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.service));
         report.note(
             &format!("{batches}: service CPU per heartbeat"),
             &format!("{ours}, {reference} standalone"),
@@ -138,9 +138,9 @@ async fn friends(
     masters: &[Deployment],
     one: &[Deployment],
 ) {
-    let body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
+    let build_body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
     let requests: Vec<_> = (0..FRIENDS_CALLS)
-        .map(|call| http::post("/presence/friends", &body(call)))
+        .map(|call| http::post("/presence/friends", &build_body(call)))
         .collect();
     cluster.forget_commands();
     let [mut clustered, mut single] = [Spent::default(); 2];
@@ -153,14 +153,14 @@ async fn friends(
         .filter_map(|name| cluster.commands().get(*name).copied())
         .sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
-    let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
+    let format_micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
     let call = format!("friends, {FRIENDS} per call");
-    let [ours, reference] = [clustered, single].map(|spent| micros(spent.redis));
+    let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.redis));
     report.note(
         &format!("three masters: Redis CPU, {call}"),
         &format!("{ours} all masters, {reference} standalone"),
     );
-    let [ours, reference] = [clustered, single].map(|spent| micros(spent.service));
+    let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.service));
     report.note(
         &format!("three masters: service CPU, {call}"),
         &format!("{ours}, {reference} standalone"),
@@ -247,7 +247,7 @@ async fn expiry_at_once(report: &mut Report) {
 }
 
 async fn idle(report: &mut Report) {
-    for (servers, limit) in [(1, 600.0), (2, 800.0), (4, 800.0)] {
+    for (servers, bar) in [(1, 600.0), (2, 800.0), (4, 800.0)] {
         let cluster = RedisCluster::start().await;
         let rate = idle_commands_per_second(&cluster, servers).await;
         let what = format!("three masters: commands per second, idle servers: {servers}");
@@ -256,13 +256,13 @@ async fn idle(report: &mut Report) {
             thousands(rate as usize),
             "–".to_owned(),
             rate,
-            Bar::AtMost(limit),
+            Bar::AtMost(bar),
         );
     }
 }
 
 async fn probes(report: &mut Report) {
-    for (masters, limit) in [(3, 300.0), (16, 400.0)] {
+    for (masters, bar) in [(3, 300.0), (16, 400.0)] {
         let cluster = RedisCluster::start_masters(masters).await;
         let commands = commands_per_health_probe(&cluster).await;
         let what = format!("{masters} masters: commands of a health probe");
@@ -271,7 +271,7 @@ async fn probes(report: &mut Report) {
             commands.to_string(),
             "–".to_owned(),
             commands as f64,
-            Bar::AtMost(limit),
+            Bar::AtMost(bar),
         );
     }
 }

@@ -23,34 +23,40 @@ pub(crate) fn measure(report: &mut Report) {
     let parameter_store = serve_parameters();
     let variables = [("PRESENCE_NATS_URL", "nats://127.0.0.1:9")];
     let with_secrets = [&variables[..], &secrets(&parameter_store)].concat();
-    let (mut hello, mut secret) = (Vec::new(), Vec::new());
-    let mut ours = FUNCTIONS.map(|name| (name, Vec::new()));
+    let mut hello_starts = Vec::new();
+    let mut secret_starts = Vec::new();
+    let mut function_starts = FUNCTIONS.map(|name| (name, Vec::new()));
     for _ in 0..STARTS {
         // In turns, so that other load on the machine affects all of them alike.
-        hello.push(start(&mut minimal(&address), &api));
-        for (name, starts) in &mut ours {
+        hello_starts.push(start(&mut minimal(&address), &api));
+        for (name, starts) in &mut function_starts {
             starts.push(start(&mut command(name, &address, &variables), &api));
         }
-        secret.push(start(
+        secret_starts.push(start(
             &mut command("connect", &address, &with_secrets),
             &api,
         ));
     }
-    let hello = median(hello);
-    let ours = ours.map(|(name, starts)| (median(starts), name));
-    let (slowest, name) = ours.into_iter().max().expect("functions");
-    let millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
+    let hello = median(hello_starts);
+    let (slowest, name) = function_starts
+        .map(|(name, starts)| (median(starts), name))
+        .into_iter()
+        .max()
+        .expect("functions");
+    let format_millis = |time: Duration| format!("{:.2} ms", time.as_secs_f64() * 1e3);
     let ratio = slowest.as_secs_f64() / hello.as_secs_f64();
-    let figure = format!("{} {name}, the slowest", millis(slowest));
+    let figure = format!("{} {name}, the slowest", format_millis(slowest));
     report.add(
         "cold start, exec to first /next",
         figure,
-        format!("{} hello world", millis(hello)),
+        format!("{} hello world", format_millis(hello)),
         ratio,
         Bar::AtMost(1.5),
     );
-    let figure = format!("{} connect", millis(median(secret)));
-    report.note("the same, secrets read from Parameter Store", &figure);
+    report.note(
+        "the same, secrets read from Parameter Store",
+        &format!("{} connect", format_millis(median(secret_starts))),
+    );
 }
 
 /// The variables of a function whose secrets are in Parameter Store, at this endpoint.

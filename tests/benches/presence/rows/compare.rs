@@ -17,7 +17,7 @@ const PLAYERS: usize = 200_000;
 const SINGLE_CALLS: usize = 32_000;
 const FRIENDS: usize = 500;
 const FRIENDS_CALLS: usize = 500;
-/// Players who connect per round.
+/// Players that connect per round.
 const CONNECTS: usize = 50_000;
 
 /// Rounds per server. The two take turns.
@@ -65,24 +65,34 @@ pub(crate) async fn measure(report: &mut Report) {
         memory[0] / memory[1],
     );
 
-    let costs = take_turns(both, 4, 0, |_| heartbeats.clone()).await;
-    add_rows(report, "heartbeat, in batches of 1,000", PLAYERS, &costs);
+    let batch_costs = take_turns(both, 4, 0, |_| heartbeats.clone()).await;
+    add_rows(
+        report,
+        "heartbeat, in batches of 1,000",
+        PLAYERS,
+        &batch_costs,
+    );
 
-    let calls = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
-    let requests: Vec<_> = (0..FRIENDS_CALLS)
-        .map(|call| http::post("/presence/friends", &calls(call)))
+    let build_body = |call| friends::body(friends::friends(call, FRIENDS, PLAYERS));
+    let friends_calls: Vec<_> = (0..FRIENDS_CALLS)
+        .map(|call| http::post("/presence/friends", &build_body(call)))
         .collect();
-    let costs = take_turns(both, 4, 0, |_| requests.clone()).await;
-    add_rows(report, "friends call of 500", FRIENDS_CALLS, &costs);
+    let friends_costs = take_turns(both, 4, 0, |_| friends_calls.clone()).await;
+    add_rows(report, "friends call of 500", FRIENDS_CALLS, &friends_costs);
 
-    let costs = take_turns(both, 4, CONNECTS, |round| {
+    let connect_costs = take_turns(both, 4, CONNECTS, |round| {
         let known = PLAYERS + round * CONNECTS;
         super::batches("/presence/connect", known + CONNECTS)
             .skip(known / 1_000)
             .collect()
     })
     .await;
-    add_rows(report, "connect, in batches of 1,000", CONNECTS, &costs);
+    add_rows(
+        report,
+        "connect, in batches of 1,000",
+        CONNECTS,
+        &connect_costs,
+    );
 
     // As in the measurement `single`, everything may run on both CPUs.
     for deployment in both {
@@ -90,16 +100,22 @@ pub(crate) async fn measure(report: &mut Report) {
         cpu::pin(deployment.service.id(), "0,1");
     }
     cpu::pin(std::process::id(), "0,1");
-    let requests: Vec<_> = (0..SINGLE_CALLS)
+    let single_calls: Vec<_> = (0..SINGLE_CALLS)
         .map(|n| http::post("/presence/heartbeat", &super::heartbeat(n)))
         .collect();
-    let costs = take_turns(both, 64, 0, |_| requests.clone()).await;
-    add_rows(report, "heartbeat, one per call", SINGLE_CALLS, &costs);
+    let single_costs = take_turns(both, 64, 0, |_| single_calls.clone()).await;
+    add_rows(
+        report,
+        "heartbeat, one per call",
+        SINGLE_CALLS,
+        &single_costs,
+    );
 }
 
 impl Deployment {
     async fn start(program: PathBuf) -> Self {
-        let (redis, nats) = (redis::start().await, NatsServer::start().await);
+        let redis = redis::start().await;
+        let nats = NatsServer::start().await;
         cpu::pin(nats.id(), "0,1");
         let variables = [
             ("PRESENCE_REDIS_URL", &*redis.url()),
@@ -126,18 +142,18 @@ impl Deployment {
     }
 }
 
-/// Sends the requests of each round to both; each round makes `events` events, which have to be
+/// Sends the requests of each round to both; each round emits `events` events, which have to be
 /// published before the next turn. The two swap their order from round to round, and the first
 /// round, which warms up, does not count.
 async fn take_turns(
     both: [&Deployment; 2],
     connections: usize,
     events: usize,
-    requests: impl Fn(usize) -> Vec<Vec<u8>>,
+    build_requests: impl Fn(usize) -> Vec<Vec<u8>>,
 ) -> Vec<[Cost; 2]> {
     let mut costs = Vec::new();
     for round in 0..=ROUNDS {
-        let requests = requests(round);
+        let requests = build_requests(round);
         let mut pair = [None; 2];
         for side in [round % 2, 1 - round % 2] {
             pair[side] = Some(both[side].serve(connections, &requests).await);

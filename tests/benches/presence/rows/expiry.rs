@@ -80,9 +80,8 @@ pub(crate) async fn measure_at(
         .copied()
         .unwrap_or(f64::MAX);
     let bar = SWEEP_INTERVAL.1.as_secs_f64() + 0.5;
-    let row = format!("{prefix}expiry to event, p99, 20,000 players at once");
     report.add(
-        &row,
+        &format!("{prefix}expiry to event, p99, 20,000 players at once"),
         format!("{p99:.2} s"),
         "–".to_owned(),
         p99,
@@ -90,9 +89,8 @@ pub(crate) async fn measure_at(
     );
     let wrong = (PLAYERS - players.len() + lateness.len() - players.len()) as f64;
     let figure = format!("{} events of {} players", lateness.len(), players.len());
-    let row = format!("{prefix}their events missing or sent twice");
     report.add(
-        &row,
+        &format!("{prefix}their events missing or sent twice"),
         figure,
         format!("{PLAYERS} expiries"),
         wrong,

@@ -39,11 +39,11 @@ pub(crate) async fn measure(report: &mut Report) {
     let (service, address) = super::server(&server, &[]).await;
     super::connect(&address, PLAYERS).await;
     let mut connection = server.connection().await;
-    let calls = |call| friends(call, FRIENDS, PLAYERS);
+    let pick_friends = |call| friends(call, FRIENDS, PLAYERS);
     let requests: Vec<_> = (0..CALLS)
-        .map(|call| http::post("/presence/friends", &body(calls(call))))
+        .map(|call| http::post("/presence/friends", &body(pick_friends(call))))
         .collect();
-    let commands: Vec<_> = (0..CALLS).map(|call| mget(calls(call))).collect();
+    let commands: Vec<_> = (0..CALLS).map(|call| mget(pick_friends(call))).collect();
 
     let [mut ours, mut raw, mut service_time, mut redis_time] = [0.0; 4];
     for _ in 0..ROUNDS {
@@ -65,21 +65,19 @@ pub(crate) async fn measure(report: &mut Report) {
             .as_secs_f64();
     }
     let calls = (ROUNDS * CALLS) as f64;
-    let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
-    let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
-    let what = format!("friends, {FRIENDS} per call");
+    let format_rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
+    let format_micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
     report.add(
-        &what,
-        rate(ours),
-        format!("{} raw `MGET`", rate(raw)),
+        &format!("friends, {FRIENDS} per call"),
+        format_rate(ours),
+        format!("{} raw `MGET`", format_rate(raw)),
         raw / ours,
         Bar::AtLeast(0.9),
     );
-    let what = format!("service CPU, friends, {FRIENDS} per call");
-    let reference = format!("{} Redis", micros(redis_time));
+    let reference = format!("{} Redis", format_micros(redis_time));
     report.add(
-        &what,
-        micros(service_time),
+        &format!("service CPU, friends, {FRIENDS} per call"),
+        format_micros(service_time),
         reference,
         service_time / redis_time,
         Bar::AtMost(0.55),

@@ -15,7 +15,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use crate::{
     cpu, http, players, redis,
     report::{Bar, Report},
-    rows::{Pace, million},
+    rows::{Timing, million},
 };
 
 const PLAYERS: usize = 1_000_000;
@@ -27,13 +27,13 @@ const BATCH: usize = 1_000;
 const DURATION: Duration = Duration::from_secs(30);
 
 /// Heartbeats without gateway leases.
-const SHORT: Pace = Pace {
+const SHORT: Timing = Timing {
     ttl: "45s",
     interval: Duration::from_secs(15),
 };
 
-/// The pace that gateway leases allow.
-pub(super) const LONG: Pace = Pace {
+/// The timing that gateway leases allow.
+pub(super) const LONG: Timing = Timing {
     ttl: "10m",
     interval: Duration::from_secs(200),
 };
@@ -49,15 +49,16 @@ const RENEWING_CONNECTIONS: usize = 64;
 const READ_BAR: f64 = 10.0;
 const EVENTS_BAR: f64 = 12.0;
 
-/// A crash that has not shown after this time is given up.
+/// The time after which a crash that has not shown is abandoned.
 const MAX_DURATION: Duration = Duration::from_secs(60);
 
-/// How long after the last event another one of the same player would be waited for.
-const AFTERWARDS: Duration = Duration::from_secs(5);
+/// The time to wait for duplicates after the last event.
+const DUPLICATE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn measure(report: &mut Report) {
     let short = measure_short().await;
-    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    let server = redis::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let variables = [
         ("PRESENCE_NATS_URL", &*nats.url()),
@@ -111,35 +112,35 @@ fn owned_heartbeat(players: Range<usize>) -> String {
     players::batch_of_gateway(players.start / PER_GATEWAY, players)
 }
 
-/// The CPU time per second that Redis needs for all that happens while heartbeats come at a pace.
-/// The sweep reschedules each player once per TTL: with a long one that is not within the time
-/// measured.
+/// The CPU time per second that Redis needs for all that happens while heartbeats come with this
+/// timing. The sweep reschedules each player once per TTL: with a long one that is not within the
+/// time measured.
 async fn cpu_share(
     server: &RedisServer,
     address: &str,
-    pace: Pace,
-    body: fn(Range<usize>) -> String,
+    timing: Timing,
+    build_body: fn(Range<usize>) -> String,
 ) -> f64 {
     let mut connection = server.connection().await;
     eprintln!(
         "and send heartbeats every {} s, for {} s …",
-        pace.interval.as_secs(),
+        timing.interval.as_secs(),
         DURATION.as_secs()
     );
-    let per_second = (PLAYERS / BATCH) as f64 / pace.interval.as_secs_f64();
+    let per_second = (PLAYERS / BATCH) as f64 / timing.interval.as_secs_f64();
     let calls = (DURATION.as_secs_f64() * per_second) as usize;
-    let heartbeat = |call: usize| {
+    let build_heartbeat = |call: usize| {
         let first = call * BATCH % PLAYERS;
-        http::post("/presence/heartbeat", &body(first..first + BATCH))
+        http::post("/presence/heartbeat", &build_body(first..first + BATCH))
     };
     let before = redis::cpu_time(&mut connection).await;
     let start = Instant::now();
-    let tally = million::paced(
+    let tally = million::send_at_rate(
         address,
         start,
         calls,
         per_second,
-        heartbeat,
+        build_heartbeat,
         million::is_accepted,
     )
     .await;
@@ -157,7 +158,8 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
         "a gateway of {} players dies …",
         players::thousands(PER_GATEWAY)
     );
-    let (mut offline, mut doubled) = (HashSet::with_capacity(PER_GATEWAY), 0);
+    let mut offline = HashSet::with_capacity(PER_GATEWAY);
+    let mut doubled = 0;
     let mut shown_at = MAX_DURATION;
     let listening = async {
         while let Ok(Some(message)) = timeout(
@@ -180,20 +182,21 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
         (read_at, ()) = async { tokio::join!(until_offline(address, crashed_at), listening) } => read_at,
         () = keep_leases(address, 1..GATEWAYS) => unreachable!("gateways keep their leases"),
     };
-    let (read, shown) = (read_at.as_secs_f64(), shown_at.as_secs_f64());
+    let read_seconds = read_at.as_secs_f64();
+    let shown_seconds = shown_at.as_secs_f64();
     let what = "crash of a gateway of 10,000 players: the last one reads OFFLINE";
     report.add(
         what,
-        format!("{read:.1} s"),
+        format!("{read_seconds:.1} s"),
         "–".to_owned(),
-        read,
+        read_seconds,
         Bar::AtMost(READ_BAR),
     );
     report.add(
         "its last event is in the stream",
-        format!("{shown:.1} s"),
+        format!("{shown_seconds:.1} s"),
         "–".to_owned(),
-        shown,
+        shown_seconds,
         Bar::AtMost(EVENTS_BAR),
     );
     let wrong = (PER_GATEWAY.abs_diff(offline.len()) + doubled) as f64;
@@ -211,10 +214,10 @@ async fn crash(report: &mut Report, address: &str, nats: &NatsServer) {
     );
 }
 
-/// How long the next event is waited for.
+/// The time to wait for the next event.
 fn remaining(found: usize, crashed_at: Instant) -> Duration {
     if found >= PER_GATEWAY {
-        AFTERWARDS
+        DUPLICATE_TIMEOUT
     } else {
         MAX_DURATION.saturating_sub(crashed_at.elapsed())
     }
@@ -254,9 +257,9 @@ fn read(first: usize) -> Vec<u8> {
 pub(super) async fn connect(address: &str, players: usize, per_gateway: usize) {
     const CONNECTIONS: usize = 4;
     let batches = players / BATCH;
-    let load = |lane: usize| async move {
+    let load = |worker: usize| async move {
         let mut connection = http::Connection::open(address).await;
-        for batch in (lane..batches).step_by(CONNECTIONS) {
+        for batch in (worker..batches).step_by(CONNECTIONS) {
             let first = batch * BATCH;
             let body = players::batch_of_gateway(first / per_gateway, first..first + BATCH);
             connection
@@ -269,16 +272,17 @@ pub(super) async fn connect(address: &str, players: usize, per_gateway: usize) {
 
 /// Renews the leases of gateways, each at its own time, indefinitely.
 pub(super) async fn keep_leases(address: &str, gateways: Range<usize>) {
-    let (start, count) = (Instant::now(), gateways.len());
-    let lanes = RENEWING_CONNECTIONS.min(count);
-    join_all((0..lanes).map(|lane| {
-        let own: Vec<_> = gateways.clone().skip(lane).step_by(lanes).collect();
+    let start = Instant::now();
+    let count = gateways.len();
+    let workers = RENEWING_CONNECTIONS.min(count);
+    join_all((0..workers).map(|worker| {
+        let own: Vec<_> = gateways.clone().skip(worker).step_by(workers).collect();
         async move {
             let mut connection = http::Connection::open(address).await;
             for round in 0.. {
                 for (position, gateway) in own.iter().enumerate() {
-                    let offset =
-                        RENEWAL_INTERVAL.mul_f64((position * lanes + lane) as f64 / count as f64);
+                    let share = (position * workers + worker) as f64 / count as f64;
+                    let offset = RENEWAL_INTERVAL.mul_f64(share);
                     sleep_until((start + RENEWAL_INTERVAL * round + offset).into()).await;
                     renew(&mut connection, *gateway).await;
                 }

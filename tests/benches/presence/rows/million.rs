@@ -1,5 +1,5 @@
-//! A million players who send heartbeats for a minute, while some connect and disconnect and others
-//! read their friends.
+//! A million players that send heartbeats for a minute, while some connect and disconnect and
+//! others read their friends.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const PLAYERS: usize = 1_000_000;
 const INTERVAL: Duration = Duration::from_secs(15);
 const DURATION: Duration = Duration::from_secs(60);
 
-/// Players who connect and disconnect per second: 2 % of all per minute.
+/// Players that connect and disconnect per second: 2 % of all per minute.
 const CHURN: usize = PLAYERS / 50 / 60;
 
 /// Friends calls per second.
@@ -24,7 +24,7 @@ pub(super) const LOOKUPS: usize = 50;
 /// Players per friends call.
 pub(super) const FRIENDS: usize = 200;
 
-/// The maximum delay of a call's start. With a longer one, the pace is lost.
+/// The maximum delay of a call's start. With a longer one, the rate is not kept.
 pub(super) const MAX_LAG: Duration = Duration::from_secs(1);
 
 /// The results of calls.
@@ -56,18 +56,18 @@ pub(crate) async fn measure(report: &mut Report) {
     redis::reset(&mut connection).await;
     let before = redis::cpu_time(&mut connection).await;
     let start = Instant::now();
-    let heartbeat = |call: usize| heartbeats[call % heartbeats.len()].clone();
+    let build_heartbeat = |call: usize| heartbeats[call % heartbeats.len()].clone();
     let (renewed, looked_up, churned) = tokio::join!(
-        paced(
+        send_at_rate(
             &address,
             start,
             batches,
             batches_per_second,
-            heartbeat,
+            build_heartbeat,
             is_accepted
         ),
-        paced(&address, start, lookups, LOOKUPS as f64, lookup, are_online),
-        paced(&address, start, churns, 2.0, churn, is_accepted),
+        send_at_rate(&address, start, lookups, LOOKUPS as f64, lookup, are_online),
+        send_at_rate(&address, start, churns, 2.0, churn, is_accepted),
     );
     let spent = (redis::cpu_time(&mut connection).await - before).as_secs_f64();
     let events = settle(&nats, (PLAYERS + churns * CHURN) as u64).await;
@@ -99,10 +99,9 @@ pub(crate) async fn measure(report: &mut Report) {
         Bar::AtMost(0.0),
     );
     let expected = (PLAYERS + churns * CHURN) as f64;
-    let figure = players::thousands(events as usize);
     report.add(
         "events missing or sent twice",
-        figure,
+        players::thousands(events as usize),
         format!("{expected} transitions"),
         (events as f64 - expected).abs(),
         Bar::AtMost(0.0),
@@ -126,12 +125,12 @@ pub(crate) async fn measure(report: &mut Report) {
 }
 
 /// Sends calls at a fixed rate. Each starts when it is due and the one before has its response.
-pub(super) async fn paced(
+pub(super) async fn send_at_rate(
     address: &str,
     start: Instant,
     calls: usize,
     per_second: f64,
-    request: impl Fn(usize) -> Vec<u8>,
+    build_request: impl Fn(usize) -> Vec<u8>,
     judge: fn(&Value) -> (u64, u64),
 ) -> Tally {
     let mut connection = http::Connection::open(address).await;
@@ -140,8 +139,9 @@ pub(super) async fn paced(
         let due = start + Duration::from_secs_f64(call as f64 / per_second);
         tokio::time::sleep_until(due.into()).await;
         tally.lag = tally.lag.max(due.elapsed());
-        let response = serde_json::from_slice(connection.call(&request(call)).await).expect("JSON");
-        let (accepted, wrong) = judge(&response);
+        let response = connection.call(&build_request(call)).await;
+        let body = serde_json::from_slice(response).expect("JSON");
+        let (accepted, wrong) = judge(&body);
         tally.accepted += accepted;
         tally.wrong += wrong;
     }

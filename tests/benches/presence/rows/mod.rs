@@ -40,14 +40,14 @@ const FUNCTIONS: [&str; 9] = [
     "gateway",
 ];
 
-/// How often players send heartbeats, and how long their leases last.
+/// The interval of players' heartbeats, and the TTL of their leases.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct Timing {
     ttl: &'static str,
     interval: Duration,
 }
 
-/// What some requests took, in seconds.
+/// The cost of some requests, in seconds.
 #[derive(Debug, Default, Clone, Copy)]
 struct Cost {
     duration: f64,

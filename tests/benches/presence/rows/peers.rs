@@ -58,16 +58,18 @@ pub(crate) async fn measure(report: &mut Report) {
     cpu::pin(std::process::id(), "0,1");
     super::connect(&address, PLAYERS).await;
 
-    let single = |path: &str| -> Vec<_> {
+    let build_single = |path: &str| -> Vec<_> {
         (0..PLAYERS)
             .map(|n| http::post(path, &super::heartbeat(n)))
             .collect()
     };
-    let batches = |path: &str| super::batches(path, PLAYERS).collect();
-    let ways = |requests: &dyn Fn(&str) -> Vec<Vec<u8>>| {
-        let ours = Way::new(service.id(), &address, requests(VARIANTS[0].0));
-        let theirs =
-            VARIANTS.map(|(path, _)| Way::new(peer.process.id(), &peer.address, requests(path)));
+    let build_batches = |path: &str| super::batches(path, PLAYERS).collect();
+    let build_ways = |build_requests: &dyn Fn(&str) -> Vec<Vec<u8>>| {
+        let ours = Way::new(service.id(), &address, build_requests(VARIANTS[0].0));
+        let theirs = VARIANTS.map(|(path, _)| {
+            let requests = build_requests(path);
+            Way::new(peer.process.id(), &peer.address, requests)
+        });
         std::iter::once(ours).chain(theirs).collect()
     };
     take_turns(
@@ -75,7 +77,7 @@ pub(crate) async fn measure(report: &mut Report) {
         "heartbeats, one per call",
         64,
         &server,
-        ways(&single),
+        build_ways(&build_single),
     )
     .await;
     take_turns(
@@ -83,7 +85,7 @@ pub(crate) async fn measure(report: &mut Report) {
         "heartbeats, in batches of 1,000",
         4,
         &server,
-        ways(&batches),
+        build_ways(&build_batches),
     )
     .await;
     drop(peer);
@@ -163,16 +165,19 @@ async fn take_turns(
         }
     }
     let heartbeats = (ROUNDS * PLAYERS) as f64;
-    let rate = |seconds: f64| format!("{} per second", thousands((heartbeats / seconds) as usize));
-    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / heartbeats);
+    let format_rate = |seconds: f64| {
+        let rate = (heartbeats / seconds) as usize;
+        format!("{} per second", thousands(rate))
+    };
+    let format_micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / heartbeats);
     let [ours, theirs @ ..] = &*ways else { return };
     let ours = ours.spent;
     for (way, (_, name)) in theirs.iter().zip(VARIANTS) {
         let theirs = way.spent;
         report.compare(
             what,
-            rate(ours.duration),
-            format!("{} {name}", rate(theirs.duration)),
+            format_rate(ours.duration),
+            format!("{} {name}", format_rate(theirs.duration)),
             theirs.duration / ours.duration,
         );
         for (program, ours, theirs) in [
@@ -181,8 +186,8 @@ async fn take_turns(
         ] {
             report.compare(
                 &format!("{what}: {program} CPU per heartbeat"),
-                micros(ours),
-                format!("{} {name}", micros(theirs)),
+                format_micros(ours),
+                format!("{} {name}", format_micros(theirs)),
                 ours / theirs,
             );
         }
@@ -209,16 +214,16 @@ async fn scripts(report: &mut Report, server: &RedisServer) {
     ];
     let mut best = [f64::MAX; 5];
     for _ in 0..=ROUNDS {
-        for (best, (_, call)) in best.iter_mut().zip(&ways) {
-            *best = best.min(redis_time(server, &connection, call).await);
+        for (best, (_, build_call)) in best.iter_mut().zip(&ways) {
+            *best = best.min(redis_time(server, &connection, build_call).await);
         }
     }
-    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
+    let format_micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
     for (theirs, (name, _)) in best.iter().zip(&ways).skip(1) {
         report.compare(
             "Redis CPU per heartbeat of one player, without a service",
-            micros(best[0]),
-            format!("{} {name}", micros(*theirs)),
+            format_micros(best[0]),
+            format!("{} {name}", format_micros(*theirs)),
             best[0] / theirs,
         );
     }
@@ -228,17 +233,18 @@ async fn scripts(report: &mut Report, server: &RedisServer) {
 async fn redis_time(
     server: &RedisServer,
     connection: &MultiplexedConnection,
-    call: &dyn Fn(usize) -> Cmd,
+    build_call: &dyn Fn(usize) -> Cmd,
 ) -> f64 {
     let before = cpu::main_thread_time_of(server.id());
-    let calls = (0..PLAYERS).map(|n| call(n * 7_919 % PLAYERS));
+    let calls = (0..PLAYERS).map(|n| build_call(n * 7_919 % PLAYERS));
     redis::pipelined(connection, calls, 500).await;
     (cpu::main_thread_time_of(server.id()) - before).as_secs_f64() / PLAYERS as f64
 }
 
 /// A call of the Node server's script.
 fn node_call(hash: &str, number: usize) -> Cmd {
-    let (player, connection) = (players::player(number), players::connection(number));
+    let player = players::player(number);
+    let connection = players::connection(number);
     let mut command = ::redis::cmd("EVALSHA");
     command.arg(hash).arg(2);
     command.arg(format!("peer:{player}")).arg("peer:online");
@@ -246,7 +252,7 @@ fn node_call(hash: &str, number: usize) -> Cmd {
     command
 }
 
-/// What the Node server writes without a script.
+/// The write of the Node server without a script.
 fn plain_set(number: usize) -> Cmd {
     let mut command = ::redis::cmd("SET");
     command.arg(format!("plain:{}", players::player(number)));

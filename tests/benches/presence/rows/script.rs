@@ -70,35 +70,38 @@ pub(crate) async fn measure(report: &mut Report) {
         .await;
         other = other.min(spent(&mut connection).await);
     }
-    let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
-    let reference = format!("{} least script", micros(theirs));
+    let format_micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64);
+    let reference = format!("{} least script", format_micros(theirs));
     report.add(
         "heartbeat script, one player per call",
-        micros(ours),
+        format_micros(ours),
         reference.clone(),
         ours / theirs,
         Bar::AtMost(1.75),
     );
-    let share = format!("{}, {:.2} of the least script", micros(bare), bare / theirs);
+    let share = format!(
+        "{}, {:.2} of the least script",
+        format_micros(bare),
+        bare / theirs
+    );
     report.note("the same commands, unchecked", &share);
     report.add(
         "heartbeat script, 50 players per call",
-        micros(bulk),
+        format_micros(bulk),
         reference,
         bulk / theirs,
         Bar::AtMost(1.15),
     );
-    let reference = format!("{} Centrifugo's script", micros(other));
     report.add(
         "heartbeat script, one player per call",
-        micros(ours),
-        reference,
+        format_micros(ours),
+        format!("{} Centrifugo's script", format_micros(other)),
         ours / other,
         Bar::AtMost(0.65),
     );
 }
 
-/// What the scripts took since the last time, in seconds.
+/// The time that the scripts took since the last call, in seconds.
 async fn spent(connection: &mut MultiplexedConnection) -> f64 {
     let spent = redis::spent(connection, "evalsha").await;
     redis::reset(connection).await;

@@ -37,15 +37,13 @@ pub(crate) async fn measure(report: &mut Report) {
         mut load_time,
     ] = [0.0; 6];
     for _ in 0..ROUNDS {
-        let before = cpu::time_of(service.id());
-        let (redis_before, load_before) = (
-            redis::cpu_time(&mut raw).await,
-            cpu::time_of(std::process::id()),
-        );
+        let service_before = cpu::time_of(service.id());
+        let redis_before = redis::cpu_time(&mut raw).await;
+        let load_before = cpu::time_of(std::process::id());
         ours += http::load(&address, CONNECTIONS, &requests)
             .await
             .as_secs_f64();
-        service_time += (cpu::time_of(service.id()) - before).as_secs_f64();
+        service_time += (cpu::time_of(service.id()) - service_before).as_secs_f64();
         redis_time += (redis::cpu_time(&mut raw).await - redis_before).as_secs_f64();
         load_time += (cpu::time_of(std::process::id()) - load_before).as_secs_f64();
         let mut connections = Vec::new();
@@ -55,33 +53,30 @@ pub(crate) async fn measure(report: &mut Report) {
         script += redis::one_by_one(connections, &commands)
             .await
             .as_secs_f64();
-        let before = cpu::time_of(echo.id());
+        let echo_before = cpu::time_of(echo.id());
         http::load(&echo_address, CONNECTIONS, &requests).await;
-        echo_time += (cpu::time_of(echo.id()) - before).as_secs_f64();
+        echo_time += (cpu::time_of(echo.id()) - echo_before).as_secs_f64();
     }
     let _ = (echo.kill(), echo.wait());
     let calls = (ROUNDS * CALLS) as f64;
-    let rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
-    let micros = |seconds: f64| format!("{:.1} µs", seconds * 1e6 / calls);
-    let reference = format!("{} own script, {CONNECTIONS} clients", rate(script));
+    let format_rate = |seconds: f64| format!("{:.0} per second", calls / seconds);
+    let format_micros = |seconds: f64| format!("{:.1} µs", seconds * 1e6 / calls);
     report.add(
         "heartbeats, one per call",
-        rate(ours),
-        reference,
+        format_rate(ours),
+        format!("{} own script, {CONNECTIONS} clients", format_rate(script)),
         script / ours,
         Bar::AtLeast(1.0),
     );
-    let reference = format!("{} HTTP echo", micros(echo_time));
-    let what = "service CPU per heartbeat, one per call";
     report.add(
-        what,
-        micros(service_time),
-        reference,
+        "service CPU per heartbeat, one per call",
+        format_micros(service_time),
+        format!("{} HTTP echo", format_micros(echo_time)),
         service_time / echo_time,
         Bar::AtMost(1.6),
     );
     let busy = 100.0 * (service_time + redis_time + load_time) / (2.0 * ours);
-    let [service, redis, load] = [service_time, redis_time, load_time].map(micros);
+    let [service, redis, load] = [service_time, redis_time, load_time].map(format_micros);
     let costs = format!("{load} load, {service} service, {redis} Redis: {busy:.0} % of two CPUs");
     report.note("CPU of one heartbeat per call", &costs);
 }

@@ -6,9 +6,9 @@ use super::FUNCTIONS;
 use crate::report::{Bar, Report};
 
 pub(crate) fn measure(report: &mut Report) {
-    let size = |name| std::fs::metadata(binary(name)).expect("a binary").len();
+    let read_size = |name| std::fs::metadata(binary(name)).expect("a binary").len();
     let (largest, name) = FUNCTIONS
-        .map(|name| (size(name), name))
+        .map(|name| (read_size(name), name))
         .into_iter()
         .max()
         .expect("functions");

@@ -17,7 +17,7 @@ use crate::{
     report::{Bar, Report},
 };
 
-/// Players who connect as fast as the service permits.
+/// Players that connect as fast as the service permits.
 const STORM: usize = 1_000_000;
 /// The number of gateways through which they connect.
 const GATEWAYS: usize = 100;
@@ -25,7 +25,7 @@ const GATEWAYS: usize = 100;
 /// Calls that one gateway has in flight at a time.
 const CALLS_PER_GATEWAY: usize = 2;
 
-/// Players who are connected before the storm, and whose gateways send heartbeats during it.
+/// Players that are connected before the storm, and whose gateways send heartbeats during it.
 const CONNECTED: usize = 200_000;
 
 const INTERVAL: Duration = Duration::from_secs(15);
@@ -49,7 +49,7 @@ struct Tally {
     connects: BTreeMap<u16, u64>,
     /// Responses to heartbeats, by status.
     heartbeats: BTreeMap<u16, u64>,
-    /// The delays of heartbeat batches of players who were connected before, from the due time to
+    /// The delays of heartbeat batches of players that were connected before, from the due time to
     /// success.
     delays: Vec<Duration>,
     /// Heartbeats that restored an expired lease.
@@ -107,9 +107,8 @@ impl Gateway {
 
 fn add_rows(report: &mut Report, tally: &Tally, duration: Duration) {
     let seconds = duration.as_secs_f64();
-    let what = "reconnect storm: a million players are connected";
     report.add(
-        what,
+        "reconnect storm: a million players are connected",
         format!("{seconds:.1} s"),
         "–".to_owned(),
         seconds,
@@ -151,8 +150,8 @@ async fn connect_before(address: &str) {
     }
 }
 
-/// Sends the heartbeats of the players who were connected before: one batch after the other, spread
-/// over the interval.
+/// Sends the heartbeats of the players that were connected before: one batch after the other,
+/// spread over the interval.
 async fn keep_alive(address: &str, start: Instant, tally: &RefCell<Tally>) {
     let batches = CONNECTED / BATCH;
     join_all((0..batches).map(async |batch| {
@@ -227,7 +226,7 @@ async fn reconnect(
     start.elapsed()
 }
 
-/// Sends the heartbeats of a gateway's players who are connected.
+/// Sends the heartbeats of a gateway's players that are connected.
 async fn keep_new_alive(address: &str, gateway: &Gateway, start: Instant, tally: &RefCell<Tally>) {
     for round in 1.. {
         sleep_until((start + INTERVAL * round).into()).await;

@@ -1,4 +1,4 @@
-//! Cost of the sweep in normal operation: players who are due in the expiry index but alive.
+//! Cost of the sweep in normal operation: players that are due in the expiry index but alive.
 
 use ::redis::aio::ConnectionLike;
 use presence::{Sweeper, events::RelaySignal};
@@ -104,14 +104,14 @@ impl Bench {
             "all players were checked: {checks}"
         );
         let per_check = spent / checks as f64;
-        let micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
+        let format_micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
         let what = format!(
             "{prefix}Redis CPU per player that the sweep finds alive, share of the heartbeats in between"
         );
-        let reference = format!("{} per heartbeat, in batches", micros(heartbeat));
+        let reference = format!("{} per heartbeat, in batches", format_micros(heartbeat));
         report.add(
             &what,
-            micros(per_check),
+            format_micros(per_check),
             reference,
             per_check / (HEARTBEATS_PER_CHECK * heartbeat),
             Bar::AtMost(0.5),

@@ -25,12 +25,12 @@ const MEMORY: u64 = 8_000;
 
 /// The first players' leases have to outlive the connecting of the last ones, and the time until
 /// their heartbeats.
-const MAX_CONNECTING: Duration = Duration::from_secs(480);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(480);
 
-/// Calls that are all late are given up after this time.
-const MAX_BEATING: Duration = Duration::from_secs(180);
+/// The time after which heartbeats that are all late are abandoned.
+const HEARTBEATS_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// Players who come or go, each second.
+/// Players that connect or disconnect per second.
 const CHURN: usize = 300;
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -41,15 +41,16 @@ pub(crate) async fn measure(report: &mut Report) {
         );
         std::process::exit(1);
     }
-    let (server, nats) = (redis::start().await, NatsServer::start().await);
+    let server = redis::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     eprintln!(
         "{} players connect through {GATEWAYS} gateways …",
         players::thousands(PLAYERS)
     );
     let start = Instant::now();
-    if timeout(MAX_CONNECTING, connect(&server)).await.is_err() {
-        return give_up(report, "ten million players connect", MAX_CONNECTING);
+    if timeout(CONNECT_TIMEOUT, connect(&server)).await.is_err() {
+        return give_up(report, "ten million players connect", CONNECT_TIMEOUT);
     }
     report.note(
         "ten million players connect",
@@ -60,14 +61,14 @@ pub(crate) async fn measure(report: &mut Report) {
         ("PRESENCE_NATS_URL", &*nats.url()),
     ];
     let (service, address) = super::server(&server, &variables).await;
-    let beating = async {
+    let heartbeats = async {
         tokio::select! {
             () = send_heartbeats(report, &server, &nats, &address) => {}
             () = gateways::keep_leases(&address, 0..GATEWAYS) => unreachable!("gateways keep their leases"),
         }
     };
-    if timeout(MAX_BEATING, beating).await.is_err() {
-        return give_up(report, "ten million players for 60 s", MAX_BEATING);
+    if timeout(HEARTBEATS_TIMEOUT, heartbeats).await.is_err() {
+        return give_up(report, "ten million players for 60 s", HEARTBEATS_TIMEOUT);
     }
     let memory = cpu::peak_memory_of(service.id());
     report.note(
@@ -76,9 +77,9 @@ pub(crate) async fn measure(report: &mut Report) {
     );
 }
 
-/// A row for what took too long.
-fn give_up(report: &mut Report, what: &str, limit: Duration) {
-    let seconds = limit.as_secs_f64();
+/// Adds a row for a step that took longer than `timeout`.
+fn give_up(report: &mut Report, what: &str, timeout: Duration) {
+    let seconds = timeout.as_secs_f64();
     report.add(
         what,
         format!("given up after {seconds:.0} s"),
@@ -98,7 +99,7 @@ async fn connect(server: &RedisServer) {
     }
 }
 
-/// A minute of heartbeats, look-ups, and players who come and go.
+/// Sends a minute of heartbeats, friends calls, connects and disconnects.
 async fn send_heartbeats(
     report: &mut Report,
     server: &RedisServer,
@@ -118,8 +119,8 @@ async fn send_heartbeats(
     let lookups = DURATION.as_secs() as usize * LOOKUPS;
     let before = redis::cpu_time(&mut connection).await;
     let start = Instant::now();
-    let (beating, looking, churning) = tokio::join!(
-        million::paced(
+    let (renewed, looked_up, churned) = tokio::join!(
+        million::send_at_rate(
             address,
             start,
             calls,
@@ -127,7 +128,7 @@ async fn send_heartbeats(
             heartbeat,
             million::is_accepted
         ),
-        million::paced(
+        million::send_at_rate(
             address,
             start,
             lookups,
@@ -135,14 +136,14 @@ async fn send_heartbeats(
             look_up,
             million::are_online
         ),
-        million::paced(address, start, churns, 2.0, churn, million::is_accepted),
+        million::send_at_rate(address, start, churns, 2.0, churn, million::is_accepted),
     );
     let spent = (redis::cpu_time(&mut connection).await - before).as_secs_f64();
     let share = spent / start.elapsed().as_secs_f64();
     let expected = (churns * CHURN) as u64;
     let events = million::settle(nats, expected).await;
 
-    let lags = [&beating, &looking, &churning].map(|tally| tally.lag);
+    let lags = [&renewed, &looked_up, &churned].map(|tally| tally.lag);
     let lag = lags.into_iter().max().unwrap_or_default().as_secs_f64();
     let what = "ten million players for 60 s: latest start of a call";
     report.add(
@@ -152,10 +153,10 @@ async fn send_heartbeats(
         lag,
         Bar::AtMost(MAX_LAG.as_secs_f64()),
     );
-    let wrong = (beating.wrong + looking.wrong + churning.wrong) as f64;
+    let wrong = (renewed.wrong + looked_up.wrong + churned.wrong) as f64;
     let figure = format!(
         "{} heartbeats",
-        players::thousands(beating.accepted as usize)
+        players::thousands(renewed.accepted as usize)
     );
     report.add(
         "restored, closed, failed or OFFLINE among them",
@@ -164,11 +165,10 @@ async fn send_heartbeats(
         wrong,
         Bar::AtMost(0.0),
     );
-    let figure = players::thousands(events as usize);
     let reference = format!("{expected} transitions");
     report.add(
         "events missing or too many",
-        figure,
+        players::thousands(events as usize),
         reference,
         events.abs_diff(expected) as f64,
         Bar::AtMost(0.0),
@@ -188,7 +188,7 @@ async fn send_heartbeats(
     );
 }
 
-/// The players who connected first come first.
+/// Builds a batch of heartbeats. Players that connected first come first.
 fn heartbeat(call: usize) -> Vec<u8> {
     let first = call * BATCH % PLAYERS;
     let body = players::batch_of_gateway(first / PER_GATEWAY, first..first + BATCH);
@@ -202,7 +202,7 @@ fn look_up(call: usize) -> Vec<u8> {
     )
 }
 
-/// Some players come, and half a second later they go.
+/// Connects some players, and disconnects them half a second later.
 fn churn(call: usize) -> Vec<u8> {
     let first = PLAYERS + call / 2 * CHURN;
     let players = first..first + CHURN;

@@ -16,7 +16,8 @@ const CONNECTIONS: usize = 64;
 
 pub(super) async fn measure(report: &mut Report) {
     let bench = Bench::start().await;
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     for gateways in GATEWAYS {
         let renewals: Vec<_> = (0..RENEWALS)
             .map(|n| format!(r#"{{"gateway_id":"{}"}}"#, players::gateway(n % gateways)))

@@ -1,5 +1,5 @@
-//! Growth of costs with the number of players, friends, devices, watchers, partitions and gateways. No
-//! bars; one plot each.
+//! Growth of costs with the number of players, friends, devices, watchers, partitions and gateways.
+//! There are no bars, and one plot for each.
 
 mod gateways;
 mod partitions;
@@ -39,7 +39,8 @@ struct Bench {
 
 pub(crate) async fn measure(report: &mut Report) {
     let bench = Bench::start().await;
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     let mut known = 0;
     for players in PLAYERS {
         let connects: Vec<_> = super::batches("/presence/connect", players)
@@ -61,12 +62,13 @@ pub(crate) async fn measure(report: &mut Report) {
     let title = "µs of CPU per heartbeat, in batches of 1,000";
     draw("heartbeats", title, "players", &PLAYERS, redis, service);
 
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     for count in FRIENDS {
         let calls = FRIENDS_READ / count;
-        let body = |call| friends::body(friends::friends(call, count, known));
+        let build_body = |call| friends::body(friends::friends(call, count, known));
         let requests: Vec<_> = (0..calls)
-            .map(|call| http::post("/presence/friends", &body(call)))
+            .map(|call| http::post("/presence/friends", &build_body(call)))
             .collect();
         let [ours, theirs] = bench.spent(4, &requests, 1, calls).await;
         report.note(
@@ -86,7 +88,8 @@ pub(crate) async fn measure(report: &mut Report) {
     );
     drop(bench);
 
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     for devices in DEVICES {
         let [ours, theirs] = measure_devices(report, devices).await;
         service.push(ours);
@@ -123,17 +126,19 @@ fn draw(name: &str, title: &str, x: &str, sizes: &[usize], redis: Vec<f64>, serv
 async fn measure_devices(report: &mut Report, devices: usize) -> [f64; 2] {
     let bench = Bench::start().await;
     // One batch holds one device of each player, as each device has a gateway of its own.
-    let batches = |path: &'static str| {
+    let build_batches = |path: &'static str| {
         let chunks = (0..devices)
             .flat_map(|device| (0..OWNERS).step_by(1_000).map(move |first| (device, first)));
-        let entry = |device, n| {
+        let build_entry = |device, n| {
             format!(
                 r#"{{"player_id":"{}","connection_id":"conn-{device}-{n:05}"}}"#,
                 players::player(n)
             )
         };
         chunks.map(move |(device, first)| {
-            let entries: Vec<_> = (first..first + 1_000).map(|n| entry(device, n)).collect();
+            let entries: Vec<_> = (first..first + 1_000)
+                .map(|n| build_entry(device, n))
+                .collect();
             http::post(
                 path,
                 &format!(r#"{{"connections":[{}]}}"#, entries.join(",")),
@@ -143,10 +148,10 @@ async fn measure_devices(report: &mut Report, devices: usize) -> [f64; 2] {
     http::load(
         &bench.address,
         1,
-        &batches("/presence/connect").collect::<Vec<_>>(),
+        &build_batches("/presence/connect").collect::<Vec<_>>(),
     )
     .await;
-    let heartbeats: Vec<_> = batches("/presence/heartbeat").collect();
+    let heartbeats: Vec<_> = build_batches("/presence/heartbeat").collect();
     let rounds = HEARTBEATS.div_ceil(devices * OWNERS);
     let [ours, theirs] = bench.spent(1, &heartbeats, rounds, devices * OWNERS).await;
     report.note(

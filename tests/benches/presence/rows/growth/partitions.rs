@@ -13,7 +13,8 @@ const PLAYERS: usize = 50_000;
 const ROUNDS: usize = 4;
 
 pub(super) async fn measure(report: &mut Report) {
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     for partitions in PARTITIONS {
         let [ours, theirs] = measure_partitions(partitions).await;
         report.note(
@@ -43,15 +44,15 @@ async fn measure_partitions(partitions: usize) -> [f64; 2] {
     rows::connect(&address, PLAYERS).await;
     let heartbeats: Vec<_> = rows::batches("/presence/heartbeat", PLAYERS).collect();
     http::load(&address, 4, &heartbeats).await; // to warm up
-    let spent = || {
+    let read_spent = || {
         let redis = masters.ids().into_iter().map(cpu::time_of_threads).sum();
         [cpu::time_of_threads(server.id()), redis]
     };
-    let before = spent();
+    let before = read_spent();
     for _ in 0..ROUNDS {
         http::load(&address, 4, &heartbeats).await;
     }
-    let after = spent();
+    let after = read_spent();
     [0, 1].map(|process| {
         (after[process] - before[process]).as_secs_f64() * 1e6 / (ROUNDS * PLAYERS) as f64
     })

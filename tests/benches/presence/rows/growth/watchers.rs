@@ -25,14 +25,16 @@ const DURATION: Duration = Duration::from_secs(5);
 const PLAYERS: usize = RATE * DURATION.as_secs() as usize;
 
 pub(super) async fn measure(report: &mut Report) {
-    let (server, nats) = (bench::start().await, NatsServer::start().await);
+    let server = bench::start().await;
+    let nats = NatsServer::start().await;
     cpu::pin(nats.id(), "0,1");
     let variables = [("PRESENCE_NATS_URL", &*nats.url()), ("PRESENCE_TTL", "10m")];
     let (server_process, address) = rows::server(&server, &variables).await;
     rows::connect(&address, PLAYERS).await;
 
     let mut watchers = Vec::new();
-    let (mut service, mut redis) = (Vec::new(), Vec::new());
+    let mut service = Vec::new();
+    let mut redis = Vec::new();
     for (streams, state) in STREAMS.into_iter().zip(STATES.into_iter().cycle()) {
         let new = streams - watchers.len();
         let mut opened =

@@ -43,8 +43,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(5);
 
 /// One round of transitions.
 pub(crate) struct Round {
-    /// When the response to each player's call arrived.
-    answered: Vec<Instant>,
+    /// The time at which the response to each player's call arrived.
+    responded_at: Vec<Instant>,
     /// CPU time of the service.
     pub(crate) spent: Duration,
 }
@@ -58,7 +58,7 @@ pub(crate) async fn measure(report: &mut Report) {
     eprintln!("{} players connect …", players::thousands(PLAYERS));
     super::connect(&address, PLAYERS).await;
     let mut states = STATES.into_iter().cycle();
-    let mut next_round = async |rate, text: &str| {
+    let mut run_round = async |rate, text: &str| {
         eprintln!("{} transitions/s, {text} …", players::thousands(rate));
         set_states(
             &address,
@@ -72,7 +72,7 @@ pub(crate) async fn measure(report: &mut Report) {
 
     let mut unwatched = Vec::new();
     for rate in RATES {
-        unwatched.push(next_round(rate, "no streams").await.spent);
+        unwatched.push(run_round(rate, "no streams").await.spent);
     }
 
     let memory = Memory::of(service.id());
@@ -84,13 +84,13 @@ pub(crate) async fn measure(report: &mut Report) {
         watchers
             .iter()
             .for_each(|watcher| watcher.seen().arrivals.clear());
-        let round = next_round(rate, "20 streams").await;
+        let round = run_round(rate, "20 streams").await;
         add_rows(
             report,
             rate,
             &round,
             unwatched,
-            &arrivals(&watchers, round.answered.len()).await,
+            &arrivals(&watchers, round.responded_at.len()).await,
         );
     }
     memory.add_row(report, "watch: memory after all transitions");
@@ -102,7 +102,7 @@ pub(crate) async fn measure(report: &mut Report) {
             .await;
     watch(&mut stalled, false).await;
     stalled.iter().for_each(|watcher| watcher.reader.abort());
-    next_round(RATES[2], "20 more streams that read nothing").await;
+    run_round(RATES[2], "20 more streams that read nothing").await;
     memory.add_row(
         report,
         "watch: memory per player of a stream that reads nothing",
@@ -111,12 +111,13 @@ pub(crate) async fn measure(report: &mut Report) {
 
     reconnect(report, &address, watchers).await;
     sleep(Duration::from_secs(1)).await; // until the streams have ended
-    let after = next_round(RATES[1], "no streams left").await;
-    let per_call = |spent: Duration| spent.as_secs_f64() * 1e6 / after.answered.len() as f64;
+    let after = run_round(RATES[1], "no streams left").await;
+    let to_micros_per_call =
+        |spent: Duration| spent.as_secs_f64() * 1e6 / after.responded_at.len() as f64;
     let figure = format!(
         "{:.1} µs, before the first one {:.1} µs",
-        per_call(after.spent),
-        per_call(unwatched[1])
+        to_micros_per_call(after.spent),
+        to_micros_per_call(unwatched[1])
     );
     report.note(
         "watch: service CPU per transition after the last stream has ended",
@@ -165,15 +166,18 @@ async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher
             players::player(*player)
         );
         connection.call(&http::post("/presence/state", &body)).await;
-        let answered = Instant::now();
+        let responded_at = Instant::now();
         while watcher.seen().arrivals.is_empty() {
-            assert!(answered.elapsed() < MAX_SILENCE, "a change does not arrive");
+            assert!(
+                responded_at.elapsed() < MAX_SILENCE,
+                "a change does not arrive"
+            );
             sleep(Duration::from_millis(1)).await;
         }
         delays.push(
             watcher.seen().arrivals[0]
                 .1
-                .saturating_duration_since(answered),
+                .saturating_duration_since(responded_at),
         );
     }
     delays.sort_unstable();
@@ -241,7 +245,7 @@ pub(crate) async fn set_states(
     let start = Instant::now() + Duration::from_millis(50);
     let callers = (0..CALLERS).map(async |caller| {
         let mut connection = http::Connection::open(address).await;
-        let mut answered = Vec::with_capacity(count / CALLERS + 1);
+        let mut responses = Vec::with_capacity(count / CALLERS + 1);
         for player in (caller..count).step_by(CALLERS) {
             let body = format!(
                 r#"{{"player_id":"{}","state":"{state}"}}"#,
@@ -251,17 +255,17 @@ pub(crate) async fn set_states(
             sleep_until((start + Duration::from_secs_f64(player as f64 / rate as f64)).into())
                 .await;
             connection.call(&request).await;
-            answered.push((player, Instant::now()));
+            responses.push((player, Instant::now()));
         }
-        answered
+        responses
     });
-    let mut answered: Vec<_> = join_all(callers).await.into_iter().flatten().collect();
-    answered.sort_unstable();
+    let mut responses: Vec<_> = join_all(callers).await.into_iter().flatten().collect();
+    responses.sort_unstable();
     // The relay and the streams still process the last transitions.
     sleep(Duration::from_secs(1)).await;
     let spent = cpu::time_of(service) - before;
     Round {
-        answered: answered.into_iter().map(|(_, at)| at).collect(),
+        responded_at: responses.into_iter().map(|(_, at)| at).collect(),
         spent,
     }
 }
@@ -299,40 +303,42 @@ fn add_rows(
     unwatched: Duration,
     (arrivals, expected): &(Vec<(usize, Instant)>, usize),
 ) {
-    let rate = format!("watch, {} transitions/s", players::thousands(rate));
-    let delay = |(player, at): &(usize, Instant)| {
-        Some(at.saturating_duration_since(*round.answered.get(*player)?))
+    let label = format!("watch, {} transitions/s", players::thousands(rate));
+    let measure_delay = |(player, at): &(usize, Instant)| {
+        Some(at.saturating_duration_since(*round.responded_at.get(*player)?))
     };
-    let mut delays: Vec<_> = arrivals.iter().filter_map(delay).collect();
+    let mut delays: Vec<_> = arrivals.iter().filter_map(measure_delay).collect();
     delays.sort_unstable();
-    let percentile = |percent: usize| {
+    let pick_percentile = |percent: usize| {
         delays
             .get(delays.len() * percent / 100)
             .copied()
             .unwrap_or_default()
     };
-    let (p50, p99) = (percentile(50), percentile(99));
-    let what = format!("{rate}: answer to frame, p50 and p99");
+    let p50 = pick_percentile(50);
+    let p99 = pick_percentile(99);
     report.add(
-        &what,
+        &format!("{label}: answer to frame, p50 and p99"),
         format!("{p50:.0?}, {p99:.0?}"),
         "–".to_owned(),
         p99.as_secs_f64() * 1e3,
         Bar::AtMost(300.0),
     );
     let missing = expected.abs_diff(delays.len()) as f64;
-    let figure = format!("{} entries", players::thousands(delays.len()));
     report.add(
-        &format!("{rate}: missing or sent twice"),
-        figure,
+        &format!("{label}: missing or sent twice"),
+        format!("{} entries", players::thousands(delays.len())),
         "–".to_owned(),
         missing,
         Bar::AtMost(0.0),
     );
-    let micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let per_entry = (micros(round.spent) - micros(unwatched)) / delays.len() as f64;
-    let per_call = micros(unwatched) / round.answered.len() as f64;
+    let to_micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let per_entry = (to_micros(round.spent) - to_micros(unwatched)) / delays.len() as f64;
+    let per_call = to_micros(unwatched) / round.responded_at.len() as f64;
     let figure =
         format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
-    report.note(&format!("{rate}: service CPU per delivered entry"), &figure);
+    report.note(
+        &format!("{label}: service CPU per delivered entry"),
+        &figure,
+    );
 }

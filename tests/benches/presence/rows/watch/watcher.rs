@@ -53,16 +53,17 @@ impl Watcher {
     pub(crate) async fn with_small_buffer(address: &str, players: Vec<usize>) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
-        let socket = socket
+        let stream = socket
             .connect(address.parse().expect("an address"))
             .await
             .expect("a connection");
-        let socket = client_async(
+        let (web_socket, _) = client_async(
             format!("ws://{address}/watch"),
-            MaybeTlsStream::Plain(socket),
+            MaybeTlsStream::Plain(stream),
         )
-        .await;
-        Self::new(socket.expect("a stream").0, players)
+        .await
+        .expect("a stream");
+        Self::new(web_socket, players)
     }
 
     fn new(socket: WebSocketStream<MaybeTlsStream<TcpStream>>, players: Vec<usize>) -> Self {
@@ -148,10 +149,10 @@ impl Seen {
     }
 
     fn known(&self, players: &[usize]) -> String {
-        let version = |player: &usize| self.versions.get(player).copied().unwrap_or_default();
+        let find_version = |player: &usize| self.versions.get(player).copied().unwrap_or_default();
         let known = players
             .iter()
-            .map(|player| format!(r#""{}":{}"#, players::player(*player), version(player)));
+            .map(|player| format!(r#""{}":{}"#, players::player(*player), find_version(player)));
         known.collect::<Vec<_>>().join(",")
     }
 }
