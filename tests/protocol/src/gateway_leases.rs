@@ -142,7 +142,8 @@ impl Script<'_> {
 
     /// Whether half of the known gateways, the lost among them, expired within one TTL.
     fn is_mass_expiry(&mut self, expired: &[(Gateway, Tick)]) -> bool {
-        let (now, counts_twice) = (self.now, self.has(Mutation::HoldIsProlonged));
+        let now = self.now;
+        let counts_twice = self.has(Mutation::HoldIsProlonged);
         let gateways = &mut self.redis.gateways;
         gateways
             .recent

@@ -68,7 +68,7 @@ pub struct SeenGateways {
     pub may_end: BTreeSet<Connection>,
     /// The time until which a player whose gateway moved must not be OFFLINE.
     pub grace_until: Option<Tick>,
-    /// When Redis answered again after it hung.
+    /// When Redis responded again after it hung.
     outage_end: Option<Tick>,
     /// When the sweeps last had a reason to hold for one TTL.
     pub held_from: Option<Tick>,
@@ -339,8 +339,9 @@ impl System {
             .expires_at
             .insert(gateway, self.now + GATEWAY_TTL);
         if is_new && self.fleet.is(gateway, Status::Up) {
-            let own = |connection: &Connection| self.fleet.gateway_of(*connection) == Some(gateway);
-            let unannounced = self.open_connections().filter(own).collect();
+            let is_own =
+                |connection: &Connection| self.fleet.gateway_of(*connection) == Some(gateway);
+            let unannounced = self.open_connections().filter(is_own).collect();
             self.fleet.gateways[usize::from(gateway)].unannounced = unannounced;
         }
     }
@@ -428,7 +429,8 @@ impl System {
         let has_paused = gateways
             .last_look
             .is_some_and(|last_look| self.now - last_look > GATEWAY_TTL);
-        let (mut known, mut expired) = (0, 0);
+        let mut known = 0;
+        let mut expired = 0;
         let mut has_expired = false;
         for (gateway, expires_at) in &seen.expires_at {
             let is_known = gateways.leases.contains_key(gateway);

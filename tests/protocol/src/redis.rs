@@ -197,7 +197,7 @@ impl Script<'_> {
     }
 
     /// `renew_known.lua`, and `heartbeat.lua` if the lease is not known: a first call that renews
-    /// nothing changes nothing. Whether the connection counts.
+    /// nothing changes nothing. Returns whether the connection counts.
     pub(crate) fn heartbeat(&mut self, connection: Connection, gateway: Option<Gateway>) -> bool {
         let Some(record) = &mut self.redis.record else {
             return self.connect(connection, gateway);
@@ -301,11 +301,11 @@ impl Script<'_> {
     /// Loads the player, after a missed OFFLINE transition if there is one.
     pub(crate) fn load(&mut self) -> Player {
         if let Some(record) = &self.redis.record {
-            let leases = record
+            let live = record
                 .leases
                 .iter()
                 .filter(|(_, lease)| lease.expires_at > self.now);
-            let leases = leases
+            let leases = live
                 .map(|(connection, lease)| (*connection, *lease))
                 .collect();
             let activity = self.redis.past.as_ref().and_then(|past| past.activity);

@@ -14,7 +14,7 @@ pub type Ticks = u8;
 pub const INTERVAL: Ticks = 16;
 
 /// The time from the beginning of one pass to that of the next.
-const PACE: Ticks = INTERVAL / 2;
+const PASS_INTERVAL: Ticks = INTERVAL / 2;
 
 /// The time after which a pass that has not ended is considered to have died with its server.
 const PASS_TIMEOUT: Ticks = INTERVAL / 4;
@@ -63,16 +63,18 @@ pub struct Turns {
 /// One state of the servers and Redis.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sweeping {
-    /// The time since a pass last began, as Redis holds it; [`PACE`] if it is longer or unknown.
+    /// The time since a pass last began, as Redis holds it; [`PASS_INTERVAL`] if it is longer or
+    /// unknown.
     began: Ticks,
-    /// The time since a pass last ended, as Redis holds it; [`PACE`] if it is longer or unknown.
+    /// The time since a pass last ended, as Redis holds it; [`PASS_INTERVAL`] if it is longer or
+    /// unknown.
     ended: Ticks,
     servers: Vec<Server>,
     /// The time since the expiry of a player that has not been swept yet.
     expired: Option<Ticks>,
     stalls: u8,
     flushes: u8,
-    /// Whether a turn was given though a pass had begun less than [`PACE`] ago.
+    /// Whether a turn was given though a pass had begun less than [`PASS_INTERVAL`] ago.
     was_early: bool,
 }
 
@@ -127,12 +129,13 @@ impl Model for Turns {
     fn init_states(&self) -> Vec<Sweeping> {
         let server = Server {
             step: Step::Check,
-            requests_in: PACE,
+            requests_in: PASS_INTERVAL,
             is_late: false,
             is_stalled: false,
         };
         let servers = vec![server; self.bounds.servers];
-        let (began, ended) = (PACE, PACE);
+        let began = PASS_INTERVAL;
+        let ended = PASS_INTERVAL;
         vec![Sweeping {
             began,
             ended,
@@ -256,14 +259,16 @@ impl Sweeping {
             TurnAction::Restart(number) => {
                 self.servers[number] = Server {
                     step: Step::Check,
-                    requests_in: PACE,
+                    requests_in: PASS_INTERVAL,
                     is_late: false,
                     is_stalled: false,
                 };
             }
             TurnAction::Expire => self.expired = Some(0),
             TurnAction::Flush => {
-                (self.began, self.ended, self.expired) = (PACE, PACE, None);
+                self.began = PASS_INTERVAL;
+                self.ended = PASS_INTERVAL;
+                self.expired = None;
                 self.flushes += 1;
             }
             TurnAction::Tick => self.tick(),
@@ -274,29 +279,34 @@ impl Sweeping {
     fn request_turn(&mut self, number: usize, mutation: Option<TurnMutation>) {
         let has_ended =
             self.ended <= self.began || mutation == Some(TurnMutation::DeadPassesKeepTheirTurn);
-        let wait = if has_ended { PACE } else { PASS_TIMEOUT }.saturating_sub(self.began);
+        let wait = if has_ended {
+            PASS_INTERVAL
+        } else {
+            PASS_TIMEOUT
+        }
+        .saturating_sub(self.began);
         let server = &mut self.servers[number];
         if wait > 0 {
             server.requests_in = if mutation == Some(TurnMutation::ReplyIsIgnored) {
-                PACE
+                PASS_INTERVAL
             } else {
                 wait
             };
             return server.go_to(Step::Request);
         }
-        server.requests_in = PACE;
+        server.requests_in = PASS_INTERVAL;
         server.go_to(if mutation == Some(TurnMutation::EndIsRecordedFirst) {
             Step::RecordEnd
         } else {
             Step::Check
         });
-        self.was_early = self.began < PACE;
+        self.was_early = self.began < PASS_INTERVAL;
         self.began = 0;
     }
 
     fn tick(&mut self) {
-        self.began = PACE.min(self.began + 1);
-        self.ended = PACE.min(self.ended + 1);
+        self.began = PASS_INTERVAL.min(self.began + 1);
+        self.ended = PASS_INTERVAL.min(self.ended + 1);
         self.expired = self.expired.map(|age| (2 * INTERVAL).min(age + 1));
         for server in &mut self.servers {
             server.is_late = server.is_due();

@@ -28,7 +28,7 @@ pub struct Fact {
     pub presence: Presence,
     /// The player's activity.
     pub activity: Option<Activity>,
-    /// The version; 0 if there is none.
+    /// The version. 0 for a player without one.
     pub version: u16,
 }
 

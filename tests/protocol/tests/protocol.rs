@@ -267,13 +267,13 @@ fn all_properties_hold_for_a_watcher_of_activities() {
 
 /// Checks that a property fails without this rule of the protocol.
 fn fails_without(mutation: Mutation, property: &'static str, bounds: Bounds) {
-    let checker = Protocol {
+    let builder = Protocol {
         bounds,
         mutation: Some(mutation),
     }
     .checker()
     .threads(2);
-    let checker = checker
+    let checker = builder
         .finish_when(HasDiscoveries::AllOf([property].into()))
         .spawn_bfs()
         .join();

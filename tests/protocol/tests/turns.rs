@@ -73,13 +73,13 @@ fn each_rule_of_turns_that_is_left_out_is_detected() {
             },
         ),
     ] {
-        let checker = Turns {
+        let builder = Turns {
             bounds,
             mutation: Some(mutation),
         }
         .checker()
         .threads(2);
-        let checker = checker
+        let checker = builder
             .finish_when(HasDiscoveries::AllOf([property].into()))
             .spawn_bfs()
             .join();

@@ -1,11 +1,11 @@
-//! Number of instructions of the parts that every call passes, as valgrind counts them, compared
-//! with the least work on the same JSON: finding its end. Neither figure depends on the load of the
+//! Number of instructions of the code that every call runs, as valgrind counts them, compared with
+//! the least work on the same JSON: finding its end. Neither figure depends on the load of the
 //! machine. Without optimization, as tests are built, the ratios were 2.2, 2.3 and
 //! 2.7 when this was written: there is room for another compiler, and for no second pass over the
 //! text.
 //!
-//! In the same way, what heartbeats of players with an activity take in Redis, against those
-//! without one.
+//! In the same way, the instructions that Redis takes for heartbeats of players with an activity,
+//! compared with those without one.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -20,7 +20,7 @@ use presence_tests::{app_with, binary, connection, free_port, player};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// How often a part runs; what comes before and after it is counted twice, and taken off.
+/// The number of runs of a part. What comes before and after them is counted twice, and subtracted.
 const TIMES: u64 = 5;
 
 #[test]
@@ -34,7 +34,7 @@ fn reading_one_connection_takes_few_times_what_finding_its_end_does() {
 }
 
 #[test]
-fn answering_with_friends_takes_few_times_what_finding_the_answers_end_does() {
+fn responding_with_friends_takes_few_times_what_finding_the_end_of_the_response_does() {
     assert_at_most(2.9, "friends", "friends-syntax");
 }
 
@@ -55,8 +55,8 @@ fn count(part: &str, times: u64) -> u64 {
     let output = valgrind()
         .arg(binary("examples/hot"))
         .args([part, &times.to_string()])
-        .output();
-    let output = output.expect("valgrind: scripts/setup valgrind");
+        .output()
+        .expect("valgrind: scripts/setup valgrind");
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
     collected(&text)
@@ -111,10 +111,10 @@ fn activity(length: usize) -> presence::model::Activity {
 /// The instructions that Redis takes for each heartbeat of a player with these devices and this
 /// activity.
 async fn heartbeat_instructions(devices: &[&str], activity: &ActivityChange) -> f64 {
-    const BEATS: usize = 500;
-    let few = redis_instructions(devices, activity, BEATS).await;
-    let many = redis_instructions(devices, activity, 2 * BEATS).await;
-    (many - few) as f64 / BEATS as f64
+    const HEARTBEATS: usize = 500;
+    let few = redis_instructions(devices, activity, HEARTBEATS).await;
+    let many = redis_instructions(devices, activity, 2 * HEARTBEATS).await;
+    (many - few) as f64 / HEARTBEATS as f64
 }
 
 async fn redis_instructions(devices: &[&str], activity: &ActivityChange, heartbeats: usize) -> u64 {
@@ -125,7 +125,8 @@ async fn redis_instructions(devices: &[&str], activity: &ActivityChange, heartbe
         ("PRESENCE_TTL", "10m"),
     ];
     let app = app_with(&settings);
-    let (presence, trace) = (app.presence(), TraceContext::new_root());
+    let presence = app.presence();
+    let trace = TraceContext::new_root();
     let connections: Vec<_> = devices
         .iter()
         .map(|device| connection("alice", device))
@@ -156,10 +157,8 @@ struct CountedRedis {
 
 impl CountedRedis {
     async fn start() -> Self {
-        let (port, directory) = (
-            free_port(),
-            tempfile::tempdir().expect("a temporary directory"),
-        );
+        let port = free_port();
+        let directory = tempfile::tempdir().expect("a temporary directory");
         let mut command = valgrind();
         command.arg(format!(
             "--log-file={}",
@@ -179,8 +178,8 @@ impl CountedRedis {
             .arg(directory.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .spawn();
-        let process = process.expect("valgrind: scripts/setup valgrind");
+            .spawn()
+            .expect("valgrind: scripts/setup valgrind");
         while tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
             .is_err()
@@ -200,8 +199,8 @@ impl CountedRedis {
         let mut connection = client
             .get_multiplexed_async_connection()
             .await
-            .expect("Redis answers");
-        // Redis does not answer this one.
+            .expect("Redis responds");
+        // Redis does not reply to this command.
         _ = redis::cmd("SHUTDOWN")
             .arg("NOSAVE")
             .exec_async(&mut connection)

@@ -1,4 +1,4 @@
-//! What gateways with leases cost.
+//! Cost of gateways with leases.
 
 use presence::model::{GatewayId, OwnedConnections, Reason};
 
@@ -10,7 +10,7 @@ fn gateway(number: usize) -> GatewayId {
     GatewayId::parse(&format!("g{number}")).unwrap()
 }
 
-/// Gateways that hold leases. The first one has 100 connections.
+/// Starts gateways that hold leases. The first one has 100 connections.
 async fn gateways(count: usize) -> Costs {
     let costs = Costs::of(CONNECTIONS).await;
     for number in 0..count {
@@ -20,15 +20,15 @@ async fn gateways(count: usize) -> Costs {
             .await
             .unwrap();
     }
-    costs.beat_as_gateway().await;
+    costs.heartbeat_as_gateway().await;
     // Redis learns the scripts, and the sweep begins.
     costs.sweep_gateways().await;
     costs
 }
 
 impl Costs {
-    /// A batch of heartbeats of the first gateway's connections.
-    async fn beat_as_gateway(&self) {
+    /// Sends a batch of heartbeats of the first gateway's connections.
+    async fn heartbeat_as_gateway(&self) {
         let heartbeats = OwnedConnections {
             connections: connections(CONNECTIONS),
             gateway: Some(gateway(0)),
@@ -58,7 +58,7 @@ async fn a_renewal_of_a_gateway_is_one_write_however_many_connections_it_has() {
 async fn a_batch_of_heartbeats_of_a_gateway_takes_the_same_commands_as_one_without() {
     let mut costs = gateways(1).await;
     costs.forget().await;
-    costs.beat_as_gateway().await;
+    costs.heartbeat_as_gateway().await;
     let expected = renewals(2, 100);
     assert_eq!(costs.spent().await, (2, expected));
 }

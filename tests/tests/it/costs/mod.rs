@@ -15,7 +15,7 @@ use presence::{
 use presence_tests::{RedisServer, app, connection, connections, player, service};
 use redis::aio::MultiplexedConnection;
 
-/// Commands of the harness and of the client itself, which checks its connection once a second.
+/// Commands of the harness and of the client itself, which checks its connection once per second.
 const OTHERS: [&str; 7] = [
     "client|setinfo",
     "config|resetstat",
@@ -37,7 +37,8 @@ impl Costs {
     /// Players `p0`, `p1`, … with one connection each, on a Redis that has loaded the scripts.
     async fn of(players: usize) -> Self {
         let redis = RedisServer::start().await;
-        let (presence, trace) = (service(&redis, &[]), TraceContext::new_root());
+        let presence = service(&redis, &[]);
+        let trace = TraceContext::new_root();
         let connections = connections(players);
         presence
             .connect_batch(connections.clone(), &trace)
@@ -70,11 +71,11 @@ impl Costs {
             .query_async(&mut self.raw)
             .await
             .unwrap();
-        let count = |line: &str| {
+        let parse_count = |line: &str| {
             let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
             Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
         };
-        let mut counts: BTreeMap<_, _> = stats.lines().filter_map(count).collect();
+        let mut counts: BTreeMap<_, _> = stats.lines().filter_map(parse_count).collect();
         let scripts = counts.get("evalsha").copied().unwrap_or_default();
         counts.retain(|name, _| !OTHERS.contains(&name.as_str()));
         (scripts, counts)
@@ -132,7 +133,8 @@ async fn a_heartbeat_reads_one_key_and_writes_two() {
 #[tokio::test]
 async fn a_heartbeat_costs_the_same_with_and_without_a_gateway() {
     let mut costs = Costs::of(1).await;
-    let (device, gateway) = (connection("p0", "c"), GatewayId::parse("g1").unwrap());
+    let device = connection("p0", "c");
+    let gateway = GatewayId::parse("g1").unwrap();
     let named = OwnedConnection {
         connection: &device,
         gateway: Some(&gateway),
@@ -171,8 +173,8 @@ async fn heartbeats_at_the_same_time_are_a_script_call_for_fifty() {
         let heartbeats = connections
             .iter()
             .map(|connection| costs.presence.heartbeat(connection, &costs.trace));
-        for answer in join_all(heartbeats).await {
-            answer.unwrap();
+        for result in join_all(heartbeats).await {
+            result.unwrap();
         }
     }
     let expected = renewals(2, 100);
@@ -208,10 +210,8 @@ async fn a_heartbeat_of_one_of_several_devices_reads_one_key_and_writes_two() {
 #[tokio::test]
 async fn a_call_reads_the_clock_once_whatever_it_finds() {
     let mut costs = Costs::of(2).await;
-    let heartbeats = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
-    let heartbeats: Vec<_> = heartbeats
-        .map(|(player, id)| connection(player, id))
-        .collect();
+    let entries = ["p0", "p1", "p1"].into_iter().zip(["c", "new", "c"]);
+    let heartbeats: Vec<_> = entries.map(|(player, id)| connection(player, id)).collect();
     costs
         .presence
         .heartbeat_batch(heartbeats, &costs.trace)
@@ -295,8 +295,8 @@ async fn heartbeats_of_players_with_activities_share_calls_as_others_do() {
         let heartbeats = connections
             .iter()
             .map(|connection| costs.presence.heartbeat(connection, &costs.trace));
-        for answer in join_all(heartbeats).await {
-            assert_eq!(answer.unwrap().activity, Some(activity()));
+        for result in join_all(heartbeats).await {
+            assert_eq!(result.unwrap().activity, Some(activity()));
         }
     }
     assert_eq!(costs.spent().await, (2, expected));
@@ -376,7 +376,7 @@ async fn a_pass_of_the_sweep_reads_only_the_players_that_are_due() {
     );
 }
 
-/// Makes the time of some players in the expiry index come.
+/// Makes some players in the expiry index due.
 async fn make_due(costs: &Costs, players: usize) {
     let mut zadd = redis::cmd("ZADD");
     zadd.arg("presence:{all}:expiry").arg("XX");

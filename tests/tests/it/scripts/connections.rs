@@ -58,7 +58,7 @@ async fn the_last_disconnect_removes_the_record() {
 }
 
 #[tokio::test]
-async fn every_heartbeat_sets_the_lifetime_anew_and_nothing_else() {
+async fn every_heartbeat_renews_the_lifetime_and_nothing_else() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     test.set_state(State::InMatch).await.unwrap();
@@ -101,7 +101,8 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
         assert_eq!(test.heartbeat(device).await.unwrap(), 3);
     }
 
-    let (record, past) = (test.record().await.unwrap(), test.past().await);
+    let record = test.record().await.unwrap();
+    let past = test.past().await;
     let [phone, laptop, tv] = &leases(&past, TTL)[..] else {
         panic!("{past}")
     };
@@ -124,7 +125,7 @@ async fn a_heartbeat_of_one_device_lets_the_others_leases_run_on() {
 }
 
 #[tokio::test]
-async fn a_lease_is_over_the_millisecond_after_its_expiry() {
+async fn a_lease_stops_counting_the_millisecond_after_its_expiry() {
     let test = Fixture::new().await;
     test.connect("phone").await;
     test.connect("laptop").await;

@@ -16,8 +16,8 @@ fn seventh() -> Vec<Connection> {
     vec![connection("p7", "c")]
 }
 
-fn is_store_error<T>(answer: &Result<T, PresenceError>) -> bool {
-    matches!(answer, Err(PresenceError::Store(_)))
+fn is_store_error<T>(result: &Result<T, PresenceError>) -> bool {
+    matches!(result, Err(PresenceError::Store(_)))
 }
 
 #[tokio::test]
@@ -28,28 +28,31 @@ async fn a_closed_key_of_another_type_fails_its_own_entry_of_each_batch() {
         .await
         .unwrap();
     for _ in ["new", "known, but for one"] {
-        let batch = test
+        let connected = test
             .presence
             .connect_batch(connections(FIFTY), &test.trace)
             .await
             .unwrap();
-        assert_eq!((batch.accepted, batch.failed), (FIFTY - 1, seventh()));
+        assert_eq!(
+            (connected.accepted, connected.failed),
+            (FIFTY - 1, seventh())
+        );
     }
-    let batch = test
+    let renewed = test
         .presence
         .heartbeat_batch(connections(FIFTY), &test.trace)
         .await
         .unwrap();
     assert_eq!(
-        (batch.accepted, batch.restored.len(), batch.failed),
+        (renewed.accepted, renewed.restored.len(), renewed.failed),
         (FIFTY - 1, 0, seventh())
     );
-    let batch = test
+    let closed = test
         .presence
         .disconnect_batch(connections(FIFTY), Reason::Quit, &test.trace)
         .await
         .unwrap();
-    assert_eq!((batch.accepted, batch.failed), (FIFTY - 1, seventh()));
+    assert_eq!((closed.accepted, closed.failed), (FIFTY - 1, seventh()));
 
     let keys = test.redis.keys().await;
     let own: Vec<_> = keys
@@ -155,18 +158,26 @@ async fn a_number_that_is_too_large_for_redis_fails_no_call_and_repeats_no_event
         let test = Fixture::with(&[NATS]).await;
         let mut raw = test.redis.connection().await;
         raw.set("{presence:p7}:past", &past).await.unwrap();
-        let batch = test
+        let connected = test
             .presence
             .connect_batch(connections(FIFTY), &test.trace)
             .await
             .unwrap();
-        assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
-        let batch = test
+        assert_eq!(
+            (connected.accepted, connected.failed.len()),
+            (FIFTY, 0),
+            "{past}"
+        );
+        let renewed = test
             .presence
             .heartbeat_batch(connections(FIFTY), &test.trace)
             .await
             .unwrap();
-        assert_eq!((batch.accepted, batch.failed.len()), (FIFTY, 0), "{past}");
+        assert_eq!(
+            (renewed.accepted, renewed.failed.len()),
+            (FIFTY, 0),
+            "{past}"
+        );
         let disconnect =
             test.presence
                 .disconnect_batch(connections(FIFTY), Reason::Quit, &test.trace);

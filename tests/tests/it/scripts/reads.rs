@@ -32,7 +32,7 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
         .connect(&connection("alice", "c1"), &test.trace)
         .await
         .unwrap();
-    let history = async || {
+    let read_history = async || {
         test.presence
             .presences(&[player("alice")], true)
             .await
@@ -41,7 +41,7 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
             .remove(0)
     };
     test.advance_clock(60).await; // the record has expired, and no sweep has run yet
-    let past = history().await;
+    let past = read_history().await;
     assert_eq!(past.last_seen, Some(seen.last_seen.unwrap() - 60_000));
     assert_eq!(past.version, seen.version);
     assert_eq!(
@@ -54,14 +54,14 @@ async fn the_past_is_known_for_the_retention_and_no_longer() {
         None
     );
     test.advance_clock(3_600).await;
-    assert_eq!(history().await.last_seen, None);
+    assert_eq!(read_history().await.last_seen, None);
 
     test.connect("c2").await;
     test.disconnect("c2", Reason::Quit).await;
     test.advance_clock(3_599).await;
-    assert!(history().await.last_seen.is_some());
+    assert!(read_history().await.last_seen.is_some());
     test.advance_clock(2).await;
-    assert_eq!(history().await.last_seen, None);
+    assert_eq!(read_history().await.last_seen, None);
     assert_eq!(test.redis.keys().await, [""; 0]);
 }
 
@@ -70,7 +70,7 @@ async fn reads_change_nothing() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     let mut raw = test.redis.connection().await;
-    let commands = async |raw: &mut redis::aio::MultiplexedConnection| {
+    let read_commands = async |raw: &mut redis::aio::MultiplexedConnection| {
         let stats: String = redis::cmd("INFO")
             .arg("commandstats")
             .query_async(raw)
@@ -97,7 +97,7 @@ async fn reads_change_nothing() {
         .presences(&[player("alice"), player("bob")], true)
         .await
         .unwrap();
-    let mut names = commands(&mut raw).await;
+    let mut names = read_commands(&mut raw).await;
     names.sort();
     assert_eq!(names, ["mget", "time"]);
 }

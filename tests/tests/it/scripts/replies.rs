@@ -84,7 +84,7 @@ fn is_record(value: &Value, end: &str) -> bool {
 }
 
 #[tokio::test]
-async fn only_a_call_with_one_entry_is_answered_with_a_record() {
+async fn only_a_call_with_one_entry_returns_a_record() {
     let test = Fixture::new().await;
     test.connect_all(&["alice", "bob"]).await;
     let Value::Array(reply) = test.call_heartbeat(&[("bob", "c1")]).await else {

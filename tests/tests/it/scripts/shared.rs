@@ -1,4 +1,4 @@
-//! Heartbeats at the same time: they share script calls, and each gets its own answer.
+//! Heartbeats at the same time: they share script calls, and each gets its own result.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use redis::{AsyncTypedCommands as _, FromRedisValue as _};
 
 use super::Fixture;
 
-/// How many connections one call carries.
+/// The number of connections per script call.
 const FIFTY: usize = 50;
 
 impl Fixture {
@@ -31,7 +31,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn each_heartbeat_gets_its_own_answer() {
+async fn each_heartbeat_gets_its_own_result() {
     let test = Fixture::new().await;
     let connections = ["known", "restored", "closed", "early", "phone", "laptop"].map(|id| {
         let player = if ["phone", "laptop"].contains(&id) {
@@ -61,12 +61,12 @@ async fn each_heartbeat_gets_its_own_answer() {
         .await
         .unwrap();
 
-    let mut answers = Vec::new();
-    for (connection, answer) in connections
+    let mut outcomes = Vec::new();
+    for (connection, result) in connections
         .iter()
         .zip(test.heartbeat_at_once(&connections).await)
     {
-        answers.push(match answer {
+        outcomes.push(match result {
             Ok(presence) => {
                 assert_eq!(presence.player_id, connection.player_id);
                 Some((presence.state, presence.connection_count))
@@ -75,11 +75,18 @@ async fn each_heartbeat_gets_its_own_answer() {
             Err(error) => panic!("{error}"),
         });
     }
-    let online = |count| Some((State::Online, count));
+    let expect_online = |count| Some((State::Online, count));
     let in_match = Some((State::InMatch, 1));
     assert_eq!(
-        answers,
-        [in_match, online(1), None, None, online(2), online(2)]
+        outcomes,
+        [
+            in_match,
+            expect_online(1),
+            None,
+            None,
+            expect_online(2),
+            expect_online(2)
+        ]
     );
 }
 
@@ -95,8 +102,8 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
         .iter()
         .zip(&traces)
         .map(|(connection, trace)| test.presence.heartbeat(connection, trace));
-    for answer in join_all(heartbeats).await {
-        answer.unwrap();
+    for result in join_all(heartbeats).await {
+        result.unwrap();
     }
 
     let outbox = test
@@ -108,16 +115,16 @@ async fn an_event_continues_the_trace_of_its_own_caller() {
         .unwrap();
     assert_eq!(outbox.ids.len(), connections.len());
     for entry in outbox.ids {
-        let text = |name: &str| String::from_redis_value(entry.map[name].clone()).unwrap();
-        let of = |position: &usize| {
-            text("event").contains(&format!(
+        let read_field = |name: &str| String::from_redis_value(entry.map[name].clone()).unwrap();
+        let is_of_connection = |position: &usize| {
+            read_field("event").contains(&format!(
                 r#""player_id":"{}""#,
                 connections[*position].player_id
             ))
         };
-        let position = (0..connections.len()).find(of).unwrap();
+        let position = (0..connections.len()).find(is_of_connection).unwrap();
         assert_eq!(
-            text("traceparent")[..35],
+            read_field("traceparent")[..35],
             traces[position].traceparent()[..35]
         );
     }
@@ -135,33 +142,33 @@ async fn a_redis_that_forgot_the_script_learns_it_again() {
         .exec_async(&mut test.redis.connection().await)
         .await
         .unwrap();
-    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
-        assert_eq!(answer.unwrap().connection_count, 1);
+    for result in test.heartbeat_at_once(&connections(FIFTY)).await {
+        assert_eq!(result.unwrap().connection_count, 1);
     }
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_fails_them_all_and_holds_up_none_afterwards() {
+async fn a_redis_that_hangs_fails_all_of_them_and_delays_none_afterwards() {
     let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "200ms")]).await;
     test.presence
         .connect_batch(connections(FIFTY), &test.trace)
         .await
         .unwrap();
     test.redis.pause();
-    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
+    for result in test.heartbeat_at_once(&connections(FIFTY)).await {
         assert!(
-            matches!(answer, Err(PresenceError::Store(StoreError::Timeout(_)))),
-            "{answer:?}"
+            matches!(result, Err(PresenceError::Store(StoreError::Timeout(_)))),
+            "{result:?}"
         );
     }
     test.redis.resume();
-    for answer in test.heartbeat_at_once(&connections(FIFTY)).await {
-        assert_eq!(answer.unwrap().connection_count, 1);
+    for result in test.heartbeat_at_once(&connections(FIFTY)).await {
+        assert_eq!(result.unwrap().connection_count, 1);
     }
 }
 
 #[tokio::test]
-async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
+async fn a_heartbeat_that_is_alone_waits_only_once_for_a_redis_that_hangs() {
     let test = Fixture::with(&[("PRESENCE_STORE_TIMEOUT", "4s")]).await;
     test.redis.pause();
     let began = Instant::now();
@@ -175,15 +182,15 @@ async fn a_heartbeat_that_is_alone_waits_for_a_redis_that_hangs_but_once() {
 }
 
 #[tokio::test]
-async fn one_more_than_a_call_carries_is_answered_as_well() {
+async fn one_more_than_a_call_carries_gets_a_result_as_well() {
     let test = Fixture::new().await;
     let connections = connections(FIFTY + 1);
     test.presence
         .connect_batch(connections.clone(), &test.trace)
         .await
         .unwrap();
-    for answer in test.heartbeat_at_once(&connections).await {
-        assert_eq!(answer.unwrap().connection_count, 1);
+    for result in test.heartbeat_at_once(&connections).await {
+        assert_eq!(result.unwrap().connection_count, 1);
     }
 }
 
@@ -203,24 +210,24 @@ async fn a_caller_that_hangs_up_fails_no_other_call() {
         assert!(heartbeat.as_mut().now_or_never().is_none());
     }
     drop(heartbeats.remove(0)); // the one that made the others wait
-    for answer in join_all(heartbeats).await {
-        assert_eq!(answer.unwrap().connection_count, 1);
+    for result in join_all(heartbeats).await {
+        assert_eq!(result.unwrap().connection_count, 1);
     }
 }
 
 #[tokio::test]
-async fn the_same_heartbeat_twice_is_answered_twice() {
+async fn the_same_heartbeat_twice_gets_two_results() {
     let test = Fixture::new().await;
     test.connect("c1").await;
     let twice = [connection("alice", "c1"), connection("alice", "c1")];
-    let answers: Vec<_> = test
+    let presences: Vec<_> = test
         .heartbeat_at_once(&twice)
         .await
         .into_iter()
         .map(Result::unwrap)
         .collect();
-    assert_eq!(answers[0], answers[1]);
-    assert_eq!(answers[0].connection_count, 1);
+    assert_eq!(presences[0], presences[1]);
+    assert_eq!(presences[0].connection_count, 1);
 }
 
 #[tokio::test]
@@ -237,12 +244,12 @@ async fn a_key_of_another_type_fails_its_own_caller_only() {
         .unwrap();
     raw.del("{presence:p8}:past").await.unwrap();
     raw.rpush("{presence:p8}:past", "a list").await.unwrap(); // which the next heartbeat replaces
-    for (n, answer) in test
+    for (n, result) in test
         .heartbeat_at_once(&connections(FIFTY))
         .await
         .into_iter()
         .enumerate()
     {
-        assert_eq!(answer.is_ok(), n != 7, "p{n}: {answer:?}");
+        assert_eq!(result.is_ok(), n != 7, "p{n}: {result:?}");
     }
 }

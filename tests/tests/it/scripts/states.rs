@@ -120,7 +120,8 @@ async fn versions_rise_across_offline_and_a_flush() {
         .query_async::<()>(&mut test.redis.connection().await)
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(5)).await; // at most one transition a millisecond, on average
+    // Versions are ahead of the clock if there were more transitions than milliseconds.
+    tokio::time::sleep(Duration::from_millis(5)).await;
     versions.push(
         test.presence
             .heartbeat(&connection("alice", "c2"), &test.trace)
@@ -129,6 +130,6 @@ async fn versions_rise_across_offline_and_a_flush() {
             .version,
     );
     let versions: Vec<_> = versions.into_iter().flatten().collect();
-    assert_eq!(versions.len(), 4, "an OFFLINE answer has no version");
+    assert_eq!(versions.len(), 4, "an OFFLINE presence has no version");
     assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
 }
