@@ -11,8 +11,12 @@ use std::{
 };
 
 use axum::{
-    Router, extract::Request, handler::Handler, http::StatusCode, response::Response,
-    routing::MethodRouter,
+    Router,
+    extract::Request,
+    handler::Handler,
+    http::StatusCode,
+    response::Response,
+    routing::{MethodRouter, get},
 };
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram};
@@ -104,6 +108,26 @@ impl RouteMiddleware {
         }
     }
 
+    /// Builds the routes of a GET on this path, with and without a slash at its end.
+    pub(crate) fn get<H, F, S>(self: &Arc<Self>, access: Access, handler: H) -> Router<S>
+    where
+        WithMiddleware<H>: Handler<F, S>,
+        F: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.routes(get(self.wrap(access, handler)))
+    }
+
+    /// Builds the route of a GET on this exact path.
+    pub(crate) fn get_exactly<H, F, S>(self: &Arc<Self>, access: Access, handler: H) -> Router<S>
+    where
+        WithMiddleware<H>: Handler<F, S>,
+        F: 'static,
+        S: Clone + Send + Sync + 'static,
+    {
+        self.exact_route(get(self.wrap(access, handler)))
+    }
+
     /// Builds the routes of this path, with and without a slash at its end.
     pub(crate) fn routes<S>(&self, methods: MethodRouter<S>) -> Router<S>
     where
@@ -115,7 +139,7 @@ impl RouteMiddleware {
     }
 
     /// Builds the route of this exact path.
-    pub(crate) fn exact_route<S>(&self, methods: MethodRouter<S>) -> Router<S>
+    fn exact_route<S>(&self, methods: MethodRouter<S>) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
     {

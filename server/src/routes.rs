@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     response::{IntoResponse as _, Response},
-    routing::{MethodFilter, MethodRouter, get, on},
+    routing::{MethodFilter, MethodRouter, on},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use presence::{
@@ -116,14 +116,14 @@ pub(crate) fn routes(parts: Parts<'_>) -> Router<Arc<PresenceService>> {
         .router
         .merge(player.routes(get_player))
         // `/presence/` would be the path of a player without an id.
-        .merge(presence.exact_route(get(presence.wrap(Read, get_statistics))))
-        .merge(gateways.routes(get(gateways.wrap(Read, get_gateways))))
-        .merge(metrics.routes(get(metrics.wrap(Read, get_metrics))))
-        .merge(description.routes(get(description.wrap(Open, describe))))
-        .merge(watch.routes(get(watch.wrap(Read, open_watch))))
+        .merge(presence.get_exactly(Read, get_statistics))
+        .merge(gateways.get(Read, get_gateways))
+        .merge(metrics.get(Read, get_metrics))
+        .merge(description.get(Open, describe))
+        .merge(watch.get(Read, open_watch))
         .merge(console::routes(app, middleware, closing))
-        .merge(liveness.routes(get(liveness.wrap(Open, get_live))))
-        .merge(readiness.routes(get(readiness.wrap(Open, get_ready))))
+        .merge(liveness.get(Open, get_live))
+        .merge(readiness.get(Open, get_ready))
         .fallback(async |request| refuse(request, Problem::not_found()).await)
         .method_not_allowed_fallback(async |request| refuse(request, Problem::wrong_method()).await)
 }

@@ -12,7 +12,6 @@ use axum::{
     Router,
     http::{StatusCode, header},
     response::{IntoResponse as _, Response},
-    routing::get,
 };
 use presence::runtime::App;
 use tokio::sync::watch;
@@ -29,7 +28,7 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
     let operator_queries = app.operator_queries();
     let explain = async move |request, _| players::explain(&operator_queries, request).await;
     let players = middleware.calls("/console/players/{player_id}");
-    let mut routes = players.routes(get(players.wrap(Access::Read, explain)));
+    let mut routes = players.get(Access::Read, explain);
     // Without events, these paths are a 404.
     if let Some(live) = app.live_events() {
         let histories = players::Histories::new(live.clone());
@@ -39,20 +38,20 @@ pub(crate) fn routes<S: Clone + Send + Sync + 'static>(
         let open = async move |_, _| streams.open().await;
         let events = middleware.calls("/console/events");
         routes = routes
-            .merge(history.routes(get(history.wrap(Access::Read, search))))
-            .merge(events.routes(get(events.wrap(Access::Read, open))));
+            .merge(history.get(Access::Read, search))
+            .merge(events.get(Access::Read, open));
     }
     for asset in page::ASSETS {
         let file = middleware.calls(asset.path);
         let respond = async |_, _| asset.response();
-        routes = routes.merge(file.exact_route(get(file.wrap(Access::Open, respond))));
+        routes = routes.merge(file.get_exactly(Access::Open, respond));
     }
     // The page refers to its files relative to `/console`, so that a proxy may add a prefix. Under
     // `/console/` those links would break, so it is redirected.
     for (path, location) in [("/", "console"), ("/console/", "../console")] {
         let link = middleware.calls(path);
         let redirect = async move |_, _| redirect_to(location);
-        routes = routes.merge(link.exact_route(get(link.wrap(Access::Open, redirect))));
+        routes = routes.merge(link.get_exactly(Access::Open, redirect));
     }
     routes
 }
