@@ -36,10 +36,17 @@ pub(crate) struct ErrorChain<'a>(pub(crate) &'a (dyn Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut sources = std::iter::successors(self.0.source(), |error| (*error).source());
-        sources.try_for_each(|source| write!(f, ": {source}"))
+        for (position, error) in chain(self.0).enumerate() {
+            let separator = if position == 0 { "" } else { ": " };
+            write!(f, "{separator}{error}")?;
+        }
+        Ok(())
     }
+}
+
+/// An error and its sources, outermost first.
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |error| (*error).source())
 }
 
 /// An error of the service: RFC 9457 problem details.
@@ -85,10 +92,7 @@ impl CallError {
         let Self::Unreachable(cause) = self else {
             return false;
         };
-        let mut causes = std::iter::successors(Some(&**cause as &(dyn Error + 'static)), |cause| {
-            (*cause).source()
-        });
-        causes.any(is_invalid_certificate)
+        chain(&**cause).any(is_invalid_certificate)
     }
 
     /// How long the service asks to wait before the next call.
