@@ -2,7 +2,7 @@
 //! that share a CPU evict each other's data from its caches, masters with a CPU each do not. So
 //! heartbeats are also compared with three standalone servers, which share the CPU in the same way.
 
-use std::{iter::Sum, ops::AddAssign};
+use std::ops::AddAssign;
 
 use futures_util::future::join_all;
 use presence_tests::{
@@ -86,13 +86,9 @@ async fn heartbeats(
     one: &[Deployment],
     three: &[Deployment],
 ) {
-    let whole: Vec<_> = super::batches("/presence/heartbeat", PLAYERS).collect();
-    let third: Vec<_> = (0..PLAYERS / 3)
-        .collect::<Vec<_>>()
-        .chunks(1_000 / 3)
-        .map(|players| players::batch(players.iter().copied()))
-        .map(|batch| http::post("/presence/heartbeat", &batch))
-        .collect();
+    let players: Vec<_> = (0..PLAYERS).collect();
+    let whole = batches("/presence/heartbeat", &players, 1_000);
+    let third = batches("/presence/heartbeat", &players[..PLAYERS / 3], 1_000 / 3);
     for (deployments, requests) in [(masters, &whole), (one, &whole), (three, &third)] {
         for deployment in deployments {
             connect(&deployment.address, PLAYERS / deployments.len()).await;
@@ -176,12 +172,16 @@ async fn friends(
 async fn connect(address: &str, players: usize) {
     let mut order: Vec<_> = (0..players).collect();
     order.shuffle(&mut StdRng::seed_from_u64(1));
-    let batches = order.chunks(1_000);
-    let requests: Vec<_> = batches
-        .map(|players| players::batch(players.iter().copied()))
-        .map(|batch| http::post("/presence/connect", &batch))
-        .collect();
+    let requests = batches("/presence/connect", &order, 1_000);
     http::load(address, IN_FLIGHT, &requests).await;
+}
+
+/// Requests that name these players, in their order and in batches of this length.
+fn batches(path: &str, players: &[usize], length: usize) -> Vec<Vec<u8>> {
+    let batches = players.chunks(length);
+    batches
+        .map(|batch| http::post(path, &players::batch(batch.iter().copied())))
+        .collect()
 }
 
 async fn start_standalone() -> Deployment {
@@ -198,26 +198,25 @@ async fn start_standalone() -> Deployment {
 /// Sends these requests to each of some deployments at the same time. Returns the CPU time that all
 /// of them took.
 async fn serve(deployments: &[Deployment], in_flight: usize, requests: &[Vec<u8>]) -> Spent {
-    let before: Spent = deployments.iter().map(Deployment::spent).sum();
+    let before = spent(deployments);
     let loads = deployments
         .iter()
         .map(|deployment| http::load(&deployment.address, in_flight, requests));
     join_all(loads).await;
-    let after: Spent = deployments.iter().map(Deployment::spent).sum();
+    let after = spent(deployments);
     Spent {
         redis: after.redis - before.redis,
         service: after.service - before.service,
     }
 }
 
-impl Deployment {
-    /// The CPU time that its processes took so far.
-    fn spent(&self) -> Spent {
-        let nodes = self.nodes.iter();
-        Spent {
-            redis: nodes.map(|node| cpu::time_of(*node).as_secs_f64()).sum(),
-            service: cpu::time_of(self.service.id()).as_secs_f64(),
-        }
+/// The CPU time that the processes of some deployments took so far.
+fn spent(deployments: &[Deployment]) -> Spent {
+    let nodes = deployments.iter().flat_map(|deployment| &deployment.nodes);
+    let services = deployments.iter().map(|deployment| deployment.service.id());
+    Spent {
+        redis: nodes.map(|id| cpu::time_of(*id).as_secs_f64()).sum(),
+        service: services.map(|id| cpu::time_of(id).as_secs_f64()).sum(),
     }
 }
 
@@ -225,15 +224,6 @@ impl AddAssign for Spent {
     fn add_assign(&mut self, other: Self) {
         self.redis += other.redis;
         self.service += other.service;
-    }
-}
-
-impl Sum for Spent {
-    fn sum<I: Iterator<Item = Self>>(iter: I) -> Self {
-        iter.fold(Self::default(), |mut sum, spent| {
-            sum += spent;
-            sum
-        })
     }
 }
 
