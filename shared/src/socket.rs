@@ -86,7 +86,7 @@ fn limit_unacked(_socket: &TcpStream) -> io::Result<()> {
 /// Builds a TLS configuration that trusts the system's current authorities.
 ///
 /// # Errors
-/// If there are none.
+/// If this machine has no root certificates.
 pub(crate) fn tls() -> io::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

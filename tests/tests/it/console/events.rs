@@ -88,7 +88,7 @@ async fn the_events_of_a_player_are_found_in_the_stream() {
             .len(),
         1
     );
-    assert_eq!(get_history("nobody").await.body["events"], json!([]));
+    assert_eq!(get_history("zoe").await.body["events"], json!([]));
     assert_eq!(get_history("no%20id").await.status, 400);
 
     test.nats.kill();
