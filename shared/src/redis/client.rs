@@ -190,6 +190,15 @@ impl RedisClient {
         }
     }
 
+    /// The number of entries that may be in flight at present to this master of a cluster, or to the
+    /// standalone Redis.
+    pub(crate) fn in_flight_limit(&self, master: &Address) -> usize {
+        match &self.backend {
+            Backend::Standalone(node) => node.in_flight.max_entries(),
+            Backend::Cluster(cluster, _) => cluster.in_flight_limit(master),
+        }
+    }
+
     /// Sends a command to every node: a server's only one, or a cluster's masters. Nodes may refuse
     /// it.
     pub(crate) async fn query_nodes(&self, command: &Cmd) -> Vec<Result<Value, StoreError>> {

@@ -198,6 +198,13 @@ impl Cluster {
         groups.into_iter().map(clone_address).collect()
     }
 
+    /// The number of entries that may be in flight to a master at present; zero if nothing was sent
+    /// to it.
+    pub(super) fn in_flight_limit(&self, master: &Address) -> usize {
+        let node = self.topology.known_node(master);
+        node.map_or(0, |node| node.in_flight.max_entries())
+    }
+
     /// Sends commands on their routes, repeatedly until each has its reply. Commands to one node do
     /// not wait for those to another.
     fn deliver<'a>(

@@ -155,6 +155,11 @@ impl InFlightLimit {
         }))
     }
 
+    /// The number of entries that may be in flight at present.
+    pub(crate) fn max_entries(&self) -> usize {
+        self.lock().limit as usize
+    }
+
     /// Waits until `commands` may be sent; exempt ones need no permit.
     ///
     /// # Errors

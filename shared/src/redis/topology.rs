@@ -104,6 +104,12 @@ impl Topology {
         Ok(node)
     }
 
+    /// The master at an address, if commands were sent to it.
+    pub(super) fn known_node(&self, address: &Address) -> Option<Node> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(address).cloned()
+    }
+
     fn new_node(&self, address: &Address, role: Role) -> Result<Node, RedisError> {
         let seed = self
             .seeds

@@ -21,10 +21,14 @@ use crate::{
     telemetry::TraceContext,
 };
 
-/// The most heartbeats of several batches that are sent to a node together: as many as may be in
-/// flight to a node at first. If its in-flight limit has become lower, they are sent alone, and work
-/// behind them waits, as for a single batch of that length.
-const MAX_ENTRIES: usize = 1_000;
+/// The most heartbeats of several batches that are sent to a node together: the default of
+/// `PRESENCE_MAX_BATCH`. If the node's in-flight limit is lower, fewer are sent, as a larger call
+/// would be sent alone and block the work behind it.
+const MAX_ENTRIES: usize = 2_000;
+
+/// The most of them that are sent whatever the limit: a node that is slow must not get more script
+/// calls for the same heartbeats.
+const MAX_ENTRIES_OF_SLOW_NODE: usize = 1_000;
 
 /// The longest time that batches wait for the call before theirs: the time that round trips aim at.
 const MAX_WAIT: Duration = Duration::from_millis(100);
@@ -88,12 +92,16 @@ impl BatchCombiner {
 impl NodeTask {
     /// Calls `send` with batches that wait, as soon as the call before has ended, until no batch
     /// waits. After a call that takes longer than [`MAX_WAIT`], all that wait are sent.
-    async fn run<F>(mut self, send: impl Fn(Vec<WaitingBatch>) -> F)
-    where
+    /// `in_flight_limit` returns the present in-flight limit of a node.
+    async fn run<F>(
+        mut self,
+        in_flight_limit: impl Fn(&Address) -> usize,
+        send: impl Fn(Vec<WaitingBatch>) -> F,
+    ) where
         F: Future<Output = ()> + Send + 'static,
     {
         let mut max_wait = MAX_WAIT;
-        while let Some(batches) = self.next_batches() {
+        while let Some(batches) = self.next_batches(in_flight_limit(&self.node)) {
             // In a task of its own, the call goes on if this one no longer waits for it.
             let call = tokio::spawn(send(batches));
             if timeout(max_wait, call).await.is_err() {
@@ -103,17 +111,18 @@ impl NodeTask {
         }
     }
 
-    /// Takes the batches of the next call, those first that have waited longest: one, and further
-    /// ones up to [`MAX_ENTRIES`] in total. Batches whose callers have left are dropped. `None` ends
-    /// the task.
-    fn next_batches(&mut self) -> Option<Vec<WaitingBatch>> {
+    /// Takes the batches of the next call in order of arrival: one, and further ones as long as they
+    /// fit into one call. Batches whose callers have left are dropped. `None` ends the task.
+    fn next_batches(&mut self, in_flight_limit: usize) -> Option<Vec<WaitingBatch>> {
         let mut nodes = self.combiner.lock();
         let waiting = nodes.get_mut(&self.node)?;
         waiting.retain(|batch| !batch.result.is_closed());
+        // Script calls have arguments of their own, which the limit counts as about a fifth.
+        let max_entries = (in_flight_limit / 5 * 4).clamp(MAX_ENTRIES_OF_SLOW_NODE, MAX_ENTRIES);
         let mut entries = 0;
         let fits = |batch: &&WaitingBatch| {
             entries += batch.connections.len();
-            entries <= MAX_ENTRIES
+            entries <= max_entries
         };
         let count = waiting.iter().take_while(fits).count();
         let batches: Vec<_> = waiting.drain(..count.max(1).min(waiting.len())).collect();
@@ -191,9 +200,11 @@ impl Store {
             result,
         };
         if let Some(task) = self.combiner.push(node, batch) {
+            let redis = self.redis.clone();
+            let in_flight_limit = move |node: &Address| redis.in_flight_limit(node);
             let store = self.clone();
             let send = move |batches| store.clone().renew_together(batches);
-            tokio::spawn(task.run(send));
+            tokio::spawn(task.run(in_flight_limit, send));
         }
         applied.await.unwrap_or_else(|_| AppliedBatch {
             failure: Some(StoreError::Unexpected("the end of a task")),
@@ -240,6 +251,11 @@ mod tests {
         (task, receiver)
     }
 
+    /// The in-flight limit of a node that never shortens a call.
+    fn unlimited(_node: &Address) -> usize {
+        usize::MAX
+    }
+
     fn lengths(batches: &[WaitingBatch]) -> Vec<usize> {
         let lengths = batches.iter().map(|batch| batch.connections.len());
         lengths.collect()
@@ -248,7 +264,7 @@ mod tests {
     /// Runs a task whose calls never end, and returns the lengths of the batches of each call.
     fn run_without_replies(task: NodeTask) -> UnboundedReceiver<Vec<usize>> {
         let (calls, sent): (UnboundedSender<_>, _) = unbounded_channel();
-        tokio::spawn(task.run(move |batches| {
+        tokio::spawn(task.run(unlimited, move |batches| {
             calls.send(lengths(&batches)).unwrap();
             async move {
                 let _batches = batches;
@@ -265,7 +281,10 @@ mod tests {
         let mut task = task.expect("no task is running");
         let others = [MAX_ENTRIES - 10, 10, 1].map(|length| push(&combiner, length));
         assert!(others.iter().all(|(task, _)| task.is_none()));
-        let mut take_lengths = || task.next_batches().map(|batches| lengths(&batches));
+        let mut take_lengths = || {
+            let batches = task.next_batches(usize::MAX);
+            batches.map(|batches| lengths(&batches))
+        };
         assert_eq!(take_lengths(), Some(vec![MAX_ENTRIES + 1]));
         assert_eq!(take_lengths(), Some(vec![MAX_ENTRIES - 10, 10]));
         assert_eq!(take_lengths(), Some(vec![1]));
@@ -276,12 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_call_leaves_room_in_the_in_flight_limit_of_the_node_unless_that_is_slow() {
+        for (in_flight_limit, together) in [(2_500, 4), (2_000, 3), (1_000, 2), (50, 2), (0, 2)] {
+            let combiner = BatchCombiner::default();
+            let (task, _first) = push(&combiner, 500);
+            let _others = [500; 3].map(|length| push(&combiner, length));
+            let batches = task.unwrap().next_batches(in_flight_limit).unwrap();
+            assert_eq!(batches.len(), together, "{in_flight_limit}");
+        }
+    }
+
+    #[test]
     fn the_batch_of_a_caller_that_left_is_not_sent() {
         let combiner = BatchCombiner::default();
         let (task, receiver) = push(&combiner, 1);
         drop(receiver);
         let (_, _receiver) = push(&combiner, 2);
-        let batches = task.unwrap().next_batches().unwrap();
+        let batches = task.unwrap().next_batches(usize::MAX).unwrap();
         assert_eq!(lengths(&batches), [2]);
     }
 
@@ -304,7 +334,8 @@ mod tests {
         let combiner = BatchCombiner::default();
         let (task, first) = push(&combiner, 1);
         let begin = Instant::now();
-        tokio::spawn(task.unwrap().run(async |batches: Vec<WaitingBatch>| {
+        let task = task.unwrap();
+        tokio::spawn(task.run(unlimited, async |batches: Vec<WaitingBatch>| {
             tokio::time::sleep(MAX_WAIT / 2).await;
             for batch in batches {
                 let _ = batch.result.send(AppliedBatch::default());
@@ -333,7 +364,7 @@ mod tests {
                 }
             }
         };
-        tokio::spawn(task.unwrap().run(send));
+        tokio::spawn(task.unwrap().run(unlimited, send));
         tokio::task::yield_now().await;
         drop(first);
         begin.send(()).unwrap();

@@ -49,7 +49,7 @@ async fn batches_that_wait_for_each_other_share_script_calls() {
         assert_eq!((outcome.accepted, outcome.restored.len()), (BATCH, 0));
     }
     let commands = cluster.commands();
-    // Two calls per partition: up to 1,000 heartbeats are sent to a node together.
+    // At most two calls per partition: batches that wait for the first call are sent together.
     assert!(commands["evalsha"] <= 2 * 256, "{commands:?}");
     assert_eq!(
         (commands["set"], commands["setrange"]),
