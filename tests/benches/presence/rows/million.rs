@@ -48,6 +48,10 @@ pub(crate) async fn measure(report: &mut Report) {
     http::load(&address, 4, &heartbeats).await;
     settle(&nats, PLAYERS as u64).await;
 
+    let before = redis::cpu_time(&mut connection).await;
+    http::load(&address, 4, &heartbeats).await;
+    let at_full_rate = redis::cpu_time(&mut connection).await - before;
+
     eprintln!("and send heartbeats for {} s …", DURATION.as_secs());
     let batches_per_second = heartbeats.len() as f64 / INTERVAL.as_secs_f64();
     let batches = (DURATION.as_secs_f64() * batches_per_second) as usize;
@@ -113,6 +117,13 @@ pub(crate) async fn measure(report: &mut Report) {
         "–".to_owned(),
         micros,
         Bar::AtMost(8.0),
+    );
+    let at_full_rate = at_full_rate.as_secs_f64() * 1e6 / PLAYERS as f64;
+    report.compare(
+        "Redis CPU per heartbeat, all calls counted, against the heartbeats at full rate",
+        format!("{micros:.1} µs"),
+        format!("{at_full_rate:.1} µs"),
+        micros / at_full_rate,
     );
     let memory = cpu::peak_memory_of(service.id());
     report.add(
