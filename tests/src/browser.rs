@@ -21,6 +21,9 @@ const PROGRAMS: [&str; 4] = [
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
 ];
 
+/// The browser's error if another page was loaded during an evaluation.
+const PAGE_HAS_CHANGED: &str = "Inspected target navigated or closed";
+
 /// No sandbox, as containers do not let root have one; and nothing that it would look up by itself.
 const FLAGS: [&str; 9] = [
     "--headless",
@@ -101,19 +104,31 @@ impl Browser {
     /// # Panics
     /// If it throws.
     pub async fn evaluate(&mut self, script: &str) -> Value {
+        let value = self.try_evaluate(script).await;
+        value.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
+    /// Evaluates JavaScript. Returns the error of the browser if it refuses that.
+    async fn try_evaluate(&mut self, script: &str) -> Result<Value, Value> {
         let parameters = json!({"expression": script, "awaitPromise": true, "returnByValue": true});
-        let mut result = self.call("Runtime.evaluate", parameters).await;
+        let mut result = self.try_call("Runtime.evaluate", parameters).await?;
         assert!(
             result.get("exceptionDetails").is_none(),
             "{script}: {result}"
         );
-        result["result"]["value"].take()
+        Ok(result["result"]["value"].take())
     }
 
-    /// Waits until a JavaScript condition holds; the test's own time limit is the only one.
+    /// Waits until a JavaScript condition holds; the test's own time limit is the only one. The page
+    /// may load again meanwhile.
     pub async fn until(&mut self, condition: &str) {
-        while self.evaluate(&format!("Boolean({condition})")).await != true {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let script = format!("Boolean({condition})");
+        loop {
+            match self.try_evaluate(&script).await {
+                Ok(value) if value == true => return,
+                Err(error) if error["message"] != PAGE_HAS_CHANGED => panic!("{script}: {error}"),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
         }
     }
 
@@ -152,6 +167,12 @@ impl Browser {
     /// # Panics
     /// If it fails.
     pub async fn call(&mut self, method: &str, parameters: Value) -> Value {
+        let result = self.try_call(method, parameters).await;
+        result.unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// Calls a method of the browser's protocol. Returns its error if it fails.
+    async fn try_call(&mut self, method: &str, parameters: Value) -> Result<Value, Value> {
         self.calls += 1;
         let call = json!({"id": self.calls, "method": method, "params": parameters});
         self.page
@@ -168,8 +189,10 @@ impl Browser {
             let mut message: Value =
                 serde_json::from_slice(&received.into_data()).unwrap_or_default();
             if message["id"] == self.calls {
-                assert!(message.get("error").is_none(), "{method}: {message}");
-                return message["result"].take();
+                return match message.get_mut("error") {
+                    Some(error) => Err(error.take()),
+                    None => Ok(message["result"].take()),
+                };
             }
             let is_error = message["method"] == "Runtime.exceptionThrown"
                 || message
