@@ -32,8 +32,8 @@ pub(super) struct Hub<W> {
     players: Players,
     streams: Pages<Stream<W>>,
     tick: Tick,
-    /// Players with contradictory reports, which have to be read again.
-    in_doubt: Vec<Handle>,
+    /// Players with contradictory reports, which have to be read again, in this order.
+    in_doubt: VecDeque<Handle>,
     /// Players without a watcher, and the tick at which the last one left.
     retired: VecDeque<(Handle, Tick)>,
     /// Wakers of streams that have changes to send.
@@ -88,7 +88,7 @@ impl<W> Default for Hub<W> {
             players: Players::default(),
             streams: Pages::default(),
             tick: 0,
-            in_doubt: Vec::new(),
+            in_doubt: VecDeque::new(),
             retired: VecDeque::new(),
             wakers: Vec::new(),
             counts: Counts::default(),

@@ -44,7 +44,7 @@ impl<W: Clone> Hub<W> {
     pub(in crate::watch) fn take_doubts(&mut self, count: usize) -> Vec<PlayerId> {
         let mut doubts = Vec::new();
         while doubts.len() < count
-            && let Some(handle) = self.in_doubt.pop()
+            && let Some(handle) = self.in_doubt.pop_front()
         {
             let Some(player) = self.players.get_mut(handle) else {
                 continue;
@@ -56,7 +56,8 @@ impl<W: Clone> Hub<W> {
         doubts
     }
 
-    /// Returns players that could not be read to those in doubt.
+    /// Returns players that could not be read to those in doubt, of which they are taken last: a
+    /// record that cannot be read does not keep others from being read.
     pub(in crate::watch) fn put_back_doubts(&mut self, players: &[PlayerId]) {
         for player in players {
             if let Some(handle) = self.players.find(player.as_str()) {
@@ -135,7 +136,7 @@ impl<W: Clone> Hub<W> {
             return;
         };
         if !player.watchers.is_empty() && !mem::replace(&mut player.is_in_doubt, true) {
-            self.in_doubt.push(handle);
+            self.in_doubt.push_back(handle);
         }
     }
 }

@@ -459,6 +459,23 @@ fn distinct(players: &[usize]) -> usize {
         .len()
 }
 
+#[test]
+fn players_that_could_not_be_read_wait_until_all_others_in_doubt_have_been_read() {
+    let mut hub = Hub::default();
+    let stream = hub.open(());
+    let players = [0, 1, 2].map(player);
+    hub.watch(stream, &players, players.len()).unwrap();
+    hub.put_back_doubts(&players);
+
+    let unread = hub.take_doubts(1);
+    hub.put_back_doubts(&unread);
+    let others = hub.take_doubts(2);
+    assert_eq!(others.len(), 2);
+    assert!(!others.contains(&unread[0]));
+    assert_eq!(hub.take_doubts(1), unread);
+    assert!(!hub.has_doubts());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
