@@ -2,8 +2,6 @@
 //! that share a CPU evict each other's data from its caches, masters with a CPU each do not. So
 //! heartbeats are also compared with three standalone servers, which share the CPU in the same way.
 
-use std::ops::AddAssign;
-
 use futures_util::future::join_all;
 use presence_tests::{
     NatsServer, RedisCluster, RedisServer, Server, commands_per_health_probe,
@@ -16,7 +14,7 @@ use crate::{
     players::{self, thousands},
     redis,
     report::{Bar, Report},
-    rows::{expiry, friends, sweep},
+    rows::{expiry, friends, median, sweep},
 };
 
 const PLAYERS: usize = 200_000;
@@ -26,8 +24,9 @@ const FRIENDS_CALLS: usize = 1_000;
 /// No player is due while heartbeats and friends calls are measured: the sweep has rows of its own.
 const TTL: (&str, &str) = ("PRESENCE_TTL", "10m");
 
-/// Rounds per deployment. The deployments take turns.
-const ROUNDS: usize = 5;
+/// Rounds per deployment. The deployments take turns. The median of the rounds counts, so that one
+/// disturbance on the machine does not decide.
+const ROUNDS: usize = 9;
 
 /// Calls at a time.
 const IN_FLIGHT: usize = 4;
@@ -45,7 +44,7 @@ struct Deployment {
 }
 
 /// CPU time in seconds.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 struct Spent {
     redis: f64,
     service: f64,
@@ -98,27 +97,36 @@ async fn heartbeats(
         }
         serve(deployments, IN_FLIGHT, requests).await; // to warm up
     }
-    let per_heartbeat = 1e6 / (ROUNDS * PLAYERS) as f64;
     for in_flight in BATCHES_IN_FLIGHT {
-        let [mut clustered, mut single, mut separate] = [Spent::default(); 3];
+        let mut rounds = Vec::new();
         cluster.forget_commands();
         for _ in 0..ROUNDS {
-            clustered += serve(masters, in_flight, &whole).await;
-            single += serve(one, in_flight, &whole).await;
-            separate += serve(three, in_flight, &third).await;
+            rounds.push([
+                serve(masters, in_flight, &whole).await,
+                serve(one, in_flight, &whole).await,
+                serve(three, in_flight, &third).await,
+            ]);
         }
         let batches = format!("three masters: batches of 1,000, {in_flight} in flight");
-        let format_micros = |seconds: f64| format!("{:.2} µs", seconds * per_heartbeat);
-        for (reference, name) in [(separate, "three standalone"), (single, "one standalone")] {
+        let format_median = |side: usize, part: fn(&Spent) -> f64| {
+            let seconds = median(rounds.iter().map(|round| part(&round[side])));
+            format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64)
+        };
+        for (side, name) in [(2, "three standalone"), (1, "one standalone")] {
+            let format_redis = |side| format_median(side, |spent| spent.redis);
             report.add(
                 &format!("{batches}: Redis CPU per heartbeat, against {name}"),
-                format!("{} three masters", format_micros(clustered.redis)),
-                format!("{} {name}", format_micros(reference.redis)),
-                clustered.redis / reference.redis,
+                format!("{} three masters", format_redis(0)),
+                format!("{} {name}", format_redis(side)),
+                median(
+                    rounds
+                        .iter()
+                        .map(|round| round[0].redis / round[side].redis),
+                ),
                 Bar::AtMost(1.35),
             );
         }
-        let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.service));
+        let [ours, reference] = [0, 1].map(|side| format_median(side, |spent| spent.service));
         report.note(
             &format!("{batches}: service CPU per heartbeat"),
             &format!("{ours}, {reference} standalone"),
@@ -142,24 +150,29 @@ async fn friends(
         .map(|call| http::post("/presence/friends", &build_body(call)))
         .collect();
     cluster.forget_commands();
-    let [mut clustered, mut single] = [Spent::default(); 2];
+    let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        clustered += serve(masters, IN_FLIGHT, &requests).await;
-        single += serve(one, IN_FLIGHT, &requests).await;
+        rounds.push([
+            serve(masters, IN_FLIGHT, &requests).await,
+            serve(one, IN_FLIGHT, &requests).await,
+        ]);
     }
     let commands: u64 = ["get", "mget", "time"]
         .iter()
         .filter_map(|name| cluster.commands().get(*name).copied())
         .sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
-    let format_micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6 / calls);
+    let format_median = |side: usize, part: fn(&Spent) -> f64| {
+        let seconds = median(rounds.iter().map(|round| part(&round[side])));
+        format!("{:.0} µs", seconds * 1e6 / FRIENDS_CALLS as f64)
+    };
     let call = format!("friends, {FRIENDS} per call");
-    let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.redis));
+    let [ours, reference] = [0, 1].map(|side| format_median(side, |spent| spent.redis));
     report.note(
         &format!("three masters: Redis CPU, {call}"),
         &format!("{ours} all masters, {reference} standalone"),
     );
-    let [ours, reference] = [clustered, single].map(|spent| format_micros(spent.service));
+    let [ours, reference] = [0, 1].map(|side| format_median(side, |spent| spent.service));
     report.note(
         &format!("three masters: service CPU, {call}"),
         &format!("{ours}, {reference} standalone"),
@@ -220,13 +233,6 @@ fn spent(deployments: &[Deployment]) -> Spent {
     Spent {
         redis: nodes.map(|id| cpu::time_of(*id).as_secs_f64()).sum(),
         service: services.map(|id| cpu::time_of(id).as_secs_f64()).sum(),
-    }
-}
-
-impl AddAssign for Spent {
-    fn add_assign(&mut self, other: Self) {
-        self.redis += other.redis;
-        self.service += other.service;
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use presence_tests::{binary, command};
 
-use super::FUNCTIONS;
+use super::{FUNCTIONS, median};
 use crate::report::{Bar, Report};
 
 /// Starts per function, of which the median is reported.
@@ -129,9 +129,4 @@ fn start(command: &mut Command, api: &TcpListener) -> Duration {
     );
     let _ = (process.kill(), process.wait());
     elapsed
-}
-
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
 }

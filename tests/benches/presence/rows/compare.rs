@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use presence_tests::{NatsServer, RedisServer, Server, binary};
 
-use super::{COMMON, Cost, friends, million};
+use super::{COMMON, Cost, friends, median, million};
 use crate::{
     cpu, http, redis,
     report::{Bar, Report},
@@ -186,10 +186,4 @@ fn add_rows(report: &mut Report, call: &str, calls: usize, costs: &[[Cost; 2]]) 
 
 fn add(report: &mut Report, what: &str, [ours, other]: [String; 2], ratio: f64) {
     report.add(what, ours, format!("{other} the other"), ratio, BAR);
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

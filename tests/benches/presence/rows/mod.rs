@@ -124,3 +124,10 @@ fn batches(path: &str, players: usize) -> impl Iterator<Item = Vec<u8>> {
     let chunks = (0..players).step_by(1_000);
     chunks.map(move |first| http::post(path, &players::batch(first..players.min(first + 1_000))))
 }
+
+/// The median of some durations or ratios.
+fn median<T: PartialOrd + Copy>(values: impl IntoIterator<Item = T>) -> T {
+    let mut values: Vec<_> = values.into_iter().collect();
+    values.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
+    values[values.len() / 2]
+}
