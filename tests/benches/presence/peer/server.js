@@ -91,8 +91,8 @@ async function handle(request) {
 }
 
 const server = createServer(async (request, response) => {
-  const [status, answer] = await handle(request);
-  const body = JSON.stringify(answer);
+  const [status, result] = await handle(request);
+  const body = JSON.stringify(result);
   response.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(body) });
   response.end(body);
 });

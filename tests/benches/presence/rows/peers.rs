@@ -203,19 +203,27 @@ async fn scripts(report: &mut Report, server: &RedisServer) {
     let node = redis::load(&mut connection, &script).await;
     let with = redis::load(&mut connection, CENTRIFUGO).await;
     let without = redis::load(&mut connection, CENTRIFUGO_WITHOUT_USERS).await;
-    let ways: [(&str, &dyn Fn(usize) -> Cmd); 5] = [
-        ("", &|n| redis::heartbeat(&own, n)),
-        ("Node's script", &|n| node_call(&node, n)),
-        ("Node's `SET`", &plain_set),
-        ("Centrifugo's script", &|n| redis::centrifugo(&with, n, 0)),
-        ("Centrifugo's script, without its user map", &|n| {
-            redis::centrifugo_without_users(&without, n, 0)
+    // Centrifugo's deadlines come from its callers, which send a heartbeat every 15 s.
+    let ways: [(&str, &dyn Fn(usize, usize) -> Cmd); 5] = [
+        ("", &|n, _| redis::heartbeat(&own, n)),
+        ("Node's script", &|n, _| node_call(&node, n)),
+        ("Node's `SET`", &|n, _| plain_set(n)),
+        ("Centrifugo's script", &|n, round| {
+            redis::centrifugo(&with, n, 15 * round)
+        }),
+        ("Centrifugo's script, without its user map", &|n, round| {
+            redis::centrifugo_without_users(&without, n, 15 * round)
         }),
     ];
     let mut best = [f64::MAX; 5];
-    for _ in 0..=ROUNDS {
+    for round in 0..=ROUNDS {
         for (best, (_, build_call)) in best.iter_mut().zip(&ways) {
-            *best = best.min(redis_time(server, &connection, build_call).await);
+            let build_call = |n| build_call(n, round);
+            let seconds = redis_time(server, &connection, build_call).await;
+            // The first round warms up: later ones find all players known.
+            if round > 0 {
+                *best = best.min(seconds);
+            }
         }
     }
     let format_micros = |seconds: f64| format!("{:.2} µs", seconds * 1e6);
@@ -233,7 +241,7 @@ async fn scripts(report: &mut Report, server: &RedisServer) {
 async fn redis_time(
     server: &RedisServer,
     connection: &MultiplexedConnection,
-    build_call: &dyn Fn(usize) -> Cmd,
+    build_call: impl Fn(usize) -> Cmd,
 ) -> f64 {
     let before = cpu::main_thread_time_of(server.id());
     let calls = (0..PLAYERS).map(|n| build_call(n * 7_919 % PLAYERS));

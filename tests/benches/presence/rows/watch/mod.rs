@@ -185,7 +185,7 @@ async fn change_one_by_one(report: &mut Report, address: &str, watcher: &Watcher
     let figure = format!("{p50:.0?}, {p95:.0?}");
     let bar = Bar::AtMost(INTERVAL.as_secs_f64() * 1e3 / 2.0);
     report.add(
-        "watch: answer to frame after a pause, p50 and p95",
+        "watch: response to frame after a pause, p50 and p95",
         figure,
         "–".to_owned(),
         p95.as_secs_f64() * 1e3,
@@ -318,7 +318,7 @@ fn add_rows(
     let p50 = pick_percentile(50);
     let p99 = pick_percentile(99);
     report.add(
-        &format!("{label}: answer to frame, p50 and p99"),
+        &format!("{label}: response to frame, p50 and p99"),
         format!("{p50:.0?}, {p99:.0?}"),
         "–".to_owned(),
         p99.as_secs_f64() * 1e3,
@@ -332,13 +332,11 @@ fn add_rows(
         missing,
         Bar::AtMost(0.0),
     );
-    let to_micros = |time: Duration| time.as_secs_f64() * 1e6;
-    let per_entry = (to_micros(round.spent) - to_micros(unwatched)) / delays.len() as f64;
-    let per_call = to_micros(unwatched) / round.responded_at.len() as f64;
-    let figure =
-        format!("{per_entry:.1} µs, beside {per_call:.1} µs per transition without streams");
+    let transitions = round.responded_at.len() as f64;
+    let [with, without] =
+        [round.spent, unwatched].map(|spent| spent.as_secs_f64() * 1e6 / transitions);
     report.note(
-        &format!("{label}: service CPU per delivered entry"),
-        &figure,
+        &format!("{label}: service CPU per transition"),
+        &format!("{with:.0} µs with streams, {without:.0} µs without"),
     );
 }
