@@ -37,6 +37,9 @@ struct Peer {
     address: String,
 }
 
+/// Builds the call for a player in a round.
+type BuildCall<'a> = &'a dyn Fn(usize, usize) -> Cmd;
+
 /// One server's way of serving the heartbeats.
 struct Way {
     process: u32,
@@ -204,7 +207,7 @@ async fn scripts(report: &mut Report, server: &RedisServer) {
     let with = redis::load(&mut connection, CENTRIFUGO).await;
     let without = redis::load(&mut connection, CENTRIFUGO_WITHOUT_USERS).await;
     // Centrifugo's deadlines come from its callers, which send a heartbeat every 15 s.
-    let ways: [(&str, &dyn Fn(usize, usize) -> Cmd); 5] = [
+    let ways: [(&str, BuildCall); 5] = [
         ("", &|n, _| redis::heartbeat(&own, n)),
         ("Node's script", &|n, _| node_call(&node, n)),
         ("Node's `SET`", &|n, _| plain_set(n)),
