@@ -108,9 +108,8 @@ async fn heartbeats(
             ]);
         }
         let batches = format!("three masters: batches of 1,000, {in_flight} in flight");
-        let format_median = |side: usize, part: fn(&Spent) -> f64| {
-            let seconds = median(rounds.iter().map(|round| part(&round[side])));
-            format!("{:.2} µs", seconds * 1e6 / PLAYERS as f64)
+        let format_median = |side, part: fn(&Spent) -> f64| {
+            format!("{:.2} µs", median_micros(&rounds, side, part, PLAYERS))
         };
         for (side, name) in [(2, "three standalone"), (1, "one standalone")] {
             let format_redis = |side| format_median(side, |spent| spent.redis);
@@ -162,9 +161,11 @@ async fn friends(
         .filter_map(|name| cluster.commands().get(*name).copied())
         .sum();
     let calls = (ROUNDS * FRIENDS_CALLS) as f64;
-    let format_median = |side: usize, part: fn(&Spent) -> f64| {
-        let seconds = median(rounds.iter().map(|round| part(&round[side])));
-        format!("{:.0} µs", seconds * 1e6 / FRIENDS_CALLS as f64)
+    let format_median = |side, part: fn(&Spent) -> f64| {
+        format!(
+            "{:.0} µs",
+            median_micros(&rounds, side, part, FRIENDS_CALLS)
+        )
     };
     let call = format!("friends, {FRIENDS} per call");
     let [ours, reference] = [0, 1].map(|side| format_median(side, |spent| spent.redis));
@@ -234,6 +235,17 @@ fn spent(deployments: &[Deployment]) -> Spent {
         redis: nodes.map(|id| cpu::time_of(*id).as_secs_f64()).sum(),
         service: services.map(|id| cpu::time_of(id).as_secs_f64()).sum(),
     }
+}
+
+/// The median of what rounds of some requests took of one side, in µs per request.
+fn median_micros<const SIDES: usize>(
+    rounds: &[[Spent; SIDES]],
+    side: usize,
+    part: fn(&Spent) -> f64,
+    requests: usize,
+) -> f64 {
+    let seconds = median(rounds.iter().map(|round| part(&round[side])));
+    seconds * 1e6 / requests as f64
 }
 
 async fn expiry_at_once(report: &mut Report) {
