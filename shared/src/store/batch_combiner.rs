@@ -2,8 +2,10 @@
 //!
 //! A batch of 1,000 has about four players in each of 256 partitions, and a script call by itself
 //! costs Redis as much as a heartbeat. So batches that arrive while a call of others is in flight
-//! to the same node wait for its end, and are sent together. They do not wait for a slow node: after
-//! [`MAX_WAIT`] all of them are sent as well. A batch that finds no call in flight is sent at once.
+//! to the same node wait for its end, and are sent together. Their callers then send the next ones
+//! soon after the responses, but not at the same instant: while batches of several callers arrive,
+//! each call lingers for [`LINGER`], unless it is full. Nothing waits for a slow node: after
+//! [`MAX_WAIT`] all batches are sent as well. A batch that meets no other is sent at once.
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
@@ -12,7 +14,10 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::{sync::oneshot, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use super::{AppliedBatch, Mutation, Store, batch::Batch};
 use crate::{
@@ -32,6 +37,10 @@ const MAX_ENTRIES_OF_SLOW_NODE: usize = 1_000;
 
 /// The longest time that batches wait for the call before theirs: the time that round trips aim at.
 const MAX_WAIT: Duration = Duration::from_millis(100);
+
+/// How long a call lingers for further batches: callers in the same network usually need less for
+/// their next requests.
+const LINGER: Duration = Duration::from_millis(10);
 
 /// The heartbeats of one batch for one node.
 #[derive(Debug)]
@@ -90,9 +99,10 @@ impl BatchCombiner {
 }
 
 impl NodeTask {
-    /// Calls `send` with batches that wait, as soon as the call before has ended, until no batch
-    /// waits. After a call that takes longer than [`MAX_WAIT`], all that wait are sent.
-    /// `in_flight_limit` returns the present in-flight limit of a node.
+    /// Calls `send` with batches that wait, when the call before has ended, until no batch waits. A
+    /// call lingers if the one before had several batches, or if others have waited for its end.
+    /// After a call that takes longer than [`MAX_WAIT`], all that wait are sent. `in_flight_limit`
+    /// returns the present in-flight limit of a node.
     async fn run<F>(
         mut self,
         in_flight_limit: impl Fn(&Address) -> usize,
@@ -102,13 +112,27 @@ impl NodeTask {
     {
         let mut max_wait = MAX_WAIT;
         while let Some(batches) = self.next_batches(in_flight_limit(&self.node)) {
+            let is_shared = batches.len() > 1;
             // In a task of its own, the call goes on if this one no longer waits for it.
             let call = tokio::spawn(send(batches));
             if timeout(max_wait, call).await.is_err() {
                 // The node is slow. Its in-flight limit decides how long all others wait for it.
                 max_wait = Duration::ZERO;
+                continue;
+            }
+            let waiting = self.waiting_entries();
+            let is_full = waiting >= max_entries(in_flight_limit(&self.node));
+            if (is_shared || waiting > 0) && !is_full {
+                sleep(LINGER).await;
             }
         }
+    }
+
+    /// The number of heartbeats in the batches that wait.
+    fn waiting_entries(&self) -> usize {
+        let nodes = self.combiner.lock();
+        let waiting = nodes.get(&self.node).into_iter().flatten();
+        waiting.map(|batch| batch.connections.len()).sum()
     }
 
     /// Takes the batches of the next call in order of arrival: one, and further ones as long as they
@@ -117,12 +141,10 @@ impl NodeTask {
         let mut nodes = self.combiner.lock();
         let waiting = nodes.get_mut(&self.node)?;
         waiting.retain(|batch| !batch.result.is_closed());
-        // Script calls have arguments of their own, which the limit counts as about a fifth.
-        let max_entries = (in_flight_limit / 5 * 4).clamp(MAX_ENTRIES_OF_SLOW_NODE, MAX_ENTRIES);
         let mut entries = 0;
         let fits = |batch: &&WaitingBatch| {
             entries += batch.connections.len();
-            entries <= max_entries
+            entries <= max_entries(in_flight_limit)
         };
         let count = waiting.iter().take_while(fits).count();
         let batches: Vec<_> = waiting.drain(..count.max(1).min(waiting.len())).collect();
@@ -133,6 +155,12 @@ impl NodeTask {
         }
         Some(batches)
     }
+}
+
+/// The most heartbeats of several batches in one call to a node with this in-flight limit.
+fn max_entries(in_flight_limit: usize) -> usize {
+    // Script calls have arguments of their own, which the limit counts as about a fifth.
+    (in_flight_limit / 5 * 4).clamp(MAX_ENTRIES_OF_SLOW_NODE, MAX_ENTRIES)
 }
 
 impl Drop for NodeTask {
@@ -223,8 +251,6 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
-
     use tokio::{
         sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
         time::Instant,
@@ -261,14 +287,16 @@ mod tests {
         lengths.collect()
     }
 
-    /// Runs a task whose calls never end, and returns the lengths of the batches of each call.
-    fn run_without_replies(task: NodeTask) -> UnboundedReceiver<Vec<usize>> {
+    /// Runs a task whose calls take this long, and returns the lengths of the batches of each call.
+    fn run(task: NodeTask, duration: Duration) -> UnboundedReceiver<Vec<usize>> {
         let (calls, sent): (UnboundedSender<_>, _) = unbounded_channel();
         tokio::spawn(task.run(unlimited, move |batches| {
             calls.send(lengths(&batches)).unwrap();
             async move {
-                let _batches = batches;
-                pending().await
+                sleep(duration).await;
+                for batch in batches {
+                    let _ = batch.result.send(AppliedBatch::default());
+                }
             }
         }));
         sent
@@ -319,7 +347,7 @@ mod tests {
     async fn batches_wait_for_the_call_before_theirs_but_not_for_a_slow_one() {
         let combiner = BatchCombiner::default();
         let (task, _first) = push(&combiner, 1);
-        let mut sent = run_without_replies(task.unwrap());
+        let mut sent = run(task.unwrap(), Duration::MAX);
         assert_eq!(sent.recv().await, Some(vec![1]));
         let begin = Instant::now();
         let _others = [2, 3, MAX_ENTRIES, MAX_ENTRIES].map(|length| push(&combiner, length));
@@ -330,22 +358,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn batches_are_sent_as_soon_as_the_call_before_theirs_has_ended() {
+    async fn calls_linger_while_batches_of_several_callers_arrive_unless_they_are_full() {
+        let duration = MAX_WAIT / 2;
         let combiner = BatchCombiner::default();
-        let (task, first) = push(&combiner, 1);
+        let (task, _first) = push(&combiner, 1);
+        let mut sent = run(task.unwrap(), duration);
         let begin = Instant::now();
-        let task = task.unwrap();
-        tokio::spawn(task.run(unlimited, async |batches: Vec<WaitingBatch>| {
-            tokio::time::sleep(MAX_WAIT / 2).await;
-            for batch in batches {
-                let _ = batch.result.send(AppliedBatch::default());
-            }
-        }));
-        tokio::task::yield_now().await;
-        let (_, second) = push(&combiner, 2);
-        first.await.unwrap();
-        second.await.unwrap();
-        assert_eq!(begin.elapsed(), MAX_WAIT, "two calls of half of that");
+        assert_eq!(sent.recv().await, Some(vec![1]));
+        assert_eq!(begin.elapsed(), Duration::ZERO, "it met no other");
+
+        let _second = push(&combiner, 2);
+        sleep(duration + LINGER / 2).await;
+        let _third = push(&combiner, 3);
+        assert_eq!(sent.recv().await, Some(vec![2, 3]));
+        assert_eq!(begin.elapsed(), duration + LINGER, "the second waited");
+
+        sleep(duration + LINGER / 2).await;
+        let (task, _fourth) = push(&combiner, 4);
+        assert!(task.is_none(), "the task lingers");
+        assert_eq!(sent.recv().await, Some(vec![4]));
+        assert_eq!(begin.elapsed(), 2 * (duration + LINGER), "a shared call");
+
+        let _full = push(&combiner, MAX_ENTRIES);
+        assert_eq!(sent.recv().await, Some(vec![MAX_ENTRIES]));
+        assert_eq!(begin.elapsed(), 3 * duration + 2 * LINGER);
+
+        sleep(2 * duration).await;
+        let (task, _next) = push(&combiner, 1);
+        assert!(task.is_some(), "nothing waited, so the task has ended");
     }
 
     #[tokio::test]
