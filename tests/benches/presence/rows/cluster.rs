@@ -2,6 +2,8 @@
 //! that share a CPU evict each other's data from its caches, masters with a CPU each do not. So
 //! heartbeats are also compared with three standalone servers, which share the CPU in the same way.
 
+use std::time::Instant;
+
 use futures_util::future::join_all;
 use presence_tests::{
     NatsServer, RedisCluster, RedisServer, Server, commands_per_health_probe,
@@ -32,7 +34,7 @@ const ROUNDS: usize = 9;
 const IN_FLIGHT: usize = 4;
 
 /// Batches of heartbeats at a time. The more of them, the more share script calls.
-const BATCHES_IN_FLIGHT: [usize; 3] = [1, IN_FLIGHT, 16];
+const BATCHES_IN_FLIGHT: [usize; 4] = [1, 2, IN_FLIGHT, 16];
 
 /// A server with the processes of its Redis.
 struct Deployment {
@@ -43,11 +45,14 @@ struct Deployment {
     _redis: Option<RedisServer>,
 }
 
-/// CPU time in seconds.
+/// What requests took, in seconds.
 #[derive(Debug, Clone, Copy)]
 struct Spent {
+    /// CPU time.
     redis: f64,
+    /// CPU time.
     service: f64,
+    elapsed: f64,
 }
 
 pub(crate) async fn measure(report: &mut Report) {
@@ -128,6 +133,14 @@ async fn heartbeats(
         let [ours, reference] = [0, 1].map(|side| format_median(side, |spent| spent.service));
         report.note(
             &format!("{batches}: service CPU per heartbeat"),
+            &format!("{ours}, {reference} standalone"),
+        );
+        let [ours, reference] = [0, 1].map(|side| {
+            let micros = median_micros(&rounds, side, |spent| spent.elapsed, PLAYERS);
+            thousands((1e6 / micros) as usize)
+        });
+        report.note(
+            &format!("{batches}: heartbeats per second"),
             &format!("{ours}, {reference} standalone"),
         );
         let calls = cluster.commands()["evalsha"] as f64 * 1_000.0 / (ROUNDS * PLAYERS) as f64;
@@ -212,29 +225,33 @@ async fn start_standalone() -> Deployment {
     }
 }
 
-/// Sends these requests to each of some deployments at the same time. Returns the CPU time that all
-/// of them took.
+/// Sends these requests to each of some deployments at the same time. Returns what all of them
+/// took.
 async fn serve(deployments: &[Deployment], in_flight: usize, requests: &[Vec<u8>]) -> Spent {
-    let before = spent(deployments);
+    let before = cpu_times(deployments);
+    let begin = Instant::now();
     let loads = deployments
         .iter()
         .map(|deployment| http::load(&deployment.address, in_flight, requests));
     join_all(loads).await;
-    let after = spent(deployments);
+    let elapsed = begin.elapsed().as_secs_f64();
+    let after = cpu_times(deployments);
+    let [redis, service] = [0, 1].map(|part| after[part] - before[part]);
     Spent {
-        redis: after.redis - before.redis,
-        service: after.service - before.service,
+        redis,
+        service,
+        elapsed,
     }
 }
 
-/// The CPU time that the processes of some deployments took so far.
-fn spent(deployments: &[Deployment]) -> Spent {
+/// The CPU times that Redis and the service of some deployments took so far, in seconds.
+fn cpu_times(deployments: &[Deployment]) -> [f64; 2] {
     let nodes = deployments.iter().flat_map(|deployment| &deployment.nodes);
     let services = deployments.iter().map(|deployment| deployment.service.id());
-    Spent {
-        redis: nodes.map(|id| cpu::time_of(*id).as_secs_f64()).sum(),
-        service: services.map(|id| cpu::time_of(id).as_secs_f64()).sum(),
-    }
+    [
+        nodes.map(|id| cpu::time_of(*id).as_secs_f64()).sum(),
+        services.map(|id| cpu::time_of(id).as_secs_f64()).sum(),
+    ]
 }
 
 /// The median of what rounds of some requests took of one side, in µs per request.
