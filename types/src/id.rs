@@ -1,26 +1,28 @@
 //! Identifiers of players, connections and gateways.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{fmt, str::FromStr};
 
+use compact_str::CompactString;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Cheap
-/// to clone.
+/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Up
+/// to 24 bytes are kept without an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PlayerId(Arc<str>);
+pub struct PlayerId(CompactString);
 
 /// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used
-/// twice by its gateway, not even after a restart. Cheap to clone.
+/// twice by its gateway, not even after a restart. Up to 24 bytes are kept without an
+/// allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(Arc<str>);
+pub struct ConnectionId(CompactString);
 
 /// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every
-/// start of its process. Cheap to clone.
+/// start of its process. Up to 24 bytes are kept without an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GatewayId(Arc<str>);
+pub struct GatewayId(CompactString);
 
 /// One open socket of one player, as gateways report it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
