@@ -174,7 +174,7 @@ impl InFlightLimit {
             return Ok(None);
         }
         let entries = commands
-            .map(|command| (command.args_iter().count() / ARGUMENTS_PER_ENTRY).max(1))
+            .map(|command| (command.args_iter().len() / ARGUMENTS_PER_ENTRY).max(1))
             .sum();
         self.acquire(entries, urgency).await.map(Some)
     }

@@ -9,7 +9,7 @@ use super::StoreError;
 /// A string argument made of several slices, written to the command buffer without an intermediate
 /// allocation.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ConcatArg<'a, const N: usize = 4>(pub(crate) [&'a str; N]);
+pub(crate) struct ConcatArg<'a, const N: usize = 3>(pub(crate) [&'a str; N]);
 
 impl<const N: usize> fmt::Display for ConcatArg<'_, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

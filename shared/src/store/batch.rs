@@ -11,7 +11,7 @@ use super::{
     scripts::{Script, is_unknown_script},
 };
 use crate::{
-    model::{Connection, PlayerId},
+    model::Connection,
     redis::{Shard, StoreError},
     telemetry::{Span, TraceContext},
 };
@@ -19,9 +19,6 @@ use crate::{
 /// The number of entries per script call: enough to make the call's own cost small, few enough not
 /// to delay other clients for long.
 pub(super) const ENTRIES_PER_CALL: usize = 50;
-
-/// Entries for one script call: their shard, and their positions in the list of entries.
-type Group = (Shard, Vec<usize>);
 
 /// The connections that one caller changes, all in the same way.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +48,20 @@ struct Entry<'a> {
     batch: usize,
     /// The position of the connection in its batch.
     position: usize,
+}
+
+/// Entries for one script call, of one shard. There is at least one.
+struct Group<'a> {
+    shard: Shard,
+    entries: Vec<Entry<'a>>,
+}
+
+impl<'a> Group<'a> {
+    /// The entries of each batch.
+    fn by_batch(&self) -> impl Iterator<Item = &[Entry<'a>]> {
+        self.entries
+            .chunk_by(|entry, next| entry.batch == next.batch)
+    }
 }
 
 /// The result of a mutation of many connections.
@@ -111,18 +122,13 @@ impl Store {
         let Some(first) = batches.first() else {
             return Vec::new();
         };
-        let entries: Vec<_> = batches
+        let entries = batches
             .iter()
             .enumerate()
-            .flat_map(|(number, batch)| batch.entries(number))
-            .collect();
-        let groups = self.group(entries.iter().map(|entry| &entry.connection.player_id));
-        let append = |command: &mut Cmd, (shard, positions): &Group| {
-            let group: Vec<_> = positions
-                .iter()
-                .map(|position| entries[*position])
-                .collect();
-            self.append_entries(command, *shard, batches, &group);
+            .flat_map(|(number, batch)| batch.entries(number));
+        let groups = self.group(entries);
+        let append = |command: &mut Cmd, group: &Group<'_>| {
+            self.append_group(command, batches, group);
         };
         let replies = self
             .run_groups(first.mutation.script(), &groups, append)
@@ -131,46 +137,45 @@ impl Store {
             .iter()
             .map(|batch| AppliedBatch::without_outcomes(batch.connections.len()))
             .collect();
-        for ((shard, positions), reply) in groups.iter().zip(replies) {
-            let group = positions.iter().map(|position| entries[*position]);
-            let trace = batches[entries[positions[0]].batch].trace; // no group is empty
-            let result =
-                reply.and_then(|reply| Reply::parse(reply, positions.len(), *shard, trace));
+        for (group, reply) in groups.iter().zip(replies) {
+            let trace = batches[group.entries[0].batch].trace;
+            let result = reply
+                .and_then(|reply| Reply::parse(reply, group.entries.len(), group.shard, trace));
             add_result(&mut applied, group, result);
         }
         applied
     }
 
-    /// Appends the keys and arguments of a group of entries, in the order of their batches.
-    fn append_entries(
-        &self,
-        command: &mut Cmd,
-        shard: Shard,
-        batches: &[Batch<'_>],
-        group: &[Entry<'_>],
-    ) {
-        let by_batch = group.chunk_by(|entry, next| entry.batch == next.batch);
-        let callers: Vec<_> = by_batch
+    /// Appends the keys and arguments of a group, in the order of the batches.
+    fn append_group(&self, command: &mut Cmd, batches: &[Batch<'_>], group: &Group<'_>) {
+        let callers: Vec<_> = group
+            .by_batch()
             .map(|entries| (batches[entries[0].batch], entries))
             .collect();
-        let players = group.iter().map(|entry| &entry.connection.player_id);
+        let players = group.entries.iter();
+        let players = players.map(|entry| &entry.connection.player_id);
+        let trace = callers[0].0.trace;
         let further_traces = further_traces(&callers);
-        self.append_call(command, shard, players, callers[0].0.trace, &further_traces);
+        self.append_call(command, group.shard, players, trace, &further_traces);
         for (batch, entries) in callers {
             let connections = entries.iter().map(|entry| entry.connection);
             self.append(command, batch.mutation, connections);
         }
     }
 
-    /// Groups players into script calls: each group is of one shard, and not too large. Players are
-    /// represented by their positions in the list.
-    pub(super) fn group<'a>(&self, players: impl Iterator<Item = &'a PlayerId>) -> Vec<Group> {
-        let shards = self.keys.group_by_shard(players);
-        let split = |(shard, positions): (&Shard, &Vec<usize>)| {
+    /// Groups entries into script calls, none of which is too large.
+    fn group<'a>(&self, entries: impl Iterator<Item = Entry<'a>>) -> Vec<Group<'a>> {
+        let shards = self
+            .keys
+            .group_by_shard(entries, |entry| &entry.connection.player_id);
+        let split = |(shard, entries): (&Shard, &Vec<Entry<'a>>)| {
             let shard = *shard;
-            positions
+            entries
                 .chunks(ENTRIES_PER_CALL)
-                .map(move |chunk| (shard, chunk.to_vec()))
+                .map(move |chunk| Group {
+                    shard,
+                    entries: chunk.to_vec(),
+                })
                 .collect::<Vec<_>>()
         };
         shards.iter().flat_map(split).collect()
@@ -180,14 +185,14 @@ impl Store {
     async fn run_groups(
         &self,
         script: &Script,
-        groups: &[Group],
-        append: impl Fn(&mut Cmd, &Group),
+        groups: &[Group<'_>],
+        append: impl Fn(&mut Cmd, &Group<'_>),
     ) -> Vec<Result<Value, StoreError>> {
         let by_hash: Vec<_> = groups
             .iter()
             .map(|group| {
                 (
-                    group.0,
+                    group.shard,
                     script.call_by_hash(|command| append(command, group)),
                 )
             })
@@ -202,7 +207,7 @@ impl Store {
         let send_source = |group: &usize| {
             let group = &groups[*group];
             (
-                group.0,
+                group.shard,
                 script.call_by_source(|command| append(command, group)),
             )
         };
@@ -217,22 +222,28 @@ impl Store {
 
 /// Adds the result of one call to the results of the batches that shared it. A failed call fails
 /// its own entries only.
-fn add_result<'a>(
+fn add_result(
     applied: &mut [AppliedBatch],
-    group: impl Iterator<Item = Entry<'a>> + Clone,
+    group: &Group<'_>,
     result: Result<Reply<LeaseOutcome>, StoreError>,
 ) {
     let reply = match result {
         Ok(reply) => reply,
         Err(error) => {
-            group.for_each(|entry| applied[entry.batch].failure = Some(error.clone()));
+            for entries in group.by_batch() {
+                applied[entries[0].batch].failure = Some(error.clone());
+            }
             return;
         }
     };
-    for (entry, outcome) in group.clone().zip(reply.outcomes) {
-        applied[entry.batch].outcomes[entry.position] = outcome;
-        if outcome.is_none() {
-            applied[entry.batch].failure = Some(OTHER_TYPE);
+    let mut outcomes = reply.outcomes.into_iter();
+    for entries in group.by_batch() {
+        let batch = &mut applied[entries[0].batch];
+        for (entry, outcome) in entries.iter().zip(&mut outcomes) {
+            batch.outcomes[entry.position] = outcome;
+            if outcome.is_none() {
+                batch.failure = Some(OTHER_TYPE);
+            }
         }
     }
     if reply.events.is_empty() {
@@ -241,8 +252,7 @@ fn add_result<'a>(
     // Each caller gets the events of a shared call: a server's callers only notify the relay of
     // them, and any of the callers may have left. A function, whose caller publishes them, serves
     // one call at a time.
-    let mut callers: Vec<_> = group.map(|entry| entry.batch).collect();
-    callers.dedup();
+    let mut callers: Vec<_> = group.by_batch().map(|entries| entries[0].batch).collect();
     if let Some(last) = callers.pop() {
         for caller in callers {
             applied[caller].events.extend(reply.events.iter().cloned());

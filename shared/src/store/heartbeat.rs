@@ -111,6 +111,7 @@ impl Store {
     /// Renews the leases that are known, and reports each outcome to its caller.
     async fn renew_known(&self, shard: Shard, heartbeats: Vec<PendingHeartbeat>) {
         let complete = |command: &mut Cmd| {
+            scripts::reserve(command, heartbeats.len());
             command.arg(2 * heartbeats.len());
             for PendingHeartbeat { connection, .. } in &heartbeats {
                 let player = &connection.player_id;

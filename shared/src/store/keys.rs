@@ -15,6 +15,8 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
+    /// A brace and the prefix, with which a player's hash tag begins without a cluster.
+    braced_prefix: String,
     /// The [`id_offset`](Self::id_offset) without a cluster.
     single_id_offset: String,
     layout: Layout,
@@ -37,7 +39,9 @@ enum Layout {
 struct Partition {
     /// The prefix and the hash tag.
     head: String,
-    /// The number of bytes before the id in a record's name, followed by a space.
+    /// The part before the id in a record's name.
+    player_head: String,
+    /// The number of bytes of `player_head`, followed by a space.
     id_offset: String,
 }
 
@@ -59,9 +63,11 @@ impl Keys {
                 }
             }
         };
+        let braced_prefix = format!("{{{prefix}");
         let single_id_offset = format!("{} ", prefix.len());
         Self {
             prefix,
+            braced_prefix,
             single_id_offset,
             layout,
         }
@@ -70,24 +76,24 @@ impl Keys {
     /// The player's record: a JSON string that lives until its last lease expires, or the grace.
     pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => ConcatArg([&self.prefix, player.as_str(), "", ""]),
-            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), ""]),
+            None => ConcatArg([&self.prefix, player.as_str(), ""]),
+            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), ""]),
         }
     }
 
     /// The player's past, a line of text that outlives the record.
     pub(crate) fn past<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => ConcatArg(["{", &self.prefix, player.as_str(), "}:past"]),
-            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), "#past"]),
+            None => ConcatArg([&self.braced_prefix, player.as_str(), "}:past"]),
+            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), "#past"]),
         }
     }
 
     /// The player's tombstones, the ids of closed connections: a sorted set.
     pub(crate) fn tombstones<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => ConcatArg(["{", &self.prefix, player.as_str(), "}:closed"]),
-            Some(Partition { head, .. }) => ConcatArg([head, ":", player.as_str(), "#closed"]),
+            None => ConcatArg([&self.braced_prefix, player.as_str(), "}:closed"]),
+            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), "#closed"]),
         }
     }
 
@@ -186,14 +192,16 @@ impl Keys {
         }
     }
 
-    /// Groups players by shard. Players are represented by their positions in the list.
-    pub(crate) fn group_by_shard<'a>(
+    /// Groups items by the shard of their player.
+    pub(crate) fn group_by_shard<'a, T>(
         &self,
-        players: impl Iterator<Item = &'a PlayerId>,
-    ) -> BTreeMap<Shard, Vec<usize>> {
-        let mut shards = BTreeMap::<_, Vec<usize>>::new();
-        for (position, player) in players.enumerate() {
-            shards.entry(self.shard(player)).or_default().push(position);
+        items: impl Iterator<Item = T>,
+        player: impl Fn(&T) -> &'a PlayerId,
+    ) -> BTreeMap<Shard, Vec<T>> {
+        let mut shards = BTreeMap::<_, Vec<T>>::new();
+        for item in items {
+            let shard = self.shard(player(&item));
+            shards.entry(shard).or_default().push(item);
         }
         shards
     }
@@ -218,8 +226,8 @@ impl Keys {
     /// The name of a key that the players of a shard share.
     fn shared<'a>(&'a self, shard: Shard, name: &'a str) -> ConcatArg<'a> {
         match self.partition(shard) {
-            None => ConcatArg([&self.prefix, "{all}:", name, ""]),
-            Some(Partition { head, .. }) => ConcatArg([head, "#", name, ""]),
+            None => ConcatArg([&self.prefix, "{all}:", name]),
+            Some(Partition { head, .. }) => ConcatArg([head, "#", name]),
         }
     }
 
@@ -237,8 +245,13 @@ impl Keys {
 impl Partition {
     fn new(prefix: &str, tag: &str) -> Self {
         let head = format!("{prefix}{{{tag}}}");
-        let id_offset = format!("{} ", head.len() + 1);
-        Self { head, id_offset }
+        let player_head = format!("{head}:");
+        let id_offset = format!("{} ", player_head.len());
+        Self {
+            head,
+            player_head,
+            id_offset,
+        }
     }
 }
 
@@ -358,7 +371,7 @@ mod tests {
             let ids: Vec<_> = (0..50_000)
                 .map(|n| PlayerId::parse(&format(n)).unwrap())
                 .collect();
-            let shards = cluster(256).group_by_shard(ids.iter());
+            let shards = cluster(256).group_by_shard(ids.iter(), |id| id);
             let most = shards.values().map(Vec::len).max().unwrap();
             assert_eq!(shards.len(), 256);
             assert!(most < 50_000 / 256 * 5 / 4, "{}: {most}", format(0));

@@ -131,6 +131,7 @@ impl Store {
         trace: &TraceContext,
         further_traces: &str,
     ) {
+        scripts::reserve(command, players.len());
         command.arg(3 * players.len() + 2 + usize::from(self.has_outbox));
         for player in players {
             let keys = &self.keys;

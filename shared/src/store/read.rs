@@ -215,7 +215,7 @@ impl Store {
         };
         let groups: Vec<_> = self
             .keys
-            .group_by_shard(players.iter())
+            .group_by_shard(0..players.len(), |position| &players[*position])
             .into_iter()
             .collect();
         let commands: Vec<_> = groups.iter().map(build_command).collect();

@@ -1,8 +1,8 @@
 //! The Lua scripts, assembled from `lua/` once, and called by their hash.
 
-use std::sync::LazyLock;
+use std::{iter, sync::LazyLock};
 
-use redis::{Cmd, ErrorKind, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisWrite as _, ServerErrorKind, Value};
 
 use crate::{
     model::{Connection, GatewayId},
@@ -52,6 +52,10 @@ pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// The initial capacity of a command: the arguments and bytes of a call for one player.
 const CAPACITY: (usize, usize) = (12, 512);
+
+/// The keys and arguments that each entry adds to a call, and their usual length: see [`reserve`].
+const ARGUMENTS_PER_ENTRY: usize = 4;
+const BYTES_PER_ARGUMENT: usize = 32;
 
 /// The libraries that scripts include by `-- @include <name>`.
 const LIBRARY: [(&str, &str); 13] = [
@@ -115,6 +119,15 @@ impl Script {
     }
 }
 
+/// Makes room for the keys and arguments of a call for this number of entries, so that the command
+/// is not moved while it grows. Ids may be longer than assumed.
+pub(super) fn reserve(command: &mut Cmd, entries: usize) {
+    command.reserve_space_for_args(iter::repeat_n(
+        BYTES_PER_ARGUMENT,
+        ARGUMENTS_PER_ENTRY * entries,
+    ));
+}
+
 /// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were
 /// flushed.
 pub(super) fn is_unknown_script(error: &StoreError) -> bool {
@@ -129,8 +142,8 @@ pub(super) fn claim<'a>(
 ) -> ConcatArg<'a> {
     let connection = connection.connection_id.as_str();
     match gateway {
-        Some(gateway) => ConcatArg([connection, "!", gateway.as_str(), ""]),
-        None => ConcatArg([connection, "", "", ""]),
+        Some(gateway) => ConcatArg([connection, "!", gateway.as_str()]),
+        None => ConcatArg([connection, "", ""]),
     }
 }
 
