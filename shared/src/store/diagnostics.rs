@@ -1,6 +1,6 @@
 //! Queries of operators: a sample of players, and diagnostics of one player.
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 use serde::Deserialize;
 
 use super::{Store, past::Past, record, reply};
@@ -81,17 +81,16 @@ impl Store {
             <[_; 2]>::try_from(replies).map_err(|_| StoreError::Unexpected("wrong reply count"))?;
         let (values, now) = keys_reply?;
         let (closed, _) = closed_reply?;
-        let [record_value, past_value] = <[Value; 2]>::try_from(reply::values(values))
-            .map_err(|_| StoreError::Unexpected("wrong value count"))?;
-        let stored_past = Past::from_value(&past_value, self.ttl)?;
+        let values = reply::values(values, 2)?;
+        let (record_value, past_value) = (&values[0], &values[1]);
+        let stored_past = Past::from_value(past_value, self.ttl)?;
         let history = stored_past
             .as_ref()
             .and_then(|past| past.history(now, self.retention));
-        let presence =
-            record::presence(player.clone(), [&record_value, &past_value], history, now)?;
+        let presence = record::presence(player.clone(), [record_value, past_value], history, now)?;
         // After the retention the key lives on for the sake of the next version only.
         let past = stored_past.filter(|past| past.state != State::Offline || history.is_some());
-        let record = match value::text(&record_value)? {
+        let record = match value::text(record_value)? {
             Some(json) => Some(Record::parse(json)?),
             None => None,
         };

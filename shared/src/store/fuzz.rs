@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use redis::Value;
 
 use super::{
     heartbeat::renewals,
@@ -47,7 +48,11 @@ pub fn reply(bytes: &[u8]) {
     let _ = SlotMap::parse(&value, "127.0.0.1");
     let _ = entries(Shard::FIRST, value.clone());
     let _ = due(value.clone(), u64::MAX);
-    for value in reply::values(value) {
+    let keys = match &value {
+        Value::Array(values) => values.len(),
+        _ => 1,
+    };
+    for value in reply::values(value, keys).into_iter().flatten() {
         let past = Past::from_value(&value, TTL)
             .ok()
             .flatten()

@@ -24,7 +24,7 @@ pub struct Snapshot {
 }
 
 /// A presence whose record and past were read by one `MGET`.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct PresenceRead {
     pub(super) presence: Presence,
     /// Whether the record is missing although the past says that the player is not OFFLINE. `MGET`
@@ -40,51 +40,48 @@ impl Store {
     /// [`StoreError`] if a node did not respond: unknown is never OFFLINE.
     pub async fn presences(&self, players: &[PlayerId]) -> Result<Snapshot, StoreError> {
         let to_keys = |shard, player| [self.keys.record(shard, player)];
-        let (as_of, read) = self
-            .read(
-                players,
-                to_keys,
-                |player, [record], now| match Record::from_value(record)? {
-                    Some(record) => Ok((record.has_activity(), record.presence_at(player, now))),
-                    None => Ok((false, Presence::offline(player, None))),
-                },
-            )
-            .await?;
-        let marked = read.iter().filter(|(has_activity, _)| *has_activity);
-        let players_with_activity: Vec<_> = marked
-            .map(|(_, presence)| presence.player_id.clone())
-            .collect();
+        let mut presences = all_offline(players);
+        let mut with_activity = Vec::new();
+        let decode = |position: usize, [record]: &[Value; 1], now| {
+            if let Some(record) = Record::from_value(record)? {
+                if record.has_activity() {
+                    with_activity.push(position);
+                }
+                record.show_at(now, &mut presences[position]);
+            }
+            Ok(())
+        };
+        let as_of = self.read(players, to_keys, decode).await?;
         // Most calls end here, with one round trip.
-        let with_activity = match players_with_activity.is_empty() {
-            true => Vec::new(),
-            false => self.presences_with_activity(&players_with_activity).await?,
-        };
-        let mut remaining = with_activity.into_iter();
-        let pick_complete = |(has_activity, presence)| {
-            if has_activity { remaining.next() } else { None }.unwrap_or(presence)
-        };
-        Ok(Snapshot {
-            as_of,
-            presences: read.into_iter().map(pick_complete).collect(),
-        })
+        if !with_activity.is_empty() {
+            self.read_activities(&with_activity, &mut presences).await?;
+        }
+        Ok(Snapshot { as_of, presences })
     }
 
-    /// Reads the presences of `players` with an activity in their past. Record and past are read by
-    /// one command, so that they are consistent.
-    async fn presences_with_activity(
+    /// Reads the presences at these positions again, with the activity in the players' past. Record
+    /// and past are read by one command, so that they are consistent.
+    async fn read_activities(
         &self,
-        players: &[PlayerId],
-    ) -> Result<Vec<Presence>, StoreError> {
+        positions: &[usize],
+        presences: &mut [Presence],
+    ) -> Result<(), StoreError> {
+        let players: Vec<_> = positions
+            .iter()
+            .map(|position| presences[*position].player_id.clone())
+            .collect();
         let to_keys = |shard, player| {
             [
                 self.keys.record(shard, player),
                 self.keys.past(shard, player),
             ]
         };
-        let decode = |player, [record, past]: &[Value; 2], now| {
-            record::presence(player, [record, past], None, now)
+        let decode = |index: usize, [record, past]: &[Value; 2], now| {
+            let presence = record::presence(players[index].clone(), [record, past], None, now)?;
+            presences[positions[index]] = presence;
+            Ok(())
         };
-        Ok(self.read(players, to_keys, decode).await?.1)
+        self.read(&players, to_keys, decode).await.map(drop)
     }
 
     /// Reads the presences of `players` to count them. A player whose record is malformed counts as
@@ -93,12 +90,15 @@ impl Store {
         &self,
         players: &[PlayerId],
     ) -> Result<Snapshot, StoreError> {
-        let decode = |player: PlayerId, [record]: &[Value; 1], now| {
-            let presence = record::presence(player.clone(), [record, &Value::Nil], None, now);
-            Ok(presence.unwrap_or_else(|_| Presence::offline(player, None)))
-        };
         let to_keys = |shard, player| [self.keys.record(shard, player)];
-        let (as_of, presences) = self.read(players, to_keys, decode).await?;
+        let mut presences = all_offline(players);
+        let decode = |position: usize, [record]: &[Value; 1], now| {
+            if let Ok(Some(record)) = Record::from_value(record) {
+                record.show_at(now, &mut presences[position]);
+            }
+            Ok(())
+        };
+        let as_of = self.read(players, to_keys, decode).await?;
         Ok(Snapshot { as_of, presences })
     }
 
@@ -117,22 +117,22 @@ impl Store {
                 self.keys.past(shard, player),
             ]
         };
-        let decode = |player, [record, past]: &[Value; 2], now| {
-            self.presence_with_history(player, [record, past], now)
+        let mut presences = all_offline(players);
+        let mut doubtful = Vec::new();
+        let decode = |position: usize, [record, past]: &[Value; 2], now| {
+            let player = &players[position];
+            let read = self.presence_with_history(player.clone(), [record, past], now)?;
+            if read.is_doubtful {
+                doubtful.push(player);
+            }
+            presences[position] = read.presence;
+            Ok(())
         };
-        let (as_of, read) = self.read(players, to_keys, decode).await?;
-        let doubtful: Vec<_> = read
-            .iter()
-            .filter(|read| read.is_doubtful)
-            .map(|read| &read.presence.player_id)
-            .collect();
+        let as_of = self.read(players, to_keys, decode).await?;
         for check in self.check_records(&doubtful).await {
             check?;
         }
-        Ok(Snapshot {
-            as_of,
-            presences: read.into_iter().map(|read| read.presence).collect(),
-        })
+        Ok(Snapshot { as_of, presences })
     }
 
     /// Decodes record and past of a player, as `MGET` returned them.
@@ -169,28 +169,25 @@ impl Store {
     }
 
     /// Reads `N` keys of each player, those of one shard together, and the clocks of the nodes.
-    /// Returns the earliest of the clocks, and the decoded values in the order of `players`.
-    async fn read<'a, const N: usize, T: Clone>(
+    /// `decode` gets the position, the values and the clock of each player, in any order. Returns
+    /// the earliest of the clocks.
+    async fn read<'a, const N: usize>(
         &'a self,
         players: &'a [PlayerId],
         to_keys: impl Fn(Shard, &'a PlayerId) -> [ConcatArg<'a>; N],
-        decode: impl Fn(PlayerId, &[Value; N], u64) -> Result<T, StoreError>,
-    ) -> Result<(u64, Vec<T>), StoreError> {
+        mut decode: impl FnMut(usize, &[Value; N], u64) -> Result<(), StoreError>,
+    ) -> Result<u64, StoreError> {
         let mut as_of = None;
-        let mut decoded = vec![None; players.len()];
         for (positions, reply) in self.read_by_shard(players, to_keys).await {
             let (value, now) = reply?;
             as_of = Some(as_of.map_or(now, |earliest: u64| earliest.min(now)));
-            let mut remaining = reply::values(value).into_iter();
-            for position in positions {
-                let values = [(); N].map(|()| remaining.next().unwrap_or(Value::Nil));
-                decoded[position] = Some(decode(players[position].clone(), &values, now)?);
+            let values = reply::values(value, N * positions.len())?;
+            let (of_players, _) = values.as_chunks();
+            for (position, values) in positions.into_iter().zip(of_players) {
+                decode(position, values, now)?;
             }
         }
-        Ok((
-            as_of.unwrap_or_default(),
-            decoded.into_iter().flatten().collect(),
-        ))
+        Ok(as_of.unwrap_or_default())
     }
 
     /// Reads `N` keys of each player. Returns the replies, each with the positions of its players
@@ -245,6 +242,12 @@ impl Store {
         }
         read
     }
+}
+
+/// The presences of players of whom no record has been read yet.
+fn all_offline(players: &[PlayerId]) -> Vec<Presence> {
+    let offline = |player: &PlayerId| Presence::offline(player.clone(), None);
+    players.iter().map(offline).collect()
 }
 
 /// Builds the command that reads `keys`. A single key is read by `GET`, which fails if it is not a

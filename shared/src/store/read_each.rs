@@ -28,8 +28,11 @@ impl Store {
         let mut sightings = vec![Err(StoreError::Unexpected("no reply")); players.len()];
         let mut doubtful = Vec::new();
         for (positions, reply) in self.read_by_shard(players, to_keys).await {
-            let group = positions.iter().map(|position| &players[*position]);
-            for (position, read) in positions.iter().zip(self.decode_reply(reply, group)) {
+            let group: Vec<_> = positions
+                .iter()
+                .map(|position| &players[*position])
+                .collect();
+            for (position, read) in positions.iter().zip(self.decode_reply(reply, &group)) {
                 sightings[*position] = read.map(|(read, now)| {
                     if read.is_doubtful {
                         doubtful.push(*position);
@@ -52,22 +55,24 @@ impl Store {
     }
 
     /// Decodes the reply of one node about some players, with the node's time.
-    fn decode_reply<'a>(
+    fn decode_reply(
         &self,
         reply: Result<Timed, StoreError>,
-        players: impl Iterator<Item = &'a PlayerId>,
+        players: &[&PlayerId],
     ) -> Vec<Result<(PresenceRead, u64), StoreError>> {
-        let (mut values, now) = match reply {
-            Ok((values, now)) => (reply::values(values).into_iter(), now),
-            Err(error) => return players.map(|_| Err(error.clone())).collect(),
+        let values = reply.and_then(|(value, now)| {
+            let values = reply::values(value, 2 * players.len())?;
+            Ok((values, now))
+        });
+        let (values, now) = match values {
+            Ok(values) => values,
+            Err(error) => return players.iter().map(|_| Err(error.clone())).collect(),
         };
-        let mut take_value = || values.next().unwrap_or(Value::Nil);
-        let decode = |player: &PlayerId| {
-            let record = take_value();
-            let past = take_value();
-            let read = self.presence_with_history(player.clone(), [&record, &past], now)?;
+        let (of_players, _) = values.as_chunks();
+        let decode = |(player, [record, past]): (&&PlayerId, &[Value; 2])| {
+            let read = self.presence_with_history((*player).clone(), [record, past], now)?;
             Ok((read, now))
         };
-        players.map(decode).collect()
+        players.iter().zip(of_players).map(decode).collect()
     }
 }

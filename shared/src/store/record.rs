@@ -32,7 +32,10 @@ pub(crate) struct Record {
 impl Record {
     /// Parses the value of a record's key. `None` if the key is missing.
     pub(super) fn from_value(value: &Value) -> Result<Option<Self>, StoreError> {
-        value::text(value)?.map(Self::parse).transpose()
+        match value::text(value)? {
+            Some(json) => Self::parse(json).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Parses the values of a player's record and past, which has the activity. `None` if there is
@@ -47,9 +50,10 @@ impl Record {
 
     /// Parses a record, including one that was written by hand.
     pub(super) fn parse(json: &[u8]) -> Result<Self, StoreError> {
-        let scanned = str::from_utf8(json).ok().and_then(Self::scan);
-        let record = scanned.map_or_else(|| serde_json::from_slice(json), Ok);
-        record.map_err(|_| StoreError::Unexpected("malformed record"))
+        if let Some(record) = str::from_utf8(json).ok().and_then(Self::scan) {
+            return Ok(record);
+        }
+        serde_json::from_slice(json).map_err(|_| StoreError::Unexpected("malformed record"))
     }
 
     /// Parses the exact format of the scripts, with members in fixed order. The fast path, as a
@@ -117,15 +121,26 @@ impl Record {
     /// The presence at `now` (Unix milliseconds): leases that expired since the record was written
     /// do not count. A lease counts through the millisecond of its expiry, as the record's key
     /// does.
-    pub(super) fn presence_at(mut self, player_id: PlayerId, now: u64) -> Presence {
+    pub(super) fn presence_at(self, player_id: PlayerId, now: u64) -> Presence {
+        let mut presence = Presence::offline(player_id, None);
+        self.show_at(now, &mut presence);
+        presence
+    }
+
+    /// Sets all members of an OFFLINE player's presence as [`presence_at`](Self::presence_at)
+    /// builds them. A friends call does so in place, as it would move hundreds of presences.
+    pub(super) fn show_at(self, now: u64, presence: &mut Presence) {
         let elapsed = now.saturating_sub(self.last_seen);
         let expired = self
             .leases
             .iter()
             .filter(|duration| **duration < elapsed)
             .count();
-        self.connection_count = self.connection_count.saturating_sub(expired as u32);
-        self.presence(player_id)
+        presence.state = self.state;
+        presence.last_seen = Some(self.last_seen);
+        presence.connection_count = self.connection_count.saturating_sub(expired as u32);
+        presence.version = self.version;
+        presence.activity = self.activity;
     }
 }
 

@@ -112,11 +112,16 @@ fn outcome<O: Outcome>(letter: u8) -> Result<Option<O>, StoreError> {
     }
 }
 
-/// The values in the reply of `MGET`, one per key, or of `GET`.
-pub(crate) fn values(value: Value) -> Vec<Value> {
-    match value {
+/// The values of this number of `keys` in the reply of `MGET`, or of `GET` for a single key. Any
+/// other number is an error: a player whose value is missing is not OFFLINE, but unknown.
+pub(crate) fn values(value: Value, keys: usize) -> Result<Vec<Value>, StoreError> {
+    let values = match value {
         Value::Array(values) => values,
         value => vec![value],
+    };
+    match values.len() == keys {
+        true => Ok(values),
+        false => Err(StoreError::Unexpected("not one value per key")),
     }
 }
 
@@ -143,6 +148,17 @@ mod tests {
         }
         for letters in ["AC", "R", "E"] {
             assert_eq!(outcomes::<StateOutcome>(letters), None, "{letters}");
+        }
+    }
+
+    #[test]
+    fn a_reply_without_one_value_per_key_is_an_error() {
+        let text = || Value::BulkString(b"{}".to_vec());
+        let both = Value::Array(vec![text(), Value::Nil]);
+        assert_eq!(values(both.clone(), 2).unwrap(), [text(), Value::Nil]);
+        assert_eq!(values(text(), 1).unwrap(), [text()]);
+        for (reply, keys) in [(both.clone(), 1), (both, 3), (text(), 2), (Value::Nil, 2)] {
+            assert!(values(reply, keys).is_err(), "{keys}");
         }
     }
 
