@@ -75,6 +75,7 @@ async fn measure(names: &[String]) {
             "ten_million" => rows::ten_million::measure(&mut report).await,
             "storm" => rows::storm::measure(&mut report).await,
             "watch" => rows::watch::measure(&mut report).await,
+            "pauses" => rows::pauses::measure(&mut report),
             "peers" => rows::peers::measure(&mut report).await,
             "compare" => rows::compare::measure(&mut report).await,
             unknown => panic!("there is no measurement {unknown}"),

@@ -12,6 +12,7 @@ pub(crate) mod gateways;
 pub(crate) mod growth;
 pub(crate) mod memory;
 pub(crate) mod million;
+pub(crate) mod pauses;
 pub(crate) mod peers;
 pub(crate) mod script;
 pub(crate) mod single;
