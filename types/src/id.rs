@@ -8,19 +8,19 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 /// The longest id of a player or a connection, in bytes.
 const MAX_LENGTH: usize = 128;
 
-/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. Up
-/// to 24 bytes are kept without an allocation.
+/// The id of one account: 1–128 bytes of `A-Z a-z 0-9 . _ - : @ |`, but neither `.` nor `..`. An
+/// id of up to 24 bytes (on 64-bit targets) needs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PlayerId(CompactString);
 
 /// The id of one open socket: 1–128 bytes of a [`PlayerId`]'s characters and `= + /`. Never used
-/// twice by its gateway, not even after a restart. Up to 24 bytes are kept without an
-/// allocation.
+/// twice by its gateway, not even after a restart. An id of up to 24 bytes (on 64-bit targets)
+/// needs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(CompactString);
 
 /// The id of one run of a gateway: 1–64 bytes of a [`ConnectionId`]'s characters. New at every
-/// start of its process. Up to 24 bytes are kept without an allocation.
+/// start of its process. An id of up to 24 bytes (on 64-bit targets) needs no allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GatewayId(CompactString);
 

@@ -50,14 +50,14 @@ struct Entry<'a> {
     position: usize,
 }
 
-/// Entries for one script call, of one shard. There is at least one.
+/// Entries for one script call, of one shard. Never empty.
 struct Group<'a> {
     shard: Shard,
     entries: Vec<Entry<'a>>,
 }
 
 impl<'a> Group<'a> {
-    /// The entries of each batch.
+    /// The entries, in one slice per batch.
     fn by_batch(&self) -> impl Iterator<Item = &[Entry<'a>]> {
         self.entries
             .chunk_by(|entry, next| entry.batch == next.batch)
@@ -152,8 +152,10 @@ impl Store {
             .by_batch()
             .map(|entries| (batches[entries[0].batch], entries))
             .collect();
-        let players = group.entries.iter();
-        let players = players.map(|entry| &entry.connection.player_id);
+        let players = group
+            .entries
+            .iter()
+            .map(|entry| &entry.connection.player_id);
         let trace = callers[0].0.trace;
         let further_traces = further_traces(&callers);
         self.append_call(command, group.shard, players, trace, &further_traces);

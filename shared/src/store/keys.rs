@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     prefix: String,
-    /// A brace and the prefix, with which a player's hash tag begins without a cluster.
+    /// The part before the id in the names of a player's past and tombstones without a cluster.
     braced_prefix: String,
     /// The [`id_offset`](Self::id_offset) without a cluster.
     single_id_offset: String,
@@ -39,9 +39,9 @@ enum Layout {
 struct Partition {
     /// The prefix and the hash tag.
     head: String,
-    /// The part before the id in a record's name.
-    player_head: String,
-    /// The number of bytes of `player_head`, followed by a space.
+    /// The part before the id in the names of a player's keys.
+    player_prefix: String,
+    /// The number of bytes of `player_prefix`, followed by a space.
     id_offset: String,
 }
 
@@ -77,7 +77,7 @@ impl Keys {
     pub(crate) fn record<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
             None => ConcatArg([&self.prefix, player.as_str(), ""]),
-            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), ""]),
+            Some(partition) => ConcatArg([&partition.player_prefix, player.as_str(), ""]),
         }
     }
 
@@ -85,7 +85,7 @@ impl Keys {
     pub(crate) fn past<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
             None => ConcatArg([&self.braced_prefix, player.as_str(), "}:past"]),
-            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), "#past"]),
+            Some(partition) => ConcatArg([&partition.player_prefix, player.as_str(), "#past"]),
         }
     }
 
@@ -93,7 +93,7 @@ impl Keys {
     pub(crate) fn tombstones<'a>(&'a self, shard: Shard, player: &'a PlayerId) -> ConcatArg<'a> {
         match self.partition(shard) {
             None => ConcatArg([&self.braced_prefix, player.as_str(), "}:closed"]),
-            Some(partition) => ConcatArg([&partition.player_head, player.as_str(), "#closed"]),
+            Some(partition) => ConcatArg([&partition.player_prefix, player.as_str(), "#closed"]),
         }
     }
 
@@ -245,11 +245,11 @@ impl Keys {
 impl Partition {
     fn new(prefix: &str, tag: &str) -> Self {
         let head = format!("{prefix}{{{tag}}}");
-        let player_head = format!("{head}:");
-        let id_offset = format!("{} ", player_head.len());
+        let player_prefix = format!("{head}:");
+        let id_offset = format!("{} ", player_prefix.len());
         Self {
             head,
-            player_head,
+            player_prefix,
             id_offset,
         }
     }

@@ -47,7 +47,7 @@ impl Store {
                 if record.has_activity() {
                     with_activity.push(position);
                 }
-                record.show_at(now, &mut presences[position]);
+                record.write_at(now, &mut presences[position]);
             }
             Ok(())
         };
@@ -94,7 +94,7 @@ impl Store {
         let mut presences = all_offline(players);
         let decode = |position: usize, [record]: &[Value; 1], now| {
             if let Ok(Some(record)) = Record::from_value(record) {
-                record.show_at(now, &mut presences[position]);
+                record.write_at(now, &mut presences[position]);
             }
             Ok(())
         };
@@ -178,14 +178,20 @@ impl Store {
         mut decode: impl FnMut(usize, &[Value; N], u64) -> Result<(), StoreError>,
     ) -> Result<u64, StoreError> {
         let mut as_of = None;
+        let mut decoded = 0;
         for (positions, reply) in self.read_by_shard(players, to_keys).await {
             let (value, now) = reply?;
             as_of = Some(as_of.map_or(now, |earliest: u64| earliest.min(now)));
             let values = reply::values(value, N * positions.len())?;
-            let (of_players, _) = values.as_chunks();
-            for (position, values) in positions.into_iter().zip(of_players) {
+            let (values_by_player, _) = values.as_chunks();
+            decoded += positions.len();
+            for (position, values) in positions.into_iter().zip(values_by_player) {
                 decode(position, values, now)?;
             }
+        }
+        // Players without a reply are unknown, not OFFLINE.
+        if decoded < players.len() {
+            return Err(StoreError::Unexpected("no reply"));
         }
         Ok(as_of.unwrap_or_default())
     }
@@ -244,7 +250,7 @@ impl Store {
     }
 }
 
-/// The presences of players of whom no record has been read yet.
+/// Builds an OFFLINE presence per player, for the records to be written into.
 fn all_offline(players: &[PlayerId]) -> Vec<Presence> {
     let offline = |player: &PlayerId| Presence::offline(player.clone(), None);
     players.iter().map(offline).collect()

@@ -60,19 +60,19 @@ impl Store {
         reply: Result<Timed, StoreError>,
         players: &[&PlayerId],
     ) -> Vec<Result<(PresenceRead, u64), StoreError>> {
-        let values = reply.and_then(|(value, now)| {
+        let checked = reply.and_then(|(value, now)| {
             let values = reply::values(value, 2 * players.len())?;
             Ok((values, now))
         });
-        let (values, now) = match values {
-            Ok(values) => values,
+        let (values, now) = match checked {
+            Ok(checked) => checked,
             Err(error) => return players.iter().map(|_| Err(error.clone())).collect(),
         };
-        let (of_players, _) = values.as_chunks();
+        let (values_by_player, _) = values.as_chunks();
         let decode = |(player, [record, past]): (&&PlayerId, &[Value; 2])| {
             let read = self.presence_with_history((*player).clone(), [record, past], now)?;
             Ok((read, now))
         };
-        players.iter().zip(of_players).map(decode).collect()
+        players.iter().zip(values_by_player).map(decode).collect()
     }
 }

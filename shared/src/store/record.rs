@@ -32,6 +32,7 @@ pub(crate) struct Record {
 impl Record {
     /// Parses the value of a record's key. `None` if the key is missing.
     pub(super) fn from_value(value: &Value) -> Result<Option<Self>, StoreError> {
+        // Not by `transpose`: it moves the record once more.
         match value::text(value)? {
             Some(json) => Self::parse(json).map(Some),
             None => Ok(None),
@@ -118,29 +119,38 @@ impl Record {
         }
     }
 
-    /// The presence at `now` (Unix milliseconds): leases that expired since the record was written
-    /// do not count. A lease counts through the millisecond of its expiry, as the record's key
-    /// does.
+    /// The presence at `now`: see [`write_at`](Self::write_at).
     pub(super) fn presence_at(self, player_id: PlayerId, now: u64) -> Presence {
         let mut presence = Presence::offline(player_id, None);
-        self.show_at(now, &mut presence);
+        self.write_at(now, &mut presence);
         presence
     }
 
-    /// Sets all members of an OFFLINE player's presence as [`presence_at`](Self::presence_at)
-    /// builds them. A friends call does so in place, as it would move hundreds of presences.
-    pub(super) fn show_at(self, now: u64, presence: &mut Presence) {
+    /// Writes the record at `now` (Unix milliseconds) into the presence of its player: leases that
+    /// expired since the record was written do not count. A lease counts through the millisecond of
+    /// its expiry, as the record's key does.
+    ///
+    /// A friends call decodes hundreds of records, so it does not build and move each presence.
+    pub(super) fn write_at(self, now: u64, presence: &mut Presence) {
         let elapsed = now.saturating_sub(self.last_seen);
         let expired = self
             .leases
             .iter()
             .filter(|duration| **duration < elapsed)
             .count();
-        presence.state = self.state;
-        presence.last_seen = Some(self.last_seen);
-        presence.connection_count = self.connection_count.saturating_sub(expired as u32);
-        presence.version = self.version;
-        presence.activity = self.activity;
+        let Presence {
+            player_id: _,
+            state,
+            last_seen,
+            connection_count,
+            version,
+            activity,
+        } = presence;
+        *state = self.state;
+        *last_seen = Some(self.last_seen);
+        *connection_count = self.connection_count.saturating_sub(expired as u32);
+        *version = self.version;
+        *activity = self.activity;
     }
 }
 

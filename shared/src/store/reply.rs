@@ -112,16 +112,20 @@ fn outcome<O: Outcome>(letter: u8) -> Result<Option<O>, StoreError> {
     }
 }
 
-/// The values of this number of `keys` in the reply of `MGET`, or of `GET` for a single key. Any
-/// other number is an error: a player whose value is missing is not OFFLINE, but unknown.
+/// The values of this number of `keys` in the reply of `MGET`, or of `GET` for a single key.
+///
+/// # Errors
+/// [`StoreError::Unexpected`] if there is another number of values: players without a value are
+/// unknown, not OFFLINE.
 pub(crate) fn values(value: Value, keys: usize) -> Result<Vec<Value>, StoreError> {
     let values = match value {
         Value::Array(values) => values,
         value => vec![value],
     };
-    match values.len() == keys {
-        true => Ok(values),
-        false => Err(StoreError::Unexpected("not one value per key")),
+    if values.len() == keys {
+        Ok(values)
+    } else {
+        Err(StoreError::Unexpected("wrong value count"))
     }
 }
 
@@ -156,7 +160,9 @@ mod tests {
         let text = || Value::BulkString(b"{}".to_vec());
         let both = Value::Array(vec![text(), Value::Nil]);
         assert_eq!(values(both.clone(), 2).unwrap(), [text(), Value::Nil]);
-        assert_eq!(values(text(), 1).unwrap(), [text()]);
+        for value in [text(), Value::Nil] {
+            assert_eq!(values(value.clone(), 1).unwrap(), [value]);
+        }
         for (reply, keys) in [(both.clone(), 1), (both, 3), (text(), 2), (Value::Nil, 2)] {
             assert!(values(reply, keys).is_err(), "{keys}");
         }

@@ -51,11 +51,16 @@ pub(crate) static END_LEASES: LazyLock<Script> = script!("end_leases");
 pub(crate) static EXPIRE: LazyLock<Script> = script!("expire");
 
 /// The initial capacity of a command: the arguments and bytes of a call for one player.
-const CAPACITY: (usize, usize) = (12, 512);
+const CAPACITY: (usize, usize) = (14, 512);
 
-/// The keys and arguments that each entry adds to a call, and their usual length: see [`reserve`].
-const ARGUMENTS_PER_ENTRY: usize = 4;
-const BYTES_PER_ARGUMENT: usize = 32;
+/// The most keys and arguments that a call itself has.
+const MAX_CALL_ARGUMENTS: usize = 8;
+
+/// The most keys and arguments that each entry adds to a call.
+const MAX_ENTRY_ARGUMENTS: usize = 4;
+
+/// The usual length of a key or argument.
+const ARGUMENT_BYTES: usize = 32;
 
 /// The libraries that scripts include by `-- @include <name>`.
 const LIBRARY: [(&str, &str); 13] = [
@@ -120,12 +125,10 @@ impl Script {
 }
 
 /// Makes room for the keys and arguments of a call for this number of entries, so that the command
-/// is not moved while it grows. Ids may be longer than assumed.
+/// is not moved while it grows, unless ids are unusually long.
 pub(super) fn reserve(command: &mut Cmd, entries: usize) {
-    command.reserve_space_for_args(iter::repeat_n(
-        BYTES_PER_ARGUMENT,
-        ARGUMENTS_PER_ENTRY * entries,
-    ));
+    let arguments = MAX_CALL_ARGUMENTS + MAX_ENTRY_ARGUMENTS * entries;
+    command.reserve_space_for_args(iter::repeat_n(ARGUMENT_BYTES, arguments));
 }
 
 /// Whether Redis does not have the script cached: it restarted, failed over, or its scripts were

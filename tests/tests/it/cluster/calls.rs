@@ -114,6 +114,7 @@ async fn every_call_works_on(cluster: RedisCluster) {
         past.iter()
             .all(|presence| presence.state == State::Offline && presence.last_seen.is_some())
     );
+    assert!(past.iter().map(|presence| &presence.player_id).eq(&players));
     let closed = presence.heartbeat(&connection("p1", "c"), &trace).await;
     assert!(matches!(closed, Err(PresenceError::ConnectionClosed)));
 
