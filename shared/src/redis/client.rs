@@ -106,7 +106,7 @@ impl RedisClient {
         &self,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Value, StoreError>> {
-        self.query_all_with(Policy::UPKEEP, commands).await
+        self.query_all_with(Policy::UPKEEP, commands.to_vec()).await
     }
 
     /// Sends commands that may be repeated, each to the node that holds its shard, in one round
@@ -114,7 +114,7 @@ impl RedisClient {
     pub(crate) async fn query_all_with(
         &self,
         policy: Policy,
-        commands: &[(Shard, Cmd)],
+        commands: Vec<(Shard, Cmd)>,
     ) -> Vec<Result<Value, StoreError>> {
         let replies = self.send(Clock::Unread, policy, commands).await;
         replies
@@ -128,7 +128,8 @@ impl RedisClient {
         &self,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Timed, StoreError>> {
-        self.send(Clock::Read, Policy::UPKEEP, commands).await
+        self.send(Clock::Read, Policy::UPKEEP, commands.to_vec())
+            .await
     }
 
     /// Sends the reads of a call, each to the node that holds its shard, in one round trip to each
@@ -136,7 +137,7 @@ impl RedisClient {
     pub(crate) async fn read_all(
         &self,
         policy: Policy,
-        commands: &[(Shard, Cmd)],
+        commands: Vec<(Shard, Cmd)>,
     ) -> Vec<Result<Timed, StoreError>> {
         self.send(Clock::Read, policy, commands).await
     }
@@ -215,7 +216,7 @@ impl RedisClient {
         &self,
         clock: Clock,
         policy: Policy,
-        commands: &[(Shard, Cmd)],
+        commands: Vec<(Shard, Cmd)>,
     ) -> Vec<Result<Timed, StoreError>> {
         if commands.is_empty() {
             return Vec::new();
@@ -224,15 +225,16 @@ impl RedisClient {
             Backend::Standalone(node) => node,
             Backend::Cluster(cluster, guard) => {
                 return match guard.pass(policy.partition_count).await {
-                    Ok(()) => Box::pin(cluster.query_all(clock, policy, commands)).await,
+                    Ok(()) => Box::pin(cluster.query_all(clock, policy, &commands)).await,
                     Err(error) => vec![Err(error); commands.len()],
                 };
             }
         };
-        let commands = commands.iter().map(|(_, command)| command);
-        let permit = match node.in_flight.admit(policy.urgency, commands.clone()).await {
+        let count = commands.len();
+        let borrowed = commands.iter().map(|(_, command)| command);
+        let permit = match node.in_flight.admit(policy.urgency, borrowed).await {
             Ok(permit) => permit,
-            Err(error) => return vec![Err(error); commands.len()],
+            Err(error) => return vec![Err(error); count],
         };
         // The time limit starts after the wait for admission.
         let deadline = Instant::now() + self.timeout;
@@ -242,13 +244,14 @@ impl RedisClient {
             repeat: policy.repeat,
             deadline,
         };
-        let result = node.query_all(&sending, commands.clone()).await;
+        let commands = commands.into_iter().map(|(_, command)| command);
+        let result = node.query_all(&sending, commands).await;
         if let Some(permit) = permit {
             permit.finish(&result);
         }
         match result {
             Ok(replies) => node.timed(replies).collect(),
-            Err(error) => vec![Err(error); commands.len()],
+            Err(error) => vec![Err(error); count],
         }
     }
 }

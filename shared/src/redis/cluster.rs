@@ -322,7 +322,7 @@ impl Cluster {
             repeat: call.policy.repeat,
             deadline,
         };
-        let result = node.query_all(&sending, commands).await;
+        let result = node.query_all(&sending, commands.cloned()).await;
         if let Some(permit) = permit {
             permit.finish(&result);
         }

@@ -100,22 +100,26 @@ impl Node {
     }
 
     /// Sends commands in one pipeline, and waits for all replies.
-    pub(super) async fn query_all<'a>(
+    pub(super) async fn query_all(
         &self,
         sending: &Sending,
-        commands: impl Iterator<Item = &'a Cmd> + Clone,
+        commands: impl ExactSizeIterator<Item = Cmd>,
     ) -> Result<Replies, StoreError> {
-        let mut replies = self.request_all(sending, commands.clone()).await?;
+        let ask = Many::of(sending, commands);
+        let mut replies = self.request_all(sending, &ask).await?;
         let refused: Vec<_> = (0..replies.values.len())
             .filter(|position| is_refusal(&replies.values[*position]))
             .collect();
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
             let mut is_refused = replies.values.iter().map(is_refusal);
-            let repeated: Vec<_> = commands
+            let commands: Vec<_> = ask
+                .commands(sending)
                 .filter(|_| is_refused.next().unwrap_or(false))
+                .cloned()
                 .collect();
-            let again = Box::pin(self.request_all(sending, repeated.into_iter())).await?;
+            let repeated = Many::of(sending, commands.into_iter());
+            let again = Box::pin(self.request_all(sending, &repeated)).await?;
             replies.now = replies.now.min(again.now);
             for (position, value) in refused.into_iter().zip(again.values) {
                 replies.values[position] = value;
@@ -151,15 +155,10 @@ impl Node {
         Ok(value)
     }
 
-    async fn request_all<'a>(
-        &self,
-        sending: &Sending,
-        commands: impl Iterator<Item = &'a Cmd>,
-    ) -> Result<Replies, StoreError> {
-        let ask = Many::of(sending, commands);
+    async fn request_all(&self, sending: &Sending, ask: &Many) -> Result<Replies, StoreError> {
         let mut received = self
             .link
-            .request(&ask, sending.repeat, sending.deadline)
+            .request(ask, sending.repeat, sending.deadline)
             .await?
             .into_iter();
         let now = match sending.clock {
@@ -186,8 +185,8 @@ impl Node {
 }
 
 impl Many {
-    fn of<'a>(sending: &Sending, commands: impl Iterator<Item = &'a Cmd>) -> Self {
-        let mut pipeline = Pipeline::with_capacity(2 * commands.size_hint().0 + 1);
+    fn of(sending: &Sending, commands: impl ExactSizeIterator<Item = Cmd>) -> Self {
+        let mut pipeline = Pipeline::with_capacity(2 * commands.len() + 1);
         if let Clock::Read = sending.clock {
             pipeline.cmd("TIME");
         }
@@ -195,9 +194,20 @@ impl Many {
             if let Slots::Importing = sending.slots {
                 pipeline.cmd("ASKING");
             }
-            pipeline.add_command(command.clone());
+            pipeline.add_command(command);
         }
         Self(pipeline)
+    }
+
+    /// The commands without those that [`of`](Self::of) added.
+    fn commands(&self, sending: &Sending) -> impl Iterator<Item = &Cmd> {
+        let (first, step) = match (sending.clock, sending.slots) {
+            (Clock::Unread, Slots::Held) => (0, 1),
+            (Clock::Read, Slots::Held) => (1, 1),
+            (Clock::Unread, Slots::Importing) => (1, 2),
+            (Clock::Read, Slots::Importing) => (2, 2),
+        };
+        self.0.cmd_iter().skip(first).step_by(step)
     }
 }
 

@@ -199,7 +199,7 @@ impl Store {
                 )
             })
             .collect();
-        let mut replies = self.redis.query_all_with(script.policy, &by_hash).await;
+        let mut replies = self.redis.query_all_with(script.policy, by_hash).await;
         let is_unknown = |group: &usize| replies[*group].as_ref().is_err_and(is_unknown_script);
         let unknown: Vec<_> = (0..groups.len()).filter(is_unknown).collect();
         if unknown.is_empty() {
@@ -214,7 +214,7 @@ impl Store {
             )
         };
         let by_source: Vec<_> = unknown.iter().map(send_source).collect();
-        let second_replies = self.redis.query_all_with(script.policy, &by_source).await;
+        let second_replies = self.redis.query_all_with(script.policy, by_source).await;
         for (group, reply) in unknown.into_iter().zip(second_replies) {
             replies[group] = reply;
         }

@@ -164,7 +164,7 @@ impl Store {
             (shard, read_command([record].into_iter()))
         };
         let commands: Vec<_> = players.iter().map(build_command).collect();
-        let replies = self.redis.read_all(Policy::READ, &commands).await;
+        let replies = self.redis.read_all(Policy::READ, commands).await;
         replies.into_iter().map(|reply| reply.map(drop)).collect()
     }
 
@@ -222,7 +222,7 @@ impl Store {
             .into_iter()
             .collect();
         let commands: Vec<_> = groups.iter().map(build_command).collect();
-        let replies = self.redis.read_all(Policy::READ_TOGETHER, &commands).await;
+        let replies = self.redis.read_all(Policy::READ_TOGETHER, commands).await;
 
         let mut read = Vec::with_capacity(groups.len());
         let mut apart = Vec::new();
@@ -238,7 +238,7 @@ impl Store {
         }
         if !apart.is_empty() {
             let commands: Vec<_> = apart.iter().map(build_command).collect();
-            let replies = self.redis.read_all(Policy::READ, &commands).await;
+            let replies = self.redis.read_all(Policy::READ, commands).await;
             read.extend(
                 apart
                     .into_iter()
