@@ -24,8 +24,8 @@ const PAUSE_INTERVAL: Duration = Duration::from_millis(200);
 
 const BURSTS: usize = 31;
 
-/// Multiplications of a burst, each of which needs the result of the one before.
-const MULTIPLICATIONS: usize = 2_000_000;
+/// Calculations of a burst, each of which needs the result of the one before.
+const CALCULATIONS: usize = 2_000_000;
 
 pub(crate) fn measure(report: &mut Report) {
     cpu::pin(std::process::id(), "0");
@@ -34,8 +34,8 @@ pub(crate) fn measure(report: &mut Report) {
         let what = format!("memory access within {} MiB", bytes >> 20);
         compare(report, &what, accesses, |line| walk[line][0]);
     }
-    let multiply = |number: usize| number.wrapping_mul(7) ^ 1;
-    compare(report, "multiplication", MULTIPLICATIONS, multiply);
+    let calculate = |number: usize| number.wrapping_mul(7) ^ 1;
+    compare(report, "arithmetic", CALCULATIONS, calculate);
     cpu::pin(std::process::id(), "0,1");
 }
 
