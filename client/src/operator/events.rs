@@ -29,6 +29,10 @@ pub struct EventStream {
 }
 
 /// An item of an [`EventStream`].
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly all items are events, so a box would only cost an allocation"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamItem {
