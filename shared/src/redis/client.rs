@@ -1,6 +1,6 @@
 //! Client of Redis, standalone or a cluster: lazy, shared, self-healing, and bounded in time.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use redis::{Cmd, RedisError, Value};
 use tokio::time::Instant;
@@ -106,7 +106,10 @@ impl RedisClient {
         &self,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Value, StoreError>> {
-        self.query_all_with(Policy::UPKEEP, commands.to_vec()).await
+        without_clock(
+            self.send(Clock::Unread, Policy::UPKEEP, commands.into())
+                .await,
+        )
     }
 
     /// Sends commands that may be repeated, each to the node that holds its shard, in one round
@@ -116,11 +119,7 @@ impl RedisClient {
         policy: Policy,
         commands: Vec<(Shard, Cmd)>,
     ) -> Vec<Result<Value, StoreError>> {
-        let replies = self.send(Clock::Unread, policy, commands).await;
-        replies
-            .into_iter()
-            .map(|reply| reply.map(|(value, _)| value))
-            .collect()
+        without_clock(self.send(Clock::Unread, policy, commands.into()).await)
     }
 
     /// Sends commands as [`query_all`](Self::query_all) does, and reads each node's clock.
@@ -128,7 +127,7 @@ impl RedisClient {
         &self,
         commands: &[(Shard, Cmd)],
     ) -> Vec<Result<Timed, StoreError>> {
-        self.send(Clock::Read, Policy::UPKEEP, commands.to_vec())
+        self.send(Clock::Read, Policy::UPKEEP, commands.into())
             .await
     }
 
@@ -139,7 +138,7 @@ impl RedisClient {
         policy: Policy,
         commands: Vec<(Shard, Cmd)>,
     ) -> Vec<Result<Timed, StoreError>> {
-        self.send(Clock::Read, policy, commands).await
+        self.send(Clock::Read, policy, commands.into()).await
     }
 
     /// Checks that the data in a cluster is spread over the configured number of partitions, and
@@ -212,11 +211,13 @@ impl RedisClient {
         }
     }
 
+    /// Sends commands to the nodes that hold their shards. Owned commands are not copied for a
+    /// standalone Redis.
     async fn send(
         &self,
         clock: Clock,
         policy: Policy,
-        commands: Vec<(Shard, Cmd)>,
+        commands: Cow<'_, [(Shard, Cmd)]>,
     ) -> Vec<Result<Timed, StoreError>> {
         if commands.is_empty() {
             return Vec::new();
@@ -244,8 +245,10 @@ impl RedisClient {
             repeat: policy.repeat,
             deadline,
         };
-        let commands = commands.into_iter().map(|(_, command)| command);
-        let result = node.query_all(&sending, commands).await;
+        let owned = commands.into_owned().into_iter();
+        let result = node
+            .query_all(&sending, owned.map(|(_, command)| command))
+            .await;
         if let Some(permit) = permit {
             permit.finish(&result);
         }
@@ -254,4 +257,12 @@ impl RedisClient {
             Err(error) => vec![Err(error); count],
         }
     }
+}
+
+/// The values of replies whose clock was not read.
+fn without_clock(replies: Vec<Result<Timed, StoreError>>) -> Vec<Result<Value, StoreError>> {
+    replies
+        .into_iter()
+        .map(|reply| reply.map(|(value, _)| value))
+        .collect()
 }

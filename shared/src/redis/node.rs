@@ -112,13 +112,13 @@ impl Node {
             .collect();
         // Refused commands were not executed, so all of them may be sent again.
         if !refused.is_empty() {
-            let mut is_refused = replies.values.iter().map(is_refusal);
-            let commands: Vec<_> = ask
+            let mut refusals = replies.values.iter().map(is_refusal);
+            let refused_commands: Vec<_> = ask
                 .commands(sending)
-                .filter(|_| is_refused.next().unwrap_or(false))
+                .filter(|_| refusals.next().unwrap_or(false))
                 .cloned()
                 .collect();
-            let repeated = Many::of(sending, commands.into_iter());
+            let repeated = Many::of(sending, refused_commands.into_iter());
             let again = Box::pin(self.request_all(sending, &repeated)).await?;
             replies.now = replies.now.min(again.now);
             for (position, value) in refused.into_iter().zip(again.values) {
@@ -251,4 +251,28 @@ fn is_redirection(error: &RedisError) -> bool {
         error.kind(),
         ErrorKind::Server(Ask | Moved | NoScript | TryAgain)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_of_a_pipeline_are_those_that_it_was_built_from() {
+        let commands = ["a", "b", "c"].map(|key| redis::cmd("GET").arg(key).to_owned());
+        for clock in [Clock::Unread, Clock::Read] {
+            for slots in [Slots::Held, Slots::Importing] {
+                let sending = Sending {
+                    clock,
+                    slots,
+                    repeat: Repeat::Allowed,
+                    deadline: Instant::now(),
+                };
+                let many = Many::of(&sending, commands.clone().into_iter());
+                let packed = many.commands(&sending).map(Cmd::get_packed_command);
+                let expected = commands.iter().map(Cmd::get_packed_command);
+                assert!(packed.eq(expected), "{clock:?}, {slots:?}");
+            }
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! Accesses to memory by a CPU that has just been idle, compared with those of a CPU that is always
-//! busy. A command that Redis executes after a pause takes longer, as far as it waits for memory.
+//! Memory accesses and arithmetic of a CPU after a pause, compared with those of a busy CPU. A
+//! command that Redis executes after a pause takes longer, as far as it waits for memory.
 
 use std::{
     hint::black_box,
@@ -15,8 +15,8 @@ use crate::{cpu, report::Report};
 /// What a CPU's cache loads at once.
 const CACHE_LINE_BYTES: usize = 64;
 
-/// Memory that usually fits into a CPU's own caches, and memory that does not, with the number of accesses
-/// of a burst: some milliseconds, as Redis needs for a batch of 1,000 heartbeats.
+/// Memory that usually fits into a CPU's own caches, and memory that does not, with the number of
+/// accesses of a burst: some milliseconds, as Redis needs for a batch of 1,000 heartbeats.
 const WALKS: [(usize, usize); 2] = [(1 << 20, 500_000), (256 << 20, 50_000)];
 
 /// The pause before each burst: the time from one batch to the next in `gateways`.
