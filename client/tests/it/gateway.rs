@@ -241,6 +241,8 @@ async fn the_socket_of_a_client_that_floods_is_closed() {
     let service = StandIn::start().await;
     let (gateway, _presence) = start_gateway(Some(&service)).await;
     let (mut sink, mut stream) = open(gateway, "flood").await.split();
+    // A connection that closes before it was reported is never reported.
+    service.until(|state| !state.leases.is_empty()).await;
     let send_flood = async move {
         while sink
             .send(Message::text(r#"{"state":"AWAY"}"#))
