@@ -143,6 +143,8 @@ async fn redis_instructions(devices: &[&str], activity: &ActivityChange, heartbe
         .await
         .unwrap();
     for connection in connections.iter().cycle().take(heartbeats) {
+        // Leases that were renewed in the same millisecond are written without their remaining time.
+        tokio::time::sleep(Duration::from_millis(2)).await;
         presence.heartbeat(connection, &trace).await.unwrap();
     }
     redis.stop().await
